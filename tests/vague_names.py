@@ -40,15 +40,21 @@ IN_NO_NAME = VAGUE - {"back", "both", "here", "how", "left", "others", "own", "r
 ALLOWED: dict[str, str] = {
     "NotFoundError": "the error's public name, as in FileNotFoundError",
     "data/ingest/space.py: given": "a documented argument, `Approval(given=True)`",
+    "analysis/checks/finding.py: what": "a key of `wb check --json`",
+    "analysis/checks/future.py: whole": "a key of `wb check --time --json`",
 }
+"""Names, anywhere or in one file, and why they are right."""
 
 WINGS: list[str] = [
+    "analysis",
     "core",
     "data",
+    "kernels",
     "ledger",
     "metrics",
     "platforms",
     "rehearsal",
+    "review",
     "submissions",
 ]
 """The wings that are held to this."""

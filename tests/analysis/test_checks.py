@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.small import Small, make_small
-from workbench.analysis.checks import Report, leak_error, plots, time_columns
+from workbench.analysis.checks import CheckReport, leak_error, plots, time_columns
 from workbench.analysis.checks.drift import ks_statistic, total_variation
 from workbench.analysis.checks.page import as_page
 from workbench.api import library
@@ -49,11 +49,11 @@ def clean(seed: int = 0, *, task: str = "binary") -> dict[str, Any]:
 
 
 @pytest.fixture
-def check(tmp_path: Path) -> Callable[..., Report]:
+def check(tmp_path: Path) -> Callable[..., CheckReport]:
     """Host the given columns as a competition and check it; `change` edits train and test as they are on disk."""
     made = 0
 
-    def run(columns: dict[str, Any], *, change: Any = None, options: Any = None, **spec: Any) -> Report:
+    def run(columns: dict[str, Any], *, change: Any = None, options: Any = None, **spec: Any) -> CheckReport:
         nonlocal made
         made += 1
         place = create_workspace(tmp_path / f"w{made}")
@@ -88,7 +88,7 @@ def change_tables(
     write_manifest(c.tables_folder, replace(c.manifest, tables=manifest))
 
 
-def told(report: Report) -> list[tuple[str, str]]:
+def told(report: CheckReport) -> list[tuple[str, str]]:
     return [(f.check, f.column) for f in report.findings]
 
 
@@ -186,7 +186,7 @@ DEFECTS: dict[str, tuple[Any, str, str, str, str]] = {
         r"10\.\d% of the test rows are train rows \(test \d+ is train \d+\)",
     ),
     "conflicts": (other_target, "notable", "repeats", "", r"copy with another target \(train 0 and train 21\d\d\)"),
-    "train only": (given_away, "minor", "leak", "paid", r"is in train only and gives 'y' away"),
+    "train only": (given_away, "minor", "leak", "paid", r"is in train only and predicts 'y'"),
     "order": (ordered, "notable", "order", "", r"the place of a row in the train file predicts 'y' with AUC"),
     "constant": (constant_in_train, "notable", "columns", "count", r"is 3 in every row, in train, but not in test"),
 }
@@ -320,7 +320,7 @@ class TestDefects:
         assert dict(timed.open.data.check().facts)["time"].startswith("by day, ")  # the first date that both have
         change_tables(timed.open, lambda train, test: (train.drop("day"), test.drop("day")))
         assert "time" not in dict(timed.open.data.check().facts)
-        with pytest.raises(NotFoundError, match="rows have no column 'sold' to tell the time by"):
+        with pytest.raises(NotFoundError, match="rows have no column 'sold' for the time"):
             timed.open.data.check(time="sold")
 
     def test_a_number_that_tells_the_time_differs_by_definition(self, check) -> None:
@@ -370,7 +370,7 @@ class TestDefects:
         report = check(data, after=("day", "2023-07-30"), holdout=None)
         told_apart = next(f for f in report.findings if f.check == "adversarial")
         assert "to be expected" in told_apart.text
-        assert told_apart.todo.startswith("the folds go forward in time too")
+        assert told_apart.todo.startswith("the folds go forward in time, too")
         assert not any("validate forward" in f.todo for f in report.findings)
 
 
@@ -401,7 +401,7 @@ class TestSample:
 
 class TestPage:
     @pytest.fixture
-    def report(self, check) -> Report:
+    def report(self, check) -> CheckReport:
         data = clean()
         data["a<b & c$d"] = np.where(np.isnan(data["holes"]), np.nan, data["x"] ** 2)
         data["天气"] = data["town"]
@@ -762,7 +762,7 @@ class TestCommand:
         for how in ([], ["--time"]):
             code, out, _ = self.run(capsys, *how, "--time-column", "town", "--json")
             assert (code, json.loads(out)["error"]["type"]) == (1, "ConfigError")
-            assert "column 'town' is a String; the time is told by" in json.loads(out)["error"]["message"]
+            assert "column 'town' is a String; a time column is" in json.loads(out)["error"]["message"]
             code, out, _ = self.run(capsys, *how, "--time-column", "day", "--time-column", "x", "--json")
             assert "more than one column of rows: 'day' and 'x'" in json.loads(out)["error"]["message"]
 

@@ -23,9 +23,9 @@ from hypothesis import strategies as st
 
 from tests.small import Small, make_small
 from workbench.analysis.selection import (
-    Options,
-    Request,
-    Step,
+    EliminationStep,
+    ListRequest,
+    SelectionOptions,
     groups_of,
     judge_by_gain,
     judge_by_permutation,
@@ -35,7 +35,7 @@ from workbench.analysis.selection import (
 )
 from workbench.analysis.selection.elimination import next_groups, smallest_good
 from workbench.analysis.selection.groups import BY
-from workbench.analysis.selection.judged import models_of, scored
+from workbench.analysis.selection.importance import models_of, scored
 from workbench.analysis.selection.methods import p_above_zero
 from workbench.analysis.selection.options import options_of
 from workbench.analysis.selection.orders import shuffled_order
@@ -43,6 +43,7 @@ from workbench.api import library
 from workbench.api.features import SelectOptions
 from workbench.cli import main
 from workbench.core.cache import lock
+from workbench.core.context import SILENT
 from workbench.core.errors import BusyError, ConfigError, FeatureError, NotFoundError, WorkbenchError
 from workbench.data.workspace import create_workspace
 from workbench.experiments.feature_list import FeatureList, read_list, write_list
@@ -188,7 +189,7 @@ class TestMethods:
         single = {g.name: g for g in groups_of(made)}
         models = models_of(made)
         judged, _ = judge_by_permutation(
-            made, models, [single["b"], single["b_copy"], together], Options("permutation"), silent
+            made, models, [single["b"], single["b_copy"], together], SelectionOptions("permutation"), SILENT
         )
         assert judged[2].importance > 1.5 * max(judged[0].importance, judged[1].importance)
 
@@ -196,10 +197,10 @@ class TestMethods:
     def test_permutation_is_its_plain_definition(self, case, by: str) -> None:
         """Each model predicts a copy of its fold's rows in which some columns are shuffled."""
         made = experiment_of(case)
-        options = Options("permutation", repeats=2, by=by, seed=3)
+        options = SelectionOptions("permutation", repeats=2, by=by, seed=3)
         groups = groups_of(made, by)
         assert ("pair" in {g.name for g in groups}) == (by == "feature")
-        judged, _ = judge_by_permutation(made, models_of(made), groups, options, silent)
+        judged, _ = judge_by_permutation(made, models_of(made), groups, options, SILENT)
         problem, run = made.problem, made.finished
         losses = np.zeros((problem.folds.n_folds, 2, len(groups)))
         for fold in range(problem.folds.n_folds):
@@ -311,7 +312,7 @@ class TestMethods:
         of_folds = [
             [sum(of_columns[c][0] for c in g.columns) for g in groups] for of_columns in models.importance.values()
         ]
-        judged = judge_by_gain(models, groups, Options("gain", by=by))
+        judged = judge_by_gain(models, groups, SelectionOptions("gain", by=by))
         assert {j.group.name: j.importance for j in judged} == pytest.approx(expected)
         assert [j.spread for j in judged] == pytest.approx(np.std(of_folds, axis=0))
         assert {"feature": "rows.b_copy", "column": "b_copy", "correlated": "b + 1"}[by] in expected
@@ -409,7 +410,7 @@ class TestElimination:
             23, SelectOptions("rfe", trials=5, step=0.3, name="rfe-killed", holdout=False)
         )
         case.open.access.competition.experiment_path(23).unlink()
-        assert f"went on from {len(finished)} finished steps" in found.notes[0]
+        assert f"resumed from {len(finished)} finished steps" in found.notes[0]
         assert json.loads(path.read_text())["steps"][: len(finished)] == finished
         assert (found.features, found.after.folds) == (whole.features, whole.after.folds)
         assert [j.importance for j in found.judged] == [j.importance for j in whole.judged]
@@ -419,7 +420,7 @@ class TestElimination:
         for trials in (1, 2):
             found = case.open.features.select(25, SelectOptions("rfe", trials=trials, name="rfe-more", holdout=False))
             assert f"the number of trials is reached after {trials} smaller lists: more of it" in " ".join(found.notes)
-        assert found.notes[0] == "went on from 2 finished steps in rfe-more.steps.json"
+        assert found.notes[0] == "resumed from 2 finished steps in rfe-more.steps.json"
         with pytest.raises(ConfigError, match="was made from something else"):
             case.open.features.select(25, SelectOptions("rfe", trials=2, step=0.5, name="rfe-more", holdout=False))
         case.open.access.competition.experiment_path(25).unlink()
@@ -435,7 +436,7 @@ class TestElimination:
 
         made = own(n_rows=600)
         made.experiment(1, ALL + MODEL.replace("= 30", "= 3000") + "early_stopping_round = 0\n")
-        with monkeypatch.context() as patch, pytest.raises(ConfigError, match="before the first score of all columns"):
+        with monkeypatch.context() as patch, pytest.raises(ConfigError, match="before all columns were scored once"):
             patch.setattr(time, "perf_counter", tick)
             made.open.features.select(1, SelectOptions("rfe", minutes=0.25))
         assert 12 < now < 15, "all of it would take a thousand seconds by this clock"
@@ -456,9 +457,9 @@ class TestElimination:
         share = data.draw(st.floats(0.05, 0.95))
         numbers = st.floats(0, 1)
 
-        def step(groups: tuple[str, ...]) -> Step:
+        def step(groups: tuple[str, ...]) -> EliminationStep:
             gains = {g: data.draw(numbers) for g in groups}
-            return Step(groups, tuple(data.draw(st.tuples(numbers, numbers, numbers))), gains, gains)
+            return EliminationStep(groups, tuple(data.draw(st.tuples(numbers, numbers, numbers))), gains, gains)
 
         steps = [step(names)]
         better = data.draw(st.booleans())
@@ -471,9 +472,9 @@ class TestElimination:
         assert 1 <= len(chosen.groups) <= len(best.groups)
 
     def test_what_is_worse_is_left(self) -> None:
-        def step(groups: str, score: float) -> Step:
+        def step(groups: str, score: float) -> EliminationStep:
             gains = {g: float(i + 1) for i, g in enumerate(groups)}
-            return Step(tuple(groups), (score, score + 0.1, score + 0.2), gains, gains)
+            return EliminationStep(tuple(groups), (score, score + 0.1, score + 0.2), gains, gains)
 
         steps = [step("abcdefgh", 0.7)]
         tried = []
@@ -594,7 +595,7 @@ class TestLists:
         found = case.open.features.select(1, SelectOptions("gain", holdout=False, name="mine"))
         again = case.open.features.select(1, SelectOptions("gain", holdout=False, name="mine"))  # the same again
         assert again.features == found.features
-        with pytest.raises(ConfigError, match="is there already, and was made from something else"):
+        with pytest.raises(ConfigError, match="already exists, and was made from something else"):
             case.open.features.select(1, SelectOptions("gain", holdout=False, name="mine", top=2))
         found.path.write_text(found.path.read_text().replace('    "te_town",\n', ""))
         with pytest.raises(ConfigError, match="was written or edited by hand"):
@@ -718,7 +719,7 @@ class TestScores:
             with monkeypatch.context() as patch:
                 patch.setattr(sys.modules[select.__module__], "ready", lambda *_, changed=changed, **__: changed)
                 found = select(
-                    made.workspace, made.open.access.competition, 1, options, request=Request(name=f"steps-{at}")
+                    made.workspace, made.open.access.competition, 1, options, request=ListRequest(name=f"steps-{at}")
                 )
             chosen.append([(j.group.name, j.importance, j.keep) for j in found.judged])
         assert chosen[0] == chosen[1]
@@ -795,10 +796,6 @@ class TestCommand:
         assert "on rows held out" in out
         assert "optimistic: selected on these folds" in out
         assert 'features = "shown"' in out
-
-
-def silent(_done: int, _total: int, _text: str) -> None:
-    return
 
 
 _WHOLE: dict[Path, ReadyExperiment] = {}

@@ -20,9 +20,9 @@ import scipy.stats
 
 from tests.small import Small, make_small
 from workbench.analysis.selection import (
-    Options,
-    Request,
-    Step,
+    EliminationStep,
+    ListRequest,
+    SelectionOptions,
     groups_of,
     judge_by_gain,
     judge_by_permutation,
@@ -31,17 +31,17 @@ from workbench.analysis.selection import (
     select,
 )
 from workbench.analysis.selection.elimination import (
-    Clock,
+    Deadline,
     TimeIsUpError,
     eliminate,
     next_groups,
     smallest_good,
 )
 from workbench.analysis.selection.groups import Group, origins
-from workbench.analysis.selection.judged import (
+from workbench.analysis.selection.importance import (
     FixedRounds,
     Models,
-    Scored,
+    SelectionScore,
     by_group,
     difference,
     mean_rounds,
@@ -107,7 +107,7 @@ class TestOptions:
             for value in refused:
                 with pytest.raises(ConfigError, match=f"--{name} .*(expected|is unknown)"):
                     options_of(method, {name: value})
-            assert options_of(method, {name: None}) == Options(method)
+            assert options_of(method, {name: None}) == SelectionOptions(method)
 
     def test_what_is_given_of_numbers_stays_what_it_is(self) -> None:
         made = options_of("null", {"percentile": np.float32(50.0), "shuffles": np.int64(7), "top": 3})
@@ -115,25 +115,25 @@ class TestOptions:
         assert type(options_of("null", {"percentile": 50}).percentile) is int
 
     def test_the_defaults(self) -> None:
-        assert Options() == Options(
+        assert SelectionOptions() == SelectionOptions(
             "permutation", 0.99, 5, 0.01, "column", 20, 75.0, None, None, None, 0.2, 0, holdout=True
         )
 
     @pytest.mark.parametrize(
         ("options", "parameters", "identity"),
         [
-            (Options("gain"), {"seed": 0, "share": 0.99, "by": "column"}, {"holdout": True}),
-            (Options("gain", top=3, holdout=False), {"seed": 0, "share": 0.99, "by": "column", "top": 3}, {}),
-            (Options("permutation", seed=4), {"seed": 4, "repeats": 5, "alpha": 0.01, "by": "column"}, {"holdout": True}),
+            (SelectionOptions("gain"), {"seed": 0, "share": 0.99, "by": "column"}, {"holdout": True}),
+            (SelectionOptions("gain", top=3, holdout=False), {"seed": 0, "share": 0.99, "by": "column", "top": 3}, {}),
+            (SelectionOptions("permutation", seed=4), {"seed": 4, "repeats": 5, "alpha": 0.01, "by": "column"}, {"holdout": True}),
             (
-                Options("rfe", minutes=2.0, trials=3, holdout=False),
+                SelectionOptions("rfe", minutes=2.0, trials=3, holdout=False),
                 {"seed": 0, "minutes": 2.0, "trials": 3, "step": 0.2},
                 {"minutes": None, "trials": None},
             ),
         ],
     )  # fmt: skip
     def test_what_decides_the_list(
-        self, options: Options, parameters: dict[str, Any], identity: dict[str, Any]
+        self, options: SelectionOptions, parameters: dict[str, Any], identity: dict[str, Any]
     ) -> None:
         """How long a search may take does not: more of it goes on."""
         assert options.parameters() == parameters
@@ -144,10 +144,10 @@ class TestOptions:
 
 
 def test_a_score_is_the_mean_of_its_folds() -> None:
-    made = Scored((0.5, 0.7), 2.0, (9,))
+    made = SelectionScore((0.5, 0.7), 2.0, (9,))
     assert (made.mean, made.std) == pytest.approx((0.6, 0.1))
     assert made.as_dict() == {"mean": made.mean, "std": made.std, "folds": [0.5, 0.7]}
-    assert (Scored((0.5,)).seconds, Scored((0.5,)).rounds) == (0.0, ())
+    assert (SelectionScore((0.5,)).seconds, SelectionScore((0.5,)).rounds) == (0.0, ())
 
 
 def test_rounds_are_the_mean_of_each_targets_models() -> None:
@@ -173,7 +173,7 @@ def test_a_difference_is_paired_by_fold() -> None:
 
 
 def models(*of_models: tuple[tuple[int, int], dict[str, tuple[float, float]]]) -> Models:
-    return Models({}, {}, dict(of_models), Scored((0.5,)))
+    return Models({}, {}, dict(of_models), SelectionScore((0.5,)))
 
 
 class TestGain:
@@ -185,7 +185,7 @@ class TestGain:
             ((0, 2), {"a": (20.0, 8.0), "b": (4.0, 1.0), "c": (0.0, 0.0)}),
             ((1, 1), {"a": (5.0, 3.0), "b": (1.0, 2.0), "c": (0.0, 0.0)}),
         )
-        judged = judge_by_gain(found, self.groups[:3], Options("gain", share=1.0))
+        judged = judge_by_gain(found, self.groups[:3], SelectionOptions("gain", share=1.0))
         assert [j.importance for j in judged] == [10.0, 2.0, 0.0]
         assert [j.spread for j in judged] == [5.0, 1.0, 0.0]
         assert [j.more for j in judged] == [{"splits": 4.5}, {"splits": 1.5}, {"splits": 0.0}]
@@ -208,7 +208,7 @@ class TestGain:
     def test_kept_is_what_together_has_the_share(self, share: float, kept: str) -> None:
         gains = {"a": 2.0, "b": 1.0, "c": 4.0, "d": 1.0}
         found = models(((0, 1), {name: (gain, 1.0) for name, gain in gains.items()}))
-        judged = judge_by_gain(found, self.groups, Options("gain", share=share))
+        judged = judge_by_gain(found, self.groups, SelectionOptions("gain", share=share))
         assert "".join(j.group.name for j in judged if j.keep) == kept
         assert all(type(j.keep) is bool or j.keep in (True, False) for j in judged)
 
@@ -276,10 +276,12 @@ class TestPValue:
 # --------------------------------------------------------------------------------------------------------- elimination
 
 
-def step(groups: str, *folds: float, gains: dict[str, float] | None = None) -> Step:
+def step(groups: str, *folds: float, gains: dict[str, float] | None = None) -> EliminationStep:
     """Return a list with gains that rise by the alphabet."""
     made = {g: float("abcdefghijklmnopqrstuvwxyz".index(g) + 1) for g in groups} | (gains or {})
-    return Step(tuple(groups), folds or (0.7, 0.8, 0.9), {g: made[g] for g in groups}, dict.fromkeys(groups, 0.0))
+    return EliminationStep(
+        tuple(groups), folds or (0.7, 0.8, 0.9), {g: made[g] for g in groups}, dict.fromkeys(groups, 0.0)
+    )
 
 
 class TestElimination:
@@ -356,7 +358,7 @@ class TestElimination:
     def test_the_smallest_within_one_error_of_the_best(self, better: bool) -> None:
         sign = 1 if better else -1
 
-        def of(groups: str, *gains: float) -> Step:
+        def of(groups: str, *gains: float) -> EliminationStep:
             return step(groups, *(0.7 + sign * g for g in gains))
 
         best = of("abcd", 0.03, 0.03, 0.03)
@@ -392,18 +394,18 @@ class TestElimination:
     def test_a_clock_ends_when_its_time_is_over(self, monkeypatch: pytest.MonkeyPatch) -> None:
         now = 10.0
         monkeypatch.setattr(time, "perf_counter", lambda: now)
-        clock = Clock(12.0)
-        assert clock.left() == 2.0
-        assert clock.earlier(1.5).left() == 0.5
+        clock = Deadline(12.0)
+        assert clock.remaining_s() == 2.0
+        assert clock.earlier(1.5).remaining_s() == 0.5
         clock.check()
         now = 11.999
         clock.check()
         for now in (12.0, 13.0):  # noqa: B007 the clock is read by what is checked
             with pytest.raises(TimeIsUpError):
                 clock.check()
-        assert Clock().left() == math.inf
-        assert Clock().earlier(5.0) == Clock()
-        Clock().check()
+        assert Deadline().remaining_s() == math.inf
+        assert Deadline().earlier(5.0) == Deadline()
+        Deadline().check()
 
 
 # -------------------------------------------------------------------------------------------------------------- orders
@@ -650,7 +652,7 @@ class TestModels:
         still = replace(
             whole, model=replace(whole.model, parameters={**whole.model.parameters, "min_data_in_leaf": 200})
         )
-        with pytest.raises(FeatureError, match="has a split, so that nothing can be said of its columns") as caught:
+        with pytest.raises(FeatureError, match="has a split, so its columns have no importance") as caught:
             models_of(still)
         assert "min_data_in_leaf" in str(caught.value.hint)
 
@@ -666,8 +668,8 @@ class TestModels:
 
 class TestEliminate:
     def eliminated(self, whole: Any, path: Path, **more: Any) -> Any:
-        options = Options("rfe", **({"trials": 3, "step": 0.4} | more.pop("options", {})))
-        given = {"key": "k", "clock": Clock()} | more
+        options = SelectionOptions("rfe", **({"trials": 3, "step": 0.4} | more.pop("options", {})))
+        given = {"key": "k", "clock": Deadline()} | more
         return eliminate(whole, groups_of(whole), options, path, **given)
 
     def test_steps_are_kept_and_gone_on_from(self, whole: Any, tmp_path: Path) -> None:
@@ -721,11 +723,13 @@ class TestEliminate:
 
     def test_time_that_is_over_ends_it_and_without_a_score_it_is_said(self, whole: Any, tmp_path: Path) -> None:
         path = tmp_path / "steps.json"
-        with pytest.raises(ConfigError, match="--minutes 2 is over before the first score of all columns") as caught:
-            self.eliminated(whole, path, clock=Clock(time.perf_counter()), options={"minutes": 2.0, "trials": None})
+        with pytest.raises(ConfigError, match="--minutes 2 is over before all columns were scored once") as caught:
+            self.eliminated(whole, path, clock=Deadline(time.perf_counter()), options={"minutes": 2.0, "trials": None})
         assert "`wb run 1` first" in str(caught.value.hint)
         self.eliminated(whole, path, options={"trials": 1})
-        found = self.eliminated(whole, path, clock=Clock(time.perf_counter()), options={"minutes": 2.0, "trials": None})
+        found = self.eliminated(
+            whole, path, clock=Deadline(time.perf_counter()), options={"minutes": 2.0, "trials": None}
+        )
         assert (found.ended, found.resumed, len(found.steps)) == ("time", 2, 2)
 
     def test_without_an_end_it_is_searched_to_the_end_or_twenty_lists(self, whole: Any, tmp_path: Path) -> None:
@@ -738,11 +742,11 @@ class TestEliminate:
         self, whole: Any, tmp_path: Path, minutes: float | None, ended: str
     ) -> None:
         names = [g.name for g in groups_of(whole)]
-        one = Step(tuple(names), (0.7,) * 5, dict.fromkeys(names, 1.0), dict.fromkeys(names, 0.0), 0.1, (3,))
+        one = EliminationStep(tuple(names), (0.7,) * 5, dict.fromkeys(names, 1.0), dict.fromkeys(names, 0.0), 0.1, (3,))
         path = tmp_path / "steps.json"
         path.write_text(json.dumps({"key": "k", "steps": [one.as_dict()] * 21}))
         options = {"trials": None, "minutes": minutes}
-        found = self.eliminated(whole, path, clock=Clock(time.perf_counter()), options=options)
+        found = self.eliminated(whole, path, clock=Deadline(time.perf_counter()), options=options)
         assert (found.ended, found.resumed, len(found.steps)) == (ended, 21, 21)
 
     def test_memory_that_is_not_there_ends_it_after_the_first_score(self, whole: Any, tmp_path: Path) -> None:
@@ -778,7 +782,7 @@ class TestJudged:
             )
         one = replace(whole, problem=replace(whole.problem, metric=metric))
         groups, told = groups_of(one), []
-        options = Options("permutation", repeats=2, alpha=0.2)
+        options = SelectionOptions("permutation", repeats=2, alpha=0.2)
         judged, certain = judge_by_permutation(one, models_of(one), groups, options, counted(told))
         assert [done for done, _, _ in told] == list(range(1, 5 * len(groups) + 1))
         assert {total for _, total, _ in told} == {5 * len(groups)}
@@ -799,7 +803,7 @@ class TestJudged:
 
     def test_a_single_loss_that_is_certain_is_enough(self, whole: Any) -> None:
         by_name = {g.name: g for g in groups_of(whole)}
-        options = Options("permutation", repeats=5)
+        options = SelectionOptions("permutation", repeats=5)
         models = models_of(whole)
         together = Group("all", tuple(c for g in by_name.values() for c in g.columns))
         judged, certain = judge_by_permutation(whole, models, [together], options, SILENT)
@@ -811,7 +815,7 @@ class TestJudged:
     def test_gains_are_held_against_those_of_shuffled_targets(self, whole: Any, shuffles: int) -> None:
         one = replace(whole, spec=replace(whole.spec, seeds=(1, 2)))
         groups, told, models = groups_of(one), [], models_of(one)
-        options = Options("null", shuffles=shuffles, percentile=50.0, seed=4)
+        options = SelectionOptions("null", shuffles=shuffles, percentile=50.0, seed=4)
         judged, certain = judge_by_shuffled_target(one, models, groups, options, counted(told))
         assert told == [(n, shuffles, "target shuffled") for n in range(1, shuffles + 1)]
         # The folds in turn, and then with the next seed.
@@ -846,8 +850,8 @@ class TestSelect:
             made.workspace,
             made.open.access.competition,
             1,
-            Options("gain", top=3, holdout=False),
-            request=Request(name="three", threads=1),
+            SelectionOptions("gain", top=3, holdout=False),
+            request=ListRequest(name="three", threads=1),
             context=RunContext((text_listener(said.append), *counted(told).listeners)),
         )
         importances = [j.importance for j in found.judged]
@@ -861,7 +865,7 @@ class TestSelect:
         assert found.held_out is None
         assert found.optimistic == "selected on these folds"
         assert found.notes == (
-            "selected on these folds: the list's score is optimistic; --holdout keeps rows from the method to score the list on",
+            "selected on these folds: the list's score is optimistic; --holdout holds out rows to score the list on",
         )
         listed = read_list(made.open.access.competition, "three")
         assert listed.features == found.features
@@ -921,7 +925,7 @@ class TestSelect:
             assert listed.best["mean"] == pytest.approx(np.mean(best["folds"]))
         assert (found.held_out is None) == (len(chosen) == 11)
         again = made.open.features.select(1, SelectOptions("rfe", trials=1, step=0.4, name="search", threads=1))
-        assert "went on from 2 finished steps in search.steps.json" in again.notes
+        assert "resumed from 2 finished steps in search.steps.json" in again.notes
 
     def test_a_list_that_looks_like_chance_is_not_to_be_trusted(self, made: Small) -> None:
         made.experiment(2, 'features = ["rows.household", "chain.odd", "same.same", "chain.still"]\n'
@@ -944,8 +948,8 @@ class TestSelect:
                 made.workspace,
                 made.open.access.competition,
                 1,
-                Options("gain", top=2, holdout=False),
-                request=Request(name="loud", threads=1),
+                SelectionOptions("gain", top=2, holdout=False),
+                request=ListRequest(name="loud", threads=1),
                 context=RunContext((lambda _: levels.add(logger.level),)),
             )
             assert levels == {logging.ERROR}
@@ -954,8 +958,8 @@ class TestSelect:
                     made.workspace,
                     made.open.access.competition,
                     1,
-                    Options("gain", top=4),
-                    request=Request(name="loud"),
+                    SelectionOptions("gain", top=4),
+                    request=ListRequest(name="loud"),
                 )
             assert logger.level == logging.INFO
         finally:
@@ -967,8 +971,8 @@ class TestSelect:
             made.workspace,
             made.open.access.competition,
             1,
-            Options("gain", top=2),
-            request=Request(name="held", threads=1),
+            SelectionOptions("gain", top=2),
+            request=ListRequest(name="held", threads=1),
             context=RunContext((text_listener(said.append),)),
         )
         assert said[-1] == "rows held out"

@@ -17,8 +17,8 @@ import numpy as np
 import polars as pl
 
 from tests.bench.measured import row
-from workbench.analysis.selection import Options, groups_of, judge_by_permutation, judge_by_shuffled_target
-from workbench.analysis.selection.judged import models_of
+from workbench.analysis.selection import SelectionOptions, groups_of, judge_by_permutation, judge_by_shuffled_target
+from workbench.analysis.selection.importance import models_of
 from workbench.analysis.selection.orders import shuffled_order
 from workbench.api import library
 from workbench.core.context import RunContext
@@ -55,7 +55,7 @@ def _cases(folder: Path, n_rows: int) -> list[dict[str, Any]]:
     rows = []
 
     started = time.perf_counter()
-    options = Options("null", shuffles=SHUFFLES)
+    options = SelectionOptions("null", shuffles=SHUFFLES)
     judged, _ = judge_by_shuffled_target(experiment, models, groups, options, silent)
     ours = time.perf_counter() - started
     started = time.perf_counter()
@@ -65,7 +65,9 @@ def _cases(folder: Path, n_rows: int) -> list[dict[str, Any]]:
     print(f"# null keeps {sum(j.keep for j in judged)} of {COLUMNS}; {SIGNAL} have signal", flush=True)
 
     started = time.perf_counter()
-    judged, _ = judge_by_permutation(experiment, models, groups, Options("permutation", repeats=REPEATS), silent)
+    judged, _ = judge_by_permutation(
+        experiment, models, groups, SelectionOptions("permutation", repeats=REPEATS), silent
+    )
     ours = time.perf_counter() - started
     started = time.perf_counter()
     _plain_permutation(experiment, X, y)

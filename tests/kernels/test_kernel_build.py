@@ -24,9 +24,9 @@ from workbench.kernels.layers import PackedFile, kernel_name, layers, packed_fil
 from workbench.kernels.record import PushRecord
 from workbench.kernels.scan import check_no_secrets
 from workbench.kernels.wheels import (
-    are_those,
     check_wheels,
     download,
+    has_wheels_of,
     modules_of,
     needed_packages,
     own_wheel,
@@ -171,7 +171,7 @@ class TestBundle:
 
         with pytest.raises(ConfigError, match=f"run {run.record.run_id} is a subsample run") as no:
             build(made.open.access.competition, run, python=HERE, wheels=no_wheels)
-        assert no.value.hint == "`wb run 1` runs it whole"
+        assert no.value.hint == "`wb run 1` runs it on all rows"
 
     def test_a_link_among_the_models(self, small, no_wheels, tmp_path: Path) -> None:
         made = small(runs=(EXPERIMENT,))
@@ -285,14 +285,14 @@ class TestOwnWheel:
 
 class TestPackages:
     def test_names_are_compared_as_the_index_does(self) -> None:
-        assert are_those([Path("A_b.C-1.0-py3-none-any.whl")], {"a-b-c": "1.0"})
-        assert not are_those([Path("a_b_c-1.1-py3-none-any.whl")], {"a-b-c": "1.0"})
+        assert has_wheels_of([Path("A_b.C-1.0-py3-none-any.whl")], {"a-b-c": "1.0"})
+        assert not has_wheels_of([Path("a_b_c-1.1-py3-none-any.whl")], {"a-b-c": "1.0"})
         # There may be more than is needed, and not less.
         two = [Path("a-1-py3-none-any.whl"), Path("b-2-py3-none-any.whl")]
-        assert are_those(two, {"a": "1"})
-        assert are_those(two, {"a": "1", "b": "2"})
-        assert not are_those(two, {"a": "1", "b": "2", "c": "3"})
-        assert are_those([], {})
+        assert has_wheels_of(two, {"a": "1"})
+        assert has_wheels_of(two, {"a": "1", "b": "2"})
+        assert not has_wheels_of(two, {"a": "1", "b": "2", "c": "3"})
+        assert has_wheels_of([], {})
 
     def test_what_is_needed(self) -> None:
         needed = needed_packages()
@@ -355,7 +355,7 @@ class TestPackages:
         monkeypatch.setattr("subprocess.run", lambda *_, **__: done)
         with pytest.raises(ConfigError, match=f"the wheels for Python 3.12 could not be downloaded: {said}\\n") as no:
             download(tmp_path, "3.12", {"a": "1"})
-        assert "--wheels a folder that has them" in no.value.hint
+        assert "--wheels takes a folder that has them" in no.value.hint
 
     @pytest.mark.parametrize(
         ("name", "fits"),
@@ -432,7 +432,7 @@ class TestSecrets:
         check_no_secrets({"wheels/a.whl": tmp_path / "wheel"}, 7)
         with pytest.raises(ConfigError, match=r"; it is in lib/a\.py, line 2\n") as no:
             check_no_secrets({"competition/lib/a.py": tmp_path / "a.py", "wheels/a.whl": tmp_path / "wheel"}, 7)
-        assert no.value.hint.endswith("then `wb run 7 --force` keeps the code without it")
+        assert no.value.hint.endswith("then `wb run 7 --force` stores the code without it")
 
     @pytest.mark.parametrize(("places", "more"), [(5, ""), (6, " and 1 more places"), (8, " and 3 more places")])
     def test_five_places_are_named(self, tmp_path: Path, places: int, more: str) -> None:

@@ -111,7 +111,7 @@ class TestLarger:
             "20 rows more, 60 in all",
             "filled, where the public test set is empty: late",
             "values of train in every third new row",
-            "categories that nobody has seen: code, town, never",
+            "unseen categories: code, town, never",
         ]
 
     def test_the_other_files_stay_and_cost_no_bytes(self, competition: Competition, made) -> None:
@@ -175,7 +175,7 @@ class TestForms:
         competition = fetched(tmp_path, files_of(train, test))
         changes: list[str] = []
         assert hidden_data(competition, shown(competition), tmp_path / "more", changes) == 60
-        assert changes == ["20 rows more, 60 in all", "categories that nobody has seen: town"]
+        assert changes == ["20 rows more, 60 in all", "unseen categories: town"]
 
     def test_numbers_alone(self, tmp_path: Path) -> None:
         train, test = ({n: of[n] for n in ("id", "x", "y") if n in of} for of in (TRAIN, TEST))

@@ -28,7 +28,7 @@ from workbench.core.errors import (
     PlatformError,
     UnansweredError,
 )
-from workbench.kernels import BuiltKernel, Machine, Pushed, push, pushed
+from workbench.kernels import BuiltKernel, Machine, PushedKernel, push, pushed
 from workbench.models.serving import read_bundle, write_as_parquet
 from workbench.platforms.kaggle import Kaggle, Patience
 
@@ -66,7 +66,7 @@ class Ready:
         found: dict[str, Any] = json.loads(self.server.datasets["wb-small-001-changes"][-1]["wb-manifest.json"])
         return found
 
-    def pushed(self) -> tuple[Pushed, str]:
+    def pushed(self) -> tuple[PushedKernel, str]:
         return pushed(self.made.folder / "kernels" / "001", "someone")
 
     def run_again(self) -> Any:
@@ -75,7 +75,7 @@ class Ready:
         self.server.kernel_output["submission.csv"] = run.submission.read_bytes()
         return run
 
-    def push(self, machine: Machine | None = None, report: Callable[[str], None] = lambda _: None) -> Pushed:
+    def push(self, machine: Machine | None = None, report: Callable[[str], None] = lambda _: None) -> PushedKernel:
         return push(
             self.made.open.access.competition, self.build(), self.platform, machine, pause_s=0.02, report=report
         )
@@ -348,7 +348,7 @@ class TestFaults:
     @pytest.mark.parametrize("call", ["CreateDataset", "SaveKernel"])
     def test_what_did_not_arrive_is_sent_by_the_next_push(self, ready: Ready, call: str) -> None:
         ready.server.fault(call, hang_s=30)
-        with pytest.raises(UnansweredError, match=r"answer of Kaggle was lost .*; it is not shown"):
+        with pytest.raises(UnansweredError, match=r"answer of Kaggle was lost .*; it is not listed"):
             ready.push()
         before = ready.server.bytes_uploaded
         found = ready.push()
@@ -471,7 +471,7 @@ class TestFaults:
 
     def test_a_status_that_stays_denied(self, ready: Ready) -> None:
         ready.server.fault("GetKernelSessionStatus", status=403, body=b'{"message": "denied"}', times=1000)
-        with pytest.raises(PlatformError, match="does not tell how the kernel 'wb-small-001' is doing"):
+        with pytest.raises(PlatformError, match="gives no status of the kernel 'wb-small-001'"):
             ready.push()
 
     def test_the_status_of_the_run_before_is_not_taken_for_ours(self, ready: Ready) -> None:
@@ -610,7 +610,7 @@ class TestFaults:
             patch.setattr(type(ready.platform.code), "owner", "other")
             run = ready.run_again()
             found = ready.push()
-        assert found.notes == ("the pushes before were by 'someone': what 'other' has is not known",)
+        assert found.notes == ("earlier pushes were by 'someone': the state of 'other' is unknown",)
         with pytest.raises(NotFoundError, match="'someone' pushed no version"):
             ready.pushed()
         place.datasets, place.kernels = first

@@ -23,7 +23,7 @@ from workbench.core.errors import (
 )
 from workbench.data.competition import Competition, load_competition
 from workbench.data.workspace import Workspace, create_workspace
-from workbench.kernels import BuiltKernel, Machine, Pushed, push, pushed
+from workbench.kernels import BuiltKernel, Machine, PushedKernel, push, pushed
 
 NAME = "wb-small-001"
 RUN = "001-20260101T000000-aaaaaa"
@@ -81,7 +81,7 @@ class Desk:
 
     def push(
         self, machine: Machine | None = None, *, report: Callable[[str], None] | None = None, **options: Any
-    ) -> Pushed:
+    ) -> PushedKernel:
         def told(words: str) -> None:
             self.said.append(words)
             if report is not None:
@@ -100,7 +100,7 @@ class Desk:
         with pytest.raises(KeyboardInterrupt):
             self.push(report=report)
 
-    def pushed(self, owner: str = "someone") -> tuple[Pushed, str]:
+    def pushed(self, owner: str = "someone") -> tuple[PushedKernel, str]:
         return pushed(self.built.folder, owner)
 
     @property
@@ -219,7 +219,7 @@ class TestDatasets:
         assert desk.push(pause_s=100.0).status == "complete"
         desk.host.ready_after_s = 1900.5
         desk.change("models/t0-f0-s1.txt", b"another")
-        with pytest.raises(UnansweredError, match=f"version of the dataset '{CHANGES}' was taken; it is not shown"):
+        with pytest.raises(UnansweredError, match=f"version of the dataset '{CHANGES}' was accepted; it is not listed"):
             desk.push(pause_s=100.0)
 
     @pytest.mark.parametrize(("after_s", "is_seen"), [(16.0, True), (20.0, True), (20.5, False)])
@@ -229,7 +229,7 @@ class TestDatasets:
         if is_seen:
             assert desk.push().status == "complete"
         else:
-            with pytest.raises(UnansweredError, match="was taken; it is not shown"):
+            with pytest.raises(UnansweredError, match="was accepted; it is not listed"):
                 desk.push()
 
     @pytest.mark.parametrize(("pause_s", "slept"), [(10.0, 4.0), (3.0, 3.0)])
@@ -386,15 +386,15 @@ class TestLostAnswers:
 
     def test_one_that_never_came(self, desk: Desk) -> None:
         desk.host.faults["put_dataset"] = [refuse(UnansweredError("the answer was lost"))]
-        with pytest.raises(UnansweredError, match="the answer was lost; it is not shown") as no:
+        with pytest.raises(UnansweredError, match="the answer was lost; it is not listed") as no:
             desk.push()
-        assert no.value.hint == "`wb kernel push` looks again before it sends anything"
+        assert no.value.hint == "`wb kernel push` checks again before it sends anything"
         assert desk.record["datasets"][PACKAGES]["sending"] == {
             "before": 0,
             "files": {"other-1-py3-none-any.whl": sha256(FILES["wheels/other-1-py3-none-any.whl"]).hexdigest()},
         }
         assert desk.push().status == "complete"
-        assert desk.said.count(f"dataset {PACKAGES}: was a version made when the last push was cut off?") == 1
+        assert desk.said.count(f"dataset {PACKAGES}: was a version created before the last push was interrupted?") == 1
 
     @pytest.mark.parametrize("first", [True, False])
     def test_one_that_was_made_when_the_process_died(self, desk: Desk, first: bool) -> None:
@@ -435,9 +435,9 @@ class TestLostAnswers:
         if is_seen:
             assert (desk.push().version.number, len(desk.host.kernels[NAME])) == (1, 1)
             return
-        with pytest.raises(UnansweredError, match="the answer was lost; it is not shown") as no:
+        with pytest.raises(UnansweredError, match="the answer was lost; it is not listed") as no:
             desk.push()
-        assert no.value.hint == "`wb kernel push` looks again before it sends anything"
+        assert no.value.hint == "`wb kernel push` checks again before it sends anything"
         assert (desk.push().version.number, len(desk.host.kernels[NAME])) == (1, 1)
 
     def test_how_often_the_kernel_is_looked_for(self, desk: Desk) -> None:
@@ -653,7 +653,7 @@ class TestRun:
         if is_told:
             assert desk.push(pause_s=4.0).status == "complete"
         else:
-            with pytest.raises(PlatformError, match=f"does not tell how the kernel '{NAME}' is doing") as no:
+            with pytest.raises(PlatformError, match=f"gives no status of the kernel '{NAME}'") as no:
                 desk.push(pause_s=4.0)
             assert no.value.hint == "`wb kernel push` asks again"
 
@@ -828,7 +828,7 @@ class TestOutput:
 
     def test_a_file_that_is_not_the_receipts(self, desk: Desk) -> None:
         desk.host.receipt = {"sha256": "0"}
-        with pytest.raises(DamagedError, match=r"the submission.csv that came is not what the kernel wrote") as no:
+        with pytest.raises(DamagedError, match=r"the fetched submission.csv is not what the kernel wrote") as no:
             desk.push()
         assert no.value.hint == "`wb kernel push` fetches it again"
         # It is the way that is in doubt, and not the run: what came goes, and the version stays.
@@ -856,7 +856,7 @@ class TestOutput:
         desk.host.states, desk.host.receipt = [(0.0, "error")], None
         desk.host.faults["fetch_output"] = [refuse(PlatformError("it broke"))]
         found = desk.push()
-        assert found.notes == ("what the run had written could not be fetched: it broke",)
+        assert found.notes == ("the failed run's output could not be fetched: it broke",)
         assert (found.status, list(found.folder.iterdir())) == ("error", [])
 
     def test_a_login_that_ends_then_is_no_note(self, desk: Desk) -> None:
@@ -870,7 +870,7 @@ class TestPushed:
     """Which version is submitted, and what is said of a newer one."""
 
     def test_the_newest_that_came_to_its_end(self, desk: Desk) -> None:
-        with pytest.raises(NotFoundError, match="'someone' pushed no version of the kernel in .*/001 that came"):
+        with pytest.raises(NotFoundError, match="'someone' pushed no version of the kernel in .*/001 that finished"):
             desk.pushed()
         desk.cut_off("kernel running")
         with pytest.raises(NotFoundError):
@@ -889,8 +889,8 @@ class TestPushed:
         desk.cut_off(at)
         found, newer = desk.pushed()
         assert found.version.number == 1
-        seen = "version 2 was pushed after it and was not seen to end"
-        assert newer == ("a push after it was cut off" if at == "kernel" else seen)
+        seen = "version 2 was pushed after it and was not observed to finish"
+        assert newer == ("a later push was interrupted" if at == "kernel" else seen)
 
     def test_a_newer_one_that_failed(self, desk: Desk) -> None:
         desk.push()
@@ -904,7 +904,7 @@ class TestPushed:
         desk.host.owner = "other"
         desk.host.datasets, desk.host.kernels = {}, {}
         found = desk.push()
-        assert found.notes == ("the pushes before were by 'someone': what 'other' has is not known",)
+        assert found.notes == ("earlier pushes were by 'someone': the state of 'other' is unknown",)
         assert desk.push().notes == ()
         with pytest.raises(NotFoundError, match="'someone' pushed no version"):
             desk.pushed()

@@ -27,7 +27,7 @@ from workbench.data.competition import Competition, load_competition
 from workbench.data.workspace import create_workspace
 from workbench.experiments.notebooks import Executed
 from workbench.experiments.run_folder import FinishedRun
-from workbench.kernels import BuiltKernel, Rehearsed, rehearse
+from workbench.kernels import BuiltKernel, RehearsalResult, rehearse
 from workbench.kernels.rehearse import check_hidden_submission, moved, shown_data
 
 FILES = {
@@ -90,7 +90,7 @@ class Stage:
     built: BuiltKernel
     kernel: Kernel
 
-    def rehearse(self, **options: Any) -> Rehearsed:
+    def rehearse(self, **options: Any) -> RehearsalResult:
         return rehearse(self.competition, self.run, self.built, **options)
 
 
@@ -232,7 +232,7 @@ class TestAll:
 
     def test_one_that_leaves_no_submission(self, stage: Stage) -> None:
         stage.kernel.leaves = lambda _, working: (working / "submission.csv").unlink()
-        with pytest.raises(DataError, match=r"the kernel came to its end and left no submission\.csv"):
+        with pytest.raises(DataError, match=r"the kernel finished without writing submission\.csv"):
             stage.rehearse()
         assert len(stage.kernel.calls) == 1
         assert sorted(p.name for p in stage.built.folder.iterdir()) == ["bundle", "kernel", "rehearsal"]
@@ -245,7 +245,7 @@ class TestAll:
             (working / "submission.csv").symlink_to(tmp_path / "diary")
 
         stage.kernel.leaves = leaves
-        with pytest.raises(DataError, match="left no submission"):
+        with pytest.raises(DataError, match="without writing submission"):
             stage.rehearse()
 
     def test_predictions_that_differ_from_the_runs_own(self, stage: Stage) -> None:
@@ -268,8 +268,8 @@ class TestAll:
         assert (found.differing, found.moved) == (0, 5)
         assert [n for n in found.notes if "hidden test set:" not in n] == [
             *(notes or []),
-            "5 of the 20 rows of the public test set are predicted otherwise within the hidden one: what they are given "
-            "depends on the other test rows",
+            "5 of the 20 rows of the public test set get other predictions within the hidden one: their features "
+            "depend on the other test rows",
         ]
         for name in ("public", "hidden", "emptied"):
             assert (stage.built.folder / "rehearsal" / name / "wb-notes.json").exists() == (notes is not None)
@@ -289,7 +289,7 @@ class TestAll:
         found = stage.rehearse()
         assert (found.hidden, found.emptied, found.rows) == (None, None, (20, 0))
         assert (found.seconds, found.peak_mb, found.moved) == ((1.5, 0.0), 20.0, 0)
-        assert found.notes == ("the test set is no CSV or Parquet file of its own: there is no hidden one to try",)
+        assert found.notes == ("the test set is not a single CSV or Parquet file: no hidden one was tried",)
 
     def test_an_evaluation_server(self, stage: Stage) -> None:
         path = stage.competition.folder / "competition.toml"
@@ -314,7 +314,7 @@ def test_without_namespaces_the_network_is_at_least_not_used(stage: Stage, monke
     found = stage.rehearse()
     assert (found.differing, found.rows) == (0, (20, 30))
     assert found.notes[0].startswith(
-        "this system gives no namespaces (not permitted): the kernel could read this machine's"
+        "this system has no namespaces (not permitted): the kernel could read and write this machine's"
     )
     assert len([n for n in found.notes if "processes" in n]) == 0
     for more in seen:

@@ -802,6 +802,6 @@ def test_a_rehearsal_without_namespaces_says_what_is_not_kaggles(small, no_wheel
     found = made.open.kernels.rehearse(1, kernel)
     assert found.public.read_bytes() == run.submission.read_bytes()
     assert found.notes[0].startswith(
-        "this system gives no namespaces (unshare: Operation not permitted): the kernel could read this machine's files"
+        "this system has no namespaces (unshare: Operation not permitted): the kernel could read and write this machine's files"
     )
     assert not [p for p in Path("/proc").glob("[0-9]*/cmdline") if b"987655" in p.read_bytes()]

@@ -252,7 +252,7 @@ def _complaints_of_a_browser(paths):
 
 def test_without_plots_a_check_page_is_as_safe(monkeypatch):
     from workbench.analysis.checks import plots
-    from workbench.analysis.checks.finding import Adversarial, Report
+    from workbench.analysis.checks.finding import Adversarial, CheckReport
 
     monkeypatch.setattr(plots, "can_plot", lambda: False)
     attack = ATTACKS[0] + ATTACKS[2]
@@ -261,7 +261,7 @@ def test_without_plots_a_check_page_is_as_safe(monkeypatch):
         column=attack, kind=attack, effect=0.5, psi=0.1, unseen=0.1, nulls_train=0.1, nulls_test=0.2, bars=()
     )
     report = SimpleNamespace(
-        **dict.fromkeys(Report.__dataclass_fields__),
+        **dict.fromkeys(CheckReport.__dataclass_fields__),
     )
     report.__dict__.update(
         slug=attack,

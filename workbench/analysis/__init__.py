@@ -1,6 +1,6 @@
-"""What is looked at before and after training: the data (`checks`) and the columns (`selection`).
+"""Analysis of the data (`checks`) and of the columns (`selection`), before and after training.
 
-In come a competition's tables and features, or a run; out come findings with their figures, and lists of columns that
-experiments can name. A new check is a function that gives findings and one line in `checks.check`; a new method of
-selection is a function beside `selection.methods` and its name in `selection.options`.
+Input is a competition's tables and features, or a run; output is findings with their figures, and lists of columns that
+experiments can name. A new check is a function that returns findings and a line in `checks.check`; a new selection
+method is a function in `selection.methods` and its name in `selection.options`.
 """

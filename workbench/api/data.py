@@ -14,8 +14,7 @@ from workbench.core.html_page import as_table
 if TYPE_CHECKING:
     import polars as pl
 
-    from workbench.analysis.checks import Report as CheckReport
-    from workbench.analysis.checks import TimeCheck
+    from workbench.analysis.checks import CheckReport, TimeCheck
     from workbench.core.events import Listener
     from workbench.data.competition.definition import Definition
     from workbench.metrics import Metric

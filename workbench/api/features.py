@@ -27,7 +27,7 @@ class SelectOptions:
     Attributes
     ----------
     method : str
-        "gain", "permutation", "null" or "rfe"; what goes with each is in `workbench.analysis.selection.Options`.
+        "gain", "permutation", "null" or "rfe"; their options: `workbench.analysis.selection.SelectionOptions`.
     name : str, optional
         The list's; by default "012-null".
     force : bool
@@ -210,10 +210,10 @@ class Features(Sequence[str]):
         ConfigError, FeatureError
             For an unknown method or option, another list of that name, or where no column is left.
         """
-        from workbench.analysis.selection import Request, options_of, select
+        from workbench.analysis.selection import ListRequest, options_of, select
 
         values = asdict(options)
-        request = Request(**{name: values.pop(name) for name in ("name", "force", "sample", "threads")})
+        request = ListRequest(**{name: values.pop(name) for name in ("name", "force", "sample", "threads")})
         chosen = options_of(values.pop("method"), values)
         place, competition = self._access.workspace, self._access.competition
         context = call_context(listen, report=report, progress=progress)

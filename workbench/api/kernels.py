@@ -12,7 +12,7 @@ from workbench.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from workbench.core.events import Listener
-    from workbench.kernels import BuiltKernel, Machine, Pushed, Rehearsed
+    from workbench.kernels import BuiltKernel, Machine, PushedKernel, RehearsalResult
     from workbench.submissions import PreparedSubmission
 
 __all__ = ["Kernels"]
@@ -59,7 +59,7 @@ class Kernels:
         image: Path | None = None,
         listen: Listener | None = None,
         report: Report | None = None,
-    ) -> Rehearsed:
+    ) -> RehearsalResult:
         """Run a built kernel as Kaggle would, and compare what it writes with the run's own submission.
 
         Parameters
@@ -88,7 +88,7 @@ class Kernels:
         *,
         listen: Listener | None = None,
         report: Report | None = None,
-    ) -> Pushed:
+    ) -> PushedKernel:
         """Upload what changed of a built kernel, run it on the platform, and fetch what it wrote."""
         from workbench.kernels import push
 

@@ -9,10 +9,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from workbench.analysis.checks import Report as CheckReport
-    from workbench.analysis.checks import TimeCheck, leak_error
-    from workbench.analysis.selection import Judged, Selection
-    from workbench.analysis.selection import Scored as SelectionScore
+    from workbench.analysis.checks import CheckReport, TimeCheck, leak_error
+    from workbench.analysis.selection import GroupImportance, Selection, SelectionScore
     from workbench.data.ingest import Approval
     from workbench.data.workspace import Workspace
     from workbench.experiments.current_runs import outdated_text
@@ -43,8 +41,8 @@ __all__ = [
     "CompetitionFacts",
     "FeatureSummary",
     "FoldResult",
+    "GroupImportance",
     "InteractionsSpec",
-    "Judged",
     "LogSpec",
     "Machine",
     "PreparedSubmission",
@@ -84,8 +82,8 @@ __all__ = [
 ]
 
 _HOMES = {
-    "analysis.checks": "Report:CheckReport TimeCheck leak_error",
-    "analysis.selection": "Judged Selection Scored:SelectionScore",
+    "analysis.checks": "CheckReport TimeCheck leak_error",
+    "analysis.selection": "GroupImportance Selection SelectionScore",
     "data.ingest": "Approval",
     "data.workspace": "Workspace",
     "experiments.current_runs": "outdated_text",

@@ -16,7 +16,7 @@ from workbench.core.printable import one_line
 from workbench.core.text_table import text_table
 
 if TYPE_CHECKING:
-    from workbench.api.values import Judged, Selection, SelectionScore
+    from workbench.api.values import GroupImportance, Selection, SelectionScore
 
 TITLES = {"gain": "gain", "permutation": "loss", "null": "gain", "rfe": "gain"}
 
@@ -115,7 +115,7 @@ def _print(found: Selection) -> None:
     echo(f'next: features = "{found.name}" in an experiment\'s file')
 
 
-def _line(j: Judged, more: list[str]) -> tuple[str, ...]:
+def _line(j: GroupImportance, more: list[str]) -> tuple[str, ...]:
     extra = [f"{j.more[name]:.4g}" for name in more]
     return one_line(j.group.name), f"{j.importance:.5g}", f"{j.spread:.3g}", *extra, "keep" if j.keep else "drop"
 

@@ -71,6 +71,6 @@ def not_closed(*, network: bool, is_over: bool = True) -> str:
     had, could, was = ("had", "could", "was") if is_over else ("has", "can", "is")
     more = "" if network else f", and the network {was} open to it"
     return (
-        f"this system gives no namespaces ({able.why_not}): the notebook {had} an empty home and no logins in its "
+        f"this system has no namespaces ({able.why_not}): the notebook {had} an empty home and no logins in its "
         f"environment, but {could} read this machine's files{more}; {able.hint}"
     )

@@ -1,4 +1,4 @@
-"""A finished run as a folder that needs nothing else: its models, code and packages, and the notebook that predicts."""
+"""Pack a finished run as a self-contained folder: its models, code and packages, and the notebook that predicts."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from workbench.kernels.gateway import check_no_server
 from workbench.kernels.layers import kernel_name
 from workbench.kernels.scan import check_no_secrets
 from workbench.kernels.wheels import (
-    are_those,
     check_wheels,
     download,
+    has_wheels_of,
     modules_of,
     needed_packages,
     own_wheel,
@@ -38,7 +38,7 @@ from workbench.models.serving import COLUMNS, DATASETS, FORMAT, MANIFEST, ROWS_S
 __all__ = ["KERNEL_PYTHON", "BuiltKernel", "build"]
 
 KERNEL_PYTHON = "3.12"
-"""Of Kaggle's current image."""
+"""The Python version of Kaggle's current image."""
 
 INSTALL = """import hashlib
 import json
@@ -53,21 +53,21 @@ wheels = []
 manifest = json.loads((bundle / "{manifest}").read_text())
 for name, sha256 in manifest["files"].items():
     if name.startswith("wheels/"):
-        found = [file for place in places for file in (place / name, place / Path(name).name) if file.is_file()]
-        same = [str(file) for file in found if hashlib.sha256(file.read_bytes()).hexdigest() == sha256]
+        copies = [file for place in places for file in (place / name, place / Path(name).name) if file.is_file()]
+        same = [str(file) for file in copies if hashlib.sha256(file.read_bytes()).hexdigest() == sha256]
         if not same:
             raise RuntimeError(f"no input has the {{name}} that was packed")
         wheels.append(same[0])
-# In a folder of their own: this session has imported numpy by now, and the image's packages stay as they are.
+# In a separate folder: this session has already imported numpy, and the image's packages stay untouched.
 packages = tempfile.mkdtemp(prefix="wb-packages-")
 # Python compiles what it imports; pip would compile everything.
 install = [sys.executable, "-m", "pip", "--isolated", "install", "--quiet", "--no-index", "--no-deps", "--no-compile"]
 done = subprocess.run([*install, "--target", packages, *wheels], capture_output=True, text=True)
 if done.returncode:
-    said = done.stderr[-500:]
-    raise RuntimeError(f"the packages of {{bundle}} do not fit Python {{sys.version.split()[0]}}: {{said}}")"""
+    message = done.stderr[-500:]
+    raise RuntimeError(f"the packages of {{bundle}} do not fit Python {{sys.version.split()[0]}}: {{message}}")"""
 
-PUSH = 'push = ""  # told from outside: what this writes is known by it'
+PUSH = 'push = ""  # set by `wb kernel push`: identifies the output of this version'
 
 PREDICT = '''code = """import importlib.util
 import json
@@ -86,7 +86,7 @@ receipt(job["bundle"], predict(job["bundle"], find_data(job["slug"]), out=job["f
 print("push", push)
 job = {{"packages": packages, "modules": manifest["modules"], "image": [place for place in sys.path if place]}}
 job |= {{"bundle": str(bundle), "slug": {slug}, "file": {file}, "push": push}}
-# In a process of its own, which sees the bundle's packages and none of the image's: no two versions ever meet.
+# In a separate process, which sees the bundle's packages and none of the image's: versions can't be mixed.
 process = subprocess.Popen(
     [sys.executable, "-I", "-S", "-u", "-c", code, json.dumps(job)],
     stdout=subprocess.PIPE,
@@ -100,29 +100,29 @@ for line in process.stdout:
 if process.wait():
     raise RuntimeError(f"the prediction ended with exit status {{process.returncode}}: {{''.join(printed)}}")'''
 """The prediction. Kaggle's session imports numpy before the first cell runs, so that a numpy that is installed over it
-is loaded half old, half new: https://github.com/Kaggle/docker-python/issues/1053. And what the image has was built for
-its own numpy: LightGBM imports scikit-learn and pandas where they are there, and fails where those fail."""
+is loaded half old, half new: https://github.com/Kaggle/docker-python/issues/1053. The image's packages were built for
+its own numpy: LightGBM imports scikit-learn and pandas where they are installed, and fails where those fail."""
 
 
 @dataclass(frozen=True)
 class BuiltKernel:
-    """What was built.
+    """A kernel as it was built on this machine.
 
     Attributes
     ----------
     name : str
-        On the platform; its datasets' names begin with it.
+        Its name on the platform; its datasets' names begin with it.
     folder : Path
     bundle : Path
-        What goes into a dataset.
+        The folder whose files go into datasets.
     notebook : Path
-        What the kernel runs.
+        The notebook that the kernel runs.
     size : int
         Bytes of the bundle.
     fixed : tuple of str
         The files of ``data/fixed`` that are in the bundle.
     files : tuple of str
-        Everything that is in the bundle, by its place in it.
+        All files of the bundle, by their paths in it.
     """
 
     name: str
@@ -144,21 +144,21 @@ def build(
 ) -> BuiltKernel:
     """Pack a finished run for a code competition.
 
-    The code is that of the run, as its folder keeps it. What is there already and the same is not written again, so
-    that a later push uploads only what changed.
+    The code is the copy in the run's folder. Unchanged files are not written again, so that a later push uploads only
+    what changed.
 
     Parameters
     ----------
     python : str
-        The kernel's.
+        The kernel's Python version.
     wheels : Path, optional
-        A folder of wheels to take instead of downloading them.
+        A folder of wheels to use instead of downloading them.
 
     Raises
     ------
     ConfigError
-        When the competition has an evaluation server, the run is of a kind that can't be served, a fixed copy is of
-        rows that the hidden test set has others of, wheels for that Python are missing, or a file has a secret in it.
+        When the competition has an evaluation server, the run is of a kind that can't be served, a fixed copy holds
+        rows that differ in the hidden test set, wheels for that Python are missing, or a file contains a secret.
     """
     check_no_server(competition)
     record, details = run.record, read_run(run.folder)[1]
@@ -168,36 +168,36 @@ def build(
             hint="choose an experiment with [model]",
         )
     if record.sample is not None:
-        raise ConfigError(f"run {record.run_id} is a subsample run", hint=f"`wb run {record.exp}` runs it whole")
+        raise ConfigError(f"run {record.run_id} is a subsample run", hint=f"`wb run {record.exp}` runs it on all rows")
     folder = competition.folder / "kernels" / f"{record.exp:03d}"
     bundle = folder / "bundle"
     files: dict[str, Path] = {}
     for name, path in _code(competition, run, details).items():
         files[f"competition/{name}"] = path
-    # Those that the run wrote, whose bytes were checked: what else lies there, a link to anything, is not uploaded.
+    # Only files that the run wrote and whose bytes were checked: nothing else in that folder is uploaded.
     written = [name for name in details.get("files", {}) if name.startswith("models/")]
     files |= {name: run.folder / name for name in written}
     for path in files.values():
         if path.is_symlink():
             raise ConfigError(
-                f"{path} is a link; what is uploaded lies in the run's own folder",
+                f"{path} is a link; only files in the run's own folder are uploaded",
                 hint=f"`wb run {record.exp} --force` makes a run that keeps it",
             )
     if not {f"models/{COLUMNS}", f"models/{ROWS_SAMPLE}"} <= set(files):
         raise ConfigError(
-            f"run {record.run_id} is of an older version, which did not keep what its models' columns are",
+            f"run {record.run_id} was made by an older version, which did not store its models' columns",
             hint=f"`wb run {record.exp} --force` makes a run that does",
         )
     fixed = fixed_copies(competition)
     files |= {f"competition/{name}": path for name, path in fixed.items()}
     check_no_secrets(files, record.exp)
     report("wheels")
-    # Beside what serving needs, what the run's own code imports: of the image's packages nothing is seen.
+    # What serving needs, and what the run's own code imports: the image's packages are not visible to it.
     imported = (details.get("source") or {}).get("packages", {})
     needed = needed_packages(imported)
-    brought = _wheels(folder, python, wheels, needed)
-    check_wheels(brought, python)
-    files |= {f"wheels/{p.name}": p for p in brought}
+    wheel_files = _wheels(folder, python, wheels, needed)
+    check_wheels(wheel_files, python)
+    files |= {f"wheels/{p.name}": p for p in wheel_files}
     _put(bundle, files)
     manifest = {
         "format": FORMAT,
@@ -207,7 +207,7 @@ def build(
         "cv_mean": record.cv_mean,
         "metric": record.metric,
         "folds": record.folds_hash,
-        # As the run was trained, whatever is the default where it is served.
+        # Explicit, as the default may differ where it is served.
         "spec": details["spec"] | {"target_transform": details.get("target_transform", "none")},
         "python": python,
         "modules": sorted({*modules_of(needed), *imported} - {"workbench"}),
@@ -221,18 +221,18 @@ def build(
     write_text(notebook, as_text(_notebook(competition, record.exp, record.title)))
     check_no_secrets({MANIFEST: bundle / MANIFEST, notebook.name: notebook}, record.exp)
     size = sum(p.stat().st_size for p in bundle.rglob("*") if p.is_file())
-    name, packed = kernel_name(competition.slug, record.exp), (*sorted(files), MANIFEST)
-    return BuiltKernel(name, folder, bundle, notebook, size, tuple(fixed), packed)
+    name, packed_names = kernel_name(competition.slug, record.exp), (*sorted(files), MANIFEST)
+    return BuiltKernel(name, folder, bundle, notebook, size, tuple(fixed), packed_names)
 
 
 def _code(competition: Competition, run: FinishedRun, details: dict[str, Any]) -> dict[str, Path]:
-    """Return the definition and the code that a run kept, by their places in the competition's folder."""
+    """Return a run's copies of the definition and the code, by their paths in the competition's folder."""
     folder, run_id = run.folder / "source", run.record.run_id
     hint = f"`wb run {run.record.exp} --force` makes a run that keeps it"
-    # What LightGBM reads from files is for the training alone.
+    # Files that LightGBM reads are only needed for training.
     of_training = {str(details["spec"]["model"].get(key)) for key in FILE_PARAMETERS}
     source = details.get("source")
-    if source is None:  # of an older version, which kept only what lies beside features.py
+    if source is None:  # of an older version, which copied only the modules next to features.py
         names = [p.name for p in folder.glob("*.py")]
         needed = code_files([competition.features_path]).files
         lacking = [n for n in (p.relative_to(competition.folder).as_posix() for p in needed) if n not in names]
@@ -245,29 +245,29 @@ def _code(competition: Competition, run: FinishedRun, details: dict[str, Any]) -
     for name, digest in source["files"].items():
         if not (folder / name).is_file() or file_sha256(folder / name) != digest:
             raise DamagedError(f"{folder / name} is missing or changed", hint=hint)
-    # A run keeps every module that lies there. What predicts is uploaded, and takes along what it imports.
+    # A run copies every module of the folder; only what predicts is uploaded, with its imports.
     named = named_code(competition, details["spec"]["model"])
     roots = [folder / competition.features_path.name, *(folder / name for name in named)]
     imported = {p.relative_to(folder).as_posix() for p in code_files([p for p in roots if p.is_file()]).files}
-    kept = [n for n in source["files"] if n in imported or not n.endswith(".py")]
-    wanted = (n for n in ("competition.toml", *kept) if n not in of_training and not n.startswith(DATA))
+    uploaded_code = [n for n in source["files"] if n in imported or not n.endswith(".py")]
+    wanted = (n for n in ("competition.toml", *uploaded_code) if n not in of_training and not n.startswith(DATA))
     return {name: folder / name for name in wanted}
 
 
-def _wheels(folder: Path, python: str, given: Path | None, needed: dict[str, str]) -> list[Path]:
-    place = folder / "wheels" / python
-    if given is not None and not list(given.glob("*.whl")):
-        raise ConfigError(f"--wheels {given}: there is no wheel", hint="leave it out to download them")
-    others = [p for p in (given or place).glob("*.whl") if not is_own_wheel(p.name)]
-    if given is None and not are_those(others, needed):
-        for path in others:
+def _wheels(folder: Path, python: str, wheel_folder: Path | None, needed: dict[str, str]) -> list[Path]:
+    downloads = folder / "wheels" / python
+    if wheel_folder is not None and not list(wheel_folder.glob("*.whl")):
+        raise ConfigError(f"--wheels {wheel_folder}: there is no wheel", hint="leave it out to download them")
+    wheels = [p for p in (wheel_folder or downloads).glob("*.whl") if not is_own_wheel(p.name)]
+    if wheel_folder is None and not has_wheels_of(wheels, needed):
+        for path in wheels:
             path.unlink()
-        others = download(place, python, needed)
-    return [own_wheel(place), *others]
+        wheels = download(downloads, python, needed)
+    return [own_wheel(downloads), *wheels]
 
 
 def _put(bundle: Path, files: dict[str, Path]) -> None:
-    """Make the bundle's files those given: what is the same stays, what is not among them goes."""
+    """Make the bundle hold exactly these files; unchanged ones are not written again."""
     for name, source in files.items():
         target = bundle / name
         if target.exists() and file_sha256(target) == file_sha256(source):
@@ -281,7 +281,7 @@ def _put(bundle: Path, files: dict[str, Path]) -> None:
 
 def _notebook(competition: Competition, exp: int, title: str) -> Any:
     slug = competition.slug
-    words = f"# {slug}, experiment {exp}: {title or 'untitled'}\n\nPredicts, trains nothing."
+    heading = f"# {slug}, experiment {exp}: {title or 'untitled'}\n\nPredicts, trains nothing."
     install = INSTALL.format(manifest=MANIFEST, datasets=DATASETS)
     predict = PREDICT.format(slug=json.dumps(slug), file=json.dumps(competition.definition.submission.file))
-    return new_notebook(words, install, predict, parameters=PUSH)
+    return new_notebook(heading, install, predict, parameters=PUSH)

@@ -1,4 +1,4 @@
-"""Fixed copies of a competition's files: which of them a kernel takes along, and which it can't."""
+"""Fixed copies of a competition's files: which of them a kernel packs, and which it can't."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from workbench.data.ingest import reading_options, tables_in
 __all__ = ["fixed_copies"]
 
 OF_TEST = re.compile(r"(?<![a-z])test(?![a-z])", re.IGNORECASE)
-"""In the name of a table that has to do with the test rows, such as "test_weather"."""
+"""Matches names of tables that hold test rows, such as "test_weather"."""
 
 
 def fixed_copies(competition: Competition) -> dict[str, Path]:
     """Return the files of ``data/fixed`` that tables are read from, by their paths from the competition's folder.
 
-    On Kaggle the files are as they were downloaded. A kernel reads the fixed copy there, too: it takes it along.
+    On Kaggle the files are as they were downloaded. A kernel reads the fixed copies there, too, so they are packed.
 
     Raises
     ------
     ConfigError
-        When one stands for a file that Kaggle replaces where it runs the notebook again: the copy has the public rows.
+        When one replaces a file that Kaggle swaps for the hidden one in the rerun: the copy has the public rows.
     """
     folder, tables = competition.folder, competition.definition.tables
     options = reading_options(folder, None)
@@ -35,8 +35,8 @@ def fixed_copies(competition: Competition) -> dict[str, Path]:
         for path in {part.path for part in table.parts if part.path.is_relative_to(place)}:
             if table.name in (tables.test, tables.sample_submission) or OF_TEST.search(table.name.replace("_", " ")):
                 raise ConfigError(
-                    f"{path} is a fixed copy of the public rows of {table.name!r}: where Kaggle runs the notebook "
-                    "again there are other rows, in a file with the same fault",
+                    f"{path} is a fixed copy of the public rows of {table.name!r}: when Kaggle reruns the notebook, "
+                    "there are other rows, in a file with the same fault",
                     hint="say in competition.toml how the file is read, under [read] and [types], and remove the copy; "
                     f"then `wb fetch {competition.slug}`, and run the experiment again",
                 )

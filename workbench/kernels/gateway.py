@@ -1,4 +1,4 @@
-"""Competitions whose notebooks answer to an evaluation server: `wb kernel` has none for them."""
+"""Competitions whose notebooks are called by an evaluation server, which `wb kernel` does not support."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def check_no_server(competition: Competition) -> None:
     Raises
     ------
     ConfigError
-        With what the server is known by, and what can be done instead.
+        Names the file that shows the server, and what can be done instead.
     """
     server = evaluation_server_of(competition)
     if server is None:
@@ -24,7 +24,7 @@ def check_no_server(competition: Competition) -> None:
         f"{competition.slug!r} has an evaluation server ({server}): when a notebook is submitted, Kaggle runs it "
         "again, and a gateway in another container hands it the hidden test set in batches. The notebook that "
         "`wb kernel build` writes reads test files and starts no server: the rerun would fail and cost a submission",
-        hint="train and compare here as ever; for the submission copy the host's demo notebook (on the competition's "
+        hint="train and compare here as usual; for the submission copy the host's demo notebook (on the competition's "
         "Code page), call the models of a run (runs/…/models, as LightGBM's text) in its predict(), and submit it "
         f"there. If it has no such server: [submission] server = false in {competition.folder / 'competition.toml'}",
     )

@@ -1,4 +1,4 @@
-"""Test sets that differ from the public one as a hidden one may: larger, filled where it is empty, or the reverse."""
+"""Simulated hidden test sets: larger than the public one, filled where that is empty, or the reverse."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from workbench.data.ingest import reading_options, tables_in
 __all__ = ["HIDDEN_TIMES", "emptied_data", "hidden_data", "link"]
 
 HIDDEN_TIMES = 1.5
-"""The hidden test set has so many times the rows of the public one."""
+"""Rows of the hidden test set, as a multiple of the public one's."""
 
 UNSEEN = 0.1
-"""In so many of its new rows a category is one that nobody has seen."""
+"""The share of the new rows with unseen categories."""
 
 FROM_TRAIN = 3
-"""Every so many of its new rows has a column's value from train."""
+"""Every third of the new rows takes its values from train."""
 
-KEPT_SHARE = 0.5
-"""The test set with empty columns has so many of the public one's rows."""
+SUBSET_SHARE = 0.5
+"""The share of the public rows that the test set with empty columns has."""
 
 Change = Callable[[pl.DataFrame, bool], pl.DataFrame]
 
@@ -35,69 +35,69 @@ Change = Callable[[pl.DataFrame, bool], pl.DataFrame]
 def hidden_data(competition: Competition, shown: Path, folder: Path, changes: list[str] | None = None) -> int | None:
     """Write the competition's files with a test set that is larger than the public one.
 
-    The public rows stay as they are. The new ones have other ids, categories that nobody has seen, and values of train:
-    where the public test set is empty, where it has whole numbers and train fractions, numbers and train words.
+    The public rows stay as they are. The new ones have new ids, unseen categories, and values of train: where the
+    public test set is empty, where it has whole numbers and train has fractions, or numbers and train has words.
 
     Parameters
     ----------
     shown : Path
-        The files as they are.
+        The public files.
     folder : Path
-        Where the new ones go; what stays the same is linked.
+        Where the new files go; unchanged ones are linked.
     changes : list of str, optional
-        Gets a line for each kind of change.
+        A line is appended for each kind of change.
 
     Returns
     -------
     int, or None
-        Its rows; None where the test set is not a file of its own that we can write.
+        The number of its rows; None where the test set is not a single file that we can write.
     """
-    told = [] if changes is None else changes
+    change_notes = [] if changes is None else changes
     d = competition.definition
     train = competition.table(d.tables.train)
 
-    def grown(frame: pl.DataFrame, is_test: bool) -> pl.DataFrame:
-        more = _new_rows(frame, d.id_columns)
+    def grow(frame: pl.DataFrame, is_test: bool) -> pl.DataFrame:
+        new_rows = _new_rows(frame, d.id_columns)
         if is_test:
-            told.append(f"{more.height:,} rows more, {frame.height + more.height:,} in all")
-            more = _from_train(frame, more, train, d.id_columns, told)
-            more = _unseen(more, d.id_columns, told)
-        return pl.concat([frame, more.select(frame.columns)], how="vertical_relaxed")
+            change_notes.append(f"{new_rows.height:,} rows more, {frame.height + new_rows.height:,} in all")
+            new_rows = _from_train(frame, new_rows, train, d.id_columns, change_notes)
+            new_rows = _unseen(new_rows, d.id_columns, change_notes)
+        return pl.concat([frame, new_rows.select(frame.columns)], how="vertical_relaxed")
 
-    return _written(competition, shown, folder, grown)
+    return _written(competition, shown, folder, grow)
 
 
 def emptied_data(competition: Competition, shown: Path, folder: Path, changes: list[str] | None = None) -> int | None:
     """Write the competition's files with a smaller test set, empty in every second column that is filled."""
-    told = [] if changes is None else changes
+    change_notes = [] if changes is None else changes
     ids = competition.definition.id_columns
 
-    def emptied(frame: pl.DataFrame, is_test: bool) -> pl.DataFrame:
-        less = frame.tail(max(1, int(frame.height * KEPT_SHARE)))
+    def empty(frame: pl.DataFrame, is_test: bool) -> pl.DataFrame:
+        subset = frame.tail(max(1, int(frame.height * SUBSET_SHARE)))
         if not is_test:
-            return less
-        filled = [c for c in competition.shared_columns if c not in ids and c in less.columns]
-        filled = [c for c in filled if less[c].null_count() < less.height and c not in competition.key_columns]
-        gone = filled[1::2]
-        told.append(f"{less.height:,} rows")
-        if gone:
-            told.append(f"empty: {', '.join(gone[:20])}")
-        return less.with_columns(pl.lit(None, dtype=less[c].dtype).alias(c) for c in gone)
+            return subset
+        filled = [c for c in competition.shared_columns if c not in ids and c in subset.columns]
+        filled = [c for c in filled if subset[c].null_count() < subset.height and c not in competition.key_columns]
+        emptied_columns = filled[1::2]
+        change_notes.append(f"{subset.height:,} rows")
+        if emptied_columns:
+            change_notes.append(f"empty: {', '.join(emptied_columns[:20])}")
+        return subset.with_columns(pl.lit(None, dtype=subset[c].dtype).alias(c) for c in emptied_columns)
 
-    return _written(competition, shown, folder, emptied)
+    return _written(competition, shown, folder, empty)
 
 
 def _written(competition: Competition, shown: Path, folder: Path, change: Change) -> int | None:
-    """Write the files with another test set and the sample that goes with it; None where they can't be written."""
+    """Write the files with a changed test set and sample; None where they can't be written."""
     tables, manifest = competition.definition.tables, competition.manifest
-    # As they were downloaded: fixed copies lie elsewhere, and those of test rows can't be taken along anyway.
+    # As downloaded: fixed copies lie elsewhere, and those of test rows can't be packed anyway.
     options = replace(reading_options(competition.folder, None), fixed=None)
-    there = {table.name: table for table in tables_in(shown, options, {})}
+    raw_tables = {table.name: table for table in tables_in(shown, options, {})}
     sources: dict[str, Path] = {}
     for name in (tables.test, tables.sample_submission):
         if name is None:
             continue
-        parts = there[name].parts if name in there else ()
+        parts = raw_tables[name].parts if name in raw_tables else ()
         if len(parts) != 1 or parts[0].member or parts[0].keys or parts[0].path.suffix not in (".csv", ".parquet"):
             return None
         sources[name] = parts[0].path
@@ -106,21 +106,21 @@ def _written(competition: Competition, shown: Path, folder: Path, change: Change
             link(other, folder / other.relative_to(shown))
     rows = 0
     for name, path in sources.items():
-        made = change(competition.table(name).collect(), name == tables.test)
+        changed = change(competition.table(name).collect(), name == tables.test)
         target = folder / path.relative_to(shown)
         target.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix == ".csv":
-            write_csv(as_written(made, manifest.table(name, slug=competition.slug).spelled), target)
+            write_csv(as_written(changed, manifest.table(name, slug=competition.slug).spelled), target)
         else:
-            made.write_parquet(target)
-        rows = made.height if name == tables.test else rows
+            changed.write_parquet(target)
+        rows = changed.height if name == tables.test else rows
     return rows
 
 
 def link(file: Path, target: Path) -> bool:
-    """Put a file there without its bytes; False where there is no such file.
+    """Hard-link a file, or copy it where links don't work; return False where there is no such file.
 
-    Not by a symbolic link: through that the file could be written, in a folder that can only be read.
+    No symbolic link: a kernel could write to the original through it.
     """
     if not file.is_file():
         return False
@@ -133,55 +133,61 @@ def link(file: Path, target: Path) -> bool:
 
 
 def _new_rows(frame: pl.DataFrame, ids: tuple[str, ...]) -> pl.DataFrame:
-    """Return the rows that come behind: their ids are new."""
-    more = frame.head(int((HIDDEN_TIMES - 1) * frame.height) or 1)
-    first = ids[0]
-    if frame[first].dtype.is_numeric():
-        above = int(frame[first].max() or 0) + 1  # type: ignore[arg-type]
-        return more.with_columns((pl.int_range(pl.len()) + above).cast(frame[first].dtype).alias(first))
-    return more.with_columns((pl.col(first).cast(pl.String) + "-hidden").alias(first))
+    """Return the rows to append, which have new ids."""
+    new_rows = frame.head(int((HIDDEN_TIMES - 1) * frame.height) or 1)
+    id_column = ids[0]
+    if frame[id_column].dtype.is_numeric():
+        next_id = int(frame[id_column].max() or 0) + 1  # type: ignore[arg-type]
+        return new_rows.with_columns((pl.int_range(pl.len()) + next_id).cast(frame[id_column].dtype).alias(id_column))
+    return new_rows.with_columns((pl.col(id_column).cast(pl.String) + "-hidden").alias(id_column))
 
 
-def _unseen(more: pl.DataFrame, ids: tuple[str, ...], told: list[str]) -> pl.DataFrame:
-    texts = [c for c in more.columns if c not in ids and more[c].dtype == pl.String]
+def _unseen(new_rows: pl.DataFrame, ids: tuple[str, ...], change_notes: list[str]) -> pl.DataFrame:
+    texts = [c for c in new_rows.columns if c not in ids and new_rows[c].dtype == pl.String]
     if texts:
-        told.append(f"categories that nobody has seen: {', '.join(texts[:20])}")
+        change_notes.append(f"unseen categories: {', '.join(texts[:20])}")
     chosen = pl.int_range(pl.len()) % round(1 / UNSEEN) == 0
-    return more.with_columns(
+    return new_rows.with_columns(
         pl.when(chosen).then(pl.lit("never seen before")).otherwise(pl.col(c)).alias(c) for c in texts
     )
 
 
 def _from_train(
-    frame: pl.DataFrame, more: pl.DataFrame, train: pl.LazyFrame, ids: tuple[str, ...], told: list[str]
+    frame: pl.DataFrame, new_rows: pl.DataFrame, train: pl.LazyFrame, ids: tuple[str, ...], change_notes: list[str]
 ) -> pl.DataFrame:
-    """Give some of the new rows values of train, and all of them where the public test set is empty."""
+    """Take values of train in some of the new rows, and in all of them where the public test set is empty."""
     schema = train.collect_schema()
-    shared = [c for c in more.columns if c not in ids and c in schema]
+    shared = [c for c in new_rows.columns if c not in ids and c in schema]
     if not shared:
-        return more
-    # Of each column values that are there: those that the public test set lacks are the ones to meet.
-    values = train.select(pl.col(shared).drop_nulls().head(more.height).implode()).collect()
+        return new_rows
+    # Non-null values of each column: a hidden test set may hold some that the public one lacks.
+    values = train.select(pl.col(shared).drop_nulls().head(new_rows.height).implode()).collect()
     filled, columns = [], []
     for name in shared:
-        known = values[name][0]
-        if not len(known):
+        train_values = values[name][0]
+        if not len(train_values):
             continue
-        drawn = known.gather(np.arange(more.height) * 7919 % len(known))
+        drawn = train_values.gather(np.arange(new_rows.height) * 7919 % len(train_values))
         empty = frame[name].null_count() == frame.height
         if empty:
             filled.append(name)
             columns.append(drawn.alias(name))
             continue
-        chosen = pl.Series(np.arange(more.height) % FROM_TRAIN == 1)
-        if drawn.dtype != more[name].dtype:
-            told.append(f"{name}: values of train, a {drawn.dtype}; in the public test set it is a {more[name].dtype}")
-            as_text = pl.String() in (drawn.dtype, more[name].dtype)
-            both = [s.cast(pl.String) if as_text else s for s in (drawn, more[name])]
-            columns.append(pl.select(pl.when(chosen).then(both[0]).otherwise(both[1]).alias(name)).to_series())
+        chosen = pl.Series(np.arange(new_rows.height) % FROM_TRAIN == 1)
+        if drawn.dtype != new_rows[name].dtype:
+            change_notes.append(
+                f"{name}: values of train, a {drawn.dtype}; in the public test set it is a {new_rows[name].dtype}"
+            )
+            as_text = pl.String() in (drawn.dtype, new_rows[name].dtype)
+            texts_or_numbers = [s.cast(pl.String) if as_text else s for s in (drawn, new_rows[name])]
+            columns.append(
+                pl.select(
+                    pl.when(chosen).then(texts_or_numbers[0]).otherwise(texts_or_numbers[1]).alias(name)
+                ).to_series()
+            )
         else:
-            columns.append(drawn.zip_with(chosen, more[name]).alias(name))
+            columns.append(drawn.zip_with(chosen, new_rows[name]).alias(name))
     if filled:
-        told.append(f"filled, where the public test set is empty: {', '.join(filled[:20])}")
-    told.append("values of train in every third new row")
-    return more.with_columns(columns)
+        change_notes.append(f"filled, where the public test set is empty: {', '.join(filled[:20])}")
+    change_notes.append("values of train in every third new row")
+    return new_rows.with_columns(columns)

@@ -1,4 +1,4 @@
-"""Which file of a bundle goes into which dataset, so that little is uploaded where little changed."""
+"""Assign the files of a bundle to datasets, so that only what changed is uploaded."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from workbench.models.serving import MANIFEST, flat_name
 __all__ = ["NAMES", "PackedFile", "kernel_name", "layers", "packed_files"]
 
 NAMES = ("packages", "base", "changes")
-"""The datasets of a kernel. A dataset's new version must bring all its files along, changed or not: what changed since
-the base was uploaded is in a dataset of its own, with the manifest, which says what counts."""
+"""The datasets of a kernel. A new version of a dataset must include all its files, changed or not: files that changed
+since the base was uploaded are in a separate dataset, with the manifest, which names the valid ones."""
 
 REBASE = 0.5
-"""When so much of the base, in bytes, is no longer what counts, it is uploaded anew."""
+"""When this share of the base, in bytes, is outdated, the base is uploaded again."""
 
 TITLE = 50
-"""A title on Kaggle has so many characters at most; the name in the address is made of it."""
+"""The longest title on Kaggle, in characters; the name in the address is derived from it."""
 
 
 @dataclass(frozen=True)
@@ -52,43 +52,45 @@ class PackedFile:
 
 
 def packed_files(bundle: Path) -> list[PackedFile]:
-    """Return the files of a bundle, by name, but for the empty ones, which datasets do not take.
+    """Return the files of a bundle, by name, without empty ones, which datasets reject.
 
     Raises
     ------
     ConfigError
-        When two of them have one name without their folders.
+        When two of them have the same name without their folders.
     """
-    found = [
+    files = [
         PackedFile(p.relative_to(bundle).as_posix(), p, file_sha256(p), p.stat().st_size)
         for p in sorted(bundle.rglob("*"))
         if p.is_file() and p.stat().st_size
     ]
-    seen: dict[str, str] = {}
-    for file in found:
-        if (other := seen.setdefault(file.flat, file.name)) != file.name:
-            raise ConfigError(f"{other} and {file.name} would have one name in a dataset", hint="rename one of the two")
-    return found
+    name_by_flat: dict[str, str] = {}
+    for file in files:
+        if (other := name_by_flat.setdefault(file.flat, file.name)) != file.name:
+            raise ConfigError(
+                f"{other} and {file.name} would have the same name in a dataset", hint="rename one of the two"
+            )
+    return files
 
 
 def layers(files: list[PackedFile], base: Mapping[str, str]) -> dict[str, list[PackedFile]]:
-    """Return the files of each dataset; one that is missing stays as it is.
+    """Return the files of each dataset; a dataset that is not in the result stays as it is.
 
     Parameters
     ----------
     files : list
         All of the bundle.
     base : dict
-        What the base holds on the platform: digests by flat name; empty where there is none.
+        The base on the platform: digests by flat name; empty where there is none.
     """
     packages = [f for f in files if f.name.startswith("wheels/") and not is_own_wheel(f.name.removeprefix("wheels/"))]
     manifest = [f for f in files if f.name == MANIFEST]
-    rest = [f for f in files if f not in packages and f not in manifest]
-    changed = [f for f in rest if base.get(f.flat) != f.sha256]
-    found = {"packages": packages} if packages else {}
-    if not base or sum(f.size for f in changed) > REBASE * sum(f.size for f in rest):
-        return found | {"base": rest, "changes": manifest}
-    return found | {"changes": manifest + changed}
+    content = [f for f in files if f not in packages and f not in manifest]
+    changed = [f for f in content if base.get(f.flat) != f.sha256]
+    packages_layer = {"packages": packages} if packages else {}
+    if not base or sum(f.size for f in changed) > REBASE * sum(f.size for f in content):
+        return packages_layer | {"base": content, "changes": manifest}
+    return packages_layer | {"changes": manifest + changed}
 
 
 def kernel_name(slug: str, exp: int) -> str:
@@ -99,9 +101,9 @@ def kernel_name(slug: str, exp: int) -> str:
     >>> kernel_name("titanic", 12)
     'wb-titanic-012'
     """
-    clean = re.sub("[^a-z0-9]+", "-", slug.lower()).strip("-")
-    room = TITLE - len(f"wb--{exp:03d}-packages")
-    if len(clean) > room:
+    cleaned = re.sub("[^a-z0-9]+", "-", slug.lower()).strip("-")
+    limit = TITLE - len(f"wb--{exp:03d}-packages")
+    if len(cleaned) > limit:
         # Two competitions that begin alike must not share their datasets.
-        clean = clean[: room - 7].rstrip("-") + "-" + hashlib.sha256(slug.encode()).hexdigest()[:6]
-    return f"wb-{clean}-{exp:03d}"
+        cleaned = cleaned[: limit - 7].rstrip("-") + "-" + hashlib.sha256(slug.encode()).hexdigest()[:6]
+    return f"wb-{cleaned}-{exp:03d}"

@@ -1,4 +1,4 @@
-"""What is known of a kernel on the platform, kept beside its bundle."""
+"""The recorded state of a kernel on the platform, next to its bundle."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from workbench.platforms.protocol import KernelVersion
 __all__ = ["DatasetRecord", "DatasetSending", "KernelRecord", "KernelSending", "PushRecord", "Upload"]
 
 FILE = "pushed.json"
-FORGET = "remove it: the next push looks at the platform and uploads all files again"
+REMOVE_HINT = "remove it: the next push looks at the platform and uploads all files again"
 
 
 class _Model(BaseModel):
@@ -21,7 +21,7 @@ class _Model(BaseModel):
 
 
 class Upload(_Model):
-    """A file that was uploaded, and the token by which it becomes part of a dataset."""
+    """An uploaded file, and the token by which it becomes part of a dataset."""
 
     sha256: str
     token: str
@@ -29,7 +29,7 @@ class Upload(_Model):
 
 
 class DatasetSending(_Model):
-    """A version of a dataset that may have been made: what it has, and the number of the one before."""
+    """A version of a dataset that may have been created: its files, and the number of the version before."""
 
     before: int
     files: dict[str, str]
@@ -45,7 +45,7 @@ class DatasetRecord(_Model):
 
 
 class KernelSending(_Model):
-    """A version of a kernel that may have been made: `push` is in its text."""
+    """A version of a kernel that may have been created: `push` is in its text."""
 
     key: str
     push: str
@@ -55,7 +55,7 @@ class KernelSending(_Model):
 class KernelRecord(KernelSending):
     """A version of a kernel.
 
-    `status` is None while its run was not seen to end; `file` and `sha256` are of its submission.
+    `status` is None until its run is observed to finish; `file` and `sha256` are of its submission.
     """
 
     owner: str
@@ -68,23 +68,23 @@ class KernelRecord(KernelSending):
 
     @property
     def version(self) -> KernelVersion:
-        """What the platform calls it."""
+        """Its identity on the platform."""
         return KernelVersion(self.owner, self.name, self.number)
 
 
 class PushRecord(_Model):
-    """All of it, of one owner.
+    """The recorded state of a kernel and its datasets, of one owner.
 
     Attributes
     ----------
     owner : str
-        The account. What another one has is not known.
+        The account; the state of another one is unknown.
     name : str, optional
-        The kernel's name on the platform, once that has made one of its title.
+        The kernel's name on the platform, which derives it from the title.
     newest : KernelRecord, optional
         The version that was saved last.
     complete : KernelRecord, optional
-        The newest one whose run came to its end and whose output is here.
+        The newest one whose run finished and whose output was fetched.
     """
 
     format: int = 1
@@ -97,7 +97,7 @@ class PushRecord(_Model):
 
     @classmethod
     def read(cls, folder: Path) -> PushRecord | None:
-        """Return what is kept in a kernel's folder; None where there is nothing.
+        """Read the record in a kernel's folder; None where there is none.
 
         Raises
         ------
@@ -110,12 +110,12 @@ class PushRecord(_Model):
         try:
             return cls.model_validate(read_json(path))
         except DamagedError as exc:
-            raise DamagedError(exc.message, hint=FORGET) from exc
+            raise DamagedError(exc.message, hint=REMOVE_HINT) from exc
         except ValidationError as exc:
             first = exc.errors()[0]
             where = ".".join(str(part) for part in first["loc"]) or "all of it"
-            raise DamagedError(f"{path} is damaged: {where}: {first['msg'].lower()}", hint=FORGET) from exc
+            raise DamagedError(f"{path} is damaged: {where}: {first['msg'].lower()}", hint=REMOVE_HINT) from exc
 
     def write(self, folder: Path) -> None:
-        """Keep it, whole or not at all."""
+        """Write it to a kernel's folder, atomically."""
         write_json(folder / FILE, self.model_dump())

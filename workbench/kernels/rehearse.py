@@ -1,4 +1,4 @@
-"""A kernel rehearsed: run as Kaggle runs it, on the public test set and on a hidden one that nobody has seen."""
+"""Rehearse a kernel: run it as Kaggle does, on the public test set and on simulated hidden ones."""
 
 from __future__ import annotations
 
@@ -32,27 +32,27 @@ from workbench.kernels.hidden import HIDDEN_TIMES, emptied_data, hidden_data, li
 from workbench.kernels.layers import layers, packed_files
 from workbench.models.serving import MANIFEST, NOTES, compared, read_submission
 
-__all__ = ["HIDDEN_TIMES", "Rehearsed", "check_hidden_submission", "hidden_data", "rehearse"]
+__all__ = ["HIDDEN_TIMES", "RehearsalResult", "check_hidden_submission", "hidden_data", "rehearse"]
 
 RERUN = {"KAGGLE_IS_COMPETITION_RERUN": "1"}
-"""What Kaggle's environment says, too, where a submitted kernel runs again, on the hidden test set."""
+"""Kaggle's environment variable in the rerun of a submitted kernel, on the hidden test set."""
 
 HOME = "/root"
-"""Of whoever runs on Kaggle; it is empty, as the temporary folders are."""
+"""The home folder on Kaggle; it is empty, as the temporary folders are."""
 
 IPYTHON = "/run/ipython"
-"""What is imported before the first cell; not in the home, which is the kernel's."""
+"""The profile with the imports before the first cell; not in the home, which is the kernel's."""
 
 NO_PROXY = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), "http://127.0.0.1:9")
-"""Where the network can't be taken away: nothing listens there, and what is asked for by its address goes there."""
+"""Used where the network can't be taken away: requests go to a port where nothing listens."""
 
 OWNER = "rehearsal"
-"""Of the datasets: the kernel finds them whoever's they are."""
+"""The owner of the datasets: the kernel finds them under any owner."""
 
 
 @dataclass(frozen=True)
-class Rehearsed:
-    """What a rehearsal gave.
+class RehearsalResult:
+    """The result of a rehearsal.
 
     Attributes
     ----------
@@ -67,9 +67,9 @@ class Rehearsed:
     seconds : tuple of float
     peak_mb : float
     notes : tuple of str
-        With what was changed in the hidden test sets.
+        Includes how the hidden test sets were changed.
     moved : int
-        How many rows of the public test set are predicted otherwise within the hidden one.
+        How many rows of the public test set get other predictions within the hidden one.
     emptied : Path, or None
         The submission for a hidden test set with empty columns.
     """
@@ -95,73 +95,74 @@ def rehearse(
     seconds: float | None = None,
     image: Path | None = None,
     context: RunContext = SILENT,
-) -> Rehearsed:
-    """Run a built kernel without network, with inputs that can only be read, and look at what it writes.
+) -> RehearsalResult:
+    """Run a built kernel without network, with read-only inputs, and check what it writes.
 
     It sees the system's programs, Python and its inputs, and no other file of this machine; home and temporary folders
-    are empty, the environment says nothing of its user, and whatever it starts ends with it. Where the system gives no
-    namespaces, the notes say what is not so. Before its first cell the session has imported numpy, as Kaggle's has.
+    are empty, the environment reveals nothing about its user, and processes that it starts end with it. Where the
+    system has no namespaces, the notes say what is not isolated. Before its first cell the session has imported numpy,
+    as Kaggle's has.
 
     Parameters
     ----------
     image : Path, optional
-        A folder with packages that go before those of this machine, such as a numpy of Kaggle's version.
+        A folder with packages that take precedence over this machine's, such as a numpy of Kaggle's version.
     memory : int, optional
-        Bytes that it may have.
+        The memory limit in bytes.
     seconds : float, optional
-        That it may take.
+        The time limit.
 
     Raises
     ------
     NotebookError
-        When it fails, or a limit ends it.
+        When it fails or exceeds a limit.
     DataError
-        When its submission is not of the test rows.
+        When the rows of its submission are not the test rows.
     ConfigError
-        Where the competition has an evaluation server.
+        When the competition has an evaluation server.
     """
     check_no_server(competition)
-    notes = _lacking()
+    notes = _isolation_gaps()
     raw = competition.folder / "data" / "raw"
     results = built.folder / "rehearsal"
     shutil.rmtree(results, ignore_errors=True)
     session = _Session(competition, built, Limits(seconds=seconds, memory=memory), image, context, notes)
-    own = read_submission(run.folder / "submission.csv", competition.definition.id_columns)
+    run_predictions = read_submission(run.folder / "submission.csv", competition.definition.id_columns)
     hidden, hidden_rows, hidden_seconds, n_moved, emptied = None, 0, 0.0, 0, None
-    # Beside the bundle and not in /tmp, which may be small: the data are unpacked there.
+    # Next to the bundle and not in /tmp, which may be small: the data are unpacked there.
     with tempfile.TemporaryDirectory(dir=built.folder, prefix=".input-") as folder:
-        data, grown = Path(folder) / "public", Path(folder) / "hidden"
+        public_folder, hidden_folder = Path(folder) / "public", Path(folder) / "hidden"
         context.stage("the public test set")
-        shown_data(raw, competition.slug, data)
-        public = session.run(data, results / "public")
-        largest, differing = compared(public.path, own, competition.definition.id_columns)
+        shown_data(raw, competition.slug, public_folder)
+        public = session.run(public_folder, results / "public")
+        largest, differing = compared(public.path, run_predictions, competition.definition.id_columns)
         peak = public.peak_mb
         changes: list[str] = []
-        made = hidden_data(competition, data, grown, changes)
-        if made is None:
-            notes.append("the test set is no CSV or Parquet file of its own: there is no hidden one to try")
+        n_hidden = hidden_data(competition, public_folder, hidden_folder, changes)
+        if n_hidden is None:
+            notes.append("the test set is not a single CSV or Parquet file: no hidden one was tried")
         else:
             context.stage("a hidden test set")
-            second = session.run(grown, results / "hidden", RERUN)
-            hidden, hidden_rows, hidden_seconds = second.path, made, second.seconds
+            second = session.run(hidden_folder, results / "hidden", RERUN)
+            hidden, hidden_rows, hidden_seconds = second.path, n_hidden, second.seconds
             peak = max(peak, second.peak_mb)
-            check_hidden_submission(second.path, made, competition.definition.id_columns)
+            check_hidden_submission(second.path, n_hidden, competition.definition.id_columns)
             notes += [f"hidden test set: {change}" for change in changes]
-            n_moved = moved(second.path, own, competition.definition.id_columns)[1]
-            notes += _moved_notes(second.path, n_moved, own.height)
+            n_moved = moved(second.path, run_predictions, competition.definition.id_columns)[1]
+            notes += _moved_notes(second.path, n_moved, run_predictions.height)
             context.stage("a hidden test set with empty columns")
-            bare, changes = Path(folder) / "emptied", []
-            rows = emptied_data(competition, data, bare, changes) or 0
-            third = session.run(bare, results / "emptied", RERUN)
+            emptied_folder, changes = Path(folder) / "emptied", []
+            rows = emptied_data(competition, public_folder, emptied_folder, changes) or 0
+            third = session.run(emptied_folder, results / "emptied", RERUN)
             emptied, peak = third.path, max(peak, third.peak_mb)
             check_hidden_submission(third.path, rows, competition.definition.id_columns)
             notes += [f"another hidden test set: {change}" for change in changes]
-    return Rehearsed(
+    return RehearsalResult(
         public.path,
         hidden,
         largest,
         differing,
-        (own.height, hidden_rows),
+        (run_predictions.height, hidden_rows),
         (public.seconds, hidden_seconds),
         peak,
         tuple(dict.fromkeys(notes)),
@@ -171,19 +172,19 @@ def rehearse(
 
 
 def _moved_notes(submission: Path, n_moved: int, rows: int) -> list[str]:
-    """Say how many public rows are predicted otherwise in a larger test set, and which features are why."""
-    said = submission.with_name(NOTES)
-    found = list(read_json(said)) if said.is_file() else []
+    """Return notes on public rows whose predictions change in a larger test set, and on the features that cause it."""
+    notes_file = submission.with_name(NOTES)
+    notes = list(read_json(notes_file)) if notes_file.is_file() else []
     if n_moved:
-        found.append(
-            f"{n_moved:,} of the {rows:,} rows of the public test set are predicted otherwise within the hidden one: "
-            "what they are given depends on the other test rows"
+        notes.append(
+            f"{n_moved:,} of the {rows:,} rows of the public test set get other predictions within the hidden one: "
+            "their features depend on the other test rows"
         )
-    return found
+    return notes
 
 
 @dataclass(frozen=True)
-class _Ran:
+class _SessionResult:
     path: Path
     seconds: float
     peak_mb: float
@@ -191,7 +192,7 @@ class _Ran:
 
 @dataclass(frozen=True)
 class _Session:
-    """What a kernel is run with, whichever test set it gets."""
+    """The settings of a kernel's runs, whichever test set they get."""
 
     competition: Competition
     built: BuiltKernel
@@ -200,8 +201,8 @@ class _Session:
     context: RunContext
     notes: list[str]
 
-    def run(self, data: Path, result: Path, variables: Mapping[str, str] = MappingProxyType({})) -> _Ran:
-        """Run the kernel on the competition's files in a folder, and put what it writes into another."""
+    def run(self, data: Path, result: Path, variables: Mapping[str, str] = MappingProxyType({})) -> _SessionResult:
+        """Run the kernel on the competition's files in a folder, and copy its output into another."""
         result.mkdir(parents=True)
         built, submission, slug = self.built, self.competition.definition.submission.file, self.competition.slug
         with (
@@ -214,11 +215,11 @@ class _Session:
             sources = {f"competitions/{slug}": data.resolve()}
             for name, dataset in _datasets(bundle, Path(folder) / "datasets").items():
                 sources[f"datasets/{OWNER}/{built.name}-{name}"] = dataset
-            # Where Kaggle had them before, and what an older kernel names.
+            # The paths that Kaggle used before, and that an older kernel reads.
             links = {name.rpartition("/")[2]: name for name in sources}
             inputs = Inputs(sources, links, {f"competitions/{slug}": f"competitions/{slug}"})
             with placed(read_notebook(built.notebook), inputs, working, like=self.world(Path(folder))) as place:
-                done = execute(
+                execution = execute(
                     place.notebook,
                     {},
                     copy=result / "inference.ipynb",
@@ -234,15 +235,15 @@ class _Session:
                 if (written := left_file(working, name)) is not None:
                     shutil.copyfile(written, result / name)
         if not (result / submission).is_file():
-            raise DataError(f"the kernel came to its end and left no {submission}")
-        return _Ran(result / submission, done.seconds, done.peak_mb)
+            raise DataError(f"the kernel finished without writing {submission}")
+        return _SessionResult(result / submission, execution.seconds, execution.peak_mb)
 
     def world(self, folder: Path) -> World:
-        """Return Kaggle's world: none of this machine's files but its programs, an empty home, no network."""
+        """Return a sandbox like Kaggle's: of this machine only the programs, an empty home, no network."""
         ipython = folder / "ipython"
         startup = ipython / "profile_default" / "startup" / "00-image.py"
         startup.parent.mkdir(parents=True)
-        # The session's alone: what runs the notebook is the workbench, with this machine's packages.
+        # For the session only: the process that runs the notebook keeps this machine's packages.
         image = None if self.image is None else str(self.image.resolve())
         startup.write_text(STARTUP.format(image=image), encoding="utf-8")
         return World(
@@ -256,13 +257,13 @@ class _Session:
         )
 
     def environment(self, folder: Path, world: World | None) -> dict[str, str]:
-        """Return the variables of a session; where there is no world of its own, the network is at least not used."""
+        """Return the variables of a session; without a sandbox they at least point the network to a dead proxy."""
         programs = os.pathsep.join([str(Path(sys.executable).parent), *PROGRAMS])
         packages = [p for p in sys.path if Path(p).name in ("site-packages", "dist-packages")]
-        found = {"PATH": programs, "PYTHONPATH": os.pathsep.join([sysconfig.get_path("stdlib"), *packages])}
+        variables = {"PATH": programs, "PYTHONPATH": os.pathsep.join([sysconfig.get_path("stdlib"), *packages])}
         if world is not None:
-            return found | {"IPYTHONDIR": IPYTHON}
-        return found | {"IPYTHONDIR": str((folder / "ipython").resolve())} | NO_PROXY
+            return variables | {"IPYTHONDIR": IPYTHON}
+        return variables | {"IPYTHONDIR": str((folder / "ipython").resolve())} | NO_PROXY
 
 
 PROGRAMS = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
@@ -278,11 +279,11 @@ for name in ("numpy", "scipy", "pandas"):
         importlib.import_module(name)
 del contextlib, importlib, name, sys
 """
-"""What Kaggle's session has imported when it begins: https://github.com/Kaggle/docker-python/issues/1053."""
+"""The imports of Kaggle's session before the first cell: https://github.com/Kaggle/docker-python/issues/1053."""
 
 
 def _datasets(bundle: Path, folder: Path) -> dict[str, Path]:
-    """Lay out the bundle as the datasets that `push` makes of it the first time."""
+    """Lay out the bundle as the datasets that a first `push` creates."""
     places = {}
     for name, files in layers(packed_files(bundle), {}).items():
         places[name] = (folder / name).resolve()
@@ -292,42 +293,44 @@ def _datasets(bundle: Path, folder: Path) -> dict[str, Path]:
     return places
 
 
-def _lacking() -> list[str]:
-    """Say what of Kaggle's world this system can't give, as it passes here what fails there."""
-    able = abilities()
-    if not able.worlds:
+def _isolation_gaps() -> list[str]:
+    """Return notes on missing isolation, as code may pass here and fail on Kaggle."""
+    isolation = abilities()
+    if not isolation.worlds:
         return [
-            f"this system gives no namespaces ({able.why_not}): the kernel could read this machine's files, write into "
-            "them, and reach the network; what needs one of these passes here and fails on Kaggle. " + able.hint
+            f"this system has no namespaces ({isolation.why_not}): the kernel could read and write this machine's "
+            "files and reach the network; code that does passes here and fails on Kaggle. " + isolation.hint
         ]
-    if not able.own_pids:
-        return [f"the kernel saw this machine's processes ({able.why_not})"]
+    if not isolation.own_pids:
+        return [f"the kernel saw this machine's processes ({isolation.why_not})"]
     return []
 
 
 @contextmanager
 def _bundle(built: BuiltKernel, notes: list[str]) -> Iterator[Path]:
-    """Give the bundle with packages that this Python can install: the kernel's may be another."""
-    here = f"{sys.version_info.major}.{sys.version_info.minor}"
+    """Yield the bundle with packages for this Python, which may differ from the kernel's."""
+    local_python = f"{sys.version_info.major}.{sys.version_info.minor}"
     manifest = json.loads((built.bundle / MANIFEST).read_text(encoding="utf-8"))
     python = manifest["python"]
-    if python == here:
+    if python == local_python:
         yield built.bundle
         return
-    notes.append(f"rehearsed with Python {here} and the packages of this machine; the kernel has Python {python}")
+    notes.append(
+        f"rehearsed with Python {local_python} and the packages of this machine; the kernel has Python {python}"
+    )
     with tempfile.TemporaryDirectory(prefix="wb-bundle-") as folder:
-        place = Path(folder) / "bundle"
-        shutil.copytree(built.bundle, place)
-        for wheel in (place / "wheels").glob("*.whl"):
+        repacked = Path(folder) / "bundle"
+        shutil.copytree(built.bundle, repacked)
+        for wheel in (repacked / "wheels").glob("*.whl"):
             if not is_own_wheel(wheel.name):
                 wheel.unlink()
-        manifest["files"] = {n: h for n, h in manifest["files"].items() if (place / n).is_file()}
-        (place / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
-        yield place
+        manifest["files"] = {n: h for n, h in manifest["files"].items() if (repacked / n).is_file()}
+        (repacked / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
+        yield repacked
 
 
 def check_hidden_submission(path: Path, rows: int, ids: tuple[str, ...]) -> None:
-    """Check what a kernel predicted for a hidden test set of so many rows, whose columns `ids` name them.
+    """Check a kernel's submission for a hidden test set with this many rows, identified by the columns `ids`.
 
     Raises
     ------
@@ -337,16 +340,16 @@ def check_hidden_submission(path: Path, rows: int, ids: tuple[str, ...]) -> None
     frame = read_submission(path, ids)
     if frame.height != rows:
         raise DataError(f"of the hidden test set the kernel's submission has {frame.height:,} rows; expected {rows:,}")
-    odd = sum(int((~c.is_finite()).sum() + c.null_count()) for c in frame if c.dtype.is_float())
-    if odd:
-        raise DataError(f"of the hidden test set {odd:,} predictions are missing or infinite")
+    n_invalid = sum(int((~c.is_finite()).sum() + c.null_count()) for c in frame if c.dtype.is_float())
+    if n_invalid:
+        raise DataError(f"of the hidden test set {n_invalid:,} predictions are missing or infinite")
 
 
 def shown_data(raw: Path, slug: str, folder: Path) -> None:
     """Lay out a competition's files as Kaggle shows them to a notebook.
 
-    The archive of all files, which is made for the download, is unpacked; other archives are files like any. What was
-    unpacked here beside it is not shown.
+    The archive of all files, which exists only for the download, is unpacked; other archives are ordinary files. Files
+    that were unpacked next to it are not shown.
     """
     archive = raw / f"{slug}.zip"
     if archive.is_file():
@@ -358,16 +361,16 @@ def shown_data(raw: Path, slug: str, folder: Path) -> None:
 
 
 def moved(submission: Path, public: pl.DataFrame, ids: tuple[str, ...]) -> tuple[float, int]:
-    """Return how far the predictions of public rows differ in a larger test set; see `compared`.
+    """Return how much the predictions of public rows differ in a larger test set; see `compared`.
 
     Raises
     ------
     DataError
         When some of them are missing there.
     """
-    every = read_submission(submission, ids)
-    inside = every.join(public.select(pl.col(ids).cast(pl.String)), on=list(ids), how="semi")
+    predictions = read_submission(submission, ids)
+    public_rows = predictions.join(public.select(pl.col(ids).cast(pl.String)), on=list(ids), how="semi")
     with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder) / "public.csv"
-        write_csv(inside, place)
-        return compared(place, public, ids)
+        file = Path(folder) / "public.csv"
+        write_csv(public_rows, file)
+        return compared(file, public, ids)

@@ -1,4 +1,4 @@
-"""What is packed for a platform is looked through for secrets before any of it leaves this machine."""
+"""Scan files for secrets before they are uploaded to a platform."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ SHOWN = 5
 
 
 def check_no_secrets(files: Mapping[str, Path], exp: int) -> None:
-    """Refuse files in which a login of this user's, or what looks like a token, stands.
+    """Refuse files that contain one of the user's credentials, or what looks like a token.
 
     Parameters
     ----------
     files : mapping
-        Name in the bundle -> file; wheels are packages and are passed over.
+        Name in the bundle -> file; wheels are packages and are skipped.
     exp : int
         For the hint.
 
     Raises
     ------
     ConfigError
-        Names the files and the lines, never the secret.
+        With the files and the lines, never the secret.
     """
     masks = Masks(secret_values())
-    found = []
+    places = []
     for name, path in files.items():
         if name.startswith("wheels/") or path.stat().st_size > MOST_BYTES:
             continue
         lines = masks.lines_with_secrets(path.read_bytes().decode("utf-8", errors="replace"))
-        found += [f"{name.removeprefix('competition/')}, line {line}" for line in lines[:SHOWN]]
-    if found:
-        more = f" and {len(found) - SHOWN} more places" if len(found) > SHOWN else ""
+        places += [f"{name.removeprefix('competition/')}, line {line}" for line in lines[:SHOWN]]
+    if places:
+        more = f" and {len(places) - SHOWN} more places" if len(places) > SHOWN else ""
         raise ConfigError(
-            f"a password or token would be uploaded; it is in {'; '.join(found[:SHOWN])}{more}",
-            hint="take it out, have code read it from the environment, and make a new one where it was shared; then "
-            f"`wb run {exp} --force` keeps the code without it",
+            f"a password or token would be uploaded; it is in {'; '.join(places[:SHOWN])}{more}",
+            hint="remove it, read it from the environment instead, and revoke it if it was shared; then "
+            f"`wb run {exp} --force` stores the code without it",
         )

@@ -1,4 +1,4 @@
-"""The packages that a kernel needs and that can't be fetched there: our own as a wheel, others downloaded as wheels."""
+"""Packages that a kernel needs and can't download there: this one as a wheel, others as downloaded wheels."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ from workbench.core.distribution import (
 )
 from workbench.core.errors import ConfigError
 
-__all__ = ["NEEDED", "are_those", "check_wheels", "download", "modules_of", "needed_packages", "own_wheel"]
+__all__ = ["NEEDED", "check_wheels", "download", "has_wheels_of", "modules_of", "needed_packages", "own_wheel"]
 
 NEEDED = ("polars", "lightgbm", "pydantic", "numpy")
-"""What serving imports; each with what itself needs."""
+"""The packages that serving imports; their own requirements are added."""
 
 PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64", "any")
 """Of Kaggle's images, the newest first."""
 
-OF_THE_IMAGE = ("torch", "tensorflow", "jax", "cupy", "cudf")
-"""Modules built for an accelerator and its drivers: gigabytes, and right only where they are installed."""
+IMAGE_MODULES = ("torch", "tensorflow", "jax", "cupy", "cudf")
+"""Modules built for an accelerator and its drivers: gigabytes large, and specific to the image."""
 
-SELF = (DISTRIBUTION, OTHER_DISTRIBUTION)
-"""Packed from what is installed, and not downloaded."""
+OWN_DISTRIBUTIONS = (DISTRIBUTION, OTHER_DISTRIBUTION)
+"""Packed from the installed files and not downloaded."""
 
 NAME, EXTRA = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*"), re.compile(r";.*\bextra\s*==")
-"""In a requirement: https://packaging.python.org/specifications/dependency-specifiers."""
+"""Parts of a requirement: https://packaging.python.org/specifications/dependency-specifiers."""
 
 EPOCH = (2020, 1, 1, 0, 0, 0)
 """The time of each file in our wheel, so that the same code makes the same bytes."""
@@ -68,13 +68,15 @@ def _stem() -> str:
 
 @lru_cache(maxsize=1)
 def _packed(root: Path, states: tuple[tuple[Path, int, int], ...], version: str) -> bytes:
-    """Return the wheel of files in a state, told by time and size: to compress them takes most of a kernel's build."""
-    about = f"{_stem()}-{version}.dist-info"
+    """Return the wheel of files in a state of times and sizes; cached, as compressing is most of a build."""
+    dist_info = f"{_stem()}-{version}.dist-info"
     files = {f"workbench/{path.relative_to(root).as_posix()}": path.read_bytes() for path, _, _ in states}
-    files[f"{about}/METADATA"] = f"Metadata-Version: 2.1\nName: {DISTRIBUTION}\nVersion: {version}\n".encode()
-    files[f"{about}/WHEEL"] = b"Wheel-Version: 1.0\nGenerator: workbench\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    files[f"{dist_info}/METADATA"] = f"Metadata-Version: 2.1\nName: {DISTRIBUTION}\nVersion: {version}\n".encode()
+    files[f"{dist_info}/WHEEL"] = (
+        b"Wheel-Version: 1.0\nGenerator: workbench\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    )
     lines = [f"{name},sha256={_digest(data)},{len(data)}" for name, data in files.items()]
-    files[f"{about}/RECORD"] = "\n".join([*lines, f"{about}/RECORD,,", ""]).encode()
+    files[f"{dist_info}/RECORD"] = "\n".join([*lines, f"{dist_info}/RECORD,,", ""]).encode()
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in files.items():
@@ -89,32 +91,32 @@ def _digest(data: bytes) -> str:
 
 
 def needed_packages(imported: Iterable[str] = ()) -> dict[str, str]:
-    """Return the packages that a kernel needs, with what these need, in the versions that are installed here.
+    """Return the packages that a kernel needs, with their requirements, in the versions that are installed here.
 
     Parameters
     ----------
     imported : iterable of str
         Modules that the competition's code imports.
     """
-    of_modules = distributions_of_modules() if imported else {}
-    packed = [name for name in imported if name not in OF_THE_IMAGE and name in of_modules]
-    waiting = [*NEEDED, *(of_modules[name][0] for name in packed)]
+    distributions = distributions_of_modules() if imported else {}
+    packed = [name for name in imported if name not in IMAGE_MODULES and name in distributions]
+    queue = [*NEEDED, *(distributions[name][0] for name in packed)]
     versions: dict[str, str] = {}
-    while waiting:
-        name = normalised(waiting.pop())
-        if name in versions or name in SELF:
+    while queue:
+        name = normalised(queue.pop())
+        if name in versions or name in OWN_DISTRIBUTIONS:
             continue
         try:
             versions[name], requirements = _installed(name)
         except importlib.metadata.PackageNotFoundError:
-            continue  # of another Python or system: what is needed here is installed here
-        waiting += requirements
+            continue  # for another Python or system: requirements of this one are installed
+        queue += requirements
     return dict(sorted(versions.items()))
 
 
 @cache
 def _installed(name: str) -> tuple[str, tuple[str, ...]]:
-    """Return the version of an installed package, and the names of what it needs without any extra."""
+    """Return the version of an installed package, and the names of its requirements without extras."""
     distribution = importlib.metadata.distribution(name)
     stated = [text for text in distribution.requires or () if not EXTRA.search(text)]
     return distribution.version, tuple(match[0] for text in stated if (match := NAME.match(text)))
@@ -123,23 +125,25 @@ def _installed(name: str) -> tuple[str, tuple[str, ...]]:
 def modules_of(packages: Iterable[str]) -> list[str]:
     """Return the names under which packages are imported."""
     wanted = set(packages)
-    found = distributions_of_modules()
-    return sorted(m for m, names in found.items() if m.isidentifier() and wanted & {normalised(n) for n in names})
+    distributions = distributions_of_modules()
+    return sorted(
+        m for m, names in distributions.items() if m.isidentifier() and wanted & {normalised(n) for n in names}
+    )
 
 
 def normalised(name: str) -> str:
-    """Return the name of a package as it is compared: https://packaging.python.org/specifications/name-normalization."""
+    """Return the normalised name of a package: https://packaging.python.org/specifications/name-normalization."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def are_those(wheels: Sequence[Path], packages: Mapping[str, str]) -> bool:
-    """Say whether wheels are there of all packages, in their versions."""
-    there = {(normalised(name), version) for name, version, *_ in (p.name.split("-") for p in wheels)}
-    return set(packages.items()) <= there
+def has_wheels_of(wheels: Sequence[Path], packages: Mapping[str, str]) -> bool:
+    """Tell whether there are wheels of all packages, in their versions."""
+    available = {(normalised(name), version) for name, version, *_ in (p.name.split("-") for p in wheels)}
+    return set(packages.items()) <= available
 
 
 def download(folder: Path, python: str, packages: Mapping[str, str]) -> list[Path]:
-    """Download wheels of packages, with what these need, for another Python.
+    """Download wheels of packages, with their requirements, for another Python.
 
     Parameters
     ----------
@@ -160,32 +164,32 @@ def download(folder: Path, python: str, packages: Mapping[str, str]) -> list[Pat
     command += ["--only-binary", ":all:", "--python-version", python, "--implementation", "cp"]
     for platform in PLATFORMS:
         command += ["--platform", platform]
-    done = subprocess.run([*command, *pinned], capture_output=True, text=True, check=False)
-    if done.returncode:
-        said = next(
-            (line for line in reversed(done.stderr.splitlines()) if line.startswith("ERROR")), done.stderr[-200:]
+    pip_run = subprocess.run([*command, *pinned], capture_output=True, text=True, check=False)
+    if pip_run.returncode:
+        reason = next(
+            (line for line in reversed(pip_run.stderr.splitlines()) if line.startswith("ERROR")), pip_run.stderr[-200:]
         )
         raise ConfigError(
-            f"the wheels for Python {python} could not be downloaded: {said.removeprefix('ERROR: ')}",
-            hint="is there a network, and is it a Python that these packages have wheels for? --python names it, and "
-            "--wheels a folder that has them",
+            f"the wheels for Python {python} could not be downloaded: {reason.removeprefix('ERROR: ')}",
+            hint="check the network, and that these packages have wheels for that Python; --python chooses another, "
+            "and --wheels takes a folder that has them",
         )
     return sorted(folder.glob("*.whl"))
 
 
 def check_wheels(paths: Sequence[Path], python: str) -> None:
-    """Refuse wheels that another Python than the kernel's could not install.
+    """Refuse wheels that the kernel's Python could not install.
 
     Raises
     ------
     ConfigError
-        Names the wheel and what it is for.
+        With the wheel and the Python that it is for.
     """
     wanted = f"cp{python.replace('.', '')}"
     for path in paths:
         parts = path.stem.split("-")
         if len(parts) < 5:
-            raise ConfigError(f"{path.name} is not named as a wheel", hint="NAME-VERSION-PYTHON-ABI-PLATFORM.whl")
+            raise ConfigError(f"{path.name} is not a wheel's name", hint="NAME-VERSION-PYTHON-ABI-PLATFORM.whl")
         pythons, abi, platform = parts[-3:]
         fits = any(p in (wanted, "py3") or (abi == "abi3" and _older(p, wanted)) for p in pythons.split("."))
         if not fits:

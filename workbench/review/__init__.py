@@ -1,5 +1,5 @@
-"""What is shown of runs: the table of experiments (`table`) and the pages of a run and a competition (`report`).
+"""Review of runs: the table of experiments (`table`) and the pages of a run and a competition (`report`).
 
-In come the ledger's records and the files of runs; out come rows with their differences and what is noise, and figures
-for the notebooks `report` and `eda`. Nothing here trains or writes a run.
+Input is the ledger's records and the files of runs; output is rows with their changes and whether these are beyond
+noise, and figures for the notebooks `report` and `eda`. Nothing here trains or writes a run.
 """

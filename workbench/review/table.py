@@ -1,4 +1,4 @@
-"""The experiment table: a pure summary of runs and submissions, and its text."""
+"""The experiment table: a summary of runs and submissions, and its text."""
 
 from __future__ import annotations
 
@@ -38,22 +38,21 @@ __all__ = [
 ]
 
 LEVEL = 0.05
-"""How often a family of changes without effect may have one that is marked as beyond noise."""
+"""The family-wise error rate: how often a family of changes without effect may have one marked as beyond noise."""
 
 TUNED = "tuned on these folds"
-"""What the record says of parameters that a search has found, and no more than that."""
+"""The record's `optimistic` text where only a parameter search has seen the folds."""
 
 CHOSEN = "^"
-"""Marks a score that its run's own record calls optimistic, and a change of which one of the two is."""
+"""Marks a score that its run's record calls optimistic, and a change where either of the two is."""
 
 
 @dataclass(frozen=True)
 class Change:
     """The CV's change against the base: positive is better, whatever the metric's direction.
 
-    `low` and `high` are the 95 % interval of this change alone. Where there is a single pair of scores there is none:
-    both are None. `compared` is how many changes there are on the same folds, and `p` the p-value among all of them;
-    None where the change was taken alone.
+    `low` and `high` are the 95 % interval of this change alone; None where there is a single pair of scores. `compared`
+    counts the changes on the same folds, and `p` is the p-value adjusted for all of them; None for a single change.
     """
 
     mean: float
@@ -64,20 +63,20 @@ class Change:
 
     @property
     def clear(self) -> bool:
-        """Whether the change is beyond noise, as one of `compared`; its own interval does not hold 0 then either."""
+        """Whether the change is beyond noise, as one of `compared`; then its own interval excludes 0, too."""
         return self.clear_alone and (self.p is None or self.p <= LEVEL)
 
     @property
     def clear_alone(self) -> bool:
-        """Whether the interval does not hold 0: among dozens of changes without effect that is no rare thing."""
+        """Whether the interval excludes 0, which is not rare among dozens of changes without effect."""
         return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
 
 
 class Family:
-    """The changes that are compared on the same folds, by the same metric: as many chances to be lucky.
+    """The changes that are compared on the same folds by the same metric, for the correction of multiple comparisons.
 
-    That is every experiment with a base, by each of its definitions that was run to the end; the same definition run
-    again counts once. What is shown of the table makes no difference.
+    It has each definition of every experiment with a base that has a finished run; repeated runs of the same definition
+    count once. How the table is filtered makes no difference.
 
     Parameters
     ----------
@@ -90,14 +89,14 @@ class Family:
         self._pairs: dict[tuple[int, str], tuple[RunRecord, RunRecord]] = {}
 
     def add(self, run: RunRecord, base: RunRecord) -> None:
-        """Take a run and its base; a later run of the same definition takes the earlier one's place."""
+        """Add a run and its base; a later run of the same definition replaces the earlier one."""
         if run.cv_windows:
             self.ratio = 0.0
         if len(_differences(run, base) or ()) > 1:
             self._pairs[run.exp, run.key] = run, base
 
     def __len__(self) -> int:
-        """Return how many changes are compared."""
+        """Return the number of changes that are compared."""
         return len(self._pairs)
 
     @cached_property
@@ -107,18 +106,18 @@ class Family:
 
     def change(self, run: RunRecord, base: RunRecord) -> Change | None:
         """Return a run's change against its base, as one of the family."""
-        change, at = change_against(run, base, self.ratio), (run.exp, run.key)
-        if change is None or at not in self._pairs:
+        change, pair = change_against(run, base, self.ratio), (run.exp, run.key)
+        if change is None or pair not in self._pairs:
             return change
-        return replace(change, p=self._p[at], compared=len(self))
+        return replace(change, p=self._p[pair], compared=len(self))
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table: a run, the run that it is compared with, its submissions.
+    """A row of the table: a run, the run that it is compared with, its submissions.
 
-    `latest` says that the run stands for its experiment; `outdated` names what of the definition has changed since, see
-    `workbench.experiments.current_runs.CurrentRun`. `family` is what the change is one of.
+    `latest` tells that the run is its experiment's current one; `outdated` names the parts of the definition that have
+    changed since, see `workbench.experiments.current_runs.CurrentRun`. `family` holds the change and those beside it.
     """
 
     run: RunRecord
@@ -130,21 +129,21 @@ class Row:
 
     @property
     def change(self) -> Change | None:
-        """The change against the base; computed when asked for, as a long table is seldom shown whole."""
+        """The change against the base; computed lazily, as a long table is seldom shown in full."""
         return None if self.base is None else self.family.change(self.run, self.base)
 
     @property
     def chosen(self) -> bool:
-        """Whether the run, or its base, was chosen on these very folds: the change is too good, or too bad.
+        """Whether the run or its base was selected on these very folds, so that the change is biased.
 
-        Not where both have parameters of a search and differ in their features alone: what flatters one does the other.
+        Not where both have tuned parameters and differ only in their features: both are biased alike.
         """
-        of_both = (self.run.optimistic, None if self.base is None else self.base.optimistic)
-        return any(of_both) and not (of_both == (TUNED, TUNED) and all(map(_is_of_features, self.run.changes)))
+        optimistic = (self.run.optimistic, None if self.base is None else self.base.optimistic)
+        return any(optimistic) and not (optimistic == (TUNED, TUNED) and all(map(_is_of_features, self.run.changes)))
 
     @property
     def beyond_noise(self) -> bool | None:
-        """Whether the change is; None where it can't be told, as of what was chosen on these very folds."""
+        """Whether the change is beyond noise; None where that is unknown, as for runs selected on these very folds."""
         change = self.change
         return None if change is None or change.low is None or self.chosen else change.clear
 
@@ -160,16 +159,16 @@ class Row:
 
 
 def _is_of_features(change: str) -> bool:
-    """Say whether what a run has changed is a column or a feature, or how many seeds there are, and not a parameter."""
+    """Tell whether a change of a run is of columns, features or the number of seeds, and not of a parameter."""
     added = change.startswith(("+", "-")) and change not in ("+tune", "-tune")
     return added or change.startswith(("features ", "seeds ", "refit "))
 
 
 def change_against(run: RunRecord, base: RunRecord, ratio: float | None = None) -> Change | None:
-    """Compare two runs, paired over folds, by the scores of their predictions averaged over each one's seeds.
+    """Compare two runs, paired over folds, by the scores of their predictions averaged over seeds.
 
-    Those are what CV and submission are made of: a run with more seeds is better by what averaging them gives. The
-    interval allows for folds that share train rows, see `workbench.core.intervals`.
+    CV and submission use the same averages: a run with more seeds gains what averaging gives. The interval allows for
+    folds that share train rows, see `workbench.core.intervals`.
 
     Parameters
     ----------
@@ -191,22 +190,22 @@ def change_against(run: RunRecord, base: RunRecord, ratio: float | None = None) 
 
 
 def _differences(run: RunRecord, base: RunRecord) -> list[float] | None:
-    """Return how much better each fold's score is; None where the runs can't be compared."""
+    """Return the improvement of each fold's score; None where the runs can't be compared."""
     finished = run.status == base.status == "finished"
     same = run.folds_hash == base.folds_hash and run.metric == base.metric and run.sample == base.sample
     same = same and run.greater_is_better == base.greater_is_better
-    ours, theirs = run.fold_scores, base.fold_scores
-    if not (finished and same) or len(ours) != len(theirs) or not ours:
+    run_scores, base_scores = run.fold_scores, base.fold_scores
+    if not (finished and same) or len(run_scores) != len(base_scores) or not run_scores:
         return None
     sign = 1.0 if run.greater_is_better else -1.0
-    differences = [sign * (a - b) for a, b in zip(ours, theirs, strict=True)]
+    differences = [sign * (a - b) for a, b in zip(run_scores, base_scores, strict=True)]
     if run.cv_windows != base.cv_windows:
         return None
     return over_windows(differences, run.cv_windows) if run.cv_windows else differences
 
 
 def cv_interval(run: RunRecord, ratio: float | None = None) -> tuple[float, float] | None:
-    """Return the 95 % interval of a run's CV over its folds, as wide as that of a change; None for fewer than two."""
+    """Return the 95 % interval of a run's CV over its folds, computed as for a change; None for fewer than two."""
     if run.cv_mean is None or run.cv_std is None or len(run.fold_scores) < 2:
         return None
     half = half_width(*_independent(run, ratio))
@@ -214,7 +213,7 @@ def cv_interval(run: RunRecord, ratio: float | None = None) -> tuple[float, floa
 
 
 def _independent(run: RunRecord, ratio: float | None) -> tuple[Sequence[float], float | None]:
-    """Return what the mean's standard error is taken of, and the ratio that it allows for."""
+    """Return the scores for the mean's standard error, and the ratio of validated rows to train rows."""
     windows = run.cv_windows
     return (over_windows(run.fold_scores, windows), 0.0) if windows else (run.fold_scores, ratio)
 
@@ -223,7 +222,7 @@ ELSEWHERE = "elsewhere"
 
 
 def scores_text(submission: SubmissionRecord) -> str:
-    """Return a submission's scores in words, or why there are none: a platform may score and show nothing."""
+    """Return a submission's scores as text, or why there are none: a platform may score without showing it."""
     scores = (("public", submission.public_score), ("private", submission.private_score))
     shown = ", ".join(f"{name} {score:.5f}" for name, score in scores if score is not None)
     if shown or submission.status == "error":
@@ -234,7 +233,7 @@ def scores_text(submission: SubmissionRecord) -> str:
 
 
 def from_elsewhere(submission: SubmissionRecord, metric: str, *, greater_is_better: bool) -> Row:
-    """Return the line of a submission that no run here made: sent through the web page, or by a team mate."""
+    """Return the row of a submission without a run: made on the platform's page, or by a teammate."""
     run = RunRecord(
         run_id=submission.submission_id,
         competition=submission.competition,
@@ -276,13 +275,13 @@ def summarise(
 ) -> list[Row]:
     """Summarise runs, in the order given (oldest first).
 
-    A run is compared with the run that stands for its base or, where that is of other folds, with the newest run of its
-    base on the same folds; a subsample run with the newest subsample run of the same share.
+    A run is compared with its base's current run or, where that has other folds, with the newest run of its base on the
+    same folds; a subsample run with the newest subsample run of the same share.
 
     Parameters
     ----------
     current : mapping
-        The run that stands for each experiment, as `workbench.experiments.current_runs` tells.
+        The current run of each experiment, see `workbench.experiments.current_runs`.
     ratios : mapping, optional
         By the key of the folds, their validated rows over their train rows; see `workbench.models.folds.size_ratios`.
     """
@@ -290,8 +289,8 @@ def summarise(
     for run in runs:
         if run.status == "finished":
             comparable[run.exp, run.sample, run.folds_hash] = run
-    for standing in current.values():
-        record = standing.record
+    for current_of_exp in current.values():
+        record = current_of_exp.record
         if record.status == "finished":
             comparable[record.exp, record.sample, record.folds_hash] = record
     keys = {run.run_id: (run.exp, run.key) for run in runs}
@@ -303,24 +302,24 @@ def summarise(
     families: dict[tuple[Any, ...], Family] = {}
     for run in runs:
         base = None if run.base is None else comparable.get((run.base, run.sample, run.folds_hash))
-        standing = current[run.exp]
-        latest = standing.record.run_id == run.run_id
-        # A run that was repeated unchanged has the same predictions: what was sent of the first is sent of it.
-        of_run = sent.get((run.exp, run.key) if latest else run.run_id, ())
-        outdated = standing.outdated if latest else _other_folds(run, standing)
-        of = (run.folds_hash, run.sample, run.metric, run.greater_is_better)
-        family = families.setdefault(of, Family((ratios or {}).get(run.folds_hash)))
+        current_of_exp = current[run.exp]
+        latest = current_of_exp.record.run_id == run.run_id
+        # A run that was repeated unchanged has the same predictions: submissions of the first are its own, too.
+        run_submissions = sent.get((run.exp, run.key) if latest else run.run_id, ())
+        outdated = current_of_exp.outdated if latest else _other_folds(run, current_of_exp)
+        comparison_key = (run.folds_hash, run.sample, run.metric, run.greater_is_better)
+        family = families.setdefault(comparison_key, Family((ratios or {}).get(run.folds_hash)))
         if base is not None:
             family.add(run, base)
-        rows.append(Row(run, base, tuple(of_run), latest, outdated, family))
+        rows.append(Row(run, base, tuple(run_submissions), latest, outdated, family))
     return rows
 
 
-def _other_folds(run: RunRecord, standing: CurrentRun) -> tuple[str, ...]:
-    """Name the folds where an earlier run's are not the present ones, as far as the run that stands tells."""
-    if run.status != "finished" or run.sample is not None or standing.record.sample is not None:
+def _other_folds(run: RunRecord, current: CurrentRun) -> tuple[str, ...]:
+    """Return "folds" where an earlier run's folds are not the present ones, judged by the current run."""
+    if run.status != "finished" or run.sample is not None or current.record.sample is not None:
         return ()
-    return ("folds",) if "folds" in standing.outdated or run.folds_hash != standing.record.folds_hash else ()
+    return ("folds",) if "folds" in current.outdated or run.folds_hash != current.record.folds_hash else ()
 
 
 # ------------------------------------------------------------------------------------------------ select, sort, print
@@ -342,14 +341,14 @@ SORTS: dict[str, Callable[[Row], Any]] = {
 
 
 def select(rows: Sequence[Row], *, filters: Sequence[str] = (), sort: str = "exp") -> RunTable:
-    """Filter and sort.
+    """Filter and sort rows.
 
     Parameters
     ----------
     filters : sequence of str
         Each a word that title, changes or status must contain, or a comparison such as "cv>0.78", "seconds<60".
     sort : str
-        A column of `SORTS`; "-" before it turns the order round. What has no value comes last. "cv" is best first.
+        A column of `SORTS`; "-" before it reverses the order. Rows without a value come last. "cv" is best first.
 
     Raises
     ------
@@ -359,13 +358,13 @@ def select(rows: Sequence[Row], *, filters: Sequence[str] = (), sort: str = "exp
     name = sort.removeprefix("-")
     if name not in SORTS:
         raise ConfigError(f"can't sort by {name!r}", hint=near(name, SORTS, kind="column"))
-    kept = [row for row in rows if all(_matches(row, f) for f in filters)]
+    selected = [row for row in rows if all(_matches(row, f) for f in filters)]
     value = SORTS[name]
-    have = [row for row in kept if value(row) is not None]
+    with_value = [row for row in selected if value(row) is not None]
     # Scores are sorted best first; everything else ascending.
-    best_first = name in ("cv", "public", "private") and bool(have) and have[0].run.greater_is_better
-    have.sort(key=value, reverse=(best_first or name == "change") != sort.startswith("-"))
-    return RunTable([*have, *(row for row in kept if value(row) is None)])
+    best_first = name in ("cv", "public", "private") and bool(with_value) and with_value[0].run.greater_is_better
+    with_value.sort(key=value, reverse=(best_first or name == "change") != sort.startswith("-"))
+    return RunTable([*with_value, *(row for row in selected if value(row) is None)])
 
 
 def _matches(row: Row, text: str) -> bool:
@@ -376,8 +375,8 @@ def _matches(row: Row, text: str) -> bool:
         ("<", lambda a, b: a < b),
         ("=", lambda a, b: a == b),
     ):
-        name, found, limit = text.partition(operator)
-        if found:
+        name, matched, limit = text.partition(operator)
+        if matched:
             return _compares(row, name.strip(), limit.strip(), holds)
     words = " ".join([row.run.title, row.run.status, *row.run.changes]).lower()
     return text.lower() in words
@@ -457,7 +456,7 @@ def as_csv(rows: Sequence[Row]) -> str:
     writer.writeheader()
     for d in dicts:
         cells = {k: "; ".join(map(str, v)) if isinstance(v, list) else v for k, v in d.items()}
-        # One line each: a title with a line break could look like a line of ours.
+        # One line each: a title with a line break could imitate a row.
         writer.writerow({k: one_line(v) if isinstance(v, str) else v for k, v in cells.items()})
     return out.getvalue()
 
@@ -520,7 +519,7 @@ _HEAD = (
     "private",
 )
 _LEAST_TEXT = 24
-_FIRST_TO_GO = (2, 9, 7, 4, 6, 8, 10)
+_DROP_ORDER = (2, 9, 7, 4, 6, 8, 10)
 _RIGHT = {0, 3, 4, 5, 7, 8, 9, 10, 11, 12}
 
 
@@ -530,9 +529,9 @@ def as_text(rows: Sequence[Row], *, width: int = 160, paint: Callable[[str, str]
     Parameters
     ----------
     width : int
-        The terminal's width: the titles and the changes give way to it.
+        The terminal's width; titles and changes are shortened to fit.
     paint : callable
-        Takes a text and what it is ("better", "worse", "quiet", "head") and returns it coloured.
+        Takes a text and its role ("better", "worse", "quiet", "head") and returns it coloured.
     """
     cells = [_cells(row) for row in rows]
     widths = _widths(cells, width)
@@ -547,10 +546,10 @@ def as_text(rows: Sequence[Row], *, width: int = 160, paint: Callable[[str, str]
 
 
 def _widths(cells: Sequence[Sequence[str]], width: int) -> dict[int, int]:
-    """Return the width of each column that is shown: titles and changes give way first, then whole columns do."""
+    """Return the width of each shown column: titles and changes are shortened first, then columns are dropped."""
     columns = [i for i in range(len(_HEAD)) if i in (0, 1, 3) or any(c[i] for c in cells)]
     natural = {i: max(cell_width(c[i]) for c in [_HEAD, *cells]) for i in columns}
-    leaving = [i for i in _FIRST_TO_GO if i in natural]
+    droppable = [i for i in _DROP_ORDER if i in natural]
     while True:
         widths = dict(natural)
         spare = width - sum(widths.values()) - 2 * (len(widths) - 1)
@@ -559,9 +558,9 @@ def _widths(cells: Sequence[Sequence[str]], width: int) -> dict[int, int]:
                 shrunk = min(widths[i], max(_LEAST_TEXT, widths[i] + spare))
                 spare += widths[i] - shrunk
                 widths[i] = shrunk
-        if spare >= 0 or not leaving:
+        if spare >= 0 or not droppable:
             return widths
-        del natural[leaving.pop(0)]
+        del natural[droppable.pop(0)]
 
 
 def _tone(row: Row) -> str:
@@ -584,8 +583,8 @@ def _cells(row: Row) -> tuple[str, ...]:
         title = f"[{run.status}] {title}"
     interval = "" if change is None or change.low is None else f"{change.low:+.5f} {change.high:+.5f}"
     chosen = CHOSEN if run.optimistic else ""
-    of_change = CHOSEN if row.chosen else "*" if row.beyond_noise else "~"
-    mark = "" if change is None or change.low is None else f" {of_change}"
+    symbol = CHOSEN if row.chosen else "*" if row.beyond_noise else "~"
+    mark = "" if change is None or change.low is None else f" {symbol}"
     return (
         "" if run.kind == ELSEWHERE else str(run.exp),
         one_line(title),

@@ -11,8 +11,8 @@ import polars as pl
 
 from workbench.analysis.checks.data import SEED, CheckedData, Floats, Ints, as_codes, as_number
 from workbench.analysis.checks.drift import tells_time
-from workbench.analysis.checks.finding import Adversarial, Finding
-from workbench.analysis.checks.together import Together
+from workbench.analysis.checks.finding import Adversarial, DataFinding
+from workbench.analysis.checks.row_units import RowUnits
 from workbench.core.threads import threads_for
 from workbench.metrics import get
 from workbench.models.boosting import boosted
@@ -23,31 +23,30 @@ __all__ = ["adversarial", "adversarial_findings", "model_columns"]
 ROWS, FOLDS, ROUNDS = 20_000, 3, 40
 SERIOUS, NOTABLE = 0.8, 0.65
 NOISE = 4.0
-"""So many standard errors above 0.5 chance may bring an AUC."""
+"""How many standard errors above 0.5 an AUC may be by chance."""
 TOP = 120
-"""LightGBM's categories: the most frequent; the rest is one."""
+"""The most frequent categories; the rare ones are merged into one."""
 
 
 def adversarial(data: CheckedData, *, by_time: bool) -> Adversarial | None:
-    """Train LightGBM, out of fold, to tell train from test, on at most 20,000 rows of each; None where it can't be.
+    """Train LightGBM out of fold to tell train from test, on at most 20,000 rows of each; None where it can't be done.
 
-    Ids are left out, and where test lies after train in time, dates and times, which would tell everything. Rows that
-    come together (those of a user, where test's users are others; those of a time) are validated together: a model that
-    has seen some rows of a unit would know the others by it, and tell nothing of how test differs. The column of the
-    groups is left out, too.
+    Ids are excluded and, where test is later than train, dates and times, which would decide everything. Rows of a unit
+    (of a user, where test has other users; of a time) are validated together: a model trained on some rows of a unit
+    would recognise the others, which says nothing about how test differs. The group column is excluded, too.
     """
-    units = data.together
+    units = data.row_units
     groups = [units.column] if units is not None and units.kind == "groups" else []
-    left_out = [c for c in data.columns if c in (*data.ids, *groups) or (by_time and tells_time(data, c))]
-    columns = [c for c in data.columns if c not in left_out]
+    excluded = [c for c in data.columns if c in (*data.ids, *groups) or (by_time and tells_time(data, c))]
+    columns = [c for c in data.columns if c not in excluded]
     if not columns or min(data.train.height, data.test.height) < 10 * FOLDS:
         return None
     rng = np.random.default_rng(SEED)
-    taken = [_some(f.height, rng) for f in (data.train, data.test)]
-    frames = [f.select(columns)[rows] for f, rows in zip((data.train, data.test), taken, strict=True)]
+    sampled_rows = [_some(f.height, rng) for f in (data.train, data.test)]
+    frames = [f.select(columns)[rows] for f, rows in zip((data.train, data.test), sampled_rows, strict=True)]
     matrix, categorical = model_columns(pl.concat(frames))
     is_test = np.repeat([0.0, 1.0], [f.height for f in frames])
-    units = None if units is None else _of_rows(units, taken)
+    units = None if units is None else _of_rows(units, sampled_rows)
     if units is not None and min(len(np.unique(side)) for side in (units.train, units.test)) < FOLDS:
         return None
     scores, gains = _out_of_fold(matrix, is_test, categorical, _folds(is_test, units))
@@ -55,9 +54,9 @@ def adversarial(data: CheckedData, *, by_time: bool) -> Adversarial | None:
     share = gains / max(1e-12, gains.sum())
     order = np.argsort(-share, kind="stable")
     ranked = tuple((columns[i], float(share[i])) for i in order if share[i] > 0)
-    noise = NOISE * _standard_error(scores, [len(rows) for rows in taken], units)
+    noise = NOISE * _standard_error(scores, [len(rows) for rows in sampled_rows], units)
     grouped_by = "" if units is None else units.column
-    return Adversarial(auc, _roc(is_test, scores), ranked, tuple(left_out), len(is_test), grouped_by, noise)
+    return Adversarial(auc, _roc(is_test, scores), ranked, tuple(excluded), len(is_test), grouped_by, noise)
 
 
 def _some(n_rows: int, rng: np.random.Generator) -> Ints:
@@ -66,19 +65,19 @@ def _some(n_rows: int, rng: np.random.Generator) -> Ints:
     return np.sort(rng.choice(n_rows, ROWS, replace=False))
 
 
-def _of_rows(units: Together, taken: list[Ints]) -> Together:
-    return replace(units, train=units.train[taken[0]], test=units.test[taken[1]])
+def _of_rows(units: RowUnits, sampled_rows: list[Ints]) -> RowUnits:
+    return replace(units, train=units.train[sampled_rows[0]], test=units.test[sampled_rows[1]])
 
 
-def _folds(label: Floats, units: Together | None) -> Folds:
+def _folds(label: Floats, units: RowUnits | None) -> Folds:
     if units is None:
         return stratified_folds(label, FOLDS, SEED)
-    # A unit that lies on both sides is one: its rows are alike.
+    # A unit with rows in train and in test is one unit: its rows are alike.
     return stratified_group_folds(label, np.concatenate([units.train, units.test]), FOLDS, SEED)
 
 
-def _standard_error(scores: Floats, sizes: list[int], units: Together | None) -> float:
-    """Return that of the AUC where train and test are alike, with rows as independent as the scores that they got."""
+def _standard_error(scores: Floats, sizes: list[int], units: RowUnits | None) -> float:
+    """Return the standard error of the AUC under the null, with rows as independent as their scores."""
     n, m = (float(size) for size in sizes)
     if units is not None:
         codes = np.unique(scores, return_inverse=True)[1]
@@ -87,7 +86,7 @@ def _standard_error(scores: Floats, sizes: list[int], units: Together | None) ->
 
 
 def model_columns(frame: pl.DataFrame) -> tuple[npt.NDArray[np.float32], list[int]]:
-    """Return a matrix of numbers, and which of its columns are codes of categories; the rest of the rare is one."""
+    """Return a numeric matrix and the indices of its categorical columns; rare categories are merged."""
     columns, categorical = [], []
     for i, column in enumerate(frame.get_columns()):
         if column.dtype in (pl.String, pl.Categorical, pl.Enum):
@@ -100,9 +99,9 @@ def model_columns(frame: pl.DataFrame) -> tuple[npt.NDArray[np.float32], list[in
 
 def _by_frequency(codes: Ints) -> Floats:
     counts = np.bincount(codes[codes >= 0], minlength=1)
-    place = np.empty(len(counts), np.int64)
-    place[np.argsort(-counts, kind="stable")] = np.arange(len(counts))
-    return np.where(codes >= 0, np.minimum(place[codes], TOP), np.nan)
+    rank = np.empty(len(counts), np.int64)
+    rank[np.argsort(-counts, kind="stable")] = np.arange(len(counts))
+    return np.where(codes >= 0, np.minimum(rank[codes], TOP), np.nan)
 
 
 def _out_of_fold(
@@ -123,10 +122,10 @@ def _out_of_fold(
         "num_threads": threads_for(*matrix.shape),
     }
     scores, gains = np.zeros(len(label)), np.zeros(matrix.shape[1])
-    whole = lgb.Dataset(matrix, label, categorical_feature=categorical, params=parameters, free_raw_data=False)
-    whole.construct()
+    dataset = lgb.Dataset(matrix, label, categorical_feature=categorical, params=parameters, free_raw_data=False)
+    dataset.construct()
     for fold in range(FOLDS):
-        model = boosted(parameters, whole.subset(folds.train_rows(fold).tolist()), ROUNDS)
+        model = boosted(parameters, dataset.subset(folds.train_rows(fold).tolist()), ROUNDS)
         valid = folds.valid_rows(fold)
         scores[valid] = model.predict(matrix[valid])
         gains += model.feature_importance("gain")
@@ -135,13 +134,13 @@ def _out_of_fold(
 
 def _roc(label: Floats, scores: Floats) -> tuple[tuple[float, float], ...]:
     order = np.argsort(-scores, kind="stable")
-    hits = np.cumsum(label[order]) / max(1.0, label.sum())
-    false = np.cumsum(1 - label[order]) / max(1.0, (1 - label).sum())
-    at = np.unique(np.linspace(0, len(label) - 1, 60).astype(np.int64))
-    return ((0.0, 0.0), *((round(float(false[i]), 4), round(float(hits[i]), 4)) for i in at))
+    true_positives = np.cumsum(label[order]) / max(1.0, label.sum())
+    false_positives = np.cumsum(1 - label[order]) / max(1.0, (1 - label).sum())
+    shown = np.unique(np.linspace(0, len(label) - 1, 60).astype(np.int64))
+    return ((0.0, 0.0), *((round(float(false_positives[i]), 4), round(float(true_positives[i]), 4)) for i in shown))
 
 
-def adversarial_findings(result: Adversarial | None, *, by_time: bool, goes_forward: bool) -> list[Finding]:
+def adversarial_findings(result: Adversarial | None, *, by_time: bool, goes_forward: bool) -> list[DataFinding]:
     """Return the finding where train and test can be told apart."""
     if result is None:
         return []
@@ -151,10 +150,10 @@ def adversarial_findings(result: Adversarial | None, *, by_time: bool, goes_forw
     why = "; test lies after train in time, so some of this is to be expected" if by_time else ""
     todo = "validate on the train rows that look most like test, or leave these columns out"
     if by_time:
-        todo = 'validate forward in time, as the split goes ([cv] scheme = "time")'
+        todo = 'validate forward in time, as the split does ([cv] scheme = "time")'
         if goes_forward:
-            todo = "the folds go forward in time too; a column that only tells when it was has nothing to teach test"
+            todo = "the folds go forward in time, too; a column that only encodes the time does not generalise to test"
     severity = "serious" if result.auc >= SERIOUS and not by_time else "notable"
-    new = f" on rows of a {result.grouped_by} that it has not seen" if result.grouped_by and not by_time else ""
-    text = f"a model tells train from test with AUC {result.auc:.3f}{new}, by {top}{why}"
-    return [Finding(severity, "adversarial", "", text, todo, 2 * result.auc - 1, {"auc": result.auc})]
+    on_new_rows = f" on rows of a {result.grouped_by} that it has not seen" if result.grouped_by and not by_time else ""
+    text = f"a model tells train from test with AUC {result.auc:.3f}{on_new_rows}, by {top}{why}"
+    return [DataFinding(severity, "adversarial", "", text, todo, 2 * result.auc - 1, {"auc": result.auc})]

@@ -17,7 +17,7 @@ from workbench.analysis.checks.counts import (
 )
 from workbench.analysis.checks.data import CheckedData, read_data
 from workbench.analysis.checks.drift import drift, drift_findings, goes_by_time
-from workbench.analysis.checks.finding import Finding, OrderPlot, Report, worst_first
+from workbench.analysis.checks.finding import CheckReport, DataFinding, OrderPlot, worst_first
 from workbench.analysis.checks.power import alike_findings, id_facts, leak_findings, order, outcome_of
 from workbench.analysis.checks.target import by_period, distribution, target_findings, trend_findings
 from workbench.features import Blocks
@@ -32,8 +32,8 @@ def check_data(
     sample: int | None = None,
     time: str | None = None,
     report: Callable[[str], None] = lambda _: None,
-) -> Report:
-    """Look at columns for what costs weeks when it is found late.
+) -> CheckReport:
+    """Check a competition's columns for problems that are costly when they are found late.
 
     Parameters
     ----------
@@ -41,10 +41,10 @@ def check_data(
     names : sequence of str
         Features, as an experiment lists them; by default ``rows``.
     sample : int, optional
-        Distributions and models are computed on at most so many rows of train and of test (100,000 by default, fewer
-        where the memory limit asks for it), chosen by a fixed seed.
+        Distributions and models are computed on at most this many rows of train and of test (100,000 by default, fewer
+        if the memory limit requires it), chosen by a fixed seed.
     time : str, optional
-        The column of rows that tells the time.
+        The time column of rows.
     report : callable, optional
         Called with a line of text at each step.
     """
@@ -58,17 +58,17 @@ def check_data(
     drifts = drift(data, shares, by_time=by_time)
     findings = [*value_findings(data, counted), *alike_findings(data), *drift_findings(data, drifts, by_time=by_time)]
     report("adversarial validation")
-    told_apart = adversarial(data, by_time=by_time)
-    findings += adversarial_findings(told_apart, by_time=by_time, goes_forward=data.goes_forward)
+    separability = adversarial(data, by_time=by_time)
+    findings += adversarial_findings(separability, by_time=by_time, goes_forward=data.goes_forward)
     nulls = null_patterns(data, counted)
     findings += null_findings(nulls)
     report("looking for repeated rows")
     repeats, facts = repeat_findings(data)
-    report("holding single columns against the target")
-    of_target, power, plots = _of_targets(data, by_time=by_time)
+    report("comparing single columns with the target")
+    target_issues, power, plots = _of_targets(data, by_time=by_time)
     periods = next((p for name in data.target.columns if (p := by_period(data, name)) is not None), None)
-    findings += [*repeats, *of_target, *trend_findings(data, periods)]
-    return Report(
+    findings += [*repeats, *target_issues, *trend_findings(data, periods)]
+    return CheckReport(
         data.competition.slug,
         data.competition.definition.title,
         data.columns,
@@ -79,7 +79,7 @@ def check_data(
         (*_time_facts(data, by_time=by_time), *_unit_facts(data), *id_facts(data), *facts, *_train_only(data)),
         data.not_checked,
         drifts,
-        told_apart,
+        separability,
         tuple(power),
         tuple(plots),
         tuple((name, distribution(data, name)) for name in data.target.columns),
@@ -91,8 +91,8 @@ def check_data(
 
 def _of_targets(
     data: CheckedData, *, by_time: bool
-) -> tuple[list[Finding], list[tuple[str, float, str]], list[OrderPlot]]:
-    findings: list[Finding] = []
+) -> tuple[list[DataFinding], list[tuple[str, float, str]], list[OrderPlot]]:
+    findings: list[DataFinding] = []
     power: list[tuple[str, float, str]] = []
     plots: list[OrderPlot] = []
     for name in data.target.columns:
@@ -101,31 +101,31 @@ def _of_targets(
         if outcome is None:
             continue
         leaks, scores = leak_findings(data, outcome)
-        ordered, found = order(data, outcome, by_time=by_time)
+        ordered, order_plots = order(data, outcome, by_time=by_time)
         findings += [*leaks, *ordered]
-        # What the page shows is of the first target; findings are of all.
-        power, plots = power or scores, plots or found
+        # The page shows the first target; findings are of all targets.
+        power, plots = power or scores, plots or order_plots
     return findings, power, plots
 
 
-def _once(findings: Sequence[Finding]) -> list[Finding]:
-    """Return each finding once: with several targets, what is said of a column alone comes up for each."""
+def _once(findings: Sequence[DataFinding]) -> list[DataFinding]:
+    """Return each finding once: with several targets, a finding about a column alone is repeated for each."""
     return list({(f.check, f.column, f.text): f for f in findings}.values())
 
 
 def _time_facts(data: CheckedData, *, by_time: bool) -> list[tuple[str, str]]:
     if data.times is None:
         return []
-    lies = "after train" if by_time else "in the same time as train"
+    position = "after train" if by_time else "in the same time as train"
     ends = [f"{t.min()!s} to {t.max()!s}" for t in data.times if len(t)]
     scheme = data.competition.definition.cv.scheme
     note = "" if by_time == data.goes_forward else f"; but the folds are {scheme!r}"
-    return [("time", f"by {data.time}, test lies {lies}: {', then '.join(ends)}{note}")]
+    return [("time", f"by {data.time}, test lies {position}: {', then '.join(ends)}{note}")]
 
 
 def _unit_facts(data: CheckedData) -> list[tuple[str, str]]:
-    """Say which rows were not taken for independent of each other."""
-    units = data.together
+    """Return facts about rows that were not treated as independent."""
+    units = data.row_units
     if units is None or units.kind != "groups" or not data.test.height:
         return []
     shared = len(np.intersect1d(units.train, units.test))

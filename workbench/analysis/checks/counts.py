@@ -1,4 +1,4 @@
-"""What is counted over all rows, in one pass per frame: nulls, infinities, lowest and highest values; and repeats."""
+"""Counts over all rows, in one pass per frame: nulls, infinities, lowest and highest values; and duplicate rows."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import numpy as np
 import polars as pl
 
 from workbench.analysis.checks.data import SEED, CheckedData, as_number, kind_of
-from workbench.analysis.checks.finding import Finding, Nulls
+from workbench.analysis.checks.finding import DataFinding, Nulls
 from workbench.data.competition import ROW
 
-__all__ = ["Counted", "count_columns", "null_findings", "null_patterns", "repeat_findings", "value_findings"]
+__all__ = ["ColumnCounts", "count_columns", "null_findings", "null_patterns", "repeat_findings", "value_findings"]
 
 NEARLY_CONSTANT = 0.999
 BYTES_PER_HASH = 64
-"""What a row takes while repeats are counted: its hash and number, the target, and their copies in a group-by."""
+"""Memory of a row while duplicates are counted: its hash and number, the target, and their copies in a group-by."""
 
 
 @dataclass(frozen=True)
-class Counted:
+class ColumnCounts:
     """A column over all rows of train or test: rows, nulls (NaN counts as one), infinite values, lowest, highest."""
 
     rows: int
@@ -40,18 +40,18 @@ class Counted:
         return self.nulls == self.rows or (self.nulls == 0 and self.low == self.high)
 
 
-def count_columns(data: CheckedData) -> dict[str, tuple[Counted, Counted]]:
+def count_columns(data: CheckedData) -> dict[str, tuple[ColumnCounts, ColumnCounts]]:
     """Count every column over all rows of train and of test."""
-    found: dict[str, tuple[Counted, Counted]] = {}
+    counts: dict[str, tuple[ColumnCounts, ColumnCounts]] = {}
     for frame, names in data.frames:
         schema = frame.collect_schema()
-        asked = [e for name in names.values() for e in _aggregates(name, schema[name])]
+        aggregates = [e for name in names.values() for e in _aggregates(name, schema[name])]
         is_train = (pl.col(ROW) < data.competition.n_train).alias("train")
-        lines = frame.group_by(is_train).agg(pl.len().alias("rows"), *asked).collect(engine="streaming")
-        by_side = {bool(line["train"]): line for line in lines.to_dicts()}
-        for shown, name in names.items():
-            found[shown] = (_counted(by_side.get(True), name), _counted(by_side.get(False), name))
-    return found
+        totals = frame.group_by(is_train).agg(pl.len().alias("rows"), *aggregates).collect(engine="streaming")
+        by_side = {bool(line["train"]): line for line in totals.to_dicts()}
+        for column, name in names.items():
+            counts[column] = (_counted(by_side.get(True), name), _counted(by_side.get(False), name))
+    return counts
 
 
 def _aggregates(name: str, dtype: pl.DataType) -> list[pl.Expr]:
@@ -64,39 +64,41 @@ def _aggregates(name: str, dtype: pl.DataType) -> list[pl.Expr]:
     if kind_of(dtype) == "category":
         column = column.cast(pl.String)
     parts = {"nulls": nulls, "infinite": infinite, "low": column.min(), "high": column.max()}
-    return [e.alias(f"{name} {what}") for what, e in parts.items()]
+    return [e.alias(f"{name} {statistic}") for statistic, e in parts.items()]
 
 
-def _counted(line: dict[str, Any] | None, name: str) -> Counted:
-    if line is None:
-        return Counted(0, 0, 0, None, None)
-    return Counted(line["rows"], *(line[f"{name} {what}"] for what in ("nulls", "infinite", "low", "high")))
+def _counted(totals: dict[str, Any] | None, name: str) -> ColumnCounts:
+    if totals is None:
+        return ColumnCounts(0, 0, 0, None, None)
+    return ColumnCounts(
+        totals["rows"], *(totals[f"{name} {statistic}"] for statistic in ("nulls", "infinite", "low", "high"))
+    )
 
 
-def value_findings(data: CheckedData, counted: dict[str, tuple[Counted, Counted]]) -> list[Finding]:
+def value_findings(data: CheckedData, counted: dict[str, tuple[ColumnCounts, ColumnCounts]]) -> list[DataFinding]:
     """Return constant, nearly constant, empty and infinite columns."""
-    found = []
+    findings = []
     for column, (train, test) in counted.items():
         if train.infinite or test.infinite:
             text = f"{train.infinite:,} infinite values in train, {test.infinite:,} in test"
             share = (train.infinite + test.infinite) / max(1, train.rows + test.rows)
-            found.append(Finding("notable", "columns", column, text, "look for a division by 0", share))
+            findings.append(DataFinding("notable", "columns", column, text, "look for a division by 0", share))
         if train.is_constant:
-            found.append(_constant(column, train, test))
+            findings.append(_constant(column, train, test))
         elif (top := _top_share(data.train[column])) >= NEARLY_CONSTANT:
             text = f"has the same value in {top:.2%} of the train rows"
-            found.append(Finding("minor", "columns", column, text, "it can hardly help: leave it out", top))
-    return found
+            findings.append(DataFinding("minor", "columns", column, text, "it can hardly help: leave it out", top))
+    return findings
 
 
-def _constant(column: str, train: Counted, test: Counted) -> Finding:
-    what = "is empty" if train.nulls == train.rows else f"is {train.low!r} in every row"
+def _constant(column: str, train: ColumnCounts, test: ColumnCounts) -> DataFinding:
+    content = "is empty" if train.nulls == train.rows else f"is {train.low!r} in every row"
     alike = test.rows == 0 or (
         test.is_constant and test.low == train.low and test.nulls == test.rows * (train.nulls > 0)
     )
     severity, where = ("minor", "throughout") if alike else ("notable", "in train, but not in test")
     todo = "leave it out" if alike else "leave it out: nothing can be learned from it, and test differs"
-    return Finding(severity, "columns", column, f"{what}, {where}", todo, 0.5, {"constant": True})
+    return DataFinding(severity, "columns", column, f"{content}, {where}", todo, 0.5, {"constant": True})
 
 
 def _top_share(column: pl.Series) -> float:
@@ -108,22 +110,22 @@ def _top_share(column: pl.Series) -> float:
 # ------------------------------------------------------------------------------------------------------------- nulls
 
 
-def null_patterns(data: CheckedData, counted: dict[str, tuple[Counted, Counted]]) -> Nulls:
-    """Return the shares of nulls over all rows, columns that are null together, and the patterns, of the sample."""
+def null_patterns(data: CheckedData, counted: dict[str, tuple[ColumnCounts, ColumnCounts]]) -> Nulls:
+    """Return the shares of nulls over all rows and, of the sample, columns that are null together and the patterns."""
     shares = {c: (a.null_share, b.null_share) for c, (a, b) in counted.items()}
-    holes = [c for c, (a, b) in counted.items() if 0 < a.nulls + b.nulls < a.rows + b.rows]
-    if not holes:
+    with_nulls = [c for c, (a, b) in counted.items() if 0 < a.nulls + b.nulls < a.rows + b.rows]
+    if not with_nulls:
         return Nulls(shares, (), ())
-    both = pl.concat([data.train.select(holes), data.test.select(holes)])
-    masks = both.select([_is_missing(both[c]).alias(c) for c in holes])
+    stacked = pl.concat([data.train.select(with_nulls), data.test.select(with_nulls)])
+    masks = stacked.select([_is_missing(stacked[c]).alias(c) for c in with_nulls])
     together: dict[bytes, list[str]] = {}
-    for c in holes:
+    for c in with_nulls:
         together.setdefault(np.packbits(masks[c].to_numpy()).tobytes(), []).append(c)
     groups = tuple(tuple(g) for g in together.values() if len(g) > 1 and masks[g[0]].sum() >= 10)
-    # ROW names the count here: it is the one name that no column has.
-    patterns = masks.group_by(holes).agg(pl.len().alias(ROW))
-    patterns = patterns.sort(ROW, *holes, descending=[True, *[False] * len(holes)]).head(12)
-    named = tuple((tuple(c for c in holes if line[c]), line[ROW] / both.height) for line in patterns.to_dicts())
+    # The count is called ROW here, the one name that no column has.
+    patterns = masks.group_by(with_nulls).agg(pl.len().alias(ROW))
+    patterns = patterns.sort(ROW, *with_nulls, descending=[True, *[False] * len(with_nulls)]).head(12)
+    named = tuple((tuple(c for c in with_nulls if line[c]), line[ROW] / stacked.height) for line in patterns.to_dicts())
     return Nulls(shares, groups, named)
 
 
@@ -131,31 +133,31 @@ def _is_missing(column: pl.Series) -> pl.Series:
     return column.is_null() | column.is_nan() if column.dtype.is_float() else column.is_null()
 
 
-def null_findings(nulls: Nulls) -> list[Finding]:
+def null_findings(nulls: Nulls) -> list[DataFinding]:
     """Return the columns that are mostly missing, and those that are missing together."""
-    found = []
+    findings = []
     for column, (train, test) in nulls.shares.items():
         if 0.9 <= train < 1 and test < 1:
             text = f"missing in {train:.1%} of train and {test:.1%} of test"
-            found.append(Finding("minor", "nulls", column, text, "see whether it helps at all", train))
+            findings.append(DataFinding("minor", "nulls", column, text, "see whether it helps at all", train))
     for group in nulls.groups:
         text = f"{', '.join(group)} are missing in the same rows"
-        todo = "one column that says whether they are missing stands for all"
-        found.append(
-            Finding("minor", "nulls", group[0], text, todo, nulls.shares[group[0]][0], {"columns": list(group)})
+        todo = "a single column that tells whether they are missing is enough"
+        findings.append(
+            DataFinding("minor", "nulls", group[0], text, todo, nulls.shares[group[0]][0], {"columns": list(group)})
         )
-    return found
+    return findings
 
 
 # ----------------------------------------------------------------------------------------------------------- repeats
 
 
-def repeat_findings(data: CheckedData) -> tuple[list[Finding], list[tuple[str, str]]]:
-    """Look for test rows that are train rows, and train rows that repeat with another target.
+def repeat_findings(data: CheckedData) -> tuple[list[DataFinding], list[tuple[str, str]]]:
+    """Find test rows that are also train rows, and duplicate train rows with different targets.
 
-    Rows are compared by a 64 bit hash over all shared columns but ids. Where the hashes of all rows would not fit a
-    quarter of the memory limit, only those that are 0 modulo k are kept, of train and test alike: equal rows have
-    equal hashes, so the shares are those of all rows.
+    Rows are compared by a 64 bit hash over all shared columns but ids. Where the hashes of all rows would not fit in a
+    quarter of the memory limit, only those that are 0 modulo k are compared, of train and test alike: equal rows have
+    equal hashes, so the shares are estimates of those of all rows.
 
     Returns
     -------
@@ -164,11 +166,11 @@ def repeat_findings(data: CheckedData) -> tuple[list[Finding], list[tuple[str, s
     c = data.competition
     columns = [n for n in c.shared_columns if n not in data.ids]
     n_rows = c.n_train + c.n_test
-    keep = max(1, -(-n_rows * BYTES_PER_HASH * 4 // data.limit_bytes))
+    modulus = max(1, -(-n_rows * BYTES_PER_HASH * 4 // data.limit_bytes))
     if not columns:
         return [], []
-    hashes = _hashes(c.rows(), columns, keep)
-    train = hashes.filter(pl.col(ROW) < c.n_train).join(_target_hashes(data, keep), on=ROW, how="left")
+    hashes = _hashes(c.rows(), columns, modulus)
+    train = hashes.filter(pl.col(ROW) < c.n_train).join(_target_hashes(data, modulus), on=ROW, how="left")
     test = hashes.filter(pl.col(ROW) >= c.n_train)
     groups = train.group_by("h").agg(
         pl.len(), pl.col("y").n_unique().alias("targets"), pl.col(ROW).sort().head(2).alias("rows")
@@ -178,61 +180,63 @@ def repeat_findings(data: CheckedData) -> tuple[list[Finding], list[tuple[str, s
     shared = test.join(groups.select("h", "rows"), on="h").sort(ROW)
     conflicts = repeated.filter(pl.col("targets") > 1)
     shares = (in_train, shared.height / max(1, test.height), float(conflicts["len"].sum()) / max(1, train.height))
-    part = "" if keep == 1 else f" (one row in {keep}, chosen by content)"
-    facts = [("repeated rows", f"{shares[0]:.2%} of train repeat, {shares[1]:.2%} of test are in train{part}")]
-    found = [_in_both(shared, shares, c.n_train)] if shared.height else []
-    found += [_conflicting(conflicts, train, shares)] if conflicts.height else []
+    sampling_note = "" if modulus == 1 else f" (one row in {modulus}, chosen by content)"
+    facts = [("repeated rows", f"{shares[0]:.2%} of train repeat, {shares[1]:.2%} of test are in train{sampling_note}")]
+    findings = [_in_both(shared, shares, c.n_train)] if shared.height else []
+    findings += [_conflicting(conflicts, train, shares)] if conflicts.height else []
     if in_train >= 0.01 and not conflicts.height:
         text = f"{in_train:.1%} of the train rows repeat others, target and all"
-        found.append(Finding("minor", "repeats", "", text, "keep copies in one fold (cv.group), or keep one", in_train))
-    return found, facts
+        findings.append(
+            DataFinding("minor", "repeats", "", text, "keep copies in one fold (cv.group), or keep one", in_train)
+        )
+    return findings, facts
 
 
-def _hashes(rows: pl.LazyFrame, columns: list[str], keep: int) -> pl.DataFrame:
+def _hashes(rows: pl.LazyFrame, columns: list[str], modulus: int) -> pl.DataFrame:
     hashed = rows.select(pl.col(ROW).cast(pl.Int64), pl.struct(columns).hash(seed=SEED).alias("h"))
-    return hashed.filter(pl.col("h") % keep == 0).collect(engine="streaming")
+    return hashed.filter(pl.col("h") % modulus == 0).collect(engine="streaming")
 
 
-def _target_hashes(data: CheckedData, keep: int) -> pl.DataFrame:
+def _target_hashes(data: CheckedData, modulus: int) -> pl.DataFrame:
     c = data.competition
     columns = [n for n in c.shared_columns if n not in data.ids]
     train = c.table(c.definition.tables.train).with_row_index(ROW)
     targets = pl.struct(c.definition.targets).hash(seed=SEED).alias("y")
-    if keep == 1:
+    if modulus == 1:
         return train.select(pl.col(ROW).cast(pl.Int64), targets).collect(engine="streaming")
-    kept = pl.struct(columns).hash(seed=SEED) % keep == 0
-    return train.filter(kept).select(pl.col(ROW).cast(pl.Int64), targets).collect(engine="streaming")
+    is_sampled = pl.struct(columns).hash(seed=SEED) % modulus == 0
+    return train.filter(is_sampled).select(pl.col(ROW).cast(pl.Int64), targets).collect(engine="streaming")
 
 
-def _in_both(shared: pl.DataFrame, shares: tuple[float, float, float], n_train: int) -> Finding:
+def _in_both(shared: pl.DataFrame, shares: tuple[float, float, float], n_train: int) -> DataFinding:
     row = shared.row(0, named=True)
     in_train, in_test, _ = shares
     example = f"test {row[ROW] - n_train} is train {row['rows'][0]}"
     text = f"{in_test:.1%} of the test rows are train rows ({example})"
     if in_train >= 0.5 * in_test:
-        # Few columns with few values repeat by themselves, within train as often as across.
-        return Finding(
+        # Few columns with few values repeat by chance, as often within train as between train and test.
+        return DataFinding(
             "minor",
             "repeats",
             "",
             f"{text}; train repeats itself as often ({in_train:.1%})",
-            "rows that can't be told apart: a mean of their targets is all there is",
+            "these rows are indistinguishable: the mean of their targets is the best prediction",
             in_test,
         )
     severity = "serious" if in_test >= 0.01 else "notable"
     todo = "their labels are known: compare a submission with and without; keep copies in one fold"
-    return Finding(severity, "repeats", "", text, todo, in_test, {"share": in_test, "example": example})
+    return DataFinding(severity, "repeats", "", text, todo, in_test, {"share": in_test, "example": example})
 
 
-def _conflicting(conflicts: pl.DataFrame, train: pl.DataFrame, shares: tuple[float, float, float]) -> Finding:
+def _conflicting(conflicts: pl.DataFrame, train: pl.DataFrame, shares: tuple[float, float, float]) -> DataFinding:
     # Of the first content that has several targets, the first row with each of two.
     alike = train.filter(pl.col("h") == conflicts.sort("rows")["h"][0]).sort(ROW)
     rows = alike.unique("y", keep="first", maintain_order=True)[ROW].head(2).to_list()
     share = shares[2]
     text = f"{share:.1%} of the train rows have a copy with another target ({' and '.join(f'train {r}' for r in rows)})"
     severity = "notable" if share >= 0.01 and shares[0] < 0.5 else "minor"
-    todo = "no model can tell them apart: look for a column that is missing, or labels that are wrong"
-    return Finding(severity, "repeats", "", text, todo, share, {"share": share, "rows": rows})
+    todo = "no model can tell them apart: look for a missing column or wrong labels"
+    return DataFinding(severity, "repeats", "", text, todo, share, {"share": share, "rows": rows})
 
 
 def numeric_part(column: pl.Series) -> pl.Series:

@@ -1,4 +1,4 @@
-"""What is checked: the columns that train and test share, or those of features, and a seeded sample of their rows."""
+"""The data under check: the columns that train and test share, or those of features, and a seeded sample of rows."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from workbench.analysis.checks.together import Together, apart, by_group, by_time
+from workbench.analysis.checks.row_units import RowUnits, apart, by_group, by_time
 from workbench.core.errors import ConfigError, NotFoundError, near
 from workbench.data.competition import ROW, Competition
 from workbench.features import Blocks, Feature
@@ -31,10 +31,10 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 SAMPLE_ROWS = 100_000
-"""By default so many rows of train and of test: a share is then known to 0.2 points, and a check takes seconds."""
+"""Rows of train and of test by default: the standard error of a share is then below 0.2 points."""
 
 BYTES_PER_VALUE = 64
-"""What a value of the sample takes: itself, its copies as number and code, and what is computed of them."""
+"""Memory of a value of the sample: itself, its copies as number and code, and intermediate results."""
 
 SEED = 42
 
@@ -53,17 +53,17 @@ class CheckedData:
     extra : DataFrame
         Of the same rows, the columns that only train has.
     columns : tuple of str
-        What is checked: columns of rows, "feature.column" of features.
+        The checked columns: columns of rows, "feature.column" of features.
     ids : tuple of str
-        Columns of rows that only tell rows apart.
+        Columns of rows that only identify rows.
     time : str or None
-        The column of rows that tells the time.
+        The time column of rows.
     times : tuple of Series, or None
         The times of the sampled rows of train and of test.
     frames : list of (LazyFrame, names by column)
-        Where the columns are, for what is counted over all rows.
+        The sources of the columns, for counts over all rows.
     not_checked : tuple of str
-        What was asked for and can't be checked, with the reason.
+        Requested columns that can't be checked, with the reason.
     limit_bytes : int
         The memory limit.
     """
@@ -88,17 +88,17 @@ class CheckedData:
 
     @property
     def is_sampled(self) -> bool:
-        """Whether not all rows were taken."""
+        """Whether only some of the rows were taken."""
         return self.train.height < self.competition.n_train or self.test.height < self.competition.n_test
 
     @property
     def content(self) -> tuple[str, ...]:
-        """The columns that say something of a row: all but ids."""
+        """The columns that are not ids."""
         return tuple(c for c in self.columns if c not in self.ids)
 
     @cached_property
     def test_is_later(self) -> bool:
-        """Whether test lies after train in time."""
+        """Whether test is later than train."""
         if self.times is None or not self.test.height:
             return False
         train, test = (as_number(t) for t in self.times)
@@ -107,21 +107,23 @@ class CheckedData:
         return bool(np.nanquantile(test, 0.01) >= np.nanquantile(train, 0.99))
 
     @cached_property
-    def together(self) -> Together | None:
-        """The units of rows: groups of the folds; blocks of time where test is later; groups of one side only."""
+    def row_units(self) -> RowUnits | None:
+        """The units of rows: groups of the folds; time blocks where test is later; groups that are in one side only."""
         cv, c = self.competition.definition.cv, self.competition
         if cv.scheme in ("group", "stratified_group") and cv.group is not None and cv.group in c.shared_columns:
             frames = [(c.rows(), {cv.group: cv.group})]
-            return by_group(cv.group, *(_taken(frames, f[ROW].to_numpy())[cv.group] for f in (self.train, self.test)))
+            return by_group(
+                cv.group, *(_taken(frames, side[ROW].to_numpy())[cv.group] for side in (self.train, self.test))
+            )
         if self.test_is_later and self.time is not None and self.times is not None:
             return by_time(self.time, *(as_number(t) for t in self.times))
         return apart(self.train, self.test, self.columns) if self.test.height else None
 
     def effective_rows(self, column: str) -> tuple[float, float]:
-        """Return how many independent rows the sampled ones of train and of test are worth, for what one column has."""
-        if self.together is None:
+        """Return the effective numbers of independent rows of train and of test, for the values of a column."""
+        if self.row_units is None:
             return float(self.train.height), float(self.test.height)
-        return self.together.effective(*as_codes(self.train[column], self.test[column]))
+        return self.row_units.effective(*as_codes(self.train[column], self.test[column]))
 
     def kind(self, column: str) -> str:
         """Return "number", "time" or "category"."""
@@ -136,7 +138,7 @@ class CheckedData:
 
 
 def kind_of(dtype: pl.DataType) -> str:
-    """Return "number", "time", "category", or "other" for what has no order and no few values, like lists."""
+    """Return "number", "time", "category", or "other" for types such as lists."""
     if dtype.is_numeric() or dtype == pl.Boolean:
         return "number"
     if dtype.is_temporal():
@@ -182,7 +184,7 @@ def read_data(
     time: str | None = None,
     report: Callable[[str], None] = lambda _: None,
 ) -> CheckedData:
-    """Read what is to be checked.
+    """Read the data to check.
 
     Parameters
     ----------
@@ -190,22 +192,22 @@ def read_data(
     names : sequence of str
         Features, as an experiment names them ("calendar", "calendar.hour", "rows", "rows.dest"); none for ``rows``.
     sample : int, optional
-        At most so many rows of train and of test; fewer where the memory limit asks for it.
+        At most this many rows of train and of test; fewer if the memory limit requires it.
     time : str, optional
-        The column that tells the time; by default that of a "time" scheme, else the first date or time stamp.
+        The time column; by default that of a "time" scheme, else the first date or timestamp.
 
     Raises
     ------
     ConfigError, NotFoundError
-        Where a name is not there, or `time` is no time.
+        Where a name does not exist, or `time` is not a time.
     """
     c = blocks.competition
-    ids, told_by = c.key_columns, _time_of(c) if time is None else time_column(c, time)
+    ids, time_name = c.key_columns, _time_of(c) if time is None else time_column(c, time)
     frames, not_checked = _frames(blocks, names or ("rows",))
-    columns = tuple(name for _, found in frames for name in found)
+    columns = tuple(name for _, names_of_frame in frames for name in names_of_frame)
     n_columns = len(columns) + len(c.definition.targets)
-    within = max(1_000, blocks.limit_bytes // (4 * BYTES_PER_VALUE * max(1, n_columns)))
-    size = min(sample or SAMPLE_ROWS, within)
+    most_rows = max(1_000, blocks.limit_bytes // (4 * BYTES_PER_VALUE * max(1, n_columns)))
+    size = min(sample or SAMPLE_ROWS, most_rows)
     train_rows, test_rows = _sampled(c.n_train, size), _sampled(c.n_test, size) + c.n_train
     report("reading a sample of the rows" if len(train_rows) < c.n_train else "reading the rows")
     extra = [n for n in _train_columns(c) if n not in c.shared_columns and n not in c.definition.targets]
@@ -217,8 +219,8 @@ def read_data(
         _of_train(c, [n for n in extra if n not in c.weights.columns], train_rows),
         columns,
         ids,
-        told_by,
-        None if told_by is None else tuple(_times(c, told_by, rows) for rows in (train_rows, test_rows)),  # type: ignore[arg-type]
+        time_name,
+        None if time_name is None else tuple(_times(c, time_name, rows) for rows in (train_rows, test_rows)),  # type: ignore[arg-type]
         tuple(frames),
         tuple(not_checked),
         blocks.limit_bytes,
@@ -226,10 +228,10 @@ def read_data(
 
 
 def _frames(blocks: Blocks, names: Sequence[str]) -> tuple[list[tuple[pl.LazyFrame, dict[str, str]]], list[str]]:
-    """Return the frames, each with the columns that are wanted of it under the names that they get here."""
+    """Return the frames, each with its requested columns by the names that they have in the report."""
     frames: list[tuple[pl.LazyFrame, dict[str, str]]] = []
     not_checked: dict[str, None] = {}
-    taken: dict[str, str] = {}  # each column's name here -> what gives it
+    sources: dict[str, str] = {}  # a column's name in the report -> the feature that it is of
     for reference in dict.fromkeys(names):
         name, _, column = reference.partition(".")
         if name == "rows":
@@ -240,19 +242,21 @@ def _frames(blocks: Blocks, names: Sequence[str]) -> tuple[list[tuple[pl.LazyFra
         else:
             frame, prefix = blocks.lines(name), f"{name}."
         schema = frame.collect_schema()
-        known = [n for n in schema if n != ROW]
-        if column and column not in known:
-            raise NotFoundError(f"{name!r} has no column {column!r}", hint=near(column, known, kind="column"))
-        wanted = [column] if column else known
+        available = [n for n in schema if n != ROW]
+        if column and column not in available:
+            raise NotFoundError(f"{name!r} has no column {column!r}", hint=near(column, available, kind="column"))
+        wanted = [column] if column else available
         usable = {f"{prefix}{n}": n for n in wanted if kind_of(schema[n]) != "other"}
         not_checked |= {f"{prefix}{n}: a {schema[n]}": None for n in wanted if f"{prefix}{n}" not in usable}
-        # "rows" and "rows.x" ask for a column twice; one of rows may also be called as that of a feature is here.
-        clashing = [shown for shown in usable if taken.get(shown, name) != name]
-        not_checked |= {f"{shown} of {name}: a column of {taken[shown]} is called so, too": None for shown in clashing}
-        new = {shown: n for shown, n in usable.items() if shown not in taken}
-        taken |= dict.fromkeys(new, name)
-        if new:
-            frames.append((frame, new))
+        # "rows" and "rows.x" name a column twice; a column of rows may also have the name of a feature's column.
+        clashing = [label for label in usable if sources.get(label, name) != name]
+        not_checked |= {
+            f"{label} of {name}: a column of {sources[label]} is called so, too": None for label in clashing
+        }
+        added = {label: n for label, n in usable.items() if label not in sources}
+        sources |= dict.fromkeys(added, name)
+        if added:
+            frames.append((frame, added))
     return frames, list(not_checked)
 
 
@@ -262,19 +266,19 @@ def _train_columns(c: Competition) -> list[str]:
 
 def _time_of(c: Competition) -> str | None:
     cv, schema = c.definition.cv, c.rows().collect_schema()
-    # The column that the folds go by may be in train only.
+    # The column that the folds are cut by may be in train only.
     first = [cv.column] if cv.scheme == "time" and cv.column in c.shared_columns and is_time(schema[cv.column]) else []
     times = [*first, *(n for n in c.shared_columns if schema[n] in (pl.Date, pl.Datetime))]
     return times[0] if times else None
 
 
 def is_time(dtype: pl.DataType) -> bool:
-    """Say whether a column can tell the time: a date, a time stamp or a number."""
+    """Tell whether a column can be a time column: a date, a timestamp or a number."""
     return dtype.is_numeric() or dtype in (pl.Date, pl.Datetime)
 
 
 def time_column(c: Competition, column: str) -> str:
-    """Return a column of rows that is to tell the time, if it can.
+    """Check that a column of rows can be the time column, and return it.
 
     Raises
     ------
@@ -284,44 +288,44 @@ def time_column(c: Competition, column: str) -> str:
         Where it is of another type.
     """
     if column not in c.shared_columns:
-        raise NotFoundError(f"rows have no column {column!r} to tell the time by", hint=near(column, c.shared_columns))
+        raise NotFoundError(f"rows have no column {column!r} for the time", hint=near(column, c.shared_columns))
     dtype = c.rows().collect_schema()[column]
     if not is_time(dtype):
-        raise ConfigError(f"column {column!r} is a {dtype}; the time is told by a date, a time stamp or a number")
+        raise ConfigError(f"column {column!r} is a {dtype}; a time column is a date, a timestamp or a number")
     return column
 
 
-def time_columns(c: Competition, given: Sequence[str]) -> tuple[str | None, dict[str, str]]:
-    """Return the column of rows that tells the time, and those of tables, from "COLUMN" and "TABLE.COLUMN".
+def time_columns(c: Competition, names: Sequence[str]) -> tuple[str | None, dict[str, str]]:
+    """Return the time column of rows, and those of tables, from "COLUMN" and "TABLE.COLUMN".
 
-    What rows have as a column is meant as that, dots and all.
+    A name that is a column of rows is taken as such, even with a dot.
 
     Raises
     ------
     ConfigError
-        Where two are given for the rows, or for one table.
+        Where two are named for rows, or for the same table.
     NotFoundError
-        For a table that there is not.
+        For an unknown table.
     """
-    of_rows: list[str] = []
-    of_table: dict[str, str] = {}
-    for name in dict.fromkeys(given):
+    row_columns: list[str] = []
+    table_columns: dict[str, str] = {}
+    for name in dict.fromkeys(names):
         table, dot, column = name.partition(".")
         if not dot or name in c.shared_columns:
-            of_rows.append(name)
+            row_columns.append(name)
         elif table not in c.manifest.tables:
             raise NotFoundError(
                 f"--time-column {name}: rows have no such column, and there is no table {table!r}",
                 hint=near(table, c.manifest.tables, kind="table"),
             )
-        elif table in of_table:
-            raise ConfigError(f"--time-column names two columns of {table}: {of_table[table]!r} and {column!r}")
+        elif table in table_columns:
+            raise ConfigError(f"--time-column names two columns of {table}: {table_columns[table]!r} and {column!r}")
         else:
-            of_table[table] = column
-    if len(of_rows) > 1:
-        named = " and ".join(repr(n) for n in of_rows)
-        raise ConfigError(f"--time-column names more than one column of rows: {named}", hint="name one")
-    return of_rows[0] if of_rows else None, of_table
+            table_columns[table] = column
+    if len(row_columns) > 1:
+        listed = " and ".join(repr(n) for n in row_columns)
+        raise ConfigError(f"--time-column names more than one column of rows: {listed}", hint="name one")
+    return row_columns[0] if row_columns else None, table_columns
 
 
 def _times(c: Competition, column: str, rows: Ints) -> pl.Series:
@@ -337,13 +341,13 @@ def _sampled(n_rows: int, size: int) -> Ints:
 
 def _taken(frames: Sequence[tuple[pl.LazyFrame, dict[str, str]]], rows: Ints) -> pl.DataFrame:
     keys = pl.LazyFrame({ROW: rows})
-    found = [pl.DataFrame({ROW: rows})]
+    parts = [pl.DataFrame({ROW: rows})]
     for frame, names in frames:
         first, last = (int(rows[0]), int(rows[-1])) if len(rows) else (0, -1)
-        lines = frame.filter(pl.col(ROW).is_between(first, last))
-        lines = lines.select(pl.col(ROW).cast(pl.Int64), *[pl.col(n).alias(shown) for shown, n in names.items()])
-        found.append(lines.join(keys, on=ROW, how="semi").collect(engine="streaming").sort(ROW).drop(ROW))
-    return pl.concat(found, how="horizontal")
+        selected = frame.filter(pl.col(ROW).is_between(first, last))
+        selected = selected.select(pl.col(ROW).cast(pl.Int64), *[pl.col(n).alias(label) for label, n in names.items()])
+        parts.append(selected.join(keys, on=ROW, how="semi").collect(engine="streaming").sort(ROW).drop(ROW))
+    return pl.concat(parts, how="horizontal")
 
 
 def _of_train(c: Competition, columns: Sequence[str], rows: Ints) -> pl.DataFrame:
@@ -351,5 +355,5 @@ def _of_train(c: Competition, columns: Sequence[str], rows: Ints) -> pl.DataFram
         return pl.DataFrame()
     frame = c.table(c.definition.tables.train).select(columns).with_row_index(ROW)
     keys = pl.LazyFrame({ROW: rows})
-    lines = frame.with_columns(pl.col(ROW).cast(pl.Int64)).join(keys, on=ROW, how="semi")
-    return lines.collect(engine="streaming").sort(ROW).drop(ROW)
+    selected = frame.with_columns(pl.col(ROW).cast(pl.Int64)).join(keys, on=ROW, how="semi")
+    return selected.collect(engine="streaming").sort(ROW).drop(ROW)

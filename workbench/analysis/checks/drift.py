@@ -1,7 +1,7 @@
 """Drift: how the columns of test differ from those of train.
 
-Ranked by the size of the effect. On big data everything is significant, so significance only serves as a floor: what
-chance alone gives on samples of this size is no finding.
+Ranked by the size of the effect. On big data everything is significant, so significance only serves as a floor: a
+difference that chance alone may give on samples of this size is not reported.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from workbench.analysis.checks.data import CheckedData, Floats, Ints, as_codes, as_number, brief
-from workbench.analysis.checks.finding import ColumnDrift, Finding
+from workbench.analysis.checks.finding import ColumnDrift, DataFinding
 from workbench.data.competition import ROW
 
 __all__ = ["drift", "drift_findings", "goes_by_time", "ks_statistic", "psi", "tells_time", "total_variation"]
@@ -22,7 +22,7 @@ UNSEEN_SERIOUS, UNSEEN_NOTABLE = 0.3, 0.05
 NULLS_SERIOUS, NULLS_NOTABLE = 0.3, 0.05
 
 Z = 3.9
-"""How many standard errors chance may reach: one column in ten thousand."""
+"""Standard errors that chance exceeds in one of ten thousand columns."""
 
 BINS, SHOWN_CATEGORIES = 30, 12
 
@@ -38,33 +38,33 @@ def ks_statistic(one: Floats, other: Floats) -> float:
     if not len(one) or not len(other):
         return 0.0
     a, b = np.sort(one), np.sort(other)
-    at = np.concatenate([a, b])
-    gaps = np.searchsorted(a, at, side="right") / len(a) - np.searchsorted(b, at, side="right") / len(b)
+    points = np.concatenate([a, b])
+    gaps = np.searchsorted(a, points, side="right") / len(a) - np.searchsorted(b, points, side="right") / len(b)
     return float(np.abs(gaps).max())
 
 
 def psi(one: Floats, other: Floats) -> float:
     """Return the population stability index of two lists of shares: the sum of (p - q) ln(p / q).
 
-    Empty cells count as half a part in ten thousand, as is usual. Common reading (Siddiqi 2006): below 0.1 stable,
-    above 0.25 shifted.
+    Empty cells count as 0.00005, as is usual. Common interpretation (Siddiqi 2006): below 0.1 stable, above 0.25
+    shifted.
     """
     p, q = np.maximum(one, 5e-5), np.maximum(other, 5e-5)
     return float(((p - q) * np.log(p / q)).sum())
 
 
 def total_variation(one: Ints, other: Ints, rows: tuple[float, float] | None = None) -> float:
-    """Return half the sum of the differences of the shares, less what chance gives where the two are alike.
+    """Return the total variation distance of two distributions, less its expectation where they are equal.
 
     For a category of share p, counted in n and m rows, the expected difference is sqrt(2 p (1/n + 1/m) / pi), and
-    never above 2p. Many rare categories add up to much of it, which says nothing.
+    never above 2p. Over many rare categories it adds up, without any drift.
 
     Parameters
     ----------
     one, other : int arrays
         Counts by category.
     rows : tuple of float, optional
-        How many independent rows each side is worth; by default as many as it has.
+        The effective number of independent rows of each side; by default all of its rows.
     """
     n, m = max(1, int(one.sum())), max(1, int(other.sum()))
     share = (one + other) / (n + m)
@@ -84,25 +84,25 @@ def drift(
     nulls : dict
         The shares of nulls in train and test, by column.
     by_time : bool
-        Whether test lies after train in time: then dates and times, and the number that tells the time, come last, as
-        they differ by definition.
+        Whether test is later than train: then dates, times and the numeric time column come last, as they differ by
+        definition.
     """
     if not data.test.height:
         return ()
-    found = [
+    drifts = [
         _category(data, c, nulls[c]) if data.kind(c) == "category" else _number(data, c, nulls[c]) for c in data.content
     ]
-    return tuple(sorted(found, key=lambda d: (by_time and tells_time(data, d.column), -_largest(d))))
+    return tuple(sorted(drifts, key=lambda d: (by_time and tells_time(data, d.column), -_largest(d))))
 
 
 def tells_time(data: CheckedData, column: str) -> bool:
-    """Say whether a column is a date or a time, or the number that the time is told by."""
+    """Tell whether a column is a date, a time, or the numeric time column."""
     return column == data.time or data.kind(column) == "time"
 
 
 def _is_group(data: CheckedData, column: str) -> bool:
-    """Say whether a column only tells the groups that the folds keep together: test's may all be others."""
-    return data.together is not None and data.together.is_by_group and data.together.column == column
+    """Tell whether a column is the group column of the folds: test may have entirely different groups."""
+    return data.row_units is not None and data.row_units.is_by_group and data.row_units.column == column
 
 
 def _largest(d: ColumnDrift) -> float:
@@ -125,12 +125,12 @@ def _shares(values: Floats, cuts: Floats) -> Floats:
 
 
 def _histogram(data: CheckedData, column: str, train: Floats, test: Floats) -> tuple[tuple[str, float, float], ...]:
-    both = np.concatenate([train, test])
-    if not len(both):
+    values_of_both = np.concatenate([train, test])
+    if not len(values_of_both):
         return ()
-    # A few wild values would press everything else into one bar: the outermost half percent share the end bars.
-    low, high = np.quantile(both, [0.005, 0.995])
-    values = np.unique(both[:100_000])
+    # A few outliers would press everything else into one bar: the outermost half percent share the end bars.
+    low, high = np.quantile(values_of_both, [0.005, 0.995])
+    values = np.unique(values_of_both[:100_000])
     if len(values) <= BINS and (data.kind(column) != "time"):
         edges = np.append((values[1:] + values[:-1]) / 2, np.inf)
         labels = [brief(v) for v in values]
@@ -155,7 +155,7 @@ def _category(data: CheckedData, column: str, nulls: tuple[float, float]) -> Col
     size = max((int(c.max()) + 1 for c in filled if len(c)), default=1)
     counts = [np.bincount(c, minlength=size) for c in filled]
     shares = [c / max(1, c.sum()) for c in counts]
-    # The index is of categories with a share of their own; the rest is one.
+    # Rare categories are merged into one for the index.
     rare = np.maximum(*shares) < 0.005
     grouped = [np.append(s[~rare], s[rare].sum()) for s in shares]
     return ColumnDrift(
@@ -171,18 +171,18 @@ def _category(data: CheckedData, column: str, nulls: tuple[float, float]) -> Col
 
 def _top(train: pl.Series, test: pl.Series) -> tuple[tuple[str, float, float], ...]:
     frames = [s.drop_nulls().alias("v").value_counts(name=f"n{i}").lazy() for i, s in enumerate((train, test))]
-    both = frames[0].join(frames[1], on="v", how="full", coalesce=True).fill_null(0)
+    joined = frames[0].join(frames[1], on="v", how="full", coalesce=True).fill_null(0)
     totals = [max(1, len(s.drop_nulls())) for s in (train, test)]
-    shares = both.select("v", pl.col("n0") / totals[0], pl.col("n1") / totals[1])
+    shares = joined.select("v", pl.col("n0") / totals[0], pl.col("n1") / totals[1])
     top = shares.sort(pl.max_horizontal("n0", "n1"), "v", descending=[True, False]).head(SHOWN_CATEGORIES).collect()
     return tuple((str(v), float(a), float(b)) for v, a, b in top.rows())
 
 
 def _unseen(data: CheckedData, column: str, codes: Sequence[Ints], counts: Sequence[Ints], test: pl.Series) -> float:
-    """Return the share of test rows whose value train does not have, less what chance gives; over all of train.
+    """Return the share of test rows whose value all of train lacks, less the share expected by chance.
 
-    A value's next row is a new one with the probability that Good (1953) gives: the share of train rows whose value
-    occurs once; where rows come in units, in one unit. Test rows beyond that are a finding.
+    The probability that the next row has a new value is, by Good (1953), the share of train rows whose value occurs
+    once; where rows come in units, in one unit. Test rows beyond that share are a finding.
     """
     in_train, in_test = counts
     n_test = max(1, int(in_test.sum()))
@@ -192,15 +192,15 @@ def _unseen(data: CheckedData, column: str, codes: Sequence[Ints], counts: Seque
         return max(0.0, new - by_chance)
     values = pl.LazyFrame({column: test.unique().drop_nulls()})
     of_train = data.scan(column).filter(pl.col(ROW) < data.competition.n_train).select(pl.col(column).cast(pl.String))
-    known = of_train.join(values, on=column, how="semi").unique().collect(engine="streaming")[column]
-    exact = float((~test.drop_nulls().is_in(known.implode())).sum()) / n_test
+    values_of_train = of_train.join(values, on=column, how="semi").unique().collect(engine="streaming")[column]
+    exact = float((~test.drop_nulls().is_in(values_of_train.implode())).sum()) / n_test
     return max(0.0, min(exact, new - by_chance))
 
 
 def _alone(data: CheckedData, column: str, codes: Ints, counts: Ints) -> float:
     """Return the share of train rows whose value no other row has, or no other unit."""
-    units, filled = data.together, codes >= 0
-    # Groups that nobody told the folds of are what is to be found.
+    units, filled = data.row_units, codes >= 0
+    # Groups that the folds do not know of are to be reported, not expected.
     if units is None or (units.column == column and not units.declared):
         return float((counts == 1).sum()) / max(1, int(counts.sum()))
     pairs = np.unique(np.stack([codes[filled], units.train[filled]]), axis=1)
@@ -209,30 +209,30 @@ def _alone(data: CheckedData, column: str, codes: Ints, counts: Ints) -> float:
 
 
 def goes_by_time(data: CheckedData) -> bool:
-    """Say whether test lies after train in time."""
+    """Tell whether test is later than train."""
     return data.test_is_later
 
 
-def drift_findings(data: CheckedData, drifts: Sequence[ColumnDrift], *, by_time: bool) -> list[Finding]:
-    """Return what is worth saying of the drift."""
-    found = []
+def drift_findings(data: CheckedData, drifts: Sequence[ColumnDrift], *, by_time: bool) -> list[DataFinding]:
+    """Return the findings of drift."""
+    findings = []
     for d in drifts:
         if (by_time and tells_time(data, d.column)) or _is_group(data, d.column):
             continue
         n, m = data.effective_rows(d.column)
         chance = Z * np.sqrt(1 / max(1, n) + 1 / max(1, m)) / 2
         if d.effect >= NOTABLE and d.effect > chance:
-            found.append(_distribution(d))
+            findings.append(_distribution(d))
         if d.unseen is not None and d.unseen >= UNSEEN_NOTABLE and d.unseen > chance:
-            found.append(_new_values(d))
+            findings.append(_new_values(d))
         if abs(d.nulls_train - d.nulls_test) >= NULLS_NOTABLE and abs(d.nulls_train - d.nulls_test) > chance:
-            found.append(_null_shift(d))
-    return found
+            findings.append(_null_shift(d))
+    return findings
 
 
-def _distribution(d: ColumnDrift) -> Finding:
+def _distribution(d: ColumnDrift) -> DataFinding:
     name = "total variation" if d.kind == "category" else "KS"
-    return Finding(
+    return DataFinding(
         "serious" if d.effect >= SERIOUS else "notable",
         "drift",
         d.column,
@@ -243,22 +243,22 @@ def _distribution(d: ColumnDrift) -> Finding:
     )
 
 
-def _new_values(d: ColumnDrift) -> Finding:
+def _new_values(d: ColumnDrift) -> DataFinding:
     unseen = d.unseen or 0.0
-    return Finding(
+    return DataFinding(
         "serious" if unseen >= UNSEEN_SERIOUS else "notable",
         "drift",
         d.column,
-        f"{unseen:.0%} of the test rows have a value that train lacks, beyond what chance gives",
-        "group by it when you validate (cv.group), or use what the values have in common",
+        f"{unseen:.0%} of the test rows have a value that train lacks, beyond chance",
+        "group by it for validation (cv.group), or use properties that the values share",
         unseen,
         {"unseen": unseen},
     )
 
 
-def _null_shift(d: ColumnDrift) -> Finding:
+def _null_shift(d: ColumnDrift) -> DataFinding:
     gap = abs(d.nulls_train - d.nulls_test)
-    return Finding(
+    return DataFinding(
         "serious" if gap >= NULLS_SERIOUS else "notable",
         "drift",
         d.column,

@@ -1,4 +1,4 @@
-"""What a check found, and everything that a page shows of it."""
+"""Findings of the checks, and the data of their page."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 __all__ = [
     "SEVERITIES",
     "Adversarial",
+    "CheckReport",
     "ColumnDrift",
-    "Finding",
+    "DataFinding",
     "Nulls",
     "OrderPlot",
     "Periods",
-    "Report",
     "worst_first",
 ]
 
@@ -22,23 +22,23 @@ SEVERITIES = ("serious", "notable", "minor")
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One finding.
+class DataFinding:
+    """A finding of a check.
 
     Attributes
     ----------
     severity : str
-        "serious" (it will cost places, or is a leak), "notable" or "minor".
+        "serious" (a leak, or costs places on the leaderboard), "notable" or "minor".
     check : str
         "drift", "adversarial", "columns", "leak", "order", "repeats", "target", "time" or "nulls".
     column : str
-        What it is about; empty for the data as a whole.
+        The column that it is about; empty for the data as a whole.
     text : str
-        What was found, with figures.
+        The finding, with figures.
     todo : str
-        What to do about it.
+        The recommended action.
     size : float
-        How large the effect is, from 0 to 1: findings of one severity are ranked by it.
+        The size of the effect, from 0 to 1: findings of the same severity are ranked by it.
     figures : dict
         The figures of `text`, by name.
     """
@@ -52,8 +52,8 @@ class Finding:
     figures: dict[str, Any] = field(default_factory=dict)
 
 
-def worst_first(findings: Sequence[Finding]) -> tuple[Finding, ...]:
-    """Return the findings by severity, and within one by the size of the effect."""
+def worst_first(findings: Sequence[DataFinding]) -> tuple[DataFinding, ...]:
+    """Sort findings by severity, then by the size of the effect."""
     return tuple(sorted(findings, key=lambda f: (SEVERITIES.index(f.severity), -f.size, f.check, f.column)))
 
 
@@ -67,8 +67,8 @@ class ColumnDrift:
     kind : str
         "number", "time" or "category".
     effect : float
-        The Kolmogorov-Smirnov statistic of numbers and times, the total variation of categories beyond what chance
-        gives: from 0 to 1.
+        The Kolmogorov-Smirnov statistic of numbers and times, the total variation of categories beyond chance: from 0
+        to 1.
     psi : float
         The population stability index over tenths of train, or over categories.
     unseen : float or None
@@ -93,8 +93,8 @@ class ColumnDrift:
 class Adversarial:
     """A model that tells train from test: its out-of-fold AUC and ROC curve, the columns by their share of the gain.
 
-    `grouped_by` is the column by which rows were validated together, "" for none; `noise` how far above 0.5 chance may
-    bring the AUC.
+    `grouped_by` is the column whose groups were validated together, "" for none; `noise` is how far above 0.5 the AUC
+    may be by chance.
     """
 
     auc: float
@@ -128,7 +128,7 @@ class Nulls:
 
 @dataclass(frozen=True)
 class OrderPlot:
-    """The mean of the target by row number or id, in `len(means)` equal groups of rows, and what it alone predicts."""
+    """The mean of the target by row number or id, in `len(means)` equal groups of rows, and the score of that alone."""
 
     column: str
     means: tuple[float, ...]
@@ -137,11 +137,11 @@ class OrderPlot:
 
 
 @dataclass(frozen=True)
-class Report:
-    """All that `wb check` found of a competition.
+class CheckReport:
+    """The result of `wb check` for a competition.
 
-    `sampled` says how many train and test rows distributions and models were computed on, out of `n_train` and
-    `n_test`; counts of nulls, unseen values and repeated rows are of all rows where `facts` does not say otherwise.
+    `sampled` has the numbers of train and test rows that distributions and models were computed on, out of `n_train`
+    and `n_test`; counts of nulls, unseen values and duplicate rows are of all rows unless `facts` says otherwise.
     """
 
     slug: str
@@ -150,7 +150,7 @@ class Report:
     n_train: int
     n_test: int
     sampled: tuple[int, int]
-    findings: tuple[Finding, ...]
+    findings: tuple[DataFinding, ...]
     facts: tuple[tuple[str, str], ...]
     not_checked: tuple[str, ...]
     drift: tuple[ColumnDrift, ...]
@@ -163,5 +163,5 @@ class Report:
     seconds: float = 0.0
 
     def counts(self) -> dict[str, int]:
-        """Return how many findings there are of each severity."""
+        """Count the findings of each severity."""
         return {s: sum(f.severity == s for f in self.findings) for s in SEVERITIES}

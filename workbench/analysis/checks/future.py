@@ -1,9 +1,9 @@
-"""Features that read the future: each is computed again as if the data ended earlier, and must come out the same.
+"""Features that read the future: each is computed again on data that ends earlier, and must give the same values.
 
-At a few cut times, the rows and the tables that have the time column are cut to the lines before it (lines without a
-time stay), the feature is computed on them, and its values are compared with those of the cached block, for every row
-before the cut. Lines at exactly the cut are cut off and not compared, so rows of equal time are never separated.
-Nothing that is computed here enters the cache.
+At a few cut times, the rows and the tables with the time column are truncated to the rows before the cut (rows without
+a time stay), the feature is computed on them, and its values are compared with the cached ones, for every row before
+the cut. Rows at exactly the cut are dropped and not compared, so rows of equal time are never separated. Nothing that
+is computed here enters the cache.
 """
 
 from __future__ import annotations
@@ -40,26 +40,26 @@ from workbench.models.target import TargetColumn, read_target
 __all__ = ["Difference", "TimeCheck", "check_time", "leak_error"]
 
 SHARES = (0.1, 0.5, 0.8)
-"""Where the data is cut, as shares of the rows: the early one first, as it costs least and most leaks show there."""
+"""The cuts as shares of the rows: the early one first, as it is the cheapest and shows most leaks."""
 
 PART_SHARE = 24
-"""What is computed again of a feature with ``partition_by`` takes about this share (1/24) of the memory limit."""
+"""Each part of a feature with ``partition_by`` is computed within about this fraction (1/24) of the memory limit."""
 
 RELATIVE, RELATIVE_FLOAT32, ABSOLUTE = 1e-7, 1e-5, 1e-9
-"""Differences up to these are the noise of sums in another order; the absolute one is of the column's largest value."""
+"""Smaller differences come from summation order; the absolute one is relative to the column's largest value."""
 
 EXAMPLES = 3
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A column that comes out otherwise where the data ends earlier.
+    """A column whose values differ where the data ends earlier.
 
     Attributes
     ----------
     feature, where, column : str
     cut : str
-        The data was cut to what lies before it.
+        The time at which the data was truncated.
     n_differing, n_compared : int
         Rows before the cut.
     examples : tuple of (row, with all data, with data up to the cut)
@@ -77,18 +77,18 @@ class Difference:
 
 @dataclass(frozen=True)
 class TimeCheck:
-    """What came out for one feature.
+    """The result for one feature.
 
     Attributes
     ----------
     feature : str
     verdict : str
-        "passes", "reads the future", "allowed" (it reads the future and may), or "not checked".
+        "passes", "reads the future", "allowed" (it reads the future, which is allowed), or "not checked".
     note : str
         How it was checked, or why not.
     differences : tuple of Difference
     whole : tuple of str
-        Tables that it reads and that have no time column: they were given whole.
+        Tables that it reads and that have no time column: they were not truncated.
     """
 
     feature: str
@@ -112,60 +112,62 @@ def check_time(
     ----------
     blocks : Blocks
     names : sequence of str
-        Features ("congestion"), or columns of features ("congestion.origin_hour"), by which alone these are judged; by
-        default all of `features.py`. Of ``rows`` it is said that nothing is computed for them.
+        Features ("congestion"), or columns of features ("congestion.origin_hour"), of which only these are checked; by
+        default all of `features.py`. For ``rows`` nothing is computed, which is reported.
     columns : sequence of str
-        The time column of rows, and ``"table.column"`` for a table that calls it otherwise. By default the column of
-        a ``[cv]`` table with scheme "time". A table is cut by its column of the same name.
+        The time column of rows, and ``"table.column"`` for a table that has another name for it. By default the column
+        of a ``[cv]`` table with scheme "time". A table is truncated by its column of the same name.
     allow : sequence of str
-        Features ("congestion") or columns ("congestion.origin_hour") that may read the future, because what they read
-        is known in advance.
+        Features ("congestion") or columns ("congestion.origin_hour") that may read the future, because it is known in
+        advance.
     shares : sequence of float
-        Where to cut, as shares of the rows.
+        The cuts, as shares of the rows.
 
     Raises
     ------
     ConfigError, NotFoundError
-        Where no time column is known, or one that is named is not there or no time; where a feature or a column that
-        is named, or allowed, is not there.
+        Where there is no time column, or a named one does not exist or is not a time; where a named or allowed feature
+        or column does not exist.
     FeatureError
         When a feature fails, on all data or on less.
     """
     clock = _clock(blocks.competition, columns)
-    own = [n for n, made in blocks.features.items() if not (isinstance(made, Feature) and blocks.built_in(made))]
-    asked = _with_sources(blocks, names or own)
-    _check_allowed(blocks, allow, asked)
+    custom = [
+        n for n, feature in blocks.features.items() if not (isinstance(feature, Feature) and blocks.built_in(feature))
+    ]
+    requested = _with_sources(blocks, names or custom)
+    _check_allowed(blocks, allow, requested)
     cuts = clock.cuts(shares)
-    return [_checked(blocks, name, clock, cuts, _Judged(only, allow)) for name, only in asked.items()]
+    return [_checked(blocks, name, clock, cuts, _Judged(only, allow)) for name, only in requested.items()]
 
 
 def leak_error(checks: Sequence[TimeCheck]) -> FeatureError | None:
     """Return the error for the features that read the future; None where none does."""
-    found = [c for c in checks if c.verdict == "reads the future"]
-    if not found:
+    leaking = [c for c in checks if c.verdict == "reads the future"]
+    if not leaking:
         return None
-    first = max((d for c in found for d in c.differences), key=lambda d: d.n_differing / max(1, d.n_compared))
-    (row, full, less), *more = first.examples
-    examples = f"{row}: {full} with all data, {less} with data before {first.cut}"
-    examples += "".join(f"; {row}: {full}, {less}" for row, full, less in more)
-    others = [f"{d.feature}.{d.column}" for c in found for d in c.differences if d is not first]
-    also = f"; the same with {', '.join(dict.fromkeys(others))}" if others else ""
+    first = max((d for c in leaking for d in c.differences), key=lambda d: d.n_differing / max(1, d.n_compared))
+    (row, full, truncated), *more = first.examples
+    examples = f"{row}: {full} with all data, {truncated} with data before {first.cut}"
+    examples += "".join(f"; {row}: {full}, {truncated}" for row, full, truncated in more)
+    other_columns = [f"{d.feature}.{d.column}" for c in leaking for d in c.differences if d is not first]
+    others_text = f"; the same with {', '.join(dict.fromkeys(other_columns))}" if other_columns else ""
     return FeatureError(
         f"feature {first.feature!r} ({first.where}) reads the future: column {first.column!r} of "
         f"{first.n_differing:,} of the {first.n_compared:,} rows before {first.cut} depends on what comes later "
-        f"({examples}){also}",
+        f"({examples}){others_text}",
         hint=_advice(first),
     )
 
 
 def _advice(first: Difference) -> str:
-    known = f"where it is known in advance, as a timetable is: --allow {first.feature}"
+    allow_hint = f"where it is known in advance, as a timetable is: --allow {first.feature}"
     if first.n_differing > 0.3 * first.n_compared:
         return (
             "a mean, count or rank over all rows knows later rows, test rows included: take only what came before, "
-            'sorted by time, as in (pl.col("x").cum_sum() - pl.col("x")) / pl.int_range(pl.len()); ' + known
+            'sorted by time, as in (pl.col("x").cum_sum() - pl.col("x")) / pl.int_range(pl.len()); ' + allow_hint
         )
-    return "look for shift(-1), a centred window, a backward fill, or a join to a later line; " + known
+    return "look for shift(-1), a centred window, a backward fill, or a join to a later line; " + allow_hint
 
 
 # ------------------------------------------------------------------------------------------------------------- clock
@@ -185,14 +187,16 @@ class _Clock:
         return self.competition.n_train + self.competition.n_test
 
     def cuts(self, shares: Sequence[float]) -> list[Any]:
-        """Return the times below which about these shares of the rows lie, ascending; the first time is no cut."""
+        """Return the times below which about these shares of the rows lie, ascending, without the very first time."""
         rows = self.competition.rows().select(pl.col(self.column).drop_nulls())
-        at = [pl.col(self.column).quantile(s, interpolation="lower").cast(self.dtype).alias(str(s)) for s in shares]
-        found = rows.select(pl.col(self.column).min().alias("first"), *at).collect(engine="streaming").row(0)
-        return sorted({cut for cut in found[1:] if cut is not None and cut > found[0]})
+        quantiles = [
+            pl.col(self.column).quantile(s, interpolation="lower").cast(self.dtype).alias(str(s)) for s in shares
+        ]
+        limits = rows.select(pl.col(self.column).min().alias("first"), *quantiles).collect(engine="streaming").row(0)
+        return sorted({cut for cut in limits[1:] if cut is not None and cut > limits[0]})
 
     def before(self, frame: pl.LazyFrame, column: str, cut: Any) -> pl.LazyFrame:
-        """Return the lines before the cut, and those without a time."""
+        """Return the rows before the cut, and those without a time."""
         time = pl.col(column)
         return frame.filter((time < pl.lit(cut, self.dtype)) | time.is_null())
 
@@ -204,26 +208,26 @@ def _clock(competition: Competition, columns: Sequence[str]) -> _Clock:
     if column is None:
         raise ConfigError(
             f"the folds of {competition.slug!r} do not go forward in time, and no time column is named",
-            hint="name the column of rows that tells the time: wb check --time-column COLUMN",
+            hint="name the time column of rows: wb check --time-column COLUMN",
         )
     dtype = competition.rows().collect_schema()[time_column(competition, column)]
     return _Clock(competition, column, _times_of_tables(competition, column, dtype, of_table), dtype)
 
 
 def _times_of_tables(
-    competition: Competition, column: str, dtype: pl.DataType, given: dict[str, str]
+    competition: Competition, column: str, dtype: pl.DataType, named: dict[str, str]
 ) -> dict[str, str]:
-    found = {}
+    column_of_table = {}
     for table in competition.manifest.tables:
         schema = competition.feature_table(table).collect_schema()
-        name = given.get(table, column)
-        if table in given and name not in schema:
+        name = named.get(table, column)
+        if table in named and name not in schema:
             raise NotFoundError(f"table {table!r} has no column {name!r}", hint=near(name, schema, kind="column"))
         if name in schema and _comparable(schema[name], dtype):
-            found[table] = name
-        elif table in given:
+            column_of_table[table] = name
+        elif table in named:
             raise ConfigError(f"{table}.{name} is a {schema[name]}, which can't be compared with {column!r}, a {dtype}")
-    return found
+    return column_of_table
 
 
 def _comparable(one: pl.DataType, other: pl.DataType) -> bool:
@@ -234,53 +238,53 @@ def _comparable(one: pl.DataType, other: pl.DataType) -> bool:
 
 
 def _with_sources(blocks: Blocks, names: Sequence[str]) -> dict[str, set[str]]:
-    """Return the features, each with the columns to judge it by (none: all), and those that fold features group by."""
-    found: dict[str, list[str]] = {}
+    """Return the features with their columns to check (none: all), including those that fold features group by."""
+    columns_of: dict[str, list[str]] = {}
     for reference in names:
         _check_there(blocks, reference)
         name, _, column = reference.partition(".")
-        made = None if name == "rows" else blocks.get(name)
+        feature = None if name == "rows" else blocks.get(name)
         for source, _, grouped_by in (
-            c.partition(".") for c in (made.columns if isinstance(made, FoldFeature) else ())
+            c.partition(".") for c in (feature.columns if isinstance(feature, FoldFeature) else ())
         ):
             if isinstance(blocks.features.get(source), Feature):
-                found.setdefault(source, []).append(grouped_by)
-        found.setdefault(name, []).append(column)
-    return {name: set() if "" in columns else set(columns) for name, columns in found.items()}
+                columns_of.setdefault(source, []).append(grouped_by)
+        columns_of.setdefault(name, []).append(column)
+    return {name: set() if "" in columns else set(columns) for name, columns in columns_of.items()}
 
 
 def _check_there(blocks: Blocks, reference: str, *, option: str = "", columns: bool = True) -> None:
-    """Refuse a feature, or with `columns` a column of one, that there is not; `option` is where it was named.
+    """Refuse an unknown feature or, with `columns`, an unknown column of one; `option` is where it was named.
 
     Raises
     ------
     NotFoundError
-        With the near names.
+        With similar names.
     """
     name, _, column = reference.partition(".")
     if name != "rows" and name not in blocks.features:
-        where, known = blocks.competition.features_path, [*blocks.features, "rows"]
-        hint = near(name, known, kind="feature")
+        where, available = blocks.competition.features_path, [*blocks.features, "rows"]
+        hint = near(name, available, kind="feature")
         raise NotFoundError(f"{option}no feature is called {name!r} in {where}", hint=hint)
     if not column or not columns:
         return
     if isinstance(blocks.features.get(name), FoldFeature):
         raise NotFoundError(f"{option}{name!r} depends on the fold, and is taken whole", hint=f"name it as {name!r}")
-    known = list(blocks.competition.shared_columns if name == "rows" else blocks.block(name).note["columns"])
-    if column not in known:
-        raise NotFoundError(f"{option}{name!r} has no column {column!r}", hint=near(column, known, kind="column"))
+    available = list(blocks.competition.shared_columns if name == "rows" else blocks.block(name).note["columns"])
+    if column not in available:
+        raise NotFoundError(f"{option}{name!r} has no column {column!r}", hint=near(column, available, kind="column"))
 
 
-def _check_allowed(blocks: Blocks, allow: Sequence[str], asked: Collection[str]) -> None:
+def _check_allowed(blocks: Blocks, allow: Sequence[str], requested: Collection[str]) -> None:
     for reference in allow:
-        # The columns of a feature that is not asked for now are not known before it is built.
-        is_asked = reference.partition(".")[0] in asked
-        _check_there(blocks, reference, option=f"--allow {reference}: ", columns=is_asked)
+        # The columns of a feature that is not checked now are unknown until it is built.
+        is_requested = reference.partition(".")[0] in requested
+        _check_there(blocks, reference, option=f"--allow {reference}: ", columns=is_requested)
 
 
 @dataclass(frozen=True)
 class _Judged:
-    """By which columns a feature is judged (none: all), and what may read the future."""
+    """The columns that decide on a feature (none: all), and what may read the future."""
 
     only: Collection[str]
     allow: Sequence[str]
@@ -292,86 +296,86 @@ class _Judged:
         return not {difference.feature, f"{difference.feature}.{difference.column}"} & set(self.allow)
 
 
-def _checked(blocks: Blocks, name: str, clock: _Clock, cuts: Sequence[Any], judged: _Judged) -> TimeCheck:
+def _checked(blocks: Blocks, name: str, clock: _Clock, cuts: Sequence[Any], judgement: _Judged) -> TimeCheck:
     if name == "rows":
         return TimeCheck(name, "not checked", "the columns of the tables themselves: nothing is computed")
-    made = blocks.get(name)
-    if isinstance(made, FoldFeature):
-        return _fold_feature(blocks, made, clock)
+    feature = blocks.get(name)
+    if isinstance(feature, FoldFeature):
+        return _fold_feature(blocks, feature, clock)
     if not cuts:
         return TimeCheck(name, "not checked", f"all rows have the same {clock.column}")
     blocks.report(f"checking {name}")
     differences: dict[str, Difference] = {}
     for cut in cuts:
-        for found in filter(judged.counts, _Truncated(blocks, clock, cut).differences(made)):
-            differences.setdefault(found.column, found)
-        if any(map(judged.is_bad, differences.values())):
-            # What reads the future does so at every cut: the later ones cost more and say no more.
+        for difference in filter(judgement.counts, _Truncated(blocks, clock, cut).differences(feature)):
+            differences.setdefault(difference.column, difference)
+        if any(map(judgement.is_bad, differences.values())):
+            # A leak shows at every cut: the later ones cost more and add nothing.
             break
-    whole = tuple(sorted(_tables(blocks, made) - set(clock.of_table)))
-    bad = tuple(filter(judged.is_bad, differences.values()))
+    untruncated = tuple(sorted(_tables(blocks, feature) - set(clock.of_table)))
+    leaks = tuple(filter(judgement.is_bad, differences.values()))
     shown = ", ".join(_shown(c) for c in cuts)
-    verdict = "reads the future" if bad else "allowed" if differences else "passes"
-    return TimeCheck(name, verdict, f"computed again before {shown}", bad or tuple(differences.values()), whole)
+    verdict = "reads the future" if leaks else "allowed" if differences else "passes"
+    return TimeCheck(name, verdict, f"computed again before {shown}", leaks or tuple(differences.values()), untruncated)
 
 
-def _tables(blocks: Blocks, made: Feature) -> set[str]:
-    found: set[str] = set()
-    for name in made.inputs:
-        if name in blocks.features and name != made.name:
-            other = blocks.features[name]
-            found |= _tables(blocks, other) if isinstance(other, Feature) else set()
+def _tables(blocks: Blocks, feature: Feature) -> set[str]:
+    tables: set[str] = set()
+    for name in feature.inputs:
+        if name in blocks.features and name != feature.name:
+            source = blocks.features[name]
+            tables |= _tables(blocks, source) if isinstance(source, Feature) else set()
         elif name != "rows":
-            found.add(name)
-    return found
+            tables.add(name)
+    return tables
 
 
 @dataclass
 class _Truncated:
-    """The data up to a cut, and features computed on it; frames of features that others read are kept on disk."""
+    """The data up to a cut, and features computed on it; frames of features that others read are stored on disk."""
 
     blocks: Blocks
     clock: _Clock
     cut: Any
-    _made: dict[str, pl.LazyFrame] = field(default_factory=dict)
+    _computed_features: dict[str, pl.LazyFrame] = field(default_factory=dict)
 
-    def differences(self, made: Feature) -> list[Difference]:
+    def differences(self, feature: Feature) -> list[Difference]:
         store = self.blocks.store
-        full = self.blocks.lines(made.name)
+        full = self.blocks.lines(feature.name)
         with (
-            _scratch(store) as fresh,
+            _scratch(store) as new_path,
             user_code(
-                f"feature {made.name!r} ({made.where}) failed on the data before {_shown(self.cut)}",
+                f"feature {feature.name!r} ({feature.where}) failed on the data before {_shown(self.cut)}",
                 FeatureError,
-                folder=made.path.parent,
-                hint="a feature must work on any first part of the data: nothing else shows that it reads no more",
+                folder=feature.path.parent,
+                hint="a feature must work on any first part of the data, or it can't be checked",
             ),
         ):
-            less = self._computed(made, fresh)
-            return self._compared(made, full, less)
+            truncated = self._computed(feature, new_path)
+            return self._compared(feature, full, truncated)
 
-    def _computed(self, made: Feature, fresh: Callable[[], Path]) -> pl.LazyFrame:
+    def _computed(self, feature: Feature, new_path: Callable[[], Path]) -> pl.LazyFrame:
         """Return a feature on the data up to the cut, written to a file that lasts as long as the comparison."""
-        if made.name in self._made:
-            return self._made[made.name]
-        inputs = {name: self._input(made, name, fresh) for name in made.inputs}
+        if feature.name in self._computed_features:
+            return self._computed_features[feature.name]
+        inputs = {name: self._input(feature, name, new_path) for name in feature.inputs}
         rows = self._rows()
         c = self.blocks.competition
-        evaluation = Evaluation(made, lambda name, _: inputs[name], None, c.definition.targets, 0, c.n_train)
-        pieces = []
-        for part in self._parts(made):
-            of_rows = rows if part is None else rows.filter(part)
-            given = {n: self._part(f, of_rows, made, part) for n, f in inputs.items()}
-            path = fresh()
-            evaluation.result(given, of_rows).sink_parquet(path, compression="lz4")
-            pieces.append(scan_parquet(path))
-        self._made[made.name] = pl.concat(pieces, how="diagonal_relaxed")
-        return self._made[made.name]
+        evaluation = Evaluation(feature, lambda name, _: inputs[name], None, c.definition.targets, 0, c.n_train)
+        chunks = []
+        for part in self._parts(feature):
+            part_rows = rows if part is None else rows.filter(part)
+            part_inputs = {n: self._part(f, part_rows, feature, part) for n, f in inputs.items()}
+            path = new_path()
+            evaluation.result(part_inputs, part_rows).sink_parquet(path, compression="lz4")
+            chunks.append(scan_parquet(path))
+        self._computed_features[feature.name] = pl.concat(chunks, how="diagonal_relaxed")
+        return self._computed_features[feature.name]
 
     def _rows(self) -> pl.LazyFrame:
         return self.clock.before(self.blocks.competition.rows(), self.clock.column, self.cut)
 
-    def _input(self, reader: Feature, name: str, fresh: Callable[[], Path]) -> pl.LazyFrame:
+    def _input(self, reader: Feature, name: str, new_path: Callable[[], Path]) -> pl.LazyFrame:
         kind = self.blocks._kind(reader, name)
         if kind == "rows":
             return self._rows()
@@ -382,44 +386,49 @@ class _Truncated:
         source = self.blocks.get(name)
         if not isinstance(source, Feature):
             raise FeatureError(f"feature {reader.name!r} reads {name!r}, which depends on the fold")
-        return self._computed(source, fresh)
+        return self._computed(source, new_path)
 
-    def _parts(self, made: Feature) -> list[pl.Expr | None]:
-        """Return conditions that part the rows by the feature's `partition_by`; one None where they are few."""
-        if made.partition_by is None:
+    def _parts(self, feature: Feature) -> list[pl.Expr | None]:
+        """Return conditions that partition the rows by the feature's `partition_by`; one None where they are few."""
+        if feature.partition_by is None:
             return [None]
         c, names = self.blocks.competition, self.blocks.competition.definition.tables
         stored = sum(c.manifest.table(n, slug=c.slug).size_bytes for n in (names.train, names.test))
-        # Parquet takes about a quarter of what memory does.
+        # Data takes about four times as much in memory as in Parquet.
         n_parts = math.ceil(4 * stored * PART_SHARE / self.blocks.limit_bytes)
-        key = key_hash(made.partition_by, c.rows().collect_schema()[made.partition_by]) % n_parts
+        key = key_hash(feature.partition_by, c.rows().collect_schema()[feature.partition_by]) % n_parts
         return [key == i for i in range(n_parts)] if n_parts > 1 else [None]
 
     @staticmethod
-    def _part(frame: pl.LazyFrame, rows: pl.LazyFrame, made: Feature, part: pl.Expr | None) -> pl.LazyFrame:
+    def _part(frame: pl.LazyFrame, rows: pl.LazyFrame, feature: Feature, part: pl.Expr | None) -> pl.LazyFrame:
         columns = frame.collect_schema()
         if part is None:
             return frame
-        if made.partition_by in columns:
+        if feature.partition_by in columns:
             return frame.filter(part)
         return frame.join(rows.select(ROW), on=ROW, how="semi") if ROW in columns else frame
 
-    def _compared(self, made: Feature, full: pl.LazyFrame, less: pl.LazyFrame) -> list[Difference]:
-        schema, other = full.collect_schema(), less.collect_schema()
+    def _compared(self, feature: Feature, full: pl.LazyFrame, truncated: pl.LazyFrame) -> list[Difference]:
+        schema, truncated_schema = full.collect_schema(), truncated.collect_schema()
         columns = [c for c in schema if c != ROW]
         time = pl.col(self.clock.column)
         rows = self.blocks.competition.rows().filter(time < pl.lit(self.cut, self.clock.dtype)).select(ROW)
-        gone = [pl.lit(None, schema[c]).alias(c) for c in columns if c not in other]
-        # Side by side, columns are called by their place: any name that they get here may be that of another column.
-        ours = full.select(ROW, *[pl.col(c).alias(f"{i} all") for i, c in enumerate(columns)])
-        theirs = less.with_columns(gone).select(ROW, *[pl.col(c).alias(f"{i} less") for i, c in enumerate(columns)])
-        both = rows.join(ours, on=ROW, how="left").join(theirs, on=ROW, how="left")
+        missing = [pl.lit(None, schema[c]).alias(c) for c in columns if c not in truncated_schema]
+        # Side by side, columns are named by position: any other name may be that of another column.
+        of_all = full.select(ROW, *[pl.col(c).alias(f"{i} all") for i, c in enumerate(columns)])
+        of_truncated = truncated.with_columns(missing).select(
+            ROW, *[pl.col(c).alias(f"{i} less") for i, c in enumerate(columns)]
+        )
+        pairs = rows.join(of_all, on=ROW, how="left").join(of_truncated, on=ROW, how="left")
         largest = self._largest(full, columns, schema)
-        differs = [_differs(i, schema[c], other.get(c, schema[c]), largest.get(c, 0.0)) for i, c in enumerate(columns)]
-        counted = both.select(pl.len().alias(ROW), *[e.sum().alias(str(i)) for i, e in enumerate(differs)])
+        differs = [
+            _differs(i, schema[c], truncated_schema.get(c, schema[c]), largest.get(c, 0.0))
+            for i, c in enumerate(columns)
+        ]
+        counted = pairs.select(pl.len().alias(ROW), *[e.sum().alias(str(i)) for i, e in enumerate(differs)])
         n_compared, *counts = counted.collect(engine="streaming").row(0)
         return [
-            self._difference(made, c, (n, n_compared), both.filter(differs[i]).select(ROW, f"{i} all", f"{i} less"))
+            self._difference(feature, c, (n, n_compared), pairs.filter(differs[i]).select(ROW, f"{i} all", f"{i} less"))
             for i, (c, n) in enumerate(zip(columns, counts, strict=True))
             if n
         ]
@@ -430,15 +439,17 @@ class _Truncated:
         if not floats:
             return {}
         finite = [pl.when(pl.col(c).is_finite()).then(pl.col(c).abs()).max().alias(c) for c in floats]
-        found = full.select(finite).collect(engine="streaming").row(0, named=True)
-        return {c: float(v or 0.0) for c, v in found.items()}
+        largest = full.select(finite).collect(engine="streaming").row(0, named=True)
+        return {c: float(v or 0.0) for c, v in largest.items()}
 
-    def _difference(self, made: Feature, column: str, counts: tuple[int, int], differing: pl.LazyFrame) -> Difference:
+    def _difference(
+        self, feature: Feature, column: str, counts: tuple[int, int], differing: pl.LazyFrame
+    ) -> Difference:
         examples = differing.bottom_k(EXAMPLES, by=ROW).collect(engine="streaming").sort(ROW).rows()
         n_train = self.blocks.competition.n_train
         return Difference(
-            made.name,
-            made.where,
+            feature.name,
+            feature.where,
             column,
             _shown(self.cut),
             *counts,
@@ -447,17 +458,17 @@ class _Truncated:
 
 
 def _differs(place: int, dtype: pl.DataType, other: pl.DataType, largest: float) -> pl.Expr:
-    """Say for each row whether the column differs by more than the noise of sums in another order."""
-    ours, theirs = pl.col(f"{place} all"), pl.col(f"{place} less")
+    """Return whether the column differs in a row by more than the noise of summation order."""
+    of_all, of_truncated = pl.col(f"{place} all"), pl.col(f"{place} less")
     if dtype != other and not (dtype.is_numeric() and other.is_numeric()):
-        ours, theirs = ours.cast(pl.String), theirs.cast(pl.String)
+        of_all, of_truncated = of_all.cast(pl.String), of_truncated.cast(pl.String)
     if not (dtype.is_float() and other.is_numeric()):
-        return ours.ne_missing(theirs)
+        return of_all.ne_missing(of_truncated)
     relative = RELATIVE_FLOAT32 if pl.Float32 in (dtype, other) else RELATIVE
-    ours, theirs = ours.cast(pl.Float64), theirs.cast(pl.Float64)
-    noise = relative * pl.max_horizontal(ours.abs(), theirs.abs()) + ABSOLUTE * largest
-    near_enough = ((ours - theirs).abs() <= noise).fill_null(value=False) & ours.is_finite()
-    return ours.ne_missing(theirs) & ~near_enough.fill_null(value=False)
+    of_all, of_truncated = of_all.cast(pl.Float64), of_truncated.cast(pl.Float64)
+    noise = relative * pl.max_horizontal(of_all.abs(), of_truncated.abs()) + ABSOLUTE * largest
+    near_enough = ((of_all - of_truncated).abs() <= noise).fill_null(value=False) & of_all.is_finite()
+    return of_all.ne_missing(of_truncated) & ~near_enough.fill_null(value=False)
 
 
 def _row_name(row: int, n_train: int) -> str:
@@ -477,7 +488,7 @@ def _shown(value: Any) -> str:
 
 @contextmanager
 def _scratch(store: Store) -> Iterator[Callable[[], Path]]:
-    """Give paths of temporary files in the cache's folder, which are removed at the end."""
+    """Yield a function that returns paths of temporary files in the cache's folder; they are removed at the end."""
     with ExitStack() as files:
         yield lambda: files.enter_context(temporary_file(store.folder / "check"))
 
@@ -485,43 +496,43 @@ def _scratch(store: Store) -> Iterator[Callable[[], Path]]:
 # ------------------------------------------------------------------------------------------------------ fold features
 
 
-def _fold_feature(blocks: Blocks, made: FoldFeature, clock: _Clock) -> TimeCheck:
-    """Turn all labels from some time on into others, and see that no row before it is encoded otherwise."""
+def _fold_feature(blocks: Blocks, feature: FoldFeature, clock: _Clock) -> TimeCheck:
+    """Change all labels from some time on, and check that no earlier row is encoded differently."""
     c = blocks.competition
-    made.check_columns(c.shared_columns, blocks.features, c.features_path)
+    feature.check_columns(c.shared_columns, blocks.features, c.features_path)
     cv = c.definition.cv
     if cv.scheme != "time" or cv.column != clock.column:
         note = f"it learns from the rows that a fold trains on, and the folds do not go by {clock.column}"
-        return TimeCheck(made.name, "not checked", note)
+        return TimeCheck(feature.name, "not checked", note)
     try:
         target = read_target(c).columns
     except WorkbenchError as exc:
-        return TimeCheck(made.name, "not checked", exc.message)
+        return TimeCheck(feature.name, "not checked", exc.message)
     folds, time = load_folds(c), fold_times(c)[0]
     fold = folds.n_folds - 1
     split = Split(folds.valid, folds.train, time, horizon=time_horizon(c))
-    seen = split.seen(fold)
-    cut = np.quantile(time[seen], 0.5, method="lower")
+    visible = split.seen(fold)
+    cut = np.quantile(time[visible], 0.5, method="lower")
     later = time >= cut
     flipped = [replace(t, values=np.where(later, t.values.max() - t.values, t.values)) for t in target]
     before = np.flatnonzero(time < cut)
-    groups = [(one, group_codes(blocks.columns(one.columns))) for one in made.each()]
+    groups = [(one, group_codes(blocks.columns(one.columns))) for one in feature.each()]
 
     def encoded(targets: Sequence[TargetColumn]) -> npt.NDArray[np.float64]:
         learned = (one.learn(codes, targets, 0, split).columns(fold) for one, codes in groups)
         return np.column_stack([column[before] for columns in learned for column in columns])
 
-    whole, other = encoded(target), encoded(flipped)
-    moved = ~np.isclose(whole, other, rtol=1e-4, atol=1e-6, equal_nan=True).reshape(len(before), -1).all(axis=1)
+    original, changed = encoded(target), encoded(flipped)
+    differs = ~np.isclose(original, changed, rtol=1e-4, atol=1e-6, equal_nan=True).reshape(len(before), -1).all(axis=1)
     note = "labels from some time on were changed, and earlier rows encoded again"
-    if not moved.any():
-        return TimeCheck(made.name, "passes", note)
-    rows = np.flatnonzero(moved)[:EXAMPLES]
+    if not differs.any():
+        return TimeCheck(feature.name, "passes", note)
+    rows = np.flatnonzero(differs)[:EXAMPLES]
     examples = tuple(
-        (_row_name(int(before[r]), c.n_train), _shown(float(whole[r].flat[0])), _shown(float(other[r].flat[0])))
+        (_row_name(int(before[r]), c.n_train), _shown(float(original[r].flat[0])), _shown(float(changed[r].flat[0])))
         for r in rows
     )
     where = c.features_path.name
     shown = _shown(c.train_columns(clock.column)[clock.column].filter(pl.Series(time == cut))[0])
-    found = Difference(made.name, where, made.name, shown, int(moved.sum()), len(before), examples)
-    return TimeCheck(made.name, "reads the future", note, (found,))
+    difference = Difference(feature.name, where, feature.name, shown, int(differs.sum()), len(before), examples)
+    return TimeCheck(feature.name, "reads the future", note, (difference,))

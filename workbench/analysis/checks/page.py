@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.analysis.checks import plots
-from workbench.analysis.checks.finding import SEVERITIES, Report
+from workbench.analysis.checks.finding import SEVERITIES, CheckReport
 from workbench.core.distribution import install_hint
 from workbench.core.html_page import page, rendered
 
@@ -17,7 +17,7 @@ TEMPLATE = Path(__file__).with_name("page.html.jinja")
 CSS = Path(__file__).with_name("page.css")
 
 
-def as_page(report: Report) -> str:
+def as_page(report: CheckReport) -> str:
     """Return the page; without matplotlib it has tables only, and says how to get plots."""
     can_plot = plots.can_plot()
     values = _texts(report) | {"can_plot": can_plot, "install_hint": install_hint("plots")}
@@ -25,7 +25,7 @@ def as_page(report: Report) -> str:
     return page(f"{report.slug}: checks", body, css=CSS.read_text())
 
 
-def _texts(report: Report) -> dict[str, Any]:
+def _texts(report: CheckReport) -> dict[str, Any]:
     counts, result, periods = report.counts(), report.adversarial, report.periods
     sizes = (report.n_train, report.n_test)
     tiles = [(f"{counts[s]}", s, s) for s in SEVERITIES]
@@ -59,7 +59,7 @@ def _texts(report: Report) -> dict[str, Any]:
     }
 
 
-def _pictures(report: Report) -> dict[str, str | list[str]]:
+def _pictures(report: CheckReport) -> dict[str, str | list[str]]:
     result, periods = report.adversarial, report.periods
     target = report.target[0][0] if report.target else ""
     adversarial = [] if result is None else [plots.roc_plot(result)]

@@ -1,4 +1,4 @@
-"""Plots of a report, as SVG text to stand in a page; drawn by matplotlib."""
+"""Plots of a report as SVG for a page, drawn by matplotlib."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ SMALL = {
 
 
 def can_plot() -> bool:
-    """Say whether matplotlib is there."""
+    """Tell whether matplotlib is installed."""
     return importlib.util.find_spec("matplotlib") is not None
 
 
@@ -50,9 +50,9 @@ def _drawn(name: str, size: tuple[float, float], draw: Callable[[Axes], None]) -
     """Draw one set of axes and return the SVG element, without declarations and metadata."""
     from matplotlib.figure import Figure
 
-    # The salt names the parts within the picture: equal reports give equal pages, and no two pictures share a name.
+    # The salt is part of the ids within the picture: equal reports give equal pages, and ids are unique in a page.
     with plot_style(**SMALL, svg_hashsalt=name), warnings.catch_warnings():
-        # A column's name may have letters that the measuring font lacks; the browser has them.
+        # A column's name may have letters that matplotlib's font lacks; the browser has them.
         warnings.simplefilter("ignore")
         figure = Figure(figsize=size, layout="tight")
         draw(figure.subplots())
@@ -144,12 +144,12 @@ def _ranked(name: str, title: str, lines: Sequence[tuple[str, float]], label: st
 
 
 def gains_plot(result: Adversarial) -> str:
-    """Draw what the model told train from test by."""
+    """Draw the columns by which the model tells train from test."""
     return _ranked("gains", "by these columns", result.gains[:12], "share of the gain")
 
 
 def power_plot(power: Sequence[tuple[str, float, str]], target: str) -> str:
-    """Draw what each column alone says of the target."""
+    """Draw how well each column alone predicts the target."""
     measure = power[0][2]
     lines = [(c, s) for c, s, _ in power[:15]]
     low = 0.5 if measure == "AUC" else 0.0
@@ -157,7 +157,7 @@ def power_plot(power: Sequence[tuple[str, float, str]], target: str) -> str:
 
 
 def target_plot(name: str, bars: Sequence[tuple[str, int]]) -> str:
-    """Draw how a target is distributed."""
+    """Draw the distribution of a target."""
 
     def draw(ax: Axes) -> None:
         ax.bar(range(len(bars)), [n for _, n in bars], width=0.9, color=TRAIN, alpha=0.85)
@@ -177,13 +177,13 @@ def periods_plot(periods: Periods) -> str:
     at = range(len(labels))
 
     def draw(ax: Axes) -> None:
-        behind = ax.twinx()
-        behind.bar(at, [n for _, n, _ in periods.lines], color=QUIET, alpha=0.25, width=0.9)
-        behind.set_ylabel("train rows", color=QUIET)
-        behind.spines["right"].set_visible(True)
+        counts_axes = ax.twinx()
+        counts_axes.bar(at, [n for _, n, _ in periods.lines], color=QUIET, alpha=0.25, width=0.9)
+        counts_axes.set_ylabel("train rows", color=QUIET)
+        counts_axes.spines["right"].set_visible(True)
         ax.plot(at, [m for _, _, m in periods.lines], color=TRAIN, linewidth=1.6, marker="o", markersize=2.5)
         ax.yaxis.set_major_formatter(lambda v, _: brief(v))
-        ax.set_zorder(behind.get_zorder() + 1)
+        ax.set_zorder(counts_axes.get_zorder() + 1)
         ax.patch.set_visible(False)
         step = max(1, -(-len(labels) // 8))
         shown = list(range(0, len(labels), step))
@@ -214,9 +214,9 @@ def order_plot(order: OrderPlot, target: str) -> str:
 
 
 def nulls_plot(nulls: Nulls) -> str:
-    """Draw the patterns of missing values: a line per pattern, dark where the column is missing."""
-    seen = [c for c in nulls.shares if any(c in pattern for pattern, _ in nulls.patterns)]
-    columns = sorted(seen, key=lambda c: -max(nulls.shares[c]))[:24]
+    """Draw the patterns of missing values: a row per pattern, dark where the column is missing."""
+    with_nulls = [c for c in nulls.shares if any(c in pattern for pattern, _ in nulls.patterns)]
+    columns = sorted(with_nulls, key=lambda c: -max(nulls.shares[c]))[:24]
     lines = [(pattern, share) for pattern, share in nulls.patterns if not pattern or set(pattern) & set(columns)]
 
     def draw(ax: Axes) -> None:

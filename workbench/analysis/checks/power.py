@@ -1,4 +1,4 @@
-"""What a single column says of the target: too much, and it is a leak."""
+"""How well a single column predicts the target: too well, and it is a leak."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import polars as pl
 
 from workbench.analysis.checks.counts import numeric_part
 from workbench.analysis.checks.data import SEED, CheckedData, Floats, Ints, as_codes, as_number, kind_of
-from workbench.analysis.checks.finding import Finding, OrderPlot
+from workbench.analysis.checks.finding import DataFinding, OrderPlot
 from workbench.data.competition import ROW
 from workbench.metrics import get
 from workbench.metrics.dependence import effective_units
@@ -27,7 +27,7 @@ MAX_CLASSES = 5
 
 @dataclass(frozen=True)
 class Outcome:
-    """A target as what single columns are held against: 0 and 1 for classes, ranks from 0 to 1 for numbers.
+    """A target as single columns are compared with it: 0 and 1 for classes, ranks from 0 to 1 for numbers.
 
     Attributes
     ----------
@@ -37,10 +37,10 @@ class Outcome:
     codes : int array (n,)
         One number per distinct value.
     rows : int array (n,)
-        Which of the sampled train rows have a target.
+        The sampled train rows that have a target.
     is_number : bool
     units : int array (n,), or None
-        Which of these rows come together, as those of a user whom either train or test has.
+        The unit of each of these rows, such as a user that is only in train or only in test.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Outcome:
 
     @cached_property
     def folds(self) -> Folds:
-        """The folds that single columns are judged on; what comes together is in one."""
+        """The folds on which single columns are scored; units are not split."""
         n = len(self.values)
         if self.units is None or len(np.unique(self.units)) < FOLDS:
             return kfold(n, FOLDS, SEED)
@@ -60,25 +60,25 @@ class Outcome:
 
     @cached_property
     def _independent(self) -> float:
-        """The share of its rows that the target is worth, as it is alike within units."""
+        """The effective number of independent rows, as a share of all; the target is alike within units."""
         return 1.0 if self.units is None else effective_units(self.codes, self.units) / max(1, len(self.codes))
 
     @property
     def measure(self) -> str:
-        """What `score` returns: "AUC", or "R2" of the ranks."""
+        """The measure that `score` returns: "AUC", or "R2" of the ranks."""
         return "R2" if self.is_number else "AUC"
 
     def score(self, predicted: Floats) -> float:
-        """Score predictions (n, width): AUC, as the mean over the classes, or the share of the ranks' variance."""
+        """Score predictions (n, width): the mean AUC over the classes, or R2 of the ranks."""
         if self.is_number:
-            rest = ((self.values - predicted) ** 2).sum()
-            return float(1 - rest / max(1e-12, ((self.values - self.values.mean()) ** 2).sum()))
+            residual = ((self.values - predicted) ** 2).sum()
+            return float(1 - residual / max(1e-12, ((self.values - self.values.mean()) ** 2).sum()))
         pairs = zip(self.values.T, predicted.T, strict=True)
         return float(np.mean([get("auc").compute(y, p, None) for y, p in pairs]))
 
     @property
     def noise(self) -> float:
-        """How far above nothing chance brings a score: four standard errors."""
+        """How much a score may exceed that of no relation by chance: four standard errors."""
         if self.is_number:
             return float(4 / np.sqrt(max(1.0, len(self.values) * self._independent)))
         few = np.minimum(self.values.sum(axis=0), (1 - self.values).sum(axis=0)).min()
@@ -86,7 +86,7 @@ class Outcome:
 
 
 def outcome_of(data: CheckedData, name: str) -> Outcome | None:
-    """Return a target; None where all sampled rows have the same one, or it is of no use."""
+    """Return a target; None where it is constant in the sampled rows, or of an unsupported type."""
     series = data.target[name]
     if series.dtype.is_float():
         series = series.fill_nan(None)
@@ -94,7 +94,7 @@ def outcome_of(data: CheckedData, name: str) -> Outcome | None:
         return None
     rows = np.flatnonzero(series.is_not_null().to_numpy())
     codes = as_codes(series)[0][rows]
-    units = None if data.together is None else data.together.train[rows]
+    units = None if data.row_units is None else data.row_units.train[rows]
     is_number = data.competition.definition.task not in ("binary", "multiclass") and kind_of(series.dtype) != "category"
     if is_number and codes.max() > 1:
         ranks = pl.Series(codes).rank().to_numpy()
@@ -106,7 +106,7 @@ def outcome_of(data: CheckedData, name: str) -> Outcome | None:
 
 
 def power(column: pl.Series, outcome: Outcome) -> float:
-    """Return what a column alone predicts, out of fold: means of the target by its value, or by 1/200 of its range.
+    """Return the out-of-fold score of a column alone, by means of the target per value, or per 200th of its range.
 
     Examples
     --------
@@ -135,40 +135,40 @@ def _cells(column: pl.Series) -> Ints:
     finite = np.isfinite(values)
     if not finite.any():
         return np.zeros(len(values), np.int64)
-    # A bin per value where they are few, else bins of equally many rows; missing values have one of their own.
+    # A bin per value where they are few, else bins of equally many rows; missing values have a separate one.
     cuts = np.unique(values[finite])
-    most = max(2, min(BINS, len(values) // ROWS_PER_BIN))
-    if len(cuts) > most:
-        cuts = np.unique(np.quantile(values[finite], np.linspace(0, 1, most + 1)[1:-1]))
+    n_most = max(2, min(BINS, len(values) // ROWS_PER_BIN))
+    if len(cuts) > n_most:
+        cuts = np.unique(np.quantile(values[finite], np.linspace(0, 1, n_most + 1)[1:-1]))
     return np.where(finite, np.searchsorted(cuts, values, side="left") + 1, 0).astype(np.int64)
 
 
-def leak_findings(data: CheckedData, outcome: Outcome) -> tuple[list[Finding], list[tuple[str, float, str]]]:
-    """Return columns that say too much of the target alone, and what each says, the most first."""
-    found, scores = [], []
+def leak_findings(data: CheckedData, outcome: Outcome) -> tuple[list[DataFinding], list[tuple[str, float, str]]]:
+    """Return findings of columns that alone predict the target too well, and all columns' scores, the best first."""
+    findings, scores = [], []
     for column in data.content:
         score = power(data.train[column], outcome)
         scores.append((column, score, outcome.measure))
         if score >= NOTABLE:
-            found.append(_too_good(data.train[column], outcome, score))
+            findings.append(_too_good(data.train[column], outcome, score))
         elif (hint := _nulls_tell(data.train[column], outcome)) is not None:
-            found.append(hint)
+            findings.append(hint)
     for extra in data.extra.get_columns():
         if kind_of(extra.dtype) != "other":
-            found += _train_only(extra, power(extra, outcome), outcome)
-    return found, sorted(scores, key=lambda s: -s[1])
+            findings += _train_only(extra, power(extra, outcome), outcome)
+    return findings, sorted(scores, key=lambda s: -s[1])
 
 
-def _too_good(column: pl.Series, outcome: Outcome, score: float) -> Finding:
+def _too_good(column: pl.Series, outcome: Outcome, score: float) -> DataFinding:
     figures = {"score": score, "measure": outcome.measure, "target": outcome.name}
     if _same_order(column, outcome):
         text = f"is the target {outcome.name!r} under another name: each of its values has one of the target's"
-        return Finding(
+        return DataFinding(
             "serious", "leak", column.name, text, "leave it out, unless test has it for certain", 1.0, figures
         )
     text = f"alone predicts {outcome.name!r} with {outcome.measure} {score:.3f}: too good to be true?"
-    todo = "find out whether it was known before the target was; see that test has it filled alike"
-    return Finding("serious" if score >= SERIOUS else "notable", "leak", column.name, text, todo, score, figures)
+    todo = "find out whether it was known before the target; check that it is filled in the same way in test"
+    return DataFinding("serious" if score >= SERIOUS else "notable", "leak", column.name, text, todo, score, figures)
 
 
 def _same_order(column: pl.Series, outcome: Outcome) -> bool:
@@ -177,55 +177,59 @@ def _same_order(column: pl.Series, outcome: Outcome) -> bool:
     return bool(n_pairs == len(np.unique(codes)) == len(np.unique(outcome.codes)))
 
 
-def _nulls_tell(column: pl.Series, outcome: Outcome) -> Finding | None:
+def _nulls_tell(column: pl.Series, outcome: Outcome) -> DataFinding | None:
     missing = column.is_null() | column.is_nan() if column.dtype.is_float() else column.is_null()
     if not missing.any() or missing.all():
         return None
     score = power(missing.cast(pl.Int8), outcome)
-    above, limit = (score, 0.05) if outcome.is_number else (score - 0.5, 0.1)
-    if above < max(limit, outcome.noise):
+    excess, limit = (score, 0.05) if outcome.is_number else (score - 0.5, 0.1)
+    if excess < max(limit, outcome.noise):
         return None
     text = f"whether it is missing predicts {outcome.name!r} with {outcome.measure} {score:.3f}"
     todo = "find out whether it was filled in after the target was known"
-    return Finding("notable", "nulls", column.name, text, todo, above, {"score": score, "measure": outcome.measure})
+    return DataFinding(
+        "notable", "nulls", column.name, text, todo, excess, {"score": score, "measure": outcome.measure}
+    )
 
 
-def _train_only(column: pl.Series, score: float, outcome: Outcome) -> list[Finding]:
+def _train_only(column: pl.Series, score: float, outcome: Outcome) -> list[DataFinding]:
     if score < NOTABLE:
         return []
-    text = f"is in train only and gives {outcome.name!r} away ({outcome.measure} {score:.3f})"
-    todo = "features never see it; don't merge it in by hand. As a second target it may help"
-    return [Finding("minor", "leak", column.name, text, todo, score, {"score": score, "train_only": True})]
+    text = f"is in train only and predicts {outcome.name!r} ({outcome.measure} {score:.3f})"
+    todo = "features never see it; don't merge it in by hand. It may help as a second target"
+    return [DataFinding("minor", "leak", column.name, text, todo, score, {"score": score, "train_only": True})]
 
 
 # ------------------------------------------------------------------------------------------------------ equal columns
 
 
-def alike_findings(data: CheckedData) -> list[Finding]:
+def alike_findings(data: CheckedData) -> list[DataFinding]:
     """Return columns with the same content: equal, in the same order (which trees can't tell apart), or renamed."""
-    found: list[Finding] = []
-    told: set[str] = set()
-    for what, keys in (
+    findings: list[DataFinding] = []
+    reported: set[str] = set()
+    for template, keys in (
         ("has the same content as {}", _equal_key),
         ("orders the rows exactly as {} does: trees can't tell them apart", _order_key),
         ("has the values of {} under other names", _renamed_key),
     ):
         groups: dict[bytes, list[str]] = {}
         for column in data.content:
-            key = keys(data.train[column]) if column not in told else b""
+            key = keys(data.train[column]) if column not in reported else b""
             if key:
                 groups.setdefault(key, []).append(column)
-        for first, *others in groups.values():
-            told |= set(others)
-            found += [
-                Finding("minor", "columns", c, what.format(first), "leave one of them out", 0.9, {"same_as": first})
-                for c in others
+        for first, *duplicates in groups.values():
+            reported |= set(duplicates)
+            findings += [
+                DataFinding(
+                    "minor", "columns", c, template.format(first), "leave one of them out", 0.9, {"same_as": first}
+                )
+                for c in duplicates
             ]
-    return found
+    return findings
 
 
 def _varies(column: pl.Series) -> bool:
-    """Say whether enough rows differ from the most frequent value: two columns with a single 1 are soon alike."""
+    """Tell whether enough rows differ from the most frequent value: columns with a single 1 are easily alike."""
     counts = column.alias("v").value_counts(name="n")["n"].to_list()
     return len(column) - max(counts, default=0) >= 10
 
@@ -242,12 +246,12 @@ def _order_key(column: pl.Series) -> bytes:
     if kind_of(column.dtype) == "category" or not _varies(column):
         return b""
     codes = as_codes(column)[0]
-    turned = np.where(codes >= 0, codes.max() - codes, -1)
-    return min(codes.tobytes(), turned.tobytes())
+    reversed_codes = np.where(codes >= 0, codes.max() - codes, -1)
+    return min(codes.tobytes(), reversed_codes.tobytes())
 
 
 def _renamed_key(column: pl.Series) -> bytes:
-    # Where nearly every value occurs once, any other such column looks the same.
+    # Columns whose values nearly all occur once would look the same.
     if not _varies(column) or column.n_unique() > len(column) / 2:
         return b""
     _, first, codes = np.unique(as_codes(column)[0], return_index=True, return_inverse=True)
@@ -257,23 +261,23 @@ def _renamed_key(column: pl.Series) -> bytes:
 # ------------------------------------------------------------------------------------------------------------- order
 
 
-def order(data: CheckedData, outcome: Outcome, *, by_time: bool) -> tuple[list[Finding], list[OrderPlot]]:
-    """See whether the target, or a column, goes by the number of the row or by the id."""
-    if data.together is not None and not data.together.is_by_group:
-        # Neighbours in time, or within a group that the folds cut, are on both sides.
+def order(data: CheckedData, outcome: Outcome, *, by_time: bool) -> tuple[list[DataFinding], list[OrderPlot]]:
+    """Find out whether the target, or a column, depends on the row number or the id."""
+    if data.row_units is not None and not data.row_units.is_by_group:
+        # Neighbours in time, or in a group that the folds split, are in train and in test.
         outcome = replace(outcome, units=None)
     rows = data.train[ROW]
-    plots, found = [_plot("row number", rows, outcome)], []
+    plots, findings = [_plot("row number", rows, outcome)], []
     in_time_order = data.times is not None and _rank_correlation(rows, data.times[0]) > 0.99
     if _tells(plots[0], outcome) and not (by_time and in_time_order):
-        found.append(_order_finding(plots[0], outcome, in_time_order=in_time_order))
+        findings.append(_order_finding(plots[0], outcome, in_time_order=in_time_order))
     for name in (n for n in data.ids if n in data.columns):
         number = numeric_part(data.train[name])
         if number.null_count() > len(number) / 2:
             continue
         plots.append(_plot(name, number, outcome))
         if _tells(plots[-1], outcome) and abs(_rank_correlation(rows, number)) < 0.99:
-            found.append(_order_finding(plots[-1], outcome, in_time_order=False))
+            findings.append(_order_finding(plots[-1], outcome, in_time_order=False))
     for column in data.content:
         if (
             data.kind(column) == "number"
@@ -281,9 +285,9 @@ def order(data: CheckedData, outcome: Outcome, *, by_time: bool) -> tuple[list[F
             and (abs(r := _rank_correlation(rows, data.train[column])) >= FOLLOWS)
         ):
             text = f"goes with the row number (rank correlation {r:+.3f}): a counter, or a hidden time"
-            todo = "see how it goes on in test; a model learns from it where a row lies in the file"
-            found.append(Finding("minor" if in_time_order else "notable", "order", column, text, todo, abs(r)))
-    return found, plots
+            todo = "check how it continues in test; a model learns the position in the file from it"
+            findings.append(DataFinding("minor" if in_time_order else "notable", "order", column, text, todo, abs(r)))
+    return findings, plots
 
 
 def _tells(plot: OrderPlot, outcome: Outcome) -> bool:
@@ -300,36 +304,38 @@ def _plot(name: str, position: pl.Series, outcome: Outcome) -> OrderPlot:
     return OrderPlot(name, tuple(means), power(position, outcome), outcome.measure)
 
 
-def _order_finding(plot: OrderPlot, outcome: Outcome, *, in_time_order: bool) -> Finding:
-    what = "the place of a row in the train file" if plot.column == "row number" else "the number in the id"
+def _order_finding(plot: OrderPlot, outcome: Outcome, *, in_time_order: bool) -> DataFinding:
+    position = "the place of a row in the train file" if plot.column == "row number" else "the number in the id"
     if in_time_order:
-        todo = "the file is in time order: validate forward in time, and see that test is not in between"
+        todo = "the file is in time order: validate forward in time, and check that test is not in between"
     else:
-        todo = "the order leaks: don't use it if test is shuffled; if test is not, neighbours tell the label"
-    text = f"{what} predicts {outcome.name!r} with {plot.measure} {plot.score:.3f}"
+        todo = "the order leaks: don't use it if test is shuffled; if test is not, neighbours reveal the label"
+    text = f"{position} predicts {outcome.name!r} with {plot.measure} {plot.score:.3f}"
     column = "" if plot.column == "row number" else plot.column
-    return Finding("notable", "order", column, text, todo, plot.score, {"score": plot.score, "measure": plot.measure})
+    return DataFinding(
+        "notable", "order", column, text, todo, plot.score, {"score": plot.score, "measure": plot.measure}
+    )
 
 
 def _rank_correlation(one: pl.Series, other: pl.Series) -> float:
     a, b = as_number(one), as_number(other)
-    both = np.isfinite(a) & np.isfinite(b)
-    if both.sum() < 10:
+    finite = np.isfinite(a) & np.isfinite(b)
+    if finite.sum() < 10:
         return 0.0
-    ranks = [pl.Series(v[both]).rank().to_numpy() for v in (a, b)]
+    ranks = [pl.Series(v[finite]).rank().to_numpy() for v in (a, b)]
     if min(r.std() for r in ranks) == 0:
         return 0.0
     return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
 
 
 def id_facts(data: CheckedData) -> list[tuple[str, str]]:
-    """Say how the ids of train and test lie to each other: apart, or mixed."""
-    found = []
+    """Return facts on how the ids of train and test relate: apart, or mixed."""
+    facts = []
     for name in (n for n in data.ids if n in data.columns and data.test.height):
         train, test = (numeric_part(f[name]).drop_nulls().to_numpy() for f in (data.train, data.test))
         if not len(train) or not len(test):
             continue
         inside = float(((test >= train.min()) & (test <= train.max())).mean())
         where = "mixed with" if inside > 0.05 else "above" if test.min() > train.max() else "apart from"
-        found.append((f"ids ({name})", f"test's are {where} train's: {inside:.0%} lie between train's first and last"))
-    return found
+        facts.append((f"ids ({name})", f"test's are {where} train's: {inside:.0%} lie between train's first and last"))
+    return facts

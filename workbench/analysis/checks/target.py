@@ -1,4 +1,4 @@
-"""The target: how it is distributed, and how it goes with time."""
+"""The target: its distribution, and its trend over time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from workbench.analysis.checks.data import CheckedData, Floats, as_number, brief, kind_of
-from workbench.analysis.checks.finding import Finding, Periods
+from workbench.analysis.checks.finding import DataFinding, Periods
 from workbench.core.intervals import two_sided_p
 
 __all__ = ["by_period", "distribution", "target_findings", "trend_findings", "trend_p", "weighted_correlation"]
@@ -36,58 +36,60 @@ def distribution(data: CheckedData, name: str) -> tuple[tuple[str, int], ...]:
     return tuple((brief(e), int(n)) for e, n in zip(edges, heights, strict=False))
 
 
-def target_findings(data: CheckedData, name: str) -> list[Finding]:
-    """Return what is unusual of a target: missing or infinite values, rare classes, outliers, one value throughout."""
+def target_findings(data: CheckedData, name: str) -> list[DataFinding]:
+    """Return findings about a target: missing or infinite values, rare classes, outliers, one dominant value."""
     series = data.target[name]
-    found = []
+    findings = []
     values = as_number(series) if kind_of(series.dtype) in ("number", "time") else np.zeros(0)
     missing = series.null_count() + int(np.isnan(values).sum()) - (series.null_count() if len(values) else 0)
     infinite = int(np.isinf(values).sum())
     if missing or infinite:
         share = (missing + infinite) / max(1, len(series))
         text = f"{missing:,} missing and {infinite:,} infinite targets among {len(series):,} rows"
-        found.append(Finding("serious", "target", name, text, "take these rows out of train", share))
+        findings.append(DataFinding("serious", "target", name, text, "take these rows out of train", share))
     if data.competition.definition.task in ("binary", "multiclass"):
-        return found + _rare_classes(series, name)
+        return findings + _rare_classes(series, name)
     values = values[np.isfinite(values)]
-    return found + (_shape(values, name) if len(values) > 50 else [])
+    return findings + (_shape(values, name) if len(values) > 50 else [])
 
 
-def _rare_classes(series: pl.Series, name: str) -> list[Finding]:
+def _rare_classes(series: pl.Series, name: str) -> list[DataFinding]:
     counts = series.drop_nulls().alias("v").value_counts(name="n").sort("n", "v")
     if not counts.height:
-        return []  # nothing but nulls, which is said already
+        return []  # only nulls, which are reported already
     share = int(counts["n"][0]) / max(1, len(series))
     if share >= RARE_NOTABLE:
         return []
     text = f"class {counts['v'][0]!r} has {share:.3%} of the rows ({int(counts['n'][0]):,} of {len(series):,})"
-    todo = 'split by the target ([cv] scheme = "stratified"), and mind how few decide the score'
-    return [Finding("serious" if share < RARE_SERIOUS else "notable", "target", name, text, todo, 1 - share)]
+    todo = 'split by the target ([cv] scheme = "stratified"); few rows decide the score'
+    return [DataFinding("serious" if share < RARE_SERIOUS else "notable", "target", name, text, todo, 1 - share)]
 
 
-def _shape(values: Floats, name: str) -> list[Finding]:
-    found = []
+def _shape(values: Floats, name: str) -> list[DataFinding]:
+    findings = []
     q1, median, q3 = np.quantile(values, [0.25, 0.5, 0.75])
-    wild = np.abs(values - median) > 10 * max(q3 - q1, 1e-12)
-    if q3 > q1 and wild.any():
+    outliers = np.abs(values - median) > 10 * max(q3 - q1, 1e-12)
+    if q3 > q1 and outliers.any():
         furthest = values[np.abs(values - median).argmax()]
         text = (
-            f"{int(wild.sum()):,} of {len(values):,} targets lie more than 10 interquartile ranges from the median "
+            f"{int(outliers.sum()):,} of {len(values):,} targets lie more than 10 interquartile ranges from the median "
             f"({median:.4g}), the furthest at {furthest:.6g}"
         )
-        todo = "are they errors? A squared loss follows them: try the logarithm, or an absolute loss"
-        found.append(Finding("notable", "target", name, text, todo, float(wild.mean()), {"wild": int(wild.sum())}))
+        todo = "are they errors? They dominate a squared loss: try the logarithm, or an absolute loss"
+        findings.append(
+            DataFinding("notable", "target", name, text, todo, float(outliers.mean()), {"wild": int(outliers.sum())})
+        )
     elif values.min() >= 0 and q3 > q1 and _skewness(values) > 2:
         text = f"is skewed to the right (skewness {_skewness(values):.1f})"
-        found.append(Finding("minor", "target", name, text, 'try target_transform = "log1p"', 0.2))
+        findings.append(DataFinding("minor", "target", name, text, 'try target_transform = "log1p"', 0.2))
     unique, counts = np.unique(values, return_counts=True)
     top = counts.argmax()
     if counts[top] >= 0.5 * len(values) and len(unique) > 20:
         text = f"is {unique[top]:g} in {counts[top] / len(values):.0%} of the rows"
-        found.append(
-            Finding("minor", "target", name, text, "model in two steps: whether it is that, then how much", 0.3)
+        findings.append(
+            DataFinding("minor", "target", name, text, "model in two steps: whether it is that, then how much", 0.3)
         )
-    return found
+    return findings
 
 
 def _skewness(values: Floats) -> float:
@@ -100,7 +102,7 @@ def _skewness(values: Floats) -> float:
 def by_period(data: CheckedData, name: str) -> Periods | None:
     """Return the target's median, or a class's share, by period, over all train rows; None without a time or target.
 
-    The median, as a single error among the targets would move a period's mean more than years do.
+    The median, as a single outlier would move a period's mean more than years of trend.
     """
     c = data.competition
     if data.time is None or data.time not in c.shared_columns or not data.target[name].count():
@@ -109,21 +111,25 @@ def by_period(data: CheckedData, name: str) -> Periods | None:
     dtype = train.collect_schema()[data.time]
     if dtype not in (pl.Date, pl.Datetime) and not dtype.is_numeric():
         return None
-    value, what = _measured(data, name)
-    period, every = _period(train, data.time, dtype)
-    lines = (
+    value, measure = _measured(data, name)
+    period, period_name = _period(train, data.time, dtype)
+    values = (
         train.select(period.alias("p"), value.alias("y"))
         .drop_nulls()
         .group_by("p")
-        .agg(pl.len(), pl.col("y").mean() if what.startswith("share") else pl.col("y").median())
+        .agg(pl.len(), pl.col("y").mean() if measure.startswith("share") else pl.col("y").median())
         .collect(engine="streaming")
         .sort("p")
     )
-    if lines.height < 2:
+    if values.height < 2:
         return None
-    shown = [_period_name(p, every) for p in lines["p"]]
+    shown = [_period_name(p, period_name) for p in values["p"]]
     return Periods(
-        data.time, name, what, every, tuple(zip(shown, lines["len"].to_list(), lines["y"].to_list(), strict=True))
+        data.time,
+        name,
+        measure,
+        period_name,
+        tuple(zip(shown, values["len"].to_list(), values["y"].to_list(), strict=True)),
     )
 
 
@@ -149,18 +155,18 @@ def _period(train: pl.LazyFrame, time: str, dtype: pl.DataType) -> tuple[pl.Expr
     return column.dt.truncate("1y"), "year"
 
 
-def _period_name(period: object, every: str) -> str:
+def _period_name(period: object, period_name: str) -> str:
     text = str(period)
-    if every in ("hour",):
+    if period_name in ("hour",):
         return text[:13]
-    if every in ("month", "quarter"):
+    if period_name in ("month", "quarter"):
         return text[:7]
-    if every == "year":
+    if period_name == "year":
         return text[:4]
-    return text[:10] if every in ("day", "week") else f"{float(text):.6g}"
+    return text[:10] if period_name in ("day", "week") else f"{float(text):.6g}"
 
 
-def trend_findings(data: CheckedData, periods: Periods | None) -> list[Finding]:
+def trend_findings(data: CheckedData, periods: Periods | None) -> list[DataFinding]:
     """Return the finding where the target rises or falls with time, by more than chance and by enough to matter."""
     if periods is None or len(periods.lines) < FEWEST:
         return []
@@ -182,21 +188,21 @@ def trend_findings(data: CheckedData, periods: Periods | None) -> list[Finding]:
     todo = "predict a ratio to, or a difference from, the recent level"
     todo = todo if data.goes_forward else f"validate forward in time; {todo}"
     figures = {"first": float(first), "last": float(last), "correlation": r}
-    return [Finding("notable", "time", periods.target, text, todo, min(1.0, change / spread), figures)]
+    return [DataFinding("notable", "time", periods.target, text, todo, min(1.0, change / spread), figures)]
 
 
 def trend_p(means: Floats, weights: Floats, r: float) -> float:
-    """Return the p-value of a trend over periods, each a single witness however many rows it has.
+    """Return the p-value of a trend over periods, each a single observation however many rows it has.
 
-    Of a linear regression on time. Where what is left goes on from period to period, there are fewer independent ones:
-    n (1 - a) / (1 + a), with a the autocorrelation of the residuals (Bayley and Hammersley 1946).
+    Of a linear regression on time. Where the residuals are autocorrelated, the effective number of periods is
+    n (1 - a) / (1 + a), with a their autocorrelation (Bayley and Hammersley 1946).
     """
     n, at = len(means), np.arange(len(means), dtype=float)
     slope, start = np.polyfit(at, means, 1, w=np.sqrt(weights))
-    rest = means - slope * at - start
-    total = float((rest**2).sum())
-    alike = min(0.99, max(0.0, float((rest[1:] * rest[:-1]).sum()) / total)) if total > 0 else 0.0
-    degrees = n * (1 - alike) / (1 + alike) - 2
+    residuals = means - slope * at - start
+    total = float((residuals**2).sum())
+    autocorrelation = min(0.99, max(0.0, float((residuals[1:] * residuals[:-1]).sum()) / total)) if total > 0 else 0.0
+    degrees = n * (1 - autocorrelation) / (1 + autocorrelation) - 2
     if degrees <= 0:
         return 1.0
     return two_sided_p(r * math.sqrt(degrees / max(1e-12, 1 - r * r)), degrees)
@@ -207,7 +213,7 @@ def _spread(data: CheckedData, periods: Periods, mean: float) -> float:
         return max(1e-9, math.sqrt(mean * (1 - mean)))
     values = as_number(data.target[periods.target])
     values = values[np.isfinite(values)]
-    # That of a normal distribution with these quartiles; the plain one where half the values are the same.
+    # The standard deviation of a normal distribution with these quartiles; the plain one where they are equal.
     quartiles = np.quantile(values, [0.25, 0.75])
     return max(1e-12, float(quartiles[1] - quartiles[0]) / 1.349 or float(values.std()))
 
@@ -215,5 +221,5 @@ def _spread(data: CheckedData, periods: Periods, mean: float) -> float:
 def weighted_correlation(x: Floats, y: Floats, weights: Floats) -> float:
     """Return the correlation of two columns (n,) by weight; 0 where one of them is constant."""
     x, y = x - np.average(x, weights=weights), y - np.average(y, weights=weights)
-    both = math.sqrt(float((weights * x * x).sum() * (weights * y * y).sum()))
-    return float((weights * x * y).sum() / both) if both > 0 else 0.0
+    scale = math.sqrt(float((weights * x * x).sum() * (weights * y * y).sum()))
+    return float((weights * x * y).sum() / scale) if scale > 0 else 0.0

@@ -1,25 +1,25 @@
-"""Which columns of an experiment are worth keeping, as a list that experiments can name."""
+"""Feature selection: which columns of an experiment to keep, as a list that experiments can name."""
 
-from workbench.analysis.selection.elimination import Step, eliminate
+from workbench.analysis.selection.elimination import EliminationStep, eliminate
 from workbench.analysis.selection.groups import Group, groups_of, list_of, only
-from workbench.analysis.selection.judged import Judged, Scored
+from workbench.analysis.selection.importance import GroupImportance, SelectionScore
 from workbench.analysis.selection.methods import (
     judge_by_gain,
     judge_by_permutation,
     judge_by_shuffled_target,
 )
-from workbench.analysis.selection.options import METHODS, Options, options_of
-from workbench.analysis.selection.select import Request, Selection, select
+from workbench.analysis.selection.options import METHODS, SelectionOptions, options_of
+from workbench.analysis.selection.select import ListRequest, Selection, select
 
 __all__ = [
     "METHODS",
+    "EliminationStep",
     "Group",
-    "Judged",
-    "Options",
-    "Request",
-    "Scored",
+    "GroupImportance",
+    "ListRequest",
     "Selection",
-    "Step",
+    "SelectionOptions",
+    "SelectionScore",
     "eliminate",
     "groups_of",
     "judge_by_gain",

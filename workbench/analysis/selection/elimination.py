@@ -11,58 +11,66 @@ from typing import Any
 import numpy as np
 
 from workbench.analysis.selection.groups import Group, only
-from workbench.analysis.selection.judged import (
-    Judged,
+from workbench.analysis.selection.importance import (
+    GroupImportance,
     Models,
-    Scored,
+    SelectionScore,
     by_group,
     counting_models,
     difference,
     models_of,
     scored,
 )
-from workbench.analysis.selection.options import Options
+from workbench.analysis.selection.options import SelectionOptions
 from workbench.core.cache import read_json, write_json
 from workbench.core.context import SILENT, RunContext
 from workbench.core.errors import ConfigError, DamagedError, MemoryLimitError
 from workbench.experiments.ready import ReadyExperiment
 
-__all__ = ["Clock", "Eliminated", "Step", "TimeIsUpError", "eliminate", "next_groups", "smallest_good"]
+__all__ = [
+    "Deadline",
+    "EliminationResult",
+    "EliminationStep",
+    "TimeIsUpError",
+    "eliminate",
+    "next_groups",
+    "smallest_good",
+]
 
 TRIALS = 20
-"""How many smaller lists are tried where neither a time nor a number is given."""
+"""The number of smaller lists to try where neither a time nor a number is set."""
 
 NOISE = 2.0
-"""How many standard errors worse than the best a list may be for the search to go on from it."""
+"""How many standard errors worse than the best a list may be for the search to continue from it."""
 
 
 class TimeIsUpError(Exception):
-    """The time that was given is over; raised between two boosting rounds."""
+    """The deadline has passed; raised between two boosting rounds."""
 
 
 @dataclass(frozen=True)
-class Clock:
-    """When the time is up, in seconds of `time.perf_counter`; None for never."""
+class Deadline:
+    """When to stop, in seconds of `time.perf_counter`; None for never."""
 
     ends: float | None = None
 
-    def left(self) -> float:
-        """Return the seconds that are left; infinity without an end."""
+    def remaining_s(self) -> float:
+        """Return the remaining seconds; infinity without an end."""
         return float("inf") if self.ends is None else self.ends - time.perf_counter()
 
     def check(self) -> None:
         """Raise `TimeIsUpError` when the time is up."""
-        if self.left() <= 0:
+        if self.remaining_s() <= 0:
             raise TimeIsUpError
 
-    def earlier(self, seconds: float) -> Clock:
-        """Return a clock that ends so much earlier."""
-        return self if self.ends is None else Clock(self.ends - seconds)
+    def earlier(self, seconds: float) -> Deadline:
+        """Return a deadline that is this much earlier."""
+        return self if self.ends is None else Deadline(self.ends - seconds)
 
 
 @dataclass(frozen=True)
-class Step:
-    """A list that was scored.
+class EliminationStep:
+    """A scored list of groups.
 
     Attributes
     ----------
@@ -103,58 +111,58 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Eliminated:
-    """What the search found.
+class EliminationResult:
+    """The result of the search.
 
     Attributes
     ----------
-    steps : tuple of Step
+    steps : tuple of EliminationStep
         In the order in which they were tried; the first has all columns.
-    chosen, best : Step
+    chosen, best : EliminationStep
         The smallest list within one standard error of the best, and the best.
     ended : str
         "done", "time", "trials" or "memory".
     resumed : int
-        How many of the steps an earlier, killed search had finished.
+        The number of steps that an earlier, interrupted search had finished.
     """
 
-    steps: tuple[Step, ...]
-    chosen: Step
-    best: Step
+    steps: tuple[EliminationStep, ...]
+    chosen: EliminationStep
+    best: EliminationStep
     ended: str
     resumed: int
-    judged: tuple[Judged, ...] = field(default=())
+    judged: tuple[GroupImportance, ...] = field(default=())
 
 
 def eliminate(
     experiment: ReadyExperiment,
     groups: Sequence[Group],
-    options: Options,
+    options: SelectionOptions,
     path: Path,
     *,
     key: str,
-    clock: Clock,
+    clock: Deadline,
     context: RunContext = SILENT,
-) -> Eliminated:
+) -> EliminationResult:
     """Search for the smallest list that scores as well as the best.
 
-    Each step drops the share `options.step` with the least gain, and what has none; the list is then scored by CV over
-    the same folds. A list that is worse than the best beyond noise is left, and half as many are dropped from the one
-    before it, down to a single one.
+    Each step drops the share `options.step` with the least gain, and groups without any; the list is then scored by CV
+    over the same folds. A list that is worse than the best beyond noise is discarded, and half as many are dropped from
+    the one before it, down to a single group.
 
     Parameters
     ----------
     path : Path
-        Where the finished steps are kept, as JSON.
+        The JSON file of the finished steps.
     key : str
-        What the steps depend on: those of another key are not gone on from.
-    clock : Clock
-        The search ends with it, and leaves the step that it was in.
+        What the steps depend on: stored steps of another key are discarded.
+    clock : Deadline
+        The search stops then, and discards the step in progress.
 
     Raises
     ------
     ConfigError
-        Where the time was too short for even the first score.
+        Where the time was too short for the first score.
     """
     better, ratio = experiment.problem.metric.greater_is_better, experiment.problem.folds.size_ratio
     steps = _load(path, key)
@@ -175,34 +183,40 @@ def eliminate(
     except MemoryLimitError:
         if not steps:
             raise
-        ended = "memory"  # what was found so far stays found
+        ended = "memory"  # the finished steps still count
     if not steps:
         raise ConfigError(
-            f"--minutes {options.minutes:g} is over before the first score of all columns is there",
-            hint=f"`wb run {experiment.spec.number}` first, then its models are used; or give it more minutes",
+            f"--minutes {options.minutes:g} is over before all columns were scored once",
+            hint=f"`wb run {experiment.spec.number}` first, whose models are then used; or allow more minutes",
         )
     chosen, best = smallest_good(steps[: limit + 1], better=better, ratio=ratio)
-    return Eliminated(tuple(steps), chosen, best, ended, resumed, _judged(groups, steps, chosen))
+    return EliminationResult(tuple(steps), chosen, best, ended, resumed, _judged(groups, steps, chosen))
 
 
-def _judged(groups: Sequence[Group], steps: Sequence[Step], chosen: Step) -> tuple[Judged, ...]:
-    """Say of each group what it gained in the last list that it was in."""
+def _judged(
+    groups: Sequence[Group], steps: Sequence[EliminationStep], chosen: EliminationStep
+) -> tuple[GroupImportance, ...]:
+    """Return each group's importance in the last list that it was in."""
     judged = []
     for group in groups:
         last = next(s for s in (chosen, *reversed(steps)) if group.name in s.groups)
-        judged.append(Judged(group, last.gains[group.name], last.spreads[group.name], group.name in chosen.groups))
+        judged.append(
+            GroupImportance(group, last.gains[group.name], last.spreads[group.name], group.name in chosen.groups)
+        )
     return tuple(judged)
 
 
-def _first(experiment: ReadyExperiment, groups: Sequence[Group], clock: Clock, context: RunContext) -> Step:
+def _first(
+    experiment: ReadyExperiment, groups: Sequence[Group], clock: Deadline, context: RunContext
+) -> EliminationStep:
     started = time.perf_counter()
     models = models_of(experiment, counting_models(context, "all columns"), each_round=clock.check)
     return _step(groups, models, models.scored, time.perf_counter() - started)
 
 
 def _tried(
-    experiment: ReadyExperiment, groups: Sequence[Group], names: Sequence[str], clock: Clock, context: RunContext
-) -> Step:
+    experiment: ReadyExperiment, groups: Sequence[Group], names: Sequence[str], clock: Deadline, context: RunContext
+) -> EliminationStep:
     started = time.perf_counter()
     clock.check()
     chosen = [g for g in groups if g.name in names]
@@ -223,22 +237,25 @@ def _tried(
     return _step(chosen, Models({}, {}, importance, score), score, time.perf_counter() - started)
 
 
-def _step(groups: Sequence[Group], models: Models, score: Scored, seconds: float) -> Step:
-    of_models = [by_group(groups, {c: gain for c, (gain, _) in found.items()}) for found in models.importance.values()]
-    gains = {g.name: float(np.mean([found[g.name] for found in of_models])) for g in groups}
-    spreads = {g.name: float(np.std([found[g.name] for found in of_models])) for g in groups}
-    return Step(tuple(g.name for g in groups), score.folds, gains, spreads, round(seconds, 2), score.rounds)
+def _step(groups: Sequence[Group], models: Models, score: SelectionScore, seconds: float) -> EliminationStep:
+    of_models = [
+        by_group(groups, {c: gain for c, (gain, _) in gains_of_columns.items()})
+        for gains_of_columns in models.importance.values()
+    ]
+    gains = {g.name: float(np.mean([gains_of_columns[g.name] for gains_of_columns in of_models])) for g in groups}
+    spreads = {g.name: float(np.std([gains_of_columns[g.name] for gains_of_columns in of_models])) for g in groups}
+    return EliminationStep(tuple(g.name for g in groups), score.folds, gains, spreads, round(seconds, 2), score.rounds)
 
 
 def next_groups(
-    steps: Sequence[Step], share: float, *, better: bool, ratio: float | None = None
+    steps: Sequence[EliminationStep], share: float, *, better: bool, ratio: float | None = None
 ) -> tuple[str, ...] | None:
-    """Return the groups to try next, or None where the search is over; decided by the steps alone.
+    """Return the groups to try next, or None where the search is over; depends on the steps alone.
 
     Parameters
     ----------
     share : float
-        Of the groups, how many to drop.
+        The share of the groups to drop.
     better : bool
         Whether a greater score is better.
     ratio : float, optional
@@ -249,7 +266,7 @@ def next_groups(
     for i, step in enumerate(steps[1:], 1):
         best = _best(steps[:i], better)
         dropped = len(from_.groups) - len(step.groups)
-        if _worse(best, step, better, NOISE, ratio):
+        if _is_worse(best, step, better, NOISE, ratio):
             if dropped == 1:
                 return None
             halved /= 2
@@ -258,52 +275,56 @@ def next_groups(
     if len(from_.groups) == 1:
         return None
     n = max(1, int(share * halved * len(from_.groups)))
-    # After a list that was worse, fewer than it dropped; else also whatever has no gain at all.
+    # After a list that was worse, drop fewer than it did; else also all groups without any gain.
     n = min(n, dropped // 2) if dropped else max(n, sum(from_.gains[g] <= 0 for g in from_.groups))
     n = min(n, len(from_.groups) - 1)
-    least, known = sorted(from_.groups, key=lambda g: from_.gains[g]), {s.groups for s in steps}
+    least, tried = sorted(from_.groups, key=lambda g: from_.gains[g]), {s.groups for s in steps}
     while n:
         names = tuple(g for g in from_.groups if g not in least[:n])
-        if names not in known:
+        if names not in tried:
             return names
         n //= 2  # it was tried from another list, and was worse
     return None
 
 
-def _best(steps: Sequence[Step], better: bool) -> Step:
+def _best(steps: Sequence[EliminationStep], better: bool) -> EliminationStep:
     return max(steps, key=lambda s: s.mean if better else -s.mean)
 
 
-def _worse(best: Step, step: Step, better: bool, errors: float, ratio: float | None) -> bool:
+def _is_worse(best: EliminationStep, step: EliminationStep, better: bool, errors: float, ratio: float | None) -> bool:
     mean, error = difference(best.folds, step.folds, ratio)
     return (mean if better else -mean) > errors * error
 
 
-def smallest_good(steps: Sequence[Step], *, better: bool, ratio: float | None = None) -> tuple[Step, Step]:
+def smallest_good(
+    steps: Sequence[EliminationStep], *, better: bool, ratio: float | None = None
+) -> tuple[EliminationStep, EliminationStep]:
     """Return the smallest list that is not worse than the best by more than one standard error, and the best.
 
     The standard error is that of the difference, paired by fold. Among lists of one size the better is taken.
     """
     best = _best(steps, better)
-    good = [s for s in steps if not _worse(best, s, better, 1.0, ratio)]
+    good = [s for s in steps if not _is_worse(best, s, better, 1.0, ratio)]
     return min(good, key=lambda s: (len(s.groups), -s.mean if better else s.mean)), best
 
 
 # ------------------------------------------------------------------------------------------------- what is on disk
 
 
-def _load(path: Path, key: str) -> list[Step]:
+def _load(path: Path, key: str) -> list[EliminationStep]:
     try:
         data = read_json(path)
         if data["key"] != key:
             return []
         return [
-            Step(tuple(s["groups"]), tuple(s["folds"]), s["gains"], s["spreads"], s["seconds"], tuple(s["rounds"]))
+            EliminationStep(
+                tuple(s["groups"]), tuple(s["folds"]), s["gains"], s["spreads"], s["seconds"], tuple(s["rounds"])
+            )
             for s in data["steps"]
         ]
     except (FileNotFoundError, DamagedError, KeyError, TypeError):
-        return []  # the search begins anew
+        return []  # the search starts again
 
 
-def _save(path: Path, key: str, steps: Sequence[Step]) -> None:
+def _save(path: Path, key: str, steps: Sequence[EliminationStep]) -> None:
     write_json(path, {"key": key, "steps": [s.as_dict() for s in steps]})

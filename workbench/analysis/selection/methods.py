@@ -1,4 +1,4 @@
-"""Three ways to judge columns that train nothing again: gain, shuffled columns, shuffled targets."""
+"""Three importance methods without a search: gain, shuffled columns, shuffled targets."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from workbench.analysis.selection.groups import Group
-from workbench.analysis.selection.judged import Judged, Models, by_group, judging_model
-from workbench.analysis.selection.options import Options
+from workbench.analysis.selection.importance import GroupImportance, Models, by_group, judging_model
+from workbench.analysis.selection.options import SelectionOptions
 from workbench.analysis.selection.orders import ColumnOrders, shuffled_order, units_of
 from workbench.core.context import RunContext
 from workbench.experiments.ready import ReadyExperiment
@@ -21,21 +21,23 @@ __all__ = ["by_chance", "judge_by_gain", "judge_by_permutation", "judge_by_shuff
 Floats = npt.NDArray[np.float64]
 CERTAIN = 0.05
 ROUNDED_OFF = 1e-9
-"""Of the losses: what they vary by less is how scores were rounded."""
+"""Relative to the losses: smaller variation is rounding of the scores."""
 
 
-def judge_by_gain(models: Models, groups: Sequence[Group], options: Options) -> tuple[Judged, ...]:
+def judge_by_gain(models: Models, groups: Sequence[Group], options: SelectionOptions) -> tuple[GroupImportance, ...]:
     """Judge by the gain of a column's splits, the mean over folds and seeds.
 
-    Kept is what gains most: the columns that together have `options.share` of the whole gain. A column without a
-    split is always dropped.
+    The columns with the most gain are kept, up to the share `options.share` of the total. A column without a split is
+    always dropped.
     """
     gain, spread, splits = _gains(models, groups)
     order = np.argsort(-gain, kind="stable")
     before = np.concatenate([[0.0], np.cumsum(gain[order])[:-1]])
-    kept = set(order[before < options.share * gain.sum()].tolist())
+    retained = set(order[before < options.share * gain.sum()].tolist())
     return tuple(
-        Judged(g, float(gain[i]), float(spread[i]), i in kept and gain[i] > 0, {"splits": float(splits[i])})
+        GroupImportance(
+            g, float(gain[i]), float(spread[i]), i in retained and gain[i] > 0, {"splits": float(splits[i])}
+        )
         for i, g in enumerate(groups)
     )
 
@@ -53,8 +55,8 @@ def _of_fold(models: Models, groups: Sequence[Group], fold: int, which: int) -> 
     of_seeds = []
     for (k, _), columns in models.importance.items():
         if k == fold:
-            found = by_group(groups, {c: pair[which] for c, pair in columns.items()})
-            of_seeds.append([found[g.name] for g in groups])
+            importance = by_group(groups, {c: pair[which] for c, pair in columns.items()})
+            of_seeds.append([importance[g.name] for g in groups])
     mean: Floats = np.mean(of_seeds, axis=0)
     return mean
 
@@ -63,19 +65,19 @@ def _of_fold(models: Models, groups: Sequence[Group], fold: int, which: int) -> 
 
 
 def judge_by_permutation(
-    experiment: ReadyExperiment, models: Models, groups: Sequence[Group], options: Options, context: RunContext
-) -> tuple[tuple[Judged, ...], bool]:
+    experiment: ReadyExperiment, models: Models, groups: Sequence[Group], options: SelectionOptions, context: RunContext
+) -> tuple[tuple[GroupImportance, ...], bool]:
     """Judge by how much worse the fold's models predict its validated rows when a column's values are shuffled.
 
     Breiman 2001, section 10, on the competition's own metric and folds. The importance is the mean loss over folds
-    and repeats; a column is kept where its loss is above what shuffling alone does, one-sided, at `options.alpha`.
-    What folds keep together moves together, see `workbench.analysis.selection.orders`.
+    and repeats; a column is kept where its loss is above that of shuffling noise, one-sided, at `options.alpha`.
+    Units that the folds keep together are shuffled as a whole, see `workbench.analysis.selection.orders`.
 
     Returns
     -------
-    judged : tuple of Judged
+    judged : tuple of GroupImportance
     certain : bool
-        Whether at least one column is more than noise, all tests taken together (Bonferroni).
+        Whether at least one column is above noise, corrected for all tests (Bonferroni).
     """
     problem, model = experiment.problem, judging_model(experiment)
     losses = np.zeros((problem.folds.n_folds, options.repeats, len(groups)))
@@ -88,18 +90,18 @@ def judge_by_permutation(
     for i, group in enumerate(groups):
         values = losses[:, :, i]
         p = p_above_zero(values)
-        judged.append(Judged(group, float(values.mean()), float(values.std()), p <= options.alpha, {"p": p}))
+        judged.append(GroupImportance(group, float(values.mean()), float(values.std()), p <= options.alpha, {"p": p}))
     return tuple(judged), min(j.more["p"] for j in judged) * len(judged) <= CERTAIN
 
 
 def _losses(
-    models: FoldModels, orders: ColumnOrders, groups: Sequence[Group], options: Options, context: RunContext
+    models: FoldModels, orders: ColumnOrders, groups: Sequence[Group], options: SelectionOptions, context: RunContext
 ) -> npt.NDArray[np.float64]:
-    """Return (repeats, groups): how much worse the score of one fold gets."""
+    """Return the loss of score in one fold, (repeats, groups)."""
     problem, fold = models.problem, models.fold
     sign = 1.0 if problem.metric.greater_is_better else -1.0
     used = models.used()
-    whole = score(problem.target, models.rows, models.predict(), problem.metric)
+    full_score = score(problem.target, models.rows, models.predict(), problem.metric)
     losses = np.zeros((options.repeats, len(groups)))
     total = problem.folds.n_folds * len(groups)
     for i, group in enumerate(groups):
@@ -107,7 +109,7 @@ def _losses(
         split_on = [models.values_of(c) for c in group.columns if c in used]
         for r in range(options.repeats if split_on else 0):
             shuffled = models.predict(group.columns, orders.order(split_on, r))
-            losses[r, i] = sign * (whole - score(problem.target, models.rows, shuffled, problem.metric))
+            losses[r, i] = sign * (full_score - score(problem.target, models.rows, shuffled, problem.metric))
         context.progress(fold * len(groups) + i + 1, total, f"fold {fold}, {group.name}")
     return losses
 
@@ -131,26 +133,26 @@ def p_above_zero(losses: Floats) -> float:
 
 
 MOST_WAYS = 50_000
-"""So many ways of taking an order in each fold are counted; where there are more, as many at random."""
+"""The most combinations of orders over the folds that are enumerated; of more, this many are drawn at random."""
 
 
 def _share_as_good(losses: Floats) -> tuple[float, float]:
-    """Return the share of the ways that lose nothing against the column's own order, and the smallest that there is."""
+    """Return the share of combinations without a loss against the column's own order, and the smallest possible."""
     k, r = losses.shape
-    own_first = np.concatenate([np.zeros((k, 1)), losses], axis=1)
+    with_original = np.concatenate([np.zeros((k, 1)), losses], axis=1)
     slack = 1e-12 * float(np.abs(losses).sum())
     if (r + 1) ** k <= MOST_WAYS:
-        lost = own_first[0]
-        for fold in own_first[1:]:
-            lost = np.add.outer(lost, fold).ravel()
-        return float((lost <= slack).mean()), float(r + 1) ** -k
+        loss_sums = with_original[0]
+        for fold in with_original[1:]:
+            loss_sums = np.add.outer(loss_sums, fold).ravel()
+        return float((loss_sums <= slack).mean()), float(r + 1) ** -k
     picked = np.random.default_rng(0).integers(0, r + 1, (MOST_WAYS - 1, k))
-    lost = own_first[np.arange(k), picked].sum(axis=1)
-    return float(1 + (lost <= slack).sum()) / MOST_WAYS, 1 / MOST_WAYS
+    loss_sums = with_original[np.arange(k), picked].sum(axis=1)
+    return float(1 + (loss_sums <= slack).sum()) / MOST_WAYS, 1 / MOST_WAYS
 
 
 def _p_by_t(losses: Floats) -> float | None:
-    """Return the p-value of the mean loss by a t test; None where every shuffle does the same."""
+    """Return the p-value of the mean loss by a t test; None where all shuffles have the same loss."""
     from scipy.special import stdtr
 
     k, r = losses.shape
@@ -166,8 +168,8 @@ def _p_by_t(losses: Floats) -> float | None:
 
 
 def judge_by_shuffled_target(
-    experiment: ReadyExperiment, models: Models, groups: Sequence[Group], options: Options, context: RunContext
-) -> tuple[tuple[Judged, ...], bool]:
+    experiment: ReadyExperiment, models: Models, groups: Sequence[Group], options: SelectionOptions, context: RunContext
+) -> tuple[tuple[GroupImportance, ...], bool]:
     """Judge by a column's gain against its gains where the target is shuffled.
 
     Altmann et al. 2010, "Permutation importance: a corrected feature importance measure". Each shuffle is trained on
@@ -177,9 +179,9 @@ def judge_by_shuffled_target(
 
     Returns
     -------
-    judged : tuple of Judged
+    judged : tuple of GroupImportance
     certain : bool
-        Whether the column that stands out most does so more than any does with a shuffled target.
+        Whether the most outstanding column exceeds every column's excess with a shuffled target.
     """
     problem, n_folds = experiment.problem, experiment.problem.folds.n_folds
     seeds = experiment.spec.seeds
@@ -195,22 +197,22 @@ def judge_by_shuffled_target(
         done=lambda n: context.progress(n, len(jobs), "target shuffled"),
     )
     actual = np.stack([_of_fold(models, groups, fold, 0) for fold in range(n_folds)])
-    whole = np.maximum(actual.sum(axis=1), 1e-300)
+    total_gain = np.maximum(actual.sum(axis=1), 1e-300)
     shuffled = np.stack([[by_group(groups, gain)[g.name] for g in groups] for gain in gains])
-    shares = shuffled / whole[[fold for _, fold, _ in jobs]][:, None]
-    own = (actual / whole[:, None]).mean(axis=0)
+    shares = shuffled / total_gain[[fold for _, fold, _ in jobs]][:, None]
+    observed = (actual / total_gain[:, None]).mean(axis=0)
     # The percentile is one of the shuffled gains, the higher of two: with few shuffles it is the largest.
     limit = np.percentile(shares, options.percentile, axis=0, method="higher")
-    p = (1 + (shares >= own).sum(axis=0)) / (1 + len(jobs))
+    p = (1 + (shares >= observed).sum(axis=0)) / (1 + len(jobs))
     usual = np.median(shares, axis=0) + 1e-12
-    certain = bool((own / usual).max() > (shares / usual).max())
-    scale = float(whole.mean())
+    certain = bool((observed / usual).max() > (shares / usual).max())
+    scale = float(total_gain.mean())
     judged = tuple(
-        Judged(
+        GroupImportance(
             g,
-            float(own[i] * scale),
+            float(observed[i] * scale),
             float(actual[:, i].std()),
-            bool(own[i] > limit[i]),
+            bool(observed[i] > limit[i]),
             {"shuffled": float(limit[i] * scale), "p": float(p[i])},
         )
         for i, g in enumerate(groups)

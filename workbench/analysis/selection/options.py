@@ -1,4 +1,4 @@
-"""What `wb select` can be told, and which of it goes with which method."""
+"""The options of `wb select`, and which methods they apply to."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from workbench.analysis.selection.groups import BY
 from workbench.core.errors import ConfigError, near
 
-__all__ = ["METHODS", "Options", "options_of"]
+__all__ = ["METHODS", "SelectionOptions", "options_of"]
 
 METHODS = ("gain", "permutation", "null", "rfe")
 
@@ -43,35 +43,35 @@ _RANGES: dict[str, tuple[Any, Callable[[Any], bool], str]] = {
 
 
 @dataclass(frozen=True)
-class Options:
-    """How to select.
+class SelectionOptions:
+    """The options of a selection.
 
     Attributes
     ----------
     method : str
         "gain", "permutation", "null" or "rfe".
     share : float
-        gain: the share of the whole gain that is kept.
+        gain: the share of the total gain that is kept.
     repeats : int
         permutation: how often each column is shuffled in each fold; two or more.
     alpha : float
-        permutation: the p-value up to which a loss counts.
+        permutation: the significance level.
     by : str
-        What is judged as one: "column", "feature" or "correlated".
+        How columns are grouped: "column", "feature" or "correlated".
     shuffles : int
         null: how often the target is shuffled.
     percentile : float
-        null: of the shuffled gains, which the column's own has to be above.
+        null: the percentile of the shuffled gains that the column's own gain has to exceed.
     top : int, or None
-        Keep so many of the most important instead of the method's own verdict.
+        Keep this many of the most important groups, whatever the method decides.
     minutes, trials : float, int, or None
-        rfe: stop after so much time, or so many smaller lists. Without either, 20 trials.
+        rfe: stop after this time, or this many smaller lists. Without either, 20 trials.
     step : float
         rfe: the share of the columns to drop at once.
     seed : int
         Of all shuffles.
     holdout : bool
-        Whether the rows of the last fold are kept from the method, to score the list on them.
+        Whether the rows of the last fold are held out from the method, to score the list on them.
     """
 
     method: str = "permutation"
@@ -89,23 +89,23 @@ class Options:
     holdout: bool = True
 
     def parameters(self) -> dict[str, Any]:
-        """Return what decides the result of the method."""
-        own = {name: getattr(self, name) for name, methods in _BELONGS.items() if self.method in methods}
-        return {"seed": self.seed, **{name: value for name, value in own.items() if value is not None}}
+        """Return the parameters that determine the result of the method."""
+        used = {name: getattr(self, name) for name, methods in _BELONGS.items() if self.method in methods}
+        return {"seed": self.seed, **{name: value for name, value in used.items() if value is not None}}
 
     def identity(self) -> dict[str, Any]:
-        """Return what makes it another selection: not how long a search may take, so that more of it can go on."""
+        """Return the parameters of the list's identity: without a search's limits, so that it can be continued."""
         parameters = {name: value for name, value in self.parameters().items() if name not in ("minutes", "trials")}
         return parameters | ({"holdout": True} if self.holdout else {})
 
 
-def options_of(method: str, given: dict[str, Any]) -> Options:
-    """Check what was asked for.
+def options_of(method: str, values: dict[str, Any]) -> SelectionOptions:
+    """Check options and return them.
 
     Parameters
     ----------
-    given : dict
-        By `Options`' names; None counts as not given.
+    values : dict
+        By the names of `SelectionOptions`; None is the default.
 
     Raises
     ------
@@ -119,18 +119,18 @@ def options_of(method: str, given: dict[str, Any]) -> Options:
     """
     if method not in METHODS:
         raise ConfigError(f"--method {method!r} is unknown", hint=near(str(method), METHODS, kind="method"))
-    given = {name: value for name, value in given.items() if value is not None}
-    known = [f.name for f in fields(Options)]
-    for name in given:
-        if name not in known:
-            raise ConfigError(f"unknown option {name!r}", hint=near(name, known, kind="option"))
+    values = {name: value for name, value in values.items() if value is not None}
+    names = [f.name for f in fields(SelectionOptions)]
+    for name in values:
+        if name not in names:
+            raise ConfigError(f"unknown option {name!r}", hint=near(name, names, kind="option"))
         if name in _BELONGS and method not in _BELONGS[name]:
             raise ConfigError(f"--{name} goes with --method {' or '.join(_BELONGS[name])}, got --method {method}")
-    return replace(Options(method), **{name: _checked(name, value) for name, value in given.items()})
+    return replace(SelectionOptions(method), **{name: _checked(name, value) for name, value in values.items()})
 
 
 def _checked(name: str, value: Any) -> Any:
-    """Return an option's value, a whole number or a number as Python's own."""
+    """Check an option's value and return it, numbers as Python's own."""
     if name == "by" and value not in BY:
         raise ConfigError(f"--by {value!r} is unknown", hint=near(str(value), BY, kind="way"))
     if name == "holdout" and not isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""In which order values are shuffled: single rows, or what the folds keep together."""
+"""Orders for shuffling values: by single rows, or by the units that the folds keep together."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 LEAST_BLOCKS = 4
-"""Into so many blocks a fold's times are cut at least, however far they are correlated."""
+"""The fewest time blocks of a fold, however long the autocorrelation."""
 
 
 @dataclass(frozen=True)
 class Units:
-    """What the folds keep together.
+    """The units that the folds keep together.
 
     Attributes
     ----------
     kind : str
-        "rows" where they deal single rows, "groups", or "times".
+        "rows" where they split single rows, "groups", or "times".
     codes : array (n_train,)
         Each train row's group or time.
     """
@@ -39,7 +39,7 @@ class Units:
 
 
 def units_of(experiment: ReadyExperiment) -> Units:
-    """Return what the folds of an experiment keep together."""
+    """Return the units that the folds of an experiment keep together."""
     competition = experiment.competition
     kind = "rows"
     codes: npt.NDArray[np.generic] = np.arange(competition.n_train)
@@ -51,10 +51,10 @@ def units_of(experiment: ReadyExperiment) -> Units:
 
 
 class ColumnOrders:
-    """How to shuffle a column among the validated rows of one fold so that it keeps what it has by itself.
+    """Orders that shuffle a column among the validated rows of a fold and preserve its own structure.
 
-    Where folds keep groups together, whole groups move. Where they go forward in time, times move, in blocks as long as
-    both the column and the target are autocorrelated: the shorter of the two, as one that has none needs no blocks.
+    Where folds keep groups together, whole groups are moved. Where they go forward in time, blocks of times are, as
+    long as the shorter autocorrelation of the column and the target: without any, no blocks are needed.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ class ColumnOrders:
         self._orders: dict[tuple[int, int], Ints] = {}
 
     def order(self, columns: Sequence[pl.Series], repeat: int) -> Ints:
-        """Return from which row each row gets its values, for columns that are shuffled alike."""
+        """Return the row from which each row gets its values, for columns that are shuffled together."""
         length = 1
         if self._longest > 1:
             length = min(self._longest, max(correlation_length(_numbers(c), self.codes) for c in columns))
@@ -95,25 +95,24 @@ def _limited(length: int, times: npt.NDArray[np.generic]) -> int:
 
 
 def _numbers(column: pl.Series) -> Floats:
-    """Return a column as numbers; a category's codes will do, as they are only compared with themselves."""
+    """Return a column as numbers; for a category its codes, as they are only compared with themselves."""
     physical = column.to_physical() if column.dtype in (pl.Categorical, pl.Enum) else column
     return physical.cast(pl.Float64, strict=False).to_numpy().astype(float)
 
 
 def shuffled_order(experiment: ReadyExperiment, seed: int) -> Callable[[int], Ints]:
-    """Return what gives, for a shuffle's number, the row whose target each train row gets.
+    """Return a function from a shuffle's number to the row whose target each train row gets.
 
-    Targets stay within the fold that validates their row, so that every fold keeps its own, and, in time, each block
-    the level of its time. Where folds keep groups together, each group gets the targets of another, so that targets
-    that are alike within a group stay alike; where they go forward in time, blocks of times do, as
-    long as the target is autocorrelated.
+    Targets are shuffled within folds, so that every fold keeps its own and, in time, its level. Where folds keep groups
+    together, each group gets the targets of another, so that targets that are alike within a group stay alike; where
+    folds go forward in time, blocks as long as the target's autocorrelation do.
     """
     problem, units = experiment.problem, units_of(experiment)
     valid = problem.folds.valid
-    parts = [np.flatnonzero(valid == fold) for fold in np.unique(valid)]
-    lengths = [1] * len(parts)
+    rows_of_folds = [np.flatnonzero(valid == fold) for fold in np.unique(valid)]
+    lengths = [1] * len(rows_of_folds)
     if units.kind == "times":
-        for i, rows in enumerate(parts):
+        for i, rows in enumerate(rows_of_folds):
             values = (np.asarray(c.values, float)[rows] for c in problem.target.columns)
             longest = max(correlation_length(v, units.codes[rows]) for v in values)
             lengths[i] = _limited(longest, units.codes[rows])
@@ -121,7 +120,7 @@ def shuffled_order(experiment: ReadyExperiment, seed: int) -> Callable[[int], In
     def order_of(shuffle: int) -> Ints:
         rng = np.random.default_rng([seed, shuffle])
         order = np.arange(len(valid))
-        for rows, length in zip(parts, lengths, strict=True):
+        for rows, length in zip(rows_of_folds, lengths, strict=True):
             if units.kind == "rows":
                 order[rows] = rng.permutation(rows)
             elif units.kind == "groups":

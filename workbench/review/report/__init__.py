@@ -1,4 +1,4 @@
-"""A run and a competition to be looked at: what the notebooks `report` and `eda` show."""
+"""Figures and frames of a run and of a competition, for the notebooks `report` and `eda`."""
 
 import re
 from pathlib import Path
@@ -12,12 +12,12 @@ __all__ = ["Overview", "RunView", "figures", "literal", "own_notebook"]
 
 
 def own_notebook(name: str) -> Path:
-    """Return the package's own notebook, "report" or "eda"; one of that name in a workspace takes its place."""
+    """Return the package's own notebook, "report" or "eda"; one of that name in a workspace takes precedence."""
     return Path(__file__).with_name(f"{name}.ipynb")
 
 
 def literal(text: object) -> str:
-    r"""Return a text as Markdown that shows it: a name with markup in it is a name.
+    r"""Return a text escaped for Markdown, so that markup in a name is shown as it is.
 
     Examples
     --------

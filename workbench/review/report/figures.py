@@ -1,4 +1,4 @@
-"""The figures of the notebooks for a run and for a competition: each function draws one."""
+"""Figures of a run and of a competition: each function draws one."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ __all__ = [
     "target",
 ]
 
-OURS, THEIRS, QUIET = PRIMARY, SECONDARY, MUTED
+RUN_COLOR, BASE_COLOR, QUIET_COLOR = PRIMARY, SECONDARY, MUTED
 
 MOST_CLASSES = 30
-"""A matrix of more classes can't be read."""
+"""A confusion matrix of more classes is not legible."""
 
 MOST_POINTS = 20_000
-"""So many residuals are drawn, evenly taken."""
+"""At most this many residuals are drawn, an even sample."""
 
 
 def _pyplot() -> Any:
@@ -40,7 +40,7 @@ def _pyplot() -> Any:
         import matplotlib.pyplot as plt
     except ImportError as exc:
         raise ConfigError("the report needs matplotlib", hint=install_hint("notebooks")) from exc
-    # For the whole process: a notebook draws a figure when it shows it, after the function that made it.
+    # For the whole process: a notebook renders a figure when it shows it, after the function has returned.
     plt.rcParams.update(style())
     return plt
 
@@ -51,19 +51,19 @@ def _axes(width: float = 7.0, height: float = 3.2) -> tuple[Any, Any]:
 
 
 def _bins(values: Any, tail: float, n: int) -> Any:
-    """Return the edges of bins for all values but those in the tails."""
+    """Return the edges of bins, without the values in the tails."""
     low, high = np.quantile(values, [tail, 1 - tail])
     return np.linspace(low, high if high > low else low + 1, n)
 
 
 def scores(view: RunView) -> Any:
-    """Draw the score of each fold, beside the base's."""
+    """Draw the score of each fold, next to the base's."""
     frame, metric = view.scores(), view.run.record.metric
     figure, axes = _axes()
-    axes.plot(frame["fold"], frame[metric], "o-", color=OURS, label=f"experiment {view.run.record.exp}")
+    axes.plot(frame["fold"], frame[metric], "o-", color=RUN_COLOR, label=f"experiment {view.run.record.exp}")
     if "base" in frame.columns and view.base is not None:
-        axes.plot(frame["fold"], frame["base"], "o--", color=THEIRS, label=f"experiment {view.base.record.exp}")
-    axes.axhline(view.run.record.cv_mean, color=OURS, lw=0.8, alpha=0.5)
+        axes.plot(frame["fold"], frame["base"], "o--", color=BASE_COLOR, label=f"experiment {view.base.record.exp}")
+    axes.axhline(view.run.record.cv_mean, color=RUN_COLOR, lw=0.8, alpha=0.5)
     axes.set(xlabel="fold", ylabel=metric, xticks=frame["fold"].to_list())
     if view.run.record.optimistic:
         axes.set_title(f"optimistic: {view.run.record.optimistic}", fontsize="medium")
@@ -72,37 +72,37 @@ def scores(view: RunView) -> Any:
 
 
 def distribution(view: RunView) -> Any:
-    """Draw how the first column of OOF and test predictions is distributed; OOF by class where there are two."""
+    """Draw the distribution of OOF and test predictions (first column); OOF by class where there are two."""
     figure, axes = _axes()
     column = view.target.columns[0]
     oof, test = view.oof[view.rows, 0], view.test[:, 0]
     bins = _bins(np.concatenate([oof, test]), 0.001, 60)
     if column.task == "binary":
         truth = column.values[view.rows]
-        for value, color in ((0, QUIET), (1, OURS)):
+        for value, color in ((0, QUIET_COLOR), (1, RUN_COLOR)):
             label = f"OOF, {column.name} = {(column.classes or (0, 1))[value]}"
             axes.hist(oof[truth == value], bins, density=True, alpha=0.6, color=color, label=label)
     else:
-        axes.hist(oof, bins, density=True, alpha=0.6, color=OURS, label="OOF")
-    axes.hist(test, bins, density=True, histtype="step", color=THEIRS, lw=1.5, label="test")
+        axes.hist(oof, bins, density=True, alpha=0.6, color=RUN_COLOR, label="OOF")
+    axes.hist(test, bins, density=True, histtype="step", color=BASE_COLOR, lw=1.5, label="test")
     axes.set(xlabel=f"prediction of {view.target.labels[0]}", ylabel="density")
     axes.legend(frameon=False)
     return figure
 
 
 def calibration(view: RunView) -> Any:
-    """Draw the share that came true over the prediction, in bins of equally many rows."""
+    """Draw the share of positives over the prediction, in bins of equally many rows."""
     frame = view.calibration()
     figure, axes = _axes(4.6, 4.2)
     top = 1.05 * float(frame.select("predicted", "true").to_numpy().max()) or 1.0
-    axes.plot([0, top], [0, top], color=QUIET, lw=1)
-    axes.plot(frame["predicted"], frame["true"], "o-", color=OURS)
-    axes.set(xlabel="predicted", ylabel="came true", xlim=(0, top), ylim=(0, top))
+    axes.plot([0, top], [0, top], color=QUIET_COLOR, lw=1)
+    axes.plot(frame["predicted"], frame["true"], "o-", color=RUN_COLOR)
+    axes.set(xlabel="predicted", ylabel="share of positives", xlim=(0, top), ylim=(0, top))
     return figure
 
 
 def confusion(view: RunView) -> Any:
-    """Draw the share of each class's rows by the class that is predicted; None where there are too many classes."""
+    """Draw the share of each class's rows by predicted class; None where there are too many classes."""
     frame = view.confusion()
     if frame.height > MOST_CLASSES:
         return None
@@ -127,15 +127,15 @@ def residuals(view: RunView) -> Any:
     """Draw the residuals over the predictions, with their median in bins of equally many rows."""
     frame = view.residuals()
     figure, axes = _axes()
-    some = frame.gather_every(max(1, frame.height // MOST_POINTS))
-    axes.scatter(some["predicted"], some["residual"], s=4, alpha=0.25, color=QUIET, linewidths=0)
-    parts = np.array_split(np.argsort(frame["predicted"].to_numpy(), kind="stable"), min(20, frame.height))
+    sampled = frame.gather_every(max(1, frame.height // MOST_POINTS))
+    axes.scatter(sampled["predicted"], sampled["residual"], s=4, alpha=0.25, color=QUIET_COLOR, linewidths=0)
+    bins = np.array_split(np.argsort(frame["predicted"].to_numpy(), kind="stable"), min(20, frame.height))
     predicted, residual = frame["predicted"].to_numpy(), frame["residual"].to_numpy()
-    middles = [(float(np.median(predicted[p])), float(np.median(residual[p]))) for p in parts if len(p)]
-    axes.plot(*zip(*middles, strict=True), "o-", color=OURS, label="median")
+    medians = [(float(np.median(predicted[p])), float(np.median(residual[p]))) for p in bins if len(p)]
+    axes.plot(*zip(*medians, strict=True), "o-", color=RUN_COLOR, label="median")
     low, high = np.quantile(residual, [0.002, 0.998])
     axes.axhline(0, color="black", lw=0.8)
-    axes.set(xlabel="predicted", ylabel="true less predicted", ylim=(low, high) if high > low else None)
+    axes.set(xlabel="predicted", ylabel="true minus predicted", ylim=(low, high) if high > low else None)
     axes.legend(frameon=False)
     return figure
 
@@ -146,7 +146,7 @@ def importance(view: RunView, n: int = 25) -> Any:
     if not frame.height:
         return None
     figure, axes = _axes(7, 0.6 + 0.24 * frame.height)
-    axes.barh(frame["column"], frame["share"], color=OURS)
+    axes.barh(frame["column"], frame["share"], color=RUN_COLOR)
     axes.set(xlabel="share of the gain")
     return figure
 
@@ -159,7 +159,7 @@ def curves(view: RunView) -> Any:
     frame = frame.filter(pl.col("seed") == frame["seed"][0])
     figure, axes = _axes()
     for (of, fold), part in frame.group_by(["of", "fold"], maintain_order=True):
-        color = OURS if of == "validated" else THEIRS
+        color = RUN_COLOR if of == "validated" else BASE_COLOR
         axes.plot(part["round"], part["value"], color=color, lw=1, alpha=0.8, label=of if fold == 0 else None)
     values = frame["value"].to_numpy()
     low, high = np.quantile(values, [0.0, 0.97]) if values[-1] < values[0] else np.quantile(values, [0.03, 1.0])
@@ -169,21 +169,22 @@ def curves(view: RunView) -> Any:
 
 
 def target(overview: Overview) -> Any:
-    """Draw how the target is distributed."""
+    """Draw the distribution of the target."""
     column = overview.target.columns[0]
     figure, axes = _axes()
     if column.classes is not None:
         frame = overview.target_summary().head(MOST_CLASSES)
-        axes.bar(frame[column.name], frame["rows"], color=OURS)
+        axes.bar(frame[column.name], frame["rows"], color=RUN_COLOR)
         axes.tick_params(axis="x", rotation=60 if frame.height > 6 else 0)
         axes.set(ylabel="rows")
     else:
-        axes.hist(column.values, _bins(column.values, 0.002, 60), color=OURS)
+        axes.hist(column.values, _bins(column.values, 0.002, 60), color=RUN_COLOR)
         axes.set(xlabel=column.name, ylabel="rows")
     return figure
 
 
 LARGEST_DRAWN = 1e150
+"""Below the square root of the largest float: a density of larger values overflows."""
 
 
 def columns(overview: Overview, n: int = 12) -> Any:
@@ -193,9 +194,11 @@ def columns(overview: Overview, n: int = 12) -> Any:
     if not names:
         return None
     plt = _pyplot()
-    across = min(3, len(names))
-    down = -(-len(names) // across)
-    figure, grid = plt.subplots(down, across, figsize=(3.6 * across, 2.4 * down), layout="constrained", squeeze=False)
+    n_across = min(3, len(names))
+    n_down = -(-len(names) // n_across)
+    figure, grid = plt.subplots(
+        n_down, n_across, figsize=(3.6 * n_across, 2.4 * n_down), layout="constrained", squeeze=False
+    )
     for place, axes in enumerate(grid.flat):
         if place >= len(names):
             axes.set_visible(False)
@@ -205,34 +208,45 @@ def columns(overview: Overview, n: int = 12) -> Any:
 
 
 def _column(axes: Any, name: str, overview: Overview) -> None:
-    sides = {side: frame[name].drop_nulls() for side, frame in overview.sample.items()}
+    values_by_side = {side: frame[name].drop_nulls() for side, frame in overview.sample.items()}
     axes.set_title(name, fontsize=10)
     dtype = overview.sample["train"][name].dtype
     if dtype in (pl.Duration, pl.Time):
-        sides = {side: s.to_frame().select(as_seconds(pl.col(name), s.dtype)).to_series() for side, s in sides.items()}
+        values_by_side = {
+            side: s.to_frame().select(as_seconds(pl.col(name), s.dtype)).to_series()
+            for side, s in values_by_side.items()
+        }
     elif dtype.is_temporal():
-        # Of dates matplotlib's own numbers: days since 1970.
-        sides = {side: values.cast(pl.Datetime("us")).dt.epoch("s") / 86_400 for side, values in sides.items()}
+        # Matplotlib's own numbers of dates: days since 1970.
+        values_by_side = {
+            side: values.cast(pl.Datetime("us")).dt.epoch("s") / 86_400 for side, values in values_by_side.items()
+        }
         axes.xaxis_date()
         axes.tick_params(axis="x", labelsize=7, rotation=30)
-    sides = {side: s.cast(pl.Float64) if s.dtype.is_numeric() else s.cast(pl.String) for side, s in sides.items()}
-    if all(s.dtype == pl.Float64 for s in sides.values()):
-        # Nothing is drawn at infinity, and no density of what is beyond the square root of the largest number.
-        sides = {side: s.filter(s.is_finite() & (s.abs() < LARGEST_DRAWN)) for side, s in sides.items()}
+    values_by_side = {
+        side: s.cast(pl.Float64) if s.dtype.is_numeric() else s.cast(pl.String) for side, s in values_by_side.items()
+    }
+    if all(s.dtype == pl.Float64 for s in values_by_side.values()):
+        # Infinite values can't be drawn, nor a density of values that overflow when squared.
+        values_by_side = {
+            side: s.filter(s.is_finite() & (s.abs() < LARGEST_DRAWN)) for side, s in values_by_side.items()
+        }
     else:
-        sides = {side: s.cast(pl.String) for side, s in sides.items()}
-    both = pl.concat(sides.values())
-    if not len(both):
+        values_by_side = {side: s.cast(pl.String) for side, s in values_by_side.items()}
+    pooled = pl.concat(values_by_side.values())
+    if not len(pooled):
         return
-    if both.dtype == pl.Float64:
-        low, high = both.quantile(0.005), both.quantile(0.995)
+    if pooled.dtype == pl.Float64:
+        low, high = pooled.quantile(0.005), pooled.quantile(0.995)
         bins = np.linspace(low, high if high > low else low + 1, 40)  # type: ignore[operator, arg-type]
-        for (side, values), color in zip(sides.items(), (OURS, THEIRS), strict=True):
+        for (side, values), color in zip(values_by_side.items(), (RUN_COLOR, BASE_COLOR), strict=True):
             style = "stepfilled" if side == "train" else "step"
             axes.hist(values.to_numpy(), bins, density=True, histtype=style, alpha=0.7, color=color, label=side)
     else:
-        top = both.value_counts(sort=True)[name].head(8).to_list()
-        for shift, ((side, values), color) in enumerate(zip(sides.items(), (OURS, THEIRS), strict=True)):
+        top = pooled.value_counts(sort=True)[name].head(8).to_list()
+        for shift, ((side, values), color) in enumerate(
+            zip(values_by_side.items(), (RUN_COLOR, BASE_COLOR), strict=True)
+        ):
             texts = values.cast(pl.String)
             shares = [float((texts == value).sum()) / max(1, len(texts)) for value in top]
             axes.barh([i + 0.4 * shift for i in range(len(top))], shares, 0.38, color=color, label=side)

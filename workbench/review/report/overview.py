@@ -1,4 +1,4 @@
-"""What there is to see of a competition before the first model: its columns on both sides, and the target."""
+"""An overview of a competition before the first model: its columns in train and test, and the target."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from workbench.models.target import Target, read_target
 __all__ = ["Overview"]
 
 SAMPLE = 200_000
-"""So many rows of each side are read for distributions; what is counted is counted over all."""
+"""Rows of train and of test that are read for distributions; counts are over all rows."""
 
 
 MOST_COLUMNS = 500
-"""So many columns have a line in the page."""
+"""The most columns that the page lists."""
 
 
 @dataclass(frozen=True)
 class Overview:
-    """A competition, to be looked at."""
+    """Summaries of a competition's data."""
 
     competition: Competition
 
@@ -46,34 +46,34 @@ class Overview:
 
     @cached_property
     def sample(self) -> dict[str, pl.DataFrame]:
-        """Evenly taken rows of both sides."""
+        """An even sample of the rows of train and test."""
         heights = {"train": self.competition.n_train, "test": self.competition.n_test}
         return {
             name: self.side(name).gather_every(max(1, height // SAMPLE)).collect() for name, height in heights.items()
         }
 
     def summary(self) -> pl.DataFrame:
-        """Return a line per column: kind, missing and distinct values of both sides, the spread or the commonest.
+        """Return a row per column: kind, missing and distinct values of train and test, range or commonest values.
 
-        Of the first `MOST_COLUMNS`; a last line says how many more there are. Values of lists, structs and bytes are
+        Of the first `MOST_COLUMNS`; a last row says how many more there are. Values of lists, structs and bytes are
         not counted.
         """
-        shown, more = self.columns[:MOST_COLUMNS], len(self.columns) - MOST_COLUMNS
-        counted = {name: self._counted(name, shown) for name in ("train", "test")}
+        shown, n_more = self.columns[:MOST_COLUMNS], len(self.columns) - MOST_COLUMNS
+        counts_by_side = {name: self._counted(name, shown) for name in ("train", "test")}
         heights = {"train": self.competition.n_train, "test": self.competition.n_test}
-        lines = []
+        rows = []
         for column, values in zip(shown, self.sample["train"].select(shown).get_columns(), strict=True):
-            line = {"column": column, "kind": str(values.dtype)}
-            for name, (missing, distinct) in counted.items():
-                line[f"missing, {name}"] = f"{missing[column] / max(1, heights[name]):.1%}"
-                line[f"distinct, {name}"] = f"{distinct[column]:,}" if column in distinct else ""
-            lines.append(line | {"values": _described(values)})
-        if more > 0:
-            lines.append(dict.fromkeys(lines[0], "") | {"column": f"… and {more:,} more of {len(self.columns):,}"})
-        return pl.DataFrame(lines)
+            row = {"column": column, "kind": str(values.dtype)}
+            for name, (missing, distinct) in counts_by_side.items():
+                row[f"missing, {name}"] = f"{missing[column] / max(1, heights[name]):.1%}"
+                row[f"distinct, {name}"] = f"{distinct[column]:,}" if column in distinct else ""
+            rows.append(row | {"values": _described(values)})
+        if n_more > 0:
+            rows.append(dict.fromkeys(rows[0], "") | {"column": f"… and {n_more:,} more of {len(self.columns):,}"})
+        return pl.DataFrame(rows)
 
     def _counted(self, side: str, columns: list[str]) -> tuple[dict[str, int], dict[str, int]]:
-        """Return how many values of each column are missing, and of plain ones about how many are distinct."""
+        """Count the missing values of each column and, approximately, the distinct ones of scalar columns."""
         frame = self.side(side)
         types = frame.collect_schema()
         plain = [c for c in columns if not is_no_number(types[c])]
@@ -82,7 +82,7 @@ class Overview:
         return dict(zip(columns, nulls, strict=True)), dict(zip(plain, distinct, strict=True))
 
     def target_summary(self) -> pl.DataFrame:
-        """Return how the target is distributed: the rows of each class, or quantiles."""
+        """Return the distribution of the target: the rows of each class, or quantiles."""
         column = self.target.columns[0]
         if column.classes is not None:
             counts = np.bincount(column.values.astype(np.int64), minlength=len(column.classes))
@@ -93,13 +93,13 @@ class Overview:
 
 
 def _described(values: pl.Series) -> str:
-    known = values.drop_nulls()
-    if not len(known):
+    present = values.drop_nulls()
+    if not len(present):
         return "all missing"
     if is_no_number(values.dtype):
         return ""
     if values.dtype.is_numeric() or values.dtype.is_temporal():
-        low, middle, high = known.min(), known.median(), known.max()
+        low, middle, high = present.min(), present.median(), present.max()
         return " … ".join(f"{v:.4g}" if isinstance(v, int | float) else str(v) for v in (low, middle, high))
-    top = known.value_counts(sort=True).head(3)
-    return ", ".join(f"{row[0]} ({row[1] / len(known):.0%})" for row in top.iter_rows())
+    top = present.value_counts(sort=True).head(3)
+    return ", ".join(f"{row[0]} ({row[1] / len(present):.0%})" for row in top.iter_rows())

@@ -1,4 +1,4 @@
-"""What there is to see of a run, as frames: scores by fold, worst rows, calibration, residuals, confusion, drift."""
+"""A run's results as frames: scores by fold, worst rows, calibration, residuals, confusion, drift."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LEAST = 1e-15
 
 @dataclass(frozen=True)
 class RunView:
-    """A finished run, to be looked at.
+    """The results of a finished run as frames.
 
     Attributes
     ----------
@@ -72,7 +72,7 @@ class RunView:
 
     @cached_property
     def details(self) -> dict[str, Any]:
-        """What `run.json` has beside the record."""
+        """The content of `run.json` besides the record."""
         return read_run(self.run.folder)[1]
 
     @property
@@ -82,7 +82,7 @@ class RunView:
 
     @property
     def rows(self) -> npt.NDArray[np.int64]:
-        """The rows that a fold validates, ascending."""
+        """The train rows that are validated in a fold, ascending."""
         return np.flatnonzero(self.folds.covered)
 
     @property
@@ -98,7 +98,7 @@ class RunView:
     # ------------------------------------------------------------------------------------------------------- frames
 
     def scores(self) -> pl.DataFrame:
-        """Return a line per fold: rows, score, best rounds, and the base's score with the change."""
+        """Return a row per fold: numbers of rows, score, best rounds, and the base's score with the change."""
         record = self.run.record
         frame = pl.DataFrame(
             {
@@ -118,16 +118,16 @@ class RunView:
         return frame
 
     def losses(self) -> Floats:
-        """Return how wrong each validated row's prediction is: the log loss of classes, else the absolute error."""
+        """Return each validated row's loss: the log loss for classes, else the absolute error."""
         column, rows = self.target.columns[0], self.rows
         predicted, truth = self._first(self.oof)[rows], column.values[rows]
         if column.task == "binary":
-            of_truth = np.where(truth == 1, predicted[:, 0], 1 - predicted[:, 0])
+            truth_probability = np.where(truth == 1, predicted[:, 0], 1 - predicted[:, 0])
         elif column.task == "multiclass":
-            of_truth = predicted[np.arange(len(rows)), truth.astype(np.int64)]
+            truth_probability = predicted[np.arange(len(rows)), truth.astype(np.int64)]
         else:
             return np.asarray(np.abs(predicted[:, 0] - truth))
-        return np.asarray(-np.log(np.clip(of_truth, LEAST, 1.0)))
+        return np.asarray(-np.log(np.clip(truth_probability, LEAST, 1.0)))
 
     def worst(self, n: int = 15) -> pl.DataFrame:
         """Return the rows with the greatest losses, with their columns of the train table."""
@@ -145,11 +145,11 @@ class RunView:
             }
         )
         table = self.competition.table(self.competition.definition.tables.train).with_row_index(ROW)
-        lines = table.filter(pl.col(ROW).is_in(chosen.tolist())).collect()
-        return head.join(lines, on=ROW, how="left", maintain_order="left").drop(ROW)
+        train_rows = table.filter(pl.col(ROW).is_in(chosen.tolist())).collect()
+        return head.join(train_rows, on=ROW, how="left", maintain_order="left").drop(ROW)
 
     def calibration(self, bins: int = 10) -> pl.DataFrame:
-        """Return a line per bin of equally many rows: the mean prediction, the share that came true, the rows."""
+        """Return a row per bin of equally many rows: the mean prediction, the share of positives, the rows."""
         rows = self.rows
         predicted, truth = self._first(self.oof)[rows, 0], self.target.columns[0].values[rows]
         order = np.argsort(predicted, kind="stable")
@@ -163,13 +163,13 @@ class RunView:
         )
 
     def confusion(self) -> pl.DataFrame:
-        """Return the rows of each class by the class that is predicted, the likeliest."""
+        """Return the number of rows of each class by predicted class, the likeliest."""
         column, rows = self.target.columns[0], self.rows
         predicted, truth = self._first(self.oof)[rows], column.values[rows].astype(np.int64)
-        guessed = predicted.argmax(axis=1) if column.width > 1 else (predicted[:, 0] >= 0.5).astype(np.int64)
+        predicted_class = predicted.argmax(axis=1) if column.width > 1 else (predicted[:, 0] >= 0.5).astype(np.int64)
         names = [str(c) for c in column.classes or ()]
         n = len(names)
-        counts = np.bincount(truth * n + guessed, minlength=n * n).reshape(n, n)
+        counts = np.bincount(truth * n + predicted_class, minlength=n * n).reshape(n, n)
         return pl.DataFrame({"true": names, **{name: counts[:, k] for k, name in enumerate(names)}})
 
     def residuals(self) -> pl.DataFrame:
@@ -179,7 +179,7 @@ class RunView:
         return pl.DataFrame({"true": truth, "predicted": predicted, "residual": truth - predicted})
 
     def importance(self, n: int = 25) -> pl.DataFrame:
-        """Return the columns with the most gain, as shares of all of it; none where the run has no importances."""
+        """Return the columns with the most gain, as shares of the total; empty where the run has no importances."""
         frame = self.run.importance
         total = float(frame["gain"].sum() or 0.0)
         if not total:
@@ -187,7 +187,7 @@ class RunView:
         return frame.with_columns(share=pl.col("gain") / total).sort("gain", descending=True).head(n)
 
     def curves(self) -> pl.DataFrame:
-        """Return the stopping metric by fold, seed and round, of validated rows and, where kept, of train rows."""
+        """Return the stopping metric by fold, seed and round, of validated rows and, where recorded, of train rows."""
         frames = [
             pl.DataFrame({"round": range(1, len(model[key]) + 1), "value": model[key]}).with_columns(
                 fold=pl.lit(model["fold"]), seed=pl.lit(model["seed"]), of=pl.lit(of)
@@ -200,13 +200,13 @@ class RunView:
         return pl.concat(frames) if frames else pl.DataFrame(schema=schema)
 
     def drift(self) -> pl.DataFrame:
-        """Return, per prediction column, quantiles of OOF and test predictions and how far they lie apart (KS)."""
+        """Return quantiles of OOF and test predictions by prediction column, and their KS distance."""
         levels = (0.01, 0.25, 0.5, 0.75, 0.99)
-        lines = []
+        rows = []
         for k, name in enumerate(self.target.labels):
             of = {"OOF": self.oof[self.rows, k], "test": self.test[:, k]}
             distance = ks_statistic(of["OOF"], of["test"])
-            lines += [
+            rows += [
                 {
                     "column": name,
                     "of": side,
@@ -215,10 +215,10 @@ class RunView:
                 }
                 for side, values in of.items()
             ]
-        return pl.DataFrame(lines)
+        return pl.DataFrame(rows)
 
     def against_base(self) -> pl.DataFrame | None:
-        """Return how often, and by how much, a row's loss is better or worse than the base's; None without a base."""
+        """Return the share of rows whose loss is better or worse than the base's, and by how much; None without one."""
         if self.base is None or self.base.record.folds_hash != self.run.record.folds_hash:
             return None
         other = RunView(self.competition, self.base)
@@ -235,7 +235,7 @@ class RunView:
 
 
 def _mean_by(models: Sequence[Mapping[str, Any]], key: str, value: str) -> dict[int, float]:
-    found: dict[int, list[float]] = {}
+    grouped: dict[int, list[float]] = {}
     for model in models:
-        found.setdefault(model[key], []).append(model[value])
-    return {k: float(np.mean(v)) for k, v in found.items() if k >= 0}
+        grouped.setdefault(model[key], []).append(model[value])
+    return {k: float(np.mean(v)) for k, v in grouped.items() if k >= 0}

@@ -1,4 +1,4 @@
-"""What the methods have in common: the models of the whole experiment, verdicts, scores and the noise of both."""
+"""The parts that all methods share: the models of the whole experiment, importances, scores, standard errors."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from workbench.models.train import train
 
 __all__ = [
     "FixedRounds",
-    "Judged",
+    "GroupImportance",
     "Models",
-    "Scored",
+    "SelectionScore",
     "by_group",
     "counting_models",
     "difference",
@@ -39,7 +39,7 @@ __all__ = [
 
 
 @dataclass(frozen=True)
-class Scored:
+class SelectionScore:
     """The CV of some columns.
 
     Attributes
@@ -47,7 +47,7 @@ class Scored:
     folds : tuple of float
         The score of each fold.
     seconds : float
-        What training took; 0 where it was there already.
+        The training time; 0 where a finished run was used.
     rounds : tuple of int
         The mean number of rounds of each target's models.
     """
@@ -72,8 +72,8 @@ class Scored:
 
 
 @dataclass(frozen=True)
-class Judged:
-    """A group of columns and what a method makes of it.
+class GroupImportance:
+    """A group of columns, its importance by a method, and whether to keep it.
 
     Attributes
     ----------
@@ -81,7 +81,7 @@ class Judged:
         In the method's unit, and its standard deviation over folds (and repeats).
     keep : bool
     more : dict
-        What else the method says: "splits", "p", "shuffled".
+        Further figures of the method: "splits", "p", "shuffled".
     """
 
     group: Group
@@ -93,14 +93,14 @@ class Judged:
 
 @dataclass(frozen=True)
 class Models:
-    """The models of the whole experiment, and their score: of its finished run, or trained now.
+    """The models of the whole experiment and their score: of its finished run, or trained now.
 
     Attributes
     ----------
     texts : dict
         (target, fold, seed) -> LightGBM's text.
     rounds : dict
-        (target, fold) -> how many rounds, the mean over the seeds.
+        (target, fold) -> the number of rounds, the mean over the seeds.
     importance : dict
         (fold, seed) -> column -> (gain, splits), summed over the targets.
     """
@@ -108,28 +108,28 @@ class Models:
     texts: dict[tuple[int, int, int], str]
     rounds: dict[tuple[int, int], int]
     importance: dict[tuple[int, int], dict[str, tuple[float, float]]]
-    scored: Scored
+    scored: SelectionScore
 
 
 def models_of(
     experiment: ReadyExperiment, context: RunContext = SILENT, *, each_round: Callable[[], None] = lambda: None
 ) -> Models:
-    """Return the experiment's models: from its finished run, where nothing changed since, else trained now."""
+    """Return the experiment's models: of its finished run if nothing changed since, else trained now."""
     if experiment.finished is not None:
         names = {re.sub(r"[tfs]", "", name): text for name, text in experiment.finished.models.items()}
         texts = {_numbers(name): text for name, text in names.items()}
-        return _read(experiment, texts, Scored(tuple(experiment.finished.record.fold_scores)))
+        return _read(experiment, texts, SelectionScore(tuple(experiment.finished.record.fold_scores)))
     result, score = scored(experiment, experiment.problem, experiment.model, context=context, each_round=each_round)
     return _read(experiment, {(p.target, p.fold, p.seed): p.model for p in result.parts}, score)
 
 
 def judging_model(experiment: ReadyExperiment) -> LightGBMSpec:
-    """Return the model of an experiment, whose trees are looked into.
+    """Return an experiment's LightGBM model.
 
     Raises
     ------
     ConfigError
-        When it is not LightGBM's.
+        When it has another kind of model.
     """
     return lightgbm_of(
         experiment,
@@ -143,30 +143,30 @@ def _numbers(name: str) -> tuple[int, int, int]:
     return int(target), int(fold), int(seed)
 
 
-def _read(experiment: ReadyExperiment, texts: dict[tuple[int, int, int], str], score: Scored) -> Models:
+def _read(experiment: ReadyExperiment, texts: dict[tuple[int, int, int], str], score: SelectionScore) -> Models:
     import lightgbm as lgb
 
     problem = experiment.problem
     rounds: dict[tuple[int, int], list[int]] = {}
     importance: dict[tuple[int, int], dict[str, tuple[float, float]]] = {}
     for (target, fold, seed), text in texts.items():
-        # Read back from the text in every case: it holds gains with fewer digits, and both ways are to agree.
+        # Always read from the text, which has fewer digits of the gains: both sources must agree.
         booster = lgb.Booster(model_str=text)
         matrix = problem.matrix
-        of_folds = (n for c in matrix.fold_columns for n in c.names(problem.target.columns, target))
-        names = [*matrix.columns, *of_folds]
+        fold_names = (n for c in matrix.fold_columns for n in c.names(problem.target.columns, target))
+        names = [*matrix.columns, *fold_names]
         gains, splits = booster.feature_importance("gain"), booster.feature_importance("split")
-        of_model = importance.setdefault((fold, seed), {})
+        model_importance = importance.setdefault((fold, seed), {})
         for name, gain, n in zip(names, gains, splits, strict=True):
-            before = of_model.get(name, (0.0, 0.0))
-            of_model[name] = (before[0] + float(gain), before[1] + float(n))
+            before = model_importance.get(name, (0.0, 0.0))
+            model_importance[name] = (before[0] + float(gain), before[1] + float(n))
         rounds.setdefault((target, fold), []).append(booster.current_iteration())
-    if not any(n for of_model in importance.values() for _, n in of_model.values()):
+    if not any(n for model_importance in importance.values() for _, n in model_importance.values()):
         raise FeatureError(
-            f"no model of {experiment.spec.path} has a split, so that nothing can be said of its columns",
+            f"no model of {experiment.spec.path} has a split, so its columns have no importance",
             hint=why_no_split(problem, experiment.model),
         )
-    means = {at: max(1, round(sum(n) / len(n))) for at, n in rounds.items()}
+    means = {key: max(1, round(sum(n) / len(n))) for key, n in rounds.items()}
     of_targets = mean_rounds((target, n) for (target, _), n in means.items())
     return Models(texts, means, importance, replace(score, rounds=of_targets))
 
@@ -191,23 +191,23 @@ def scored(
     *,
     context: RunContext = SILENT,
     each_round: Callable[[], None] = lambda: None,
-) -> tuple[TrainResult, Scored]:
-    """Train over the folds of a problem, the experiment's or one made of it, and score as a run does.
+) -> tuple[TrainResult, SelectionScore]:
+    """Train over the folds of a problem, the experiment's or one derived from it, and score as a run does.
 
     Raises
     ------
     MemoryLimitError
-        Before it begins, where that takes more memory than the experiment may.
+        Before training, where that would exceed the experiment's memory limit.
     """
     granted = experiment.ask_memory(problem, model)
     result = train(problem, model, experiment.spec.seeds, held=granted.held, context=context, each_round=each_round)
     folds = fold_scores(problem.target, problem.folds, result.oof, problem.metric)
     rounds = mean_rounds((p.target, p.rounds) for p in result.parts)
-    return result, Scored(folds, sum(p.seconds for p in result.parts), rounds)
+    return result, SelectionScore(folds, sum(p.seconds for p in result.parts), rounds)
 
 
 def mean_rounds(models: Iterable[tuple[int, int]]) -> tuple[int, ...]:
-    """Return the mean of the rounds of each target's models, at least one; of each model its target and its rounds."""
+    """Return the mean rounds of each target's models, at least one; `models` has each model's target and rounds."""
     of_target: dict[int, list[int]] = {}
     for target, rounds in models:
         of_target.setdefault(target, []).append(rounds)
@@ -216,7 +216,7 @@ def mean_rounds(models: Iterable[tuple[int, int]]) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class FixedRounds:
-    """A model of numbers of rounds that were found elsewhere: each target has its own."""
+    """A model with a fixed number of rounds for each target."""
 
     model: LightGBMSpec
     rounds: tuple[int, ...]
@@ -228,7 +228,7 @@ class FixedRounds:
 
     @property
     def transform(self) -> str:
-        """What the target goes through."""
+        """The transform of the target."""
         return self.model.transform
 
     def content(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Which rows come together: those of a group or of a stretch of time that lie on one side, in train or in test."""
+"""Units of rows: groups or time blocks whose rows are not independent, and lie in train or in test as a whole."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ import polars as pl
 
 from workbench.metrics.dependence import effective_units, time_blocks
 
-__all__ = ["Together", "apart", "by_group", "by_time"]
+__all__ = ["RowUnits", "apart", "by_group", "by_time"]
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 BLOCKS = 30
-"""Into so many blocks the times of train are cut, and those of test."""
+"""The number of time blocks of train, and of test."""
 
 FEWEST = 10
-"""So many groups there are on each side at least, where nobody says that a column is one of groups."""
+"""The fewest groups in train and in test for a column to be taken as groups without being declared."""
 
 
 @dataclass(frozen=True)
-class Together:
+class RowUnits:
     """The units that train and test are made of.
 
     Attributes
     ----------
     column : str
-        The column that tells them.
+        The column that defines them.
     kind : str
         "groups" or "times".
     train, test : int arrays
-        The unit of each sampled row, in one numbering.
+        The unit of each sampled row, numbered alike in both.
     declared : bool
         Whether the competition's folds keep them together, too.
     """
@@ -51,33 +51,33 @@ class Together:
         return self.kind == "groups" and self.declared
 
     def effective(self, train: Ints, test: Ints) -> tuple[float, float]:
-        """Return how many independent rows those of train and of test are worth, by what they have as codes."""
+        """Return the effective numbers of independent rows of train and of test, for the codes of a column."""
         return effective_units(train, self.train), effective_units(test, self.test)
 
 
-def _numbered(column: str, kind: str, train: pl.Series, test: pl.Series, *, declared: bool) -> Together:
+def _numbered(column: str, kind: str, train: pl.Series, test: pl.Series, *, declared: bool) -> RowUnits:
     ranks = pl.concat([train, test]).rank("dense").fill_null(0).to_numpy().astype(np.int64)
-    return Together(column, kind, ranks[: len(train)], ranks[len(train) :], declared)
+    return RowUnits(column, kind, ranks[: len(train)], ranks[len(train) :], declared)
 
 
-def by_group(column: str, train: pl.Series, test: pl.Series) -> Together:
+def by_group(column: str, train: pl.Series, test: pl.Series) -> RowUnits:
     """Return the groups that the folds keep together; a row without one shares a unit with others without."""
     return _numbered(column, "groups", train, test, declared=True)
 
 
-def by_time(column: str, train: Floats, test: Floats) -> Together:
-    """Return blocks of time, where test lies after train."""
+def by_time(column: str, train: Floats, test: Floats) -> RowUnits:
+    """Return time blocks, where test is later than train."""
     first = time_blocks(train, BLOCKS)
-    return Together(column, "times", first, time_blocks(test, BLOCKS) + int(first.max(initial=0)) + 1)
+    return RowUnits(column, "times", first, time_blocks(test, BLOCKS) + int(first.max(initial=0)) + 1)
 
 
-def apart(train: pl.DataFrame, test: pl.DataFrame, columns: Sequence[str]) -> Together | None:
-    """Return the groups that train and test have none of in common; None where no column looks like that.
+def apart(train: pl.DataFrame, test: pl.DataFrame, columns: Sequence[str]) -> RowUnits | None:
+    """Return groups that are disjoint between train and test; None where no column has such groups.
 
-    A column of groups is text or whole numbers, and its values repeat. Of several the one with the fewest is taken: the
-    others, as a household's members, are within them.
+    A group column is text or integer, and its values repeat. Of several columns the one with the fewest groups is
+    taken: the others, such as a household's members, are nested in them.
     """
-    found: list[tuple[int, str]] = []
+    candidates: list[tuple[int, str]] = []
     for name in columns:
         one, other = train[name], test[name]
         if not (one.dtype in (pl.String, pl.Categorical, pl.Enum) or one.dtype.is_integer()):
@@ -86,10 +86,10 @@ def apart(train: pl.DataFrame, test: pl.DataFrame, columns: Sequence[str]) -> To
         if min(sizes) < FEWEST or sizes[0] > len(one) / 2 or sizes[1] > len(other) / 2:
             continue
         if not _in_common(one, other):
-            found.append((sum(sizes), name))
-    if not found:
+            candidates.append((sum(sizes), name))
+    if not candidates:
         return None
-    name = min(found)[1]
+    name = min(candidates)[1]
     text = [f[name].cast(pl.String) for f in (train, test)]
     return _numbered(name, "groups", *text, declared=False)
 
