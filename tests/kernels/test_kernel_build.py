@@ -158,7 +158,7 @@ class TestBundle:
         for name in ("models/columns.json", "models/train-rows.parquet"):
             assert name in stored
             edit_record(run.folder, lambda r, name=name: r.update(files={n: d for n, d in stored.items() if n != name}))
-            with pytest.raises(ConfigError, match="is of an older version, which did not keep") as no:
+            with pytest.raises(ConfigError, match="was made by an older version, which did not store") as no:
                 built(made, no_wheels)
             assert no.value.hint == "`wb run 1 --force` makes a run that does"
 
