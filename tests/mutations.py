@@ -62,6 +62,8 @@ AREAS: dict[str, tuple[list[str], list[str]]] = {
             "test_tuning_plan.py",
             "test_tuning_space.py",
             "test_tuning_search.py",
+            "test_search_order.py",
+            "test_study_state.py",
             "test_tuning_study.py",
             "test_tuning.py",
         ],

@@ -56,6 +56,7 @@ WINGS: list[str] = [
     "rehearsal",
     "review",
     "submissions",
+    "tuning",
 ]
 """The wings that are held to this."""
 

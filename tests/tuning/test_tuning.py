@@ -284,20 +284,20 @@ def test_only_what_is_worse_is_given_up(rival, gains, folds: int, greater: bool)
         assert not all(w < 0 for w in worse)
 
 
-def test_a_fold_is_behind_only_where_all_rivals_were_ahead_with_a_third_of_the_leaves() -> None:
+def test_a_fold_is_behind_only_where_all_top_trials_were_ahead_with_a_third_of_the_leaves() -> None:
     curves = Curves(greater_is_better=True)
     for number in range(TOP_TRIALS):
         curve = Curve()
         for step in range(1, 11):
             curve.add(100 * step, 0.5 + 0.01 * step + 0.001 * number)
         curves.keep(0, number, curve)
-    rivals = list(range(TOP_TRIALS))
-    assert not curves.is_behind(0, rivals, 200, 0.0)  # too early
-    assert curves.is_behind(0, rivals, 500, 0.509)
-    assert not curves.is_behind(0, rivals, 500, 0.5105)  # ahead of one
-    assert curves.is_behind(0, rivals, 9_000, 0.59)  # their last value counts
-    assert not curves.is_behind(1, rivals, 500, 0.0)  # another fold
-    assert not curves.is_behind(0, rivals[:-1], 500, 0.0)  # too few
+    top_trials = list(range(TOP_TRIALS))
+    assert not curves.is_behind(0, top_trials, 200, 0.0)  # too early
+    assert curves.is_behind(0, top_trials, 500, 0.509)
+    assert not curves.is_behind(0, top_trials, 500, 0.5105)  # ahead of one
+    assert curves.is_behind(0, top_trials, 9_000, 0.59)  # their last value counts
+    assert not curves.is_behind(1, top_trials, 500, 0.0)  # another fold
+    assert not curves.is_behind(0, top_trials[:-1], 500, 0.0)  # too few
 
 
 # --------------------------------------------------------------------------------------------------------------- plan
@@ -1229,7 +1229,7 @@ class TestSearch:
         assert len({json.dumps(t.params) for t in journal(made).trials}) == 4
         assert outcome.tuned.best.repeated_cv is not None
 
-    def test_curves_of_another_process_are_rivals_too(self, made, monkeypatch) -> None:
+    def test_curves_of_another_process_are_top_trials_too(self, made, monkeypatch) -> None:
         tuned(made, trials=8)
         learned: list[dict[int, dict[int, Curve]]] = []
         whole = Curves.is_behind

@@ -134,7 +134,7 @@ class TestDimension:
         assert list(map(type, parsed("max_depth", {"low": 3, "high": 9}).content().values())) == [int, int]
 
     def test_without_more_it_is_a_plain_range_of_floats(self) -> None:
-        assert Dimension("x") == Dimension("x", 0.0, 0.0, log=False, step=None, whole=False, choices=None)
+        assert Dimension("x") == Dimension("x", 0.0, 0.0, log=False, step=None, is_integer=False, choices=None)
 
 
 class TestPoints:

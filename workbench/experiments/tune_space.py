@@ -79,7 +79,7 @@ def _inner(d: Dimension) -> tuple[Any, ...]:
     """Return values of a dimension that trials have: of a range, near to its ends."""
     if d.choices is not None:
         return d.choices
-    if d.whole:
+    if d.is_integer:
         return (int(d.low), int(d.high))
     margin = (d.high - d.low) / 100
     return (d.low + margin, d.high - margin)

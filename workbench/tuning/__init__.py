@@ -1,8 +1,14 @@
-"""Tuning: search spaces, and a search that spends a given time on finding LightGBM's parameters.
+"""Tuning: search spaces, and a search that spends a given time on better LightGBM parameters.
 
-In come a training problem, a space and a time; out come the best parameters and every trial, in an Optuna study that
-goes on where it stopped. `space` has the dimensions, `plan` divides the time, `search` runs the trials, `study` opens
-and reads what is stored, `pictures` draws it.
+In come a `FoldScorer`, a `Space` and a `Budget`; out comes a `SearchResult`: the best parameters and the trials, which
+stay in an Optuna study that the next search continues.
+
+- `space` has the dimensions; `plan` and `pruning` decide from numbers alone, and train nothing.
+- `search` runs the stages, each in a module of its own: `calibration`, `low_fidelity`, `full_cv` (with `race` and
+  `missing_oof`), `repeated_cv`, `holdout`; they share a `context`, and `deadline` ends them. `summary` and `results`
+  have what comes out.
+- `state` alone knows the keys of what a study stores: they stay as they are, for older versions share studies.
+- `study` opens studies (`journal`, `dead_trials`), `oof_files` saves OOF beside them, `plots` draws them.
 """
 
 from workbench.tuning.context import Scorers, SearchOptions

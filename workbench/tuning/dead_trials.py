@@ -68,8 +68,8 @@ def _is_alive(trial: FrozenTrial, folder: Path, *, shared: bool) -> bool:
         return is_locked(folder / "workers" / worker)
     if not worker and not shared:
         return False
-    if trial_state.seen_at is not None:
-        return (datetime.now(UTC) - trial_state.seen_at).total_seconds() < SILENT_S
+    if trial_state.heartbeat_at is not None:
+        return (datetime.now(UTC) - trial_state.heartbeat_at).total_seconds() < SILENT_S
     began = trial.datetime_start
     # Optuna's times are local and have no zone.
     return began is None or (datetime.now() - began).total_seconds() < UNKNOWN_S  # noqa: DTZ005

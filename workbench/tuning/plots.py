@@ -31,10 +31,10 @@ def importances(study: Any) -> dict[str, float]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            found = op.importance.get_param_importances(study, evaluator=_evaluator())
+            shares = op.importance.get_param_importances(study, evaluator=_evaluator())
         except (ValueError, RuntimeError):  # all scores are equal, or all points are
             return {}
-    return {name: float(share) for name, share in found.items()}
+    return {name: float(share) for name, share in shares.items()}
 
 
 def _evaluator() -> Any:

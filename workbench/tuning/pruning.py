@@ -1,4 +1,4 @@
-"""When to give a trial up: within a fold by its curve, between folds by its scores."""
+"""When a trial is pruned: within a fold by its curve, between folds by its scores."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ TOP_TRIALS = 5
 """A trial is held against the so many best: being worse than the very best is no reason to give up."""
 
 EARLY = 0.3
-"""Of the length of the rivals' curves; before that a curve says little."""
+"""Of the length of the top trials' curves; before that a curve says little."""
 
 SLOWER = 3
 """A trial may need so many times the leaves. Trees of few columns each, or held back by penalties, learn slowly; they
 are often the best in the end."""
 
 
-def is_prunable(scores: Mapping[int, float], rival: Mapping[int, float], *, greater_is_better: bool) -> bool:
+def is_prunable(scores: Mapping[int, float], other: Mapping[int, float], *, greater_is_better: bool) -> bool:
     """Say whether the folds so far are worse than another trial's, by Wilcoxon's signed-rank test, one-sided.
 
     The differences are taken fold by fold, so that an easy fold is no advantage (Wilcoxon 1945; the same test as
@@ -35,15 +35,15 @@ def is_prunable(scores: Mapping[int, float], rival: Mapping[int, float], *, grea
 
     Parameters
     ----------
-    scores, rival : mapping
+    scores, other : mapping
         Fold -> score.
     """
     from scipy.stats import wilcoxon
 
-    both = sorted(scores.keys() & rival.keys())
-    if len(both) < FEWEST_FOLDS:
+    folds = sorted(scores.keys() & other.keys())
+    if len(folds) < FEWEST_FOLDS:
         return False
-    gains = np.array([scores[k] - rival[k] for k in both]) * (1.0 if greater_is_better else -1.0)
+    gains = np.array([scores[k] - other[k] for k in folds]) * (1.0 if greater_is_better else -1.0)
     if gains.mean() >= 0:
         return False
     with warnings.catch_warnings():
@@ -73,8 +73,8 @@ class Curve:
         """Return at most about so many of its points, the last one among them."""
         every = -(-len(self.leaves) // points) or 1
         last = len(self.leaves) - 1
-        kept = [i for i in range(len(self.leaves)) if (last - i) % every == 0]
-        return [self.leaves[i] for i in kept], [self.best[i] for i in kept]
+        chosen = [i for i in range(len(self.leaves)) if (last - i) % every == 0]
+        return [self.leaves[i] for i in chosen], [self.best[i] for i in chosen]
 
 
 @dataclass
@@ -93,16 +93,16 @@ class Curves:
         """Return a trial's curves by fold, thinned, as JSON has them: for processes that did not train it."""
         return {str(fold): curves[trial].thinned() for fold, curves in self.of_fold.items() if trial in curves}
 
-    def learn(self, fold: int, kept: Mapping[int, Mapping[str, Sequence[Sequence[float]]]]) -> None:
+    def learn(self, fold: int, stored: Mapping[int, Mapping[str, Sequence[Sequence[float]]]]) -> None:
         """Take over curves of a fold that other processes left, by trial."""
-        for trial, curves in kept.items():
+        for trial, curves in stored.items():
             if str(fold) in curves and trial not in self.of_fold.get(fold, {}):
                 leaves, best = curves[str(fold)]
                 self.keep(fold, trial, Curve([int(n) for n in leaves], list(best)))
 
-    def is_behind(self, fold: int, rivals: Sequence[int], leaves: int, best: float) -> bool:
-        """Say whether a fold is behind what all of the rivals had after a third of the leaves; never early on."""
-        curves = [c for n in rivals[:TOP_TRIALS] if (c := self.of_fold.get(fold, {}).get(n)) is not None]
+    def is_behind(self, fold: int, top_trials: Sequence[int], leaves: int, best: float) -> bool:
+        """Say whether a fold is behind what all of the top trials had after a third of the leaves; never early on."""
+        curves = [c for n in top_trials[:TOP_TRIALS] if (c := self.of_fold.get(fold, {}).get(n)) is not None]
         if len(curves) < TOP_TRIALS or leaves < EARLY * float(np.median([c.leaves[-1] for c in curves])):
             return False
         sign = 1.0 if self.greater_is_better else -1.0

@@ -63,7 +63,7 @@ class Dimension:
     high: float = 0.0
     log: bool = False
     step: float | None = None
-    whole: bool = False
+    is_integer: bool = False
     choices: tuple[Any, ...] | None = None
 
     def distribution(self) -> BaseDistribution:
@@ -72,7 +72,7 @@ class Dimension:
 
         if self.choices is not None:
             return CategoricalDistribution(self.choices)
-        if self.whole:
+        if self.is_integer:
             return IntDistribution(int(self.low), int(self.high), log=self.log, step=int(self.step or 1))
         return FloatDistribution(self.low, self.high, log=self.log, step=self.step)
 
@@ -87,7 +87,7 @@ class Dimension:
         """Return what the range is, as JSON has it."""
         if self.choices is not None:
             return {"choices": list(self.choices)}
-        bounds = (int(self.low), int(self.high)) if self.whole else (self.low, self.high)
+        bounds = (int(self.low), int(self.high)) if self.is_integer else (self.low, self.high)
         more = ({"log": True} if self.log else {}) | ({"step": self.step} if self.step else {})
         return {"low": bounds[0], "high": bounds[1], **more}
 
@@ -124,11 +124,11 @@ class Space:
 
     def inside(self, parameters: Mapping[str, Any]) -> dict[str, Any] | None:
         """Return a point of the space: the values given, else LightGBM's own; None if one is outside."""
-        known = lightgbm_defaults() | dict(parameters)
+        all_parameters = lightgbm_defaults() | dict(parameters)
         point = {}
         for d in self.dimensions:
-            value = known.get(d.name)
-            if d.choices is None and not d.whole and isinstance(value, int):
+            value = all_parameters.get(d.name)
+            if d.choices is None and not d.is_integer and isinstance(value, int):
                 value = float(value)
             if d.name in ZERO_IS_LEAST and value == 0 and d.low > 0:
                 value = d.low
@@ -140,8 +140,8 @@ class Space:
 
     def widened(self, parameters: Mapping[str, Any]) -> Space:
         """Return the space with its ranges stretched to the values given, else LightGBM's own, where they can be."""
-        known = lightgbm_defaults() | dict(parameters)
-        return Space(tuple(_stretched(d, known.get(d.name)) for d in self.dimensions))
+        all_parameters = lightgbm_defaults() | dict(parameters)
+        return Space(tuple(_stretched(d, all_parameters.get(d.name)) for d in self.dimensions))
 
     def without(self, names: Collection[str]) -> Space:
         """Return the space without some of its dimensions."""
@@ -190,8 +190,8 @@ def default_space(task: str, n_rows: int, n_columns: int, *, has_categories: boo
     # Three columns to a tree do well in tables of few columns, too.
     fraction = round(min(0.5, max(0.1, 3 / max(1, n_columns))), 2)
     dimensions = [
-        Dimension("num_leaves", 4, leaves, log=True, whole=True),
-        Dimension("min_data_in_leaf", 2 if n_rows < 20_000 else 5, rows, log=True, whole=True),
+        Dimension("num_leaves", 4, leaves, log=True, is_integer=True),
+        Dimension("min_data_in_leaf", 2 if n_rows < 20_000 else 5, rows, log=True, is_integer=True),
         Dimension("feature_fraction", fraction, 1.0),
         Dimension("bagging_fraction", 0.4, 1.0),
         Dimension("lambda_l1", 1e-3, 10.0, log=True),
@@ -228,17 +228,17 @@ def _clipped(space: Space, good: Mapping[str, Any]) -> dict[str, Any]:
         value = good.get(d.name, lightgbm_defaults().get(d.name))
         if d.choices is None and isinstance(value, int | float):
             value = min(max(value, d.low), d.high)
-            value = round(value) if d.whole else float(value)
+            value = round(value) if d.is_integer else float(value)
         clipped[d.name] = value
     return clipped
 
 
-def parse_space(given: Mapping[str, Any], *, where: str) -> Space:
+def parse_space(content: Mapping[str, Any], *, where: str) -> Space:
     """Read ``[tune.space]``.
 
     Parameters
     ----------
-    given : mapping
+    content : mapping
         Parameter -> ``{ low = 15, high = 511, log = true }``, ``{ low = 0.2, high = 1.0, step = 0.1 }``, a list of
         choices, or ``{ choices = […] }``.
     where : str
@@ -257,7 +257,7 @@ def parse_space(given: Mapping[str, Any], *, where: str) -> Space:
     ['num_leaves', 'extra_trees']
     """
     dimensions: dict[str, Dimension] = {}
-    for key, value in given.items():
+    for key, value in content.items():
         name = primary_name(key, where=f"{where}: [tune.space]")
         if name in dimensions:
             raise ConfigError(f"{where}: [tune.space] has {name!r} twice, also as {key!r}", hint="keep one of them")
@@ -311,8 +311,8 @@ def _range(name: str, value: Mapping[str, Any], where: str) -> Dimension:
     if kind not in ("int", "float"):
         of = "true or false" if kind == "bool" else "no number"
         raise ConfigError(f"{where}: {name} is {of}, got a range", hint="give its values: […]")
-    whole = kind == "int"
-    if whole and (low % 1 or high % 1 or (step or 0) % 1):
+    is_integer = kind == "int"
+    if is_integer and (low % 1 or high % 1 or (step or 0) % 1):
         raise ConfigError(f"{where}: {name} is a whole number, got a range from {low:g} to {high:g}")
     if low >= high:
         raise ConfigError(
@@ -326,10 +326,10 @@ def _range(name: str, value: Mapping[str, Any], where: str) -> Dimension:
         raise ConfigError(f"{where}: step = {step!r} {reason}")
     for bound in (low, high):
         _check_limits(name, bound, where)
-    if not whole and name not in LIMITS and isinstance(low, int) and isinstance(high, int):
-        # Studies of before searched whole numbers here: with another content they are not gone on with.
+    if not is_integer and name not in LIMITS and isinstance(low, int) and isinstance(high, int):
+        # Studies of before searched whole numbers here: with another content they are not continued.
         low, high = float(low), float(high)
-    return Dimension(name, low, high, log, step, whole)
+    return Dimension(name, low, high, log, step, is_integer)
 
 
 def _number(value: Any, key: str, where: str) -> float:

@@ -267,10 +267,10 @@ class TrialState:
         return str(self._attributes.get("worker", ""))
 
     @property
-    def seen_at(self) -> datetime | None:
+    def heartbeat_at(self) -> datetime | None:
         """When its process last said that it lives."""
-        seen_at = self._attributes.get("seen_at")
-        return None if seen_at is None else datetime.fromisoformat(seen_at)
+        text = self._attributes.get("seen_at")
+        return None if text is None else datetime.fromisoformat(text)
 
     @property
     def is_stopped(self) -> bool:
@@ -315,9 +315,9 @@ class TrialWriter:
     def set_worker(self, worker: str) -> None:
         """Note the process that runs it, and that it lives."""
         self._set("worker", worker)
-        self.set_seen()
+        self.set_heartbeat()
 
-    def set_seen(self) -> None:
+    def set_heartbeat(self) -> None:
         """Note that its process lives; in UTC, as machines of several time zones may share a study."""
         self._set("seen_at", datetime.now(UTC).isoformat("T", "seconds"))
 

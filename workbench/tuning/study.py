@@ -102,7 +102,7 @@ class OpenStudy:
                 if trial_id is not None:
                     # It may have ended by now; or the database be out of reach, which the search itself will say.
                     with suppress(Exception):
-                        TrialWriter(self.study, trial_id).set_seen()
+                        TrialWriter(self.study, trial_id).set_heartbeat()
 
         thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
         thread.start()
