@@ -22,7 +22,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from workbench.data.competition import Manifest, TableInfo
-from workbench.data.ingest.convert import Options, convert
+from workbench.data.ingest.convert import ReadOptions, convert
 from workbench.data.ingest.text import blocks
 
 few_examples = settings(max_examples=12)
@@ -55,7 +55,7 @@ def convert_files(
     with tempfile.TemporaryDirectory() as folder:
         raw, tables = write_files(Path(folder) / "raw", files), Path(folder) / "tables"
         said: list[str] = []
-        options = Options({"train": read} if read else {}, types or {}, **more)
+        options = ReadOptions({"train": read} if read else {}, types or {}, **more)
         manifest = convert(raw, tables, "x", options=options, report=said.append)
         frames = {name: pl.read_parquet(tables / f"{name}.parquet") for name in manifest.tables}
         for name, frame in frames.items():
@@ -92,8 +92,8 @@ def small_reads(size: int) -> Iterator[None]:
 CONVERT_SCRIPT = """
 import sys
 from pathlib import Path
-from workbench.data.ingest.convert import Options, convert
-options = Options({"train": {"explode": "events"}} if sys.argv[3] == "explode" else {}, {}, block_bytes=2 << 20)
+from workbench.data.ingest.convert import ReadOptions, convert
+options = ReadOptions({"train": {"explode": "events"}} if sys.argv[3] == "explode" else {}, {}, block_bytes=2 << 20)
 convert(Path(sys.argv[1]), Path(sys.argv[2]), "x", options=options)
 peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
 print(int(peak.split()[1]) >> 10)

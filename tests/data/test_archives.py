@@ -22,7 +22,7 @@ import pytest
 
 from workbench.core.errors import DamagedError, DataError, StorageError
 from workbench.core.packed import (
-    Budget,
+    UnpackBudget,
     damage,
     decompressed,
     is_damage,
@@ -308,7 +308,7 @@ class TestPacked:
         assert too_large("x", 1000, 2000, so_far=True).message == text.format("more than ")
 
     def test_a_budget_is_of_all_together(self, tmp_path: Path) -> None:
-        budget = Budget(1000, tmp_path)
+        budget = UnpackBudget(1000, tmp_path)
         budget.spend(60 * MB, "one")
         budget.spend(4 * MB, "two")
         with pytest.raises(DataError, match=r"^three would inflate from 1,000 to more than 67,108,865 bytes"):
@@ -319,7 +319,7 @@ class TestPacked:
     def test_room_on_the_disk(self, tmp_path: Path, monkeypatch) -> None:
         free = 3 << 30
         monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=free))
-        budget = Budget(1, tmp_path)
+        budget = UnpackBudget(1, tmp_path)
         budget.need(free, "x")
         with pytest.raises(StorageError, match=r"^unpacking x needs 4.0 GB, the disk has 3.0 GB free"):
             budget.need(4 << 30, "x")
@@ -335,7 +335,7 @@ class TestPacked:
             return SimpleNamespace(free=free[0])
 
         monkeypatch.setattr("shutil.disk_usage", usage)
-        budget = Budget(10 * MB, tmp_path)
+        budget = UnpackBudget(10 * MB, tmp_path)
         for spent, count in ((64 * MB - 1, 0), (1, 1), (64 * MB - 1, 1), (1, 2)):
             budget.spend(spent, "x")
             budget.look("x")
@@ -577,7 +577,7 @@ class TestZips:
 
     def test_the_budget_and_the_disk(self, tmp_path: Path, monkeypatch) -> None:
         archive, folder = zipped(tmp_path / "x.zip", FILES), tmp_path / "out"
-        budget = Budget(1, tmp_path)
+        budget = UnpackBudget(1, tmp_path)
         budget.spend(64 * MB - 600, "before")
         unpack(archive, folder, budget=budget)
         with pytest.raises(DataError, match=r"x\.zip would inflate from 1 to more than"):
@@ -714,11 +714,11 @@ class TestTarsUnpacked:
 
     def test_each_file_takes_its_header_from_the_budget(self, tmp_path: Path) -> None:
         archive, folder = self.made(tmp_path / "x.tar", {"a": b"", "b": b""}), tmp_path / "out"
-        budget = Budget(1, tmp_path)
+        budget = UnpackBudget(1, tmp_path)
         budget.spend(64 * MB - 1024, "before")
         unpack_tar(archive, folder, budget=budget)
         shutil.rmtree(folder)
-        budget = Budget(1, tmp_path)
+        budget = UnpackBudget(1, tmp_path)
         budget.spend(64 * MB - 1023, "before")
         size = archive.stat().st_size
         with pytest.raises(DataError, match=f"member 'b' would inflate from {size:,} to more than"):
@@ -727,7 +727,7 @@ class TestTarsUnpacked:
     def test_what_is_there_takes_its_size_from_the_budget(self, tmp_path: Path) -> None:
         archive, folder = self.made(tmp_path / "x.tar", FILES), tmp_path / "out"
         unpack_tar(archive, folder)
-        budget = Budget(1, tmp_path)
+        budget = UnpackBudget(1, tmp_path)
         budget.spend(64 * MB - 600, "before")
         unpack_tar(archive, folder, budget=budget)
         with pytest.raises(DataError, match=r"x\.tar would inflate"):

@@ -19,7 +19,7 @@ from tests.wire import served
 from workbench.core.errors import DamagedError, DataError, NotFoundError
 from workbench.data.competition import read_manifest
 from workbench.data.ingest import read_as_downloaded
-from workbench.data.ingest.convert import NO_OPTIONS, Options, convert
+from workbench.data.ingest.convert import NO_OPTIONS, ReadOptions, convert
 from workbench.data.workspace import create_workspace
 
 
@@ -98,7 +98,7 @@ def test_train_test_and_sample_must_be_readable(tmp_path: Path, name: str, packe
     lines = SMALL_FILES[name].splitlines()
     files: dict[str, str | bytes] = {**SMALL_FILES, name: "\n".join([*lines[:9], "1,2,3,4", *lines[9:]]) + "\n"}
     fixed = tmp_path / "a b" / "fixed"
-    options = Options({}, {}, fixed=fixed)
+    options = ReadOptions({}, {}, fixed=fixed)
     with pytest.raises(DataError, match=rf"{name}.* line 10 has 4 fields") as caught:
         convert_in(tmp_path, {"c.zip": zip_bytes(files)} if packed else files, options=options)
     command = re.search("`(mkdir.*?)`", caught.value.hint)
@@ -138,7 +138,7 @@ def test_a_fixed_copy_stands_for_the_file_whatever_it_is_packed_in(
     write_files(tmp_path / "fixed", {fixed: gzip.compress(content) if fixed.endswith("gz") else content})
     write_files(tmp_path / "fixed", {"more.csv": "k\n1\n2\n"})
     files = raw | {f"{folder}{n}": c for n, c in rest.items()}
-    options = Options({}, {}, fixed=tmp_path / "fixed")
+    options = ReadOptions({}, {}, fixed=tmp_path / "fixed")
     manifest = convert_in(tmp_path, files, options=options)
     assert {n.rpartition("data_")[2] for n in manifest.tables} == {"train", "test", "sample_submission", "more"}
     (train,) = (i for n, i in manifest.tables.items() if n.endswith("train"))
@@ -164,12 +164,12 @@ def test_what_was_left_out_is_tried_again_only_when_it_changed(tmp_path: Path) -
 
 def test_a_table_that_the_definition_speaks_of_is_needed(tmp_path: Path) -> None:
     files: dict[str, str | bytes] = {**SMALL_FILES, "shops.csv": "a,b\n1,2,3\n", "old_train.csv": "a\n1,2\n"}
-    for options in (Options({"shops": {"encoding": "utf-8"}}, {}), Options({}, {"shops.a": "String"})):
+    for options in (ReadOptions({"shops": {"encoding": "utf-8"}}, {}), ReadOptions({}, {"shops.a": "String"})):
         with pytest.raises(DataError, match="shops.csv"):
             convert_in(tmp_path, files, options=options)
     assert set(convert_in(tmp_path, files).excluded) == {"shops", "old_train"}
     with pytest.raises(DataError, match="old_train.csv"):
-        convert_in(tmp_path, files, options=Options({}, {}, roles={"train": "old_train"}))
+        convert_in(tmp_path, files, options=ReadOptions({}, {}, roles={"train": "old_train"}))
 
 
 def test_what_arrived_damaged_just_now_may_arrive_whole(tmp_path: Path) -> None:
@@ -208,7 +208,7 @@ def test_the_hint_lays_the_copy_where_it_is_taken_though_folders_have_the_same_n
     files: dict[str, str | bytes] = {f"old/{n}": c for n, c in SMALL_FILES.items()}
     files[name] = gzip.compress(broken) if name.endswith("gz") else broken
     fixed = tmp_path / "fixed"
-    options = Options({}, {}, fixed=fixed)
+    options = ReadOptions({}, {}, fixed=fixed)
     with pytest.raises(DataError, match="line 5 has 4 fields") as caught:
         convert_in(tmp_path, {"c.zip": zip_bytes(files)} if packed else files, options=options)
     command = re.search("`(mkdir.*?)`", caught.value.hint)
@@ -224,7 +224,7 @@ def test_the_hint_lays_the_copy_where_it_is_taken_though_folders_have_the_same_n
 def test_of_a_table_that_is_there_twice_a_copy_chooses_one(tmp_path: Path) -> None:
     files: dict[str, str | bytes] = {**SMALL_FILES, "train.json": '[{"id": 1'}
     fixed = tmp_path / "fixed"
-    options = Options({}, {}, fixed=fixed)
+    options = ReadOptions({}, {}, fixed=fixed)
     with pytest.raises(DataError, match="would all become table 'train'") as caught:
         convert_in(tmp_path, {"c.zip": zip_bytes(files)}, options=options)
     assert f"into {fixed}, as train.csv say" in caught.value.hint

@@ -23,7 +23,7 @@ from polars.testing import assert_frame_equal
 from workbench.core.errors import DataError, WorkbenchError
 from workbench.data.competition import Manifest, as_written
 from workbench.data.ingest.archives import unpack_tar
-from workbench.data.ingest.convert import Options, convert
+from workbench.data.ingest.convert import ReadOptions, convert
 
 CSV = "id,name,x\n1,a,0.5\n2,b,1.5\n3,,2.5\n"
 PLAIN = pl.DataFrame({"id": [1, 2, 3], "name": ["a", "b", None], "x": [0.5, 1.5, 2.5]})
@@ -33,7 +33,7 @@ PLAIN = pl.DataFrame({"id": [1, 2, 3], "name": ["a", "b", None], "x": [0.5, 1.5,
 def converted(tmp_path: Path) -> Callable[..., dict[str, pl.DataFrame]]:
     """Return a function that writes files, converts them and returns the tables; `.manifest` has the last manifest."""
 
-    def made(files: dict[str, bytes | str], options: Options | None = None) -> dict[str, pl.DataFrame]:
+    def made(files: dict[str, bytes | str], options: ReadOptions | None = None) -> dict[str, pl.DataFrame]:
         raw, tables = tmp_path / "raw", tmp_path / "tables"
         for name, content in files.items():
             path = raw / name
@@ -156,7 +156,7 @@ def test_a_foreign_byte_near_the_end_of_a_large_file_counts(converted) -> None:
 
 def test_an_encoding_that_is_named_is_taken(converted) -> None:
     text = "id,place\n1,Łódź\n2,Kraków\n"
-    options = Options({"train": {"encoding": "iso8859-2"}}, {})
+    options = ReadOptions({"train": {"encoding": "iso8859-2"}}, {})
     assert converted({"train.csv": text.encode("iso8859-2")}, options)["train"]["place"].to_list() == ["Łódź", "Kraków"]
 
 
@@ -191,7 +191,7 @@ def test_any_text_comes_back_whatever_the_blocks(
     frame = pl.DataFrame([(i, f"t{s}", x) for i, s, x in rows], schema=["i", "s", "x"], orient="row")
     (folder / "raw").mkdir()
     frame.write_csv(folder / "raw" / "train.csv", quote_style="non_numeric")
-    options = Options({}, {"x": "Float64", "s": "String"}, block_bytes=size)
+    options = ReadOptions({}, {"x": "Float64", "s": "String"}, block_bytes=size)
     convert(folder / "raw", folder / "tables", "c", options=options)
     assert_frame_equal(pl.read_parquet(folder / "tables" / "train.parquet"), frame)
 
@@ -264,7 +264,7 @@ def test_na_is_missing_among_numbers_and_a_value_among_words(converted) -> None:
     frame = converted({"train.csv": text})["train"]
     assert frame["quality"].to_list() == ["NA", "Good", "Fair"]
     assert frame["area"].to_list() == [None, 10, 20]
-    taken = converted({"train.csv": text}, Options({"train": {"missing": ["NA"]}}, {}))["train"]
+    taken = converted({"train.csv": text}, ReadOptions({"train": {"missing": ["NA"]}}, {}))["train"]
     assert taken["quality"].to_list() == [None, "Good", "Fair"]
 
 
@@ -287,7 +287,7 @@ def test_the_last_line_of_a_large_file_counts(converted, monkeypatch, last: str,
 
 def test_types_are_those_that_are_named(converted) -> None:
     text = "id,zip,day\n1,80331,1.2.2024\n2,10115,3.4.2024\n"
-    frame = converted({"train.csv": text}, Options({}, {"zip": "String", "train.day": "Date %d.%m.%Y"}))["train"]
+    frame = converted({"train.csv": text}, ReadOptions({}, {"zip": "String", "train.day": "Date %d.%m.%Y"}))["train"]
     assert frame["zip"].to_list() == ["80331", "10115"]
     assert frame["day"].to_list() == [date(2024, 2, 1), date(2024, 4, 3)]
 
@@ -340,4 +340,4 @@ def test_dates_without_leading_zeros_are_written_so_again(converted) -> None:
 
 def test_an_unknown_type_is_explained(converted) -> None:
     with pytest.raises(DataError, match=r"\[types\]: zip = 'Strin' is not a type"):
-        converted({"train.csv": "id,zip\n1,2\n"}, Options({}, {"zip": "Strin"}))
+        converted({"train.csv": "id,zip\n1,2\n"}, ReadOptions({}, {"zip": "Strin"}))

@@ -15,7 +15,7 @@ from workbench.api import library
 from workbench.data.competition import ROW, Competition, load_competition, read_options
 from workbench.data.inference import baseline_text, definition_text, infer, write_starter
 from workbench.data.ingest.archives import unpack
-from workbench.data.ingest.convert import Options, convert, is_table
+from workbench.data.ingest.convert import ReadOptions, convert, is_table
 from workbench.data.workspace import Workspace, create_workspace
 from workbench.features import Blocks, build_matrix, load_features
 from workbench.platforms.protocol import CompetitionFacts
@@ -121,7 +121,7 @@ def test_what_was_guessed_of_the_reading_can_be_overridden(tmp_path: Path) -> No
     path.write_text("\n".join(taken), encoding="utf-8")
     read_definition, types = read_options(path)
     assert types == {"day": "Date %d.%m.%Y", "ok": "Boolean No/Yes"}
-    again = convert(raw, tables, "c", options=Options(read_definition, types))
+    again = convert(raw, tables, "c", options=ReadOptions(read_definition, types))
     assert again.tables["train"].dtypes == {
         "id": "Int64",
         "day": "Date",

@@ -16,7 +16,7 @@ from workbench.api import library
 from workbench.data.competition import Definition
 from workbench.data.competition.definition import read_definition, read_options
 from workbench.data.inference import Inferred, baseline_text, definition_text, infer
-from workbench.data.ingest.convert import Options, convert
+from workbench.data.ingest.convert import ReadOptions, convert
 from workbench.data.workspace import create_workspace
 from workbench.platforms.interactions import InteractionsSpec
 from workbench.platforms.protocol import CompetitionFacts
@@ -119,7 +119,7 @@ class TestGuessed:
         sessions(tmp_path, nested=True)
         inferred, d = guessed(tmp_path)
         assert d.interactions.item == "aid"
-        options = Options(*read_options(tmp_path / "competition.toml"))
+        options = ReadOptions(*read_options(tmp_path / "competition.toml"))
         assert options.read == {"train": {"explode": "events"}, "test": {"explode": "events"}}
         shutil.rmtree(tmp_path / "tables")
         again = convert(tmp_path, tmp_path / "tables", "shape", options=options)

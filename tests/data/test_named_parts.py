@@ -17,7 +17,7 @@ from workbench.data.competition import FileOptions, load_competition, read_file_
 from workbench.data.inference import Inferred, definition_text, infer
 from workbench.data.ingest import reading_options
 from workbench.data.ingest.convert import convert
-from workbench.data.ingest.text import Source
+from workbench.data.ingest.text import SourceFile
 from workbench.data.workspace import Workspace
 from workbench.platforms.protocol import CompetitionFacts
 
@@ -324,16 +324,16 @@ def test_two_views_of_the_same_rows_among_many_files_are_asked_for(tmp_path: Pat
 def test_each_of_many_parts_is_looked_at_a_few_times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not once for every other one: there may be thousands."""
     opened: list[str] = []
-    original = Source.opened
+    original = SourceFile.opened
 
-    def counted(self: Source) -> Any:
+    def counted(self: SourceFile) -> Any:
         opened.append(self.name)
         return original(self)
 
     words = [a + b for a in "bcdfghkl" for b in "aeiou"]
     files = {f"train_{w}.csv": csv(FULL[i : i + 2]) for i, w in enumerate(words)}
     with monkeypatch.context() as patch:
-        patch.setattr(Source, "opened", counted)
+        patch.setattr(SourceFile, "opened", counted)
         fetched = Fetched(tmp_path, files | OTHERS)
     assert fetched.train.height == 80
     assert opened.count("train_bo.csv") < 15

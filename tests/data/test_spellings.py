@@ -15,7 +15,7 @@ from tests.conversion import column_as_csv, convert_files, small_reads
 from workbench.core.errors import DataError
 from workbench.data.competition.answer import as_written
 from workbench.data.inference import definition_text, infer
-from workbench.data.ingest.convert import Options, convert
+from workbench.data.ingest.convert import ReadOptions, convert
 from workbench.data.ingest.counting import column_stats
 from workbench.data.ingest.dates import choose_day
 from workbench.data.ingest.delimited import plan_types
@@ -69,7 +69,7 @@ class TestNumbers:
         form = form_of(table.parts[0], {})
         stats = column_stats(pl.DataFrame({"v": [f"{i % 90 + 1}.{i % 900 + 100}" for i in range(500)]}))
         for evidence, direct in ((Evidence(), True), (Evidence(decimal=","), False)):
-            plans = plan_types({"train": stats}, {"train": form}, Options({}, {}), evidence)
+            plans = plan_types({"train": stats}, {"train": form}, ReadOptions({}, {}), evidence)
             assert plans["train"]["v"].direct == direct
 
     @SIZES
@@ -314,7 +314,7 @@ class TestWhatIsKept:
         (raw / "train.csv").write_text("\n".join(["id;month;open;y", *lines]))
         (raw / "test.csv").write_text("\n".join(["id;month;open", *(f"9{x.rpartition(';')[0]}" for x in lines)]))
         (raw / "side.csv").write_text("month;when;code\n01/02/2020;02/03/2020;1,234\n01/03/2020;04/05/2020;1,500\n")
-        manifest = convert(raw, tables, "c", options=Options({}, types or {}), force=True)
+        manifest = convert(raw, tables, "c", options=ReadOptions({}, types or {}), force=True)
         facts = CompetitionFacts("c", "C", metric="Root Mean Squared Error")
         return definition_text(infer(manifest, tables, facts, "kaggle")), manifest
 

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from workbench.data.ingest import convert
-from workbench.data.ingest.text import Source, TextForm, header_of
+from workbench.data.ingest.text import SourceFile, TextForm, header_of
 
 
 def write_wide(folder: Path, columns: int, form: str = "csv") -> None:
@@ -46,7 +46,7 @@ def test_a_name_that_repeats_thousands_of_times_gets_a_suffix_each(tmp_path: Pat
     path = tmp_path / "train.csv"
     path.write_text(",".join(["x"] * 20_000 + ["x_duplicated_1"]) + "\n")
     started = time.process_time()
-    names = header_of(Source("train.csv", path), TextForm())
+    names = header_of(SourceFile("train.csv", path), TextForm())
     assert time.process_time() - started < 5
     assert names[:3] == ["x", "x_duplicated_0", "x_duplicated_2"]
     assert names[-1] == "x_duplicated_1"

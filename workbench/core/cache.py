@@ -373,7 +373,7 @@ class Store:
                 hold = Hold(self._note(key))
             except FileNotFoundError:
                 return None
-            # It may have been removed, or written anew, between opening and locking.
+            # It may have been removed, or rewritten, between opening and locking.
             if hold.is_of(self._note(key)) and self.look(key) is not None:
                 return hold
         return None
@@ -433,7 +433,7 @@ class Store:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if not _is_at(descriptor, note_path):
-                return False  # it is written anew
+                return False  # it is rewritten
             self._unlink(key)
             note_path.unlink()
         except OSError:

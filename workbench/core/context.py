@@ -62,7 +62,7 @@ class RunContext:
         self.emit(Progress(done, total, text, unit))
 
     def heard_by(self, *listeners: Listener) -> RunContext:
-        """Return the same with more listeners, which are told before the others."""
+        """Return the same with more listeners, which are called before the others."""
         return replace(self, listeners=(*listeners, *self.listeners))
 
 
@@ -71,7 +71,7 @@ SILENT = RunContext()
 
 
 def text_listener(report: Callable[[str], None]) -> Listener:
-    """Return a listener that passes on, as a line of text, what is told in words; counts come too often for lines."""
+    """Return a listener that passes messages on as lines of text; counts come too often for lines."""
 
     def listen(event: Event) -> None:
         is_count = isinstance(event, Progress) and event.unit != "share"

@@ -43,7 +43,7 @@ SHAPED = re.compile(
 """Texts that are secrets by their looks."""
 
 LEAST = 8
-"""A shorter value is too likely to stand in a text by chance."""
+"""A shorter value is too likely to occur in a text by chance."""
 
 LEAST_PASSWORD = 6
 """A password in an address is one for certain."""
@@ -245,7 +245,7 @@ def _in_json(value: Any, name: str = "") -> Iterator[str]:
 
 
 def _other_forms(value: str) -> Iterator[str]:
-    """Yield how a secret stands in an address, in JSON and in a page."""
+    """Yield how a secret is written in an address, in JSON and in a page."""
     yield from (quote(value, safe=""), json.dumps(value)[1:-1], html.escape(value))
 
 

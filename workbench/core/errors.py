@@ -14,7 +14,7 @@ would look for::
     ├── TrainingError (RuntimeError)   folds or model parameters that can't be trained
     │   └── MemoryLimitError (MemoryError)   what is to be done would take more memory than it may
     ├── StorageError (OSError)         the disk is full, or the folder can't be written
-    ├── BusyError (RuntimeError)       another process has what is asked for
+    ├── BusyError (RuntimeError)       another process holds the resource
     ├── LedgerError (RuntimeError)     the ledger is newer than this program, or out of reach
     │   └── DamagedLedgerError            it is not what was written; the run folders have what it had
     ├── PlatformError (RuntimeError)   the platform refused, or can't be reached
@@ -68,7 +68,7 @@ class WorkbenchError(Exception):
     message : str
         What happened, where, what was expected and what was found.
     hint : str, optional
-        What to do about it; a command where one mends it.
+        What to do about it; a command where one fixes it.
 
     Examples
     --------
@@ -140,7 +140,7 @@ class StorageError(WorkbenchError, OSError):
 
 
 class BusyError(WorkbenchError, RuntimeError):
-    """Another process has what is asked for."""
+    """Another process holds the resource."""
 
 
 class LedgerError(WorkbenchError, RuntimeError):

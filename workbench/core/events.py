@@ -1,7 +1,7 @@
 """What happens while something runs, as values: the terminal, ``events.jsonl`` of a run and a page read the same ones.
 
 An event is a frozen dataclass of texts and numbers. In a file it is a line of JSON: "event" has its name, "at" the time
-in UTC, and its fields stand beside them.
+in UTC, and its fields are next to them.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class DownloadStarted:
 
 @dataclass(frozen=True)
 class BytesReceived:
-    """So many more bytes have arrived."""
+    """More bytes have arrived."""
 
     size_bytes: int
 

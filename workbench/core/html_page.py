@@ -1,4 +1,4 @@
-"""A page that stands for itself: one file, which loads nothing from elsewhere and runs nothing that is not ours.
+"""A self-contained page: one file, which loads nothing from elsewhere and runs nothing that is not ours.
 
 Each page says so to the browser, too (a Content-Security-Policy), so that a text which got past the escaping would
 still do nothing.
@@ -90,7 +90,7 @@ def page(title: str, body: str, *, css: str = "", own_script: bool = False) -> s
         As HTML.
     css : str
     own_script : bool
-        Whether scripts that stand in the body may run: where all of it is made by us or by a library, and what data it
+        Whether scripts in the body may run: where all of it is made by us or by a library, and what data it
         has is escaped.
     """
     policy = _OWN_SCRIPT if own_script else _NOTHING

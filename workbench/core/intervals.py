@@ -68,7 +68,7 @@ def half_width(values: Sequence[float], ratio: float | None = None) -> float:
 
 
 LEAST_WINDOWS = 3
-"""How windows differ is told from so many at least; of fewer an interval is that of the users alone."""
+"""The fewest windows that show how windows differ; with fewer an interval is that of the users alone."""
 
 
 def over_windows(cells: Sequence[float], windows: int) -> list[float]:

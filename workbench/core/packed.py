@@ -1,4 +1,4 @@
-"""Reading what is packed: whatever breaks off or lies says so in one way, and nothing inflates beyond measure.
+"""Reading what is packed: whatever breaks off or lies says so in one way, and nothing inflates without bound.
 
 What comes from others may be made to do harm. A stream that is read through `watched` raises `DamagedError` for all
 that Python's readers raise of a broken one, and `DataError` when it gives far more than it takes on the disk.
@@ -28,7 +28,7 @@ __all__ = [
     "COMPRESSIONS",
     "HARMLESS_BYTES",
     "MARKS",
-    "Budget",
+    "UnpackBudget",
     "damage",
     "decompressed",
     "is_damage",
@@ -148,12 +148,12 @@ def damage(where: str, expected: str = "a complete zip archive") -> Iterator[Non
 
 
 def most_of(packed_bytes: int, harmless: int = HARMLESS_BYTES) -> int:
-    """Return how much may come of so many bytes that are packed."""
+    """Return how much many bytes may come of this many packed ones."""
     return max(harmless, BOMB_RATIO * packed_bytes)
 
 
 def too_large(where: str, packed_bytes: int, size_bytes: int, *, so_far: bool = False) -> DataError:
-    """Return the refusal of something that inflates beyond measure."""
+    """Return the refusal of something that inflates without bound."""
     more = "more than " * so_far
     return DataError(
         f"{where} would inflate from {packed_bytes:,} to {more}{size_bytes:,} bytes; it is not unpacked",
@@ -161,7 +161,7 @@ def too_large(where: str, packed_bytes: int, size_bytes: int, *, so_far: bool = 
     )
 
 
-class Budget:
+class UnpackBudget:
     """How much may be unpacked of what was downloaded: all archives, and those within them, take from one.
 
     Parameters

@@ -20,14 +20,14 @@ __all__ = ["changed_since", "digest_once", "importing_once", "loading_once", "re
 
 
 @dataclass
-class _Read:
+class _ReadFile:
     """What was read so far: the bytes of code, and the digests of files that code reads by itself."""
 
     code: dict[Path, bytes] = field(default_factory=dict)
     digests: dict[Path, str] = field(default_factory=dict)
 
 
-_read: ContextVar[_Read | None] = ContextVar("workbench_read_once", default=None)
+_read: ContextVar[_ReadFile | None] = ContextVar("workbench_read_once", default=None)
 
 
 @contextmanager
@@ -36,7 +36,7 @@ def reading_once() -> Iterator[None]:
     if _read.get() is not None:
         yield
         return
-    token = _read.set(_Read())
+    token = _read.set(_ReadFile())
     try:
         yield
     finally:

@@ -145,7 +145,7 @@ def read_expression(text: str, types: Mapping[str, str], *, where: str) -> RowEx
     >>> weight.columns, weight.is_column
     (('IsHoliday',), False)
     """
-    reader = _Reader(text, types, where)
+    reader = _ExpressionReader(text, types, where)
     try:
         return reader.read()
     except RecursionError:
@@ -160,7 +160,7 @@ def named_columns(text: str, columns: Collection[str], *, where: str) -> tuple[s
     ConfigError
         When it can't be read.
     """
-    return _Reader(text, dict.fromkeys(columns, ""), where).named()
+    return _ExpressionReader(text, dict.fromkeys(columns, ""), where).named()
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ class _Value:
     text: str = ""
 
 
-class _Reader:
+class _ExpressionReader:
     def __init__(self, text: str, types: Mapping[str, str], where: str) -> None:
         self.text, self.types, self.where = text, types, where
         self.columns: dict[str, None] = {}
@@ -212,7 +212,7 @@ class _Reader:
             raise self.error(f"it can't be read: {reason}", hint or 'for example "IsHoliday * 4 + 1"') from exc
 
     def _quoted(self, match: re.Match[str]) -> str:
-        """Put a plain word in the place of a name in backticks; texts stay."""
+        """Replace a name in backticks by a plain word; texts stay."""
         if match[1] is None:
             return match[0]
         word = f"_quoted_{len(self.quoted)}_"

@@ -10,7 +10,7 @@ from pathlib import Path
 __all__ = ["available_cores", "container_quota", "cpu_quota", "let_others_compute", "threads_for"]
 
 VALUES_PER_THREAD = 250_000
-"""So many values of the table (rows times columns) for each thread."""
+"""Values of the table (rows times columns) for each thread."""
 
 SPINS = "1000"
 """So often a thread of OpenMP looks for work before it sleeps; libgomp's own number for more threads than cores."""

@@ -91,7 +91,7 @@ def _without_passwords(url: sa.URL) -> str:
 
 
 def engine_for(at: Address) -> sa.Engine:
-    """Return an engine that connects anew for each transaction; an SQLite file's folder is made where missing.
+    """Return an engine that connects again for each transaction; an SQLite file's folder is made where missing.
 
     Raises
     ------

@@ -40,7 +40,7 @@ def rebuild(where: str | Path, read: Callable[[], WorkspaceRecords], *, workspac
 
     The ledger's write lock is held from before the folders are read until all is written: what another process ends
     meanwhile is entered afterwards. An SQLite file is copied to ``ledger.db.bak-<utc>`` before. One that is damaged is
-    written anew, with what can still be read of other workspaces, and stays as ``ledger.db.damaged-<utc>``: killed at
+    rebuilt, with what can still be read of other workspaces, and stays as ``ledger.db.damaged-<utc>``: killed at
     any moment, there is the old ledger or the new one.
 
     Parameters

@@ -57,7 +57,7 @@ def moved_blocks(times: npt.ArrayLike, length: int, rng: np.random.Generator) ->
     ----------
     times : array (n,)
     length : int
-        So many distinct times make a block.
+        Distinct times in a block.
     """
     codes = np.unique(np.asarray(times), return_inverse=True)[1]
     n_times = int(codes.max()) + 1

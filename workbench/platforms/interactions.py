@@ -1,4 +1,4 @@
-"""What a log of interactions is: its columns, what is asked for, and how it is written."""
+"""What a log of interactions is: its columns, what to predict, and how it is written."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 @dataclass(frozen=True)
 class InteractionsSpec:
-    """A log of interactions and what is asked of it.
+    """A log of interactions and what to predict from it.
 
     Attributes
     ----------

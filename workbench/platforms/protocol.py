@@ -177,7 +177,7 @@ class Leaderboard:
 
 @dataclass(frozen=True)
 class DatasetState:
-    """A dataset of one's own.
+    """A dataset of the user's.
 
     Attributes
     ----------
@@ -205,7 +205,7 @@ class KernelSource:
     notebook : str
         Its text.
     datasets : tuple of str
-        One's own, by name.
+        The user's, by name.
     competition : str
     accelerator : str
         In the platform's words; "" for none.

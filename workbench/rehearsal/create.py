@@ -20,7 +20,7 @@ from workbench.data.ingest.counting import column_stats
 from workbench.data.ingest.types import decide
 from workbench.metrics import Metric
 from workbench.rehearsal.files import built_beside, place_for, sink
-from workbench.rehearsal.grade import Refused, grade, read_solution
+from workbench.rehearsal.grade import RejectedError, grade, read_solution
 from workbench.rehearsal.host import Host, host_text, load_metric
 from workbench.rehearsal.labels import classes_of, infer_task, positive_last, sample_values
 from workbench.rehearsal.log import create_log
@@ -36,7 +36,7 @@ DEFAULT_IDS = ("id", "Id", "ID", "row_id")
 
 
 @dataclass(frozen=True)
-class _Plan:
+class _CompetitionPlan:
     """All that is decided before anything is written.
 
     `source` is the file, open; `keys` has the ids and targets of every row, `weight` what each weighs; `order` is the
@@ -133,7 +133,7 @@ def _own_metric(spec: RehearsalSpec) -> tuple[Path, str]:
     return Path(file), function
 
 
-def _decide(spec: RehearsalSpec, source: Opened, metric: Metric) -> _Plan:
+def _decide(spec: RehearsalSpec, source: Opened, metric: Metric) -> _CompetitionPlan:
     frame = source.frame
     columns = frame.collect_schema().names()
     if spec.weight and spec.weight not in columns:
@@ -163,7 +163,7 @@ def _decide(spec: RehearsalSpec, source: Opened, metric: Metric) -> _Plan:
     if task == "binary":
         classes = [positive_last(of, t.name) for of, t in zip(classes, targets, strict=True)]
     served_columns = tuple(c for c in columns if c not in spec.drop and c not in ids)
-    plan = _Plan(
+    plan = _CompetitionPlan(
         spec=spec,
         source=source,
         metric=metric,
@@ -233,7 +233,7 @@ def _check_ids(keys: pl.DataFrame, spec: RehearsalSpec) -> None:
         raise DataError(f"{named} is not unique: {repeated:,} rows share theirs", hint=hint)
 
 
-def _check_class_names(plan: _Plan) -> None:
+def _check_class_names(plan: _CompetitionPlan) -> None:
     """Refuse a class that is called as an id: in the submission each is a column."""
     if plan.task != "multiclass" or plan.metric.needs != "proba":
         return
@@ -249,7 +249,7 @@ def _check_class_names(plan: _Plan) -> None:
 # ------------------------------------------------------------------------------------------------------------ writing
 
 
-def _side(plan: _Plan, *, test: bool) -> pl.LazyFrame:
+def _side(plan: _CompetitionPlan, *, test: bool) -> pl.LazyFrame:
     """Return the rows of one side in file order, ids first, streaming."""
     marks: dict[str, Any] = {TEST: plan.is_test}
     frame = plan.source.frame
@@ -261,7 +261,7 @@ def _side(plan: _Plan, *, test: bool) -> pl.LazyFrame:
     return marked.filter(pl.col(TEST) if test else ~pl.col(TEST)).select(wanted)
 
 
-def _write_tables(folder: Path, plan: _Plan) -> None:
+def _write_tables(folder: Path, plan: _CompetitionPlan) -> None:
     spec, served = plan.spec, folder / "files"
     suffix = plan.source.suffix
     sink(_side(plan, test=False), served / f"train{suffix}")
@@ -275,7 +275,7 @@ def _write_tables(folder: Path, plan: _Plan) -> None:
         shutil.copyfile(_own_metric(spec)[0], folder / "metric.py")
 
 
-def _write_test(folder: Path, plan: _Plan) -> None:
+def _write_test(folder: Path, plan: _CompetitionPlan) -> None:
     """Write the hidden solution and the sample, both in the served order."""
     spec = plan.spec
     test = plan.keys.filter(plan.is_test)
@@ -292,7 +292,7 @@ def _write_test(folder: Path, plan: _Plan) -> None:
     write_csv(sample, folder / "files" / "sample_submission.csv")
 
 
-def _weight_name(plan: _Plan) -> str:
+def _weight_name(plan: _CompetitionPlan) -> str:
     """Return what the solution calls the weight: its column's name, else one that is free."""
     if plan.spec.weight is None:
         return ""
@@ -304,7 +304,7 @@ def _weight_name(plan: _Plan) -> str:
     return name
 
 
-def _host(slug: str, plan: _Plan) -> Host:
+def _host(slug: str, plan: _CompetitionPlan) -> Host:
     spec = plan.spec
     n_test = len(plan.is_public)
     return Host(
@@ -328,12 +328,12 @@ def _host(slug: str, plan: _Plan) -> Host:
 
 
 def _check_sample(folder: Path, host: Host, metric: Metric) -> None:
-    """Refuse to host what can't be scored; a metric of one's own may be undefined for the sample's constants."""
+    """Refuse to host what can't be scored; a custom metric may be undefined for the sample's constants."""
     if ".py:" in host.metric:
         return
     try:
         grade(folder / "files" / "sample_submission.csv", read_solution(folder, host), host, metric)
-    except Refused as exc:
+    except RejectedError as exc:
         raise DataError(
             f"the metric {host.metric!r} can't score this competition's own sample (task {host.task}, "
             f"{host.rows_public:,} public and {host.rows_test - host.rows_public:,} private rows): {exc}",

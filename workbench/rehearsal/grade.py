@@ -16,10 +16,10 @@ from workbench.metrics import Metric, grades_of
 from workbench.rehearsal.host import REMAKE, Host
 from workbench.rehearsal.labels import codes, list_length, numbers
 from workbench.rehearsal.lists import grade_lists
-from workbench.rehearsal.received import Refused, Scores, aligned, read_sent
+from workbench.rehearsal.received import RejectedError, Scores, aligned, read_sent
 from workbench.rehearsal.spec import KIND, USAGE
 
-__all__ = ["Refused", "Scores", "grade", "read_solution"]
+__all__ = ["RejectedError", "Scores", "grade", "read_solution"]
 
 
 def read_solution(folder: Path, host: Host) -> pl.DataFrame:
@@ -53,7 +53,7 @@ def grade(file: Path, solution: pl.DataFrame, host: Host, metric: Metric) -> Sco
 
     Raises
     ------
-    Refused
+    RejectedError
         When its columns, ids or values are not as the sample has them, or the metric is not defined for them.
     """
     if host.interactions is not None:
@@ -71,9 +71,9 @@ def _part(sent: pl.DataFrame, truth: pl.DataFrame, columns: list[str], host: Hos
     try:
         score = _score(sent, truth, columns, host, metric)
     except WorkbenchError as exc:
-        raise Refused(exc.message) from exc
+        raise RejectedError(exc.message) from exc
     if not math.isfinite(score):
-        raise Refused(f"{metric.name} gives {score} for these predictions, expected a finite number")
+        raise RejectedError(f"{metric.name} gives {score} for these predictions, expected a finite number")
     return score
 
 
@@ -125,7 +125,7 @@ def _labels(series: pl.Series, classes: list[str]) -> npt.NDArray[np.int64]:
     label_codes = codes(series, classes)
     unknown = series.filter(label_codes < 0)
     if len(unknown):
-        raise Refused(f"{len(unknown):,} values of {series.name} are not labels, for example {unknown[0]!r}")
+        raise RejectedError(f"{len(unknown):,} values of {series.name} are not labels, for example {unknown[0]!r}")
     return label_codes
 
 
@@ -133,7 +133,7 @@ def _numbers(series: pl.Series) -> npt.NDArray[np.float64]:
     values = numbers(series)
     wrong = series.filter(~values.is_finite().fill_null(value=False))
     if len(wrong):
-        raise Refused(f"{len(wrong):,} values of {series.name} are not finite numbers, for example {wrong[0]!r}")
+        raise RejectedError(f"{len(wrong):,} values of {series.name} are not finite numbers, for example {wrong[0]!r}")
     return values.to_numpy()
 
 

@@ -40,7 +40,7 @@ class Host:
     late_submissions : whether it takes submissions after the deadline
     closed : takes none at all
     rows_train, rows_test, rows_public : how many rows there are; 0 where that was not noted
-    interactions : of the task recommend what the log is, and what is asked of it; None for other tasks
+    interactions : of the task recommend what the log is, and what to predict from it; None for other tasks
     """
 
     title: str

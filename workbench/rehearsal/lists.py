@@ -13,7 +13,7 @@ from workbench.core.errors import WorkbenchError
 from workbench.metrics import Metric, Relevant
 from workbench.rehearsal.host import Host
 from workbench.rehearsal.labels import list_length
-from workbench.rehearsal.received import Refused, Scores, aligned, read_sent
+from workbench.rehearsal.received import RejectedError, Scores, aligned, read_sent
 from workbench.rehearsal.spec import KIND, USAGE
 
 __all__ = ["grade_lists"]
@@ -27,7 +27,7 @@ def grade_lists(file: Path, solution: pl.DataFrame, host: Host, metric: Metric) 
 
     Raises
     ------
-    Refused
+    RejectedError
         When its columns or ids are not as the sample has them.
     """
     target = host.target[0]
@@ -45,7 +45,7 @@ def _score(lines: pl.DataFrame, host: Host, metric: Metric) -> float:
     for kind, weight in log.weights.items():
         of_kind = lines.filter(pl.col(KIND) == kind)
         if not of_kind.height:
-            raise Refused(f"no line of the type {kind!r} has a true item")
+            raise RejectedError(f"no line of the type {kind!r} has a true item")
         total += weight * _of_lists(of_kind[target], of_kind["sent"], metric)
     return total
 
@@ -54,9 +54,9 @@ def _of_lists(truth: pl.Series, sent: pl.Series, metric: Metric) -> float:
     try:
         score = metric(*_coded(truth, sent, list_length(metric)))
     except WorkbenchError as exc:
-        raise Refused(exc.message) from exc
+        raise RejectedError(exc.message) from exc
     if not math.isfinite(score):
-        raise Refused(f"{metric.name} gives {score} for these lists, expected a finite number")
+        raise RejectedError(f"{metric.name} gives {score} for these lists, expected a finite number")
     return score
 
 

@@ -23,7 +23,7 @@ from workbench.metrics import Metric
 from workbench.platforms.interactions import InteractionsSpec
 from workbench.rehearsal.events import EVENT, Events, read_events
 from workbench.rehearsal.files import built_beside, place_for, sink
-from workbench.rehearsal.grade import Refused, grade, read_solution
+from workbench.rehearsal.grade import RejectedError, grade, read_solution
 from workbench.rehearsal.host import Host, host_text
 from workbench.rehearsal.labels import list_length, numbers
 from workbench.rehearsal.opened import Opened, Report, opened
@@ -37,7 +37,7 @@ SHOWN = "__shown__"
 
 @dataclass(frozen=True)
 class _Cut:
-    """What is asked for: `users` in the order of the sample, their `hidden` events, and the events that test shows."""
+    """What to predict: `users` in the order of the sample, their `hidden` events, and the events that test shows."""
 
     users: pl.Series
     hidden: pl.DataFrame
@@ -215,7 +215,7 @@ def _check_sample(folder: Path, host: Host, metric: Metric) -> None:
     """Refuse to host what can't be scored: a part without any true item of a type."""
     try:
         grade(folder / "files" / "sample_submission.csv", read_solution(folder, host), host, metric)
-    except Refused as exc:
+    except RejectedError as exc:
         raise DataError(
             f"the metric {host.metric!r} can't score this competition's own sample: {exc}",
             hint="choose a longer --horizon, another --public, or --weights without that type",

@@ -17,8 +17,8 @@ from workbench.core.temporary import temporary_file
 from workbench.data.ingest import convert
 from workbench.data.ingest.delimited import as_text
 from workbench.data.ingest.layouts import Layout, layout_of, reencoded_layouts, say_encodings
-from workbench.data.ingest.sources import PACKED, Table, kind_of, members_of, table_name
-from workbench.data.ingest.text import Source, TextForm, blocks, first_fault
+from workbench.data.ingest.sources import PACKED, TableSource, kind_of, members_of, table_name
+from workbench.data.ingest.text import SourceFile, TextForm, blocks, first_fault
 
 __all__ = ["Opened", "opened"]
 
@@ -98,10 +98,10 @@ def opened(path: Path, beside: Path, *, encoding: str = "", report: Report = lam
         raise DataError(f"{path} can't be read: {fault or first}", hint="fix that line" if fault else "") from exc
 
 
-def _source(path: Path) -> Source:
+def _source(path: Path) -> SourceFile:
     """Return the file, or the one table in a zip archive."""
     if path.suffix.lower() != ".zip":
-        return Source(path.name, path, size_bytes=path.stat().st_size)
+        return SourceFile(path.name, path, size_bytes=path.stat().st_size)
     members = members_of(path, path.parent)
     if len(members) != 1:
         named = ", ".join(m.name for m in members[:10]) or "none"
@@ -112,16 +112,16 @@ def _source(path: Path) -> Source:
     return members[0]
 
 
-def _layout(source: Source, encoding: str, report: Report) -> Layout:
+def _layout(source: SourceFile, encoding: str, report: Report) -> Layout:
     """Return how a text is written, after looking at all of it where its beginning is UTF-8."""
-    table = Table(source.path.name, (source,), "text")
+    table = TableSource(source.path.name, (source,), "text")
     layout = layout_of(table, {"encoding": encoding} if encoding else {})
     layout = reencoded_layouts([table], {table.name: layout}, {table.name} if encoding else set())[table.name]
     say_encodings(table, layout, report)
     return layout
 
 
-def _text(source: Source, layout: Layout, failures: list[BaseException]) -> pl.LazyFrame:
+def _text(source: SourceFile, layout: Layout, failures: list[BaseException]) -> pl.LazyFrame:
     form, header = layout.forms[0], layout.headers[0]
     is_packed = source.member is not None or source.name.lower().endswith(PACKED) or source.misnamed
     is_plain = form.encoding in ("utf-8", "utf-8-sig", "ascii") and not form.broken_line and form.lines == "\n"

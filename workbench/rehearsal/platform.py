@@ -22,7 +22,7 @@ from workbench.platforms.protocol import (
     SubmissionLimits,
     next_day_hint,
 )
-from workbench.rehearsal.grade import Refused, grade, read_solution
+from workbench.rehearsal.grade import RejectedError, grade, read_solution
 from workbench.rehearsal.host import Host, load_metric, read_host, rehearsal_folder
 from workbench.rehearsal.leaderboard import read_leaderboard, standing
 
@@ -165,7 +165,7 @@ class Rehearsal:
             try:
                 scores = grade(temporary, solution, host, metric)
                 record |= {"public_score": scores.public, "private_score": scores.private}
-            except Refused as exc:
+            except RejectedError as exc:
                 record |= {"status": "error", "error": str(exc)}
         write_json(received.with_suffix(".json"), record)
         return ref
@@ -188,7 +188,7 @@ class Rehearsal:
         return SubmissionLimits(host.daily_limit, max(0, host.daily_limit - used))
 
     def leaderboard(self, slug: str) -> Leaderboard:
-        """Return the given leaderboard and the standing of the best scores on it, or one's own submissions."""
+        """Return the given leaderboard and the standing of the best scores on it, or the user's submissions."""
         folder, host = self._open(slug)
         sign = 1 if host.greater_is_better else -1
         mine = [s for s in self.submissions(slug) if s.public_score is not None]

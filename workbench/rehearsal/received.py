@@ -10,10 +10,10 @@ import polars as pl
 from workbench.core.errors import DataError
 from workbench.data.ingest import read_parquet_as_text, read_text_file
 
-__all__ = ["Refused", "Scores", "aligned", "read_sent"]
+__all__ = ["RejectedError", "Scores", "aligned", "read_sent"]
 
 
-class Refused(Exception):  # noqa: N818 it is an answer, not a failure
+class RejectedError(Exception):
     """A file that can't be scored; the text says why."""
 
 
@@ -30,7 +30,7 @@ def read_sent(file: Path, wanted: list[str], *, may_be_empty: str | None = None)
 
     Raises
     ------
-    Refused
+    RejectedError
         When it is no CSV or Parquet file, has other columns, or cells are empty.
     """
     is_parquet = False
@@ -39,16 +39,16 @@ def read_sent(file: Path, wanted: list[str], *, may_be_empty: str | None = None)
             is_parquet = opened.read(4) == b"PAR1"
         sent = read_parquet_as_text(file) if is_parquet else read_text_file(file)
     except DataError as exc:
-        raise Refused(f"not a CSV file with a header in UTF-8; expected the columns {', '.join(wanted)}") from exc
+        raise RejectedError(f"not a CSV file with a header in UTF-8; expected the columns {', '.join(wanted)}") from exc
     except (OSError, pl.exceptions.PolarsError) as exc:
         form = "Parquet" if is_parquet else "CSV"
-        raise Refused(f"not a {form} file: {(str(exc).splitlines() or [''])[0]}") from exc
+        raise RejectedError(f"not a {form} file: {(str(exc).splitlines() or [''])[0]}") from exc
     missing, extra = [c for c in wanted if c not in sent.columns], [c for c in sent.columns if c not in wanted]
     if missing or extra:
-        raise Refused(f"expected the columns {', '.join(wanted)}; missing {missing}, unknown {extra}")
+        raise RejectedError(f"expected the columns {', '.join(wanted)}; missing {missing}, unknown {extra}")
     for column in sent.columns:
         if column != may_be_empty and sent[column].null_count():
-            raise Refused(f"column {column} has {sent[column].null_count():,} empty values")
+            raise RejectedError(f"column {column} has {sent[column].null_count():,} empty values")
     return sent
 
 
@@ -57,18 +57,18 @@ def aligned(sent: pl.DataFrame, solution: pl.DataFrame, ids: list[str]) -> pl.Da
 
     Raises
     ------
-    Refused
+    RejectedError
         When ids are repeated, missing or unknown.
     """
     repeated = sent.select(ids).filter(sent.select(ids).is_duplicated())
     if repeated.height:
-        raise Refused(f"{repeated.height:,} lines repeat an id, for example {_some(repeated)}")
+        raise RejectedError(f"{repeated.height:,} lines repeat an id, for example {_some(repeated)}")
     missing = solution.select(ids).join(sent, on=ids, how="anti")
     if missing.height:
-        raise Refused(f"{missing.height:,} ids are missing, for example {_some(missing)}")
+        raise RejectedError(f"{missing.height:,} ids are missing, for example {_some(missing)}")
     extra = sent.select(ids).join(solution, on=ids, how="anti")
     if extra.height:
-        raise Refused(f"{extra.height:,} ids are unknown, for example {_some(extra)}")
+        raise RejectedError(f"{extra.height:,} ids are unknown, for example {_some(extra)}")
     return solution.select(ids).join(sent, on=ids, how="left", maintain_order="left")
 
 

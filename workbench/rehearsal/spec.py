@@ -39,7 +39,7 @@ class RehearsalSpec:
     daily_limit : submissions a day (UTC)
     deadline : until then private scores are hidden; None: they are shown at once, as in a finished competition
     leaderboard : a CSV with a team and a score column; Kaggle's own download is one
-    greater_is_better : the direction of a metric of one's own; None for a built-in one
+    greater_is_better : the direction of a custom metric; None for a built-in one
     weight : for a weighted metric a column, which stays in train and is hidden from test, or an expression of columns,
         "IsHoliday * 4 + 1", which stay where they are; ``is_weight_column`` says which
     title : "" for the slug

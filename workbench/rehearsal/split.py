@@ -81,7 +81,7 @@ def rows_after(series: pl.Series, value: str) -> Mask:
     ------
     ConfigError
         When the value is of another kind than the column, or the column holds dates in an order of day, month and
-        year that can't be told.
+        year that can't be read.
 
     Examples
     --------

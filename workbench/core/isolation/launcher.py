@@ -365,7 +365,7 @@ def _proc(root: str, place: str, skeleton: set[int], own_pids: bool) -> None:
 
 
 def _dev(root: str, place: str, skeleton: set[int]) -> None:
-    """Lay out the devices that programs expect, terminals and shared memory of one's own, and the accelerators."""
+    """Lay out the devices that programs expect, terminals and shared memory of its own, and the accelerators."""
     target = _place(root, place, skeleton)
     _mount("tmpfs", target, "tmpfs", MS_NOSUID, "mode=755")
     tmpfs_devices = {*skeleton, os.stat(target).st_dev}

@@ -1,7 +1,7 @@
 """The page of an executed notebook: its texts, tables and pictures, and nothing that runs or is loaded.
 
 A notebook may come from somebody else, and what it shows comes from data. Whatever nbconvert makes of it, the whole
-body passes one list of what may stand in it. Scripts, frames, styles and widgets are left out, and the page says so:
+body passes one list of what may occur in it. Scripts, frames, styles and widgets are left out, and the page says so:
 the executed notebook beside it has them.
 """
 

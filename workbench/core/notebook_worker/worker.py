@@ -230,7 +230,7 @@ def _by_path(command: list[str]) -> list[str]:
 
 
 def _not_installed(node: Any) -> list[tuple[int, str]]:
-    """Return the cells that tried in vain to install something, with what pip said: such a cell does not fail."""
+    """Return the cells that failed to install something, with what pip said: such a cell does not fail."""
     failed_installs = []
     for index, cell in enumerate(node.cells if node is not None else ()):
         if cell.cell_type != "code" or not INSTALLS.search(cell.source):

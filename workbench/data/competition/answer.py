@@ -1,4 +1,4 @@
-"""How the tables and the sample submission speak of the same things: ids, targets, classes, and their spelling."""
+"""How the tables and the sample submission refer to the same things: ids, targets, classes, and their spelling."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def _class_words(text: str) -> tuple[str, ...]:
 
 
 def _class_of_words(name: str, labels: Sequence[str]) -> int | None:
-    """Return the class whose words stand in a row in the name; the longest, and of equally long ones the last."""
+    """Return the class whose words follow each other in the name; the longest, and of equally long ones the last."""
     words, matches = _class_words(name), []
     for i, label in enumerate(map(_class_words, labels)):
         places = [at for at in range(len(words) - len(label) + 1) if label and words[at : at + len(label)] == label]

@@ -60,7 +60,7 @@ class _Cv(StrictModel):
         return value
 
 
-class _Read(StrictModel):
+class _ReadTable(StrictModel):
     encoding: str | None = None
     separator: str | None = None
     decimal: Literal[".", ","] | None = None
@@ -96,7 +96,7 @@ class _Draft(StrictModel):
     platform: str = ""
     tables: _DraftTables = _DraftTables()
     submission: _Submission = _Submission()
-    read: dict[str, _Read] = Field(default_factory=dict)
+    read: dict[str, _ReadTable] = Field(default_factory=dict)
     types: dict[str, str] = Field(default_factory=dict)
 
 
@@ -108,7 +108,7 @@ class _Weight(StrictModel):
     metric: str | None = None
 
 
-class _File(StrictModel):
+class _DefinitionFile(StrictModel):
     slug: str
     title: str = ""
     platform: str = "rehearsal"
@@ -127,7 +127,7 @@ class _File(StrictModel):
     interactions: InteractionsTable | None = None
     cv: _Cv = _Cv()
     submission: _Submission = _Submission()
-    read: dict[str, _Read] = Field(default_factory=dict)
+    read: dict[str, _ReadTable] = Field(default_factory=dict)
     types: dict[str, str] = Field(default_factory=dict)
 
     @field_validator("task")
@@ -209,10 +209,10 @@ class Definition:
 
     `id_columns` are those of the sample submission. `id_in_test` says where test has them under another name or in
     pieces: a column, ``"{Store}_{Date}"``, or ``"{row+1}"`` for the rows' numbers; None: under the same names.
-    `metric_of_platform` is what the platform scores by where `metric` only stands in for it. `query` is the column
+    `metric_of_platform` is what the platform scores by where `metric` only approximates it. `query` is the column
     whose rows are ranked among each other, for the task ranking and no other. `interactions` says what the log of the
-    task recommend is, and what is asked of it; None for other tasks. `positive` is, by target, the class of two whose
-    probability is predicted, as text, where the file says it. `weight` is what a row weighs in training,
+    task recommend is, and what to predict from it; None for other tasks. `positive` is, by target, the class of two
+    whose probability is predicted, as text, where the file says it. `weight` is what a row weighs in training,
     `metric_weight` in the metric: columns of train, or expressions of them; `Competition.weights` has them read.
     """
 
@@ -259,7 +259,7 @@ def read_definition(path: Path, slug: str) -> Definition:
         raise ConfigError(
             f"{path} says how files are read, but not what to predict", hint=f"`wb fetch {slug}` completes it"
         )
-    file = validate(_File, read_toml(path), path)
+    file = validate(_DefinitionFile, read_toml(path), path)
     if file.slug != slug:
         raise ConfigError(f"{path}: slug is {file.slug!r}, but its folder is {slug!r}", hint="make the two equal")
     _check_metric(file, path)
@@ -321,7 +321,7 @@ def read_file_options(path: Path) -> FileOptions:
     """
     data = read_toml(path)
     is_draft = not {"task", "id", "target", "metric"} & set(data)
-    file: _File | _Draft = validate(_Draft, data, path) if is_draft else validate(_File, data, path)
+    file: _DefinitionFile | _Draft = validate(_Draft, data, path) if is_draft else validate(_DefinitionFile, data, path)
     read = {name: _reading(r) for name, r in file.read.items()}
     tables = file.tables.model_dump(exclude_defaults=True, exclude_none=True)
     return FileOptions(read, file.types, tables, is_draft, file.submission.model_dump(exclude_unset=True))
@@ -339,7 +339,7 @@ def read_options(path: Path) -> tuple[dict[str, dict[str, Any]], dict[str, str]]
     return options.read, options.types
 
 
-def _reading(read: _Read) -> dict[str, Any]:
+def _reading(read: _ReadTable) -> dict[str, Any]:
     options = read.model_dump(exclude_defaults=True)
     # -999 and "-999" say the same.
     return options | ({"missing": [str(m) for m in read.missing]} if read.missing else {})
@@ -355,7 +355,7 @@ def read_keys(path: Path) -> tuple[str, ...]:
     """
     if read_file_options(path).is_draft:
         return ()
-    file = validate(_File, read_toml(path), path)
+    file = validate(_DefinitionFile, read_toml(path), path)
     names = list(_as_tuple(file.id, "id", path))
     if file.id_in_test is not None:
         # A column, or a template of columns: "{Store}_{Date}".
@@ -373,7 +373,7 @@ def _as_tuple(value: str | list[str], key: str, path: Path) -> tuple[str, ...]:
     return values
 
 
-def _positive(file: _File, path: Path) -> dict[str, str]:
+def _positive(file: _DefinitionFile, path: Path) -> dict[str, str]:
     """Return the positive class of each target that has one in the file."""
     if file.positive is None:
         return {}
@@ -393,7 +393,7 @@ def _positive(file: _File, path: Path) -> dict[str, str]:
     return {name: str(label) for name, label in file.positive.items()}
 
 
-def _query(file: _File, path: Path) -> str | None:
+def _query(file: _DefinitionFile, path: Path) -> str | None:
     """Return the column of the queries: `query`, else that of the groups; None for other tasks."""
     if file.task != "ranking":
         if file.query is not None:
@@ -408,7 +408,7 @@ def _query(file: _File, path: Path) -> str | None:
     return query
 
 
-def _interactions(file: _File, path: Path) -> InteractionsSpec | None:
+def _interactions(file: _DefinitionFile, path: Path) -> InteractionsSpec | None:
     """Return what the log is; None for other tasks."""
     if file.task != "recommend":
         if file.interactions is not None:
@@ -444,7 +444,7 @@ def _interactions(file: _File, path: Path) -> InteractionsSpec | None:
     return read_interactions(file.interactions, path)
 
 
-def _check_metric(file: _File, path: Path) -> None:
+def _check_metric(file: _DefinitionFile, path: Path) -> None:
     if ".py:" in file.metric:
         if file.greater_is_better is None:
             raise ConfigError(

@@ -82,7 +82,7 @@ def _too_long(path: Path) -> ConfigError:
 
 
 ESCAPED = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-"""What may not stand in a text of TOML, and other ends of lines."""
+"""What may not occur in a TOML string, and other ends of lines."""
 
 
 def in_toml(value: object) -> str:
@@ -180,7 +180,7 @@ def _as_config_error(exc: ValidationError, model: type[BaseModel], path: Path) -
 
 
 def _right_table(model: type[BaseModel], location: list[str]) -> str:
-    """Return where a key belongs that stands in another table than its own; empty where it is no key anywhere."""
+    """Return where a key belongs that is written in another table than its own; empty where it is no key anywhere."""
     *tables, key = location
     if tables and key in model.model_fields:
         return above(key, tables[0])

@@ -1,4 +1,4 @@
-"""Imports of a competition's own Python files, afresh each time."""
+"""Imports of a competition's own Python files, reloaded each time."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from workbench.data.competition.own_code import importable_from, misnamed_module
 
 
 def load_code(path: Path) -> ModuleType:
-    """Import a Python file of a competition afresh, under a name of its own.
+    """Import a Python file of a competition again, under a name of its own.
 
-    Files beside it can be imported by their names, but for those in `RESERVED_MODULES`. They are imported afresh, too:
+    Files beside it can be imported by their names, but for those in `RESERVED_MODULES`. They are imported again, too:
     what runs is what is written.
 
     Raises
@@ -65,7 +65,7 @@ _loaded_from: set[Path] = set()
 
 
 def _invalidate_finders(folder: Path) -> None:
-    """Let imports look anew which files the folder has: what was just written is younger than its time tells.
+    """Let imports look again which files the folder has: what was just written is younger than its time tells.
 
     As `importlib.invalidate_caches`, but for this folder alone: that one lets everything be looked for again, also each
     package whose version is asked for.

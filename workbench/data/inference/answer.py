@@ -1,4 +1,4 @@
-"""What is asked for: the ids and the targets, from what train, test and the sample have of each other."""
+"""The ids and the targets, from what train, test and the sample have of each other."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from workbench.data.competition import as_written, match_classes, match_targets
-from workbench.data.inference.tables import NotPlainError, Roles, Table, normal
+from workbench.data.inference.tables import DataTable, NotPlainError, Roles, normal
 
 __all__ = ["Answer", "find_answer"]
 
@@ -61,7 +61,7 @@ def find_answer(roles: Roles, ids: tuple[str, ...] = (), targets: tuple[str, ...
 # --------------------------------------------------------------------------------------------------------------- ids
 
 
-def _ids(sample: Table, test: Table) -> tuple[tuple[str, ...], str | None, str]:
+def _ids(sample: DataTable, test: DataTable) -> tuple[tuple[str, ...], str | None, str]:
     """Find the sample's ids in test: by name, by another spelling, by value, in pieces, or as the number of the row."""
     same = tuple(c for c in sample.columns if test.has(c) and not test.is_empty(c))
     if same and len(same) < len(sample.columns):
@@ -89,7 +89,7 @@ def _ids(sample: Table, test: Table) -> tuple[tuple[str, ...], str | None, str]:
     )
 
 
-def _texts(test: Table) -> dict[str, pl.Series]:
+def _texts(test: DataTable) -> dict[str, pl.Series]:
     """Return the columns that can be part of an id, as their file writes them."""
     plain = [
         c for c in test.columns if test.dtype(c).startswith(("Int", "UInt", "String", "Date")) and test.nulls[c] == 0
@@ -181,7 +181,7 @@ def _targets(
     return (chosen,), False, f"{why} {train.name} has and {test.name} lacks"
 
 
-def _labels(train: Table, column: str, n: int) -> list[str]:
+def _labels(train: DataTable, column: str, n: int) -> list[str]:
     """Return the values of a column as text where there are exactly n of them, else none."""
     if n > MAX_CLASSES or train.unique(column) != n:
         return []

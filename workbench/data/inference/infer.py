@@ -14,7 +14,7 @@ from workbench.data.inference.log import InferredLog, find_log
 from workbench.data.inference.positive import PositiveGuess, find_positives
 from workbench.data.inference.roles import find_roles
 from workbench.data.inference.scheme import Scheme, find_scheme
-from workbench.data.inference.tables import NotPlainError, Table, UnclearTablesError
+from workbench.data.inference.tables import DataTable, NotPlainError, UnclearTablesError
 from workbench.data.inference.task import Task, find_task
 from workbench.platforms.protocol import CompetitionFacts
 
@@ -49,7 +49,7 @@ class Inferred:
 def infer(
     manifest: Manifest, tables: Path, facts: CompetitionFacts, platform: str, *, stated: FileOptions = NOTHING_STATED
 ) -> Inferred | InferredLog:
-    """Infer a definition: which table is which, what is asked for, how it is scored, how to fold.
+    """Infer a definition: which table is which, what to predict, how it is scored, how to fold.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ def infer(
     DataError
         When the files do not say; the message has what is missing and how to write the file by hand.
     """
-    looked_at = [Table(info, tables) for info in manifest.tables.values() if info.rows]
+    looked_at = [DataTable(info, tables) for info in manifest.tables.values() if info.rows]
     log = find_log(looked_at, facts, platform)
     if log is not None:
         ours = [t for t in looked_at if t.name in (log.train, log.test)]
@@ -121,13 +121,13 @@ def _reading(info: TableInfo) -> list[str]:
     return [*info.read, *offered]
 
 
-def _large(tables: list[Table]) -> tuple[str, ...]:
+def _large(tables: list[DataTable]) -> tuple[str, ...]:
     """Return the columns of which whole numbers beyond 64 bits became fractions."""
     return tuple(dict.fromkeys(c for table in tables for c in table.info.beyond_64_bits))
 
 
-def _types(manifest: Manifest, first: list[Table]) -> dict[str, tuple[str, str]]:
-    """Return the types that were guessed from spellings, as ``[types]`` takes them, each with what is said of it.
+def _types(manifest: Manifest, first: list[DataTable]) -> dict[str, tuple[str, str]]:
+    """Return the types that were guessed from spellings, as ``[types]`` takes them, each with its note.
 
     Those of train and test by column, those of another table where they are others, or are not in these.
     """

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import polars as pl
 
 from workbench import metrics
-from workbench.data.inference.tables import Table, best_sample, normal, sounds_like
+from workbench.data.inference.tables import DataTable, best_sample, normal, sounds_like
 from workbench.platforms.interactions import InteractionsSpec
 from workbench.platforms.protocol import CompetitionFacts
 
@@ -65,9 +65,9 @@ class InferredLog:
 
 @dataclass(frozen=True)
 class _Events:
-    """A table that may be a log, with the columns that a log has; of lists of records, these taken apart."""
+    """A table that may be a log, with the columns that a log has; of lists of records, these exploded."""
 
-    table: Table
+    table: DataTable
     frame: pl.LazyFrame
     user: str
     item: str
@@ -82,7 +82,7 @@ class _Events:
         return values.unique().collect(engine="streaming").height
 
 
-def find_log(tables: Sequence[Table], facts: CompetitionFacts, platform: str) -> InferredLog | None:
+def find_log(tables: Sequence[DataTable], facts: CompetitionFacts, platform: str) -> InferredLog | None:
     """Find the definition of a recommender competition; None where it is not one for certain."""
     sample = best_sample(tables)
     if sample is None or len(sample.columns) != 2:
@@ -102,7 +102,7 @@ def find_log(tables: Sequence[Table], facts: CompetitionFacts, platform: str) ->
     return replace(inferred, log=replace(inferred.log, users=users, items=items))
 
 
-def _keyed(tables: Iterable[Table], column: str, other: str) -> str | None:
+def _keyed(tables: Iterable[DataTable], column: str, other: str) -> str | None:
     for table in tables:
         if column in table.columns and other not in table.columns and table.is_key(column):
             return table.name
@@ -110,7 +110,7 @@ def _keyed(tables: Iterable[Table], column: str, other: str) -> str | None:
 
 
 def _stated_by_host(
-    tables: Sequence[Table], sample: Table, facts: CompetitionFacts, platform: str
+    tables: Sequence[DataTable], sample: DataTable, facts: CompetitionFacts, platform: str
 ) -> InferredLog | None:
     """Take over what the host says."""
     named = {t.name for t in tables}
@@ -135,7 +135,9 @@ def _stated_by_host(
 # ----------------------------------------------------------------------------------------------------------- guessing
 
 
-def _guessed(tables: Sequence[Table], sample: Table, facts: CompetitionFacts, platform: str) -> InferredLog | None:
+def _guessed(
+    tables: Sequence[DataTable], sample: DataTable, facts: CompetitionFacts, platform: str
+) -> InferredLog | None:
     """Guess from names and values: a sample of lists, whose words are items of a table with users and times."""
     id_column, target = sample.columns
     words = _words(sample, target)
@@ -173,7 +175,7 @@ def _guessed(tables: Sequence[Table], sample: Table, facts: CompetitionFacts, pl
     )
 
 
-def _words(sample: Table, target: str) -> list[str]:
+def _words(sample: DataTable, target: str) -> list[str]:
     """Return the words of some cells, where most cells hold several; else none."""
     if not sample.dtype(target).startswith("String"):
         return []
@@ -182,12 +184,12 @@ def _words(sample: Table, target: str) -> list[str]:
     return cells.explode().unique().to_list() if several > 0.5 else []
 
 
-def _length(sample: Table, target: str) -> int:
+def _length(sample: DataTable, target: str) -> int:
     sizes = sample.scan.select(pl.col(target).str.strip_chars().str.split(" ").list.len().max())
     return int(sizes.collect(engine="streaming").item() or 1)
 
 
-def _events(table: Table) -> _Events | None:
+def _events(table: DataTable) -> _Events | None:
     """Return a table as a log, where it has a user, an item and a time by their names."""
     lists = table.info.lists_of_records
     frame = table.scan
@@ -254,7 +256,7 @@ def _unit(events: _Events) -> str:
 
 
 def _metric(facts: CompetitionFacts, length: int, *, by_kind: bool) -> tuple[str, str | None, str]:
-    """Return a metric of lists, the platform's where ours stands in for it, and why."""
+    """Return a metric of lists, the platform's where a built-in one replaces it, and why."""
     words = facts.metric
     metric = metrics.find(words) if words else None
     of_length = f"{length} is what the sample has in a cell"

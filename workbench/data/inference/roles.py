@@ -11,9 +11,9 @@ import polars as pl
 
 from workbench.data.competition import Manifest
 from workbench.data.inference.tables import (
+    DataTable,
     NotPlainError,
     Roles,
-    Table,
     UnclearTablesError,
     best_samples,
     overlap,
@@ -45,7 +45,7 @@ def find_roles(manifest: Manifest, folder: Path, stated: Mapping[str, str | bool
     NotPlainError
         When there is no train or no test table, or `stated` names none.
     """
-    tables = {name: Table(info, folder) for name, info in manifest.tables.items() if info.rows}
+    tables = {name: DataTable(info, folder) for name, info in manifest.tables.items() if info.rows}
     named = {role: _stated(tables, role, name) for role, name in stated.items() if isinstance(name, str)}
     no_sample = stated.get("sample_submission") is False
     samples = [] if no_sample else best_samples(t for t in tables.values() if t not in named.values())
@@ -74,7 +74,7 @@ def find_roles(manifest: Manifest, folder: Path, stated: Mapping[str, str | bool
     return replace(roles, why=joined | roles.why)
 
 
-def _joined(table: Table) -> str:
+def _joined(table: DataTable) -> str:
     """Say of which files a table is made, where other than numbers tell them from each other."""
     files = table.info.source.split(", ")
     if len(files) < 2 or len({re.sub(r"\d+", "", f) for f in files}) == 1:
@@ -83,7 +83,7 @@ def _joined(table: Table) -> str:
     return f"{named}, one after the other"
 
 
-def _stated(tables: Mapping[str, Table], role: str, name: str) -> Table:
+def _stated(tables: Mapping[str, DataTable], role: str, name: str) -> DataTable:
     if name not in tables:
         raise NotPlainError(
             f"[tables] {role} = {name!r} in competition.toml is not a table; there are {', '.join(tables)}"
@@ -94,14 +94,14 @@ def _stated(tables: Mapping[str, Table], role: str, name: str) -> Table:
 # ------------------------------------------------------------------------------------------------- several that may be
 
 
-def _settled_train(roles: Roles, candidates: Sequence[Table]) -> Roles:
+def _settled_train(roles: Roles, candidates: Sequence[DataTable]) -> Roles:
     train, test, sample = roles.train, roles.test, roles.sample
     answers = {c for c in train.columns if not test.has(c)}
     if sample is not None and answers & set(sample.columns):
         answers &= set(sample.columns)
     other_tables = [t for t in candidates if t.name not in (train.name, test.name) and t is not sample]
-    rivals: list[Table] = []
-    some_rows: list[Table] = []
+    rivals: list[DataTable] = []
+    some_rows: list[DataTable] = []
     for other in other_tables:
         if set(other.columns) == set(train.columns):
             (some_rows if _has_some_rows(other, train) else rivals).append(other)
@@ -115,10 +115,10 @@ def _settled_train(roles: Roles, candidates: Sequence[Table]) -> Roles:
     return roles
 
 
-def _settled_test(roles: Roles, candidates: Sequence[Table]) -> Roles:
+def _settled_test(roles: Roles, candidates: Sequence[DataTable]) -> Roles:
     train, test = roles.train, roles.test
-    rivals: list[Table] = []
-    some_rows: list[Table] = []
+    rivals: list[DataTable] = []
+    some_rows: list[DataTable] = []
     for other in candidates:
         if other in (train, test, roles.sample) or sounds_like(other, "train") > sounds_like(other, "test"):
             continue
@@ -142,7 +142,7 @@ def _settled_test(roles: Roles, candidates: Sequence[Table]) -> Roles:
     )
 
 
-def _settled_sample(roles: Roles, samples: Sequence[Table]) -> Roles:
+def _settled_sample(roles: Roles, samples: Sequence[DataTable]) -> Roles:
     other_samples = [t for t in samples if t not in (roles.sample, roles.train, roles.test)]
     if roles.sample is None or not other_samples:
         return roles
@@ -159,21 +159,21 @@ def _settled_sample(roles: Roles, samples: Sequence[Table]) -> Roles:
     return replace(roles, sample=chosen, why=roles.why | {"sample": f"{names} would be another one"})
 
 
-def _is_called(table: Table, role: str) -> bool:
+def _is_called(table: DataTable, role: str) -> bool:
     """Whether one file has the role's name; a table of several has it from what they have in common."""
     return sounds_like(table, role) > 1 and ", " not in table.info.source
 
 
-def _words(table: Table) -> set[str]:
+def _words(table: DataTable) -> set[str]:
     return {w for w in re.split(r"[\W_\d]+", table.name.lower()) if w}
 
 
-def _has_some_rows(other: Table, table: Table) -> bool:
+def _has_some_rows(other: DataTable, table: DataTable) -> bool:
     """Whether a name says that a table holds some of the rows of another one."""
     return bool((_words(other) - _words(table)) & SOME_ROWS) and other.rows <= table.rows
 
 
-def _has_the_ids_of(table: Table, sample: Table) -> bool:
+def _has_the_ids_of(table: DataTable, sample: DataTable) -> bool:
     """Whether a table has the sample's ids, each as often."""
     if table.rows != sample.rows:
         return False
@@ -187,7 +187,7 @@ def _has_the_ids_of(table: Table, sample: Table) -> bool:
     return ids.join(wanted, on=[key, "n"], how="anti", nulls_equal=True).collect(engine="streaming").is_empty()
 
 
-def _unclear(role: str, tables: Sequence[Table]) -> UnclearTablesError:
+def _unclear(role: str, tables: Sequence[DataTable]) -> UnclearTablesError:
     """Return the question, with the two ways to answer it."""
     same = all(set(t.columns) == set(tables[0].columns) for t in tables)
     names = ", ".join(t.info.source for t in tables[:-1]) + f" and {tables[-1].info.source}"

@@ -10,7 +10,7 @@ import polars as pl
 from workbench.core.times import PER_SECOND, epoch_unit, has_own_unit, is_iso_text, iso_texts, moments
 from workbench.data.competition.row_numbers import sounds_like_id
 from workbench.data.inference.answer import Answer
-from workbench.data.inference.tables import Roles, Table
+from workbench.data.inference.tables import DataTable, Roles
 from workbench.metrics import name_words
 
 __all__ = ["Scheme", "find_scheme"]
@@ -99,7 +99,7 @@ class _Later:
     test: _Extent
     border: bool
 
-    def why(self, train: Table, test: Table) -> str:
+    def why(self, train: DataTable, test: DataTable) -> str:
         """Say by what test is later, and what becomes of rows without a time."""
         reason = f"all of {test.name} is later than {train.name} by {self.column}"
         if self.border:
@@ -142,7 +142,7 @@ def _time_column(roles: Roles, answer: Answer) -> tuple[_Later | None, list[str]
     return None, reasons_against
 
 
-def _unfit(candidate: _Later, train: Table, test: Table) -> str | None:
+def _unfit(candidate: _Later, train: DataTable, test: DataTable) -> str | None:
     """Say why folds can't be cut by a column by which test is later; None where they can."""
     for table, extent in ((train, candidate.train), (test, candidate.test)):
         if extent.nulls > (1 - FEWEST_DATED) * table.rows:
@@ -158,7 +158,7 @@ def _unfit(candidate: _Later, train: Table, test: Table) -> str | None:
 
 
 @dataclass(frozen=True)
-class _Clock:
+class _TimeColumn:
     """A column that may tell the time: its moments in train and in test as numbers, and its type in train.
 
     `named` is whether its name speaks of time, `is_id` whether it is one of the ids.
@@ -197,7 +197,7 @@ class _Clock:
         return None if unit is None or isinstance(self.dtype, pl.Duration) else float(DAY_S * PER_SECOND[unit])
 
 
-def _clocks(roles: Roles, answer: Answer) -> list[_Clock]:
+def _clocks(roles: Roles, answer: Answer) -> list[_TimeColumn]:
     """Return the columns that may tell the time; of unnamed numbers and of texts a look at the first rows decides."""
     tables = (roles.train, roles.test)
     schemas = [t.scan.collect_schema() for t in tables]
@@ -207,7 +207,7 @@ def _clocks(roles: Roles, answer: Answer) -> list[_Clock]:
     ruled_out = _no_iso_texts(shared, heads) | _amounts(
         [c for c in shared if c in ids or not _speaks_of_time(c)], heads
     )
-    clocks: list[_Clock] = []
+    clocks: list[_TimeColumn] = []
     for column in shared:
         if column in ruled_out:
             continue
@@ -217,7 +217,7 @@ def _clocks(roles: Roles, answer: Answer) -> list[_Clock]:
             continue
         if pl.Duration in (one.base_type(), other.base_type()) and one.base_type() != other.base_type():
             continue
-        clock = _Clock(column, (extents[0], extents[1]), one, _speaks_of_time(column), column in ids)
+        clock = _TimeColumn(column, (extents[0], extents[1]), one, _speaks_of_time(column), column in ids)
         if _may_tell(clock, schemas, tables):
             clocks.append(clock)
     return clocks
@@ -246,7 +246,7 @@ def _amounts(columns: list[str], heads: list[pl.DataFrame]) -> set[str]:
     return {c for c, a, b in ends if a is not None and epoch_unit(a, b) is None and not _may_be_calendar(a, b)}
 
 
-def _may_tell(clock: _Clock, schemas: list[pl.Schema], tables: tuple[Table, Table]) -> bool:
+def _may_tell(clock: _TimeColumn, schemas: list[pl.Schema], tables: tuple[DataTable, DataTable]) -> bool:
     """Whether all of a column tells the time, as its first rows do."""
     of_text = [t for t, s in zip(tables, schemas, strict=True) if s[clock.column] == pl.String]
     return all(is_iso_text(t.scan, clock.column) for t in of_text)
@@ -280,7 +280,7 @@ def _are_days(numbers: pl.Expr) -> pl.Expr:
     return text.str.strptime(pl.Date(), "%Y%m%d", strict=False).is_not_null().all()
 
 
-def _extents(table: Table, clocks: list[_Clock], side: int) -> dict[str, _Extent]:
+def _extents(table: DataTable, clocks: list[_TimeColumn], side: int) -> dict[str, _Extent]:
     wanted: list[pl.Expr] = []
     for i, clock in enumerate(clocks):
         values = clock.moments[side]
@@ -293,7 +293,7 @@ def _extents(table: Table, clocks: list[_Clock], side: int) -> dict[str, _Extent
     }
 
 
-def _border(roles: Roles, clock: _Clock, before: _Extent, after: _Extent) -> bool | None:
+def _border(roles: Roles, clock: _TimeColumn, before: _Extent, after: _Extent) -> bool | None:
     """Return False where all of test is later, True where they share the moment or the day of the border, else None."""
     if after.low > before.high:
         return False
@@ -340,7 +340,7 @@ def _group_column(roles: Roles, answer: Answer) -> str | None:
     return min(groups, key=lambda c: groups[c], default=None)
 
 
-def _never_met(train: Table, test: Table, columns: list[str]) -> list[str]:
+def _never_met(train: DataTable, test: DataTable, columns: list[str]) -> list[str]:
     """Return the columns of which train has none of the first few values of test, which rules out nearly all.
 
     Few passes: of so many columns at a time as hold `VALUES_AT_A_TIME` values.

@@ -15,9 +15,9 @@ from workbench.core.frames import scan_parquet
 from workbench.data.competition import TableInfo
 
 __all__ = [
+    "DataTable",
     "NotPlainError",
     "Roles",
-    "Table",
     "UnclearTablesError",
     "best_sample",
     "best_samples",
@@ -38,7 +38,7 @@ class UnclearTablesError(NotPlainError):
 
 
 @dataclass(frozen=True)
-class Table:
+class DataTable:
     """One table, looked at lazily: only the columns that a question needs are read."""
 
     info: TableInfo
@@ -103,9 +103,9 @@ class Table:
 class Roles:
     """Which table is which, by role with the reason where others came near; there may be no sample."""
 
-    train: Table
-    test: Table
-    sample: Table | None
+    train: DataTable
+    test: DataTable
+    sample: DataTable | None
     why: dict[str, str] = field(default_factory=dict)
 
 
@@ -123,7 +123,7 @@ def normal(name: str) -> str:
 _TRAIN, _TEST = r"train(ing)?", r"(test(ing|set)?|holdout|eval(uation)?)"
 
 
-def sounds_like(table: Table, role: str) -> float:
+def sounds_like(table: DataTable, role: str) -> float:
     """Say how much a table's name sounds like a role, as `name_sounds_like` does."""
     return name_sounds_like(table.name, role)
 
@@ -135,13 +135,13 @@ def name_sounds_like(table: str, role: str) -> float:
         return 2.0
     words = re.split(r"[\W_\d]+", name)
     if any(re.fullmatch(pattern, word) for word in words):
-        # train_labels and test_meta stand beside the table itself.
+        # train_labels and test_meta lie next to the table itself.
         beside = {"label", "labels", "meta", "metadata", "target", "targets", "extra", "supplement", "supplementary"}
         return 0.5 if beside & set(words) else 1.0
     return 0.25 if re.search(pattern, name) else 0.0
 
 
-def overlap(a: Table, b: Table) -> float:
+def overlap(a: DataTable, b: DataTable) -> float:
     """Return the share of b's columns that a has too; a train table has what its test table has."""
     return 2 * len(set(a.columns) & set(b.columns)) / len(b.columns) + (len(a.columns) > len(b.columns))
 
@@ -160,12 +160,12 @@ def sample_score(table: str) -> float:
     return 0
 
 
-def best_sample(tables: Iterable[Table]) -> Table | None:
+def best_sample(tables: Iterable[DataTable]) -> DataTable | None:
     """Return the table whose name sounds most like a sample submission; None where none does."""
     return next(iter(best_samples(tables)), None)
 
 
-def best_samples(tables: Iterable[Table]) -> list[Table]:
+def best_samples(tables: Iterable[DataTable]) -> list[DataTable]:
     """Return the tables whose names sound most and equally like a sample submission, the likeliest first."""
     scored = [(sample_score(t.name), -len(t.columns), t.rows, -len(t.name), t) for t in tables]
     likely = sorted((s for s in scored if s[0] > 0), key=lambda s: s[:4], reverse=True)

@@ -9,7 +9,7 @@ import polars as pl
 from workbench import metrics
 from workbench.core.errors import NotFoundError
 from workbench.data.inference.answer import Answer
-from workbench.data.inference.tables import Roles, Table
+from workbench.data.inference.tables import DataTable, Roles
 from workbench.platforms.protocol import CompetitionFacts
 
 __all__ = ["Task", "find_task"]
@@ -27,7 +27,7 @@ SPACED = 1.5
 
 @dataclass(frozen=True)
 class Task:
-    """The task and the metric, each with the reason; `stands_for` is the platform's metric where ours stands in."""
+    """The task and the metric, each with the reason; `stands_for` is the platform's metric, where another replaces it."""
 
     task: str
     metric: str
@@ -82,7 +82,7 @@ def _task(roles: Roles, answer: Answer, metric: str | None, words: str) -> tuple
     return "regression", f"{name} is a number with {n:,} values"
 
 
-def _amounts_of(sample: Table | None, answer: Answer) -> float | None:
+def _amounts_of(sample: DataTable | None, answer: Answer) -> float | None:
     """Return a value with a fraction from the sample's column: no label of a whole number has one."""
     if sample is None or not answer.sample_columns or not sample.dtype(answer.sample_columns[0]).startswith("Float"):
         return None
@@ -92,7 +92,7 @@ def _amounts_of(sample: Table | None, answer: Answer) -> float | None:
     return None if fraction is None else float(fraction)
 
 
-def _is_spaced(train: Table, name: str, n: int) -> bool:
+def _is_spaced(train: DataTable, name: str, n: int) -> bool:
     """Say whether whole numbers lie so far apart that they count no classes."""
     low, high = (
         train.scan.select(pl.col(name).min(), pl.col(name).max().alias("high")).collect(engine="streaming").row(0)
@@ -100,7 +100,7 @@ def _is_spaced(train: Table, name: str, n: int) -> bool:
     return int(high) - int(low) + 1 > SPACED * n
 
 
-def _holds_integers(train: Table, name: str) -> bool:
+def _holds_integers(train: DataTable, name: str) -> bool:
     column = train.select([name])[name].drop_nulls()
     return bool((column == column.floor()).all())
 
@@ -131,7 +131,7 @@ def _metric(roles: Roles, answer: Answer, facts: CompetitionFacts, task: str) ->
     return usual, words, f"{why}: the usual one for {of} stands in"
 
 
-def _shows_labels(sample: Table | None, answer: Answer) -> bool:
+def _shows_labels(sample: DataTable | None, answer: Answer) -> bool:
     """Say whether the sample holds texts where a probability would be a number."""
     if sample is None or len(answer.sample_columns) != 1:
         return False
@@ -151,7 +151,7 @@ def _fits(metric: str, task: str) -> bool:
     return metric not in OF_AMOUNTS
 
 
-def _list_length(sample: Table | None, answer: Answer) -> int:
+def _list_length(sample: DataTable | None, answer: Answer) -> int:
     """Return how many labels a cell of the sample holds."""
     if sample is None or not sample.dtype(answer.sample_columns[0]).startswith("String"):
         return 1

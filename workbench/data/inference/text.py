@@ -1,4 +1,4 @@
-"""The inferred definition and the first experiment, as the TOML files that the user goes on from."""
+"""The inferred definition and the first experiment, as the TOML files that the user continues from."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """From a platform's files to typed Parquet tables, a definition and a first experiment.
 
 `fetch` does all of it. `download` brings the files, `archives` and `archives_below` unpack them, `convert` turns those
-that `sources` lists into tables, and `swap` puts changed data in the place of the old.
+that `sources` lists into tables, and `swap` puts changed data in place of the old.
 """
 
 from workbench.data.ingest.archives import unpack

@@ -13,7 +13,7 @@ from workbench.core.frames import parquet_schema, scan_parquet
 from workbench.data.competition import TableInfo
 from workbench.data.ingest.large import GREATEST, LEAST
 from workbench.data.ingest.reconciled import EXACT, common_type, is_lossless
-from workbench.data.ingest.sources import Options, Table
+from workbench.data.ingest.sources import ReadOptions, TableSource
 from workbench.data.ingest.writing import COMPRESSION, ROWS_PER_GROUP, info_of
 
 __all__ = ["agreed"]
@@ -23,10 +23,10 @@ Types = dict[str, pl.DataType]
 
 
 @dataclass(frozen=True)
-class _Written:
+class _WrittenTable:
     """A table that is converted: its file and the types of its columns."""
 
-    table: Table
+    table: TableSource
     path: Path
     types: Types
 
@@ -37,9 +37,9 @@ class _Written:
 
 
 def agreed(
-    group: list[Table], infos: Mapping[str, TableInfo], tables: Path, options: Options, report: Report
+    group: list[TableSource], infos: Mapping[str, TableInfo], tables: Path, options: ReadOptions, report: Report
 ) -> dict[str, TableInfo]:
-    """Return the entries of the tables that were written anew, so that columns of the same name have the same type.
+    """Return the entries of the tables that were rewritten, so that columns of the same name have the same type.
 
     A column without any value has no type of its own and takes that of the other tables; types that only differ in
     width, or in how they keep a text, become the wider one. What differs otherwise is left, and said. Tables of text,
@@ -49,7 +49,7 @@ def agreed(
     for table in group:
         path = tables / f"{table.name}.parquet"
         if table.name in infos:
-            written.append(_Written(table, path, dict(parquet_schema(path))))
+            written.append(_WrittenTable(table, path, dict(parquet_schema(path))))
     changes: dict[str, Types] = {w.table.name: {} for w in written}
     for column in dict.fromkeys(c for w in written for c in w.types):
         having = [w for w in written if column in w.types and not options.stated_type(w.table.name, column)]
@@ -64,7 +64,7 @@ def agreed(
     }
 
 
-def _shared(column: str, having: list[_Written], report: Report) -> Types:
+def _shared(column: str, having: list[_WrittenTable], report: Report) -> Types:
     """Return the type of a column in the tables where it changes."""
     filled = [w for w in having if not w.is_empty(column)]
     types_by_table = ", ".join(f"{w.types[column] if w in filled else 'empty'} in {w.table.name}" for w in having)
@@ -84,7 +84,7 @@ def _shared(column: str, having: list[_Written], report: Report) -> Types:
     return {w.table.name: shared for w in having if w.types[column] != shared}
 
 
-def _holds(shared: pl.DataType, written: _Written, column: str) -> bool:
+def _holds(shared: pl.DataType, written: _WrittenTable, column: str) -> bool:
     """Whether a type holds all values of a column: whole numbers among fractions up to 2**53."""
     dtype = written.types[column]
     if dtype == pl.UInt64 and shared.is_signed_integer():
@@ -101,7 +101,7 @@ def _holds(shared: pl.DataType, written: _Written, column: str) -> bool:
     return bool(low >= least and high <= greatest)
 
 
-def _rewritten(written: _Written, types: Types, info: TableInfo, options: Options) -> TableInfo:
+def _rewritten(written: _WrittenTable, types: Types, info: TableInfo, options: ReadOptions) -> TableInfo:
     scan = scan_parquet(written.path)
     # An empty column may be of a type that is no cast of text: a list, a struct.
     empty = {c for c in types if written.is_empty(c)}

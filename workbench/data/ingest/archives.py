@@ -17,7 +17,7 @@ from typing import Any
 
 from workbench.core.cache import file_sha256, read_json, write_json
 from workbench.core.errors import DamagedError, DataError, storage_errors
-from workbench.core.packed import BOMB_RATIO, HARMLESS_BYTES, Budget, damage, most_of, too_large
+from workbench.core.packed import BOMB_RATIO, HARMLESS_BYTES, UnpackBudget, damage, most_of, too_large
 from workbench.core.temporary import hidden_path, temporary_file
 from workbench.data.ingest.file_names import clashing_names, plain_name, refused_name
 from workbench.data.ingest.tars import HEADER_BYTES, PIECE_BYTES, tar_members
@@ -67,7 +67,7 @@ def check_members(archive: Path, folder: Path) -> list[zipfile.ZipInfo]:
     ------
     DataError
         When a member would be written outside `folder` or has a name that is not taken, is no regular file, lies where
-        another does, or they inflate beyond measure.
+        another does, or they inflate without bound.
     DamagedError
         When the archive is not whole.
     """
@@ -123,7 +123,7 @@ def _check_places(archive: Path, members: list[zipfile.ZipInfo]) -> None:
             raise DataError(
                 f"{archive}: members {before!r} and {member.filename!r} overlap; nothing is unpacked", hint=UNTRUSTED
             )
-        # The name there may be another than in the contents, which is told of when it is read.
+        # The name there may be another than in the contents, which is reported when it is read.
         end, before = member.header_offset + LOCAL_HEADER_BYTES + member.compress_size, member.filename
 
 
@@ -153,7 +153,7 @@ def unpack(
     *,
     wanted: Callable[[str], bool] = lambda _: True,
     progress: Callable[[int], None] = lambda _: None,
-    budget: Budget | None = None,
+    budget: UnpackBudget | None = None,
     is_protected: Callable[[Path], bool] = lambda _: False,
 ) -> list[Path]:
     """Unpack the members of a zip archive that are wanted, each whole or not at all, and return their files.
@@ -167,7 +167,7 @@ def unpack(
         Whether a member is unpacked, by its name.
     progress : callable
         Called with the size of each file.
-    budget : Budget, optional
+    budget : UnpackBudget, optional
         What it takes from; one of its own where there is none.
     is_protected : callable
         Whether a file is one that no archive replaces, such as one that was downloaded by itself.
@@ -179,7 +179,7 @@ def unpack(
     StorageError
         When the disk has not enough room; nothing is unpacked then.
     """
-    budget = Budget(archive.stat().st_size, folder) if budget is None else budget
+    budget = UnpackBudget(archive.stat().st_size, folder) if budget is None else budget
     every = check_members(archive, folder)
     budget.spend(sum(m.file_size for m in every), str(archive))
     members = [m for m in every if wanted(m.filename) and not _must_stay(folder, m.filename, archive, is_protected)]
@@ -250,7 +250,7 @@ def unpack_tar(
     archive: Path,
     folder: Path,
     *,
-    budget: Budget | None = None,
+    budget: UnpackBudget | None = None,
     is_protected: Callable[[Path], bool] = lambda _: False,
     begins: Callable[[], object] = lambda: None,
 ) -> None:
@@ -261,7 +261,7 @@ def unpack_tar(
     Parameters
     ----------
     archive, folder : Path
-    budget : Budget, optional
+    budget : UnpackBudget, optional
     is_protected : callable
         As of `unpack`.
     begins : callable
@@ -271,13 +271,13 @@ def unpack_tar(
     ------
     DataError
         When a member would be written outside the folder or has a name that is not taken, is no regular file, or it
-        inflates beyond measure.
+        inflates without bound.
     DamagedError
         When the archive is not whole.
     StorageError
         When the disk has not enough room.
     """
-    budget = Budget(archive.stat().st_size, folder) if budget is None else budget
+    budget = UnpackBudget(archive.stat().st_size, folder) if budget is None else budget
     note = _Note.of(archive)
     if note.files is not None and all(note.has(folder, n, size) for n, size in note.files.items()):
         budget.spend(sum(note.files.values()), str(archive))
@@ -289,7 +289,7 @@ def unpack_tar(
 
 
 def _tar_files(
-    archive: Path, folder: Path, budget: Budget, names: dict[str, int], is_protected: Callable[[Path], bool]
+    archive: Path, folder: Path, budget: UnpackBudget, names: dict[str, int], is_protected: Callable[[Path], bool]
 ) -> Iterator[tuple[str, Iterator[bytes]]]:
     """Yield the files with their bytes, noting names and sizes; of two of the same name the last remains."""
     packed = archive.stat().st_size

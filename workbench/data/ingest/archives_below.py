@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from workbench.core.errors import DamagedError, WorkbenchError
-from workbench.core.packed import Budget
+from workbench.core.packed import UnpackBudget
 from workbench.data.ingest.archives import EncryptedError, came_of, unpack, unpack_tar
 from workbench.data.ingest.sources import files_below, is_table
 
@@ -44,7 +44,7 @@ def unpack_below(
 
     # Twice: an archive inside the archive is there only after the first time.
     for _ in range(2):
-        budget = Budget(packed, raw)
+        budget = UnpackBudget(packed, raw)
         for archive in sorted(files_below(raw, ".zip")):
             # "train.csv.zip" is a packed table, whatever the file in it is called.
             if not is_table(archive.stem):

@@ -31,8 +31,8 @@ from workbench.data.ingest.parts import parquet_tables
 from workbench.data.ingest.sources import (
     FORMATS,
     NO_OPTIONS,
-    Options,
-    Table,
+    ReadOptions,
+    TableSource,
     first_byte,
     is_lines,
     is_table,
@@ -41,7 +41,7 @@ from workbench.data.ingest.sources import (
     table_name,
 )
 
-__all__ = ["FORMATS", "NO_OPTIONS", "Options", "convert", "is_table", "table_name"]
+__all__ = ["FORMATS", "NO_OPTIONS", "ReadOptions", "convert", "is_table", "table_name"]
 
 Report = Callable[[str], None]
 T = TypeVar("T")
@@ -54,7 +54,7 @@ def convert(
     slug: str,
     *,
     force: bool = False,
-    options: Options = NO_OPTIONS,
+    options: ReadOptions = NO_OPTIONS,
     report: Report = lambda _: None,
     arrived: Collection[str] = (),
     unreadable: Mapping[str, WorkbenchError] = NO_FILES,
@@ -71,7 +71,7 @@ def convert(
     slug : str
     force : bool
         Convert everything again.
-    options : Options
+    options : ReadOptions
         What competition.toml says; it takes precedence over what the files suggest.
     report : callable
         Called with the name of each table before it is converted.
@@ -97,7 +97,7 @@ def convert(
     _say_what_is_joined(planned, report)
     _say_what_is_fixed(planned, options, report)
     options = replace(options, keys=find_keys(planned, options))
-    work = _Work(tables, options, report, needed, excluded, slug)
+    work = _Conversion(tables, options, report, needed, excluded, slug)
     infos = {} if force else _still_good(tables, slug, planned, options)
     documents = [t for t in planned if _is_shared(t) and _is_document(t)]
     is_open = len(documents) > 1 and any(t.name not in infos and first_byte(t.parts[0]) == b"{" for t in documents)
@@ -128,14 +128,14 @@ def convert(
     return manifest
 
 
-def _say_what_is_fixed(tables: list[Table], options: Options, report: Report) -> None:
+def _say_what_is_fixed(tables: list[TableSource], options: ReadOptions, report: Report) -> None:
     for table in tables:
         for part in table.parts:
             if options.fixed is not None and part.path.is_relative_to(options.fixed):
                 report(f"{table.name} from your fixed copy {part.path}")
 
 
-def _refuse_without_train(infos: Mapping[str, TableInfo], work: _Work, raw: Path) -> None:
+def _refuse_without_train(infos: Mapping[str, TableInfo], work: _Conversion, raw: Path) -> None:
     """Refuse a conversion that has left out every table that may be train, or simply all.
 
     Where no table is called train, any of those that are neither test nor sample may be it.
@@ -157,9 +157,9 @@ def _refuse_without_train(infos: Mapping[str, TableInfo], work: _Work, raw: Path
     )
 
 
-def _say_what_is_joined(tables: list[Table], report: Report) -> None:
+def _say_what_is_joined(tables: list[TableSource], report: Report) -> None:
     for table in tables:
-        # Those of Hive folders stand in the files' own names.
+        # Those of Hive folders are in the files' own names.
         columns = dict.fromkeys(k for p in table.parts for k, _ in p.keys if f"{k}=" not in p.name)
         if table.by_words or columns:
             which = f"; column {', '.join(columns)!r} says which" if columns else ""
@@ -169,11 +169,11 @@ def _say_what_is_joined(tables: list[Table], report: Report) -> None:
 
 def _planned_tables(
     raw: Path,
-    options: Options,
+    options: ReadOptions,
     excluded: Exclusions,
     unreadable: Mapping[str, WorkbenchError],
     arrived: Collection[str],
-) -> list[Table]:
+) -> list[TableSource]:
     """Return the tables that the files become; archives and files that can't be read, and nothing needs, are left out.
 
     Raises
@@ -198,8 +198,8 @@ def _planned_tables(
 
 
 def _without_excluded(
-    planned: list[Table], tables: Path, slug: str, needed: set[str], excluded: Exclusions
-) -> list[Table]:
+    planned: list[TableSource], tables: Path, slug: str, needed: set[str], excluded: Exclusions
+) -> list[TableSource]:
     """Return the tables without those that an earlier conversion left out, as long as their files are the same."""
     try:
         before = read_manifest(tables, slug=slug).excluded
@@ -210,17 +210,17 @@ def _without_excluded(
 
 
 @dataclass(frozen=True)
-class _Work:
+class _Conversion:
     """What converting a group of tables takes, and what may be left out of it."""
 
     tables: Path
-    options: Options
+    options: ReadOptions
     report: Report
     needed: set[str]
     excluded: Exclusions
     slug: str
 
-    def converted(self, group: list[Table], convert_group: Callable[[list[Table]], T]) -> T | None:
+    def converted(self, group: list[TableSource], convert_group: Callable[[list[TableSource]], T]) -> T | None:
         """Convert a group; tables that are none, and nothing needs, are left out. None where none remains.
 
         Raises
@@ -242,7 +242,7 @@ class _Work:
                 group = [t for t in group if t.name not in faults]
         return None
 
-    def _faults(self, group: list[Table], spare: list[Table], exc: Exception) -> dict[str, Exception]:
+    def _faults(self, group: list[TableSource], spare: list[TableSource], exc: Exception) -> dict[str, Exception]:
         """Return what is wrong with each table that may be left out: of several, by converting each alone."""
         if len(group) == 1:
             return {t.name: exc for t in spare}
@@ -260,14 +260,14 @@ class _Work:
                     faults[table.name] = fault
         return faults
 
-    def explained(self, exc: BaseException, group: list[Table]) -> BaseException:
+    def explained(self, exc: BaseException, group: list[TableSource]) -> BaseException:
         """Return a failure of tables as it is raised: an error of ours, with a way out."""
         if not isinstance(exc, DataError):
             return exc if isinstance(exc, WorkbenchError) else DataError(f"{group[0].where} can't be read: {exc}")
         return with_fixed_hint(exc, [t for t in group if t.name in self.needed] or group, self.options, self.slug)
 
 
-def _converted(group: list[Table], work: _Work, orient: str | None) -> dict[str, TableInfo]:
+def _converted(group: list[TableSource], work: _Conversion, orient: str | None) -> dict[str, TableInfo]:
     """Convert tables that share their types, of any kind but delimited text."""
     if group[0].kind == "parquet":
         return parquet_tables(group, work.tables, work.options, work.report)
@@ -297,7 +297,9 @@ def _spelled_two_ways(infos: dict[str, TableInfo], keys: Keys) -> set[str]:
     return {c for c in lost if not keys.is_text(c)}
 
 
-def _text_tables(groups: list[list[Table]], open_groups: list[list[Table]], work: _Work) -> dict[str, TableInfo]:
+def _text_tables(
+    groups: list[list[TableSource]], open_groups: list[list[TableSource]], work: _Conversion
+) -> dict[str, TableInfo]:
     """Convert delimited tables; how dates and numbers are written is decided by what all of them show."""
     options = work.options
     witnesses = Witnesses(options)
@@ -305,7 +307,7 @@ def _text_tables(groups: list[list[Table]], open_groups: list[list[Table]], work
     for group in groups if wanted else []:
         witnesses.look(group)
 
-    def read(group: list[Table]) -> Converted:
+    def read(group: list[TableSource]) -> Converted:
         return text_tables(group, work.tables, options, work.report, witnesses)
 
     done = [work.converted(group, read) for group in wanted]
@@ -321,7 +323,7 @@ def _text_tables(groups: list[list[Table]], open_groups: list[list[Table]], work
     return {n: i for one in done if one is not None for n, i in one.noted(options, witnesses.evidence).items()}
 
 
-def _sharing(tables: list[Table]) -> list[list[Table]]:
+def _sharing(tables: list[TableSource]) -> list[list[TableSource]]:
     """Return the tables in groups that share their types: those of train and test together, each other one alone."""
     sharing = [t for t in tables if _is_shared(t)]
     groups = [[t for t in sharing if t.kind == kind] for kind in ("text", "parquet")]
@@ -329,11 +331,11 @@ def _sharing(tables: list[Table]) -> list[list[Table]]:
     return together + [[t] for t in tables if not any(t in group for group in together)]
 
 
-def _is_shared(table: Table) -> bool:
+def _is_shared(table: TableSource) -> bool:
     return re.search(r"(^|_)(train|test)(_|$|ing)", table.name.lower()) is not None
 
 
-def _still_good(tables: Path, slug: str, planned: list[Table], options: Options) -> dict[str, TableInfo]:
+def _still_good(tables: Path, slug: str, planned: list[TableSource], options: ReadOptions) -> dict[str, TableInfo]:
     try:
         manifest = read_manifest(tables, slug=slug)
     except (NotFoundError, DamagedError):
@@ -352,7 +354,7 @@ def _still_good(tables: Path, slug: str, planned: list[Table], options: Options)
     return good
 
 
-def _has_lost_spelling(info: TableInfo, options: Options) -> bool:
+def _has_lost_spelling(info: TableInfo, options: ReadOptions) -> bool:
     """Whether a key of a table was converted as if it were none, or as a number that is text in another file."""
     keys = options.keys
     columns = [c for c in info.dtypes if keys.kind(c) and not options.stated_type(info.name, c)]
@@ -362,12 +364,14 @@ def _has_lost_spelling(info: TableInfo, options: Options) -> bool:
     )
 
 
-def _is_document(table: Table) -> bool:
+def _is_document(table: TableSource) -> bool:
     source = table.parts[0]
     return table.kind == "json" and first_byte(source) in (b"[", b"{") and not is_lines(source)
 
 
-def _other_table(table: Table, tables: Path, options: Options, report: Report, orient: str | None) -> TableInfo:
+def _other_table(
+    table: TableSource, tables: Path, options: ReadOptions, report: Report, orient: str | None
+) -> TableInfo:
     if _is_document(table):
         return document_table(table, tables, options, report, orient)
     return lines_table(table, tables, options, report)

@@ -153,7 +153,7 @@ class _Counts:
             loose=_loose(self.text[column].drop_nulls()) if times.formats else "",
         )
 
-    # What is counted of whom, so that nobody is looked at in vain.
+    # Which columns each count is for, so that none is looked at needlessly.
 
     @cached_property
     def n_filled(self) -> dict[str, int]:

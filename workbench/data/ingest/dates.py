@@ -58,7 +58,7 @@ DAYS = (
     "%d-%m-%y",
     "%m-%d-%y",
 )
-"""In the order in which they are tried: where days and months can't be told apart at all, the first stands."""
+"""In the order in which they are tried: where days and months can't be distinguished at all, the first one is used."""
 COMPACT = "%Y%m%d"
 
 PLAIN_CLOCK = (

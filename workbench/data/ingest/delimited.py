@@ -33,7 +33,7 @@ from workbench.data.ingest.layouts import (
     say_what_differs,
 )
 from workbench.data.ingest.reserved import renamed_notes, safe_names
-from workbench.data.ingest.sources import Options, Table, joined_sha, place_of
+from workbench.data.ingest.sources import ReadOptions, TableSource, joined_sha, place_of
 from workbench.data.ingest.text import (
     HEAD_BYTES,
     TextForm,
@@ -83,12 +83,12 @@ class Witnesses:
     A table that is only asked, as its conversion still stands, is looked at from its beginning.
     """
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: ReadOptions) -> None:
         self._options = options
         self._stats: dict[str, dict[str, ColumnStats]] = {}
         self._heads: dict[tuple[str, Layout], dict[str, ColumnStats]] = {}
 
-    def heads(self, group: list[Table], layouts: dict[str, Layout]) -> dict[str, dict[str, ColumnStats]]:
+    def heads(self, group: list[TableSource], layouts: dict[str, Layout]) -> dict[str, dict[str, ColumnStats]]:
         """Return what the beginnings of tables look like, counted once, and note it."""
         for table in group:
             key = table.name, layouts[table.name]
@@ -98,8 +98,8 @@ class Witnesses:
         self.hear(stats)
         return dict(stats)
 
-    def look(self, group: list[Table]) -> None:
-        """Look at the beginnings of the tables of a group; one that is no table is told of where it is converted."""
+    def look(self, group: list[TableSource]) -> None:
+        """Look at the beginnings of the tables of a group; one that is no table is reported where it is converted."""
         with suppress(DataError, DamagedError, _EncodingError):
             self.heads(
                 group, agreed_layouts(group, {t.name: layout_of(t, self._options.read.get(t.name, {})) for t in group})
@@ -133,12 +133,12 @@ class Converted:
     plans: dict[str, dict[str, ColumnType]]
     planned: tuple[dict[str, dict[str, ColumnStats]], Evidence]
 
-    def holds(self, options: Options, evidence: Evidence) -> bool:
+    def holds(self, options: ReadOptions, evidence: Evidence) -> bool:
         """Whether the types are those that the evidence speaks for."""
         now = self._plans(options, evidence)
         return now is self.plans or all(_same_types(plan, now[name]) for name, plan in self.plans.items())
 
-    def noted(self, options: Options, evidence: Evidence) -> dict[str, TableInfo]:
+    def noted(self, options: ReadOptions, evidence: Evidence) -> dict[str, TableInfo]:
         """Return the manifest's entries with what the whole of the files says of each choice."""
         now = self._plans(options, evidence)
         noted = {}
@@ -149,7 +149,7 @@ class Converted:
             noted[name] = replace(info, types=notes_by_key["types"], choices=notes_by_key["choices"], notes=notes)
         return noted
 
-    def _plans(self, options: Options, evidence: Evidence) -> dict[str, dict[str, ColumnType]]:
+    def _plans(self, options: ReadOptions, evidence: Evidence) -> dict[str, dict[str, ColumnType]]:
         """Return the types by what is known now: decided again only where that is more than it was."""
         same = self.planned == (self.stats, evidence)
         return self.plans if same else plan_types(self.stats, self.forms, options, evidence)
@@ -160,7 +160,7 @@ def _same_types(one: dict[str, ColumnType], other: dict[str, ColumnType]) -> boo
 
 
 def text_tables(
-    group: list[Table], tables: Path, options: Options, report: Report, witnesses: Witnesses | None = None
+    group: list[TableSource], tables: Path, options: ReadOptions, report: Report, witnesses: Witnesses | None = None
 ) -> Converted:
     """Convert tables that share the types of their columns; what these leave open, `witnesses` decide.
 
@@ -177,7 +177,7 @@ def text_tables(
         if options.read.get(table.name, {}).get("explode"):
             raise DataError(
                 f"[read.{table.name}] explode in competition.toml: {table.where} is delimited text, which has no lists",
-                hint="take explode out; a list written as a text is taken apart in features.py",
+                hint="remove explode; a list written as a text is split in features.py",
             )
     layouts = agreed_layouts(group, {t.name: layout_of(t, options.read.get(t.name, {})) for t in group})
     for table in group:
@@ -249,7 +249,7 @@ def _say_what_is_text(plans: dict[str, dict[str, ColumnType]], keys: Keys, repor
 def plan_types(
     stats: dict[str, dict[str, ColumnStats]],
     forms: dict[str, TextForm],
-    options: Options,
+    options: ReadOptions,
     evidence: Evidence = NO_EVIDENCE,
 ) -> dict[str, dict[str, ColumnType]]:
     """Decide the types, column by column over all the tables of a group."""
@@ -340,7 +340,9 @@ def _is_misread(block: bytes, form: TextForm) -> bool:
     return False
 
 
-def _explained(exc: pl.exceptions.PolarsError, table: Table, block: bytes, layout: Layout, part: int) -> Exception:
+def _explained(
+    exc: pl.exceptions.PolarsError, table: TableSource, block: bytes, layout: Layout, part: int
+) -> Exception:
     if _is_misread(block, layout.forms[part]):
         return _EncodingError()
     for source, form, header in zip(table.parts, layout.forms, layout.headers, strict=True):
@@ -357,7 +359,7 @@ def _explained(exc: pl.exceptions.PolarsError, table: Table, block: bytes, layou
     )
 
 
-def _head_stats(table: Table, layout: Layout, keys: Keys) -> dict[str, ColumnStats]:
+def _head_stats(table: TableSource, layout: Layout, keys: Keys) -> dict[str, ColumnStats]:
     part_stats = [_no_stats(layout)]
     for number, part in enumerate(table.parts):
         for block in blocks(part, layout.forms[number], size=HEAD_BYTES):
@@ -366,7 +368,7 @@ def _head_stats(table: Table, layout: Layout, keys: Keys) -> dict[str, ColumnSta
     return _summed(part_stats)
 
 
-def _full_stats(table: Table, layout: Layout, keys: Keys) -> dict[str, ColumnStats]:
+def _full_stats(table: TableSource, layout: Layout, keys: Keys) -> dict[str, ColumnStats]:
     """Count through the whole table; a time format that failed once is not tried again."""
     total = _no_stats(layout)
     for number, part in enumerate(table.parts):
@@ -381,7 +383,7 @@ def _no_stats(layout: Layout) -> dict[str, ColumnStats]:
 
 
 def _stats(
-    table: Table, layout: Layout, number: int, block: bytes, keys: Keys, formats: dict[str, Any] | None = None
+    table: TableSource, layout: Layout, number: int, block: bytes, keys: Keys, formats: dict[str, Any] | None = None
 ) -> dict[str, ColumnStats]:
     form, header = layout.forms[number], layout.headers[number]
     try:
@@ -399,16 +401,16 @@ def _summed(pieces: list[dict[str, ColumnStats]]) -> dict[str, ColumnStats]:
 
 
 def _text_table(
-    table: Table, layout: Layout, plan: dict[str, ColumnType], tables: Path, options: Options
+    table: TableSource, layout: Layout, plan: dict[str, ColumnType], tables: Path, options: ReadOptions
 ) -> tuple[TableInfo, dict[str, ColumnStats]]:
     digests: list[Any] = []
-    readers: list[_Reader] = []
+    readers: list[_PartReader] = []
     folders = key_columns(table, layout.header, options.keys)
 
     def frames() -> Iterator[pl.DataFrame]:
         for number, part in enumerate(table.parts):
             digests.append(hashlib.sha256())
-            reader = _Reader(table, layout, number, plan)
+            reader = _PartReader(table, layout, number, plan)
             readers.append(reader)
             looked = blocks_looked_at(
                 part, reader.form, reader.may_have_codes, digest=digests[-1], size=options.block_bytes
@@ -427,10 +429,10 @@ def _text_table(
     return info, chosen
 
 
-class _Reader:
+class _PartReader:
     """Blocks of a part's text -> frames of the planned types; a value that does not fit raises."""
 
-    def __init__(self, table: Table, layout: Layout, number: int, plan: dict[str, ColumnType]) -> None:
+    def __init__(self, table: TableSource, layout: Layout, number: int, plan: dict[str, ColumnType]) -> None:
         self.table, self.layout, self.number = table, layout, number
         self.form, self.header = layout.forms[number], layout.headers[number]
         present = {c: plan[c] for c in self.header}
@@ -460,7 +462,7 @@ class _Reader:
         self.columns = list(plan)
 
     def may_have_codes(self, block: bytes) -> bool:
-        """Whether a number of the block may be a code; `frame` is told. It runs in the thread that reads."""
+        """Whether a number of the block may be a code; `frame` is told so. It runs in the thread that reads."""
         return bool(self.numbers) and _may_have_codes(block, self.form.separator, keys=bool(self.integer_keys))
 
     def frame(self, block: bytes, *, codes: bool) -> pl.DataFrame:

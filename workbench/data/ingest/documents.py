@@ -20,8 +20,8 @@ from workbench.data.ingest.keys import Keys, is_numeric
 from workbench.data.ingest.large import narrowed
 from workbench.data.ingest.missing import without_tokens
 from workbench.data.ingest.nested import exploded, exploded_schema, say_without
-from workbench.data.ingest.sources import Options, Table, first_byte, place_of
-from workbench.data.ingest.text import Source, sha256_of
+from workbench.data.ingest.sources import ReadOptions, TableSource, first_byte, place_of
+from workbench.data.ingest.text import SourceFile, sha256_of
 from workbench.data.ingest.writing import COMPRESSION, ROWS_PER_GROUP, info_of, say_beyond_64_bits
 
 __all__ = ["NoTableError", "document_table", "shared_orient"]
@@ -43,7 +43,7 @@ class NoTableError(Exception):
     """A file holds something else than a table, and nothing is wrong with it."""
 
 
-def shared_orient(tables: Sequence[Table], options: Options) -> str | None:
+def shared_orient(tables: Sequence[TableSource], options: ReadOptions) -> str | None:
     """Return how the objects of objects in train and test are meant, which are written alike; None where none is one.
 
     The one with the most objects and keys decides: two rows of three numbers say nothing by themselves.
@@ -64,7 +64,7 @@ def shared_orient(tables: Sequence[Table], options: Options) -> str | None:
 
 
 def document_table(
-    table: Table, tables: Path, options: Options, report: Report, orient: str | None = None
+    table: TableSource, tables: Path, options: ReadOptions, report: Report, orient: str | None = None
 ) -> TableInfo:
     """Convert one JSON document; it is read as a whole. `orient` is how those of other files are meant.
 
@@ -87,7 +87,7 @@ def document_table(
             c for c, t in frame.schema.items() if is_numeric(t) and t != pl.Boolean and _is_text(c, t, options.keys)
         ]
         if texts:
-            # By the digits that stand there: polars would write a number anew.
+            # By the digits as written: polars would rewrite a number.
             written = _json_frame(source, stated, orient, lambda _: None, texts)
             frame = frame.with_columns(written[c].cast(pl.String) for c in texts)
         explode = options.read.get(table.name, {}).get("explode")
@@ -109,7 +109,7 @@ def document_table(
     return info_of(table, path, sha256_of(source), options, beyond_64_bits=large)
 
 
-def _narrowed(frame: pl.DataFrame, table: Table, keys: Keys, report: Report) -> tuple[pl.DataFrame, list[str]]:
+def _narrowed(frame: pl.DataFrame, table: TableSource, keys: Keys, report: Report) -> tuple[pl.DataFrame, list[str]]:
     """Return the frame without types wider than 64 bits, and the columns that are fractions for that."""
     types = narrowed([(frame.schema, frame.lazy())], lambda c: keys.kind(c) != "", ())
     large = [c for c, t in types.items() if t.beyond_64_bits]
@@ -121,13 +121,13 @@ def _is_text(column: str, dtype: pl.DataType, keys: Keys) -> bool:
     return keys.is_text(column) or (keys.kind(column) == "key" and dtype.is_float())
 
 
-class _Written(str):
+class _NumberText(str):
     """A number of a JSON document, as it is written there."""
 
     __slots__ = ()
 
 
-def _fault(source: Source) -> str | None:
+def _fault(source: SourceFile) -> str | None:
     """Say where a file is no JSON."""
     content = _content(source)
     try:
@@ -141,7 +141,7 @@ def _fault(source: Source) -> str | None:
     return None
 
 
-def _content(source: Source) -> bytes:
+def _content(source: SourceFile) -> bytes:
     """Return all of a document.
 
     Raises
@@ -166,10 +166,10 @@ def _refuse_constant(name: str) -> None:
 
 
 def _json_frame(
-    source: Source, stated: str | None, shared: str | None, say: Report, as_text: Collection[str] = ()
+    source: SourceFile, stated: str | None, shared: str | None, say: Report, as_text: Collection[str] = ()
 ) -> pl.DataFrame:
     """Return a document's rows; only the columns in `as_text`, as texts, where there are any."""
-    parsers: dict[str, Any] = {"parse_float": _Written, "parse_int": _Written} if as_text else {}
+    parsers: dict[str, Any] = {"parse_float": _NumberText, "parse_int": _NumberText} if as_text else {}
     if first_byte(source) == b"[":
         _check_names(_content(source))
         if as_text:
@@ -226,7 +226,7 @@ def _check_width(rows: int, columns: int, size_bytes: int) -> None:
 
 
 def _records_in(data: dict[str, Any]) -> list[dict[str, Any]] | None:
-    """Return the records of ``{"data": [{…}, …]}``, whatever else stands beside the list; None where there is none."""
+    """Return the records of ``{"data": [{…}, …]}``, whatever else is next to the list; None where there is none."""
     lists = [v for v in data.values() if isinstance(v, list)]
     if len(lists) != 1 or not lists[0] or not all(isinstance(r, dict) for r in lists[0]):
         return None
@@ -281,7 +281,7 @@ def _orient(data: dict[str, dict[str, Any]], keys: list[str], otherwise: str | N
 
 
 def _kinds(values: Iterable[Any]) -> set[str]:
-    names = {int: "number", float: "number", _Written: "number"}
+    names = {int: "number", float: "number", _NumberText: "number"}
     return {names.get(type(v), type(v).__name__) for v in values if v is not None}
 
 

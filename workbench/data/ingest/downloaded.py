@@ -12,8 +12,8 @@ from workbench.core.errors import DataError
 from workbench.core.frames import read_parquet
 from workbench.data.competition import TableInfo, as_written
 from workbench.data.ingest.delimited import as_text
-from workbench.data.ingest.sources import Options, members_of, sources_in
-from workbench.data.ingest.text import Source, TextForm, blocks, form_of, header_of
+from workbench.data.ingest.sources import ReadOptions, members_of, sources_in
+from workbench.data.ingest.text import SourceFile, TextForm, blocks, form_of, header_of
 
 __all__ = ["read_as_downloaded", "read_parquet_as_text", "read_text_file"]
 
@@ -36,7 +36,7 @@ def read_text_file(path: Path, *, encoding: str | None = "utf-8") -> pl.DataFram
     polars.exceptions.PolarsError
         When a record has more or fewer fields than the header.
     """
-    source = Source(path.name, path)
+    source = SourceFile(path.name, path)
     return _read(source, form_of(source, {}) if encoding is None else replace(PLAIN, encoding=encoding))
 
 
@@ -45,7 +45,7 @@ def read_parquet_as_text(path: Path) -> pl.DataFrame:
     return as_written(read_parquet(path), {}).select(pl.all().cast(pl.String))
 
 
-def read_as_downloaded(raw: Path, info: TableInfo, options: Options) -> pl.DataFrame | None:
+def read_as_downloaded(raw: Path, info: TableInfo, options: ReadOptions) -> pl.DataFrame | None:
     """Return the delimited text that became a table, as `read_text_file` does.
 
     Parameters
@@ -53,7 +53,7 @@ def read_as_downloaded(raw: Path, info: TableInfo, options: Options) -> pl.DataF
     raw : Path
         ``data/raw`` of the competition.
     info : TableInfo
-    options : Options
+    options : ReadOptions
         What competition.toml says of the reading.
 
     Returns
@@ -67,12 +67,12 @@ def read_as_downloaded(raw: Path, info: TableInfo, options: Options) -> pl.DataF
     return _read(source, form_of(source, options.read.get(info.name, {})))
 
 
-def _source(raw: Path, name: str, fixed: Path | None) -> Source | None:
+def _source(raw: Path, name: str, fixed: Path | None) -> SourceFile | None:
     if name.lower().endswith((".parquet", ".json", ".jsonl", ".ndjson")) or ", " in name:
         return None
     if fixed is None or not fixed.is_dir():
         if (raw / name).is_file():
-            return Source(name, raw / name)
+            return SourceFile(name, raw / name)
         for archive in sorted({*raw.glob("*.zip"), *(raw / name).parent.glob("*.zip")}):
             with suppress(DataError):  # another archive, which can't be read, holds other files
                 member = next((s for s in members_of(archive, raw, {}) if s.name == name), None)
@@ -82,7 +82,7 @@ def _source(raw: Path, name: str, fixed: Path | None) -> Source | None:
     return next((s for s in sources_in(raw, fixed, {}) if s.name == name), None)
 
 
-def _read(source: Source, form: TextForm) -> pl.DataFrame:
+def _read(source: SourceFile, form: TextForm) -> pl.DataFrame:
     header = header_of(source, form)
     frames = [as_text(block, form, header) for block in blocks(source, form)]
     return pl.concat(frames) if frames else pl.DataFrame(schema=dict.fromkeys(header, pl.String()))

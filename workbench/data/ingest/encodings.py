@@ -69,7 +69,7 @@ HEBREW = {"he": "יוהלאתרבםשמנחדקןעפטגזצכסךףץ"}
 ARABIC = {"ar": "اليمونرتبةعدسفحكقجأهشطصخإىضذزثءئغآظؤ", "fa": "اینرمدهتوبشسلکزفگخقعچجپحطصغضآژذثظئ"}
 THAI = {"th": "านรกอเมงยลวดทสตะปบคัีหแจพช่้ไขใโผูิธซุ์็ศถำึฟณญษฝืภฐฉฮฏฆฎๆฬฌ฿ฒฺฯ๐๑๒๓๔๕๖๗๘๙"}
 NUMERO = "’“”–—…«»№°€£§©®·„‘±½²³µ×ºª\u00a0•™"
-"""Signs that stand in any language, the frequent ones first."""
+"""Signs that occur in any language, the frequent ones first."""
 
 HANZI = (
     "的一是了不在有人我他这中大来上国个到说们为子和你地出道也时年得就那要下以生会自着去之过家学对可里后小么心"
@@ -212,7 +212,7 @@ def utf16_without_mark(head: bytes) -> str | None:
     data = head[:65536]
     high, low = data[1::2].count(0), data[0::2].count(0)
     pairs = max(1, len(data) // 2)
-    # A single NUL may stand in any text; the first letters of a header are ASCII as a rule.
+    # A single NUL may occur in any text; the first letters of a header are ASCII as a rule.
     begins_so = [bool(b) for b in data[:4]] in ([True, False] * 2, [False, True] * 2)
     if max(high, low) < (0.1 if begins_so else 0.3) * pairs or max(high, low) < 2:
         return None
@@ -269,7 +269,7 @@ _SIGNS = re.compile(
 def _has_signs_only(sample: bytes) -> bool:
     """Whether a text in cp1252 has signs beyond ASCII, each where such a sign stands, and no letters.
 
-    There is nothing then by which other encodings could be told apart, and these signs are where those of Windows have
+    There is nothing then by which other encodings could be recognized, and these signs are where those of Windows have
     them.
     """
     try:

@@ -11,8 +11,8 @@ import polars as pl
 from workbench.core.errors import ConfigError, DamagedError, DataError, WorkbenchError
 from workbench.data.competition import ExcludedFile
 from workbench.data.inference.tables import name_sounds_like, sample_score
-from workbench.data.ingest.sources import Options, Table, options_key, stamp_of
-from workbench.data.ingest.text import Source
+from workbench.data.ingest.sources import ReadOptions, TableSource, options_key, stamp_of
+from workbench.data.ingest.text import SourceFile
 
 __all__ = ["UNREADABLE", "Exclusions", "lacking_roles", "needed_tables", "with_fixed_hint"]
 
@@ -26,14 +26,14 @@ ROLES: dict[str, Callable[[str], float]] = {
 }
 
 
-def needed_tables(names: Iterable[str], options: Options) -> set[str]:
+def needed_tables(names: Iterable[str], options: ReadOptions) -> set[str]:
     """Return the tables that must be readable: train, test and sample, and those that competition.toml speaks of.
 
     Train, test and sample are those that competition.toml names, else those whose names sound most like it.
 
     Examples
     --------
-    >>> sorted(needed_tables(["train", "train_notes", "b_test", "sample_submission", "extra"], Options({}, {})))
+    >>> sorted(needed_tables(["train", "train_notes", "b_test", "sample_submission", "extra"], ReadOptions({}, {})))
     ['b_test', 'sample_submission', 'train']
     """
     every = list(names)
@@ -48,14 +48,14 @@ def needed_tables(names: Iterable[str], options: Options) -> set[str]:
     return needed
 
 
-def lacking_roles(names: Iterable[str], options: Options) -> list[str]:
+def lacking_roles(names: Iterable[str], options: ReadOptions) -> list[str]:
     """Return which of train and test no table is called.
 
     Examples
     --------
-    >>> lacking_roles(["train", "extra"], Options({}, {}))
+    >>> lacking_roles(["train", "extra"], ReadOptions({}, {}))
     ['test']
-    >>> lacking_roles(["a", "test"], Options({}, {}, roles={"train": "a"}))
+    >>> lacking_roles(["a", "test"], ReadOptions({}, {}, roles={"train": "a"}))
     []
     """
     every = list(names)
@@ -73,17 +73,17 @@ class Exclusions:
     ----------
     raw : Path
         Where the files lie; reasons name them below it.
-    options : Options
+    options : ReadOptions
     arrived : collection of str
         Files that were downloaded just now: one that is damaged may arrive whole another time, and raises.
     """
 
-    def __init__(self, raw: Path, options: Options, arrived: Collection[str] = ()) -> None:
+    def __init__(self, raw: Path, options: ReadOptions, arrived: Collection[str] = ()) -> None:
         self.raw, self.options, self.arrived = raw, options, arrived
         self.files: dict[str, ExcludedFile] = {}
-        self.failed: dict[str, tuple[BaseException, Table]] = {}
+        self.failed: dict[str, tuple[BaseException, TableSource]] = {}
 
-    def add(self, name: str, exc: BaseException, table: Table | None = None) -> None:
+    def add(self, name: str, exc: BaseException, table: TableSource | None = None) -> None:
         """Leave out a table, or a file that is none."""
         first = exc.message if isinstance(exc, WorkbenchError) else (str(exc).splitlines() or ["unreadable"])[0]
         file = name if table is None else ", ".join(p.name for p in table.parts[:3])
@@ -99,20 +99,20 @@ class Exclusions:
         if table is not None:
             self.failed[name] = exc, table
 
-    def keep(self, name: str, file: ExcludedFile, table: Table) -> bool:
+    def keep(self, name: str, file: ExcludedFile, table: TableSource) -> bool:
         """Leave out a table again that was left out before, and is the same; return whether it is."""
         is_same = file.stamp == stamp_of(table) and file.options == options_key(table, self.options)
         if is_same:
             self.files[name] = file
         return is_same
 
-    def refuses(self, exc: BaseException, tables: Iterable[Table] = ()) -> bool:
+    def refuses(self, exc: BaseException, tables: Iterable[TableSource] = ()) -> bool:
         """Whether a failure is not for leaving a table out: a mistake in competition.toml, or damage on the way."""
         if isinstance(exc, ConfigError):
             return True
         return isinstance(exc, DamagedError) and any(self._arrived_damaged(p) for t in tables for p in t.parts)
 
-    def _arrived_damaged(self, part: Source) -> bool:
+    def _arrived_damaged(self, part: SourceFile) -> bool:
         """Whether a part may be damaged since it left the platform; the checksum of a member tells."""
         if not part.path.is_relative_to(self.raw) or part.path.relative_to(self.raw).as_posix() not in self.arrived:
             return False
@@ -127,7 +127,7 @@ class Exclusions:
         return False
 
 
-def with_fixed_hint(exc: DataError, tables: Iterable[Table], options: Options, slug: str) -> DataError:
+def with_fixed_hint(exc: DataError, tables: Iterable[TableSource], options: ReadOptions, slug: str) -> DataError:
     """Return a failure of a table that is needed with a way out: a fixed copy, which no download replaces."""
     parts = [p for t in tables for p in t.parts]
     at_fault = next((p for p in parts if _is_named(p, exc.message)), parts[0] if len(parts) == 1 else None)
@@ -147,13 +147,13 @@ def with_fixed_hint(exc: DataError, tables: Iterable[Table], options: Options, s
     return type(exc)(exc.message, hint=f"{exc.hint}; {way}" if exc.hint else way)
 
 
-def _is_named(part: Source, message: str) -> bool:
+def _is_named(part: SourceFile, message: str) -> bool:
     if part.member is None:
         return str(part.path) in message
     return any(f"{part.path}: {name}" in message for name in (part.member, part.name))
 
 
-def _copied(part: Source, target: Path) -> str:
+def _copied(part: SourceFile, target: Path) -> str:
     """Return the shell command that lays a file, or a member of an archive, where it can be edited."""
     source, to = quote(str(part.path)), quote(str(target))
     unpack = f"{UNPACKED_BY[Path(part.name).suffix]} -dc" if Path(part.name).suffix in UNPACKED_BY else ""

@@ -49,7 +49,7 @@ from workbench.data.ingest.download import (
 )
 from workbench.data.ingest.evaluation import evaluation_server_in
 from workbench.data.ingest.file_names import clashing_names, refused_name
-from workbench.data.ingest.sources import Options, reading_options
+from workbench.data.ingest.sources import ReadOptions, reading_options
 from workbench.data.ingest.space import Approval
 from workbench.data.ingest.swap import finish_swap, swap
 from workbench.data.workspace import Workspace
@@ -171,7 +171,7 @@ def fetch(  # noqa: PLR0913 what the command may be asked
                 break
             except DamagedError:
                 # A download without a digest shows only now that it is damaged, or an earlier one was kept although
-                # it is: once more, then it is told.
+                # it is: once more, then it is reported.
                 if attempt == 2:
                     raise
                 report("the download is damaged; downloading it again")
@@ -194,7 +194,7 @@ def fetch(  # noqa: PLR0913 what the command may be asked
     return Fetched(facts.slug, facts, manifest, tuple(downloaded), tuple(written), earlier, data / "fixed")
 
 
-def _with_keys_of(facts: CompetitionFacts, options: Options) -> Options:
+def _with_keys_of(facts: CompetitionFacts, options: ReadOptions) -> ReadOptions:
     """Return the options with the ids, users, items and kinds that the platform names."""
     log = facts.interactions
     of_log = () if log is None else (log.user, log.item, *([log.kind] if log.kind else []))
@@ -222,7 +222,7 @@ def _say_what_was_chosen(manifest: Manifest, slug: str, report: Report) -> None:
         report(f"to read such a column differently, set its type under [types] and `wb fetch {slug}` again")
 
 
-def _say_unknown_names(options: Options, manifest: Manifest, report: Report) -> None:
+def _say_unknown_names(options: ReadOptions, manifest: Manifest, report: Report) -> None:
     """Report what ``[types]`` and ``[read]`` name and no table has: it had no effect."""
     by_table = {f"{name}.{column}" for name, info in manifest.tables.items() for column in info.dtypes}
     columns = {column for info in manifest.tables.values() for column in info.dtypes}

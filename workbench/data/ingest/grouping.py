@@ -20,15 +20,15 @@ from workbench.data.ingest.keys import NO_KEYS, Keys
 from workbench.data.ingest.named_parts import join_named, natural, stated_tables
 from workbench.data.ingest.sources import (
     NO_OPTIONS,
-    Options,
-    Table,
+    ReadOptions,
+    TableSource,
     kind_of,
     place_of,
     sources_in,
     table_name,
     without_endings,
 )
-from workbench.data.ingest.text import Source, form_of, head_of, header_of
+from workbench.data.ingest.text import SourceFile, form_of, head_of, header_of
 
 __all__ = ["HIVE_NULL", "key_columns", "tables_in", "with_keys"]
 
@@ -49,24 +49,24 @@ HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 class _Part:
     """A file as a part of a table `base`; `is_marked` where its name says that it is one, not only a number."""
 
-    source: Source
+    source: SourceFile
     own_name: str
     base: str
     is_marked: bool
 
 
 def tables_in(
-    raw: Path, options: Options = NO_OPTIONS, unreadable: dict[str, WorkbenchError] | None = None
-) -> list[Table]:
+    raw: Path, options: ReadOptions = NO_OPTIONS, unreadable: dict[str, WorkbenchError] | None = None
+) -> list[TableSource]:
     """Return the tables that the files below `raw` become, by name; parts of one in natural order, 2 before 10.
 
     Parameters
     ----------
     raw : Path
-    options : Options
+    options : ReadOptions
         What competition.toml says: which files are one table, and which tables it names.
     unreadable : dict, optional
-        Gets the files that can't be told apart or read, and that nothing needs, with the reason; without it they raise.
+        Gets the files that can't be distinguished or read, and that nothing needs, with the reason; else they raise.
 
     Raises
     ------
@@ -91,16 +91,16 @@ def tables_in(
     for part in parts:
         groups.setdefault((part.base, kind_of(part.source.name)), []).append(part)
     bases = [base for base, _ in groups]
-    tables: list[Table] = []
+    tables: list[TableSource] = []
     for (base, kind), group in groups.items():
         other_names = {p.own_name for p in parts if p.base != base or kind_of(p.source.name) != kind}
         is_free = base not in other_names and base not in {p.own_name for p in group} and bases.count(base) == 1
         apart = _stated_apart(group, options) or VERSION.search(base) is not None
         if is_free and not apart and _are_one(group, kind):
             ordered = sorted(group, key=lambda p: natural(p.source.name))
-            tables.append(Table(base, tuple(p.source for p in ordered), kind))
+            tables.append(TableSource(base, tuple(p.source for p in ordered), kind))
         else:
-            tables += [Table(p.own_name, (p.source,), kind) for p in group]
+            tables += [TableSource(p.own_name, (p.source,), kind) for p in group]
     _refuse_same([((t.name, ()), p) for t in tables for p in t.parts[:1]], options.fixed)
     stated = stated_tables(sorted(tables, key=lambda t: t.name), options.read)
     named = {
@@ -110,7 +110,7 @@ def tables_in(
     return join_named(stated, shared, named)
 
 
-def _stated_apart(group: list[_Part], options: Options) -> bool:
+def _stated_apart(group: list[_Part], options: ReadOptions) -> bool:
     """Whether competition.toml names one of these files, as a table of its own or as a part."""
     parts = {name for options_of_table in options.read.values() for name in options_of_table.get("parts") or ()}
     several = len(group) > 1
@@ -144,7 +144,7 @@ def _bare(stem: str) -> str:
     return "" if stem.lower() in (*GENERAL, "part") else stem
 
 
-def _part(source: Source, name: str, shared: str, *, keeps_stem: bool) -> _Part:
+def _part(source: SourceFile, name: str, shared: str, *, keeps_stem: bool) -> _Part:
     path = PurePosixPath(name)
     keys = tuple((m[1], unquote(m[2])) for folder in path.parent.parts if (m := KEY.fullmatch(folder)))
     folders = [without_endings(f) for f in path.parent.parts if not KEY.fullmatch(f)]
@@ -166,7 +166,7 @@ def _part(source: Source, name: str, shared: str, *, keeps_stem: bool) -> _Part:
     return _Part(replace(source, keys=keys), table_name(name), base, is_marked)
 
 
-def _without_same(parts: list[_Part], options: Options, unreadable: dict[str, WorkbenchError]) -> list[_Part]:
+def _without_same(parts: list[_Part], options: ReadOptions, unreadable: dict[str, WorkbenchError]) -> list[_Part]:
     """Return the files without those that would become one table and that nothing needs."""
     needed = needed_tables([p.own_name for p in parts], options)
     places: dict[tuple[str, Any], list[_Part]] = {}
@@ -180,8 +180,8 @@ def _without_same(parts: list[_Part], options: Options, unreadable: dict[str, Wo
     return [p for p in parts if p.source.name not in unreadable]
 
 
-def _refuse_same(keyed_sources: list[tuple[tuple[str, Any], Source]], fixed: Path | None) -> None:
-    named: dict[tuple[str, Any], list[Source]] = {}
+def _refuse_same(keyed_sources: list[tuple[tuple[str, Any], SourceFile]], fixed: Path | None) -> None:
+    named: dict[tuple[str, Any], list[SourceFile]] = {}
     for key, source in keyed_sources:
         named.setdefault(key, []).append(source)
     for (name, _), sources in named.items():
@@ -192,7 +192,7 @@ def _refuse_same(keyed_sources: list[tuple[tuple[str, Any], Source]], fixed: Pat
             )
 
 
-def _hint_to_choose(sources: list[Source], fixed: Path | None) -> str:
+def _hint_to_choose(sources: list[SourceFile], fixed: Path | None) -> str:
     """Say how one of several files is chosen: those that only differ in how they are written, by a copy of one."""
     if fixed is None or len({without_endings(s.name) for s in sources}) > 1:
         return "remove all but one of them"
@@ -227,7 +227,7 @@ def _have_one_header(group: list[_Part]) -> bool:
         return False
 
 
-def _columns(source: Source, kind: str) -> set[str] | None:
+def _columns(source: SourceFile, kind: str) -> set[str] | None:
     """Return the columns of a part; None where only reading it would tell."""
     try:
         if kind == "lines":
@@ -242,7 +242,7 @@ def _columns(source: Source, kind: str) -> set[str] | None:
 # --------------------------------------------------------------------------------------------------------------- keys
 
 
-def key_columns(table: Table, present: Collection[str], keys: Keys = NO_KEYS) -> pl.DataFrame:
+def key_columns(table: TableSource, present: Collection[str], keys: Keys = NO_KEYS) -> pl.DataFrame:
     """Return the columns that Hive folders give, one row for each part; without those that are in the files too.
 
     Whole numbers and dates (``date=2022-08-01``) are read as such where all values are; all else is text, and so is a

@@ -20,7 +20,7 @@ from workbench.data.inference.log import ITEMS, KINDS, USERS
 from workbench.data.inference.tables import name_sounds_like, sample_score
 from workbench.data.ingest.delimited import as_text
 from workbench.data.ingest.keys import CANONICAL, Keys, name_of
-from workbench.data.ingest.sources import Options, Table
+from workbench.data.ingest.sources import ReadOptions, TableSource
 from workbench.data.ingest.text import TextForm, blocks, form_of, head_of, header_of
 from workbench.data.ingest.types import MISSING, ColumnType, respelled
 
@@ -65,13 +65,13 @@ class _Head:
         return name_sounds_like(self.name, "train") > 0
 
 
-def find_keys(tables: Iterable[Table], options: Options) -> Keys:
+def find_keys(tables: Iterable[TableSource], options: ReadOptions) -> Keys:
     """Return the keys of the tables that are to be.
 
     Parameters
     ----------
-    tables : iterable of Table
-    options : Options
+    tables : iterable of TableSource
+    options : ReadOptions
         Its `keys` are such whatever the files suggest.
     """
     heads = [h for t in tables if (h := _head(t, options))]
@@ -87,7 +87,7 @@ def find_keys(tables: Iterable[Table], options: Options) -> Keys:
     return keys.with_text(_not_numbers(keys, heads))
 
 
-def _head(table: Table, options: Options) -> _Head | None:
+def _head(table: TableSource, options: ReadOptions) -> _Head | None:
     """Return a table's head; None where only reading all of it would tell."""
     part = table.parts[0]
     of_folders = tuple(name for name, _ in part.keys)
@@ -106,7 +106,7 @@ def _head(table: Table, options: Options) -> _Head | None:
     return None
 
 
-def _first_rows(table: Table, form: TextForm, header: list[str]) -> pl.DataFrame:
+def _first_rows(table: TableSource, form: TextForm, header: list[str]) -> pl.DataFrame:
     for part in table.parts:
         for block in blocks(part, form, size=LOOKED_AT_BYTES):
             return as_text(block, form, header)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from workbench.data.ingest.encodings import Guess, guess_encoding, joined_sample
-from workbench.data.ingest.sources import Table, place_of
+from workbench.data.ingest.sources import TableSource, place_of
 from workbench.data.ingest.text import (
     TextForm,
     encoding_line,
@@ -49,13 +49,13 @@ class Layout:
         return replace(self.forms[0], guessed=tuple(guessed))
 
 
-def layout_of(table: Table, options: dict[str, Any]) -> Layout:
+def layout_of(table: TableSource, options: dict[str, Any]) -> Layout:
     """Return how the parts of a table are written; what `options` says of it takes precedence over the guess."""
     forms = tuple(form_of(part, options) for part in table.parts)
     return Layout(forms, tuple(_headers(table, forms)))
 
 
-def _headers(table: Table, forms: tuple[TextForm, ...]) -> list[tuple[str, ...]]:
+def _headers(table: TableSource, forms: tuple[TextForm, ...]) -> list[tuple[str, ...]]:
     return [tuple(header_of(part, form)) for part, form in zip(table.parts, forms, strict=True)]
 
 
@@ -64,7 +64,7 @@ def forms_of(layouts: dict[str, Layout]) -> dict[str, TextForm]:
     return {name: layout.form for name, layout in layouts.items()}
 
 
-def say_what_differs(table: Table, layout: Layout, report: Report) -> None:
+def say_what_differs(table: TableSource, layout: Layout, report: Report) -> None:
     """Report the columns that a part lacks."""
     headers = [frozenset(header) for header in layout.headers]
     for column in layout.header:
@@ -74,7 +74,7 @@ def say_what_differs(table: Table, layout: Layout, report: Report) -> None:
             report(f"{table.name}: column {column!r} is missing in {place_of(lacking[0])}{more}; it is null there")
 
 
-def reencoded_layouts(group: list[Table], layouts: dict[str, Layout], named: set[str]) -> dict[str, Layout]:
+def reencoded_layouts(group: list[TableSource], layouts: dict[str, Layout], named: set[str]) -> dict[str, Layout]:
     """Return the layouts after looking at all of the files that seemed to be UTF-8; the `named` stay as they are."""
     guessed = [form.encoding for layout in layouts.values() for form in layout.forms if _is_guessed(form)]
     prefer = guessed[0] if guessed else None
@@ -82,7 +82,7 @@ def reencoded_layouts(group: list[Table], layouts: dict[str, Layout], named: set
     return agreed_layouts(group, layouts | reencoded)
 
 
-def _with_encodings(table: Table, layout: Layout, prefer: str | None) -> Layout:
+def _with_encodings(table: TableSource, layout: Layout, prefer: str | None) -> Layout:
     """Return a layout whose parts that were taken for UTF-8 have the encoding that all of them shows."""
     forms = []
     for part, form in zip(table.parts, layout.forms, strict=True):
@@ -93,7 +93,7 @@ def _with_encodings(table: Table, layout: Layout, prefer: str | None) -> Layout:
     return layout if tuple(forms) == layout.forms else Layout(tuple(forms), tuple(_headers(table, tuple(forms))))
 
 
-def agreed_layouts(group: list[Table], layouts: dict[str, Layout]) -> dict[str, Layout]:
+def agreed_layouts(group: list[TableSource], layouts: dict[str, Layout]) -> dict[str, Layout]:
     """Return the layouts with one encoding for all files whose encodings were guessed, as far as they allow it."""
     guessed = [(t, n) for t in group for n, form in enumerate(layouts[t.name].forms) if _is_guessed(form)]
     if len({layouts[t.name].forms[n].encoding for t, n in guessed}) < 2:
@@ -126,7 +126,7 @@ def _reencoded(form: TextForm, guess: Guess) -> TextForm:
     )
 
 
-def say_encodings(table: Table, layout: Layout, report: Report) -> None:
+def say_encodings(table: TableSource, layout: Layout, report: Report) -> None:
     """Report an encoding other than UTF-8, those that it may be as well, and a packing that the name does not tell."""
     for part in table.parts:
         if part.misnamed:

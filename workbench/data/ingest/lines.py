@@ -26,8 +26,8 @@ from workbench.data.ingest.missing import without_tokens
 from workbench.data.ingest.nested import exploded_schema, say_without
 from workbench.data.ingest.shaped import MisfitError, ShapedReader
 from workbench.data.ingest.shapes import FaultError, Place, Shape, look_at_lines, schema_of
-from workbench.data.ingest.sources import Options, Table, joined_sha, place_of
-from workbench.data.ingest.text import HEAD_BYTES, LONGEST_RECORD_BYTES, Source
+from workbench.data.ingest.sources import ReadOptions, TableSource, joined_sha, place_of
+from workbench.data.ingest.text import HEAD_BYTES, LONGEST_RECORD_BYTES, SourceFile
 from workbench.data.ingest.types import ColumnType, from_name, present_texts
 from workbench.data.ingest.writing import info_of, rows_per_group, say_beyond_64_bits, write_frames
 
@@ -48,10 +48,10 @@ _Taken = tuple[pl.DataFrame, int]
 
 
 class _AgainError(Exception):
-    """What was guessed did not hold; the guess was mended, and the text says what it was."""
+    """What was guessed did not hold; the guess was corrected, and the text says what it was."""
 
 
-def lines_table(table: Table, tables: Path, options: Options, report: Report) -> TableInfo:
+def lines_table(table: TableSource, tables: Path, options: ReadOptions, report: Report) -> TableInfo:
     """Convert files of one JSON object a line; keys stay as they are written.
 
     Raises
@@ -61,7 +61,7 @@ def lines_table(table: Table, tables: Path, options: Options, report: Report) ->
     DamagedError
         When a file is cut or changed.
     """
-    lines = _Lines(table, options)
+    lines = _LinesConversion(table, options)
     for remaining in reversed(range(PASSES)):
         try:
             return lines.written(tables, report, is_last=not remaining)
@@ -70,10 +70,10 @@ def lines_table(table: Table, tables: Path, options: Options, report: Report) ->
     raise DataError(f"{table.where} can't be converted to a table: its values fit none of the types that were chosen")
 
 
-class _Lines:
+class _LinesConversion:
     """One table on its way: what is known of its lines so far."""
 
-    def __init__(self, table: Table, options: Options) -> None:
+    def __init__(self, table: TableSource, options: ReadOptions) -> None:
         self.table, self.options = table, options
         read_options = options.read.get(table.name, {})
         self.explode: str | None = read_options.get("explode")
@@ -161,7 +161,7 @@ class _Lines:
         return [c for c, s in shapes.items() if "large" in s.kinds and self._out.get(c) == pl.Float64]
 
     def _paths(self) -> dict[str, str]:
-        """Return where the values of each column stand in the records."""
+        """Return where the values of each column are in the records."""
         paths = {name: name for name in self.shape.fields}
         lists = self.shape.fields.get(self.explode or "")
         if lists is not None and lists.element is not None and lists.element.fields:
@@ -269,13 +269,13 @@ def _try(reader: ShapedReader, block: bytes) -> _Taken | None:
         return None
 
 
-def _blocks(source: Source, size: int, digest: Any) -> Iterator[bytes]:
+def _blocks(source: SourceFile, size: int, digest: Any) -> Iterator[bytes]:
     """Yield blocks of whole lines of about `size` bytes; reading and unpacking go on in a thread meanwhile."""
     with ahead(_complete_lines(source, size, digest)) as ready:
         yield from ready
 
 
-def _complete_lines(source: Source, size: int, digest: Any) -> Iterator[bytes]:
+def _complete_lines(source: SourceFile, size: int, digest: Any) -> Iterator[bytes]:
     incomplete, is_first = b"", True
     with source.opened() as file:
         while raw := file.read(size):

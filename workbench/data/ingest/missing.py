@@ -51,7 +51,7 @@ def is_token(text: pl.Expr, tokens: Sequence[str], decimal: str = "") -> pl.Expr
         Of text.
     tokens : sequence of str
     decimal : str
-        What a comma in a number is: "," the decimal mark, "1,000" between thousands; else it is told number by number.
+        What a comma in a number is: "," the decimal mark, "1,000" between thousands; else each number decides.
     """
     stripped = text.str.strip_chars()
     same = text.is_in(list(tokens)) | stripped.is_in([t.strip() for t in tokens])

@@ -22,8 +22,8 @@ import polars as pl
 
 from workbench.core.errors import DataError, WorkbenchError
 from workbench.core.frames import scan_parquet
-from workbench.data.ingest.sources import Table, place_of, table_name, without_endings
-from workbench.data.ingest.text import Source, form_of, head_of, head_records, header_of
+from workbench.data.ingest.sources import TableSource, place_of, table_name, without_endings
+from workbench.data.ingest.text import SourceFile, form_of, head_of, head_records, header_of
 
 __all__ = ["columns_of", "head_rows", "join_named", "natural", "stated_tables", "words_of"]
 
@@ -42,7 +42,7 @@ _BESIDE = """
     unlabeled unlabelled labeled labelled public private hidden submission submissions
 """
 BESIDE = frozenset(_BESIDE.split())
-"""Words of a file that stands beside the table, or is another version of it; no names of parts."""
+"""Words of a file that accompanies the table, or is another version of it; no names of parts."""
 IN_NAMES = {
     *("new", "old", "all", "big", "large", "short", "head", "side", "final", "whole", "complete", "copy", "info"),
     *("x", "y", "v", "val", "public", "private"),
@@ -61,7 +61,7 @@ MOST_PARTS = 1000
 class _Named:
     """A table of its own whose name has a role: the words around the role, and what it holds."""
 
-    table: Table
+    table: TableSource
     words: tuple[str, ...]
     role: int
     place: str
@@ -86,12 +86,12 @@ def _role(word: str) -> int | None:
     return next((i for i, names in enumerate(ROLES) if word.lower() in names), None)
 
 
-def join_named(tables: Sequence[Table], shared: str, alone: Iterable[str]) -> list[Table]:
+def join_named(tables: Sequence[TableSource], shared: str, alone: Iterable[str]) -> list[TableSource]:
     """Return the tables, those that are parts of one joined, each part with a column of its word where test tells it.
 
     Parameters
     ----------
-    tables : sequence of Table
+    tables : sequence of TableSource
         With numbered parts joined already.
     shared : str
         The folder that holds every file, which is no part of a name.
@@ -121,7 +121,7 @@ def join_named(tables: Sequence[Table], shared: str, alone: Iterable[str]) -> li
     return sorted([*(t for t in other_tables if t.name not in keyed), *keyed.values()], key=lambda t: t.name)
 
 
-def _named(table: Table, shared: str) -> _Named | None:
+def _named(table: TableSource, shared: str) -> _Named | None:
     if any(p.keys for p in table.parts):
         return None
     first = table.parts[0]
@@ -152,7 +152,7 @@ def _of_equal_columns(group: list[_Named]) -> list[list[_Named]]:
     return [g for g in alike.values() if len(g) > 1]
 
 
-def columns_of(table: Table) -> frozenset[str] | None:
+def columns_of(table: TableSource) -> frozenset[str] | None:
     """Return the columns of a table's first file, in no order; None where only reading it would tell."""
     source = table.parts[0]
     try:
@@ -195,7 +195,7 @@ def _in_common(lists: Sequence[tuple[str, ...]]) -> int:
     return next((i for i in range(shortest) if len({words[i] for words in lists}) > 1), shortest)
 
 
-def _hold_the_same_rows(tables: Sequence[Table]) -> bool:
+def _hold_the_same_rows(tables: Sequence[TableSource]) -> bool:
     """Whether two of the files seem to hold the same things: copies of rows, or another view of the same ids.
 
     Each file is read once: there may be thousands.
@@ -245,7 +245,7 @@ def _is_another_view(head: pl.DataFrame, views: dict[Any, list[set[tuple[str, in
     return is_one
 
 
-def _share_ids(tables: Sequence[Table]) -> bool:
+def _share_ids(tables: Sequence[TableSource]) -> bool:
     """Whether two samples ask for the same rows: other answers then, not other parts."""
     heads = [head_rows(t.parts[0], t.kind) for t in tables]
     key = next((h.columns[0] for h in heads if h is not None and h.width), None)
@@ -263,7 +263,7 @@ def _share_ids(tables: Sequence[Table]) -> bool:
 # --------------------------------------------------------------------------------------------------------- first rows
 
 
-def head_rows(source: Source, kind: str) -> pl.DataFrame | None:
+def head_rows(source: SourceFile, kind: str) -> pl.DataFrame | None:
     """Return the first rows of a file as text; None where they can't be read so."""
     try:
         if kind == "text":
@@ -286,7 +286,7 @@ def head_rows(source: Source, kind: str) -> pl.DataFrame | None:
     return None
 
 
-def _json_records(source: Source) -> list[dict[str, Any]]:
+def _json_records(source: SourceFile) -> list[dict[str, Any]]:
     lines = head_of(source, 1 << 20).lstrip(b"\xef\xbb\xbf").split(b"\n")[:HEAD_ROWS]
     records = []
     for line in lines:
@@ -299,7 +299,7 @@ def _json_records(source: Source) -> list[dict[str, Any]]:
     return records
 
 
-def _parquet_head(source: Source) -> pl.DataFrame:
+def _parquet_head(source: SourceFile) -> pl.DataFrame:
     if source.member is None and source.name.lower().endswith(".parquet"):
         return scan_parquet(source.path).head(HEAD_ROWS).collect()
     with source.opened() as file:
@@ -309,20 +309,20 @@ def _parquet_head(source: Source) -> pl.DataFrame:
 # --------------------------------------------------------------------------------------------------------- the column
 
 
-def _ordered(base: str, group: list[_Named]) -> tuple[Table, list[tuple[str, ...]]]:
+def _ordered(base: str, group: list[_Named]) -> tuple[TableSource, list[tuple[str, ...]]]:
     """Return the joined table, and for each of its files the words that tell which part it is."""
     lists = [n.words for n in group]
     start = _in_common(lists)
     end = _in_common([tuple(reversed(w[start:])) for w in lists])
-    parts: list[Source] = []
+    parts: list[SourceFile] = []
     words: list[tuple[str, ...]] = []
     for named in sorted(group, key=lambda n: natural(n.table.parts[0].name)):
         parts += named.table.parts
         words += [named.words[start : len(named.words) - end]] * len(named.table.parts)
-    return Table(base, tuple(parts), group[0].table.kind, by_words=True), words
+    return TableSource(base, tuple(parts), group[0].table.kind, by_words=True), words
 
 
-def _words_of_parts(table: Table, shared: str) -> list[tuple[str, ...]] | None:
+def _words_of_parts(table: TableSource, shared: str) -> list[tuple[str, ...]] | None:
     """Return the words that tell numbered parts from each other; None where they are no such parts."""
     if not 1 < len(table.parts) <= MOST_PARTS or any(p.keys for p in table.parts):
         return None
@@ -338,11 +338,13 @@ def natural(name: str) -> list[Any]:
     return [(1, int(piece), "") if piece.isdigit() else (0, 0, piece) for piece in re.split(r"(\d+)", name)]
 
 
-def _with_part_columns(joined: list[tuple[Table, list[tuple[str, ...]]]], other_tables: Sequence[Table]) -> list[Table]:
+def _with_part_columns(
+    joined: list[tuple[TableSource, list[tuple[str, ...]]]], other_tables: Sequence[TableSource]
+) -> list[TableSource]:
     """Give the parts of train a column of their words where test has that column, or the same parts."""
     tests = [t for t in other_tables if _sounds(t.name, TEST)]
     tests_in_parts = [(t, w) for t, w in joined if _sounds(t.name, TEST)]
-    done: dict[str, Table] = {t.name: t for t, _ in joined}
+    done: dict[str, TableSource] = {t.name: t for t, _ in joined}
     for train, words in joined:
         if not _sounds(train.name, TRAIN):
             continue
@@ -365,7 +367,7 @@ def _with_part_columns(joined: list[tuple[Table, list[tuple[str, ...]]]], other_
     return list(done.values())
 
 
-def _as_ids_have_it(table: Table, words: list[tuple[str, ...]], other: Table) -> Table | None:
+def _as_ids_have_it(table: TableSource, words: list[tuple[str, ...]], other: TableSource) -> TableSource | None:
     """Return a table with the column of ids that the sample, or a file of labels, has, if each part is named by one."""
     keyed = _as_test_has_it(table, words, other)
     rows = head_rows(other.parts[0], other.kind) if keyed is not None else None
@@ -383,7 +385,7 @@ def _folded(words: Iterable[tuple[str, ...]]) -> set[str]:
     return {"_".join(w).casefold() for w in words}
 
 
-def _as_test_has_it(train: Table, words: list[tuple[str, ...]], test: Table) -> Table | None:
+def _as_test_has_it(train: TableSource, words: list[tuple[str, ...]], test: TableSource) -> TableSource | None:
     """Return train with the column that it lacks and test has, if the values there are the parts' words."""
     ours, theirs = columns_of(train), columns_of(test)
     rows = head_rows(test.parts[0], test.kind) if ours and theirs and theirs - ours else None
@@ -426,7 +428,7 @@ def _column_name(words: Sequence[tuple[str, ...]], columns: frozenset[str]) -> s
     return next((n for n in (name, "part", "part_of_file") if n not in columns), None)
 
 
-def _has_part_column(train: Table, words: list[tuple[str, ...]]) -> bool:
+def _has_part_column(train: TableSource, words: list[tuple[str, ...]]) -> bool:
     """Whether a column of each part says which part it is: the same value in all rows, another one in each part."""
     firsts = [train.parts[words.index(w)] for w in dict.fromkeys(words)]
     heads = [head_rows(p, train.kind) for p in firsts]
@@ -440,7 +442,7 @@ def _has_part_column(train: Table, words: list[tuple[str, ...]]) -> bool:
     return False
 
 
-def _keyed(table: Table, column: str, values: Sequence[str]) -> Table:
+def _keyed(table: TableSource, column: str, values: Sequence[str]) -> TableSource:
     parts = tuple(replace(p, keys=((column, v),)) for p, v in zip(table.parts, values, strict=True))
     return replace(table, parts=parts)
 
@@ -448,7 +450,7 @@ def _keyed(table: Table, column: str, values: Sequence[str]) -> Table:
 # -------------------------------------------------------------------------------------------------------- what is said
 
 
-def stated_tables(tables: list[Table], read: Mapping[str, Mapping[str, Any]]) -> list[Table]:
+def stated_tables(tables: list[TableSource], read: Mapping[str, Mapping[str, Any]]) -> list[TableSource]:
     """Return the tables with those whose files competition.toml names: ``[read.TABLE] parts = ["a.csv", "b.csv"]``.
 
     Raises
@@ -481,5 +483,5 @@ def stated_tables(tables: list[Table], read: Mapping[str, Mapping[str, Any]]) ->
                 f"[read.{name}] parts in competition.toml: {name!r} is the table of another file",
                 hint="name that file among the parts, or give the table another name",
             )
-        tables = sorted([*other_tables, Table(name, parts, members[0].kind, by_words=True)], key=lambda t: t.name)
+        tables = sorted([*other_tables, TableSource(name, parts, members[0].kind, by_words=True)], key=lambda t: t.name)
     return tables

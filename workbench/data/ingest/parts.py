@@ -35,8 +35,8 @@ from workbench.data.ingest.reconciled import (
     is_lossless,
     zone_note,
 )
-from workbench.data.ingest.sources import PACKED, Options, Table, joined_sha, place_of
-from workbench.data.ingest.text import Source, sha256_of
+from workbench.data.ingest.sources import PACKED, ReadOptions, TableSource, joined_sha, place_of
+from workbench.data.ingest.text import SourceFile, sha256_of
 from workbench.data.ingest.types import ColumnType, decide, from_name, present_texts
 from workbench.data.ingest.writing import info_of, rows_per_group, say_beyond_64_bits, write_frames
 
@@ -49,13 +49,13 @@ FIRST_ROWS = 2_000
 SHOWN = 60
 """Characters of a value in a message."""
 SLICE_BLOCKS = 4
-"""A slice takes so many blocks of `Options.block_bytes` in memory: 64 MB."""
+"""The blocks that a slice takes of `Options.block_bytes` in memory: 64 MB."""
 LARGE_BLOCKS = 16
 """A file of more than so many blocks is read a column at a time."""
 
 
 @dataclass(frozen=True)
-class _Plan:
+class _PartsPlan:
     """What a table's parts will be: their schemas as they are, the common one, and the types asked for.
 
     `missing` are the texts and numbers that stand for a missing value.
@@ -67,7 +67,9 @@ class _Plan:
     missing: tuple[str, ...] = ()
 
 
-def parquet_tables(group: list[Table], tables: Path, options: Options, report: Report) -> dict[str, TableInfo]:
+def parquet_tables(
+    group: list[TableSource], tables: Path, options: ReadOptions, report: Report
+) -> dict[str, TableInfo]:
     """Convert tables of Parquet parts; where train and test have a column in two widths or spellings, they share one.
 
     Raises
@@ -94,7 +96,7 @@ def parquet_tables(group: list[Table], tables: Path, options: Options, report: R
 # -------------------------------------------------------------------------------------------------------------- types
 
 
-def _schemas(table: Table, paths: list[Path]) -> list[Schema]:
+def _schemas(table: TableSource, paths: list[Path]) -> list[Schema]:
     schemas = []
     for part, path in zip(table.parts, paths, strict=True):
         try:
@@ -105,7 +107,7 @@ def _schemas(table: Table, paths: list[Path]) -> list[Schema]:
 
 
 def _narrowed(
-    group: list[Table], readable: dict[str, list[Path]], schemas: dict[str, list[Schema]], options: Options
+    group: list[TableSource], readable: dict[str, list[Path]], schemas: dict[str, list[Schema]], options: ReadOptions
 ) -> dict[str, ColumnType]:
     """Return what columns of types beyond 64 bits become in all the tables of a group."""
     named = {c for t in group for s in schemas[t.name] for c in s if options.stated_type(t.name, c)}
@@ -121,8 +123,8 @@ def _narrowed(
 
 
 def _plan(
-    table: Table, paths: list[Path], schemas: list[Schema], options: Options, wide: dict[str, ColumnType]
-) -> _Plan:
+    table: TableSource, paths: list[Path], schemas: list[Schema], options: ReadOptions, wide: dict[str, ColumnType]
+) -> _PartsPlan:
     read_options = options.read.get(table.name, {})
     explode = read_options.get("explode")
     texts = {c for s in schemas for c, t in s.items() if c != explode and options.keys.is_text(c) and is_numeric(t)}
@@ -136,10 +138,10 @@ def _plan(
     except IrreconcilableError as exc:
         raise _two_types(table, paths, schemas, exc) from None
     ordered = {c: stated[c].dtype if c in stated else common[c] for s in schemas for c in s}
-    return _Plan(schemas, ordered, stated, tuple(read_options.get("missing") or ()))
+    return _PartsPlan(schemas, ordered, stated, tuple(read_options.get("missing") or ()))
 
 
-def _two_types(table: Table, paths: list[Path], schemas: list[Schema], exc: IrreconcilableError) -> DataError:
+def _two_types(table: TableSource, paths: list[Path], schemas: list[Schema], exc: IrreconcilableError) -> DataError:
     descriptions = []
     for i in (exc.first, exc.second):
         values = scan_parquet(paths[i]).select(pl.col(exc.column).drop_nulls().head(1)).collect().to_series()
@@ -158,7 +160,7 @@ def _shown(value: Any) -> str:
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
 
 
-def _say_what_differs(table: Table, plan: _Plan, report: Report) -> None:
+def _say_what_differs(table: TableSource, plan: _PartsPlan, report: Report) -> None:
     """Report the parts that lack a column, and the columns whose parts have different types."""
     for column, dtype in plan.common.items():
         lacking = [
@@ -181,7 +183,7 @@ def _without_categories(dtype: pl.DataType) -> Any:
     return "Enum" if isinstance(dtype, pl.Enum) else dtype
 
 
-def _share(plans: dict[str, _Plan], readable: dict[str, list[Path]], options: Options, report: Report) -> None:
+def _share(plans: dict[str, _PartsPlan], readable: dict[str, list[Path]], options: ReadOptions, report: Report) -> None:
     """Give columns of train and test one type where they differ: in width, in how they keep a text, or in kind.
 
     A text beside a number, a truth value or a time is read as delimited text would be: as these where all of its values
@@ -220,7 +222,7 @@ def _share(plans: dict[str, _Plan], readable: dict[str, list[Path]], options: Op
 
 
 def _text_read(
-    column: str, dtype: pl.DataType, scans: list[pl.LazyFrame], plan: _Plan, options: Options
+    column: str, dtype: pl.DataType, scans: list[pl.LazyFrame], plan: _PartsPlan, options: ReadOptions
 ) -> ColumnType | None:
     """Return what a column of texts would be taken for in a delimited file; None for a column of another type."""
     if not isinstance(dtype, pl.String | pl.Categorical | pl.Enum):
@@ -262,7 +264,7 @@ def _holds_integers(
     shared: pl.DataType,
     types: Mapping[str, pl.DataType],
     scans: Mapping[str, list[pl.LazyFrame]],
-    plans: Mapping[str, _Plan],
+    plans: Mapping[str, _PartsPlan],
 ) -> bool:
     """Whether a type holds the whole numbers of a column of several tables, all of their digits."""
     least, greatest = (-EXACT, EXACT) if shared.is_float() else (LEAST, GREATEST)
@@ -283,7 +285,9 @@ def _holds_integers(
 PLAIN = (pl.Boolean, pl.String, pl.Categorical, pl.Enum, pl.Null)
 
 
-def _take_as(column: str, shared: pl.DataType, meant: Mapping[str, ColumnType | None], plans: dict[str, _Plan]) -> None:
+def _take_as(
+    column: str, shared: pl.DataType, meant: Mapping[str, ColumnType | None], plans: dict[str, _PartsPlan]
+) -> None:
     """Have a column read as one type in all tables; its texts as what they are taken for."""
     for name, read in meant.items():
         plan = plans[name]
@@ -295,7 +299,9 @@ def _take_as(column: str, shared: pl.DataType, meant: Mapping[str, ColumnType | 
 # ------------------------------------------------------------------------------------------------------------- frames
 
 
-def _written(table: Table, paths: list[Path], plan: _Plan, tables: Path, options: Options, report: Report) -> TableInfo:
+def _written(
+    table: TableSource, paths: list[Path], plan: _PartsPlan, tables: Path, options: ReadOptions, report: Report
+) -> TableInfo:
     explode = options.read.get(table.name, {}).get("explode")
     out = dict(plan.common) if explode is None else exploded_schema(plan.common, explode, table.name)
     # Those of the items, which are columns only now.
@@ -330,7 +336,7 @@ def _written(table: Table, paths: list[Path], plan: _Plan, tables: Path, options
     return info_of(table, path, sha256, options, beyond_64_bits=[c for c, t in plan.stated.items() if t.beyond_64_bits])
 
 
-def _from_folders(frame: pl.DataFrame, part: Source, schema: Schema) -> pl.DataFrame:
+def _from_folders(frame: pl.DataFrame, part: SourceFile, schema: Schema) -> pl.DataFrame:
     """Fill the columns that a part lacks and that other parts have, where the name of its Hive folder tells them."""
     for name, text in part.keys:
         if name in schema or name not in frame.columns or text == HIVE_NULL:
@@ -347,7 +353,7 @@ def _from_folders(frame: pl.DataFrame, part: Source, schema: Schema) -> pl.DataF
     return frame
 
 
-def _row_bytes(table: Table, paths: list[Path], explode: str | None, block_bytes: int) -> tuple[float, float]:
+def _row_bytes(table: TableSource, paths: list[Path], explode: str | None, block_bytes: int) -> tuple[float, float]:
     """Return what a row takes in memory as it is and exploded, from the first ones of a few parts."""
     most = most_out = 1.0
     for part, path in list(zip(table.parts, paths, strict=True))[:3]:
@@ -359,7 +365,7 @@ def _row_bytes(table: Table, paths: list[Path], explode: str | None, block_bytes
     return most, most_out
 
 
-def _slices(part: Source, path: Path, block_bytes: int, row_bytes: float) -> Iterator[pl.DataFrame]:
+def _slices(part: SourceFile, path: Path, block_bytes: int, row_bytes: float) -> Iterator[pl.DataFrame]:
     """Yield a file's rows in order, in slices of about the same bytes."""
     try:
         rows = int(scan_parquet(path).select(pl.len()).collect().item())
@@ -375,8 +381,8 @@ def _slices(part: Source, path: Path, block_bytes: int, row_bytes: float) -> Ite
         row_bytes = max(1.0, frame.estimated_size() / max(1, frame.height))
 
 
-def _read(part: Source, path: Path, rows: tuple[int, int], block_bytes: int) -> pl.DataFrame:
-    """Read so many rows from a first one on."""
+def _read(part: SourceFile, path: Path, rows: tuple[int, int], block_bytes: int) -> pl.DataFrame:
+    """Read a number of rows from a first one on."""
     try:
         scan = scan_parquet(path, hive_partitioning=False)
         if path.stat().st_size <= LARGE_BLOCKS * block_bytes:
@@ -387,7 +393,7 @@ def _read(part: Source, path: Path, rows: tuple[int, int], block_bytes: int) -> 
         raise _unreadable(part, exc) from exc
 
 
-def _fitted(frame: pl.DataFrame, plan: _Plan, part: Source, table: str) -> pl.DataFrame:
+def _fitted(frame: pl.DataFrame, plan: _PartsPlan, part: SourceFile, table: str) -> pl.DataFrame:
     typed = _with_stated_types(frame, plan.stated, part, table, plan.missing)
     try:
         # As in text, what is no number is missing.
@@ -398,7 +404,7 @@ def _fitted(frame: pl.DataFrame, plan: _Plan, part: Source, table: str) -> pl.Da
 
 
 def _with_stated_types(
-    frame: pl.DataFrame, stated: dict[str, ColumnType], part: Source, table: str, missing: tuple[str, ...]
+    frame: pl.DataFrame, stated: dict[str, ColumnType], part: SourceFile, table: str, missing: tuple[str, ...]
 ) -> pl.DataFrame:
     """Return a frame with the columns that it has of those asked for, as they are asked for."""
     schema = frame.schema
@@ -411,7 +417,7 @@ def _with_stated_types(
         raise _misfit(part, table, exc, nested=any(schema[c].is_nested() for c in present)) from exc
 
 
-def _misfit(part: Source, table: str, exc: Exception, *, nested: bool) -> DataError:
+def _misfit(part: SourceFile, table: str, exc: Exception, *, nested: bool) -> DataError:
     first = str(exc).strip().splitlines()[0]
     fits = f'name a type that fits in competition.toml: [types] "{table}.COLUMN" = "String"'
     return DataError(
@@ -450,7 +456,7 @@ def _read_as(values: pl.Series, stated: ColumnType, missing: tuple[str, ...]) ->
 
 
 @contextmanager
-def _plain(source: Source, folder: Path) -> Iterator[Path]:
+def _plain(source: SourceFile, folder: Path) -> Iterator[Path]:
     """Give a file that polars can read in pieces; what is packed is unpacked beside the tables meanwhile."""
     if source.member is None and PurePosixPath(source.name).suffix.lower() not in PACKED:
         yield source.path
@@ -463,7 +469,7 @@ def _plain(source: Source, folder: Path) -> Iterator[Path]:
         yield target
 
 
-def _unreadable(part: Source, exc: Exception) -> WorkbenchError:
+def _unreadable(part: SourceFile, exc: Exception) -> WorkbenchError:
     if isinstance(exc, WorkbenchError):
         return exc
     first = (str(exc).strip().splitlines() or ["unreadable"])[0]

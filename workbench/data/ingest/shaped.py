@@ -86,7 +86,7 @@ class ShapedReader:
         unquoted: Collection[str] = (),
     ) -> None:
         names = b"|".join(re.escape(json.dumps(n).encode()) for n in sorted(unquoted))
-        # polars would write them anew: 10.10 as 10.1. Inside a text, the quote of a name has a backslash before it.
+        # polars would rewrite them: 10.10 as 10.1. Inside a text, the quote of a name has a backslash before it.
         self.numbers = re.compile(rb"(?<!\\)((?:%b)\s*:\s*)(-?\d[-+.\deE]*)" % names) if unquoted else None
         # A copy: while one thread reads, another may find what the shape lacks.
         self.fields = copy.deepcopy(shape.fields)

@@ -92,7 +92,7 @@ class Shape:
         Raises
         ------
         DataError
-            Where no type does: a fraction or a boolean among texts would have to be spelled anew, and a list or an
+            Where no type does: a fraction or a boolean among texts would have to be spelled again, and a list or an
             object is nothing else. The message has two lines and their values.
         """
         kinds = self.kinds
@@ -205,7 +205,7 @@ def records_of(block: bytes, first_line: int) -> Iterator[tuple[int, dict[str, A
     Raises
     ------
     FaultError
-        When a line is not a JSON object, or holds a number beyond measure.
+        When a line is not a JSON object, or holds a number without bound.
     """
     for number, line in enumerate(block.split(b"\n"), first_line):
         if line and not line.isspace():

@@ -1,4 +1,4 @@
-"""The files that become tables, by their names, and how it is told that one is still the same."""
+"""The files that become tables, by their names, and how to recognize that one is unchanged."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from workbench.core.errors import DataError, WorkbenchError
 from workbench.data.competition import TableInfo, read_file_options, read_keys
 from workbench.data.ingest.archives import EncryptedError, check_members, is_encrypted
 from workbench.data.ingest.keys import NO_KEYS, Keys
-from workbench.data.ingest.text import BLOCK_BYTES, Source, head_of, sha256_of
+from workbench.data.ingest.text import BLOCK_BYTES, SourceFile, head_of, sha256_of
 
 __all__ = [
     "FORMATS",
     "NO_OPTIONS",
     "PACKED",
-    "Options",
-    "Table",
+    "ReadOptions",
+    "TableSource",
     "block_bytes",
     "files_below",
     "first_byte",
@@ -51,7 +51,7 @@ PACKED = (".gz", ".xz", ".bz2", ".zst")
 
 
 @dataclass(frozen=True)
-class Options:
+class ReadOptions:
     """What competition.toml says of the reading: by table, and types by column or "table.column".
 
     `named` are the tables that it says to be train, test and sample, `roles` those by their role, False where there is
@@ -86,15 +86,15 @@ def block_bytes(memory_limit: int) -> int:
     return max(1 << 20, min(BLOCK_BYTES, memory_limit // 64))
 
 
-NO_OPTIONS = Options({}, {})
+NO_OPTIONS = ReadOptions({}, {})
 
 
 @dataclass(frozen=True)
-class Table:
+class TableSource:
     """One table to be: its parts, in order, and how they are written; `by_words` where words alone name the parts."""
 
     name: str
-    parts: tuple[Source, ...]
+    parts: tuple[SourceFile, ...]
     kind: str
     by_words: bool = False
 
@@ -105,7 +105,7 @@ class Table:
         return ", ".join(place_of(p) for p in self.parts[:SHOWN_PARTS]) + more
 
 
-def place_of(source: Source) -> str:
+def place_of(source: SourceFile) -> str:
     """Return a file as a message names it."""
     return str(source.path) if source.member is None else f"{source.path}: {source.member}"
 
@@ -156,7 +156,7 @@ def kind_of(name: str) -> str:
 
 def sources_in(
     raw: Path, fixed: Path | None = None, unreadable: dict[str, WorkbenchError] | None = None
-) -> list[Source]:
+) -> list[SourceFile]:
     """Return the files that become tables, on disk and in the zip archives on disk; a file on disk goes before.
 
     Parameters
@@ -168,12 +168,12 @@ def sources_in(
     unreadable : dict, optional
         Gets the archives that can't be read, and members that need a password, with the reason; without it these raise.
     """
-    on_disk: dict[str, Source] = {}
-    in_archives: dict[str, Source] = {}
+    on_disk: dict[str, SourceFile] = {}
+    in_archives: dict[str, SourceFile] = {}
     for path in sorted(files_below(raw)):
         name = path.relative_to(raw).as_posix()
         if is_table(name) or (_ending(name) in MAYBE_TEXT and _looks_like_a_table(path)):
-            on_disk[name] = Source(name, path, size_bytes=path.stat().st_size)
+            on_disk[name] = SourceFile(name, path, size_bytes=path.stat().st_size)
         elif path.suffix.lower() == ".zip":
             try:
                 for source in members_of(path, raw, unreadable):
@@ -206,18 +206,18 @@ def files_below(folder: Path, *endings: str) -> Iterator[Path]:
                 yield path
 
 
-def _below(folder: Path) -> list[Source]:
+def _below(folder: Path) -> list[SourceFile]:
     """Return the files of a folder that become tables."""
     paths = sorted(files_below(folder))
     named = [(p.relative_to(folder).as_posix(), p) for p in paths]
     return [
-        Source(name, p, size_bytes=p.stat().st_size)
+        SourceFile(name, p, size_bytes=p.stat().st_size)
         for name, p in named
         if is_table(name) or (_ending(name) in MAYBE_TEXT and _looks_like_a_table(p))
     ]
 
 
-def _replaced(name: str, sources: Mapping[str, Source]) -> list[str]:
+def _replaced(name: str, sources: Mapping[str, SourceFile]) -> list[str]:
     """Return the files that a fixed one stands for: those of its path, else the only one of its name in any folder."""
     bare = {n: (PurePosixPath(n).parent / without_endings(PurePosixPath(n).name)).as_posix() for n in [*sources, name]}
     same = [n for n in sources if bare[n] == bare[name]]
@@ -227,7 +227,7 @@ def _replaced(name: str, sources: Mapping[str, Source]) -> list[str]:
     return alike if len(alike) == 1 else []
 
 
-def members_of(archive: Path, raw: Path, unreadable: dict[str, WorkbenchError] | None = None) -> list[Source]:
+def members_of(archive: Path, raw: Path, unreadable: dict[str, WorkbenchError] | None = None) -> list[SourceFile]:
     """Return the files of a zip archive that become tables; those that need a password go to `unreadable`, if given."""
     members = [m for m in check_members(archive, raw) if is_table(m.filename)]
     for member in [m for m in members if unreadable is not None and is_encrypted(m)]:
@@ -238,7 +238,7 @@ def members_of(archive: Path, raw: Path, unreadable: dict[str, WorkbenchError] |
     # "train.csv.zip" with one file in it stands for train.csv, whatever the file in it is called.
     alone = len(members) == 1 and is_table(archive.stem)
     return [
-        Source((folder / (archive.stem if alone else m.filename)).as_posix(), archive, m.filename, m.file_size)
+        SourceFile((folder / (archive.stem if alone else m.filename)).as_posix(), archive, m.filename, m.file_size)
         for m in members
         if "__MACOSX" not in m.filename
     ]
@@ -253,12 +253,12 @@ def _looks_like_a_table(path: Path) -> bool:
     )
 
 
-def first_byte(source: Source) -> bytes:
+def first_byte(source: SourceFile) -> bytes:
     """Return the first byte of a text that is no space."""
     return head_of(source, 4096).lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
 
 
-def is_lines(source: Source) -> bool:
+def is_lines(source: SourceFile) -> bool:
     """Whether a .json file is one document per line."""
     first, _, further_lines = head_of(source).removeprefix(codecs.BOM_UTF8).strip().partition(b"\n")
     try:
@@ -270,7 +270,7 @@ def is_lines(source: Source) -> bool:
 # ---------------------------------------------------------------------------------------------------- still the same
 
 
-def options_key(table: Table, options: Options) -> str:
+def options_key(table: TableSource, options: ReadOptions) -> str:
     """Return what competition.toml says of a table, as the manifest keeps it; nothing where it says nothing of it."""
     chosen = {k: v for k, v in options.types.items() if "." not in k or k.startswith(f"{table.name}.")}
     read = options.read.get(table.name, {})
@@ -280,7 +280,7 @@ def options_key(table: Table, options: Options) -> str:
     return json.dumps(settings, sort_keys=True) if read or chosen or words else ""
 
 
-def same_source(table: Table, info: TableInfo) -> bool:
+def same_source(table: TableSource, info: TableInfo) -> bool:
     """Whether the files of a table are those that its manifest entry was made from."""
     if info.stamp == stamp_of(table):
         return True
@@ -288,7 +288,7 @@ def same_source(table: Table, info: TableInfo) -> bool:
     return joined_sha([sha256_of(p) for p in table.parts]) == info.source_sha256
 
 
-def stamp_of(table: Table) -> str:
+def stamp_of(table: TableSource) -> str:
     """Return what changes when one of the files does, without reading them."""
     return " ".join(f"{p.name}={p.stamp}" for p in table.parts)
 
@@ -298,7 +298,7 @@ def joined_sha(digests: list[str]) -> str:
     return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
-def reading_options(folder: Path, memory_limit: int | None) -> Options:
+def reading_options(folder: Path, memory_limit: int | None) -> ReadOptions:
     """Return what a competition's definition says of how its files are read, within a limit of memory."""
     path = folder / "competition.toml"
     options = NO_OPTIONS
@@ -309,6 +309,6 @@ def reading_options(folder: Path, memory_limit: int | None) -> Options:
         if not stated.is_draft:
             usual = {role: role for role in ("train", "test", "sample_submission")}
         keys = NO_KEYS.naming(read_keys(path))
-        options = Options(stated.read, stated.types, keys=keys, named=named, roles={**usual, **stated.tables})
+        options = ReadOptions(stated.read, stated.types, keys=keys, named=named, roles={**usual, **stated.tables})
     options = replace(options, fixed=folder / "data" / "fixed")
     return options if memory_limit is None else replace(options, block_bytes=block_bytes(memory_limit))

@@ -1,4 +1,4 @@
-"""Changed data in the place of the old, which is stored next to it."""
+"""The swap of changed data for the old, which is stored next to it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from workbench.data.competition import read_manifest
 
 
 def swap(data: Path) -> Path:
-    """Put the finished new data in the place of the old, which is kept; the plan is written first."""
+    """Replace the old data, which is kept, by the finished new data; the plan is written first."""
     try:
         old = read_manifest(data / "tables", slug=data.parent.name).content[:12]
     except (NotFoundError, DamagedError):
@@ -22,7 +22,7 @@ def swap(data: Path) -> Path:
 
 
 def finish_swap(data: Path) -> Path | None:
-    """Carry out a swap that is planned; does nothing where there is none, and goes on where it was cut off."""
+    """Carry out a swap that is planned; does nothing where there is none, and resumes where it was interrupted."""
     plan = data / "incoming" / "swap.json"
     if not plan.exists():
         return None

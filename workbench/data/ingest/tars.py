@@ -59,7 +59,7 @@ def tar_members(archive: Path) -> Iterator[TarMember]:
     DamagedError
         When it is not whole, which for what is compressed shows at the end.
     DataError
-        When it inflates beyond measure.
+        When it inflates without bound.
     """
     where = str(archive)
     with _opened(archive) as file:

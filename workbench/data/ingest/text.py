@@ -35,7 +35,7 @@ __all__ = [
     "BLOCK_BYTES",
     "HEAD_BYTES",
     "LONGEST_RECORD_BYTES",
-    "Source",
+    "SourceFile",
     "TextForm",
     "blocks",
     "blocks_looked_at",
@@ -67,7 +67,7 @@ SEPARATORS = (",", "\t", ";", "|")
 
 
 @dataclass(frozen=True)
-class Source:
+class SourceFile:
     """One file that becomes a table, or a part of one: on disk, or a member of a zip archive on disk.
 
     `name` is its path below ``data/raw``, or in the archive; `size_bytes` what it takes there, unpacked where the
@@ -199,13 +199,13 @@ class TextForm:
 # ----------------------------------------------------------------------------------------------------------- the form
 
 
-def head_of(source: Source, size: int = HEAD_BYTES) -> bytes:
+def head_of(source: SourceFile, size: int = HEAD_BYTES) -> bytes:
     """Return the first bytes of a source's content, decompressed."""
     with source.opened() as file:
         return file.read(size)
 
 
-def form_of(source: Source, options: dict[str, Any]) -> TextForm:
+def form_of(source: SourceFile, options: dict[str, Any]) -> TextForm:
     """Guess how a text is written; what `options` says goes before the guess.
 
     Raises
@@ -220,11 +220,11 @@ def form_of(source: Source, options: dict[str, Any]) -> TextForm:
 
 
 @lru_cache(4096)
-def _guessed_form(source: Source, stamp: str) -> TextForm:  # noqa: ARG001 a part of the cache's key
+def _guessed_form(source: SourceFile, stamp: str) -> TextForm:  # noqa: ARG001 a part of the cache's key
     return _form_of(source, {})
 
 
-def _form_of(source: Source, options: dict[str, Any]) -> TextForm:
+def _form_of(source: SourceFile, options: dict[str, Any]) -> TextForm:
     head = head_of(source)
     encoding, guessed, broken_line = str(options.get("encoding") or ""), [], 0
     if not encoding:
@@ -291,7 +291,7 @@ def encoding_line(guess: Guess) -> str:
     return f'encoding = "{guess.encoding}"{comment}'
 
 
-def encoding_sample(source: Source) -> bytes:
+def encoding_sample(source: SourceFile) -> bytes:
     """Return lines that are not UTF-8, from a text's beginning or, where that is, from further down."""
     head = head_of(source)
     lines = lines_beyond_ascii(head, is_cut=len(head) >= HEAD_BYTES)
@@ -302,7 +302,7 @@ def encoding_sample(source: Source) -> bytes:
     return (_not_utf8(source) or (lines, 0))[0]
 
 
-def full_encoding(source: Source, prefer: str | None = None) -> Guess:
+def full_encoding(source: SourceFile, prefer: str | None = None) -> Guess:
     """Return the encoding of a text after looking at all of it, for where its beginning said too little."""
     evidence = _not_utf8(source)
     if evidence is None:
@@ -314,7 +314,7 @@ def full_encoding(source: Source, prefer: str | None = None) -> Guess:
     return guess_encoding(sample, prefer=prefer)
 
 
-def _not_utf8(source: Source) -> tuple[bytes, int] | None:
+def _not_utf8(source: SourceFile) -> tuple[bytes, int] | None:
     """Return the lines that are not ASCII of the first block that is not UTF-8, and the number of the line at fault."""
     with source.opened() as file:
         decoder = codecs.getincrementaldecoder("utf-8")()
@@ -363,7 +363,7 @@ def _fields(line: str, separator: str) -> int:
 # ----------------------------------------------------------------------------------------------------------- blocks
 
 
-def header_of(source: Source, form: TextForm) -> list[str]:
+def header_of(source: SourceFile, form: TextForm) -> list[str]:
     """Return the names in the first record, in order; a name that repeats gets a suffix.
 
     Raises
@@ -392,21 +392,21 @@ def header_of(source: Source, form: TextForm) -> list[str]:
     return names
 
 
-def _unclosed_header(source: Source) -> DataError:
+def _unclosed_header(source: SourceFile) -> DataError:
     return DataError(
         f"{source.path}: {source.name} has a header with a quote that is opened and never closed",
         hint="double a quote that is part of a name, and put the name into quotes",
     )
 
 
-def head_records(source: Source, form: TextForm) -> Iterator[list[str]]:
+def head_records(source: SourceFile, form: TextForm) -> Iterator[list[str]]:
     """Yield the records of a text's beginning as lists of fields, the header first."""
     for block in _records(source, form, 1 << 16, None):
         text = io.StringIO(block.decode(errors="replace"), newline="")
         yield from (r for r in csv.reader(text, delimiter=form.separator) if r)
 
 
-def blocks(source: Source, form: TextForm, *, digest: Any = None, size: int = BLOCK_BYTES) -> Iterator[bytes]:
+def blocks(source: SourceFile, form: TextForm, *, digest: Any = None, size: int = BLOCK_BYTES) -> Iterator[bytes]:
     """Yield the records after the header, in blocks of about `size` bytes, each of whole records, in UTF-8.
 
     Reading and decompressing go on in a thread of their own while a block is being used.
@@ -428,7 +428,7 @@ def blocks(source: Source, form: TextForm, *, digest: Any = None, size: int = BL
 
 
 def blocks_looked_at(
-    source: Source, form: TextForm, look: Callable[[bytes], T], *, digest: Any = None, size: int = BLOCK_BYTES
+    source: SourceFile, form: TextForm, look: Callable[[bytes], T], *, digest: Any = None, size: int = BLOCK_BYTES
 ) -> Iterator[tuple[bytes, T]]:
     """Yield `blocks`, each with what `look` says of it, called in the thread that reads; the first with the header."""
     records = ((data, look(data)) for data in islice(_records(source, form, size, digest), 1, None))
@@ -436,7 +436,7 @@ def blocks_looked_at(
         yield from ready
 
 
-def _records(source: Source, form: TextForm, size: int, digest: Any) -> Iterator[bytes]:
+def _records(source: SourceFile, form: TextForm, size: int, digest: Any) -> Iterator[bytes]:
     """Yield the header, with what is blank before it, and then blocks of whole records."""
     with source.opened() as file:
         texts = _utf8(file, form, size, digest, source)
@@ -466,7 +466,7 @@ def _records(source: Source, form: TextForm, size: int, digest: Any) -> Iterator
         yield last + b"\n"
 
 
-def _header_first(texts: Iterator[bytes], form: TextForm, source: Source) -> tuple[bytes, bytes]:
+def _header_first(texts: Iterator[bytes], form: TextForm, source: SourceFile) -> tuple[bytes, bytes]:
     """Return the header, nothing where the text has no end of one, and what was read behind it."""
     data, looked_at, columns = b"", 0, 0
     for text in texts:
@@ -484,7 +484,7 @@ def _header_first(texts: Iterator[bytes], form: TextForm, source: Source) -> tup
     return data[:end], data[end:]
 
 
-def _long_header(source: Source) -> DataError:
+def _long_header(source: SourceFile) -> DataError:
     return DataError(
         f"{source.path}: {source.name} has a header of more than {LONGEST_HEADER_BYTES >> 20} MB, or "
         f"{MOST_COLUMNS:,} columns: it has no line end, or a quote that is opened and never closed",
@@ -492,7 +492,7 @@ def _long_header(source: Source) -> DataError:
     )
 
 
-def _utf8(file: IO[bytes], form: TextForm, size: int, digest: Any, source: Source) -> Iterator[bytes]:
+def _utf8(file: IO[bytes], form: TextForm, size: int, digest: Any, source: SourceFile) -> Iterator[bytes]:
     plain = form.encoding in ("utf-8", "ascii") and not form.broken_line
     errors = "replace" if form.broken_line else "strict"
     decoder = None if plain else codecs.getincrementaldecoder(SUPERSETS.get(form.encoding, form.encoding))(errors)
@@ -564,7 +564,7 @@ def has_short_record(block: bytes, form: TextForm, width: int) -> bool:
     return any(_fields(r.decode(errors="replace"), form.separator) < width for r in _split(block) if not _is_blank(r))
 
 
-def first_fault(source: Source, form: TextForm, width: int) -> str | None:
+def first_fault(source: SourceFile, form: TextForm, width: int) -> str | None:
     """Say what is wrong with the first record that is not one of `width` fields, with its line; None: nothing is."""
     records = _records(source, form, BLOCK_BYTES, None)
     line = 1 + next(records, b"").count(b"\n")
@@ -589,7 +589,7 @@ def _fault(record: str, form: TextForm, width: int) -> str | None:
     return None if n_fields == width else f"has {n_fields} field{'s' * (n_fields > 1)}, the header has {width}"
 
 
-def sha256_of(source: Source) -> str:
+def sha256_of(source: SourceFile) -> str:
     """Return the SHA-256 of a source's content, decompressed, as 64 hex digits."""
     digest = hashlib.sha256()
     with source.opened() as file:

@@ -208,11 +208,11 @@ class ColumnType:
             return pl.when(~is_token(text, missing)).then(text).alias(name) if missing else text
         if self.direct:
             return text.fill_nan(None) if self.dtype == pl.Float64 else text
-        # What stands for a missing value can't be read as any of these, so that it needs no look of its own; only
-        # further tokens of one's own may be such: "-999".
+        # What stands for a missing value can't be read as any of these, so that it needs no check of its own; only
+        # further tokens of the user's may be such: "-999".
         present = text.str.strip_chars()
         if missing:
-            # Other spellings of a number are told once it is parsed.
+            # Other spellings of a number are recognized once it is parsed.
             is_number = self.dtype in (pl.Int64, pl.Float64)
             is_missing = present.is_in([t.strip() for t in missing]) if is_number else is_token(text, missing)
             present = pl.when(~is_missing).then(present)
@@ -226,7 +226,7 @@ class ColumnType:
             return read_times(present, self.time_format.split("|"), dtype, self.until).alias(name)
         number = present
         if self.decimal == ",":
-            # "1.5" beside "1,5" is no 15: only what is written so throughout is taken apart.
+            # "1.5" beside "1,5" is no 15: only what is written so throughout is split.
             number = pl.when(number.str.contains(DECIMAL_COMMA)).then(
                 number.str.replace_all(".", "", literal=True).str.replace(",", ".", literal=True)
             )

@@ -22,7 +22,7 @@ from workbench.core.errors import DamagedError, DataError, NotFoundError, Storag
 from workbench.core.packed import damage, decompressed, watched
 from workbench.data.ingest.evaluation import LISTING
 from workbench.data.ingest.sources import PACKED, is_table, members_of
-from workbench.data.ingest.text import Source
+from workbench.data.ingest.text import SourceFile
 
 __all__ = ["UNASKED_BYTES", "names_at_top", "unpacked_files"]
 
@@ -38,7 +38,7 @@ class _Packed:
     """A file that can be unpacked: its name, where it is, and whether it is compressed there beside being packed."""
 
     name: str
-    source: Source
+    source: SourceFile
     is_compressed: bool
 
     @property
@@ -119,7 +119,7 @@ def _packed(raw: Path) -> Iterator[_Packed]:
                 sources = [s for s in _members(path, raw) if not (raw / s.name).exists()]
                 yield from (_Packed(s.name, s, is_compressed=False) for s in sources)
             elif path.suffix.lower() in PACKED and is_table(name):
-                sources = [Source(path.relative_to(raw).as_posix(), path, size_bytes=path.stat().st_size)]
+                sources = [SourceFile(path.relative_to(raw).as_posix(), path, size_bytes=path.stat().st_size)]
             else:
                 continue
             for source in sources:
@@ -128,7 +128,7 @@ def _packed(raw: Path) -> Iterator[_Packed]:
                     yield _Packed(str(plain.with_suffix("")), source, is_compressed=True)
 
 
-def _members(archive: Path, raw: Path) -> list[Source]:
+def _members(archive: Path, raw: Path) -> list[SourceFile]:
     try:
         return members_of(archive, raw)
     except (DamagedError, DataError):

@@ -14,7 +14,7 @@ from workbench.core.errors import DataError, storage_errors
 from workbench.core.frames import scan_parquet
 from workbench.data.competition import TableInfo
 from workbench.data.ingest.reserved import renamed_notes, safe_names
-from workbench.data.ingest.sources import Options, Table, options_key, stamp_of
+from workbench.data.ingest.sources import ReadOptions, TableSource, options_key, stamp_of
 from workbench.data.ingest.text import TextForm
 from workbench.data.ingest.types import ColumnType
 
@@ -50,13 +50,13 @@ def _plainest(planned: ColumnType) -> str:
     return planned.plainest if planned.is_stated or planned.plainest else planned.named
 
 
-def rows_per_group(row_bytes: float, options: Options) -> int:
+def rows_per_group(row_bytes: float, options: ReadOptions) -> int:
     """Return how many rows of so many bytes make a row group."""
     return max(1, min(ROWS_PER_GROUP, int(GROUP_BLOCKS * options.block_bytes / max(1.0, row_bytes))))
 
 
 def write_frames(
-    table: Table,
+    table: TableSource,
     path: Path,
     frames: Iterable[pl.DataFrame],
     schema: Mapping[str, pl.DataType],
@@ -109,10 +109,10 @@ def say_beyond_64_bits(report: Callable[[str], None], tables: Sequence[str], col
 
 
 def info_of(
-    table: Table,
+    table: TableSource,
     path: Path,
     sha256: str,
-    options: Options,
+    options: ReadOptions,
     form: TextForm | None = None,
     plan: Mapping[str, ColumnType] | None = None,
     *,

@@ -26,7 +26,7 @@ Submit = Callable[[str, str, str, Callable[[Any], Any], Creating], str]
 
 
 class Code:
-    """One's own datasets and kernels; an implementation of `workbench.platforms.protocol.CodeHost`.
+    """The user's datasets and kernels; an implementation of `workbench.platforms.protocol.CodeHost`.
 
     Parameters
     ----------

@@ -116,7 +116,7 @@ class Connection:
         """Make a call that is answered by a redirect, and return that answer without following it.
 
         The redirect leads to a storage that must not see the login, and whose content the client would take apart
-        when it looks like JSON. `hurried`: what is asked for can be had otherwise, so that there is no long waiting.
+        when it looks like JSON. `hurried`: the answer can be had in another way, so that there is no long wait.
         """
         kind = "hurried address" if hurried else "address"
         return self._call(action, method, request, slug, kind=kind)  # type: ignore[no-any-return]
@@ -237,7 +237,7 @@ def _adapter(
             return super().increment(method, url, response, *args, **kw)
 
     class WithDeadline(HTTPAdapter):
-        """The client gives no timeout; without one an answer that never comes is waited for for ever."""
+        """The client gives no timeout; without one an answer that never comes would be awaited forever."""
 
         def send(self, request: Any, *args: Any, **kwargs: Any) -> Any:
             kwargs["timeout"] = kwargs.get("timeout") or (patience.connect_s, patience.answer_s)

@@ -84,13 +84,13 @@ def _joined(crcs: Numbers) -> np.uint32:
 
 
 def _moved(crcs: Numbers, n_bytes: int) -> Numbers:
-    """Return registers after so many zero bytes."""
+    """Return registers after a number of zero bytes."""
     return _applied(_shift(n_bytes), crcs)
 
 
 @cache
 def _shift(n_bytes: int) -> Numbers:
-    """Return what each single bit of the register becomes after so many zero bytes."""
+    """Return what each single bit of the register becomes after a number of zero bytes."""
     bits: Numbers = np.uint32(1) << np.arange(32, dtype=np.uint32)
     if n_bytes == 1:
         first: Numbers = _table()[bits & np.uint32(0xFF)] ^ (bits >> np.uint32(8))

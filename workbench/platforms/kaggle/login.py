@@ -53,7 +53,7 @@ class Credential:
 
 @dataclass(frozen=True)
 class LoginState:
-    """What `wb doctor` says of the login. `ok` is False when something has to be mended.
+    """What `wb doctor` says of the login. `ok` is False when something has to be fixed.
 
     `is_note` says that nothing is wrong, and yet there is something to know: there is no login, or it could not be
     tried.
@@ -132,7 +132,7 @@ def _readable_by_others(path: Path) -> tuple[str, ...]:
 def within(seconds: float, function: Callable[[], T], *, action: str) -> T:
     """Call a function of the client, in silence, and give up waiting after so many seconds.
 
-    The client prints, calls `exit`, and in places waits for ever: what it prints is dropped, an exit becomes an
+    The client prints, calls `exit`, and in places waits forever: what it prints is dropped, an exit becomes an
     exception, and a call that does not come back is left behind in a thread that does not keep the process alive.
 
     Raises
@@ -210,7 +210,7 @@ def _authenticated() -> Any:
 
 
 def renew_login(api: Any, prepare: Callable[[Any], Any]) -> bool:
-    """Give the client a login that is newer than the one it has; False where there is none to be had.
+    """Give the client a login that is newer than the one it has; False where there is none.
 
     A sign-in through the browser gives a token for 12 hours, and another token to renew it with; the client itself
     does that only half an hour after the first has ended (`KaggleCredentials.access_token_has_expired`). A token or key
@@ -290,6 +290,6 @@ def login_state(ask: Callable[[], None]) -> LoginState:
         return LoginState(True, f"{source}{more}; whether Kaggle accepts it is not known: {reason}.", is_note=True)
     except PlatformError as exc:
         return LoginState(False, f"{source}{more}: {exc.message}. {exc.hint}".rstrip(". ") + ".")
-    # A file that others can read lets them in as this user: that is to be mended, though the login works.
+    # A file that others can read lets them in as this user: that has to be fixed, though the login works.
     serious = [p for p in credential.problems if not p.startswith("it takes precedence over")]
     return LoginState(not serious, f"{source}, accepted{more}")

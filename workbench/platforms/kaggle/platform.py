@@ -148,7 +148,7 @@ class Kaggle:
         return NotFoundError(f"Kaggle has no competition {slug!r}{hidden}{says}", hint=hint)
 
     def _ask(self, slug: str, action: str, method: str, request: str, **fields: Any) -> Any:
-        """Ask something about a competition; an unknown one is told apart from whatever else Kaggle refuses."""
+        """Ask something about a competition; an unknown one is distinguished from other refusals."""
         with self._telling_unknown(slug):
             return self._ask_about(slug, action, method, request, **fields)
 
@@ -183,7 +183,7 @@ class Kaggle:
             raise PlatformError(exc.message.replace(OR_NO_SUCH, ""), hint=hint) from exc.__cause__
 
     def _search(self, slug: str) -> list[str]:
-        """Return the slugs that Kaggle's search finds for a slug or its beginning, and those of one's own."""
+        """Return the slugs that Kaggle's search finds for a slug or its beginning, and those entered."""
 
         def searching(words: str) -> Any:
             def make(types: Any) -> Any:
@@ -289,7 +289,7 @@ class Kaggle:
         try:
             download(self._connection, ask, destination, action=action, progress=progress)
         except (NotFoundError, PlatformError) as exc:
-            # It is packed anew when the files change: until then there is none, or few are let at it
+            # It is packed again when the files change: until then there is none, or few are let at it
             # (https://github.com/Kaggle/kaggle-cli/issues/931); the files themselves can be had all the while.
             status = status_of(exc.__cause__)
             if status == 404 or isinstance(exc, UnavailableError):
@@ -435,10 +435,10 @@ class Kaggle:
         )
 
     def leaderboard(self, slug: str) -> Leaderboard:
-        """Return the leaderboard and one's own rank: the public one until the deadline, then the private, if it is out.
+        """Return the leaderboard and the user's rank: the public one until the deadline, then the private one if out.
 
         Kaggle gives the private one as soon as there is one, unless `override_public` asks for the public one
-        (`ApiGetLeaderboardRequest`), and does not say which it gave: they are told apart by what is in them.
+        (`ApiGetLeaderboardRequest`), and does not say which it gave: they are distinguished by their content.
         """
         competition = self._competition(slug, fresh=True)
         deadline = _utc(competition.deadline)

@@ -133,7 +133,7 @@ def _attached(question: dict[str, Any], path: str | None) -> str:
 
 
 def _give_way() -> None:
-    """Put the installed kagglehub in the place of this module, where there is one."""
+    """Replace this module by the installed kagglehub, where there is one."""
     own_folder = Path(__file__).resolve().parent
     other_places = [place for place in sys.path if Path(place or ".").resolve() != own_folder]
     spec = importlib.machinery.PathFinder.find_spec(__name__, other_places)
