@@ -27,7 +27,7 @@ SPACED = 1.5
 
 @dataclass(frozen=True)
 class Task:
-    """The task and the metric, each with the reason; `stands_for` is the platform's metric, where another replaces it."""
+    """The task and the metric, each with the reason; `stands_for` is the metric of the platform that it replaces."""
 
     task: str
     metric: str
