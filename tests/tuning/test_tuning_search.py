@@ -416,12 +416,13 @@ class TestBeginning:
             ({"num_leaves": {"low": 4, "high": 16}}, 99, 16),
             ({"num_leaves": {"low": 4, "high": 64}}, 99, 31),
             ({"num_leaves": {"low": 4, "high": 64}}, 9, 9),
+            ({"num_leaves": [5, 6]}, 99, 6),
         ],
     )
     def test_rounds_are_timed_of_a_point_of_the_space(
         self, opened: OpenStudy, clock: Clock, space: dict[str, Any], own: int, leaves: int
     ) -> None:
-        """Its own, else LightGBM's, else one that is known to be good."""
+        """Its own, else LightGBM's, else one that is known to be good, else the largest."""
         scorer = Scorer(clock, parameters={"num_leaves": own})
         searched(opened, scorer, space=parse_space(space, where=""), budget=within(1000, trials=1)).run()
         assert scorer.calls[0].leaves == leaves

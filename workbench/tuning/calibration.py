@@ -102,7 +102,9 @@ class Calibration:
     def _timed(self, rounds: int, share: float) -> float | None:
         """Return the seconds of a training; None where the time ended it."""
         context = self._context
-        point = context.trials.initial_point or context.space.inside({}) or proven_points(context.space)[0]
+        points = (context.trials.initial_point, context.space.inside({}), *proven_points(context.space))
+        # Of choices that none of them has, the largest take longest.
+        point = next((p for p in points if p is not None), context.space.largest)
         fidelity = Fidelity(LOW_FIDELITY_RATE, rounds, 0, every=5, share=share)
         score = context.scorer.score(context.space.parameters(point), 0, fidelity)
         return None if score is None else score.seconds
