@@ -47,6 +47,7 @@ ALLOWED: dict[str, str] = {
 
 WINGS: list[str] = [
     "analysis",
+    "api",
     "core",
     "data",
     "kernels",

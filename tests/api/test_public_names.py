@@ -57,7 +57,13 @@ def test_no_order_of_imports_changes_them(tmp_path: Path) -> None:
     place = create_workspace(tmp_path)
     (place.competitions / "one").mkdir()
     (place.competitions / "one" / "competition.toml").write_text("")
-    orders = [*([name] for name in TOP), TOP, TOP[::-1], ["", "data.competition", "data.workspace"], ["nb", "data.workspace"]]
+    orders = [
+        *([name] for name in TOP),
+        TOP,
+        TOP[::-1],
+        ["", "data.competition", "data.workspace"],
+        ["nb", "data.workspace"],
+    ]
     ran = subprocess.run(
         [sys.executable, "-c", EVERY_ORDER, json.dumps(orders), str(tmp_path)], capture_output=True, text=True
     )

@@ -52,21 +52,21 @@ def _check(name: str, level: str, detail: str) -> dict[str, Any]:
     return {"name": name, "level": level, "ok": level != "bad", "detail": detail}
 
 
-def _said(exc: WorkbenchError) -> str:
+def _error_text(exc: WorkbenchError) -> str:
     return f"{exc.message}. {exc.hint}" if exc.hint else exc.message
 
 
 def _no_workspace(problem: WorkbenchError | None) -> dict[str, Any]:
     if problem is not None:
-        return _check("workspace", "bad", _said(problem))
+        return _check("workspace", "bad", _error_text(problem))
     return _check("workspace", "note", "none here or above: `wb init DIR` makes one, or set WB_WORKSPACE")
 
 
 def _versions() -> dict[str, Any]:
     from workbench.experiments.measure import versions
 
-    found = versions() | {"system": f"{platform.system()} {platform.machine()}"}
-    return _check("versions", "ok", ", ".join(f"{k} {v}" for k, v in found.items()))
+    by_name = versions() | {"system": f"{platform.system()} {platform.machine()}"}
+    return _check("versions", "ok", ", ".join(f"{name} {version}" for name, version in by_name.items()))
 
 
 def _other_workbench() -> list[dict[str, Any]]:
@@ -134,9 +134,9 @@ def _ledger(workspace: Workspace) -> dict[str, Any]:
         with Ledger.open(where) as ledger:
             state = ledger.check()
     except BusyError as exc:
-        return _check("ledger", "note", _said(exc))
+        return _check("ledger", "note", _error_text(exc))
     except WorkbenchError as exc:
-        return _check("ledger", "bad", _said(exc))
+        return _check("ledger", "bad", _error_text(exc))
     return _check("ledger", "ok", ", ".join(f"{k} {v}" for k, v in state.items()))
 
 
@@ -157,6 +157,6 @@ def _competition(workspace: Workspace, slug: str) -> dict[str, Any]:
             check_table(competition.tables_folder, info, slug=slug, full=True)
         _ = competition.shared_columns, competition.metric
     except WorkbenchError as exc:
-        return _check(name, "bad", _said(exc))
+        return _check(name, "bad", _error_text(exc))
     size = sum(i.size_bytes for i in competition.manifest.tables.values())
     return _check(name, "ok", f"{len(competition.manifest.tables)} tables, {size / 2**20:,.1f} MB, all as written")

@@ -211,8 +211,9 @@ def rebuild_ledger(where: Workspace | None = None) -> dict[str, Any]:
         problems[:] = [*unread.values(), *more.values()]
         return WorkspaceRecords(runs, submissions, events, [*unread, *more])
 
-    found, kept = rebuild(place.ledger, read, workspace=place.id)
-    return {"runs": len(found.runs), "submissions": len(found.submissions), "kept": kept, "problems": problems}
+    records, n_elsewhere = rebuild(place.ledger, read, workspace=place.id)
+    counts = {"runs": len(records.runs), "submissions": len(records.submissions), "kept": n_elsewhere}
+    return {**counts, "problems": problems}
 
 
 def doctor(where: Workspace | None = None) -> dict[str, Any]:

@@ -121,14 +121,14 @@ def use(competition: str, *, exp: int | None = None) -> None:
         columns: dict[str, Any] = {n: getattr(spec, n) for n in ("features", "drop", "categorical", "seeds")}
         chosen = replace(chosen, **columns)
     _used[:] = [chosen]
-    for cached in (_told, _competition, _target, _folds, _fold_data, _learner):
+    for cached in (_context, _competition, _target, _folds, _fold_data, _learner):
         cached.cache_clear()
 
 
 @functools.cache
-def _told() -> Told:
-    given = told()
-    return _used[0] if given.workspace is None and _used else given
+def _context() -> Told:
+    context = told()
+    return _used[0] if context.workspace is None and _used else context
 
 
 @functools.cache
@@ -137,16 +137,16 @@ def _competition() -> OpenCompetition:
     from workbench.data.workspace import Workspace
     from workbench.models.serving import find_bundle, find_data, opened, read_bundle
 
-    given = _told()
-    if given.workspace is None and (bundle := find_bundle()) is not None:
+    context = _context()
+    if context.workspace is None and (bundle := find_bundle()) is not None:
         packed = read_bundle(bundle)
         work = Path(tempfile.mkdtemp(prefix="wb-"))
         opened(packed, find_data(packed.slug), work)
         return library.OpenCompetition(Workspace(work), packed.slug)
-    if given.workspace is None:
-        return _by_hand(given.competition)
-    place = Workspace(Path(given.workspace), given.ledger, given.memory_limit)
-    return library.OpenCompetition(place, str(given.competition))
+    if context.workspace is None:
+        return _by_hand(context.competition)
+    place = Workspace(Path(context.workspace), context.ledger, context.memory_limit)
+    return library.OpenCompetition(place, str(context.competition))
 
 
 def _by_hand(slug: str | None) -> OpenCompetition:
@@ -178,11 +178,11 @@ def _folds() -> list[Fold]:
 def _fold_data(names: tuple[str, ...]) -> Any:
     from workbench.experiments.plan import fold_data
 
-    given = _told()
-    chosen = names or given.features or ("rows",)
+    context = _context()
+    chosen = names or context.features or ("rows",)
     definition = _competition().access.competition
     return fold_data(
-        definition, chosen, drop=given.drop, categorical=given.categorical, memory_limit=given.memory_limit
+        definition, chosen, drop=context.drop, categorical=context.categorical, memory_limit=context.memory_limit
     )
 
 
@@ -198,7 +198,7 @@ _LAZY: dict[str, Callable[[], Any]] = {
     "target": _values,
     "classes": lambda: _target().columns[0].classes,
     "metric": lambda: _competition().access.competition.metric,
-    "seeds": lambda: _told().seeds,
+    "seeds": lambda: _context().seeds,
 }
 
 
@@ -270,8 +270,8 @@ def fit(exp: int, fold: int, *, seed: int = 1, **changes: Any) -> FoldResult:
         Parameters in place of those of the experiment's file.
     """
     learner = _learner(exp, json.dumps(changes, sort_keys=True))
-    found: FoldResult = learner.fit(fold, seed)
-    return found
+    result: FoldResult = learner.fit(fold, seed)
+    return result
 
 
 @functools.cache
@@ -281,9 +281,9 @@ def _learner(exp: int, changes: str) -> Any:
 
     opened = _competition()
     model = read_spec(opened.access.competition, exp).model | json.loads(changes)
-    made = ready(opened.workspace, opened.access.competition, exp, model=model)
-    made.ask_memory(seeds=(1,))
-    return made.model.learner(made.problem, 0)
+    experiment = ready(opened.workspace, opened.access.competition, exp, model=model)
+    experiment.ask_memory(seeds=(1,))
+    return experiment.model.learner(experiment.problem, 0)
 
 
 def view(exp: int) -> RunView:
@@ -345,16 +345,16 @@ def record(*, oof: Any, test: Any, metrics: Mapping[str, float] | None = None) -
     )
 
     definition, target_, folds_ = _competition().access.competition, _target(), _competition().folds
-    found = Recorded(
+    recorded = Recorded(
         checked_oof(oof, definition, target_, folds_),
         checked_test(test, definition, target_),
         checked_metrics(metrics),
     )
-    scores = _scores(found.oof)
-    place = _told().record
+    scores = _scores(recorded.oof)
+    place = _context().record
     if place is not None:
-        write_recorded(Path(place), found)
+        write_recorded(Path(place), recorded)
     shown = " ".join(f"{s:.5f}" for s in scores)
-    kept = "" if place is not None else "  (not kept: `wb run` keeps it)"
-    print(f"{definition.metric.name} {np.mean(scores):.5f}  ({shown}){kept}")  # noqa: T201 for who reads the notebook
+    remark = "" if place is not None else "  (not kept: `wb run` keeps it)"
+    print(f"{definition.metric.name} {np.mean(scores):.5f}  ({shown}){remark}")  # noqa: T201 for who reads the notebook
     return scores
