@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 
 from tests.kernel_builds import HERE, built
+from workbench.core.context import RunContext, text_listener
 from workbench.core.errors import ConfigError
 from workbench.data.competition.definition import read_definition
 from workbench.data.ingest import fetch
@@ -131,7 +132,7 @@ class TestFetch:
         server.host("small", SMALL | more, **options)
         lines: list[str] = []
         workspace = create_workspace(tmp_path / "workspace")
-        fetch(workspace, "small", kaggle, report=lines.append)
+        fetch(workspace, "small", kaggle, context=RunContext((text_listener(lines.append),)))
         path = workspace.competitions / "small" / "competition.toml"
         return path, lines
 

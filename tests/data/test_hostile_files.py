@@ -21,6 +21,7 @@ import pytest
 
 from tests.hostile_files import ARCHIVES, GOOD, LISTED, TABLES, member, tarred
 from tests.in_memory_platform import SLUG, InMemoryPlatform
+from workbench.core.context import RunContext, text_listener
 from workbench.core.errors import DataError, WorkbenchError
 from workbench.core.memory import measured_peak, used_bytes
 from workbench.data.competition import load_competition, read_manifest
@@ -87,7 +88,7 @@ def fetched(tmp_path: Path) -> Callable[..., Outcome]:
         before_mb = used_bytes() / 2**20
         with ends_soon(), measured_peak() as peak:
             try:
-                fetch(Workspace(root), SLUG, platform, report=reports.append)  # type: ignore[arg-type]
+                fetch(Workspace(root), SLUG, platform, context=RunContext((text_listener(reports.append),)))  # type: ignore[arg-type]
             except WorkbenchError as exc:
                 refusal = exc
         outcome = Outcome(root, reports, refusal, peak.mb - before_mb)

@@ -11,13 +11,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.api.access import Report
+from workbench.api.access import Report, call_context
 from workbench.api.competition import OpenCompetition
 from workbench.core.errors import ConfigError, NotFoundError
+from workbench.core.events import BytesReceived, DownloadStarted, Event
 from workbench.core.memory import parse_bytes
 from workbench.data.workspace import Workspace, create_workspace, find_workspace
 
 if TYPE_CHECKING:
+    from workbench.core.events import Listener
     from workbench.data.ingest import Approval, Fetched
     from workbench.rehearsal import LogSpec, RehearsalSpec
 
@@ -105,7 +107,8 @@ def fetch(  # noqa: PLR0913 what the command may be asked
     approval: Approval | None = None,
     memory_limit: int | None = None,
     where: Workspace | None = None,
-    report: Report = lambda _: None,
+    listen: Listener | None = None,
+    report: Report | None = None,
     progress: Callable[[int], None] = lambda _: None,
     total: Callable[[int | None], None] = lambda _: None,
 ) -> Fetched:
@@ -122,10 +125,20 @@ def fetch(  # noqa: PLR0913 what the command may be asked
         ``Approval(given=True)`` of `workbench.data.ingest` downloads whatever there is.
     memory_limit : int, optional
         The bytes of memory that converting may take: with less than 1 GB, less of a file is read at a time.
+    listen : callable, optional
+        Called with every event; see `workbench.core.events`.
+    report, progress, total : callable
+        Called with a line of text for each step; with the number of bytes that arrived; with how many will arrive.
     """
     from workbench.data.ingest import Approval
     from workbench.data.ingest import fetch as bring
     from workbench.platforms.protocol import competition_slug, connect
+
+    def pass_on(event: Event) -> None:
+        if isinstance(event, BytesReceived):
+            progress(event.size_bytes)
+        if isinstance(event, DownloadStarted):
+            total(event.size_bytes)
 
     place, slug = where or workspace(), competition_slug(slug)
     return bring(
@@ -135,9 +148,7 @@ def fetch(  # noqa: PLR0913 what the command may be asked
         only=only,
         force=force,
         approval=approval or Approval(),
-        report=report,
-        progress=progress,
-        total=total,
+        context=call_context(listen, report=report).heard_by(pass_on),
     )
 
 

@@ -71,7 +71,7 @@ def fetch_command(
     """
     from workbench.api.values import Approval
 
-    with byte_bar() as (report, progress, total, paused):
+    with byte_bar() as (listen, paused):
 
         def asked(question: str) -> bool:
             with paused():
@@ -84,9 +84,7 @@ def fetch_command(
             force=force,
             approval=Approval(ask_above, yes, asked),
             memory_limit=memory_limit,
-            report=report,
-            progress=progress,
-            total=total,
+            listen=listen,
         )
     tables = [_table_line(info) for info in fetched.manifest.tables.values()]
     if as_json:

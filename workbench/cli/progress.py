@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.cli.interrupt import wake_reads
 from workbench.cli.terminal import console, note
-from workbench.core.events import Event, Listener, Message, ModelTrained, Progress, event_text
+from workbench.core.events import (
+    BytesReceived,
+    DownloadStarted,
+    Event,
+    Listener,
+    Message,
+    ModelTrained,
+    Progress,
+    event_text,
+)
 from workbench.core.memory import shown_bytes
 from workbench.core.printable import one_line, printable
 
@@ -24,7 +33,8 @@ PATIENCE_S = 2.0
 WIDE = 100
 """From so many columns on there is room for a long bar."""
 
-STEPS = ("downloading", "unpacking", "converting")
+DOWNLOAD = "downloading"
+STEPS = (DOWNLOAD, "unpacking", "converting")
 """How the lines of `wb fetch` begin that say what it is at."""
 
 BESIDE, BESIDE_WIDE = 38, 63
@@ -170,27 +180,26 @@ def _byte_columns() -> list[ProgressColumn]:
 
 
 @contextmanager
-def byte_bar() -> Iterator[
-    tuple[
-        Callable[[str], None],
-        Callable[[int], None],
-        Callable[[int | None], None],
-        Callable[[], AbstractContextManager[None]],
-    ]
-]:
-    """Give callbacks for a line of text, the bytes that arrive and how many will, and a context without the bar."""
+def byte_bar() -> Iterator[tuple[Listener, Callable[[], AbstractContextManager[None]]]]:
+    """Give a listener that shows downloads on stderr, and a context in which its bar is off the terminal."""
     if not sys.stderr.isatty():
-        yield note, lambda _: None, lambda _: None, nullcontext
+        yield _Lines(), nullcontext
         return
     with Bar("", *_byte_columns()).shown() as bar:
 
-        def report(text: str) -> None:
-            bar.say(text)
-            step = text.partition(" ")[0]
-            if step in STEPS:  # other lines say what was seen, and are no work
-                bar.update(description=step if step == "downloading" else text, downloads=step == "downloading")
+        def listen(event: Event) -> None:
+            match event:
+                case BytesReceived(size_bytes):
+                    bar.advance(size_bytes)
+                case DownloadStarted(size_bytes):
+                    bar.update(total=size_bytes, completed=0)
+                case _ if (text := event_text(event)) is not None:
+                    bar.say(text)
+                    step = text.partition(" ")[0]
+                    if step in STEPS:  # other lines say what was seen, and are no work
+                        bar.update(description=step if step == DOWNLOAD else text, downloads=step == DOWNLOAD)
 
-        yield report, bar.advance, lambda total: bar.update(total=total, completed=0), bar.paused
+        yield listen, bar.paused
 
 
 @contextmanager

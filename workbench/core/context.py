@@ -1,10 +1,9 @@
-"""What goes with a piece of work through all wings: where, how much of the machine, until when, and who listens."""
+"""What goes with a piece of work through all wings: how much of the machine it takes, and who listens."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from workbench.core.events import Event, Listener, Message, Progress, StageStarted, event_text
 from workbench.core.user_code import dropping
@@ -14,20 +13,14 @@ __all__ = ["SILENT", "RunContext", "text_listener"]
 
 @dataclass(frozen=True)
 class RunContext:
-    """The circumstances of a piece of work; none of them changes what comes of it.
+    """The circumstances of a piece of work: they are told to whoever takes part in it, from the call down.
 
     Attributes
     ----------
     listeners : tuple of callable
         Each is called with every event, in the thread in which it happens.
-    workspace : Path, or None
-        The workspace's folder, where the work is of one.
     threads : int, or None
         None for as many as the process may use.
-    memory_limit : int, or None
-        Bytes; None for what the machine has free.
-    deadline : float, or None
-        When the work has to be over, of time.monotonic; None for no end.
 
     Examples
     --------
@@ -39,10 +32,7 @@ class RunContext:
     """
 
     listeners: tuple[Listener, ...] = ()
-    workspace: Path | None = None
     threads: int | None = None
-    memory_limit: int | None = None
-    deadline: float | None = None
 
     def emit(self, event: Event) -> None:
         """Tell all listeners of an event; one that can't write it, as its reader has gone, does not end the work."""

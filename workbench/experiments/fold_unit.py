@@ -39,8 +39,10 @@ class FoldUnit:
         Of the run: what is read must give the same.
     sample, model
         As in `RunRequest`; `model` as JSON has it.
-    threads, memory_limit
+    threads
         As in `RunContext`.
+    memory_limit
+        As in `Workspace`.
     """
 
     workspace: str

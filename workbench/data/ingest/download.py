@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from workbench.core.cache import file_sha256, read_json, write_json
+from workbench.core.context import RunContext
 from workbench.core.errors import DamagedError, UnavailableError
+from workbench.core.events import BytesReceived, DownloadStarted
 from workbench.core.memory import shown_bytes
 from workbench.data.ingest.evaluation import LISTING
 from workbench.data.ingest.space import Approval, Download, check_space
 from workbench.platforms.protocol import Listing, Platform, RemoteFile
-
-Report = Callable[[str], None]
-Progress = Callable[[int], None]
-Total = Callable[[int | None], None]
 
 NOTED_SHARE = 20
 """Of the time that downloading takes, one part in so many goes into noting what has arrived."""
@@ -101,18 +99,9 @@ def with_downloaded(wanted: list[RemoteFile], files: list[RemoteFile], raw: Path
 class Downloader:
     """Brings files to a folder, and remembers there what came."""
 
-    def __init__(
-        self,
-        platform: Platform,
-        slug: str,
-        raw: Path,
-        approval: Approval,
-        report: Report,
-        progress: Progress,
-        total: Total,
-    ) -> None:
+    def __init__(self, platform: Platform, slug: str, raw: Path, approval: Approval, context: RunContext) -> None:
         self.platform, self.slug, self.raw, self.approval = platform, slug, raw, approval
-        self.report, self.progress, self.total = report, progress, total
+        self.context = context
         self.next_note, self.is_noted = 0.0, True
 
     def download_missing(self, wanted: list[RemoteFile], listing: Listing, *, force: bool) -> list[str]:
@@ -145,15 +134,16 @@ class Downloader:
         try:
             if archive is not None:
                 try:
-                    self.total(archive.size_bytes)
+                    self.context.emit(DownloadStarted(archive.size_bytes))
                     self._download(archive, state)
                     # A file on disk goes before the one in the archive: the old ones must not.
                     self._remove([f.name for f in missing], state)
                     return [archive.name]
                 except UnavailableError as exc:
-                    self.report(f"{exc.message}; fetching its {len(missing):,} files one by one")
+                    self.context.say(f"{exc.message}; fetching its {len(missing):,} files one by one")
             sizes = [f.size_bytes for f in missing]
-            self.total(None if None in sizes else sum(size or 0 for size in sizes))
+            total = None if None in sizes else sum(size or 0 for size in sizes)
+            self.context.emit(DownloadStarted(total))
             for file in missing:
                 self._download(file, state)
             if archive is not None:
@@ -181,11 +171,14 @@ class Downloader:
         path = self.raw / file.name
         return path.is_file() and path.stat().st_size == file.size_bytes and file_sha256(path) == file.sha256
 
+    def _received(self, size_bytes: int) -> None:
+        self.context.emit(BytesReceived(size_bytes))
+
     def _download(self, file: RemoteFile, state: dict[str, Any]) -> None:
         size = "" if file.size_bytes is None else f" ({shown_bytes(file.size_bytes)})"
-        self.report(f"downloading {file.name}{size}")
+        self.context.stage(f"downloading {file.name}{size}")
         target = self.raw / file.name
-        self.platform.download(self.slug, file.name, target, progress=self.progress)
+        self.platform.download(self.slug, file.name, target, progress=self._received)
         if file.sha256 is not None and not self._is_there(file, state):
             raise DamagedError(
                 f"{target} has another size or hash than the {file.size_bytes or 0:,} bytes that were announced",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from workbench.core.cache import lock, sweep, write_text
+from workbench.core.context import SILENT, RunContext
 from workbench.core.errors import (
     ConfigError,
     DamagedError,
@@ -38,9 +39,6 @@ from workbench.data.ingest.archives_below import unpack_below
 from workbench.data.ingest.convert import convert
 from workbench.data.ingest.download import (
     Downloader,
-    Progress,
-    Report,
-    Total,
     changed_files,
     read_listing,
     read_state,
@@ -56,6 +54,9 @@ from workbench.data.workspace import Workspace
 from workbench.platforms.protocol import CompetitionFacts, Platform, RemoteFile
 
 USUAL_APPROVAL = Approval()
+
+
+Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class Fetched:
     fixed: Path = Path("data/fixed")
 
 
-def fetch(  # noqa: PLR0913 what the command may be asked
+def fetch(
     workspace: Workspace,
     slug: str,
     platform: Platform,
@@ -83,9 +84,7 @@ def fetch(  # noqa: PLR0913 what the command may be asked
     only: Sequence[str] = (),
     force: bool = False,
     approval: Approval = USUAL_APPROVAL,
-    report: Report = lambda _: None,
-    progress: Progress = lambda _: None,
-    total: Total = lambda _: None,
+    context: RunContext = SILENT,
 ) -> Fetched:
     """Bring a competition's data: download, verify, unpack, convert, and write what is not there yet.
 
@@ -105,12 +104,8 @@ def fetch(  # noqa: PLR0913 what the command may be asked
         Download and convert everything again.
     approval : Approval
         What may be downloaded without asking, and who is asked for more.
-    report : callable
-        Called with a line of text for each step.
-    progress : callable
-        Called with the number of bytes that arrived.
-    total : callable
-        Called with the number of bytes that will arrive, None where the platform does not say, before the first does.
+    context : RunContext
+        Told of each step, of how many bytes will arrive, and of those that do.
 
     Raises
     ------
@@ -123,7 +118,7 @@ def fetch(  # noqa: PLR0913 what the command may be asked
     BusyError
         When another process fetches the same competition.
     """
-    folder = workspace.competitions / slug
+    folder, report = workspace.competitions / slug, context.say
     facts = platform.facts(slug)
     listing = read_listing(platform, slug, only, folder / "data" / "raw")
     files = list(listing.files)
@@ -144,7 +139,7 @@ def fetch(  # noqa: PLR0913 what the command may be asked
             # It changed again since an earlier try to take the change in.
             shutil.rmtree(raw)
         _sweep_below(folder)
-        downloader = Downloader(platform, slug, raw, approval, report=report, progress=progress, total=total)
+        downloader = Downloader(platform, slug, raw, approval, context)
         for attempt in (1, 2):
             downloaded = downloader.download_missing(wanted, listing, force=force or attempt == 2)
             try:
