@@ -652,7 +652,7 @@ class TestKagglehub:
                 "kagglehub.dataset_download('me/nothing')",
                 "datasets/me/nothing is not available here, and nothing is downloaded",
             ),
-            ("kagglehub.model_download('google/gemma/jax/2b')", "models/google/gemma/jax/2b is not here"),
+            ("kagglehub.model_download('google/gemma/jax/2b')", "models/google/gemma/jax/2b is not available here"),
             ("kagglehub.dataset_download('me/extra', 'b.csv')", "b.csv"),
             ("kagglehub.model_download('google/gemma')", "nvalid"),
         ],

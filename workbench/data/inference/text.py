@@ -55,10 +55,10 @@ def definition_text(inferred: Inferred | InferredLog, stated: FileOptions = NOTH
     why = {role: _comment(text) for role, text in inferred.why_tables.items()}
     lines += ["", "[tables]", f"train = {in_toml(inferred.train)}{why.get('train', '')}"]
     lines.append(f"test = {in_toml(inferred.test)}{why.get('test', '')}")
-    none = "false  # there is none: the ids of test and the target's name make the file"
-    lines.append(
-        f"sample_submission = {none if inferred.sample is None else in_toml(inferred.sample) + why.get('sample', '')}"
-    )
+    sample = "false  # there is none: the ids of test and the target's name make the file"
+    if inferred.sample is not None:
+        sample = in_toml(inferred.sample) + why.get("sample", "")
+    lines.append(f"sample_submission = {sample}")
     lines += ["", "[cv]", f"scheme = {in_toml(scheme.scheme)}{_comment(scheme.why)}"]
     lines += [f"column = {in_toml(scheme.column)}"] * (scheme.column is not None)
     lines += [f"group = {in_toml(scheme.group)}"] * (scheme.group is not None)

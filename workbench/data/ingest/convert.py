@@ -310,17 +310,17 @@ def _text_tables(
     def read(group: list[TableSource]) -> Converted:
         return text_tables(group, work.tables, options, work.report, witnesses)
 
-    done = [work.converted(group, read) for group in wanted]
-    for place, group in enumerate(wanted):
-        first = done[place]
+    conversions = [work.converted(group, read) for group in wanted]
+    for index, group in enumerate(wanted):
+        conversion = conversions[index]
         # A table that was read later may have shown how an earlier one is meant.
-        if first is not None and not first.holds(options, witnesses.evidence):
-            affected = [t for t in group if t.name in first.infos]
+        if conversion is not None and not conversion.holds(options, witnesses.evidence):
+            affected = [t for t in group if t.name in conversion.infos]
             work.report(
                 f"converting {' and '.join(t.name for t in affected)} again: another table shows what the values mean"
             )
-            done[place] = work.converted(affected, read)
-    return {n: i for one in done if one is not None for n, i in one.noted(options, witnesses.evidence).items()}
+            conversions[index] = work.converted(affected, read)
+    return {n: i for one in conversions if one is not None for n, i in one.noted(options, witnesses.evidence).items()}
 
 
 def _sharing(tables: list[TableSource]) -> list[list[TableSource]]:

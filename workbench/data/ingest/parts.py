@@ -320,8 +320,8 @@ def _written(
                 frame = without_tokens(_fitted(piece, plan, part, table.name), plan.missing)
                 frame = _from_folders(frame, part, plan.schemas[number])
                 if explode is not None:
-                    frame, none = exploded(frame, explode)
-                    without += none
+                    frame, n_empty = exploded(frame, explode)
+                    without += n_empty
                     frame = without_tokens(
                         _with_stated_types(frame, inside, part, table.name, plan.missing), plan.missing
                     )

@@ -283,7 +283,7 @@ def _opener(path: Path) -> Iterator[Callable[[_Packed], AbstractContextManager[I
             if item.is_compressed:
                 with damage(where, "complete"):
                     plain = decompressed(file, PurePosixPath(item.source.name).suffix.lower(), where)
-                file = watched(stack.enter_context(plain), where, "whole", packed_bytes=packed_bytes)
+                file = watched(stack.enter_context(plain), where, "complete", packed_bytes=packed_bytes)
             yield file
 
     try:
