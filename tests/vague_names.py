@@ -48,6 +48,7 @@ ALLOWED: dict[str, str] = {
 WINGS: list[str] = [
     "analysis",
     "api",
+    "cli",
     "core",
     "data",
     "kernels",

@@ -26,7 +26,7 @@ from tests.small import Small
 from workbench.api import library
 from workbench.cli import app
 from workbench.cli.app import COMMANDS
-from workbench.cli.interrupt import KEPT, Interrupted, resumption
+from workbench.cli.interrupt import RESUMPTIONS, Interrupted, resumption
 
 ROWS = ["rehearse", "x", "--train", "n", "--target", "y", "--metric", "auc"]
 LOG = [
@@ -497,9 +497,9 @@ def test_a_run_that_was_forced_goes_on_without_force() -> None:
 
 def test_every_command_that_takes_long_says_what_is_kept() -> None:
     commands = {" ".join(words) for words, _ in walked(app.wb)}
-    assert set(KEPT) <= commands
+    assert set(RESUMPTIONS) <= commands
     long = {"fetch", "run", "tune", "select", "check", "report", "features", "kernel push", "submit", "kernel submit"}
-    assert long <= set(KEPT)
+    assert long <= set(RESUMPTIONS)
 
 
 def test_a_program_that_calls_the_command_has_its_ctrl_c_back() -> None:

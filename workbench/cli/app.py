@@ -192,11 +192,11 @@ def main(arguments: list[str] | None = None) -> None:
     if VARIABLE in os.environ:
         answer_shell(wb, os.environ[VARIABLE])
         sys.exit(0)
-    given = sys.argv[1:] if arguments is None else arguments
+    command_line = sys.argv[1:] if arguments is None else arguments
     if arguments is None:  # else the process is another program's, which shows its failures itself
         show_defects()
-    with forgiving(), listening(given):
-        code = _answered(_guarded(given))
+    with forgiving(), listening(command_line):
+        code = _answered(_guarded(command_line))
     sys.exit(code)
 
 
@@ -256,8 +256,8 @@ def _guarded(arguments: list[str]) -> int:  # noqa: PLR0911 one exit per kind of
 
 
 def _interrupted(exc: BaseException, arguments: list[str], as_json: bool) -> int:
-    kept, command = resumption(exc, arguments)
-    message = f"interrupted; {kept}" if kept else "interrupted"
+    completed, command = resumption(exc, arguments)
+    message = f"interrupted; {completed}" if completed else "interrupted"
     if as_json:
         echo_json({"error": {"type": "Interrupted", "message": message, "hint": command}})
         return CODE

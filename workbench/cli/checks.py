@@ -98,10 +98,10 @@ def _print(report: CheckReport) -> None:
     more = len(report.findings) - TERMINAL_LINES
     if more > 0:
         echo(f"{more} more findings: in the page, or --json")
-    for what, text in report.facts:
-        echo(one_line(f"{what}: {text}"))
-    for left in report.not_checked:
-        echo(one_line(f"not looked at: {left}"))
+    for topic, text in report.facts:
+        echo(one_line(f"{topic}: {text}"))
+    for unchecked in report.not_checked:
+        echo(one_line(f"not looked at: {unchecked}"))
     taken, tested = report.sampled
     if taken < report.n_train or tested < report.n_test:
         echo(
@@ -136,15 +136,15 @@ def _end_time(checks: list[TimeCheck], *, as_json: bool) -> int:
     if as_json:
         listed = {"features": [asdict(c) for c in checks]}
         why = {} if error is None else {"message": masked(error.message), "hint": masked(error.hint)}
-        told = {"error": {"type": type(error).__name__, **why}} if error else {}
-        echo_json({**told, **listed})
+        error_entry = {"error": {"type": type(error).__name__, **why}} if error else {}
+        echo_json({**error_entry, **listed})
         return 1 if error else 0
     lines = [(c.feature, c.verdict, ", ".join(d.column for d in c.differences), c.note) for c in checks]
     if lines:
         _print_table(("feature", "", "columns", "how"), lines)
-    whole = sorted({t for c in checks for t in c.whole})
-    if whole:
-        note(f"not cut, for want of a time column: {', '.join(whole)} (--time-column TABLE.COLUMN)")
+    unsplit_tables = sorted({t for c in checks for t in c.whole})
+    if unsplit_tables:
+        note(f"not cut, for want of a time column: {', '.join(unsplit_tables)} (--time-column TABLE.COLUMN)")
     if error:
         raise error
     return 0

@@ -15,7 +15,7 @@ from workbench.core.errors import WorkbenchError
 __all__ = ["Command", "CommandGroup", "ExperimentOption", "experiment_option"]
 
 F = TypeVar("F", bound=Callable[..., Any])
-WHOLE = 10_000
+UNBROKEN = 10_000
 """More letters than a summary has: click cuts it after so many."""
 
 
@@ -69,13 +69,13 @@ class CommandGroup(click.Group):
         """Write the commands with their summaries, on more lines where one is too short."""
         commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
         with formatter.section("Commands"):
-            formatter.write_dl([(name, c.get_short_help_str(WHOLE)) for name, c in commands if c is not None])
+            formatter.write_dl([(name, c.get_short_help_str(UNBROKEN)) for name, c in commands if c is not None])
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Return the commands that begin so with their whole summaries, and the options."""
         commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
         items = [
-            CompletionItem(name, help=c.get_short_help_str(WHOLE))
+            CompletionItem(name, help=c.get_short_help_str(UNBROKEN))
             for name, c in commands
             if c is not None and name.startswith(incomplete)
         ]

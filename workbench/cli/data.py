@@ -73,7 +73,7 @@ def fetch_command(
 
     with byte_bar() as (listen, paused):
 
-        def asked(question: str) -> bool:
+        def confirmed(question: str) -> bool:
             with paused():
                 return sys.stdin.isatty() and not as_json and _ask(question)
 
@@ -82,7 +82,7 @@ def fetch_command(
             platform=platform,
             only=only,
             force=force,
-            approval=Approval(ask_above, yes, asked),
+            approval=Approval(ask_above, yes, confirmed),
             memory_limit=memory_limit,
             listen=listen,
         )
@@ -115,17 +115,17 @@ def fetch_command(
 
 def _facts_line(facts: CompetitionFacts) -> str:
     """Return the platform's word on the competition in a line."""
-    said = [facts.title, *([facts.metric] if facts.metric else [])]
+    parts = [facts.title, *([facts.metric] if facts.metric else [])]
     if facts.deadline is not None:
         over = "was over" if facts.deadline < datetime.now(UTC) else "ends"
-        said.append(f"{over} {facts.deadline:%Y-%m-%d %H:%M} UTC")
+        parts.append(f"{over} {facts.deadline:%Y-%m-%d %H:%M} UTC")
     if facts.daily_limit is not None:
-        said.append(f"{facts.daily_limit} submissions a day")
+        parts.append(f"{facts.daily_limit} submissions a day")
     if facts.kind == "notebook":
-        said.append("takes notebooks only, no files")
+        parts.append("takes notebooks only, no files")
     elif not facts.accepts_submissions:
-        said.append("takes no submissions")
-    return " · ".join(said)
+        parts.append("takes no submissions")
+    return " · ".join(parts)
 
 
 def _table_line(info: Any) -> dict[str, Any]:
@@ -146,5 +146,5 @@ def _size(n_bytes: int) -> str:
 
 
 def _short(path: Path) -> str:
-    here = Path.cwd()
-    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+    current = Path.cwd()
+    return str(path.relative_to(current)) if path.is_relative_to(current) else str(path)

@@ -133,8 +133,8 @@ def _print(outcome: RunOutcome) -> None:
     features = "" if record.n_features is None else f"{record.n_features} features  "
     echo(f"exp {record.exp}  {scored}  {features}{record.seconds:.1f} s  {record.peak_rss_mb:.0f} MB{sampled}")
     folder = outcome.run.folder
-    here = Path.cwd()
-    echo(f"       {folder.relative_to(here) if folder.is_relative_to(here) else folder}")
+    current = Path.cwd()
+    echo(f"       {folder.relative_to(current) if folder.is_relative_to(current) else folder}")
 
 
 @click.command("new", cls=Command, examples=('wb new --from 12 --title "more leaves"', "wb new --from 12 --tuned"))

@@ -22,7 +22,7 @@ CODE = 130
 SLOW_S = 1.0
 """After so long it is said that the command is stopping: a native function returns only when it is done."""
 
-KEPT = {
+RESUMPTIONS = {
     "fetch": ("what has arrived is kept", ""),
     "check": ("nothing was written but features, which stay in the cache", ""),
     "features": ("the features that were built are in the cache", ""),
@@ -47,11 +47,11 @@ SHOW_CURSOR = "\x1b[?25h"
 
 
 class Interrupted(KeyboardInterrupt):
-    """A command, "kernel push", was interrupted; `kept` says what is not lost, `resume` what goes on with it."""
+    """A command, "kernel push", was interrupted; `completed` says what is not lost, `resume` what goes on with it."""
 
     def __init__(self, command: str) -> None:
         super().__init__(command)
-        self.kept, self.resume = KEPT.get(command, ("", ""))
+        self.completed, self.resume = RESUMPTIONS.get(command, ("", ""))
 
 
 def resumption(exc: BaseException, arguments: Sequence[str]) -> tuple[str, str]:
@@ -67,9 +67,9 @@ def resumption(exc: BaseException, arguments: Sequence[str]) -> tuple[str, str]:
     cause: BaseException | None = exc
     while cause is not None and not isinstance(cause, Interrupted):
         cause = cause.__cause__ or cause.__context__
-    if cause is None or not cause.kept:
+    if cause is None or not cause.completed:
         return "", ""
-    return cause.kept, cause.resume or _again(arguments)
+    return cause.completed, cause.resume or _again(arguments)
 
 
 def _again(arguments: Sequence[str]) -> str:
@@ -98,8 +98,10 @@ def listening(arguments: Sequence[str]) -> Iterator[None]:
         if len(before) > 1 and number != signal.SIGINT:
             return  # a closed terminal and `timeout` send theirs twice; who is in haste sends SIGKILL
         if len(before) > 1:
-            kept, resume = KEPT.get(" ".join(arguments[:2])) or KEPT.get(" ".join(arguments[:1]), ("", ""))
-            message = f"interrupted at once; {kept}" if kept else "interrupted at once"
+            completed, resume = RESUMPTIONS.get(" ".join(arguments[:2])) or RESUMPTIONS.get(
+                " ".join(arguments[:1]), ("", "")
+            )
+            message = f"interrupted at once; {completed}" if completed else "interrupted at once"
             again = printable(resume or _again(arguments))
             _say(f"\n{SHOW_CURSOR if sys.stderr.isatty() else ''}{message}\ngo on: {again}\n")
             os._exit(CODE)

@@ -91,28 +91,28 @@ def rehearse_command(
     competition = library.competition(slug, memory_limit=memory_limit)
     with progress_bar("rehearsal") as listen:
         built = competition.kernels.build(number, python=python, wheels=wheels, listen=listen)
-        found = competition.kernels.rehearse(number, built, minutes=minutes, image=image, listen=listen)
+        rehearsal = competition.kernels.rehearse(number, built, minutes=minutes, image=image, listen=listen)
     if as_json:
         echo_json(
             {
                 "exp": number,
-                "public": str(found.public),
-                "hidden": None if found.hidden is None else str(found.hidden),
-                "differing": found.differing,
-                "largest": found.largest,
-                "rows": list(found.rows),
-                "seconds": [round(s, 1) for s in found.seconds],
-                "peak_mb": round(found.peak_mb, 1),
-                "notes": list(found.notes),
+                "public": str(rehearsal.public),
+                "hidden": None if rehearsal.hidden is None else str(rehearsal.hidden),
+                "differing": rehearsal.differing,
+                "largest": rehearsal.largest,
+                "rows": list(rehearsal.rows),
+                "seconds": [round(s, 1) for s in rehearsal.seconds],
+                "peak_mb": round(rehearsal.peak_mb, 1),
+                "notes": list(rehearsal.notes),
             }
         )
     else:
-        same = "the same as the run's" if not found.differing else f"{found.differing:,} differ from the run's"
-        echo(f"public test set: {found.rows[0]:,} predictions, {same}; {found.seconds[0]:.0f} s")
-        if found.hidden is not None:
-            echo(f"hidden test set: {found.rows[1]:,} predictions; {found.seconds[1]:.0f} s")
-        echo(f"{found.peak_mb:,.0f} MB at the peak")
-        for line in found.notes:
+        same = "the same as the run's" if not rehearsal.differing else f"{rehearsal.differing:,} differ from the run's"
+        echo(f"public test set: {rehearsal.rows[0]:,} predictions, {same}; {rehearsal.seconds[0]:.0f} s")
+        if rehearsal.hidden is not None:
+            echo(f"hidden test set: {rehearsal.rows[1]:,} predictions; {rehearsal.seconds[1]:.0f} s")
+        echo(f"{rehearsal.peak_mb:,.0f} MB at the peak")
+        for line in rehearsal.notes:
             note(line)
 
 
@@ -155,39 +155,44 @@ def push_command(
         built = competition.kernels.build(number, python=python, wheels=wheels, listen=listen)
         if not as_json:
             _note_packed(built)
-        found = competition.kernels.push(built, machine, listen=listen)
-    for line in found.notes:
+        pushed = competition.kernels.push(built, machine, listen=listen)
+    for line in pushed.notes:
         note(line)
     if as_json:
-        told = {"exp": number, "kernel": found.version.name, "version": found.version.number, "status": found.status}
-        told |= {
-            "packed": list(built.files),
-            "failure": found.failure,
-            "uploaded": list(found.uploaded),
-            "bytes": found.size,
+        document = {
+            "exp": number,
+            "kernel": pushed.version.name,
+            "version": pushed.version.number,
+            "status": pushed.status,
         }
-        echo_json(told | {"folder": str(found.folder), "log": str(found.log)})
+        document |= {
+            "packed": list(built.files),
+            "failure": pushed.failure,
+            "uploaded": list(pushed.uploaded),
+            "bytes": pushed.size,
+        }
+        echo_json(document | {"folder": str(pushed.folder), "log": str(pushed.log)})
     else:
-        version = f"{found.version.owner}/{found.version.name}, version {found.version.number}"
-        echo(f"{version}: {found.status}; {found.size / 2**20:.2f} MB uploaded")
-        echo(str(found.folder))
-    if found.status == "complete":
+        version = f"{pushed.version.owner}/{pushed.version.name}, version {pushed.version.number}"
+        echo(f"{version}: {pushed.status}; {pushed.size / 2**20:.2f} MB uploaded")
+        echo(str(pushed.folder))
+    if pushed.status == "complete":
         note(f"next: wb kernel submit {number}")
         return 0
     if as_json:
         return 1
-    log = found.log.read_text(encoding="utf-8")
+    log = pushed.log.read_text(encoding="utf-8")
     raise NotebookError(
-        f"the kernel ended with {found.status}: {found.failure or 'no reason is given'}\n{_tail(log)}",
-        hint=f"its log is {found.log}; `wb kernel rehearse {number}` runs it here",
+        f"the kernel ended with {pushed.status}: {pushed.failure or 'no reason is given'}\n{_tail(log)}",
+        hint=f"its log is {pushed.log}; `wb kernel rehearse {number}` runs it here",
     )
 
 
 def _note_packed(built: BuiltKernel) -> None:
     """Say what goes to the platform: the competition's own files by name, models and packages by their number."""
-    own = [name.removeprefix("competition/") for name in built.files if name.startswith("competition/")]
+    competition_files = [name.removeprefix("competition/") for name in built.files if name.startswith("competition/")]
     models, wheels = (sum(name.startswith(f"{kind}/") for name in built.files) for kind in ("models", "wheels"))
-    note(f"packed: {', '.join(own)}; {models} files of models, {wheels} packages")
+    note(f"packed: {', '.join(competition_files)}; {models} files of models, {wheels} packages")
 
 
 def _tail(log: str) -> str:

@@ -29,13 +29,13 @@ def params_command(path: Path, as_json: bool) -> None:
     from workbench.api.values import read_notebook
 
     notebook = read_notebook(path)
-    found = list((notebook.parameters or {}).values())
+    parameters = list((notebook.parameters or {}).values())
     if as_json:
-        echo_json([asdict(p) for p in found])
+        echo_json([asdict(p) for p in parameters])
         return
     if notebook.parameters is None:
         note(f'{path} has no cell that is tagged "parameters": it takes none')
-    lines = [tuple(map(one_line, (p.name, p.kind or "any", p.default, p.help))) for p in found]
+    lines = [tuple(map(one_line, (p.name, p.kind or "any", p.default, p.help))) for p in parameters]
     for line in text_table(lines):
         echo(line)
 
@@ -72,24 +72,24 @@ def adopt_command(path: Path, title: str, submission: str, network: bool, slug: 
     from workbench.api.values import not_closed
 
     competition = library.competition(slug)
-    notebook, experiment, others = competition.experiments.adopt(
+    notebook, experiment, inputs = competition.experiments.adopt(
         path, title=title, submission=submission, network=network
     )
     if as_json:
-        found = {"exp": int(experiment.stem), "notebook": str(notebook), "path": str(experiment), "inputs": others}
-        echo_json(found)
+        document = {"exp": int(experiment.stem), "notebook": str(notebook), "path": str(experiment), "inputs": inputs}
+        echo_json(document)
         return
     echo(notebook)
     echo(experiment)
-    for name in others:
+    for name in inputs:
         kind, _, other = name.partition("/")
         brings = f"put its files into {competition.experiments.input_folder / name}"
         if kind == "competitions":
             brings = f"`wb fetch {other}` brings it"
         note(f"it reads /kaggle/input/{name}, which is not here: {brings}")
     reach = "with the network" if network else "without the network (network = true under [notebook] gives it)"
-    said = not_closed(network=network, is_over=False)
-    note(said or f"it runs {reach}, without your logins, and with an empty home")
+    warning = not_closed(network=network, is_over=False)
+    note(warning or f"it runs {reach}, without your logins, and with an empty home")
     note(f"next: wb run {int(experiment.stem)}")
 
 

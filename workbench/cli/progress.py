@@ -228,8 +228,8 @@ class _BarListener:
                 self._show(text, completed=self.models - remaining, total=self.models)
             case Progress(done, total, text, unit) if unit != "share":
                 self._show(text, completed=done, total=total)
-            case _ if (told := event_text(event)) is not None:
-                self._show(told)
+            case _ if (words := event_text(event)) is not None:
+                self._show(words)
 
     def _show(self, text: str, **values: Any) -> None:
         self.bar.update(description=f"{self.label}: {text}", **values)

@@ -85,8 +85,8 @@ def rehearse_command(slug: str, as_json: bool, force: bool, **options: Any) -> N
     if as_json:
         echo_json({"slug": slug, "folder": str(folder)})
         return
-    here = Path.cwd()
-    shown = folder.relative_to(here) if folder.is_relative_to(here) else folder
+    current = Path.cwd()
+    shown = folder.relative_to(current) if folder.is_relative_to(current) else folder
     echo(f"rehearsal {slug} in {shown}: the solution stays there, hidden from the data")
     echo(f"next: wb fetch {slug}")
 
@@ -115,18 +115,18 @@ def _log_spec(options: dict[str, Any]) -> LogSpec:
     for name in ("user", "item", "time", "horizon"):
         if not options[name]:
             raise click.UsageError(f"Missing option '--{name}', which --task recommend needs.")
-    given = {name: options.pop(name) for name in OF_LOGS}
+    log_options = {name: options.pop(name) for name in OF_LOGS}
     log = InteractionsSpec(
-        user=given["user"],
-        item=given["item"],
-        time=given["time"],
-        horizon_s=_seconds(given["horizon"]),
-        kind=given["kind"],
-        unit=given["unit"] or "s",
-        cut=given["cut"] or "last",
-        id="{user}_{kind}" if given["weights"] else "{user}",
-        weights=_weights(given["weights"]) if given["weights"] else {},
-        first=tuple(given["first"].split(",")) if given["first"] else (),
+        user=log_options["user"],
+        item=log_options["item"],
+        time=log_options["time"],
+        horizon_s=_seconds(log_options["horizon"]),
+        kind=log_options["kind"],
+        unit=log_options["unit"] or "s",
+        cut=log_options["cut"] or "last",
+        id="{user}_{kind}" if log_options["weights"] else "{user}",
+        weights=_weights(log_options["weights"]) if log_options["weights"] else {},
+        first=tuple(log_options["first"].split(",")) if log_options["first"] else (),
     )
     options.pop("task")
     ids, targets = options.pop("ids"), options.pop("targets")

@@ -57,28 +57,28 @@ def select_command(
     """Find the columns of an experiment that are worth keeping, and write them as a list that experiments can name."""
     competition = library.competition(slug, memory_limit=memory_limit)
     with progress_bar(f"select {number}") as listen:
-        found = competition.features.select(number, SelectOptions(method, **options), listen=listen)
+        selection = competition.features.select(number, SelectOptions(method, **options), listen=listen)
     if as_json:
-        echo_json(_document(found))
+        echo_json(_document(selection))
     else:
-        _print(found)
+        _print(selection)
 
 
-def _document(found: Selection) -> dict[str, Any]:
-    held_out = found.held_out
+def _document(selection: Selection) -> dict[str, Any]:
+    held_out = selection.held_out
     return {
-        "name": found.name,
-        "path": str(found.path),
-        "exp": found.exp,
-        "run_id": found.run_id,
-        "method": found.method,
-        "metric": found.metric,
-        "greater_is_better": found.greater_is_better,
-        "features": list(found.features),
-        "before": found.before.as_dict(),
-        "after": found.after.as_dict(),
+        "name": selection.name,
+        "path": str(selection.path),
+        "exp": selection.exp,
+        "run_id": selection.run_id,
+        "method": selection.method,
+        "metric": selection.metric,
+        "greater_is_better": selection.greater_is_better,
+        "features": list(selection.features),
+        "before": selection.before.as_dict(),
+        "after": selection.after.as_dict(),
         "held_out": None if held_out is None else {"before": held_out[0].as_dict(), "after": held_out[1].as_dict()},
-        "optimistic": found.optimistic,
+        "optimistic": selection.optimistic,
         "columns": [
             {
                 "name": j.group.name,
@@ -88,31 +88,31 @@ def _document(found: Selection) -> dict[str, Any]:
                 "keep": j.keep,
                 **j.more,
             }
-            for j in found.judged
+            for j in selection.judged
         ],
-        "seconds": found.seconds,
-        "notes": list(found.notes),
+        "seconds": selection.seconds,
+        "notes": list(selection.notes),
     }
 
 
-def _print(found: Selection) -> None:
-    more = list(found.judged[0].more)
-    head = ("column", TITLES[found.method], "spread", *more, "")
-    lines = [head, *(_line(j, more) for j in found.judged)]
+def _print(selection: Selection) -> None:
+    more = list(selection.judged[0].more)
+    head = ("column", TITLES[selection.method], "spread", *more, "")
+    lines = [head, *(_line(j, more) for j in selection.judged)]
     for at, text in enumerate(text_table(lines, right=range(1, len(head) - 1))):
-        echo(styled(text, bold=at == 0, dim=at > 0 and not found.judged[at - 1].keep))
+        echo(styled(text, bold=at == 0, dim=at > 0 and not selection.judged[at - 1].keep))
     echo("")
-    kept = [j for j in found.judged if j.keep]
-    echo(f"{found.metric} of all {len(found.judged)}      {_score(found.before)}")
-    mark = f"  optimistic: {found.optimistic}" if found.optimistic else ""
-    echo(f"{found.metric} of the {len(kept)} kept  {_score(found.after)}{mark}")
-    if found.held_out is not None:
-        before, after = (f"{score.mean:.5f}" for score in found.held_out)
+    chosen = [j for j in selection.judged if j.keep]
+    echo(f"{selection.metric} of all {len(selection.judged)}      {_score(selection.before)}")
+    mark = f"  optimistic: {selection.optimistic}" if selection.optimistic else ""
+    echo(f"{selection.metric} of the {len(chosen)} kept  {_score(selection.after)}{mark}")
+    if selection.held_out is not None:
+        before, after = (f"{score.mean:.5f}" for score in selection.held_out)
         echo(f"on rows held out from the choice: all {before}, kept {after}")
-    for said in found.notes:
-        note(said)
-    echo(f"wrote {found.path}")
-    echo(f'next: features = "{found.name}" in an experiment\'s file')
+    for line in selection.notes:
+        note(line)
+    echo(f"wrote {selection.path}")
+    echo(f'next: features = "{selection.name}" in an experiment\'s file')
 
 
 def _line(j: GroupImportance, more: list[str]) -> tuple[str, ...]:

@@ -87,13 +87,13 @@ def send_prepared(
         if as_json:
             echo_json(_prepared_json(competition, prepared))
         return 0
-    asked = not yes and _may_ask(as_json=as_json)
-    if not _is_confirmed(prepared, asked=asked, yes=yes, again=again):
+    may_ask = not yes and _may_ask(as_json=as_json)
+    if not _is_confirmed(prepared, may_ask=may_ask, yes=yes, again=again):
         note("nothing was sent")
         return 1
-    again = again or (asked and bool(prepared.doubts))  # it was among what was just agreed to
+    again = again or (may_ask and bool(prepared.doubts))  # it was among what was just agreed to
     record = competition.submissions.send(
-        prepared, message=message, again=again, agree=_agree if asked else None, report=note
+        prepared, message=message, again=again, agree=_agree if may_ask else None, report=note
     )
     if wait:
         record = competition.submissions.wait_for_score(record, report=note)
@@ -117,7 +117,7 @@ def _may_ask(*, as_json: bool) -> bool:
     return not as_json and sys.stdin.isatty() and sys.stderr.isatty()
 
 
-def _is_confirmed(prepared: PreparedSubmission, *, asked: bool, yes: bool, again: bool) -> bool:
+def _is_confirmed(prepared: PreparedSubmission, *, may_ask: bool, yes: bool, again: bool) -> bool:
     """Ask the person at the terminal; where nobody is asked, only warnings are in the way.
 
     Raises
@@ -125,14 +125,14 @@ def _is_confirmed(prepared: PreparedSubmission, *, asked: bool, yes: bool, again
     SubmissionError
         Where there are warnings that no option answers, and no one to ask.
     """
-    if asked:
+    if may_ask:
         wake_reads()
         return confirm("send it anyway?" if prepared.warnings else "send it?", default=False)
     doubts = () if again else prepared.doubts
-    others = () if yes else tuple(f for f in prepared.warnings if f not in prepared.doubts)
-    if doubts or others:
-        options = " ".join(["--yes"] * bool(others) + ["--again"] * bool(doubts))
-        text = "; ".join(f.message for f in (*others, *doubts))
+    warnings = () if yes else tuple(f for f in prepared.warnings if f not in prepared.doubts)
+    if doubts or warnings:
+        options = " ".join(["--yes"] * bool(warnings) + ["--again"] * bool(doubts))
+        text = "; ".join(f.message for f in (*warnings, *doubts))
         looks = "; `wb sync` looks first whether it arrived" if doubts else ""
         raise SubmissionError(f"there are warnings: {text}", hint=f"{options} sends it anyway{looks}")
     return True
@@ -165,9 +165,9 @@ def _shown(competition: library.OpenCompetition, prepared: PreparedSubmission) -
     yield "CV", _cv_text(competition, record)
     if kernel is not None:
         yield "kernel", f"{kernel.owner}/{kernel.name}, version {kernel.number}"
-    path, here = prepared.file, Path.cwd()
+    path, current = prepared.file, Path.cwd()
     rows = "" if prepared.rows is None else f"{prepared.rows:,} rows, {shown_bytes(path.stat().st_size)}: "
-    yield "file", f"{rows}{path.relative_to(here) if path.is_relative_to(here) else path}"
+    yield "file", f"{rows}{path.relative_to(current) if path.is_relative_to(current) else path}"
     if prepared.remaining_today is not None:
         if prepared.limited_by_total:
             number = "1 submission" if prepared.remaining_today == 1 else f"{prepared.remaining_today} submissions"
@@ -210,8 +210,8 @@ def _comparison(prepared: PreparedSubmission) -> str:
             difference = record.cv_mean - best.cv_mean
             better = (difference > 0) == record.greater_is_better
             change = f"; this CV is {'better' if better else 'worse'} by {abs(difference):.5f}" if difference else ""
-    what = f"experiment {best.exp}" if best.run_id else f"[elsewhere] {best.message}"
-    return f"{what}: {', '.join(scores)}{change}"
+    source = f"experiment {best.exp}" if best.run_id else f"[elsewhere] {best.message}"
+    return f"{source}: {', '.join(scores)}{change}"
 
 
 def _prepared_json(competition: library.OpenCompetition, prepared: PreparedSubmission) -> dict[str, Any]:
@@ -242,7 +242,7 @@ def _json(record: SubmissionRecord, remaining: int | None) -> dict[str, Any]:
     return {k: values[k] for k in keys} | scores | {"remaining_today": remaining, "error": record.error}
 
 
-def _left(limits: SubmissionLimits | None) -> str:
+def _remaining_text(limits: SubmissionLimits | None) -> str:
     if limits is None or limits.remaining_today is None:
         return ""
     return f"; {limits.remaining_today} left {'in all' if limits.limited_by_total else 'today'}"
@@ -253,16 +253,16 @@ def _print_sent(
 ) -> None:
     from workbench.api.values import scores_text
 
-    left = _left(limits)
+    remaining = _remaining_text(limits)
     if record.status == "error":
         note(styled("error: ", fg="red", bold=True) + f"the platform could not score it: {record.error}")
         return
     if record.status != "complete":
-        echo(f"sent as {record.ref}, not scored yet: `wb sync` brings the score{left}")
+        echo(f"sent as {record.ref}, not scored yet: `wb sync` brings the score{remaining}")
         return
     cv = "" if record.cv_mean is None else f" (CV {record.cv_mean:.5f})"
     scored = "" if record.public_score is not None or record.private_score is not None else "scored, and "
-    echo(f"sent as {record.ref}: {scored}{scores_text(record)}{cv}{left}")
+    echo(f"sent as {record.ref}: {scored}{scores_text(record)}{cv}{remaining}")
     try:
         board = competition.submissions.leaderboard()
     except PlatformError as exc:
@@ -288,15 +288,15 @@ def submissions_command(offline: bool, slug: str | None, as_json: bool) -> None:
             competition.submissions.sync()
         except PlatformError as exc:
             note(f"not asked for news: {exc.message}")
-    found = competition.submissions.records()
+    records = competition.submissions.records()
     if as_json:
-        echo_json([_json(s, None) | {"sent_at": _when(s), "message": s.message} for s in found])
+        echo_json([_json(s, None) | {"sent_at": _when(s), "message": s.message} for s in records])
         return
-    if not found:
+    if not records:
         echo(f"no submission to {competition.slug!r} yet: wb submit N")
         return
     rows: list[tuple[str, ...]] = [("sent (UTC)", "exp", "status", "CV", "public", "private", "what")]
-    for s in found:
+    for s in records:
         scores = ("" if v is None else f"{v:.5f}" for v in (s.cv_mean, s.public_score, s.private_score))
         text = text_of(s.message) if s.run_id else f"[elsewhere] {s.message}"
         when, exp = _when(s)[:16].replace("T", " "), str(s.exp) if s.run_id else ""
@@ -321,7 +321,7 @@ def sync_command(slug: str | None, as_json: bool) -> None:
         echo_json([_json(s, None) for s in changed])
         return
     for s in changed:
-        what = f"exp {s.exp}" if s.run_id else f"[elsewhere] {s.message}"
-        echo("  ".join(part for part in (what, s.status, scores_text(s), s.error or "") if part))
+        source = f"exp {s.exp}" if s.run_id else f"[elsewhere] {s.message}"
+        echo("  ".join(part for part in (source, s.status, scores_text(s), s.error or "") if part))
     if not changed:
         echo("nothing new")

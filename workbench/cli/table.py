@@ -32,7 +32,7 @@ def _paint(text: str, tone: str) -> str:
     "--sort", default="exp", show_default=True, metavar="COLUMN", help="cv, change, seconds, …; -cv turns it."
 )
 @click.option("--filter", "filters", multiple=True, metavar="TEXT", help='A word, or "cv>0.78"; may be repeated.')
-@click.option("--all", "everything", is_flag=True, help="Every run, not only the one that stands for its experiment.")
+@click.option("--all", "show_all", is_flag=True, help="Every run, not only the one that stands for its experiment.")
 @click.option(
     "--limit", default=-1, metavar="N", help="Show N lines; 0 for all. [default: 200, all with --json, --csv]"
 )
@@ -43,7 +43,7 @@ def _paint(text: str, tone: str) -> str:
 def table_command(
     sort: str,
     filters: tuple[str, ...],
-    everything: bool,
+    show_all: bool,
     limit: int,
     as_comma: bool,
     slug: str | None,
@@ -64,7 +64,7 @@ def table_command(
     competition = library.competition(slug)
     rows = competition.table(filters=filters, sort=sort)
     waiting = [] if filters or as_json or as_comma else competition.runs.waiting(rows)
-    if not (everything or as_json or as_comma):
+    if not (show_all or as_json or as_comma):
         older = sum(not r.latest for r in rows)
         rows = RunTable(r for r in rows if r.latest)
     else:
@@ -135,7 +135,7 @@ def show_command(number: int, slug: str | None, as_json: bool) -> None:
     competition = library.competition(slug)
     row = competition.runs.row(number)
     importance, models = _importance(competition, row), _models(competition, row)
-    told = _recommender(competition, row)
+    recommender = _recommender(competition, row)
     if as_json:
         from workbench.api.values import as_dicts
 
@@ -145,7 +145,7 @@ def show_command(number: int, slug: str | None, as_json: bool) -> None:
                 **as_dicts([row])[0],
                 "importance": importance,
                 "models": models,
-                **({} if told is None else {"recommender": told}),
+                **({} if recommender is None else {"recommender": recommender}),
                 "submissions_sent": submissions,
                 "folder": row.run.folder,
             }
@@ -153,8 +153,8 @@ def show_command(number: int, slug: str | None, as_json: bool) -> None:
         return
     for name, value in [*_lines(row), *_rounds(models)]:
         echo(f"{name:<13} {one_line(value)}")
-    if told is not None:
-        _show_recommender(told)
+    if recommender is not None:
+        _show_recommender(recommender)
     if importance:
         echo("importance    (mean gain)")
         gains = [(one_line(entry["column"]), f"{entry['gain']:,.1f}") for entry in importance[:15]]
@@ -182,12 +182,12 @@ def _recommender(competition: library.OpenCompetition, row: Row) -> dict[str, An
     return competition.runs[row.run.exp].recommender
 
 
-def _show_recommender(told: dict[str, Any]) -> None:
+def _show_recommender(recommender: dict[str, Any]) -> None:
     """Print how it was scored, the score of each list, what its sources find, and what the stages took."""
-    for name, value in validation_lines(told):
+    for name, value in validation_lines(recommender):
         echo(f"{name:<13} {value}")
-    for of, sources in told["recall"].items():
-        score, ceiling = told["list_scores"].get(of), told.get("list_ceilings", {}).get(of)
+    for of, sources in recommender["recall"].items():
+        score, ceiling = recommender["list_scores"].get(of), recommender.get("list_ceilings", {}).get(of)
         allowed = "" if ceiling is None else f" of the {ceiling:.6f} that its candidates allow"
         echo(f"list          {of}" + ("" if score is None else f": {score:.6f}{allowed}"))
         rows = [("what came is", "in the first", "in all", "only there", "candidates")]
@@ -196,28 +196,28 @@ def _show_recommender(told: dict[str, Any]) -> None:
             rows.append((s["name"], f"{s['alone_at_k']:.4f}", f"{s['alone']:.4f}", only, f"{s['per_user']:.1f}"))
         for line in text_table(rows, right=range(1, 5), indent="  "):
             echo(line)
-    stages = [(s["name"], f"{s['seconds']:.1f}", f"{s['peak_mb']:.0f}") for s in told["stages"]]
+    stages = [(s["name"], f"{s['seconds']:.1f}", f"{s['peak_mb']:.0f}") for s in recommender["stages"]]
     for line in text_table([("stages", "seconds", "MB"), *stages], right=(1, 2)):
         echo(line)
 
 
-def validation_lines(told: dict[str, Any]) -> list[tuple[str, str]]:
+def validation_lines(recommender: dict[str, Any]) -> list[tuple[str, str]]:
     """Return how a recommender was scored, of how much, and what its ranker was stopped by."""
-    if "validation" not in told:
+    if "validation" not in recommender:
         return [("scored", "users held out of the last window, the rule of earlier versions; a ranker knew the window")]
-    v, stopping = told["validation"], told["stopping"]
+    v, stopping = recommender["validation"], recommender["stopping"]
     by = "users held out of the last window" if v["scheme"] == "users" else f"windows before the end: {v['windows']}"
     lines = [("scored", f"{by} ({v['why']})")]
     if v.get("doubt"):
         lines.append(("doubtful", v["doubt"]))
-    if len(told["window_scores"]) > 1:
-        scores = " ".join("-" if s is None else f"{s:.6f}" for s in told["window_scores"])
+    if len(recommender["window_scores"]) > 1:
+        scores = " ".join("-" if s is None else f"{s:.6f}" for s in recommender["window_scores"])
         lines.append(("windows", f"{scores}, the last one first"))
-    if told["ceiling"] is not None:
-        lines.append(("ceiling", f"{told['ceiling']:.6f}: the score of a perfect ranker of these candidates"))
+    if recommender["ceiling"] is not None:
+        lines.append(("ceiling", f"{recommender['ceiling']:.6f}: the score of a perfect ranker of these candidates"))
     if stopping:
-        seen = f"{stopping['users']:,} users, all {stopping['candidates']:,} candidates of theirs"
-        lines.append(("stopped by", f"{stopping['by']}: {seen}"))
+        users = f"{stopping['users']:,} users, all {stopping['candidates']:,} candidates of theirs"
+        lines.append(("stopped by", f"{stopping['by']}: {users}"))
     return lines
 
 

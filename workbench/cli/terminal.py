@@ -105,9 +105,9 @@ def as_json(value: Any) -> str:
     return _UNSHOWN.sub(_escaped, json.dumps(value, ensure_ascii=False))
 
 
-def _escaped(found: re.Match[str]) -> str:
+def _escaped(character: re.Match[str]) -> str:
     # As JSON has it: a character beyond the first plane is two units.
-    units = found[0].encode("utf-16-be", "surrogatepass").hex()
+    units = character[0].encode("utf-16-be", "surrogatepass").hex()
     return "".join(f"\\u{units[i : i + 4]}" for i in range(0, len(units), 4))
 
 

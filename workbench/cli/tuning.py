@@ -101,11 +101,11 @@ def tune_command(  # noqa: PLR0913, PLR0917 one parameter per option
         return
     from workbench.api.values import parse_keep
 
-    kept = None if keep is None else parse_keep(keep, where="--keep")
+    fixed = None if keep is None else parse_keep(keep, where="--keep")
     with _bar(f"tune {number}") as (report, say, progress):
         outcome = competition.studies.tune(
             number,
-            TuneOptions(storage=storage, keep=kept, started_at=started, **options),
+            TuneOptions(storage=storage, keep=fixed, started_at=started, **options),
             report=report,
             say=say,
             progress=progress,
@@ -217,8 +217,8 @@ def _print(outcome: TuneOutcome, number: int, competition: library.OpenCompetiti
         echo("")
     if best is not None:
         echo_lines(as_toml_lines(outcome.parameters), nl=False)
-    for said in outcome.notes:
-        note(said)
+    for line in outcome.notes:
+        note(line)
     if best is not None and best != tuned.initial:
         echo(f"next: wb new --from {number} --tuned -c {competition.slug}")
 

@@ -16,11 +16,11 @@ from workbench.cli.terminal import echo, echo_lines, styled
 @shared_options
 def init_command(folder: str, as_json: bool) -> None:
     """Make an empty workspace in DIR; what is already there stays."""
-    made = library.init(folder)
+    workspace = library.init(folder)
     if as_json:
-        echo_json({"workspace": str(made.root)})
+        echo_json({"workspace": str(workspace.root)})
         return
-    echo(f"workspace {made.root}")
+    echo(f"workspace {workspace.root}")
     echo("next: wb fetch SLUG   (from Kaggle; a competition of your own: wb rehearse --help)")
 
 
@@ -57,14 +57,14 @@ def rebuild_command(as_json: bool) -> None:
 
     The old file is kept beside the new one. In a ledger that several workspaces share, what is of others stays.
     """
-    found = library.rebuild_ledger()
+    counts = library.rebuild_ledger()
     if as_json:
-        echo_json(found)
+        echo_json(counts)
         return
-    for problem in found["problems"]:
+    for problem in counts["problems"]:
         note(styled("left out: ", fg="yellow") + problem)
-    kept = f"; {found['kept']} records of other workspaces stay" if found["kept"] else ""
-    echo(f"ledger rebuilt: {found['runs']} runs, {found['submissions']} submissions{kept}")
+    stay = f"; {counts['kept']} records of other workspaces stay" if counts["kept"] else ""
+    echo(f"ledger rebuilt: {counts['runs']} runs, {counts['submissions']} submissions{stay}")
 
 
 @click.command("completion", cls=Command, examples=('eval "$(wb completion bash)"', "wb completion fish | source"))
