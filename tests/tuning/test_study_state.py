@@ -145,7 +145,7 @@ def test_a_rate_that_is_searched_is_no_part_of_the_key(new: optuna.Study) -> Non
 
 def test_a_trials_keys(new: optuna.Study) -> None:
     trial = new.ask({"x": optuna.distributions.FloatDistribution(0, 1)})
-    writer = TrialWriter(new, trial._trial_id)
+    writer = TrialWriter(new, trial)
     writer.set_worker("one")
     writer.set_stopped()
     writer.set_failure("odd")

@@ -48,7 +48,7 @@ def settle_dead(study: Study, folder: Path, *, shared: bool) -> list[str]:
     for trial in study.get_trials(deepcopy=False, states=(state.RUNNING,)):
         if _is_alive(trial, folder, shared=shared):
             continue
-        TrialWriter(study, trial._trial_id).set_failure("its process ended in the middle")
+        TrialWriter(study, trial).set_failure("its process ended in the middle")
         study.tell(trial.number, state=state.FAIL)
         if requeue_failed(study, trial):
             retried += 1

@@ -187,4 +187,4 @@ class LowFidelityStage:
             )
 
     def _writer(self, trial: Trial) -> TrialWriter:
-        return TrialWriter(self._study, trial._trial_id)
+        return TrialWriter(self._study, trial)

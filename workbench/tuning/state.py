@@ -15,7 +15,7 @@ from workbench.tuning.plan import LowFidelity
 
 if TYPE_CHECKING:
     from optuna import Study
-    from optuna.trial import FrozenTrial
+    from optuna.trial import FrozenTrial, Trial
 
 __all__ = ["CVScores", "FinishedCV", "FullCV", "StudyState", "TrialState", "TrialWriter", "requeue_failed"]
 
@@ -305,12 +305,11 @@ class TrialWriter:
     Parameters
     ----------
     study : optuna.Study
-    trial_id : int
-        Optuna's key of the trial in its storage.
+    trial : Trial or FrozenTrial
     """
 
-    def __init__(self, study: Study, trial_id: int) -> None:
-        self._storage, self._trial_id = study._storage, trial_id
+    def __init__(self, study: Study, trial: Trial | FrozenTrial) -> None:
+        self._storage, self._trial_id = study._storage, trial._trial_id
 
     def set_worker(self, worker: str) -> None:
         """Note the process that runs it, and that it lives."""

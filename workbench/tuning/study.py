@@ -76,7 +76,7 @@ class OpenStudy:
     folder: Path
     worker: str
     notes: list[str] = field(default_factory=list)
-    _trial_id: int | None = None
+    _trial: Trial | None = None
 
     @property
     def state(self) -> StudyState:
@@ -87,8 +87,8 @@ class OpenStudy:
         """Return the next trial, which bears this process's name before any other process looks for dead ones."""
         with self.locked():
             trial = self.study.ask(distributions)
-            TrialWriter(self.study, trial._trial_id).set_worker(self.worker)
-        self._trial_id = trial._trial_id
+            TrialWriter(self.study, trial).set_worker(self.worker)
+        self._trial = trial
         return trial
 
     @contextmanager
@@ -98,11 +98,11 @@ class OpenStudy:
 
         def beat() -> None:
             while not ended.wait(HEARTBEAT_S):
-                trial_id = self._trial_id
-                if trial_id is not None:
+                trial = self._trial
+                if trial is not None:
                     # It may have ended by now; or the database be out of reach, which the search itself will say.
                     with suppress(Exception):
-                        TrialWriter(self.study, trial_id).set_heartbeat()
+                        TrialWriter(self.study, trial).set_heartbeat()
 
         thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
         thread.start()
