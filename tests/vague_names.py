@@ -55,6 +55,7 @@ WINGS: list[str] = [
     "ledger",
     "metrics",
     "platforms",
+    "recommender",
     "rehearsal",
     "review",
     "submissions",

@@ -17,15 +17,15 @@ from tests.otto_log import KINDS
 from workbench import metrics
 from workbench.core.memory import measured_peak
 from workbench.recommender import (
-    Asked,
     Columns,
     Covisit,
     CovisitSource,
     HistorySource,
     PopularSource,
-    Problem,
     RankerSpec,
+    RecommenderProblem,
     RecommenderSpec,
+    TaskSpec,
     read_interactions,
     recommend,
 )
@@ -59,8 +59,8 @@ def main() -> None:
         tested = np.flatnonzero(log.times[log.starts[:-1]] >= moment).astype(np.int32)
     reading = {"name": "reading", "seconds": time.perf_counter() - began, "peak_mb": peak.mb}
     kinds = tuple(str(kind) for kind in range(len(KINDS)))
-    asked = Asked("session", WEEK, 20, kinds, first=("0",))
-    problem = Problem(log, tested, asked, metrics.get("micro_recall@20"), (0.1, 0.3, 0.6), folds=3)
+    asked = TaskSpec("session", WEEK, 20, kinds, first=("0",))
+    problem = RecommenderProblem(log, tested, asked, metrics.get("micro_recall@20"), (0.1, 0.3, 0.6), folds=3)
     made = recommend(problem, SPEC, report=report)
     told = made.details()
     told["stages"].insert(0, reading)

@@ -20,7 +20,6 @@ from tests.bench.recall_theirs import NEW, lists_of_peers
 from tests.movie_log import make_films
 from workbench import metrics
 from workbench.recommender import (
-    Asked,
     AttributeSource,
     Columns,
     CosineSource,
@@ -33,10 +32,11 @@ from workbench.recommender import (
     HistorySource,
     Interactions,
     PopularSource,
-    Problem,
     RankerSpec,
+    RecommenderProblem,
     RecommenderSpec,
     Tables,
+    TaskSpec,
     Window,
     make_validation_window,
     read_interactions,
@@ -104,11 +104,11 @@ def _by_code(log: Interactions, table: pl.DataFrame, key: str, *, users: bool = 
 
 
 def _case(name: str, log: Interactions, tables: Tables, spec: RecommenderSpec, horizon_s: int) -> list[dict[str, Any]]:
-    asked = Asked("last", horizon_s, K)
+    asked = TaskSpec("last", horizon_s, K)
     test = make_validation_window(log, np.empty(0, np.int32), asked)
     began = time.perf_counter()
     metric = metrics.get(f"recall@{K}")
-    made = recommend(Problem(test.history, test.users, asked, metric, (1.0,), tables), spec)
+    made = recommend(RecommenderProblem(test.history, test.users, asked, metric, (1.0,), tables), spec)
     if made.lists is None:
         raise SystemExit("no lists were made")
     ours, _ = score_lists(made.lists.items, test, metric, (1.0,))

@@ -159,7 +159,9 @@ class TestInteractions:
         log = read(events, Columns("user", "item", "time", weight="stars"))
         assert log.weights.tolist() == [4.0, 2.0, 3.0, 1.0]
         for odd in (-1, None, float("nan")):
-            with pytest.raises(DataError, match="weight 'stars' of 1 of 4 interactions is no number from 0 up|have no"):
+            with pytest.raises(
+                DataError, match="weight 'stars' of 1 of 4 interactions is not a number from 0 up|have no"
+            ):
                 read(
                     events.with_columns(stars=pl.Series([1, 2, odd, 3], strict=False)),
                     Columns("user", "item", "time", weight="stars"),

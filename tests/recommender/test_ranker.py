@@ -14,19 +14,19 @@ from workbench import metrics
 from workbench.core.context import RunContext, text_listener
 from workbench.core.errors import ConfigError, DataError
 from workbench.recommender import (
-    Asked,
     Columns,
+    CustomSource,
     HistorySource,
     Ids,
     Interactions,
     ListModel,
-    OwnSource,
     PopularSource,
-    Problem,
     RankerSpec,
-    Recommended,
+    RecommenderProblem,
+    RecommenderResult,
     RecommenderSpec,
     Settings,
+    TaskSpec,
     ValidationSpec,
     Window,
     make_validation_window,
@@ -39,8 +39,8 @@ from workbench.recommender import (
 from workbench.recommender import ranker as ranking
 from workbench.recommender.candidate_features import make_features
 from workbench.recommender.candidates import Generator
-from workbench.recommender.problem import NothingKept
-from workbench.recommender.sources import Ready, Tables
+from workbench.recommender.problem import NoModelStore
+from workbench.recommender.sources import SourceContext, Tables
 from workbench.recommender.windows import take_users, with_own_codes
 
 
@@ -51,13 +51,13 @@ def log() -> Interactions:
 
 def problem(
     log: Interactions, *, kinds: tuple[str, ...] | None = None, k: int = 5, scheme: str = "users", **options: Any
-) -> Problem:
-    asked = Asked("last", 7 * DAY, k, kinds)
+) -> RecommenderProblem:
+    asked = TaskSpec("last", 7 * DAY, k, kinds)
     weights = (1.0,) if kinds is None else tuple(0.1 * (i + 1) for i in range(len(kinds)))
     users = np.arange(len(log.users), dtype=np.int32)
     validation = ValidationSpec(scheme)
     metric = metrics.get(f"recall@{k}")
-    return Problem(log, users, asked, metric, weights, folds=3, validation=validation, **options)
+    return RecommenderProblem(log, users, asked, metric, weights, folds=3, validation=validation, **options)
 
 
 def spec(**options: Any) -> RecommenderSpec:
@@ -66,15 +66,15 @@ def spec(**options: Any) -> RecommenderSpec:
     )
 
 
-def same(a: Recommended, b: Recommended) -> bool:
+def same(a: RecommenderResult, b: RecommenderResult) -> bool:
     of = [(r.lists.items if r.lists else None, r.valid.items, r.fold_scores) for r in (a, b)]
     return all(np.array_equal(x, y) for x, y in zip(*of, strict=True))
 
 
 class TestRowsToTrainOn:
     def rows(self, log: Interactions, share: float, **options: Any) -> tuple[Any, Any, Any, Any]:
-        window = make_validation_window(log, np.empty(0, np.int32), Asked("last", 7 * DAY, 5, KINDS))
-        ready = Ready(window, Tables(), 2, lambda _: None)
+        window = make_validation_window(log, np.empty(0, np.int32), TaskSpec("last", 7 * DAY, 5, KINDS))
+        ready = SourceContext(window, Tables(), 2, lambda _: None)
         finds = {name: source.prepare(ready) for name, source in SOURCES.items()}
         sources = Generator(finds, {name: s.top for name, s in SOURCES.items()}, 6)
         maker = make_features(window.history, sources.names, Tables(), 7 * DAY)
@@ -126,13 +126,13 @@ class TestRowsToTrainOn:
         assert 25 < len(np.unique(rows.users)) <= 50
 
     def test_nothing_that_came_is_found(self, log: Interactions) -> None:
-        asked = Asked("last", 7 * DAY, 5, ("orders",))
+        asked = TaskSpec("last", 7 * DAY, 5, ("orders",))
         window = make_validation_window(log, np.empty(0, np.int32), asked)
         none = replace(window, truth=tuple(replace(t, items=t.items * 0 - 1) for t in window.truth or ()))
-        finds = {"popular": PopularSource().prepare(Ready(window, Tables(), 1, lambda _: None))}
+        finds = {"popular": PopularSource().prepare(SourceContext(window, Tables(), 1, lambda _: None))}
         sources = Generator(finds, {"popular": 3}, 3)
         maker = make_features(window.history, sources.names, Tables(), DAY)
-        with pytest.raises(DataError, match="nothing that came is among the candidates"):
+        with pytest.raises(DataError, match="no candidate of the window .* is in the ground truth"):
             ranking.training_rows(none, sources, maker, RankerSpec(), [(1,)], seed=1, threads=1)
 
 
@@ -148,7 +148,7 @@ class TestTwoStages:
         assert (
             np.bincount(made.valid_fold).tolist() == [len(made.valid_users) // 3] * 3 or len(set(made.valid_fold)) == 3
         )
-        window = make_validation_window(log, p.tested, p.asked)
+        window = make_validation_window(log, p.test_users, p.task)
         assert np.array_equal(window.users, made.valid_users)
         for fold, score in enumerate(made.fold_scores):
             at = np.flatnonzero(made.valid_fold == fold)
@@ -171,9 +171,9 @@ class TestTwoStages:
         for fold, (users, options) in enumerate(seen[:3]):
             is_of_fold, is_stop = made.valid_fold[users % n] == fold, users >= n
             assert np.array_equal(options["is_valid"], is_of_fold & is_stop)
-            assert np.array_equal(options["is_kept_apart"], np.where(is_stop, ~is_of_fold, is_of_fold))
+            assert np.array_equal(options["is_excluded"], np.where(is_stop, ~is_of_fold, is_of_fold))
         assert seen[3][1]["is_valid"] is None
-        assert np.array_equal(seen[3][1]["is_kept_apart"], seen[3][0] >= n)
+        assert np.array_equal(seen[3][1]["is_excluded"], seen[3][0] >= n)
 
     def test_earlier_windows_are_trained_on_and_nobody_is_judged_by_them(
         self, log: Interactions, monkeypatch: pytest.MonkeyPatch
@@ -190,7 +190,7 @@ class TestTwoStages:
         p, before = problem(log), recommend(problem(log), spec(ranker=RankerSpec(model=SMALL_RANKER)))
         made = recommend(p, spec(ranker=RankerSpec(model=SMALL_RANKER, windows=3)))
         one, three = seen[0][0], seen[-1][0]
-        windows = [make_validation_window(log, p.tested, p.asked, earlier=n) for n in (0, 2, 1)]
+        windows = [make_validation_window(log, p.test_users, p.task, earlier=n) for n in (0, 2, 1)]
         n, n_trained = len(windows[0]), sum(map(len, windows))
         users = np.concatenate([w.users for w in (*windows, windows[0])])[three.users]
         first = slice(0, int((one.users < n).sum()))
@@ -202,21 +202,21 @@ class TestTwoStages:
             is_of_fold = np.array([fold_of.get(int(u)) == fold for u in users])
             is_stop = rows.users >= n_trained
             assert np.array_equal(options["is_valid"], is_of_fold & is_stop)
-            assert np.array_equal(options["is_kept_apart"], np.where(is_stop, ~is_of_fold, is_of_fold))
-            assert options["is_kept_apart"].any()
+            assert np.array_equal(options["is_excluded"], np.where(is_stop, ~is_of_fold, is_of_fold))
+            assert options["is_excluded"].any()
         assert seen[7][1]["is_valid"] is None
         assert np.array_equal(made.valid_fold, before.valid_fold)
         names = [s.name for s in made.stages]
         assert names.index("rows to train on, 2 before") < names.index("validation window")
 
-    def test_what_is_earlier_is_left_out_of_a_model_where_it_is_kept_apart(self, log: Interactions) -> None:
+    def test_what_is_earlier_is_left_out_of_a_model_where_it_is_excluded(self, log: Interactions) -> None:
         rows, *_ = TestRowsToTrainOn().rows(log, 1.0)
         lightgbm = RankerSpec(model={**SMALL_RANKER, "early_stopping_round": 0}).lightgbm(5, where="", threads=1)
         none, apart = np.zeros(len(rows.users), np.bool_), rows.users % 3 == 0
         labels = rows.labels.copy()
         labels[apart] = np.random.default_rng(1).permutation(labels[apart])
         texts = [
-            ranking.train_model(r, 1, lightgbm, is_valid=none, is_kept_apart=apart).text
+            ranking.train_model(r, 1, lightgbm, is_valid=none, is_excluded=apart).text
             for r in (rows, replace(rows, labels=labels))
         ]
         assert texts[0] == texts[1]
@@ -238,9 +238,9 @@ class TestTwoStages:
         of_ways = {}
         for way in ("mean", "per fold"):
             kept: dict[str, ListModel] = {}
-            keeper = NothingKept()
+            keeper = NoModelStore()
             keeper.save = kept.__setitem__  # type: ignore[method-assign]
-            recommend(problem(log), spec(ranker=RankerSpec(model=model, rounds=way)), Settings(kept=keeper))
+            recommend(problem(log), spec(ranker=RankerSpec(model=model, rounds=way)), Settings(model_store=keeper))
             of_ways[way] = {m.rounds for name, m in kept.items() if not name.endswith("-all")}
         assert len(of_ways["mean"]) == 1
         assert len(of_ways["per fold"]) > 1
@@ -248,9 +248,9 @@ class TestTwoStages:
     def test_lists_of_a_fold_are_of_its_own_model(self, log: Interactions) -> None:
         p = problem(log, kinds=KINDS)
         made = recommend(p, spec())
-        window = with_own_codes(make_validation_window(log, p.tested, p.asked))
+        window = with_own_codes(make_validation_window(log, p.test_users, p.task))
         assert window.codes is not None
-        ready = Ready(window, Tables(), 2, lambda _: None)
+        ready = SourceContext(window, Tables(), 2, lambda _: None)
         finds = {name: source.prepare(ready) for name, source in SOURCES.items()}
         sources = Generator(finds, {name: s.top for name, s in SOURCES.items()}, 40)
         maker = make_features(window.history, sources.names, Tables(), 7 * DAY)
@@ -304,7 +304,7 @@ class TestTwoStages:
         assert len(made.valid_users) == round(0.5 * len(recommend(problem(log), spec(ranker=None)).valid_users))
 
     def test_a_run_that_ended_goes_on(self, log: Interactions) -> None:
-        class Kept(NothingKept):
+        class ModelStore(NoModelStore):
             def __init__(self, most: int) -> None:
                 self.models: dict[str, ListModel] = {}
                 self.most = most
@@ -317,13 +317,13 @@ class TestTwoStages:
                     raise KeyboardInterrupt
                 self.models[name] = model
 
-        kept, p = Kept(5), problem(log, kinds=KINDS)
+        kept, p = ModelStore(5), problem(log, kinds=KINDS)
         with pytest.raises(KeyboardInterrupt):
-            recommend(p, spec(), Settings(kept=kept))
+            recommend(p, spec(), Settings(model_store=kept))
         before, kept.most = dict(kept.models), 99
-        made = recommend(p, spec(), Settings(kept=kept))
+        made = recommend(p, spec(), Settings(model_store=kept))
         # All models are there: what earlier windows are for is done.
-        again = recommend(p, spec(ranker=RankerSpec(model=SMALL_RANKER, windows=3)), Settings(kept=kept))
+        again = recommend(p, spec(ranker=RankerSpec(model=SMALL_RANKER, windows=3)), Settings(model_store=kept))
         assert not [s.name for s in again.stages if "before" in s.name]
         assert again.stopping == made.stopping != {}
         assert len(before) == 5
@@ -355,7 +355,7 @@ class TestOddLogs:
 
     def test_users_without_history_get_what_is_popular(self, log: Interactions) -> None:
         more = with_users(log, pl.Series([9_001, 9_002]))
-        p = replace(problem(more), tested=more.users.codes(pl.Series([9_001, 9_002, 3])))
+        p = replace(problem(more), test_users=more.users.codes(pl.Series([9_001, 9_002, 3])))
         made = recommend(p, spec(), Settings())
         assert made.lists is not None
         assert (made.lists.items[:, 0] >= 0).all()
@@ -393,9 +393,9 @@ class TestOddLogs:
             assert len(users) == len(now)
             return users.to_frame("user").with_columns(item=history["item"][0], score=pl.lit(1.0)).unique()
 
-        sources = {"popular": PopularSource(top=3, by="old"), "own": OwnSource("own.py:tell", top=3)}
+        sources = {"popular": PopularSource(top=3, by="old"), "own": CustomSource("own.py:tell", top=3)}
         window = Window(log, np.array([-1, 5, len(old) - 1], np.int32), np.full(3, int(log.times.max()) + 1, np.int32))
-        ready = Ready(window, tables, 1, lambda _: tell)
+        ready = SourceContext(window, tables, 1, lambda _: tell)
         finds = {name: source.prepare(ready) for name, source in sources.items()}
         found = {name: find(window.users, window.now, 3) for name, find in finds.items()}
         assert np.diff(found["popular"].offsets).tolist() == [0, 3, 3]

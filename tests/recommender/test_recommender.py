@@ -14,17 +14,17 @@ from hypothesis import strategies as st
 from tests import recommender_plain as plain
 from workbench.core.errors import ConfigError, DataError
 from workbench.recommender import (
-    Asked,
     AttributeSource,
     Columns,
     Covisit,
     CovisitSource,
+    CustomSource,
     EventWeighting,
     HistorySource,
     Interactions,
-    OwnSource,
     PopularSource,
     Tables,
+    TaskSpec,
     Truth,
     Window,
     make_test_window,
@@ -35,8 +35,8 @@ from workbench.recommender import (
 )
 from workbench.recommender.candidate_features import make_features
 from workbench.recommender.candidates import Generator, source_recall
-from workbench.recommender.sources import Ready
-from workbench.recommender.windows import history_frame, known_seconds, take_users
+from workbench.recommender.sources import SourceContext
+from workbench.recommender.windows import history_frame, history_seconds, take_users
 
 COLUMNS = Columns("user", "item", "time", "kind")
 KINDS = ("carts", "clicks", "orders")
@@ -64,12 +64,12 @@ def logs(draw: st.DrawFn) -> Interactions:
     return read_interactions(weighted.lazy(), replace(COLUMNS, weight="weight"))
 
 
-def ready(window: Window, tables: Tables | None = None, load: Any = None) -> Ready:
-    return Ready(window, tables or Tables(), 2, load)
+def ready(window: Window, tables: Tables | None = None, load: Any = None) -> SourceContext:
+    return SourceContext(window, tables or Tables(), 2, load)
 
 
 def whole(log: Interactions) -> Window:
-    asked = Asked("last", 10, 5)
+    asked = TaskSpec("last", 10, 5)
     return make_test_window(log, np.arange(len(log.users), dtype=np.int32), asked)
 
 
@@ -87,7 +87,7 @@ class TestWindows:
     def test_the_last_horizon_is_hidden(
         self, log: Interactions, horizon: int, kinds: Any, first: bool, earlier: int
     ) -> None:
-        asked = Asked("last", horizon, 5, kinds, ("clicks",) if first and kinds else ())
+        asked = TaskSpec("last", horizon, 5, kinds, ("clicks",) if first and kinds else ())
         moment = int(log.times.max()) + 1 - (1 + earlier) * horizon
         if earlier and (moment <= 0 or not ((log.times >= moment) & (log.times < moment + horizon)).any()):
             with pytest.raises(DataError, match="nothing is known before . of them|nothing to validate on"):
@@ -122,7 +122,7 @@ class TestWindows:
         end = moment + horizon if earlier else 10**9
         came_until = {u: [e for e in plain.events_of(log, u) if e[1] < end] for u in range(len(log.users))}
         wanted = [u for u, begin in begins.items() if begin >= moment and len(came_until[u]) > 1]
-        asked = Asked("session", horizon, 5)
+        asked = TaskSpec("session", horizon, 5)
         if moment <= 0 or not wanted:
             before = f"{1 + earlier} of them\nfewer windows" if earlier else "it\na shorter horizon, or a longer log"
             with pytest.raises(DataError, match=f"nothing is known before {before}$|nothing to validate on"):
@@ -150,7 +150,7 @@ class TestWindows:
         events = pl.DataFrame({"user": np.repeat(range(n), 4), "item": [0, 1, 2, 3] * n, "time": [100] * 4 * n})
         events = events.extend(pl.DataFrame({"user": [-1], "item": [0], "time": [0]}))
         log = read_interactions(events.lazy(), Columns("user", "item", "time"))
-        window = make_validation_window(log, np.empty(0, np.int32), Asked("session", 50, 5))
+        window = make_validation_window(log, np.empty(0, np.int32), TaskSpec("session", 50, 5))
         counts = np.bincount(np.diff(window.history.starts)[window.users])
         assert (np.abs(counts[1:4] / n - 1 / 3) < 0.03).all()
 
@@ -158,14 +158,14 @@ class TestWindows:
         events = pl.DataFrame({"user": [1, 1, 2, 2, 3], "item": [1, 2, 1, 2, 1], "time": [2, 6, 0, 4, 1]})
         log = read_interactions(events.lazy(), PLAIN)
         nobody, first = np.empty(0, np.int32), np.array([0, -1], np.int32)
-        last, session = Asked("last", 50, 5), Asked("session", 50, 5)
-        assert [known_seconds(log, tested, last) for tested in (nobody, first)] == [7, 7]
-        assert [known_seconds(log, tested, session) for tested in (nobody, first)] == [3, 2]
+        last, session = TaskSpec("last", 50, 5), TaskSpec("session", 50, 5)
+        assert [history_seconds(log, tested, last) for tested in (nobody, first)] == [7, 7]
+        assert [history_seconds(log, tested, session) for tested in (nobody, first)] == [3, 2]
 
     def test_a_log_that_is_too_short(self) -> None:
         log = read_interactions(pl.DataFrame({"user": [1, 1], "item": [1, 2], "time": [5, 9]}).lazy(), PLAIN)
         with pytest.raises(DataError, match="go over .* and the horizon has .*nothing is known before it"):
-            make_validation_window(log, np.empty(0, np.int32), Asked("last", 50, 5))
+            make_validation_window(log, np.empty(0, np.int32), TaskSpec("last", 50, 5))
 
     @settings(max_examples=60)
     @given(logs(), st.lists(st.integers(-3, 12), max_size=8))
@@ -179,7 +179,7 @@ class TestWindows:
     @pytest.mark.parametrize(("change", "message"), [({"cut": "lats"}, "cut = 'lats'"), ({"k": 0}, "k = 0")])
     def test_odd_values(self, change: dict[str, Any], message: str) -> None:
         with pytest.raises(ConfigError, match=message):
-            Asked(**{"cut": "last", "horizon_s": 5, "k": 5} | change)
+            TaskSpec(**{"cut": "last", "horizon_s": 5, "k": 5} | change)
 
 
 PLAIN = Columns("user", "item", "time")
@@ -301,7 +301,7 @@ class TestSources:
         assert [s for _, s in listed(found, 0)] == [0.5, 0.25]
         with pytest.raises(ConfigError, match="the table of items has no column 'brnad'"):
             AttributeSource("brnad").prepare(ready(window, Tables(items=table)))
-        with pytest.raises(ConfigError, match="'brand' is to be a column of the table of items, and there is none"):
+        with pytest.raises(ConfigError, match="'brand' should be a column of the table of items, and there is none"):
             AttributeSource("brand").prepare(ready(window))
 
     def test_a_function_of_ones_own(self) -> None:
@@ -321,11 +321,11 @@ class TestSources:
                 }
             )
 
-        found = OwnSource("x.py:mine").prepare(ready(window, load=lambda _: mine))(window.users, window.now, 5)
+        found = CustomSource("x.py:mine").prepare(ready(window, load=lambda _: mine))(window.users, window.now, 5)
         ids = log.item_ids.values
         assert [[(ids[i], s) for i, s in listed(found, row)] for row in (0, 1)] == [[(7, 1.0)], [(5, 2.0), (6, 0.5)]]
         with pytest.raises(DataError, match=r"x.py:mine returned the columns \['a'\]; expected a frame of user, item"):
-            OwnSource("x.py:mine").prepare(ready(window, load=lambda _: lambda *_: pl.DataFrame({"a": [1]})))
+            CustomSource("x.py:mine").prepare(ready(window, load=lambda _: lambda *_: pl.DataFrame({"a": [1]})))
 
     @pytest.mark.parametrize(
         ("make", "message"),
@@ -370,16 +370,16 @@ class TestCandidates:
         sources = generator(window, limit, tops, allow_repeats=allow_repeats)
         made = sources.make(window, slice(0, len(window)))
         for row in range(len(window)):
-            lists = [[i for i, _ in listed(f, row)] for f in made.found]
+            lists = [[i for i, _ in listed(f, row)] for f in made.by_source]
             part = slice(int(made.offsets[row]), int(made.offsets[row + 1]))
             had = {i for i, _, _ in plain.events_of(log, int(window.users[row]))}
             assert made.items[part].tolist() == plain.in_turns(
                 lists, list(tops), limit, set() if allow_repeats else had
             )
             for c, item in zip(range(part.start, part.stop), made.items[part], strict=True):
-                for s, found in enumerate(made.found):
+                for s, found in enumerate(made.by_source):
                     of = dict(listed(found, row))
-                    score, rank = made.told[c, 2 * s], made.told[c, 2 * s + 1]
+                    score, rank = made.source_scores[c, 2 * s], made.source_scores[c, 2 * s + 1]
                     if item in of:
                         assert (score, rank) == (np.float32(of[int(item)]), 1 + list(of).index(int(item)))
                     else:
@@ -389,14 +389,14 @@ class TestCandidates:
     @settings(max_examples=60)
     @given(logs(), st.integers(10, 40))
     def test_what_sources_find_alone_and_together(self, log: Interactions, horizon: int) -> None:
-        window = make_validation_window(log, np.empty(0, np.int32), Asked("last", horizon, 2))
+        window = make_validation_window(log, np.empty(0, np.int32), TaskSpec("last", horizon, 2))
         sources = generator(window)
         report = source_recall(window, sources, 2, ("items",), threads=2)["items"]
         made = sources.make(window, slice(0, len(window)))
         tops, hits = list(sources.tops.values()), np.zeros((4, 3))
         truth = window.truth[0] if window.truth else Truth(np.zeros(1, np.int64), np.empty(0, np.int32))
         for row in range(len(window)):
-            lists = [[i for i, _ in listed(f, row)][:top] for f, top in zip(made.found, tops, strict=True)]
+            lists = [[i for i, _ in listed(f, row)][:top] for f, top in zip(made.by_source, tops, strict=True)]
             lists.append(made.items[made.offsets[row] : made.offsets[row + 1]].tolist())
             for item in truth.items[truth.offsets[row] : truth.offsets[row + 1]].tolist():
                 having = [item in found for found in lists]
@@ -519,7 +519,7 @@ class TestFeatures:
     @settings(max_examples=60)
     @given(logs(), st.integers(10, 40), st.randoms())
     def test_nothing_is_told_of_what_came(self, log: Interactions, horizon: int, random: Any) -> None:
-        asked = Asked("last", horizon, 3)
+        asked = TaskSpec("last", horizon, 3)
         hidden = log.times >= int(log.times.max()) + 1 - horizon
         items = log.items.copy()
         changed = items[hidden].tolist()
@@ -539,10 +539,10 @@ class TestFeatures:
     @given(logs(), st.integers(10, 40))
     def test_validation_and_test_are_told_the_same(self, log: Interactions, horizon: int) -> None:
         """What is known before the horizon, taken for all there is: its test window has the same candidates."""
-        asked = Asked("last", horizon, 3)
+        asked = TaskSpec("last", horizon, 3)
         valid = make_validation_window(log, np.empty(0, np.int32), asked)
         test = replace(make_test_window(valid.history, valid.users, asked), now=valid.now)
         for other in (test, take_users(valid, np.arange(len(valid)))):
             made = [generator(w).make(w, slice(0, len(w))) for w in (valid, other)]
             assert np.array_equal(made[0].items, made[1].items)
-            assert np.array_equal(made[0].told, made[1].told, equal_nan=True)
+            assert np.array_equal(made[0].source_scores, made[1].source_scores, equal_nan=True)

@@ -18,7 +18,6 @@ from workbench import metrics
 from workbench.core.errors import ConfigError, DataError
 from workbench.core.intervals import half_width, over_windows, t_975
 from workbench.recommender import (
-    Asked,
     AttributeSource,
     Columns,
     CosineSource,
@@ -31,12 +30,13 @@ from workbench.recommender import (
     Interactions,
     ListModel,
     PopularSource,
-    Problem,
     RankerSpec,
+    RecommenderProblem,
     RecommenderSpec,
     Settings,
     SkipGram,
     Tables,
+    TaskSpec,
     ValidationSpec,
     choose_validation,
     make_test_window,
@@ -47,13 +47,13 @@ from workbench.recommender import (
     score_lists,
 )
 from workbench.recommender import ranker as ranking
-from workbench.recommender.problem import NothingKept
+from workbench.recommender.problem import NoModelStore
 from workbench.recommender.ranker import train_model
 from workbench.recommender.windows import history_frame, users_of_window, with_own_codes
 from workbench.review.table import change_against, cv_interval
 
 NOBODY = np.empty(0, np.int32)
-WEEKLY = Asked("last", WEEK_S, 5)
+WEEKLY = TaskSpec("last", WEEK_S, 5)
 RECALL = metrics.get("recall@5")
 HISTORY = HistorySource(top=40, weighting=EventWeighting(last=500))
 RANKER = RankerSpec(negatives=1.0, model={"num_iterations": 60, "num_leaves": 15, "min_data_in_leaf": 20})
@@ -64,9 +64,13 @@ def log() -> Interactions:
     return habits(150, 60)
 
 
-def problem(log: Interactions, scheme: str | None = None, windows: int | None = None, **more: Any) -> Problem:
+def problem(
+    log: Interactions, scheme: str | None = None, windows: int | None = None, **more: Any
+) -> RecommenderProblem:
     users = np.arange(len(log.users), dtype=np.int32)
-    return Problem(log, users, WEEKLY, RECALL, (1.0,), folds=3, validation=ValidationSpec(scheme, windows), **more)
+    return RecommenderProblem(
+        log, users, WEEKLY, RECALL, (1.0,), folds=3, validation=ValidationSpec(scheme, windows), **more
+    )
 
 
 def spec(**ranker: Any) -> RecommenderSpec:
@@ -86,7 +90,7 @@ class TestHowItIsScored:
         ):
             made: Any = None
             for scheme, scores in by_scheme.items():
-                p = Problem(
+                p = RecommenderProblem(
                     to_come.history, to_come.users, WEEKLY, RECALL, (1.0,), of, 3, validation=ValidationSpec(scheme)
                 )
                 made = recommend(p, RecommenderSpec(sources, 60, ranker))
@@ -255,7 +259,7 @@ class TestHowItIsScored:
         def watched(rows: Any, which: int, *rest: Any, **options: Any) -> ListModel:
             if options["is_valid"] is None:
                 options["rounds"] = rounds
-                options["is_kept_apart"] = options.get("is_kept_apart")
+                options["is_excluded"] = options.get("is_excluded")
                 trained["all"] = train_model(rows, which, *rest, **options).text
             return train_model(rows, which, *rest, **options)
 
@@ -271,7 +275,7 @@ class TestHowItIsScored:
         assert set(made.models) == {"items-rounds", "items-w0", "items-all"}
 
     def test_a_run_that_ended_goes_on(self, log: Interactions) -> None:
-        class Kept(NothingKept):
+        class ModelStore(NoModelStore):
             def __init__(self) -> None:
                 self.models: dict[str, ListModel] = {}
 
@@ -281,12 +285,12 @@ class TestHowItIsScored:
             def save(self, name: str, model: ListModel) -> None:
                 self.models[name] = model
 
-        kept = Kept()
-        whole = recommend(problem(log, "windows", 3), spec(), Settings(kept=kept))
+        kept = ModelStore()
+        whole = recommend(problem(log, "windows", 3), spec(), Settings(model_store=kept))
         every = dict(kept.models)
         for gone in (["items-all"], ["items-w0", "items-all"], ["items-rounds", "items-w2", "items-w1"], []):
             kept.models = {name: model for name, model in every.items() if name not in gone}
-            again = recommend(problem(log, "windows", 3), spec(), Settings(kept=kept))
+            again = recommend(problem(log, "windows", 3), spec(), Settings(model_store=kept))
             assert np.array_equal(again.valid.items, whole.valid.items)
             assert {n: m.text for n, m in again.models.items()} == {n: m.text for n, m in every.items()}
             before = [s.name for s in again.stages if s.name in ("window, 3 before", "window, 4 before")]
@@ -322,7 +326,7 @@ class TestListsOfWhichNothingComes:
 
     def made(self, log: Interactions, kinds: tuple[str, ...], ranker: RankerSpec | None = RANKER) -> Any:
         users = np.arange(len(log.users), dtype=np.int32)
-        p = Problem(log, users, replace(WEEKLY, kinds=kinds), RECALL, (1.0,) * len(kinds), folds=3)
+        p = RecommenderProblem(log, users, replace(WEEKLY, kinds=kinds), RECALL, (1.0,) * len(kinds), folds=3)
         return recommend(p, RecommenderSpec({"history": HISTORY, "popular": PopularSource(top=10)}, 30, ranker))
 
     @pytest.mark.parametrize("kinds", [("clicks", "orders"), ("orders",)])
@@ -354,7 +358,7 @@ class TestListsOfWhichNothingComes:
 
     @pytest.mark.parametrize("kinds", [("clicks", "orders"), ("orders",)])
     def test_a_ranker_needs_something_of_each_list_in_the_last_window(self, kinds: tuple[str, ...]) -> None:
-        with pytest.raises(DataError, match="^orders: nothing of it came in the last horizon of the log"):
+        with pytest.raises(DataError, match="^orders: no such events in the last horizon of the log"):
             self.made(self.log(0, 1, 2, 3, 4, 5, 6, 7), kinds)
 
     def test_windows_without_a_score_are_no_part_of_the_interval(self) -> None:
@@ -384,7 +388,7 @@ class TestListsOfWhichNothingComes:
         log = read_interactions(frame.lazy(), Columns("user", "item", "time", "kind"))
         asked = replace(WEEKLY, kinds=("clicks", "orders"))
         everybody = np.arange(users, dtype=np.int32)
-        p = Problem(log, everybody, asked, RECALL, (0.2, 0.8), validation=ValidationSpec(scheme))
+        p = RecommenderProblem(log, everybody, asked, RECALL, (0.2, 0.8), validation=ValidationSpec(scheme))
         history = HistorySource(top=10, weighting=EventWeighting(last=500, weights={"orders": 50.0, "clicks": 0.1}))
         made = recommend(p, RecommenderSpec({"history": history}, 30, ranker))
         assert len(made.fold_scores) >= 2
@@ -404,7 +408,9 @@ class TestListsOfWhichNothingComes:
         nowhere = replace(log, items=items, item_ids=ids)
         with pytest.raises(DataError, match=r"orders, the window \d before the last: of what came nothing is among"):
             users = np.arange(len(log.users), dtype=np.int32)
-            p = Problem(nowhere, users, replace(WEEKLY, kinds=("clicks", "orders")), RECALL, (1.0, 1.0), folds=3)
+            p = RecommenderProblem(
+                nowhere, users, replace(WEEKLY, kinds=("clicks", "orders")), RECALL, (1.0, 1.0), folds=3
+            )
             clicks = {"popular": PopularSource(top=30, weights={"orders": 0.0})}
             recommend(p, RecommenderSpec(clicks, 30, RANKER))
 
@@ -416,9 +422,9 @@ class TestWhatIsAllowed:
         made = recommend(problem(log, "users"), RecommenderSpec(sources, 6))
         window = make_validation_window(log, NOBODY, WEEKLY)
         from workbench.recommender.candidates import Generator
-        from workbench.recommender.sources import Ready
+        from workbench.recommender.sources import SourceContext
 
-        ready = Ready(window, Tables(), 1, lambda _: None)
+        ready = SourceContext(window, Tables(), 1, lambda _: None)
         finds = {name: s.prepare(ready) for name, s in sources.items()}
         of = Generator(finds, {"history": 4, "popular": 3}, 6).make(window, slice(0, len(window)))
         truth, shares = (window.truth or ())[0], []
@@ -441,7 +447,7 @@ class TestWhatIsAllowed:
                 users = rows.users[options["is_valid"]]
                 per_user.append(len(users) / len(np.unique(users)))
                 for u in np.unique(users)[:5]:
-                    assert not (rows.users[~options["is_valid"] & ~options["is_kept_apart"]] == u).any()
+                    assert not (rows.users[~options["is_valid"] & ~options["is_excluded"]] == u).any()
             return training(rows, *rest, **options)
 
         for module in (ranking, pipeline):

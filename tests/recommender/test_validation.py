@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from workbench.core.errors import ConfigError
 from workbench.recommender import (
-    Asked,
     Columns,
     Interactions,
+    TaskSpec,
     ValidationSpec,
     choose_validation,
     read_interactions,
@@ -42,7 +42,7 @@ def log_of(counts: list[int], *, of_b: list[int] | None = None, horizon: int = H
 def chosen(
     log: Interactions, scheme: str | None = None, windows: int | None = None, horizon: int = H, kinds: tuple[str, ...] | None = None
 ) -> tuple[str, int, str, str]:  # fmt: skip
-    made = choose_validation(log, NOBODY, Asked("last", horizon, 5, kinds), ValidationSpec(scheme, windows))
+    made = choose_validation(log, NOBODY, TaskSpec("last", horizon, 5, kinds), ValidationSpec(scheme, windows))
     return made.scheme, made.windows, made.why, made.doubt
 
 

@@ -12,9 +12,9 @@ import pytest
 
 from workbench.core.errors import DataError
 from workbench.recommender import (
-    Asked,
     Columns,
     Interactions,
+    TaskSpec,
     Truth,
     Window,
     make_test_window,
@@ -24,8 +24,8 @@ from workbench.recommender import (
 )
 from workbench.recommender.windows import (
     history_frame,
-    known_seconds,
-    known_until,
+    history_seconds,
+    history_until,
     take_users,
     users_by_list,
     users_of_window,
@@ -58,12 +58,12 @@ def came(window: Window, which: int = 0) -> dict[Any, list[Any]]:
     return {user: sorted(ids(window.history, truth.items[low:high])) for user, low, high in parts}
 
 
-def last(horizon: int, **more: Any) -> Asked:
-    return Asked("last", horizon, 5, **more)
+def last(horizon: int, **more: Any) -> TaskSpec:
+    return TaskSpec("last", horizon, 5, **more)
 
 
-def session(horizon: int, **more: Any) -> Asked:
-    return Asked("session", horizon, 5, **more)
+def session(horizon: int, **more: Any) -> TaskSpec:
+    return TaskSpec("session", horizon, 5, **more)
 
 
 class TestHowLong:
@@ -137,11 +137,11 @@ class TestLists:
 class TestWhoTakesPart:
     def test_the_first_user_may_be_of_test(self) -> None:
         log = log_of([(u, i, t, "a") for u in (1, 2) for i, t in ((1, 5 + u), (2, 6 + u))] + [(3, 1, 0, "a")])
-        assert known_seconds(log, np.array([0], np.int32), session(3)) == 8
-        assert known_seconds(log, np.array([1], np.int32), session(3)) == 7
-        assert known_seconds(log, np.array([0, 1, -1], np.int32), session(3)) == 1
-        assert known_seconds(log, np.array([0, 1, 2], np.int32), session(3)) == 0
-        assert known_seconds(log, np.array([0, 1, 2], np.int32), last(3)) == 9
+        assert history_seconds(log, np.array([0], np.int32), session(3)) == 8
+        assert history_seconds(log, np.array([1], np.int32), session(3)) == 7
+        assert history_seconds(log, np.array([0, 1, -1], np.int32), session(3)) == 1
+        assert history_seconds(log, np.array([0, 1, 2], np.int32), session(3)) == 0
+        assert history_seconds(log, np.array([0, 1, 2], np.int32), last(3)) == 9
         window = make_validation_window(log, np.array([0], np.int32), session(3))
         assert window.users.tolist() == [1]
 
@@ -150,17 +150,17 @@ class TestWhoTakesPart:
         """They lie in front of, between and behind those that have some."""
         log = log_of([(1, 1, 3, "a"), (1, 2, 4, "a"), (3, 1, 0, "a"), (3, 2, 8, "a")])
         more = with_users(log, pl.Series(new))
-        assert (known_seconds(more, NOBODY, last(1)), known_seconds(more, NOBODY, session(1))) == (9, 4)
+        assert (history_seconds(more, NOBODY, last(1)), history_seconds(more, NOBODY, session(1))) == (9, 4)
         code = more.users.codes(pl.Series([1, 3]))
-        assert known_seconds(more, code[:1], session(1)) == 1
-        assert known_seconds(more, code[1:], session(1)) == 4
+        assert history_seconds(more, code[:1], session(1)) == 1
+        assert history_seconds(more, code[1:], session(1)) == 4
         assert with_users(log, pl.Series([1, 3])) is log
         assert with_users(log, pl.Series([None], dtype=pl.Int64)) is log
 
     def test_users_of_another_type_are_explained(self) -> None:
         log = log_of([(1, 1, 0, "a")])
         with pytest.raises(
-            DataError, match=r"^the users that are asked for are String, those of the interactions Int64: conv"
+            DataError, match=r"^the users of the submission are String, those of the interactions Int64: conv"
         ):
             with_users(log, pl.Series(["x"]))
 
@@ -176,7 +176,7 @@ class TestPresent:
 
     def test_of_a_log_of_nothing_it_is_its_beginning(self) -> None:
         log = log_of([(1, 1, 4, "a")])
-        empty = known_until(log, log.starts[:-1])
+        empty = history_until(log, log.starts[:-1])
         assert (len(empty), empty.starts.tolist()) == (0, [0, 0])
         for asked in (last(5), session(5)):
             assert make_test_window(empty, np.array([0, -1]), asked).now.tolist() == [0, 0]
@@ -190,7 +190,7 @@ class TestWhatIsTaken:
         assert frame.columns == ["user", "item", "time", "kind", *(["weight"] if weights else [])]
         rows = [("u", "i", 1005, "b"), ("u", "j", 1009, "a"), ("v", "j", 1006, "a"), ("v", "j", 1007, "a")]
         assert frame.select("user", "item", "time", "kind").rows() == rows
-        head = history_frame(known_until(log, np.array([1, 3])))
+        head = history_frame(history_until(log, np.array([1, 3])))
         assert head.equals(frame[[0, 2]])
 
     def test_some_users_of_a_window(self) -> None:
@@ -233,7 +233,7 @@ class TestOwnCodes:
         log = log_of([(1, i, t, "a") for t, i in enumerate([5, 5, 5, 3, 3, 9, 9, 9, 9, 9])])
         own = with_own_codes(make_validation_window(log, NOBODY, last(5)))
         assert own.history.item_ids.values.to_list() == [5, 3, 9]
-        shorter = replace(own, history=known_until(own.history, np.array([0])), truth=None)
+        shorter = replace(own, history=history_until(own.history, np.array([0])), truth=None)
         again = with_own_codes(shorter)
         assert again.history.item_ids.values.to_list() == [3, 5, 9]
         assert again.codes is not None

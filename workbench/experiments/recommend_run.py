@@ -31,15 +31,15 @@ from workbench.experiments.spec import ExperimentSpec
 from workbench.features import code_key
 from workbench.ledger import RunRecord
 from workbench.recommender import (
-    Asked,
     Columns,
     Interactions,
     ListModel,
     Lists,
-    Problem,
-    Recommended,
+    RecommenderProblem,
+    RecommenderResult,
     Settings,
     Tables,
+    TaskSpec,
     ValidationSpec,
     read_interactions,
     recommend,
@@ -152,7 +152,7 @@ class _Read:
     users: npt.NDArray[np.int32]
     lines: pl.DataFrame
     tables: Tables
-    asked: Asked
+    asked: TaskSpec
     notes: tuple[str, ...]
 
 
@@ -175,7 +175,7 @@ def _read(plan: RecommendPlan) -> _Read:
     is_event = pl.col(of.item).is_not_null() | pl.col(of.time).is_not_null()
     log = read_interactions(_stacked(frames, list(of.columns), c).filter(is_event), columns)
     kinds = tuple(of.weights) if "{kind}" in of.id else None
-    asked = Asked(of.cut, of.horizon_s, int(c.metric.number or 0), kinds, tuple(of.first), c.definition.cv.seed)
+    asked = TaskSpec(of.cut, of.horizon_s, int(c.metric.number or 0), kinds, tuple(of.first), c.definition.cv.seed)
     lines = _lines(plan, log, asked, frames[-1] if has_test else None)
     log = with_users(log, lines["user"])
     lines = lines.with_columns(code=log.users.codes(lines["user"]))
@@ -201,7 +201,7 @@ def _stacked(frames: list[pl.LazyFrame], names: list[str], competition: Competit
     return pl.concat([f.select(names) for f in frames], how="vertical_relaxed")
 
 
-def _lines(plan: RecommendPlan, log: Interactions, asked: Asked, test: pl.LazyFrame | None) -> pl.DataFrame:
+def _lines(plan: RecommendPlan, log: Interactions, asked: TaskSpec, test: pl.LazyFrame | None) -> pl.DataFrame:
     """Return a line for each line of the submission, in the sample's order: id, user, list."""
     c, of = plan.competition, plan.interactions
     d = c.definition
@@ -367,7 +367,9 @@ def make_lists(plan: RecommendPlan, folder: Path, record: RunRecord, context: Ru
     weights = tuple(float(of.weights[kind]) for kind in read.asked.kinds) if read.asked.kinds else (1.0,)
     cv = c.definition.cv
     validation = ValidationSpec(None if cv.scheme == "kfold" else cv.scheme, cv.windows)
-    problem = Problem(read.log, read.users, read.asked, c.metric, weights, read.tables, cv.folds, cv.seed, validation)
+    problem = RecommenderProblem(
+        read.log, read.users, read.asked, c.metric, weights, read.tables, cv.folds, cv.seed, validation
+    )
     made = recommend(
         problem,
         plan.model.recommender,
@@ -375,7 +377,7 @@ def make_lists(plan: RecommendPlan, folder: Path, record: RunRecord, context: Ru
             seed=plan.spec.seeds[0],
             threads=plan.model.threads,
             where=f"{plan.spec.path}: [recommend.ranker]",
-            kept=_RunModels(folder),
+            model_store=_RunModels(folder),
             load=lambda reference: _guarded(c, reference),
             sample=plan.sample,
         ),
@@ -413,12 +415,12 @@ def _guarded(competition: Competition, reference: str) -> Callable[..., Any]:
     return call
 
 
-def _validation_note(made: Recommended) -> str:
+def _validation_note(made: RecommenderResult) -> str:
     """Say how it was scored, and why so."""
     return _scored_note(made) + (f"; {made.validation.doubt}" if made.validation.doubt else "")
 
 
-def _scored_note(made: Recommended) -> str:
+def _scored_note(made: RecommenderResult) -> str:
     v = made.validation
     if v.scheme == "users":
         held = f"scored on users held out of the last window ({v.why})"
@@ -434,7 +436,7 @@ def _scored_note(made: Recommended) -> str:
     return f"{windows} scored ({v.why}){learned}{scores}{few}"
 
 
-def _notes(made: Recommended, read: _Read) -> list[str]:
+def _notes(made: RecommenderResult, read: _Read) -> list[str]:
     notes = [_validation_note(made), *read.notes]
     if made.stopping:
         s = made.stopping
@@ -459,7 +461,7 @@ def _notes(made: Recommended, read: _Read) -> list[str]:
     return notes
 
 
-def _write(plan: RecommendPlan, read: _Read, made: Recommended, folder: Path) -> dict[str, str]:
+def _write(plan: RecommendPlan, read: _Read, made: RecommenderResult, folder: Path) -> dict[str, str]:
     log, asked = read.log, read.asked
     gains: dict[str, float] = {}
     for name, model in made.models.items():
@@ -486,7 +488,7 @@ def _write(plan: RecommendPlan, read: _Read, made: Recommended, folder: Path) ->
     return {name: file_sha256(folder / name) for name in written}
 
 
-def _as_frame(log: Interactions, users: npt.NDArray[np.int32], lists: Lists, asked: Asked) -> pl.DataFrame:
+def _as_frame(log: Interactions, users: npt.NDArray[np.int32], lists: Lists, asked: TaskSpec) -> pl.DataFrame:
     """Return lists in ids: user, and for each list its items and their scores."""
     ids = log.users.values
     frames = []

@@ -16,7 +16,7 @@ from workbench.data.competition import Competition
 from workbench.experiments.spec import EARLIER_WORDS, ExperimentSpec
 from workbench.features import code_key
 from workbench.platforms.interactions import parse_duration
-from workbench.recommender import SOURCES, OwnSource, RankerSpec, RecommenderSpec
+from workbench.recommender import SOURCES, CustomSource, RankerSpec, RecommenderSpec
 from workbench.recommender.extra import need_compiler
 
 __all__ = ["RecommendSpec", "recommend_spec"]
@@ -103,7 +103,7 @@ def recommend_spec(spec: ExperimentSpec, competition: Competition, *, threads: i
     candidates = integer_from(table.get("candidates", 100), f"{where} candidates", 1)
     if candidates > MOST_CANDIDATES:
         raise ConfigError(f"{where} candidates = {candidates}: LightGBM ranks lists of {MOST_CANDIDATES:,} at most")
-    code = {n: _code(competition, s.function) for n, s in sources.items() if isinstance(s, OwnSource)}
+    code = {n: _code(competition, s.function) for n, s in sources.items() if isinstance(s, CustomSource)}
     return RecommendSpec(
         RecommenderSpec(
             sources=sources,

@@ -1,9 +1,8 @@
 """Recommenders: interactions, candidates, labels, features, a ranker, the top k.
 
-In comes a log of events; out come lists of items with their scores. `interactions` holds the log, `windows` cuts it
-in time, `sources` are what candidates come from, `candidate_features` and `ranker` put them in order, `pipeline` is
-all of it. What is compiled stands in modules of its own, `compiled_*`. A new source of candidates is a class in
-`sources`.
+Input is a log of events; output is lists of items with their scores. `interactions` holds the log, `windows` cuts it in
+time, `sources` generate candidates, `candidate_features` and `ranker` rank them, and `pipeline` runs all of it.
+Compiled functions are in the modules `compiled_*`. A new candidate source is a class in `sources`.
 """
 
 from workbench.recommender.covisit import Covisit, Neighbours, count_covisits
@@ -11,27 +10,27 @@ from workbench.recommender.embeddings import SkipGram, nearest_items, train_embe
 from workbench.recommender.factors import Factorisation, Factors, best_items, fit_factors
 from workbench.recommender.interactions import Columns, Ids, Interactions, read_interactions
 from workbench.recommender.pipeline import recommend
-from workbench.recommender.problem import Problem, RecommenderSpec, Settings
+from workbench.recommender.problem import RecommenderProblem, RecommenderSpec, Settings
 from workbench.recommender.ranker import ListModel, Lists, RankerSpec
-from workbench.recommender.recommended import Recommended
-from workbench.recommender.scored import score_lists
+from workbench.recommender.result import RecommenderResult
+from workbench.recommender.scoring import score_lists
 from workbench.recommender.sources import (
     SOURCES,
     AttributeSource,
     CosineSource,
     CovisitSource,
+    CustomSource,
     EmbeddingsSource,
     EventWeighting,
     FactorsSource,
     HistorySource,
-    OwnSource,
     PopularSource,
     Tables,
 )
 from workbench.recommender.stages import Stage
 from workbench.recommender.validation import Validation, ValidationSpec, choose_validation
 from workbench.recommender.windows import (
-    Asked,
+    TaskSpec,
     Truth,
     Window,
     make_test_window,
@@ -41,12 +40,12 @@ from workbench.recommender.windows import (
 
 __all__ = [
     "SOURCES",
-    "Asked",
     "AttributeSource",
     "Columns",
     "CosineSource",
     "Covisit",
     "CovisitSource",
+    "CustomSource",
     "EmbeddingsSource",
     "EventWeighting",
     "Factorisation",
@@ -58,16 +57,16 @@ __all__ = [
     "ListModel",
     "Lists",
     "Neighbours",
-    "OwnSource",
     "PopularSource",
-    "Problem",
     "RankerSpec",
-    "Recommended",
+    "RecommenderProblem",
+    "RecommenderResult",
     "RecommenderSpec",
     "Settings",
     "SkipGram",
     "Stage",
     "Tables",
+    "TaskSpec",
     "Truth",
     "Validation",
     "ValidationSpec",

@@ -1,6 +1,6 @@
-"""Compiled: candidates of users. What the functions are for is told in `workbench.recommender.candidates`.
+"""Compiled functions for candidates; see `workbench.recommender.candidates`.
 
-A user's items are told apart by a small table with open addressing, `keys`, that is left empty (-1).
+A user's items are looked up in a small hash table with open addressing, `keys`, which is left empty (-1).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ __all__ = ["best_of", "mark", "merge", "own_items", "place_of", "table_size", "v
 
 @numba.njit(nogil=True, cache=True, inline="always")
 def place_of(keys, item):
-    """Return where the item is in the table, or where it would be."""
+    """Return the slot of the item in the table, or the free slot for it."""
     mask = len(keys) - 1
     at = np.int64((np.uint32(item) * np.uint32(2654435769)) >> np.uint32(7)) & mask
     while keys[at] >= 0 and keys[at] != item:
@@ -23,7 +23,7 @@ def place_of(keys, item):
 
 @numba.njit(nogil=True, cache=True)
 def table_size(n):
-    """Return the size of a table for so many items."""
+    """Return the size of a table for n items."""
     size = 16
     while size < 2 * n:
         size *= 2
@@ -42,30 +42,30 @@ def _recency(age, place, decay_s, decay_events):
 
 @numba.njit(nogil=True, cache=True, inline="always")
 def _write_best(table, n, top, row, to):
-    """Write the strongest, of equal ones the smaller code, and leave the table empty."""
+    """Write the items with the largest sums, ties by the smaller code, and leave the table empty."""
     keys, sums, touched = table
     offsets, items, scores = to
     order = np.empty(n, np.uint64)
     for j in range(n):
         at = touched[j]
-        # A float32 that is not negative has the order of its bits.
+        # Non-negative float32 values are ordered as their bits.
         bits = np.uint64(np.float32(sums[at]).view(np.uint32))
         order[j] = (np.uint64(0xFFFFFFFF) - bits) << np.uint64(32) | np.uint64(keys[at])
     order.sort()
     start = offsets[row]
-    kept = min(n, top)
-    for j in range(kept):
+    n_best = min(n, top)
+    for j in range(n_best):
         item = np.int32(order[j] & np.uint64(0xFFFFFFFF))
         items[start + j] = item
         scores[start + j] = sums[place_of(keys, item)]
     for j in range(n):
         keys[touched[j]] = -1
-    offsets[row + 1] = start + kept
+    offsets[row + 1] = start + n_best
 
 
 @numba.njit(nogil=True, cache=True)
 def own_items(events, users, now, rule, top, to):
-    """Write every user's own items by what their last events weigh."""
+    """Write every user's own items, ranked by the weights of their last events."""
     starts, of_items, times, kinds, of_weights = events
     weights, last, decay_s, decay_events = rule
     longest = 0
@@ -95,9 +95,9 @@ def own_items(events, users, now, rule, top, to):
 
 @numba.njit(nogil=True, cache=True)
 def votes(events, users, now, rule, neighbours, top, to):
-    """Write what the neighbours of every user's last items come to: the sum of what they weigh times the event.
+    """Write the neighbours of every user's last items, ranked by the sum of neighbour weight times event weight.
 
-    `neighbours` are rows of items with their weights, -1 behind the last; `row_of` says which one an item has.
+    `neighbours` are rows of items with their weights, padded with -1; `row_of` has an item's row.
     """
     starts, of_items, times, kinds, of_weights = events
     weights, last, decay_s, decay_events = rule
@@ -117,11 +117,11 @@ def votes(events, users, now, rule, neighbours, top, to):
                 weight = weights[kinds[i]] * _recency(now[row] - times[i], high - 1 - i, decay_s, decay_events)
                 if len(of_weights):
                     weight *= of_weights[i]
-                of = row_of[of_items[i]]
-                if weight <= 0 or of < 0:
+                neighbour_row = row_of[of_items[i]]
+                if weight <= 0 or neighbour_row < 0:
                     continue
                 for j in range(near.shape[1]):
-                    b = near[of, j]
+                    b = near[neighbour_row, j]
                     if b < 0:
                         break
                     at = place_of(keys, b)
@@ -130,13 +130,13 @@ def votes(events, users, now, rule, neighbours, top, to):
                         sums[at] = 0.0
                         touched[n] = at
                         n += 1
-                    sums[at] += weight * shares[of, j]
+                    sums[at] += weight * shares[neighbour_row, j]
         _write_best((keys, sums, touched), n, top, row, to)
 
 
 @numba.njit(nogil=True, cache=True)
 def _take_in(starts, items, user, keys, touched):
-    """Put what a user had into a table; return how many items it is."""
+    """Put a user's items into a table; return how many there are."""
     n = 0
     if user < 0:
         return n
@@ -156,21 +156,21 @@ def _forget(keys, touched, n):
 
 
 @numba.njit(nogil=True, cache=True)
-def merge(found, had, most, limit, offsets, items, features):
-    """Write the candidates of each user, and what every source says of them: score and rank.
+def merge(by_source, history, most, limit, offsets, items, features):
+    """Write the candidates of each user, with their score and rank by every source.
 
-    In turns each source gives its next best, `most` at most, until there are `limit`. `found` has the sources' lists:
-    list of source s and user row is from ``starts[s, row]`` to before ``ends[s, row]``. What is in the user's list of
-    `had` is no candidate.
+    Round-robin, each source gives its next best, `most` at most, until there are `limit`. `by_source` has the sources'
+    lists: list of source s and user row is from ``starts[s, row]`` to before ``ends[s, row]``. Items in the user's
+    list of `history` are no candidates.
     """
-    starts, ends, of_items, of_scores = found
-    had_starts, had_items, had_users = had
+    starts, ends, of_items, of_scores = by_source
+    had_starts, had_items, had_users = history
     longest = 0
     for user in had_users:
         if user >= 0:
             longest = max(longest, had_starts[user + 1] - had_starts[user])
-    own = np.full(table_size(longest), -1, np.int32)
-    own_touched = np.empty(longest, np.int64)
+    user_items = np.full(table_size(longest), -1, np.int32)
+    user_touched = np.empty(longest, np.int64)
     keys = np.full(table_size(limit), -1, np.int32)
     places = np.empty(len(keys), np.int64)
     touched = np.empty(limit, np.int64)
@@ -179,13 +179,17 @@ def merge(found, had, most, limit, offsets, items, features):
     for row in range(starts.shape[1]):
         first = offsets[row]
         n = first
-        n_own = _take_in(had_starts, had_items, had_users[row], own, own_touched) if longest > 0 else 0
+        n_user_items = _take_in(had_starts, had_items, had_users[row], user_items, user_touched) if longest > 0 else 0
         turn[:] = starts[:, row]
         rank, is_more = 0, True
         while is_more and n - first < limit:
             is_more = False
             for s in range(n_sources):
-                while n_own and turn[s] < ends[s, row] and own[place_of(own, of_items[turn[s]])] != -1:
+                while (
+                    n_user_items
+                    and turn[s] < ends[s, row]
+                    and user_items[place_of(user_items, of_items[turn[s]])] != -1
+                ):
                     turn[s] += 1
                 if rank >= most[s] or turn[s] >= ends[s, row] or n - first >= limit:
                     continue
@@ -208,31 +212,31 @@ def merge(found, had, most, limit, offsets, items, features):
                     features[places[at], 2 * s] = of_scores[i]
                     features[places[at], 2 * s + 1] = i - starts[s, row] + 1
         _forget(keys, touched, n - first)
-        _forget(own, own_touched, n_own)
+        _forget(user_items, user_touched, n_user_items)
 
 
 @numba.njit(nogil=True, cache=True)
 def best_of(offsets, items, scores, to_items, to_scores):
-    """Write each user's best candidates, of equal ones the earlier; -1 and NaN behind the last."""
+    """Write each user's best candidates, ties by position; padded with -1 and NaN."""
     for row in range(len(offsets) - 1):
         low, high = offsets[row], offsets[row + 1]
         order = np.argsort(-scores[low:high], kind="mergesort")
         for j in range(to_items.shape[1]):
-            is_there = j < high - low
-            to_items[row, j] = items[low + order[j]] if is_there else -1
-            to_scores[row, j] = scores[low + order[j]] if is_there else np.nan
+            exists = j < high - low
+            to_items[row, j] = items[low + order[j]] if exists else -1
+            to_scores[row, j] = scores[low + order[j]] if exists else np.nan
 
 
 @numba.njit(nogil=True, cache=True)
 def mark(offsets, items, wanted_offsets, wanted, level, labels):
-    """Raise the label of candidates that are among what came for their user, to a level; return how many are."""
+    """Raise the label of candidates in their user's ground truth to a level; return how many there are."""
     marked = 0
     for row in range(len(offsets) - 1):
         low, high = wanted_offsets[row], wanted_offsets[row + 1]
         if low == high:
             continue
         for c in range(offsets[row], offsets[row + 1]):
-            # What came is in order.
+            # The ground truth is sorted.
             at = low + np.searchsorted(wanted[low:high], items[c])
             if at < high and wanted[at] == items[c]:
                 labels[c] = max(labels[c], level)

@@ -1,7 +1,7 @@
-"""Compiled: which items come together in the lists of a log. What it counts is told in `workbench.recommender.covisit`.
+"""Compiled functions for co-visitation; see `workbench.recommender.covisit`.
 
-An event is one word of 64 bits: its second (32), whether it is the first of its list (1), its kind (4), its item (27).
-So a look at an event and its neighbours in the list costs one access to memory, which is what this is bound by.
+An event is one 64-bit word: its second (32), whether it is the first of its list (1), its kind (4), its item (27). So
+an event and its neighbours in the list cost a single memory access, which is the bottleneck.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ __all__ = ["Cells", "Index", "Rule", "count_lists", "index_items", "pack", "stro
 
 
 class Index(NamedTuple):
-    """The events as words, in the order of their lists, and of every item where it occurs.
+    """The events as words, in the order of their lists, and the places where every item occurs.
 
-    A place is written as `~place` where the item already was before it in the same list.
+    A place is stored as `~place` where the item occurs earlier in the same list.
     """
 
     words: Any
@@ -30,15 +30,15 @@ class Index(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """What counts: of an event, those of its list at most `back` seconds before it and `ahead` seconds after it.
+    """What counts: of an event, those of its list at most `back_s` seconds before it and `ahead_s` seconds after it.
 
     `units` is the weight of each kind, `decay` as in `workbench.recommender.covisit.Covisit`. What a sum weighs is it
     times `each` by `unit`. `lists` is in how many lists each item is, where that is divided by it; of no length where
     it is not.
     """
 
-    back: int
-    ahead: int
+    back_s: int
+    ahead_s: int
     units: Any
     decay: float
     each: int
@@ -47,12 +47,12 @@ class Rule(NamedTuple):
 
 
 class Cells(NamedTuple):
-    """What one thread works with: a cell for each item, all 0, and room for the numbers of those in use, and one.
+    """The buffers of a thread: a cell for each item, all 0, and the numbers of the cells in use, with one to spare.
 
-    While the lists of an item are gone through they have turns, from 1. A cell tells the turn of the last list that had
-    its item, so that the item counts once a list, and is 0 only while it is not in use. Where all pairs weigh the same
-    a cell is one number: the turn (from bit 32) and the number of lists. Else, where `cells` has two columns, it is the
-    sum so far, and the turn (from bit 31) with the most that the pair weighs in that list, of which 2 ** 30 is allowed.
+    The lists of an item are numbered in turns, from 1. A cell holds the turn of the last list with its item, so that
+    the item counts once per list, and is 0 only while it is unused. Where all pairs have the same weight, a cell is one
+    number: the turn (from bit 32) and the number of lists. Else `cells` has two columns: the sum so far, and the turn
+    (from bit 31) with the largest weight of the pair in that list, which may be up to 2 ** 30.
     """
 
     cells: Any
@@ -63,17 +63,17 @@ ITEM = np.uint64((1 << 27) - 1)
 FIRST = np.uint64(1 << 31)
 KIND_AT, TIME_AT = np.uint64(27), np.uint64(32)
 AHEAD = 12
-"""So many events before its turn an event is asked of memory."""
+"""How many events in advance an event is prefetched."""
 
 
 @intrinsic
 def _prefetch(context: Any, array: Any, index: Any) -> Any:  # noqa: ARG001
-    """Ask memory for an element without waiting for it."""
+    """Prefetch an element into the cache."""
 
-    def made(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        of = signature.args[0]
-        place = context.make_array(of)(context, builder, value=arguments[0])
-        pointer = get_item_pointer(context, builder, of, place, [arguments[1]], wraparound=False)
+    def build_call(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array_type = signature.args[0]
+        array_struct = context.make_array(array_type)(context, builder, value=arguments[0])
+        pointer = get_item_pointer(context, builder, array_type, array_struct, [arguments[1]], wraparound=False)
         pointer = builder.bitcast(pointer, ir.IntType(8).as_pointer())
         number = ir.IntType(32)
         kind = ir.FunctionType(ir.VoidType(), [pointer.type, number, number, number])
@@ -81,20 +81,20 @@ def _prefetch(context: Any, array: Any, index: Any) -> Any:  # noqa: ARG001
         builder.call(function, [pointer, number(0), number(3), number(1)])
         return context.get_dummy_value()
 
-    return types.none(array, types.int64), made
+    return types.none(array, types.int64), build_call
 
 
 @numba.njit(nogil=True, cache=True)
 def pack(events, counts, last, words):
-    """Write the last events of every list, of the kinds that count, as words; return how many they are."""
+    """Write the last events of every list, of the kinds that count, as words; return their number."""
     starts, items, times, kinds = events
     n = 0
     for k in range(len(starts) - 1):
-        left = last
+        remaining = last
         low = starts[k + 1]
-        while low > starts[k] and left > 0:
+        while low > starts[k] and remaining > 0:
             low -= 1
-            left -= counts[kinds[low]]
+            remaining -= counts[kinds[low]]
         first = True
         for i in range(low, starts[k + 1]):
             if counts[kinds[i]]:
@@ -107,7 +107,7 @@ def pack(events, counts, last, words):
 
 @numba.njit(nogil=True, cache=True)
 def index_items(words, starts, places):
-    """Write for every item where it occurs, in order: from `starts[item]` to before `starts[item + 1]`."""
+    """Write the places where every item occurs, in order: from `starts[item]` to before `starts[item + 1]`."""
     for i in range(len(words)):
         starts[np.int64(words[i] & ITEM) + 1] += 1
     for a in range(len(starts) - 1):
@@ -128,7 +128,7 @@ def index_items(words, starts, places):
 
 @numba.njit(nogil=True, cache=True)
 def count_lists(index, lists):
-    """Count in how many lists each item is."""
+    """Count the lists that each item is in."""
     for a in range(len(lists)):
         for k in range(index.starts[a], index.starts[a + 1]):
             lists[a] += index.places[k] >= 0
@@ -143,13 +143,13 @@ def _weight(word, gap, units, decay):
 
 
 def _add(cells: Any, touched: Any, n: Any, b: Any, turn: Any, weight: Any) -> Any:
-    """Count an item beside one of the list whose turn it is; return how many cells are in use."""
+    """Count an item as a neighbour in the list of this turn; return the number of cells in use."""
     raise NotImplementedError
 
 
 @overload(_add)
 def _add_to(cells, touched, n, b, turn, weight):  # noqa: ARG001
-    # Without branches: whether an item was there before can't be foreseen, and a wrong guess costs more than all this.
+    # Branchless: whether an item was counted before is unpredictable, and a misprediction costs more than all of this.
     if cells.ndim == 1:
 
         def add_one(cells, touched, n, b, turn, weight):  # noqa: ARG001
@@ -161,19 +161,19 @@ def _add_to(cells, touched, n, b, turn, weight):  # noqa: ARG001
         return add_one
 
     def add_weight(cells, touched, n, b, turn, weight):
-        seen = cells[b, 1]
-        before = max(seen, turn << 31)
+        mark = cells[b, 1]
+        before = max(mark, turn << 31)
         now = max(before, (turn << 31) + weight)
         cells[b, 0] += now - before
         cells[b, 1] = now
         touched[n] = b
-        return n + (seen == 0)
+        return n + (mark == 0)
 
     return add_weight
 
 
 def _take(cells: Any, item: Any) -> Any:
-    """Return what the cell of an item sums, and leave it empty."""
+    """Return the sum in an item's cell, and clear it."""
     raise NotImplementedError
 
 
@@ -198,26 +198,26 @@ def _take_from(cells, item):  # noqa: ARG001
 
 
 @numba.njit(nogil=True, cache=True, inline="always")
-def _keep(items, sums, found, item, total):
-    """Put an item among the `found` strongest, which are in order, and return how many there are now."""
+def _keep(items, sums, n_best, item, total):
+    """Put an item among the `n_best` strongest, which are in order, and return how many there are now."""
     top = len(items)
-    if found == top and (total < sums[top - 1] or (total == sums[top - 1] and item > items[top - 1])):
-        return found
-    j = min(found, top - 1)
+    if n_best == top and (total < sums[top - 1] or (total == sums[top - 1] and item > items[top - 1])):
+        return n_best
+    j = min(n_best, top - 1)
     while j > 0 and (sums[j - 1] < total or (sums[j - 1] == total and items[j - 1] > item)):
         sums[j] = sums[j - 1]
         items[j] = items[j - 1]
         j -= 1
     sums[j] = total
     items[j] = item
-    return min(found + 1, top)
+    return min(n_best + 1, top)
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
 def strongest(index, rule, cells, first, last, to_items, to_strengths):
-    """Write, for the items from `first` to before `last`, those that come with each most.
+    """Write the strongest neighbours of the items from `first` to before `last`.
 
-    An item's own cell counts the item beside itself, and is left out at the end: that is less than to ask each time.
+    An item's own cell is counted, too, and skipped at the end: cheaper than a check each time.
     """
     words, starts, places = index
     table, touched = cells
@@ -240,18 +240,18 @@ def strongest(index, rule, cells, first, last, to_items, to_strengths):
                 q -= 1
                 word = words[q]
                 gap = time - np.int64(word >> TIME_AT)
-                if gap > rule.back:
+                if gap > rule.back_s:
                     break
                 weight = _weight(word, gap, rule.units, rule.decay)
                 n = _add(table, touched, n, np.int64(word & ITEM), turn, weight)
             for q in range(p + 1, len(words)):
                 word = words[q]
                 gap = np.int64(word >> TIME_AT) - time
-                if word & FIRST or gap > rule.ahead:
+                if word & FIRST or gap > rule.ahead_s:
                     break
                 weight = _weight(word, gap, rule.units, rule.decay)
                 n = _add(table, touched, n, np.int64(word & ITEM), turn, weight)
-        found = 0
+        n_best = 0
         for i in range(n):
             b = touched[i]
             total = _take(table, b)
@@ -259,4 +259,4 @@ def strongest(index, rule, cells, first, last, to_items, to_strengths):
                 strength = total * rule.each / rule.unit
                 if len(rule.lists):
                     strength /= np.sqrt(np.float64(rule.lists[a] * rule.lists[b]))
-                found = _keep(to_items[a], to_strengths[a], found, b, strength)
+                n_best = _keep(to_items[a], to_strengths[a], n_best, b, strength)

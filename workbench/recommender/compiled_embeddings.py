@@ -1,7 +1,7 @@
-"""Compiled: skip-gram over lists. What it learns is told in `workbench.recommender.embeddings`.
+"""Compiled functions for skip-gram over lists; see `workbench.recommender.embeddings`.
 
-Random numbers are of a small generator whose state is passed along, so that a seed gives the same vectors whenever the
-training runs, in one piece or in many.
+Random numbers come from a small generator whose state is passed along, so that a seed gives the same vectors, in
+however many calls the training runs.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ CURVE = 2048
 
 
 class Vectors(NamedTuple):
-    """What is learned: of every item the vector that is kept, the one it is predicted by, and whether it had a pair."""
+    """The vectors of every item as context (the result) and as target, and whether it had a pair."""
 
     inner: Any
     outer: Any
@@ -26,10 +26,10 @@ class Vectors(NamedTuple):
 
 
 class Steps(NamedTuple):
-    """How it is learned.
+    """The parameters of the training.
 
-    `chances` are the chances to be kept, in 2**32nds; `aliases` has of every item its own chance in the alias table in
-    the upper half and the other item in the lower; `curve` is the sigmoid from -6 to 6.
+    `chances` are the probabilities to be sampled, in 2**32nds; `aliases` is the alias table, with an item's own
+    probability in the upper half and the other item in the lower; `curve` is the sigmoid from -6 to 6.
     """
 
     window: int
@@ -44,17 +44,17 @@ class Steps(NamedTuple):
 
 @numba.njit(nogil=True, cache=True)
 def pack_lists(starts, items, last, n_vectors, to_starts, to_items):
-    """Write the last events of every list, of the items that get a vector; return how many lists and events they are.
+    """Write the last events of every list, of the items that get a vector; return the numbers of lists and events.
 
-    A list of which fewer than two events are left is left out. Without `to_items` (of no length) they are only counted.
+    A list with fewer than two such events is skipped. With an empty `to_items` they are only counted.
     """
     n_lists = n = 0
     for k in range(len(starts) - 1):
         low = max(starts[k], starts[k + 1] - last)
-        there = 0
+        n_usable = 0
         for i in range(low, starts[k + 1]):
-            there += items[i] < n_vectors
-        if there < 2:
+            n_usable += items[i] < n_vectors
+        if n_usable < 2:
             continue
         if len(to_items):
             for i in range(low, starts[k + 1]):
@@ -63,7 +63,7 @@ def pack_lists(starts, items, last, n_vectors, to_starts, to_items):
                     n += 1
             to_starts[n_lists + 1] = n
         else:
-            n += there
+            n += n_usable
         n_lists += 1
     return n_lists, n
 
@@ -88,7 +88,7 @@ def _draw_item(state, aliases):
 
 @numba.njit(nogil=True, cache=True, inline="always")
 def _sigmoid(x, curve):
-    # Written so that what is no number any more stays within the table.
+    # In this form NaN stays within the table, too.
     if not x > -CURVE_END:
         return curve[0]
     if not x < CURVE_END:
@@ -98,30 +98,30 @@ def _sigmoid(x, curve):
 
 @numba.njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"})
 def _learn(vectors, contexts, n, target, label, rate, curve, errors):
-    """Take one step for a target and each of its contexts; `errors` gathers what is to be added to the contexts."""
+    """Take a step for a target and each of its contexts; `errors` accumulates the updates of the contexts."""
     inner, outer, _ = vectors
     size = inner.shape[1]
-    out = outer[target]
+    target_vector = outer[target]
     for i in range(n):
-        own, error = inner[contexts[i]], errors[i]
+        context_vector, error = inner[contexts[i]], errors[i]
         x = np.float32(0.0)
         for d in range(size):
-            x += own[d] * out[d]
+            x += context_vector[d] * target_vector[d]
         step = (label - _sigmoid(x, curve)) * rate
         for d in range(size):
-            was = out[d]
-            out[d] = was + step * own[d]
-            error[d] += step * was
+            previous = target_vector[d]
+            target_vector[d] = previous + step * context_vector[d]
+            error[d] += step * previous
 
 
 @numba.njit(nogil=True, cache=True)
 def train(lists, first, end, done, steps, vectors, state, room):
-    """Learn from the lists from `first` to before `end`, after `done` events of `steps.total`; return what is done.
+    """Train on the lists from `first` to before `end`, after `done` events of `steps.total`; return the new number.
 
-    `room` is for the events of a list that are kept, for the contexts of one of them, and for their errors.
+    `room` has buffers for the sampled events of a list, for the contexts of one of them, and for their errors.
     """
     starts, items = lists
-    kept, contexts, errors = room
+    sampled, contexts, errors = room
     size = vectors.inner.shape[1]
     for k in range(first, end):
         share = done / steps.total
@@ -129,27 +129,27 @@ def train(lists, first, end, done, steps, vectors, state, room):
         n = 0
         for i in range(starts[k], starts[k + 1]):
             if (_draw(state) >> np.uint64(32)) <= steps.chances[items[i]]:
-                kept[n] = items[i]
+                sampled[n] = items[i]
                 n += 1
         done += starts[k + 1] - starts[k]
         for p in range(n):
             reach = 1 + np.int64(_draw(state) % np.uint64(steps.window))
             m = 0
             for q in range(max(0, p - reach), min(n, p + reach + 1)):
-                if kept[q] != kept[p]:
-                    contexts[m] = kept[q]
-                    vectors.met[kept[q]] = 1
+                if sampled[q] != sampled[p]:
+                    contexts[m] = sampled[q]
+                    vectors.met[sampled[q]] = 1
                     m += 1
             if m == 0:
                 continue
             errors[:m] = 0
-            _learn(vectors, contexts, m, kept[p], np.float32(1.0), rate, steps.curve, errors)
+            _learn(vectors, contexts, m, sampled[p], np.float32(1.0), rate, steps.curve, errors)
             for _ in range(steps.negatives):
                 other = _draw_item(state, steps.aliases)
-                if other != kept[p]:
+                if other != sampled[p]:
                     _learn(vectors, contexts, m, other, np.float32(0.0), rate, steps.curve, errors)
             for i in range(m):
-                own = vectors.inner[contexts[i]]
+                context_vector = vectors.inner[contexts[i]]
                 for d in range(size):
-                    own[d] += errors[i, d]
+                    context_vector[d] += errors[i, d]
     return done

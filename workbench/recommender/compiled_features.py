@@ -1,4 +1,4 @@
-"""Compiled: features of candidates. What the columns are is told in `workbench.recommender.candidate_features`."""
+"""Compiled functions for features of candidates; see `workbench.recommender.candidate_features`."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ __all__ = ["attribute_features", "item_facts", "pair_features", "user_features"]
 def item_facts(events, moments, counts, recent, users, span):
     """Count per item: events by kind, events since each of the moments, users, and the first and the last second."""
     starts, items, times, kinds = events
-    seen = np.full(len(users), -1, np.int64)
+    last_list = np.full(len(users), -1, np.int64)
     for k in range(len(starts) - 1):
         for i in range(starts[k], starts[k + 1]):
             a = items[i]
             counts[a, kinds[i]] += 1
             for m in range(len(moments)):
                 recent[a, m] += times[i] >= moments[m]
-            if seen[a] != k:
-                seen[a] = k
+            if last_list[a] != k:
+                last_list[a] = k
                 users[a] += 1
             span[a, 0] = min(span[a, 0], times[i])
             span[a, 1] = max(span[a, 1], times[i])
@@ -30,7 +30,7 @@ def item_facts(events, moments, counts, recent, users, span):
 
 @numba.njit(nogil=True, cache=True)
 def user_features(events, users, now, n_kinds, offsets, features, at):
-    """Write what is the same for all candidates of a user: events by kind, visits, ages of the first and last event."""
+    """Write the user's features: events by kind, visits, ages of the first and last event."""
     starts, _, times, kinds = events
     counts = np.zeros(n_kinds, np.float32)
     for row in range(len(users)):
@@ -57,7 +57,7 @@ def user_features(events, users, now, n_kinds, offsets, features, at):
 
 @numba.njit(nogil=True, cache=True)
 def pair_features(events, users, now, rule, candidates, features, at):
-    """Write what a user did with a candidate: events by kind, ages, how often and how regularly, how many ago."""
+    """Write the features of user and candidate: events by kind, ages, frequency and regularity, events since."""
     starts, of_items, times, kinds = events
     n_kinds, decay_s = rule
     offsets, items = candidates
@@ -104,10 +104,10 @@ def pair_features(events, users, now, rule, candidates, features, at):
 
 @numba.njit(nogil=True, cache=True)
 def attribute_features(events, users, now, rule, candidates, attributes, features, at):
-    """Write how near a candidate is to the user's last items.
+    """Write the similarity of a candidate to the user's last items.
 
-    Of each column of `codes` the share of them, weighted by recency, that have the same; of each column of `numbers`
-    the number, and what it is more than their weighted mean.
+    For each column of `codes` the share of them, weighted by recency, with the same code; for each column of `numbers`
+    the number, and its difference from their weighted mean.
     """
     starts, of_items, times, _ = events
     last, decay_s = rule

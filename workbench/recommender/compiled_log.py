@@ -1,4 +1,4 @@
-"""Compiled: events into their lists, each list in the order of time. What they do is told where they are called."""
+"""Compiled functions that sort events into lists by user and time; see `workbench.recommender.interactions`."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ def _code(value, table, low):
 
 @numba.njit(nogil=True, cache=True)
 def place(events, tables, lows, cursor, to):
-    """Write each event behind the last of its list; `cursor` says where that is, and goes on.
+    """Append each event to its list; `cursor` has the next free places, and is advanced.
 
-    Users, items and kinds are codes where their table has no length; else the table has the code of a value at its
-    distance from the low one. Times are taken from theirs. Weights may be of no length.
+    Users, items and kinds are codes where their table is empty; else the table has the code of a value at its offset
+    from the lowest one. Times are relative to the lowest. Weights may be empty.
     """
     users, items, times, kinds, weights = events
     of_users, of_items, of_kinds = tables
@@ -36,7 +36,7 @@ def place(events, tables, lows, cursor, to):
 
 @numba.njit(nogil=True, cache=True)
 def sort_lists(starts, events):
-    """Bring each list into the order of time; of equal times the earlier line is first."""
+    """Sort each list by time; equal times stay in the order of the table."""
     items, times, kinds, weights = events
     for k in range(len(starts) - 1):
         low, high = starts[k], starts[k + 1]

@@ -1,4 +1,4 @@
-"""Compiled: the best of many products. What it does is told in `workbench.recommender.products`."""
+"""Compiled functions for the largest of many products; see `workbench.recommender.products`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 __all__ = ["keep_best"]
 
 STEP = 16
-"""So many products are compared at once: nearly all are too small."""
+"""Products that are compared at once: nearly all are too small."""
 
 
 @numba.njit(nogil=True, cache=True, inline="always")
@@ -21,15 +21,15 @@ def _product(a, b):
 
 @numba.njit(nogil=True, cache=True, inline="always")
 def _any_reaches(products, low, limit):
-    found = False
+    reaches = False
     for j in range(low, low + STEP):
-        found |= products[j] >= limit
-    return found
+        reaches |= products[j] >= limit
+    return reaches
 
 
 @numba.njit(nogil=True, cache=True, inline="always")
 def _put(best, scores, code, score):
-    """Put an item among the best, which are in order, before those that are smaller; the last one goes."""
+    """Insert an item into the best, which are sorted, before smaller ones; the last one is dropped."""
     at = len(best) - 1
     while at > 0 and (best[at - 1] < 0 or scores[at - 1] < score):
         best[at], scores[at] = best[at - 1], scores[at - 1]
@@ -39,20 +39,20 @@ def _put(best, scores, code, score):
 
 @numba.njit(nogil=True, cache=True)
 def keep_best(block, of, products, rows, barred, to_items, to_scores):
-    """Put the best of a block of products among the best so far.
+    """Merge the best of a block of products into the best so far.
 
     Parameters
     ----------
     block : tuple
         The first of the block's items, and the vectors of all items.
     of : tuple
-        The vectors of those asked for, and by how much a product may be off for each.
+        The vectors of the queries, and the error bound of each one's products.
     products : array
-        Rows of those asked for, columns of the block's items; rounded, in whatever order they were summed.
+        Rows are queries, columns the block's items; rounded, in whatever order they were summed.
     rows : tuple
-        From which row to before which.
+        The first row, and the row after the last.
     barred : tuple
-        Starts and items: what a row must not have.
+        Starts and items: the items that a row must not have.
     to_items, to_scores : arrays
         The best so far, in order.
     """

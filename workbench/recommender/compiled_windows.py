@@ -1,17 +1,17 @@
-"""Compiled: the cutting of lists. What the functions are for is told in `workbench.recommender.windows`."""
+"""Compiled functions that cut lists; see `workbench.recommender.windows`."""
 
 from __future__ import annotations
 
 import numba
 import numpy as np
 
-__all__ = ["count_lists_with", "first_from", "take_heads", "what_came"]
+__all__ = ["count_lists_with", "first_from", "ground_truth", "take_heads"]
 
 
 @numba.njit(nogil=True, cache=True)
 def first_from(starts, times, moment):
-    """Return for each list where its first event lies that is not before the moment; its end where there is none."""
-    found = np.empty(len(starts) - 1, np.int64)
+    """Return the place of each list's first event at or after the moment; its end where there is none."""
+    places = np.empty(len(starts) - 1, np.int64)
     for k in range(len(starts) - 1):
         low, high = starts[k], starts[k + 1]
         while low < high:
@@ -20,13 +20,13 @@ def first_from(starts, times, moment):
                 low = middle + 1
             else:
                 high = middle
-        found[k] = low
-    return found
+        places[k] = low
+    return places
 
 
 @numba.njit(nogil=True, cache=True)
 def take_heads(bounds, events, to):
-    """Copy the beginning of each list, from its start to before its end, to where the new list starts."""
+    """Copy the head of each list, from its start to before its end, to where the new list starts."""
     starts, ends, to_starts = bounds
     items, times, kinds, weights = events
     to_items, to_times, to_kinds, to_weights = to
@@ -42,22 +42,22 @@ def take_heads(bounds, events, to):
 
 
 @numba.njit(nogil=True, cache=True)
-def what_came(events, users, ends, kind, only_first):
-    """Return the rows of users and the items of their events from `ends` on; of one kind, unless it is -1."""
+def ground_truth(events, users, ends, kind, only_first):
+    """Return the items of the users' events from `ends` on, with the users' rows; of one kind, unless it is -1."""
     starts, items, kinds = events
     n = 0
     for row in range(len(users)):
         n += starts[users[row] + 1] - ends[users[row]]
-    rows, found, n = np.empty(n, np.int64), np.empty(n, np.int32), 0
+    rows, items_from_end, n = np.empty(n, np.int64), np.empty(n, np.int32), 0
     for row in range(len(users)):
         for i in range(ends[users[row]], starts[users[row] + 1]):
             if kind < 0 or kinds[i] == kind:
                 rows[n] = row
-                found[n] = items[i]
+                items_from_end[n] = items[i]
                 n += 1
                 if only_first:
                     break
-    return rows[:n], found[:n]
+    return rows[:n], items_from_end[:n]
 
 
 @numba.njit(nogil=True, cache=True)

@@ -1,4 +1,4 @@
-"""Co-visitation: which items come together in the lists of users or sessions, and how much."""
+"""Co-visitation: which items occur together in the lists of users or sessions, and how strongly."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from workbench.recommender.interactions import MOST_KINDS, Interactions, kind_co
 __all__ = ["UNIT", "Covisit", "Neighbours", "count_covisits"]
 
 UNIT = 1024
-"""A weight of 1 in units. Weights are whole numbers of units: sums of them are exact, in whatever order."""
+"""A weight of 1 in units. Weights are integers in this unit, so that sums are exact in any order."""
 
 PARTS = 64
 DIRECTIONS = ("both", "after", "before")
@@ -30,31 +30,31 @@ ANY_TIME = 1 << 40
 
 @dataclass(frozen=True)
 class Covisit:
-    """What counts as coming together.
+    """The definition of a co-visit.
 
-    A pair of events of one list, of two items a and b, counts for b as a neighbour of a: the weight of the kind of b's
-    event, divided by 1 + gap / `decay_s`, rounded to 1/1024. Of several pairs of the same two items in one list the
-    one that weighs most counts. What a pair of items has is the sum over the lists; with `normalise` = "cosine" divided
-    by the root of the product of the numbers of lists that each of the two is in. Where all weighs 1 that is the cosine
-    of the columns of the matrix that says which list has which item.
+    A pair of events of a list, of two items a and b, counts for b as a neighbour of a: the weight of the kind of b's
+    event, divided by 1 + gap / `decay_s`, rounded to 1/1024. Of several pairs of the same items in a list the largest
+    weight counts. The weight of two items is the sum over the lists; with `normalise` = "cosine" divided by the square
+    root of the product of the numbers of lists with each of them. With weights of 1 that is the cosine of the columns
+    of the list-item matrix.
 
     Attributes
     ----------
     last : int
-        So many of a list's last events count.
+        The number of a list's last events that count.
     window_s : int, optional
-        Between the two events there may be so many seconds; None for any number.
+        The longest gap between the two events in seconds; None for any.
     direction : str
         ``"both"``; ``"after"`` where b must not be earlier than a; ``"before"`` where it must not be later. Events of
         the same second are neither.
     weights : dict
-        By kind; a kind that is not named has 1.
+        By kind; 1 for a kind that is not named.
     kinds : tuple of str, optional
         Only events of these kinds count, for a and for b; None for all.
     decay_s : float, optional
-        After so many seconds a pair weighs half.
+        The gap at which a pair has half its weight.
     top : int
-        So many neighbours are kept, of those that weigh the same the more frequent item.
+        The number of neighbours, ties by the more frequent item.
     normalise : str
         ``"none"`` or ``"cosine"``.
     """
@@ -89,7 +89,7 @@ class Covisit:
 
 @dataclass(frozen=True)
 class Neighbours:
-    """For every item those that come with it most, the strongest first.
+    """The strongest neighbours of every item, in descending order.
 
     Attributes
     ----------
@@ -102,15 +102,15 @@ class Neighbours:
     weights: npt.NDArray[np.float64]
 
     def frame(self, log: Interactions) -> pl.DataFrame:
-        """Return it in ids: item, neighbour, weight, rank from 1."""
-        there = self.items >= 0
-        item, rank = np.nonzero(there)
+        """Return the neighbours as a frame of ids: item, neighbour, weight, rank from 1."""
+        is_item = self.items >= 0
+        item, rank = np.nonzero(is_item)
         ids = log.item_ids.values
         return pl.DataFrame(
             {
                 "item": ids.gather(item),
-                "neighbour": ids.gather(self.items[there]),
-                "weight": self.weights[there],
+                "neighbour": ids.gather(self.items[is_item]),
+                "weight": self.weights[is_item],
                 "rank": rank + 1,
             }
         )
@@ -123,7 +123,7 @@ def count_covisits(
     threads: int | None = None,
     progress: Callable[[float], None] = lambda _: None,
 ) -> Neighbours:
-    """Count which items come together.
+    """Count co-visits and return each item's neighbours.
 
     The result is the same, to the last digit, whatever the number of threads.
 
@@ -132,20 +132,20 @@ def count_covisits(
     log : Interactions
     covisit : Covisit
     threads : int, optional
-        By default as many as there are processors.
+        Default: all available cores.
     progress : callable
-        Told the share that is done.
+        Called with the share done.
 
     Raises
     ------
     ConfigError
-        When a kind is none of the log's.
+        When the log has no such kind.
     """
     run = compiled("compiled_covisit")
     units, counts = _units(log, covisit)
     counted = units[: len(log.kind_ids)][counts[: len(log.kind_ids)] > 0]
-    each = int(counted[0]) if len(counted) else 0
-    is_same = covisit.decay_s is None and each > 0 and bool((counted == each).all())
+    weight_of_all = int(counted[0]) if len(counted) else 0
+    is_same = covisit.decay_s is None and weight_of_all > 0 and bool((counted == weight_of_all).all())
     index = _index(run, log, counts, covisit.last)
     window = min(covisit.window_s or ANY_TIME, ANY_TIME)
     rule = run.Rule(
@@ -153,23 +153,23 @@ def count_covisits(
         0 if covisit.direction == "before" else window,
         units,
         float(covisit.decay_s or 0.0),
-        each if is_same else 1,
+        weight_of_all if is_same else 1,
         UNIT,
         _lists(run, index, log.n_items) if covisit.normalise == "cosine" else np.empty(0, np.int64),
     )
     items = np.full((log.n_items, covisit.top), -1, np.int32)
     strengths = np.zeros((log.n_items, covisit.top))
-    # Parts of as many events each: those of the most frequent items are short.
+    # Parts with equal numbers of events: those of the most frequent items have few items.
     bounds = np.searchsorted(index.starts, np.linspace(0, len(index.words), PARTS + 1))
     bounds[0], bounds[-1] = 0, log.n_items
-    own = threading.local()
+    thread_state = threading.local()
     done = []
 
     def count(part: int) -> None:
-        if not hasattr(own, "cells"):
+        if not hasattr(thread_state, "cells"):
             cells = np.zeros(log.n_items if is_same else (log.n_items, 2), np.int64)
-            own.cells = run.Cells(cells, np.empty(log.n_items + 1, np.int32))
-        run.strongest(index, rule, own.cells, int(bounds[part]), int(bounds[part + 1]), items, strengths)
+            thread_state.cells = run.Cells(cells, np.empty(log.n_items + 1, np.int32))
+        run.strongest(index, rule, thread_state.cells, int(bounds[part]), int(bounds[part + 1]), items, strengths)
         done.append(part)
         progress(len(done) / PARTS)
 
@@ -180,7 +180,7 @@ def count_covisits(
 
 def _index(run: Any, log: Interactions, counts: npt.NDArray[np.uint8], last: int) -> Any:
     events = (log.starts, log.items, log.times, log.kinds)
-    # What is not written of the room takes no memory.
+    # Pages that are never written take no memory.
     words = np.empty(len(log), np.uint64)
     n = run.pack(events, counts, min(last, len(log)), words)
     words = words[:n]

@@ -1,4 +1,4 @@
-"""Embeddings: a vector for every item, such that items which are near each other in the lists have similar ones."""
+"""Embeddings: vectors of items, similar for items that are near each other in the lists."""
 
 from __future__ import annotations
 
@@ -19,42 +19,42 @@ __all__ = ["SkipGram", "alias_table", "nearest_items", "train_embeddings"]
 
 PARTS = 64
 LAST_RATE = 1e-4
-"""The learning rate falls in a line to this share of what it began with, as in word2vec."""
+"""The learning rate falls linearly to this share of its initial value, as in word2vec."""
 
 
 @dataclass(frozen=True)
 class SkipGram:
-    """How vectors of items are learned: by skip-gram with negative sampling.
+    """The parameters of skip-gram with negative sampling.
 
     A list is read as a sentence and its items as words (Barkan & Koenigstein 2016, "Item2vec", arXiv:1603.04259): a
-    vector is moved so that it tells the items around its own from items drawn by their frequency to the power of 0.75
-    (Mikolov et al. 2013, "Distributed representations of words and phrases", arXiv:1310.4546, equation 4). The items
-    that are drawn serve all the pairs of an event, which reads memory less often (Ji et al. 2016, arXiv:1604.04661).
-    Times play no part, only the order; two events of the same item are no pair.
+    vector learns to tell the items around its own from items drawn by their frequency to the power of 0.75 (Mikolov et
+    al. 2013, "Distributed representations of words and phrases", arXiv:1310.4546, equation 4). All pairs of an event
+    share the drawn items, which reads memory less often (Ji et al. 2016, arXiv:1604.04661). Only the order matters, not
+    the times; two events of the same item are no pair.
 
     Attributes
     ----------
     size : int
-        The numbers of a vector.
+        The length of a vector.
     window : int
-        An event is paired with those up to so many places from it; how many is drawn anew for every event, from 1.
+        The largest distance of a pair; the actual one is drawn for every event, from 1.
     negatives : int
-        So many items are drawn for an event.
+        The number of items drawn for an event.
     epochs : int
     learning_rate : float
-        At the beginning. Twice word2vec's: after five epochs over a million events its own has not learned enough.
+        The initial value. Twice word2vec's, which has not learned enough after five epochs over a million events.
     last : int
-        So many of a list's last events count.
+        The number of a list's last events that count.
     most_items : int
-        At most so many items get a vector: the most frequent.
+        At most this many items get a vector: the most frequent.
     min_count : int
-        An item needs so many events for a vector.
+        The fewest events of an item with a vector.
     sample : float
-        Events of an item whose share of all events is above this are left out at random, the more the higher it is;
+        Events of items whose share of all events is above this are dropped at random, the more the higher the share;
         0 for none (Mikolov et al. 2013, section 2.3, in the form of their program).
     seed : int
     top : int
-        So many neighbours are kept.
+        The number of neighbours.
     """
 
     size: int = 32
@@ -86,14 +86,14 @@ class SkipGram:
 def train_embeddings(
     log: Interactions, spec: SkipGram, *, progress: Callable[[float], None] = lambda _: None
 ) -> npt.NDArray[np.float32]:
-    """Learn vectors of items, on one thread: the same seed gives the same vectors on the same kind of processor.
+    """Train vectors of items on one thread: the same seed gives the same vectors on the same kind of processor.
 
     Parameters
     ----------
     log : Interactions
     spec : SkipGram
     progress : callable
-        Told the share that is done.
+        Called with the share done.
 
     Returns
     -------
@@ -105,11 +105,11 @@ def train_embeddings(
     DataError
         When no list has two items that get a vector.
     ConfigError
-        When the learning rate is so high that the vectors are no numbers any more.
+        When the learning rate is so high that the vectors overflow.
     """
     run = compiled("compiled_embeddings")
     counts = count_items(log).astype(np.int64)
-    # The codes are by falling frequency, or nearly so in a log of which the end was taken away.
+    # Codes are by descending frequency, or nearly so in a log whose end was cut off.
     is_rare = counts < spec.min_count
     n_vectors = min(spec.most_items, int(np.flatnonzero(~is_rare).max(initial=-1)) + 1)
     starts, items = _lists(run, log, spec, n_vectors)
@@ -146,20 +146,20 @@ def train_embeddings(
 def nearest_items(
     vectors: npt.NDArray[np.float32], n_items: int, top: int, *, chunk: int = CHUNK, threads: int | None = None
 ) -> Neighbours:
-    """Return for every item the others whose vectors are at the smallest angles to its own.
+    """Return for every item the items whose vectors have the largest cosines with its own.
 
-    All are looked at; the memory that this takes is that of `chunk` times some thousand numbers.
+    The search is exact; it takes the memory of `chunk` times some thousand numbers.
 
     Parameters
     ----------
     vectors : array of shape (n, size)
-        Of the first `n` items; one that is all zeros is none.
+        Of the first `n` items; all zeros for an item without a vector.
     n_items : int
-        As many as the log has; those without a vector have no neighbours, and are none.
+        The number of items of the log; those without a vector neither have nor are neighbours.
     top : int
-        So many are kept, of those with the same cosine the more frequent item.
+        The number of neighbours, ties by the more frequent item.
     chunk, threads : int
-        Has no influence on the result.
+        They do not change the result.
 
     Returns
     -------
@@ -171,8 +171,8 @@ def nearest_items(
     norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))[:, None]
     unit = (vectors / np.where(norms > 0, norms, 1.0)).astype(np.float32)
     n = len(unit)
-    itself = (np.arange(n + 1), np.arange(n, dtype=np.int32))
-    codes, cosines = best_products(unit, unit, top, barred=itself, chunk=chunk, threads=threads)
+    own_items = (np.arange(n + 1), np.arange(n, dtype=np.int32))
+    codes, cosines = best_products(unit, unit, top, barred=own_items, chunk=chunk, threads=threads)
     items, weights = np.full((n_items, top), -1, np.int32), np.zeros((n_items, top))
     items[:n], weights[:n] = codes, cosines
     return Neighbours(items, weights)
@@ -181,16 +181,16 @@ def nearest_items(
 def _lists(
     run: Any, log: Interactions, spec: SkipGram, n_vectors: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
-    """Return the lists that are learned from: where each begins, and their items."""
-    told = (log.starts, log.items, spec.last, n_vectors)
-    n_lists, n = run.pack_lists(*told, np.empty(0, np.int64), np.empty(0, np.int32))
+    """Return the lists to train on: where each begins, and their items."""
+    arguments = (log.starts, log.items, spec.last, n_vectors)
+    n_lists, n = run.pack_lists(*arguments, np.empty(0, np.int64), np.empty(0, np.int32))
     starts, items = np.zeros(n_lists + 1, np.int64), np.empty(n, np.int32)
-    run.pack_lists(*told, starts, items)
+    run.pack_lists(*arguments, starts, items)
     return starts, items
 
 
 def _has_pair(starts: npt.NDArray[np.int64], items: npt.NDArray[np.int32]) -> bool:
-    """Say whether two neighbours in a list are of different items: then and only then the list has such a pair."""
+    """Tell whether any list has two different items: it does if and only if two adjacent ones differ."""
     if not len(items):
         return False
     differs = items[1:] != items[:-1]
@@ -199,8 +199,8 @@ def _has_pair(starts: npt.NDArray[np.int64], items: npt.NDArray[np.int32]) -> bo
 
 
 def _steps(run: Any, spec: SkipGram, counts: npt.NDArray[np.int64]) -> Any:
-    over = spec.sample * counts.sum() / np.maximum(counts, 1)
-    kept = np.minimum(np.sqrt(over) + over, 1.0) if spec.sample else np.ones(len(counts))
+    frequency_ratio = spec.sample * counts.sum() / np.maximum(counts, 1)
+    keep_share = np.minimum(np.sqrt(frequency_ratio) + frequency_ratio, 1.0) if spec.sample else np.ones(len(counts))
     middles = np.linspace(-run.CURVE_END, run.CURVE_END, run.CURVE)
     return run.Steps(
         spec.window,
@@ -208,16 +208,16 @@ def _steps(run: Any, spec: SkipGram, counts: npt.NDArray[np.int64]) -> Any:
         spec.learning_rate,
         spec.learning_rate * LAST_RATE,
         int(counts.sum()) * spec.epochs,
-        (kept * 0xFFFFFFFF).astype(np.uint64),
+        (keep_share * 0xFFFFFFFF).astype(np.uint64),
         alias_table(counts.astype(np.float64) ** 0.75),
         (1 / (1 + np.exp(-middles))).astype(np.float32),
     )
 
 
 def alias_table(weights: npt.NDArray[np.float64]) -> npt.NDArray[np.uint64]:
-    """Return a table to draw from by weight with one look at it (Walker 1977; Vose 1991, IEEE TSE 17(9)).
+    """Return an alias table for weighted sampling in constant time (Walker 1977; Vose 1991, IEEE TSE 17(9)).
 
-    Every row has the chance of its own item, in 2**32nds, in the upper half, and in the lower the item it is else.
+    Every row has the probability of its own item, in 2**32nds, in the upper half, and the other item in the lower.
 
     Parameters
     ----------
@@ -230,16 +230,16 @@ def alias_table(weights: npt.NDArray[np.float64]) -> npt.NDArray[np.uint64]:
     """
     n = len(weights)
     chances = (weights * (n / weights.sum())).tolist()
-    other = list(range(n))
+    alias = list(range(n))
     small = [i for i in range(n) if chances[i] < 1]
     large = [i for i in range(n) if chances[i] >= 1]
     while small and large:
         less, more = small.pop(), large[-1]
-        other[less] = more
+        alias[less] = more
         chances[more] -= 1 - chances[less]
         if chances[more] < 1:
             small.append(large.pop())
     for i in (*small, *large):
         chances[i] = 1.0
-    own = (np.array(chances) * 0xFFFFFFFF).astype(np.uint64)
-    return own << np.uint64(32) | np.array(other, np.uint64)
+    chance_bits = (np.array(chances) * 0xFFFFFFFF).astype(np.uint64)
+    return chance_bits << np.uint64(32) | np.array(alias, np.uint64)

@@ -1,4 +1,4 @@
-"""numba, which is an extra: everything but recommenders does without a compiler."""
+"""The optional dependency numba, which only recommenders need."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["compiled", "need_compiler"]
 
 
 def need_compiler() -> None:
-    """Check that numba is there.
+    """Check that numba is installed.
 
     Raises
     ------

@@ -1,6 +1,6 @@
-"""Matrix factorisation: a vector for every user and every item, whose product says how well they go together.
+"""Matrix factorisation: vectors of users and items, whose products predict how well they match.
 
-The only module that knows the library implicit, which does the fitting.
+The only module that uses the library implicit, which does the fitting.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ ITERATIONS = {"als": 15, "bpr": 100}
 
 @dataclass(frozen=True)
 class Factorisation:
-    """How users and items are factorised.
+    """The parameters of a factorisation.
 
-    What a user has of an item is r: the sum over its events of the weight of the kind, times that of the event where it
-    has one, divided by 1 + age / `decay_s`, where the age is counted from the last event of the log. Then
+    The value r of a user and an item is the sum over the events of the kind's weight, times the event's own where it
+    has one, divided by 1 + age / `decay_s`, with the age relative to the last event of the log. Then
 
-    - ``"als"`` (Hu, Koren & Volinsky 2008, "Collaborative filtering for implicit feedback datasets"): the product is to
-      be 1 where r > 0, in least squares with a weight of `alpha` r, and 0 elsewhere, with a weight of 1. (The paper has
-      1 + `alpha` r. Without the 1 an event that has faded is as good as none.)
-    - ``"bpr"`` (Rendle et al. 2009, "BPR: Bayesian personalized ranking", arXiv:1205.2618): the product is to be larger
-      for an item with r > 0 than for one drawn at random; how large r is plays no part.
+    - ``"als"`` (Hu, Koren & Volinsky 2008, "Collaborative filtering for implicit feedback datasets"): least squares
+      with the target 1 and the weight `alpha` r where r > 0, and the target 0 and the weight 1 elsewhere. (The paper
+      has 1 + `alpha` r. Without the 1, a very old event counts as none.)
+    - ``"bpr"`` (Rendle et al. 2009, "BPR: Bayesian personalized ranking", arXiv:1205.2618): the product should be
+      larger for an item with r > 0 than for one drawn at random; the size of r does not matter.
 
     Attributes
     ----------
     method : str
     factors : int
-        The numbers of a vector; ``"bpr"`` has one more, for how well an item goes with everyone.
+        The length of a vector; ``"bpr"`` has one more, for an item's bias.
     iterations : int, optional
         None for 15 of ``"als"`` and 100 of ``"bpr"``.
     regularization : float
@@ -51,14 +51,14 @@ class Factorisation:
     learning_rate : float
         Of ``"bpr"`` only.
     weights : dict
-        By kind; a kind that is not named has 1, and one of 0 does not count.
+        By kind; 1 for a kind that is not named; kinds of weight 0 do not count.
     last : int, optional
-        So many of a list's last events count, of the kinds that do; None for all.
+        The number of a list's last events that count, of the kinds that do; None for all.
     decay_s : float, optional
-        An event that is so many seconds older than the log's last weighs half.
+        The age at which an event has half its weight.
     seed : int
     top : int
-        So many items are kept for a user.
+        The number of items for a user.
     """
 
     method: str = "als"
@@ -122,7 +122,7 @@ def fit_factors(
     """Factorise a log.
 
     The same seed gives the same vectors on the same machine: with ``"als"`` whatever the number of threads, with
-    ``"bpr"`` on one thread only, as several change the vectors at once.
+    ``"bpr"`` on one thread only, as several update the vectors concurrently.
 
     Parameters
     ----------
@@ -136,7 +136,7 @@ def fit_factors(
     Raises
     ------
     ConfigError
-        When implicit is not installed, a kind is none of the log's, or the vectors grew beyond all bounds.
+        When implicit is not installed, the log has no such kind, or the vectors diverge.
     DataError
         When no event counts.
     """
@@ -144,15 +144,15 @@ def fit_factors(
         raise ConfigError("factorisation needs implicit, which is not installed", hint=install_hint("recommend"))
     from threadpoolctl import threadpool_limits
 
-    had = user_item_matrix(log, spec)
+    matrix = user_item_matrix(log, spec)
     n_rounds = spec.iterations or ITERATIONS[spec.method]
-    # implicit has threads of its own; those of BLAS would be in their way, which it warns of.
+    # implicit has its own threads and warns that BLAS threads would compete with them.
     with threadpool_limits(1, "blas"):
         model = _model(spec, n_rounds, threads or available_cores())
-        _fit(model, _confidences(had, spec), lambda done, *_: progress((done + 1) / n_rounds))
+        _fit(model, _confidences(matrix, spec), lambda done, *_: progress((done + 1) / n_rounds))
     users, items = np.asarray(model.user_factors, np.float32), np.asarray(model.item_factors, np.float32)
-    users[np.diff(had.indptr) == 0] = 0
-    items[np.bincount(had.indices, minlength=had.shape[1]) == 0] = 0
+    users[np.diff(matrix.indptr) == 0] = 0
+    items[np.bincount(matrix.indices, minlength=matrix.shape[1]) == 0] = 0
     return Factors(users, items)
 
 
@@ -161,11 +161,11 @@ def best_items(
     users: npt.NDArray[np.int32],
     top: int,
     *,
-    known: Interactions | None = None,
+    excluded: Interactions | None = None,
     chunk: int = CHUNK,
     threads: int | None = None,
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
-    """Return for every user the items whose vectors have the largest products with its own, the largest first.
+    """Return for every user the items with the largest products, in descending order.
 
     Parameters
     ----------
@@ -174,7 +174,7 @@ def best_items(
         Codes; -1 for one that is not known, which gets none.
     top : int
         So many for each, of those with the same product the more frequent item.
-    known : Interactions, optional
+    excluded : Interactions, optional
         A log with the same codes: the items of a user's list are left out. None where they are wanted too.
     chunk, threads : int
         Of no influence on the result; the memory it takes is that of `chunk` times some thousand numbers.
@@ -187,23 +187,23 @@ def best_items(
     """
     if top < 1:
         raise ConfigError(f"factors: top = {top!r}: expected 1 or more")
-    there = users >= 0
-    queries = np.where(there[:, None], factors.users[np.where(there, users, 0)], np.float32(0))
-    barred = None if known is None else _lists_of(known, users)
+    has_code = users >= 0
+    queries = np.where(has_code[:, None], factors.users[np.where(has_code, users, 0)], np.float32(0))
+    barred = None if excluded is None else _lists_of(excluded, users)
     return best_products(queries, factors.items, top, barred=barred, chunk=chunk, threads=threads)
 
 
 def _lists_of(log: Interactions, users: npt.NDArray[np.int32]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
-    """Return the items of each user's list; none of one that is not known."""
-    of = np.where(users >= 0, users, 0)
-    lengths = np.where(users >= 0, log.starts[of + 1] - log.starts[of], 0)
+    """Return the items of each user's list; none for an unknown user."""
+    codes = np.where(users >= 0, users, 0)
+    lengths = np.where(users >= 0, log.starts[codes + 1] - log.starts[codes], 0)
     starts = np.concatenate(([0], np.cumsum(lengths)))
-    at = np.arange(starts[-1]) + np.repeat(log.starts[of] - starts[:-1], lengths)
-    return starts, log.items[at]
+    places = np.arange(starts[-1]) + np.repeat(log.starts[codes] - starts[:-1], lengths)
+    return starts, log.items[places]
 
 
 def user_item_matrix(log: Interactions, spec: Factorisation) -> Any:
-    """Return what each user has of each item: the weights of the events that count, added up.
+    """Return the user-item matrix: the summed weights of the events that count.
 
     Returns
     -------
@@ -221,7 +221,7 @@ def user_item_matrix(log: Interactions, spec: Factorisation) -> Any:
     before = np.concatenate(([0], np.cumsum(counts)))
     ends = before[log.starts[1:]]
     if spec.last is not None:
-        # So many that count come after an event in its list.
+        # The number of later events in the list that count.
         counts &= np.repeat(ends, np.diff(log.starts)) - before[1:] < spec.last
         before = np.concatenate(([0], np.cumsum(counts)))
     if not before[-1]:
@@ -231,13 +231,13 @@ def user_item_matrix(log: Interactions, spec: Factorisation) -> Any:
         ages = (int(log.times.max()) - log.times[counts]).astype(np.float64)
         weights = weights / (1 + ages / spec.decay_s)
     shape = (len(log.users), log.n_items)
-    had = csr_matrix((weights.astype(np.float32), log.items[counts], before[log.starts]), shape=shape)
-    had.sum_duplicates()
-    return had
+    matrix = csr_matrix((weights.astype(np.float32), log.items[counts], before[log.starts]), shape=shape)
+    matrix.sum_duplicates()
+    return matrix
 
 
 def _model(spec: Factorisation, iterations: int, threads: int) -> Any:
-    same = {
+    parameters = {
         "factors": spec.factors,
         "regularization": spec.regularization,
         "iterations": iterations,
@@ -247,26 +247,26 @@ def _model(spec: Factorisation, iterations: int, threads: int) -> Any:
     if spec.method == "bpr":
         from implicit.cpu.bpr import BayesianPersonalizedRanking
 
-        return BayesianPersonalizedRanking(learning_rate=spec.learning_rate, **same)
+        return BayesianPersonalizedRanking(learning_rate=spec.learning_rate, **parameters)
     from implicit.cpu.als import AlternatingLeastSquares
 
-    return AlternatingLeastSquares(**same)
+    return AlternatingLeastSquares(**parameters)
 
 
-def _confidences(had: Any, spec: Factorisation) -> Any:
-    """Return what implicit is to fit: it takes the values for weights, and what a user has not has one of 1."""
+def _confidences(matrix: Any, spec: Factorisation) -> Any:
+    """Return the matrix for implicit, which takes its values as weights, and a weight of 1 elsewhere."""
     if spec.method == "bpr":
-        return had
-    confidences = had.copy()
-    confidences.data = (spec.alpha * had.data).astype(np.float32)
+        return matrix
+    confidences = matrix.copy()
+    confidences.data = (spec.alpha * matrix.data).astype(np.float32)
     return confidences
 
 
-def _fit(model: Any, had: Any, told: Callable[..., None]) -> None:
+def _fit(model: Any, matrix: Any, callback: Callable[..., None]) -> None:
     from implicit.recommender_base import ModelFitError
 
     try:
-        model.fit(had, show_progress=False, callback=told)
+        model.fit(matrix, show_progress=False, callback=callback)
     except ModelFitError as error:
         raise ConfigError(
             "factors: the vectors grew beyond all bounds", hint="more regularization, or a lower learning_rate"

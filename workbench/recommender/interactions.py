@@ -1,4 +1,4 @@
-"""Interactions: who did what with which item, and when; coded once, as lists of events in the order of time."""
+"""Interactions of users with items: events as integer codes, in lists by user and time."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ __all__ = ["Columns", "Ids", "Interactions", "count_items", "kind_codes", "kind_
 BATCH_ROWS = 500_000
 COUNTED = 1 << 24
 SPREAD = 8
-"""Whole numbers are looked up in a table of their range where that is at most so many times as long as the rows."""
+"""Integer ids are looked up in a table of their range if that is at most this multiple of the number of rows."""
 
 MOST_KINDS = 15
 FEW = 1000
-"""So many texts are looked up by themselves, more of them by a join."""
+"""Up to this many texts are looked up as an Enum, more of them by a join."""
 
 MOST_ITEMS = (1 << 27) - 1
 SECONDS = {"ns": 1_000_000_000, "us": 1_000_000, "ms": 1_000, "s": 1}
@@ -36,16 +36,16 @@ class Columns:
     Attributes
     ----------
     user : str
-        The user or the session: whose list an event is in.
+        The user or the session that an event belongs to.
     item : str
     time : str
-        A date, a time, or a whole number in units of `unit`.
+        A date, a datetime, or an integer in units of `unit`.
     kind : str, optional
-        The type of an event, such as "clicks"; None where there is but one.
+        The type of an event, such as "clicks"; None where there is only one.
     unit : str
-        ``"s"``, ``"ms"``, ``"us"`` or ``"ns"``: of times that are whole numbers.
+        ``"s"``, ``"ms"``, ``"us"`` or ``"ns"``: the unit of integer times.
     weight : str, optional
-        What an event weighs, from 0 up: a rating, a quantity; None where all weigh the same.
+        The weight of an event, not negative: a rating, a quantity; None where all are equal.
     """
 
     user: str
@@ -64,7 +64,7 @@ class Ids:
     ----------
     values : polars.Series
     table : array, optional
-        Of whole numbers the code by value less `low`; -1 where there is none.
+        For integer ids: the code by id minus `low`; -1 where there is none.
     low : int
     """
 
@@ -76,27 +76,27 @@ class Ids:
         return len(self.values)
 
     def codes(self, ids: pl.Series) -> npt.NDArray[np.int32]:
-        """Return the codes of ids; -1 for one that is not known, and for null."""
+        """Return the codes of ids; -1 for an unknown id and for null."""
         if self.table is not None and ids.dtype.is_integer():
-            at = ids.cast(pl.Int64).fill_null(self.low - 1).to_numpy() - self.low
-            known = (at >= 0) & (at < len(self.table))
-            return np.where(known, self.table[np.where(known, at, 0)], np.int32(-1))
+            offsets = ids.cast(pl.Int64).fill_null(self.low - 1).to_numpy() - self.low
+            in_range = (offsets >= 0) & (offsets < len(self.table))
+            return np.where(in_range, self.table[np.where(in_range, offsets, 0)], np.int32(-1))
         if self.values.dtype == pl.String and len(self) <= FEW:
-            # A text that is none of them becomes null.
-            found = ids.cast(pl.String).cast(pl.Enum(self.values), strict=False).to_physical()
-            return found.cast(pl.Int32).fill_null(-1).to_numpy()
-        asked = pl.DataFrame({"id": ids.cast(self.values.dtype, strict=False)})
-        own = pl.DataFrame({"id": self.values, "code": np.arange(len(self.values), dtype=np.int32)})
-        found = asked.join(own, on="id", how="left", maintain_order="left")["code"]
-        return found.fill_null(-1).to_numpy()
+            # An unknown text becomes null.
+            codes = ids.cast(pl.String).cast(pl.Enum(self.values), strict=False).to_physical()
+            return codes.cast(pl.Int32).fill_null(-1).to_numpy()
+        wanted = pl.DataFrame({"id": ids.cast(self.values.dtype, strict=False)})
+        id_codes = pl.DataFrame({"id": self.values, "code": np.arange(len(self.values), dtype=np.int32)})
+        codes = wanted.join(id_codes, on="id", how="left", maintain_order="left")["code"]
+        return codes.fill_null(-1).to_numpy()
 
     @property
     def looked_up(self) -> tuple[npt.NDArray[np.int32], int]:
-        """The table that codes are looked up in, of no length where there is none, and the value it begins with."""
+        """The lookup table of codes, empty where there is none, and its lowest id."""
         return (np.empty(0, np.int32), 0) if self.table is None else (self.table, self.low)
 
     def to_look_up(self, ids: pl.Series) -> npt.NDArray[np.int64]:
-        """Return what is looked up of ids that are all known: the ids, or their codes where there is no table."""
+        """Return the keys for `looked_up` of known ids: the ids, or their codes where there is no table."""
         if self.table is not None:
             return ids.cast(pl.Int64).to_numpy()
         return self.codes(ids).astype(np.int64)
@@ -104,12 +104,12 @@ class Ids:
 
 @dataclass(frozen=True)
 class Interactions:
-    """A log of interactions: for every user the events in the order of time; of equal times in that of the table.
+    """A log of interactions: the events of every user by time, equal times in the order of the table.
 
     Attributes
     ----------
     users, items_ids, kind_ids : Ids
-        Items are coded by how often they occur, the most frequent first, equal ones by id; users and kinds by id.
+        Items are coded by descending frequency, ties by id; users and kinds by id.
     starts : array of shape (n_users + 1,), int64
         Where each list begins.
     items : array of shape (n_events,), int32
@@ -119,7 +119,7 @@ class Interactions:
     origin : int
         The earliest time, in seconds since 1970.
     weights : array of shape (n_events,), float32
-        Of no length where all weigh the same.
+        Empty where all are equal.
     """
 
     users: Ids
@@ -137,56 +137,56 @@ class Interactions:
 
     @property
     def arrays(self) -> tuple[Any, ...]:
-        """Items, times, kinds and weights: what compiled functions take."""
+        """Items, times, kinds and weights, as compiled functions take them."""
         return self.items, self.times, self.kinds, self.weights
 
     @property
     def n_items(self) -> int:
-        """How many items there are."""
+        """The number of items."""
         return len(self.item_ids)
 
 
-def kind_codes(log: Interactions, kinds: Iterable[str], what: str = "") -> list[int]:
-    """Return the codes of kinds by name; `what` begins the message.
+def kind_codes(log: Interactions, kinds: Iterable[str], prefix: str = "") -> list[int]:
+    """Return the codes of kinds by name; `prefix` begins the message.
 
     Raises
     ------
     ConfigError
         When the log has no such kind.
     """
-    known = [str(kind) for kind in log.kind_ids.values]
-    asked = [str(kind) for kind in kinds]
-    for kind in asked:
-        if kind not in known:
+    names = [str(kind) for kind in log.kind_ids.values]
+    wanted = [str(kind) for kind in kinds]
+    for kind in wanted:
+        if kind not in names:
             raise ConfigError(
-                f"{what}the interactions have no kind {kind!r}: they have {', '.join(known)}",
-                hint=near(kind, known, kind="kind"),
+                f"{prefix}the interactions have no kind {kind!r}: they have {', '.join(names)}",
+                hint=near(kind, names, kind="kind"),
             )
-    return [known.index(kind) for kind in asked]
+    return [names.index(kind) for kind in wanted]
 
 
-def kind_weights(log: Interactions, weights: Mapping[str, float], what: str = "") -> npt.NDArray[np.float64]:
-    """Return the weight of each kind by code; 1 for one that is not named.
+def kind_weights(log: Interactions, weights: Mapping[str, float], prefix: str = "") -> npt.NDArray[np.float64]:
+    """Return the weight of each kind by code; 1 for a kind that is not named.
 
     Raises
     ------
     ConfigError
         When the log has no such kind.
     """
-    found = np.ones(len(log.kind_ids), np.float64)
-    found[kind_codes(log, weights, what)] = list(weights.values())
-    return found
+    weights_of_kinds = np.ones(len(log.kind_ids), np.float64)
+    weights_of_kinds[kind_codes(log, weights, prefix)] = list(weights.values())
+    return weights_of_kinds
 
 
 def count_items(
     log: Interactions, weigh: Callable[[slice], npt.NDArray[np.float64]] | None = None
 ) -> npt.NDArray[np.float64]:
-    """Return what the events of each item weigh, in parts: numpy would copy all of them to whole numbers of 64 bits.
+    """Return the summed weight of each item's events, in chunks, as numpy would copy all of them to 64-bit integers.
 
     Parameters
     ----------
     weigh : callable, optional
-        Given a part of the events, what each of them weighs; None: each weighs 1.
+        Returns the weights of a slice of the events; None for weights of 1.
 
     Returns
     -------
@@ -200,7 +200,7 @@ def count_items(
 
 
 def read_interactions(table: pl.LazyFrame, columns: Columns) -> Interactions:
-    """Read a table of interactions, in parts: ids are counted first, then every event goes to its place.
+    """Read a table of interactions in batches: ids are counted first, then every event is put into its list.
 
     Parameters
     ----------
@@ -211,20 +211,20 @@ def read_interactions(table: pl.LazyFrame, columns: Columns) -> Interactions:
     Raises
     ------
     ConfigError
-        When a column is missing, or a time is none.
+        When a column is missing, or the times are of another type.
     DataError
         When there is no event, an id or a time is missing, or there are more items or kinds than can be coded.
     """
     schema = table.collect_schema()
-    asked = (columns.user, columns.item, columns.time, columns.kind, columns.weight)
-    named = [c for c in asked if c is not None]
-    for name in named:
+    optional_names = (columns.user, columns.item, columns.time, columns.kind, columns.weight)
+    names = [c for c in optional_names if c is not None]
+    for name in names:
         if name not in schema:
             raise ConfigError(
                 f"the interactions have no column {name!r}", hint=near(name, schema.names(), kind="column")
             )
-    facts = _facts(table, columns, named)
-    # Three columns, each read by itself: what one waits for, another does.
+    facts = _facts(table, columns, names)
+    # The three columns are read concurrently, as each read waits at times.
     with ThreadPoolExecutor(3) as pool:
         of_items = pool.submit(_items, table, columns.item, schema, facts)
         of_kinds = pool.submit(_kinds, table, columns.kind)
@@ -238,15 +238,15 @@ def read_interactions(table: pl.LazyFrame, columns: Columns) -> Interactions:
     seconds = _seconds(columns, schema)
     origin = int(facts["origin"])
     tables, lows = zip(*(ids.looked_up for ids in (users, item_ids, kind_ids)), strict=True)
-    for batch in _batches(table, named, seconds.alias("\0seconds")):
-        told = (
+    for batch in _batches(table, names, seconds.alias("\0seconds")):
+        events = (
             users.to_look_up(batch[columns.user]),
             item_ids.to_look_up(batch[columns.item]),
             batch["\0seconds"].cast(pl.Int64).to_numpy(),
             np.zeros(batch.height, np.int64) if columns.kind is None else kind_ids.to_look_up(batch[columns.kind]),
             weights[:0] if columns.weight is None else batch[columns.weight].cast(pl.Float32).to_numpy(),
         )
-        log.place(told, tables, (lows[0], lows[1], origin, lows[2]), cursor, (items, times, kinds, weights))
+        log.place(events, tables, (lows[0], lows[1], origin, lows[2]), cursor, (items, times, kinds, weights))
     log.sort_lists(starts, (items, times, kinds, weights))
     return Interactions(users, item_ids, kind_ids, starts, items, times, kinds, origin, weights)
 
@@ -266,43 +266,44 @@ def _seconds(columns: Columns, schema: pl.Schema) -> pl.Expr:
     raise ConfigError(f"{columns.time!r} is of the type {dtype}; expected a date, a time or a whole number")
 
 
-def _facts(table: pl.LazyFrame, columns: Columns, named: list[str]) -> dict[str, Any]:
-    """Return the number of events, the first and last second, and the ranges of ids that are whole numbers."""
+def _facts(table: pl.LazyFrame, columns: Columns, names: list[str]) -> dict[str, Any]:
+    """Return the number of events, the first and last second, and the ranges of integer ids."""
     schema = table.collect_schema()
     seconds = _seconds(columns, schema)
-    asked = [pl.len().alias("events"), seconds.min().alias("origin"), seconds.max().alias("last")]
-    asked += [pl.col(name).null_count().alias(f"\0{name}") for name in named]
+    expressions = [pl.len().alias("events"), seconds.min().alias("origin"), seconds.max().alias("last")]
+    expressions += [pl.col(name).null_count().alias(f"\0{name}") for name in names]
     for name in (columns.user, columns.item):
         if schema[name].is_integer():
-            asked += [pl.col(name).min().alias(f"low {name}"), pl.col(name).max().alias(f"high {name}")]
+            expressions += [pl.col(name).min().alias(f"low {name}"), pl.col(name).max().alias(f"high {name}")]
     if columns.weight is not None:
         if not schema[columns.weight].is_numeric():
             raise ConfigError(f"{columns.weight!r} is of the type {schema[columns.weight]}; expected a number")
         weight = pl.col(columns.weight).cast(pl.Float32)
-        asked.append((~(weight.is_finite() & (weight >= 0))).sum().alias("odd weights"))
-    facts = table.select(asked).collect().row(0, named=True)
+        expressions.append((~(weight.is_finite() & (weight >= 0))).sum().alias("odd weights"))
+    facts = table.select(expressions).collect().row(0, named=True)
     if not facts["events"]:
         raise DataError("there are no interactions")
-    for name in named:
+    for name in names:
         if n := facts[f"\0{name}"]:
             raise DataError(
                 f"{n:,} of {facts['events']:,} interactions have no {name!r}", hint="leave them out of the table"
             )
-    if odd := facts.get("odd weights"):
+    if n_invalid := facts.get("odd weights"):
         raise DataError(
-            f"the weight {columns.weight!r} of {odd:,} of {facts['events']:,} interactions is no number from 0 up",
+            f"the weight {columns.weight!r} of {n_invalid:,} of {facts['events']:,} interactions is not a number "
+            "from 0 up",
             hint="leave them out of the table",
         )
     if facts["last"] - facts["origin"] > np.iinfo(np.int32).max:
         raise DataError(
             f"the times of {columns.time!r} go over {(facts['last'] - facts['origin']) / 31_557_600:,.0f} years",
-            hint="is the unit right, and is there a time that stands for none?",
+            hint="check the unit, and whether some value stands for a missing time",
         )
     return facts
 
 
 def _range(facts: dict[str, Any], name: str) -> tuple[int, int] | None:
-    """Return the range of whole numbers that is short enough for a table; None for others."""
+    """Return the range of integer ids if it is short enough for a lookup table, else None."""
     if f"low {name}" not in facts:
         return None
     low, high = int(facts[f"low {name}"]), int(facts[f"high {name}"])
@@ -310,20 +311,20 @@ def _range(facts: dict[str, Any], name: str) -> tuple[int, int] | None:
 
 
 def _counted(table: pl.LazyFrame, name: str, facts: dict[str, Any]) -> tuple[pl.Series, npt.NDArray[np.int64]]:
-    """Return the ids that occur, in their order, and how often each does."""
+    """Return the ids, sorted, and the number of events of each."""
     span = _range(facts, name)
     if span is None:
-        found = table.group_by(name).len().sort(name).collect()
-        return found[name], found["len"].cast(pl.Int64).to_numpy()
+        counted = table.group_by(name).len().sort(name).collect()
+        return counted[name], counted["len"].cast(pl.Int64).to_numpy()
     low, high = span
     counts = np.zeros(high - low + 1, np.int64)
     for batch in _batches(table, [name]):
-        at = batch[name].cast(pl.Int64).to_numpy() - low
-        first = int(at.min())
-        found_here = np.bincount(at - first)
-        counts[first : first + len(found_here)] += found_here
-    there = np.flatnonzero(counts)
-    return pl.Series(name, there + low), counts[there]
+        offsets = batch[name].cast(pl.Int64).to_numpy() - low
+        first = int(offsets.min())
+        batch_counts = np.bincount(offsets - first)
+        counts[first : first + len(batch_counts)] += batch_counts
+    present = np.flatnonzero(counts)
+    return pl.Series(name, present + low), counts[present]
 
 
 def _ids(values: pl.Series, span: tuple[int, int] | None) -> Ids:

@@ -1,4 +1,4 @@
-"""The two stages, strung together: validation window and test window go through the same functions."""
+"""The two stages in one pipeline: candidates and ranking; validation and test windows use the same functions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from workbench.models.folds import kfold
 from workbench.models.lightgbm_folds import LightGBMSpec
 from workbench.recommender.candidate_features import FeatureMaker, make_features
 from workbench.recommender.candidates import Generator, SourceRecall, source_recall
-from workbench.recommender.problem import Problem, RecommenderSpec, Settings
+from workbench.recommender.problem import RecommenderProblem, RecommenderSpec, Settings
 from workbench.recommender.ranker import (
     ListModel,
     Lists,
@@ -27,15 +27,15 @@ from workbench.recommender.ranker import (
     join_rows,
     levels_of,
     rank,
-    take_turns,
+    round_robin,
     train_folds,
     train_model,
     training_rows,
 )
-from workbench.recommender.recommended import Recommended
-from workbench.recommender.scored import ScoredWindow, mean_recall, mean_score, score_of
-from workbench.recommender.sources import PopularSource, Ready, Tables
-from workbench.recommender.stages import Clock
+from workbench.recommender.result import RecommenderResult
+from workbench.recommender.scoring import ScoredWindow, mean_recall, mean_score, score_of
+from workbench.recommender.sources import PopularSource, SourceContext, Tables
+from workbench.recommender.stages import StageTimer
 from workbench.recommender.validation import choose_validation, user_groups
 from workbench.recommender.windows import (
     Truth,
@@ -52,87 +52,90 @@ __all__ = ["recommend"]
 
 
 def recommend(
-    problem: Problem,
+    problem: RecommenderProblem,
     spec: RecommenderSpec,
     settings: Settings | None = None,
     *,
     context: RunContext = SILENT,
-) -> Recommended:
-    """Find candidates, learn to rank them, score windows at the end of the log, and recommend.
+) -> RecommenderResult:
+    """Generate candidates, train a ranker, score windows at the end of the log, and recommend.
 
-    How windows are scored is told by `choose_validation`: each by a ranker that learned from windows before it, or,
-    where the log is too short, the last one by folds of its users.
-
-    What is told of test users comes from the same functions as what is told of validation users.
+    `choose_validation` decides how windows are scored: each by a ranker that was trained on windows before it, or,
+    where the log is too short, the last one by folds of its users. Features of test users come from the same functions
+    as those of validation users.
 
     Parameters
     ----------
     context : RunContext
-        Told of each stage that begins and ends, and from time to time how much of it is done.
+        Gets an event for each stage that begins and ends, and its progress from time to time.
 
     Raises
     ------
     ConfigError
-        When a source or a parameter is none.
+        When a source or a parameter is invalid.
     DataError
         When the log is too short, or there is nothing to learn from.
     """
     _need_what_came(problem, spec)
-    work = _Work(problem, spec, settings or Settings(), Clock(context))
-    validation = choose_validation(problem.log, problem.tested, problem.asked, problem.validation)
+    pipeline = _Pipeline(problem, spec, settings or Settings(), StageTimer(context))
+    validation = choose_validation(problem.log, problem.test_users, problem.task, problem.validation)
     if validation.scheme == "windows":
-        done = work.by_windows(validation.windows)
-        cells = _cells_of_windows(problem, done.windows)
+        scoring = pipeline.by_windows(validation.windows)
+        cells = _cells_of_windows(problem, scoring.windows)
     else:
-        done = work.by_users()
-        cells = _Cells(done.folds, _cell_scores(problem, done.windows, done.folds))
-    scores = [score_of(w.lists.items, w.truth, problem.metric, problem.weights) for w in done.windows]
-    whole, by_list = mean_score(scores)
-    best, best_by_list = mean_score([score_of(w.best, w.truth, problem.metric, problem.weights) for w in done.windows])
-    names = problem.asked.lists
-    return Recommended(
-        lists=None if work.settings.sample else work.tested(done.models),
+        scoring = pipeline.by_users()
+        cells = _Cells(scoring.folds, _cell_scores(problem, scoring.windows, scoring.folds))
+    scores = [score_of(w.lists.items, w.truth, problem.metric, problem.weights) for w in scoring.windows]
+    total_score, list_scores = mean_score(scores)
+    ceiling, list_ceilings = mean_score(
+        [score_of(w.best, w.truth, problem.metric, problem.weights) for w in scoring.windows]
+    )
+    names = problem.task.lists
+    return RecommenderResult(
+        lists=None if pipeline.settings.sample else pipeline.test_lists(scoring.models),
         valid=Lists(
-            np.concatenate([w.lists.items for w in done.windows]),
-            np.concatenate([w.lists.scores for w in done.windows]),
+            np.concatenate([w.lists.items for w in scoring.windows]),
+            np.concatenate([w.lists.scores for w in scoring.windows]),
         ),
-        valid_users=np.concatenate([w.users for w in done.windows]),
+        valid_users=np.concatenate([w.users for w in scoring.windows]),
         valid_fold=np.concatenate(cells.folds).astype(np.int32),
-        valid_window=np.repeat(np.arange(len(done.windows)), [len(w.users) for w in done.windows]).astype(np.int32),
+        valid_window=np.repeat(np.arange(len(scoring.windows)), [len(w.users) for w in scoring.windows]).astype(
+            np.int32
+        ),
         fold_scores=tuple(score for score in cells.scores if not np.isnan(score)),
-        score=whole,
-        list_scores=dict(zip(names, by_list, strict=True)),
-        recall=mean_recall([w.recall for w in done.windows]),
-        models=done.models,
-        features=done.features,
-        stages=tuple(work.clock.stages),
+        score=total_score,
+        list_scores=dict(zip(names, list_scores, strict=True)),
+        recall=mean_recall([w.recall for w in scoring.windows]),
+        models=scoring.models,
+        features=scoring.features,
+        stages=tuple(pipeline.clock.stages),
         validation=validation,
         window_scores=tuple(score for score, _ in scores),
-        ceiling=best,
-        list_ceilings=dict(zip(names, best_by_list, strict=True)),
-        stopping=done.stopping,
+        ceiling=ceiling,
+        list_ceilings=dict(zip(names, list_ceilings, strict=True)),
+        stopping=scoring.stopping,
     )
 
 
-def _need_what_came(problem: Problem, spec: RecommenderSpec) -> None:
-    """Refuse a ranker where nothing of a list came in the windows that it learns from for the test."""
+def _need_what_came(problem: RecommenderProblem, spec: RecommenderSpec) -> None:
+    """Refuse a ranker where a list has no ground truth in the windows that the final model is trained on."""
     trains = spec.ranker.windows if spec.ranker is not None else 0
-    p, came = problem, np.zeros(len(problem.asked.lists), np.int64)
+    p, users_of_lists = problem, np.zeros(len(problem.task.lists), np.int64)
     for earlier in range(trains):
-        came += users_by_list(p.log, p.tested, p.asked, earlier)
-    missing = [of for of, n in zip(p.asked.lists, came, strict=True) if not n]
-    # Of a log that is too short more is said where windows are made.
-    if trains and missing and users_of_window(p.log, p.tested, p.asked):
+        users_of_lists += users_by_list(p.log, p.test_users, p.task, earlier)
+    missing = [list_name for list_name, n in zip(p.task.lists, users_of_lists, strict=True) if not n]
+    # A log that is too short gets a better message where windows are made.
+    if trains and missing and users_of_window(p.log, p.test_users, p.task):
         windows = "last horizon" if trains == 1 else f"last {trains} horizons"
         raise DataError(
-            f"{', '.join(missing)}: nothing of it came in the {windows} of the log, which the ranker is to learn from",
+            f"{', '.join(missing)}: no such events in the {windows} of the log, which the ranker is trained on",
             hint=f"windows = {trains + 1} under [recommend.ranker], or a longer horizon",
         )
 
 
 @dataclass(frozen=True)
-class _Scored:
-    """What comes of scoring: the windows, the last one first, and the models; the folds where users were held out."""
+class _Scoring:
+    """The result of scoring: the windows, the last one first, and the models; the folds where users were held out."""
 
     windows: list[ScoredWindow]
     models: dict[str, ListModel]
@@ -141,7 +144,7 @@ class _Scored:
 
     @property
     def stopping(self) -> dict[str, Any]:
-        """What models were stopped by; of those that were kept by a run that ended, too."""
+        """What stopped the models early; also that of stored models of an interrupted run."""
         return next((model.stopping for model in self.models.values() if model.stopping), {})
 
 
@@ -153,18 +156,20 @@ class _Cells:
     scores: list[float]
 
 
-def _cell_scores(problem: Problem, windows: Sequence[ScoredWindow], folds: Sequence[npt.NDArray[Any]]) -> list[float]:
+def _cell_scores(
+    problem: RecommenderProblem, windows: Sequence[ScoredWindow], folds: Sequence[npt.NDArray[Any]]
+) -> list[float]:
     scores = []
     for window, fold in zip(windows, folds, strict=True):
         for f in np.unique(fold):
-            at = np.flatnonzero(fold == f)
-            truth = tuple(t.take(at) for t in window.truth)
-            scores.append(score_of(window.lists.items[at], truth, problem.metric, problem.weights)[0])
+            rows = np.flatnonzero(fold == f)
+            truth = tuple(t.take(rows) for t in window.truth)
+            scores.append(score_of(window.lists.items[rows], truth, problem.metric, problem.weights)[0])
     return scores
 
 
-def _cells_of_windows(problem: Problem, windows: Sequence[ScoredWindow]) -> _Cells:
-    """Return as many groups of users in each window as have something of each of its lists."""
+def _cells_of_windows(problem: RecommenderProblem, windows: Sequence[ScoredWindow]) -> _Cells:
+    """Split the users of each window into as many groups as all have ground truth of each of its lists."""
     for n in range(problem.folds, 0, -1):
         groups = user_groups([w.users for w in windows], n, problem.folds_seed)
         if all(_has_each_list(w.truth, group) for w, group in zip(windows, groups, strict=True)):
@@ -176,7 +181,7 @@ def _cells_of_windows(problem: Problem, windows: Sequence[ScoredWindow]) -> _Cel
 
 
 def _has_each_list(truths: Sequence[Truth], group: npt.NDArray[Any]) -> bool:
-    """Say whether something came in each group for each list that something came for at all.
+    """Tell whether each group has ground truth of each list that has any.
 
     A group without it would be scored by the other lists alone, with its weight on them.
     """
@@ -184,8 +189,8 @@ def _has_each_list(truths: Sequence[Truth], group: npt.NDArray[Any]) -> bool:
     return all(len(np.unique(group[np.diff(t.offsets) > 0])) == n for t in truths if len(t.items))
 
 
-def _folds_of_users(window: Window, problem: Problem) -> npt.NDArray[Any]:
-    """Return the fold of each user: as many folds as have something of each list, two at least."""
+def _folds_of_users(window: Window, problem: RecommenderProblem) -> npt.NDArray[Any]:
+    """Return the fold of each user: as many folds as all have ground truth of each list, at least two."""
     # A fold needs a user.
     n_folds = min(problem.folds, len(window))
     if n_folds < 2:
@@ -221,13 +226,13 @@ def _recoded(lists: Lists, codes: npt.NDArray[np.int32] | None) -> Lists:
 
 
 def _with_codes(items: npt.NDArray[np.int32], codes: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
-    """Return lists of other codes; -1, for none, stays."""
+    """Translate the codes of lists; -1, for none, stays."""
     return np.where(items < 0, np.int32(-1), codes[items])
 
 
 @dataclass(frozen=True)
-class _Due:
-    """A model that is to be trained, of some windows, when the window `at` is made; stopped by the rows of `stops`."""
+class _PlannedModel:
+    """A model to train on some windows, when the window `at` is made; stopped early by the rows of `stops`."""
 
     name: str
     at: int
@@ -236,24 +241,24 @@ class _Due:
 
 
 def _before(number: int) -> str:
-    """Return a window's name: it ends so many horizons before the last one does."""
+    """Return the name of the window that ends `number` horizons before the last one."""
     return f"{number} before" if number else "validation"
 
 
-def _need_hits(rows: TrainingRows, which: int, unseen: Sequence[npt.NDArray[np.bool_]], of: str) -> None:
-    """Refuse rows of which nothing that came of a list is left to train on."""
-    came = rows.labels[:, which] > 0
-    for chosen in unseen:
-        came &= ~chosen
-    if not came.any():
+def _need_hits(rows: TrainingRows, number: int, excluded_rows: Sequence[npt.NDArray[np.bool_]], label: str) -> None:
+    """Refuse training rows without any ground truth of a list."""
+    is_hit = rows.labels[:, number] > 0
+    for chosen in excluded_rows:
+        is_hit &= ~chosen
+    if not is_hit.any():
         raise DataError(
-            f"{of}: of what came nothing is among the candidates, so that there is nothing to learn",
+            f"{label}: none of the candidates is in the ground truth, so there is nothing to learn from",
             hint="more sources, a larger top, more windows under [recommend.ranker], or fewer under [cv]",
         )
 
 
 def _windows_text(numbers: Sequence[int]) -> str:
-    """Return windows in words.
+    """Describe windows by their numbers.
 
     Examples
     --------
@@ -266,229 +271,244 @@ def _windows_text(numbers: Sequence[int]) -> str:
 
 
 @dataclass(frozen=True)
-class _Earlier:
-    """What is trained on of an earlier window, and its users."""
+class _EarlierWindow:
+    """The training rows of an earlier window, and its users."""
 
     rows: TrainingRows
     users: npt.NDArray[np.int32]
 
 
 STOPPING_USERS = 10_000
-"""So many users, at most, with all of their candidates, are what a ranker is stopped by."""
+"""The most users of the early-stopping set, with all of their candidates."""
 
 USUAL_COLUMNS = 30
-"""About so many columns the candidates have, where a number of threads is chosen by the size of the table."""
+"""The assumed number of columns of the candidates, for choosing the number of threads by the size of the table."""
 
 
 @dataclass(frozen=True)
-class _Work:
-    problem: Problem
+class _Pipeline:
+    problem: RecommenderProblem
     spec: RecommenderSpec
     settings: Settings
-    clock: Clock
+    clock: StageTimer
 
     @property
     def threads(self) -> int:
-        """How many threads there are."""
+        """The number of threads."""
         return self.settings.threads or available_cores()
 
     def window(self, earlier: int = 0) -> Window:
-        """Return the validation window, or one so many horizons before it, of as many users as are wanted."""
+        """Return the validation window, or the one `earlier` horizons before it, of the users to score."""
         p = self.problem
-        window = with_own_codes(make_validation_window(p.log, p.tested, p.asked, earlier=earlier))
+        window = with_own_codes(make_validation_window(p.log, p.test_users, p.task, earlier=earlier))
         # By the folds' seed, so that experiments of other seeds are scored on the same users.
         return _some_users(window, self.spec.validation_users, self.settings.sample, p.folds_seed)
 
     def tables(self, window: Window) -> Tables:
-        """Return what is known of items and users, by the window's codes."""
-        of = self.problem.tables
-        return of if of.items is None or window.codes is None else replace(of, items=of.items[window.codes])
+        """Return the tables of items and users, by the window's codes."""
+        tables = self.problem.tables
+        return (
+            tables
+            if tables.items is None or window.codes is None
+            else replace(tables, items=tables.items[window.codes])
+        )
 
-    def generator(self, window: Window, of: str) -> Generator:
-        """Return the sources, ready for a window."""
-        ready = Ready(window, self.tables(window), self.threads, self.settings.load, self.clock.share)
+    def generator(self, window: Window, label: str) -> Generator:
+        """Prepare the sources for a window."""
+        context = SourceContext(window, self.tables(window), self.threads, self.settings.load, self.clock.share)
         finds = {}
         for name, source in self.spec.sources.items():
-            with self.clock(f"source {name}, {of}"):
-                finds[name] = source.prepare(ready)
+            with self.clock(f"source {name}, {label}"):
+                finds[name] = source.prepare(context)
         tops = {name: source.top for name, source in self.spec.sources.items()}
         reaching = frozenset(name for name, source in self.spec.sources.items() if isinstance(source, PopularSource))
         return Generator(finds, tops, self.spec.candidates, self.spec.allow_repeats, reaching)
 
     def _model_names(self) -> list[str]:
-        lists = self.problem.asked.lists
+        lists = self.problem.task.lists
         return list(lists) if self.spec.ranker is not None and self.spec.ranker.per_list else ["lists"]
 
-    def kept_models(self, folds: Iterable[Any], *others: str) -> tuple[dict[str, ListModel], bool]:
-        """Return the models that are finished, and whether that is all of them."""
-        names = [f"{of}-{f}" for of in self._model_names() for f in (*folds, *others, "all")]
-        models = {name: model for name in names if (model := self.settings.kept.load(name)) is not None}
+    def stored_models(self, folds: Iterable[Any], *extra_names: str) -> tuple[dict[str, ListModel], bool]:
+        """Return the finished models, and whether these are all."""
+        names = [f"{of}-{f}" for of in self._model_names() for f in (*folds, *extra_names, "all")]
+        models = {name: model for name in names if (model := self.settings.model_store.load(name)) is not None}
         return models, len(models) == len(names)
 
     def rows(
-        self, window: Window, generator: Generator, maker: FeatureMaker, of: str, *, to_stop: bool = False
+        self, window: Window, generator: Generator, maker: FeatureMaker, label: str, *, to_stop: bool = False
     ) -> TrainingRows:
-        """Return what is trained on of a window, or what training is stopped by: all candidates of some users."""
+        """Return a window's training rows, or its rows for early stopping: all candidates of some users."""
         ranker = self.spec.ranker or RankerSpec()
         if to_stop:
             ranker = replace(ranker, negatives=1.0, users=min(STOPPING_USERS, ranker.users or STOPPING_USERS))
         levels = levels_of(self.problem.weights, per_list=ranker.per_list)
-        with self.clock(f"rows to {'stop by' if to_stop else 'train on'}, {of}"):
+        with self.clock(f"rows to {'stop by' if to_stop else 'train on'}, {label}"):
             return training_rows(
-                window, generator, maker, ranker, levels, seed=self.settings.seed, threads=self.threads, of=of
+                window, generator, maker, ranker, levels, seed=self.settings.seed, threads=self.threads, label=label
             )
 
-    def earlier(self) -> list[_Earlier]:
-        """Return what is trained on of the windows before the validation's; nothing where no model is missing."""
-        found: list[_Earlier] = []
+    def earlier(self) -> list[_EarlierWindow]:
+        """Return the training rows of the windows before the validation's; none where no model is missing."""
+        earlier_rows: list[_EarlierWindow] = []
         n = self.spec.ranker.windows - 1 if self.spec.ranker is not None else 0
-        if not n or self.kept_models(range(self.problem.folds))[1]:
-            return found
-        # The earliest first: whether the log is long enough is then known at once.
+        if not n or self.stored_models(range(self.problem.folds))[1]:
+            return earlier_rows
+        # The earliest first, which shows at once whether the log is long enough.
         for number in range(n, 0, -1):
-            of = f"{number} before"
-            with self.clock(f"window, {of}"):
+            label = f"{number} before"
+            with self.clock(f"window, {label}"):
                 window = self.window(number)
-            generator = self.generator(window, of)
-            with self.clock(f"features, {of}"):
+            generator = self.generator(window, label)
+            with self.clock(f"features, {label}"):
                 maker = self.maker(window, generator)
-            found.append(_Earlier(self.rows(window, generator, maker, of), window.users))
+            earlier_rows.append(_EarlierWindow(self.rows(window, generator, maker, label), window.users))
             del window, generator, maker
-        return found
+        return earlier_rows
 
     def maker(self, window: Window, generator: Generator) -> FeatureMaker:
-        """Return what makes the features of candidates of a window."""
-        return make_features(window.history, generator.names, self.tables(window), self.problem.asked.horizon_s)
+        """Return the feature maker for candidates of a window."""
+        return make_features(window.history, generator.names, self.tables(window), self.problem.task.horizon_s)
 
     @property
     def lightgbm(self) -> LightGBMSpec:
-        """LightGBM's parameters, with a number of threads that suits the size of the table."""
+        """LightGBM's parameters, with a number of threads for the size of the table."""
         users = len(self.problem.log.users)
         usual = threads_for(users * self.spec.candidates, USUAL_COLUMNS)
-        ranker, k = self.spec.ranker or RankerSpec(), self.problem.asked.k
+        ranker, k = self.spec.ranker or RankerSpec(), self.problem.task.k
         return ranker.lightgbm(k, where=self.settings.where, threads=self.settings.threads, usual_threads=usual)
 
     # ------------------------------------------------------------------------------------------- by earlier windows
 
-    def by_windows(self, n: int) -> _Scored:
-        """Score windows by models that have seen earlier ones only, from the earliest to the last.
+    def by_windows(self, n: int) -> _Scoring:
+        """Score windows, from the earliest to the last, by models that are trained on earlier ones only.
 
-        How many rounds are trained is told by a model that is stopped by the window before the first that is scored,
-        and trained on those before it. Where the log has none before it, a fifth of its users stop a model of the
+        The number of rounds comes from a model that is stopped early by the window before the first scored one, and
+        trained on those before it. Where the log has none before it, a fifth of that window's users stop a model of the
         others.
         """
         trains = self.spec.ranker.windows if self.spec.ranker is not None else 0
-        farthest = self._farthest(n, trains) if trains else n - 1
-        models, _ = self.kept_models([f"w{number}" for number in range(n)], "rounds") if trains else ({}, True)
+        earliest = self._farthest(n, trains) if trains else n - 1
+        models, _ = self.stored_models([f"w{number}" for number in range(n)], "rounds") if trains else ({}, True)
         scored: list[ScoredWindow] = []
         parts: dict[int, tuple[TrainingRows, int]] = {}
         features: tuple[str, ...] = ()
-        for number in range(farthest, -1, -1):
-            due = self._due(number, n, trains, farthest, models)
-            learns = any(number in d.windows or number == d.stops for d in due)
-            if number >= n and not learns:
+        for number in range(earliest, -1, -1):
+            planned_models = self._due(number, n, trains, earliest, models)
+            is_learned = any(number in d.windows or number == d.stops for d in planned_models)
+            if number >= n and not is_learned:
                 continue
             window, generator, maker = self._prepared(number)
             if number < n:
                 scored.insert(0, self._scored(number, window, generator, maker, models))
-            now, to_stop, size = [d for d in due if d.at == number], None, len(window)
-            if maker is not None and learns:
+            trained_now, to_stop, size = [d for d in planned_models if d.at == number], None, len(window)
+            if maker is not None and is_learned:
                 features = maker.names
                 parts[number] = self.rows(window, generator, maker, _before(number)), size
-                if any(d.stops is not None for d in now):
+                if any(d.stops is not None for d in trained_now):
                     to_stop = self.rows(window, generator, maker, _before(number), to_stop=True)
             elif maker is not None:
                 features = maker.names
             del window, generator, maker
-            for one in now:
-                self._train(one, parts, to_stop, size, models)
-            # What the next one learns from stays; until the number of rounds is known, all.
-            for old in [w for w in parts if number <= n and w > number + trains - 2]:
-                del parts[old]
-        return _Scored(scored, models, features)
+            for planned in trained_now:
+                self._train(planned, parts, to_stop, size, models)
+            # Rows for the next models stay in memory; until the number of rounds is known, all do.
+            for unused in [w for w in parts if number <= n and w > number + trains - 2]:
+                del parts[unused]
+        return _Scoring(scored, models, features)
 
     def _farthest(self, n: int, trains: int) -> int:
-        """Return how many horizons before the last the earliest window of use is: one is trained on, one stops."""
+        """Return how many horizons before the last the earliest window in use is, for training and early stopping."""
         p = self.problem
-        found = max(n, trains - 1)
-        of_last = users_by_list(p.log, p.tested, p.asked)
-        while found < n + trains:
-            of_lists = users_by_list(p.log, p.tested, p.asked, found + 1)
-            # The models that tell the number of rounds learn from the first of them, each of its list.
-            if not of_lists.any() or (found == n and (of_lists < np.minimum(of_last, 1)).any()):
+        earliest = max(n, trains - 1)
+        last_users = users_by_list(p.log, p.test_users, p.task)
+        while earliest < n + trains:
+            users_of_lists = users_by_list(p.log, p.test_users, p.task, earliest + 1)
+            # The models for the number of rounds are trained on the first of them, each on its list.
+            if not users_of_lists.any() or (earliest == n and (users_of_lists < np.minimum(last_users, 1)).any()):
                 break
-            found += 1
-        return found
+            earliest += 1
+        return earliest
 
     def _prepared(self, number: int) -> tuple[Window, Generator, FeatureMaker | None]:
-        of = _before(number)
-        with self.clock(f"window, {of}" if number else "validation window"):
+        label = _before(number)
+        with self.clock(f"window, {label}" if number else "validation window"):
             window = self.window(number)
-        generator = self.generator(window, of)
+        generator = self.generator(window, label)
         if self.spec.ranker is None:
             return window, generator, None
-        with self.clock(f"features, {of}"):
+        with self.clock(f"features, {label}"):
             return window, generator, self.maker(window, generator)
 
-    def _due(self, number: int, n: int, trains: int, farthest: int, models: Mapping[str, ListModel]) -> list[_Due]:
-        """Return what is still to be trained of a window's rows, at this window or a later one."""
+    def _due(
+        self, number: int, n: int, trains: int, farthest: int, models: Mapping[str, ListModel]
+    ) -> list[_PlannedModel]:
+        """Return the models that are still to be trained at this window or a later one."""
         if not trains:
             return []
-        due = [_Due("rounds", n, tuple(range(n + 1, min(n + trains, farthest) + 1)), n)]
-        due += [_Due(f"w{w}", w + 1, tuple(range(w + 1, min(w + trains, farthest) + 1))) for w in range(n - 1, -1, -1)]
-        due.append(_Due("all", 0, tuple(range(trains))))
-        return [d for d in due if d.at <= number and any(f"{of}-{d.name}" not in models for of in self._model_names())]
+        planned_models = [_PlannedModel("rounds", n, tuple(range(n + 1, min(n + trains, farthest) + 1)), n)]
+        planned_models += [
+            _PlannedModel(f"w{w}", w + 1, tuple(range(w + 1, min(w + trains, farthest) + 1)))
+            for w in range(n - 1, -1, -1)
+        ]
+        planned_models.append(_PlannedModel("all", 0, tuple(range(trains))))
+        return [
+            d
+            for d in planned_models
+            if d.at <= number and any(f"{of}-{d.name}" not in models for of in self._model_names())
+        ]
 
     def _train(
         self,
-        due: _Due,
+        planned: _PlannedModel,
         parts: Mapping[int, tuple[TrainingRows, int]],
         to_stop: TrainingRows | None,
         size: int,
         models: dict[str, ListModel],
     ) -> None:
-        """Train what is due, and keep it."""
-        chosen = [parts[w] for w in due.windows] or [parts[due.at]]
+        """Train a planned model of each list, and store it."""
+        chosen = [parts[w] for w in planned.windows] or [parts[planned.at]]
         all_rows, sizes = [rows for rows, _ in chosen], [users for _, users in chosen]
         stopping: dict[str, Any] = {}
-        if due.stops is not None and to_stop is not None:
-            before = sum(sizes)
+        if planned.stops is not None and to_stop is not None:
+            n_train_users = sum(sizes)
             rows = join_rows([*all_rows, to_stop], [*sizes, size])
-            is_stop = rows.users >= before
-            # Without an earlier window users are held out: a fifth of them stops, the others are trained on.
-            held = np.ones(size, np.bool_) if due.windows else np.arange(size) % 5 == 0
-            of_user = rows.users - np.where(is_stop, before, 0)
-            is_held = held[np.minimum(of_user, size - 1)]
+            is_stop = rows.users >= n_train_users
+            # Without an earlier window a fifth of the users is held out for early stopping.
+            is_stop_user = np.ones(size, np.bool_) if planned.windows else np.arange(size) % 5 == 0
+            of_user = rows.users - np.where(is_stop, n_train_users, 0)
+            is_held = is_stop_user[np.minimum(of_user, size - 1)]
             is_valid = is_stop & is_held
-            is_apart = is_stop & ~is_held if due.windows else is_stop ^ is_held
-            told = "users of the window" if due.windows else "users held out of the window"
+            is_excluded = is_stop & ~is_held if planned.windows else is_stop ^ is_held
+            source = "users of the window" if planned.windows else "users held out of the window"
             stopping = {
-                "by": f"{told} {_before(due.stops)}",
+                "by": f"{source} {_before(planned.stops)}",
                 "users": len(np.unique(rows.users[is_valid])),
                 "candidates": int(is_valid.sum()),
                 "negatives": 1.0,
             }
         else:
-            rows, is_valid, is_apart = join_rows(all_rows, sizes), None, None
-        with self.clock(f"training, {due.name}"):
-            for which, of in enumerate(self._model_names()):
-                if (name := f"{of}-{due.name}") in models:
+            rows, is_valid, is_excluded = join_rows(all_rows, sizes), None, None
+        with self.clock(f"training, {planned.name}"):
+            for number, list_name in enumerate(self._model_names()):
+                if (name := f"{list_name}-{planned.name}") in models:
                     continue
-                unseen = [of_rows for of_rows in (is_valid, is_apart) if of_rows is not None]
-                _need_hits(rows, which, unseen, f"{of}, {_windows_text(due.windows or (due.at,))}")
-                rounds = None if due.stops is not None else models[f"{of}-rounds"].rounds
+                excluded_rows = [mask for mask in (is_valid, is_excluded) if mask is not None]
+                _need_hits(
+                    rows, number, excluded_rows, f"{list_name}, {_windows_text(planned.windows or (planned.at,))}"
+                )
+                rounds = None if planned.stops is not None else models[f"{list_name}-rounds"].rounds
                 model = train_model(
                     rows,
-                    which,
+                    number,
                     self.lightgbm,
                     is_valid=is_valid,
-                    is_kept_apart=is_apart,
+                    is_excluded=is_excluded,
                     rounds=rounds,
                     seed=self.settings.seed,
                     progress=self.clock.share,
                 )
                 models[name] = replace(model, stopping=stopping)
-                self.settings.kept.save(name, models[name])
+                self.settings.model_store.save(name, models[name])
 
     def _scored(
         self,
@@ -499,42 +519,42 @@ class _Work:
         models: Mapping[str, ListModel],
     ) -> ScoredWindow:
         recall, best = self.recall(window, generator, _before(number))
-        k, n_lists, threads = self.problem.asked.k, len(self.problem.asked.lists), self.threads
+        k, n_lists, threads = self.problem.task.k, len(self.problem.task.lists), self.threads
         with self.clock(f"lists of {_before(number)}"):
             if maker is None:
-                lists = take_turns(window, generator, k, n_lists, threads=threads)
+                lists = round_robin(window, generator, k, n_lists, threads=threads)
             else:
-                of_window = [models[f"{of}-w{number}"] for of in self._model_names()]
+                window_models = [models[f"{of}-w{number}"] for of in self._model_names()]
                 progress = self.clock.share
-                lists = rank(window, generator, maker, of_window, k, n_lists, threads=threads, progress=progress)
+                lists = rank(window, generator, maker, window_models, k, n_lists, threads=threads, progress=progress)
         return _in_codes_of_the_log(window, lists, best, recall)
 
     def recall(
-        self, window: Window, generator: Generator, of: str
+        self, window: Window, generator: Generator, label: str
     ) -> tuple[dict[str, list[SourceRecall]], npt.NDArray[np.int32]]:
-        """Return what the sources find of what came in a window, and the lists of a perfect ranker."""
-        asked = self.problem.asked
-        best = np.empty((len(window), len(asked.lists), asked.k), np.int32)
-        with self.clock(f"recall of the sources, {of}"):
-            recall = source_recall(window, generator, asked.k, asked.lists, threads=self.threads, best=best)
+        """Return the recall of the sources in a window, and the lists of a perfect ranker."""
+        task = self.problem.task
+        best = np.empty((len(window), len(task.lists), task.k), np.int32)
+        with self.clock(f"recall of the sources, {label}"):
+            recall = source_recall(window, generator, task.k, task.lists, threads=self.threads, best=best)
         return recall, best
 
     # --------------------------------------------------------------------------------------------- by users held out
 
-    def by_users(self) -> _Scored:
-        """Score the last window by folds of its users, each by a model that has learned from the others."""
-        # Before the validation window's, so that what they hold is gone when that is made.
+    def by_users(self) -> _Scoring:
+        """Score the last window by folds of its users, each by a model that is trained on the others."""
+        # Before the validation window, so that their memory is free when that is made.
         earlier = self.earlier()
         window, generator, maker = self._prepared(0)
         fold = _folds_of_users(window, self.problem)
         if maker is None:
-            return _Scored([self._scored(0, window, generator, maker, {})], {}, (), [fold])
+            return _Scoring([self._scored(0, window, generator, maker, {})], {}, (), [fold])
         recall, best = self.recall(window, generator, _before(0))
         models = self.trained(window, generator, maker, fold, earlier)
         with self.clock(f"lists of {_before(0)}"):
             lists = self.ranked_by_folds(window, generator, maker, fold, models)
         scored = _in_codes_of_the_log(window, lists, best, recall)
-        return _Scored([scored], models, maker.names, [fold])
+        return _Scoring([scored], models, maker.names, [fold])
 
     def trained(
         self,
@@ -542,30 +562,30 @@ class _Work:
         generator: Generator,
         maker: FeatureMaker,
         fold: npt.NDArray[Any],
-        earlier: list[_Earlier],
+        earlier: list[_EarlierWindow],
     ) -> dict[str, ListModel]:
-        """Return the models of all folds and lists, and those of all users; finished ones are taken as they were."""
+        """Train the models of all folds and lists, and those of all users; finished ones are loaded."""
         folds = np.unique(fold)
-        models, are_all = self.kept_models(folds)
-        if are_all:
+        models, is_complete = self.stored_models(folds)
+        if is_complete:
             return models
         fold_of = np.full(len(self.problem.log.users), -1)
         fold_of[window.users] = fold
-        # Of the rows of all windows, the validation's first.
+        # The rows of all windows, the validation's first.
         fold_of_row = np.concatenate([fold, *(fold_of[e.users] for e in earlier)])
         parts = [self.rows(window, generator, maker, _before(0)), *(e.rows for e in earlier)]
         sizes = [len(window), *(len(e.users) for e in earlier)]
         earlier.clear()
         n_trained = sum(sizes)
-        # With all candidates to train on there are all to stop by.
-        is_whole = (self.spec.ranker or RankerSpec()).negatives == 1
-        if not is_whole:
+        # If all candidates are trained on, the training rows serve for early stopping, too.
+        all_candidates = (self.spec.ranker or RankerSpec()).negatives == 1
+        if not all_candidates:
             parts.append(self.rows(window, generator, maker, _before(0), to_stop=True))
             sizes.append(len(window))
             fold_of_row = np.concatenate([fold_of_row, fold])
         rows = join_rows(parts, sizes)
         is_stop = rows.users >= n_trained
-        may_stop = rows.users < len(window) if is_whole else is_stop
+        may_stop = rows.users < len(window) if all_candidates else is_stop
         stopping = {
             "by": "users of each fold",
             "users": len(np.unique(rows.users[may_stop])),
@@ -574,40 +594,40 @@ class _Work:
         }
         train = partial(train_model, rows, spec=self.lightgbm, seed=self.settings.seed)
         begin = partial(RankerTraining, rows, spec=self.lightgbm, seed=self.settings.seed)
-        wanted = [(of, f) for of in self._model_names() for f in (*folds, "all")]
+        wanted = [(list_name, f) for list_name in self._model_names() for f in (*folds, "all")]
         per_fold = self.spec.ranker is not None and self.spec.ranker.rounds == "per fold"
         shares = dict.fromkeys(models, 1.0)
 
         def say(name: str, share: float) -> None:
-            # The folds of a list go on in turns, and each in several goes.
+            # The folds of a list are trained alternately, each in several steps.
             shares[name] = max(share, shares.get(name, 0.0))
             self.clock.share(sum(shares.values()) / len(wanted))
 
         with self.clock("training"):
-            for which, of in enumerate(self._model_names()):
+            for number, list_name in enumerate(self._model_names()):
                 trainings: dict[str, RankerTraining] = {}
-                # Their rounds are found together: those of a list are trained all, or taken all as they were.
-                names = [f"{of}-{f}" for f in folds]
+                # The number of rounds is shared: the models of a list are either all trained or all loaded.
+                names = [f"{list_name}-{f}" for f in folds]
                 for f in folds if any(name not in models for name in names) else ():
                     is_of_fold = (fold_of_row[rows.users] == f) & (len(folds) > 1)
-                    _need_hits(rows, which, [is_of_fold | is_stop], f"{of}, users beside those of fold {f}")
-                    trainings[f"{of}-{f}"] = begin(
-                        which,
+                    _need_hits(rows, number, [is_of_fold | is_stop], f"{list_name}, users beside those of fold {f}")
+                    trainings[f"{list_name}-{f}"] = begin(
+                        number,
                         is_valid=is_of_fold & may_stop,
-                        is_kept_apart=np.where(may_stop, is_stop & ~is_of_fold, is_of_fold),
-                        progress=partial(say, f"{of}-{f}"),
+                        is_excluded=np.where(may_stop, is_stop & ~is_of_fold, is_of_fold),
+                        progress=partial(say, f"{list_name}-{f}"),
                     )
                 for name, model in train_folds(trainings, per_fold=per_fold):
                     shares[name] = 1.0
-                    if name not in models:  # else it is the same one
+                    if name not in models:  # else it is identical
                         models[name] = replace(model, stopping=stopping)
-                        self.settings.kept.save(name, models[name])
-                if f"{of}-all" not in models:
+                        self.settings.model_store.save(name, models[name])
+                if f"{list_name}-all" not in models:
                     n_rounds = round(np.mean([models[name].rounds for name in names]))
-                    progress = partial(say, f"{of}-all")
-                    model = train(which, is_valid=None, is_kept_apart=is_stop, rounds=n_rounds, progress=progress)
-                    models[f"{of}-all"] = model
-                    self.settings.kept.save(f"{of}-all", model)
+                    progress = partial(say, f"{list_name}-all")
+                    model = train(number, is_valid=None, is_excluded=is_stop, rounds=n_rounds, progress=progress)
+                    models[f"{list_name}-all"] = model
+                    self.settings.model_store.save(f"{list_name}-all", model)
         return models
 
     def ranked_by_folds(
@@ -618,38 +638,38 @@ class _Work:
         fold: npt.NDArray[Any],
         models: Mapping[str, ListModel],
     ) -> Lists:
-        """Return the lists of the validation users, each by the models that have not seen them."""
-        k, n_lists = self.problem.asked.k, len(self.problem.asked.lists)
+        """Return the lists of the validation users, each by models that were not trained on them."""
+        k, n_lists = self.problem.task.k, len(self.problem.task.lists)
         items = np.full((len(window), n_lists, k), -1, np.int32)
         scores = np.full(items.shape, np.nan, np.float32)
         for f in np.unique(fold):
-            at = np.flatnonzero(fold == f)
-            of_fold = [models[f"{of}-{f}"] for of in self._model_names()]
+            rows = np.flatnonzero(fold == f)
+            fold_models = [models[f"{of}-{f}"] for of in self._model_names()]
             part = rank(
-                take_users(window, at),
+                take_users(window, rows),
                 generator,
                 maker,
-                of_fold,
+                fold_models,
                 k,
                 n_lists,
                 threads=self.threads,
-                progress=partial(self.clock.share_of, float((fold < f).mean()), len(at) / len(window)),
+                progress=partial(self.clock.share_of, float((fold < f).mean()), len(rows) / len(window)),
             )
-            items[at], scores[at] = part.items, part.scores
+            items[rows], scores[rows] = part.items, part.scores
         return Lists(items, scores)
 
-    def tested(self, models: Mapping[str, ListModel]) -> Lists:
+    def test_lists(self, models: Mapping[str, ListModel]) -> Lists:
         """Return the lists of the test users."""
-        p, n_lists = self.problem, len(self.problem.asked.lists)
-        window = with_own_codes(make_test_window(p.log, p.tested, p.asked))
+        p, n_lists = self.problem, len(self.problem.task.lists)
+        window = with_own_codes(make_test_window(p.log, p.test_users, p.task))
         generator = self.generator(window, "test")
         if self.spec.ranker is None:
             with self.clock("lists of test"):
-                return _recoded(take_turns(window, generator, p.asked.k, n_lists, threads=self.threads), window.codes)
+                return _recoded(round_robin(window, generator, p.task.k, n_lists, threads=self.threads), window.codes)
         with self.clock("features, test"):
             maker = self.maker(window, generator)
-        whole = [models[f"{of}-all"] for of in self._model_names()]
+        full_fit_models = [models[f"{of}-all"] for of in self._model_names()]
         with self.clock("lists of test"):
-            k, progress = p.asked.k, self.clock.share
-            lists = rank(window, generator, maker, whole, k, n_lists, threads=self.threads, progress=progress)
+            k, progress = p.task.k, self.clock.share
+            lists = rank(window, generator, maker, full_fit_models, k, n_lists, threads=self.threads, progress=progress)
         return _recoded(lists, window.codes)

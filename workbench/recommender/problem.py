@@ -1,4 +1,4 @@
-"""What is to be recommended, and how: the log, the sources, the ranker, and what a run goes on from."""
+"""The definition of a recommender: the task, the sources, the ranker, and the settings of a run."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from workbench.recommender.interactions import Interactions
 from workbench.recommender.ranker import ListModel, RankerSpec
 from workbench.recommender.sources import SourceSpec, Tables
 from workbench.recommender.validation import ValidationSpec
-from workbench.recommender.windows import Asked
+from workbench.recommender.windows import TaskSpec
 
-__all__ = ["Kept", "NothingKept", "Problem", "RecommenderSpec", "Settings"]
+__all__ = ["ModelStore", "NoModelStore", "RecommenderProblem", "RecommenderSpec", "Settings"]
 
 
 @dataclass(frozen=True)
 class RecommenderSpec:
-    """What a recommender is made of.
+    """The sources and the ranker of a recommender.
 
     Attributes
     ----------
     sources : dict
-        By name, in the order in which they take turns.
+        By name, in their round-robin order.
     candidates : int
-        So many of a user at most.
+        The most candidates of a user.
     ranker : RankerSpec, or None
-        None: the sources' own order counts.
+        None for the sources' own order.
     validation_users : int, optional
-        So many users of a window, at most, are scored and learned from; None for all.
+        The most users of a window that are scored and trained on; None for all.
     allow_repeats : bool
-        Whether what a user had before may be recommended.
+        Whether items that a user had before may be recommended.
     """
 
     sources: Mapping[str, SourceSpec]
@@ -45,24 +45,24 @@ class RecommenderSpec:
 
 
 @dataclass(frozen=True)
-class Problem:
-    """What is to be recommended, to whom, and how it is scored.
+class RecommenderProblem:
+    """The task of a recommender: the data, the users to recommend to, and the scoring.
 
     Attributes
     ----------
     log : Interactions
-        All that is known.
-    tested : int32 array
-        The users that the competition asks for.
+        All interactions, of train and test.
+    test_users : int32 array
+        The users of the submission.
     weights : tuple of float
-        Of the lists in the score.
+        The weights of the lists in the score.
     validation : ValidationSpec
-        How it is scored.
+        How it is validated.
     """
 
     log: Interactions
-    tested: npt.NDArray[np.int32]
-    asked: Asked
+    test_users: npt.NDArray[np.int32]
+    task: TaskSpec
     metric: Metric
     weights: tuple[float, ...]
     tables: Tables = field(default_factory=Tables)
@@ -71,20 +71,20 @@ class Problem:
     validation: ValidationSpec = field(default_factory=ValidationSpec)
 
 
-class Kept(Protocol):
-    """Where models are kept until the run is whole, so that one that was killed goes on."""
+class ModelStore(Protocol):
+    """Stores finished models of a run, so that an interrupted run can resume."""
 
     def load(self, name: str) -> ListModel | None:
-        """Return what was kept, if it is there and whole."""
+        """Return a stored model; None if there is none or it is damaged."""
         ...
 
     def save(self, name: str, model: ListModel) -> None:
-        """Keep a model."""
+        """Store a model."""
         ...
 
 
-class NothingKept:
-    """Keeps nothing."""
+class NoModelStore:
+    """Stores no models."""
 
     def load(self, name: str) -> ListModel | None:  # noqa: ARG002
         """Return None."""
@@ -100,26 +100,26 @@ def _no_own(reference: str) -> Any:
 
 @dataclass(frozen=True)
 class Settings:
-    """How it is done.
+    """The settings of a run.
 
     Attributes
     ----------
     seed : int
     threads : int, optional
-        None for as many as the process may use. They do not change the result.
+        None for all available cores. They do not change the result.
     where : str
         The file that the parameters come from, for messages.
-    kept : Kept
-        Where models are kept in case the process ends.
+    model_store : ModelStore
+        Stores finished models in case the run is interrupted.
     load : callable
-        Loads a function of one's own.
+        Loads a custom function by its reference.
     sample : float, optional
-        A share of the validation users, for a subsample run that does nothing for the test window.
+        A share of the validation users, for a subsample run without test predictions.
     """
 
     seed: int = 1
     threads: int | None = None
     where: str = "the recommender"
-    kept: Kept = field(default_factory=NothingKept)
+    model_store: ModelStore = field(default_factory=NoModelStore)
     load: Callable[[str], Any] = _no_own
     sample: float | None = None

@@ -1,4 +1,4 @@
-"""The ranker: candidates of the validation window with what came of them, LightGBM by folds of users, the top k."""
+"""The ranker: labelled candidates, LightGBM by folds of users or by windows, and the top k."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = [
     "TrainingRows",
     "join_rows",
     "rank",
-    "take_turns",
+    "round_robin",
     "train_folds",
     "train_model",
     "training_rows",
@@ -36,7 +36,7 @@ __all__ = [
 Floats = npt.NDArray[np.float32]
 
 HELD_FOLDS = 3
-"""So many folds of the ranker are held in memory at a time; what they take stands beside rows four times as large."""
+"""Folds of the ranker that are in memory at a time; the rows next to them are four times as large."""
 
 
 @dataclass(frozen=True)
@@ -46,13 +46,13 @@ class RankerSpec:
     Attributes
     ----------
     negatives : float
-        The share of the candidates that did not come which is trained on; those that came are all.
+        The share of the negative candidates that is trained on; all positives are.
     users : int, optional
-        So many users of a window, at most, are trained on; None for all.
+        The most users of a window that are trained on; None for all.
     windows : int
-        So many windows are trained on: the validation window, and those that end a horizon before it, two and so on.
+        The number of windows to train on: the validation window, and those that end one, two… horizons before it.
     per_list : bool
-        A model for each list; else one for all, to which a list of more weight is of more relevance.
+        A model for each list; else one for all, with higher relevance for lists of more weight.
     model : dict
         LightGBM's parameters.
     rounds : str
@@ -78,10 +78,10 @@ class RankerSpec:
                 raise ConfigError(f"ranker: {name} = {value!r}: expected 1 or more")
 
     def lightgbm(self, k: int, *, where: str, threads: int | None, usual_threads: int | None = None) -> LightGBMSpec:
-        """Return the model's parameters, checked; lambdarank for the first k places where nothing else is said."""
-        usual: dict[str, Any] = {"num_iterations": 300, "early_stopping_round": 30, "learning_rate": 0.1}
-        usual |= {"objective": "lambdarank", "min_data_in_leaf": 100}
-        spec = lightgbm_spec({**usual, **self.model}, where=where, threads=threads, usual_threads=usual_threads)
+        """Return the model's parameters, checked; by default lambdarank for the first k places."""
+        defaults: dict[str, Any] = {"num_iterations": 300, "early_stopping_round": 30, "learning_rate": 0.1}
+        defaults |= {"objective": "lambdarank", "min_data_in_leaf": 100}
+        spec = lightgbm_spec({**defaults, **self.model}, where=where, threads=threads, usual_threads=usual_threads)
         if spec.parameters["objective"] not in ("lambdarank", "rank_xendcg", "binary"):
             raise ConfigError(
                 f"{where}: objective = {spec.parameters['objective']!r}: expected lambdarank, rank_xendcg or binary"
@@ -94,7 +94,7 @@ class RankerSpec:
 
 @dataclass(frozen=True)
 class TrainingRows:
-    """Candidates to train on, those of a user one after the other.
+    """Candidates to train on, grouped by user.
 
     Attributes
     ----------
@@ -103,7 +103,7 @@ class TrainingRows:
         Of the features.
     labels : uint8 array (n, n_models)
     users : int32 array (n,)
-        Rows of the window; of several windows, of the one after the other.
+        Rows of the window; of several windows concatenated.
     """
 
     features: Floats
@@ -113,7 +113,7 @@ class TrainingRows:
 
 
 def join_rows(parts: list[TrainingRows], sizes: Sequence[int]) -> TrainingRows:
-    """Join the rows of several windows, which have `sizes` users; takes them out of the list that is given."""
+    """Concatenate the rows of several windows, which have `sizes` users; empties the list, to free memory."""
     if len(parts) == 1:
         return parts.pop()
     before = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int32)
@@ -126,7 +126,7 @@ def join_rows(parts: list[TrainingRows], sizes: Sequence[int]) -> TrainingRows:
 
 @dataclass(frozen=True)
 class ListModel:
-    """A trained model: its text, its rounds, gain by column, and what it was stopped by; empty where by nothing."""
+    """A trained model: its text, its rounds, gain by column, and its early stopping; empty without any."""
 
     text: str
     rounds: int
@@ -136,12 +136,12 @@ class ListModel:
 
 @dataclass(frozen=True)
 class Lists:
-    """What is recommended.
+    """Recommended items with their scores.
 
     Attributes
     ----------
     items : int32 array (n_users, n_lists, k)
-        Codes, the best first; -1 behind the last.
+        Codes, the best first; padded with -1.
     scores : float32 array (n_users, n_lists, k)
     """
 
@@ -153,7 +153,7 @@ class Lists:
 
 
 def levels_of(weights: Sequence[float], *, per_list: bool) -> list[tuple[int, ...]]:
-    """Return for each model what a hit in each list is as a label; 0 where it is none.
+    """Return for each model the label of a hit in each list; 0 where it is none.
 
     Examples
     --------
@@ -177,38 +177,44 @@ def training_rows(
     *,
     seed: int,
     threads: int,
-    of: str = "validation",
+    label: str = "validation",
 ) -> TrainingRows:
-    """Return the candidates of a window to train on, labelled, with a share of those that did not come.
+    """Return labelled candidates of a window to train on, with a share of the negatives.
 
-    Users of whom nothing that came is among the candidates teach nothing and are left out. `of` is what messages call
-    the window.
+    Users without a positive candidate teach nothing and are excluded. `label` is the window's name in messages.
     """
-    chosen = np.arange(len(window))
+    user_rows = np.arange(len(window))
     if spec.users is not None and len(window) > spec.users:
-        chosen = np.sort(np.random.default_rng(seed).choice(len(window), spec.users, replace=False))
-    part, truth = take_users(window, chosen), window.truth or ()
+        user_rows = np.sort(np.random.default_rng(seed).choice(len(window), spec.users, replace=False))
+    part, truth = take_users(window, user_rows), window.truth or ()
     run = compiled("compiled_candidates")
 
     def work(rows: slice) -> tuple[Any, ...]:
-        made = generator.make(part, rows)
-        labels = np.zeros((len(made.items), len(levels)), np.uint8)
-        for which, whole in enumerate(truth):
-            wanted = whole.take(chosen[rows])
+        candidates = generator.make(part, rows)
+        labels = np.zeros((len(candidates.items), len(levels)), np.uint8)
+        for number, list_truth in enumerate(truth):
+            batch_truth = list_truth.take(user_rows[rows])
             for m, level in enumerate(levels):
-                if level[which]:
+                if level[number]:
                     column = np.ascontiguousarray(labels[:, m])
-                    run.mark(made.offsets, made.items, wanted.offsets, wanted.items, level[which], column)
+                    run.mark(
+                        candidates.offsets,
+                        candidates.items,
+                        batch_truth.offsets,
+                        batch_truth.items,
+                        level[number],
+                        column,
+                    )
                     labels[:, m] = column
-        kept = _kept(made, part.users[rows], labels, spec.negatives, seed)
-        some = _only(made, kept)
-        return maker.make_for(some, part), labels[kept], chosen[rows][some.user_rows]
+        is_trained = _training_mask(candidates, part.users[rows], labels, spec.negatives, seed)
+        selected = _only(candidates, is_trained)
+        return maker.make_for(selected, part), labels[is_trained], user_rows[rows][selected.user_rows]
 
     blocks = list(in_batches(part, work, threads=threads))
     features = _stacked([b[0] for b in blocks])
     if not len(features):
         raise DataError(
-            f"nothing that came is among the candidates of the window {of!r}: there is nothing to learn",
+            f"no candidate of the window {label!r} is in the ground truth: there is nothing to learn from",
             hint="more sources, or a larger top",
         )
     users = np.concatenate([b[2] for b in blocks]).astype(np.int32)
@@ -216,38 +222,40 @@ def training_rows(
 
 
 def _stacked(blocks: list[Floats]) -> Floats:
-    """Put blocks one below the other, letting go of each as it is copied: there is no room for all of it twice."""
-    whole = np.empty((sum(len(b) for b in blocks), blocks[0].shape[1]), np.float32)
+    """Stack blocks vertically and free each one once it is copied: memory may not hold all of it twice."""
+    stacked = np.empty((sum(len(b) for b in blocks), blocks[0].shape[1]), np.float32)
     at = 0
     blocks.reverse()
     while blocks:
         block = blocks.pop()
-        whole[at : at + len(block)] = block
+        stacked[at : at + len(block)] = block
         at += len(block)
-    return whole
+    return stacked
 
 
-def _kept(made: Candidates, users: Any, labels: Any, share: float, seed: int) -> npt.NDArray[np.bool_]:
-    """Return which candidates are trained on: chosen by user and item, in whatever batch they are."""
-    rows = made.user_rows
+def _training_mask(candidates: Candidates, users: Any, labels: Any, share: float, seed: int) -> npt.NDArray[np.bool_]:
+    """Return which candidates are trained on: drawn by a hash of user and item, independent of batches."""
+    rows = candidates.user_rows
     is_hit = labels.any(axis=1)
-    with_hit = np.zeros(len(made.offsets) - 1, np.bool_)
+    with_hit = np.zeros(len(candidates.offsets) - 1, np.bool_)
     with_hit[rows[is_hit]] = True
-    mixed = (users[rows].astype(np.uint64) << np.uint64(32)) + made.items.astype(np.uint64) + np.uint64(seed)
+    mixed = (users[rows].astype(np.uint64) << np.uint64(32)) + candidates.items.astype(np.uint64) + np.uint64(seed)
     # The finaliser of splitmix64 (Steele, Lea and Flood 2014).
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
     mixed ^= mixed >> np.uint64(31)
     drawn: npt.NDArray[np.bool_] = (mixed >> np.uint64(11)).astype(np.float64) / 2**53 < share
-    kept: npt.NDArray[np.bool_] = (is_hit | drawn) & with_hit[rows]
-    return kept
+    is_trained: npt.NDArray[np.bool_] = (is_hit | drawn) & with_hit[rows]
+    return is_trained
 
 
-def _only(made: Candidates, kept: npt.NDArray[np.bool_]) -> Candidates:
+def _only(candidates: Candidates, is_selected: npt.NDArray[np.bool_]) -> Candidates:
     """Return some of the candidates of a batch."""
-    counts = np.bincount(made.user_rows[kept], minlength=len(made.offsets) - 1)
+    counts = np.bincount(candidates.user_rows[is_selected], minlength=len(candidates.offsets) - 1)
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    return Candidates(made.rows, offsets, made.items[kept], made.told[kept], ())
+    return Candidates(
+        candidates.rows, offsets, candidates.items[is_selected], candidates.source_scores[is_selected], ()
+    )
 
 
 # ------------------------------------------------------------------------------------------------------------ training
@@ -255,74 +263,74 @@ def _only(made: Candidates, kept: npt.NDArray[np.bool_]) -> Candidates:
 
 def train_model(
     rows: TrainingRows,
-    which: int,
+    list_number: int,
     spec: LightGBMSpec,
     *,
     is_valid: npt.NDArray[np.bool_] | None,
-    is_kept_apart: npt.NDArray[np.bool_] | None = None,
+    is_excluded: npt.NDArray[np.bool_] | None = None,
     rounds: int | None = None,
     seed: int = 1,
     progress: Callable[[float], None] = lambda _: None,
 ) -> ListModel:
-    """Train a model on all rows but those to stop early by, and those that are kept apart.
+    """Train a model on all rows but those for early stopping and the excluded ones.
 
     Parameters
     ----------
-    which : int
+    list_number : int
         The column of the labels.
     is_valid : bool array (n,), or None
-        The rows to stop early by; None: there are none, and `rounds` are trained.
-    is_kept_apart : bool array (n,), or None
-        Rows that the model must not see, and is not stopped by.
+        The rows for early stopping; None for none: then `rounds` rounds are trained.
+    is_excluded : bool array (n,), or None
+        Rows that are used neither for training nor for early stopping.
     progress : callable
-        Told the share of the rounds that is done.
+        Called with the share of the rounds done.
     """
     training = RankerTraining(
-        rows, which, spec, is_valid=is_valid, is_kept_apart=is_kept_apart, seed=seed, progress=progress
+        rows, list_number, spec, is_valid=is_valid, is_excluded=is_excluded, seed=seed, progress=progress
     )
     stopping = training.stopping
     if stopping is None:
         training.go_on(rounds or spec.rounds, lambda _: False)
         return training.model(rounds or spec.rounds)
-    own = Stopper(stopping)
-    training.go_on(min(stopping.limit, rounds or stopping.limit), own.add)
-    return training.model(own.best_round)
+    stopper = Stopper(stopping)
+    training.go_on(min(stopping.limit, rounds or stopping.limit), stopper.add)
+    return training.model(stopper.best_round)
 
 
 class RankerTraining(BoostedTraining):
-    """A model's training; the parameters are `train_model`'s."""
+    """The training of a model; the parameters are those of `train_model`."""
 
     HINT = "check model under [recommend.ranker]"
 
     def __init__(
         self,
         rows: TrainingRows,
-        which: int,
+        list_number: int,
         spec: LightGBMSpec,
         *,
         is_valid: npt.NDArray[np.bool_] | None,
-        is_kept_apart: npt.NDArray[np.bool_] | None = None,
+        is_excluded: npt.NDArray[np.bool_] | None = None,
         seed: int = 1,
         progress: Callable[[float], None] = lambda _: None,
     ) -> None:
         super().__init__("the ranker")
         self.rows, self.spec, self.progress = rows, spec, progress
-        self.label = rows.labels[:, which]
-        hit = np.zeros(int(rows.users.max()) + 1, np.bool_)
-        hit[rows.users[self.label > 0]] = True
-        of_list = hit[rows.users]
-        unseen = [chosen for chosen in (is_valid, is_kept_apart) if chosen is not None]
-        self.is_train = np.logical_and.reduce([of_list, *(~chosen for chosen in unseen)])
+        self.label = rows.labels[:, list_number]
+        user_has_hit = np.zeros(int(rows.users.max()) + 1, np.bool_)
+        user_has_hit[rows.users[self.label > 0]] = True
+        has_hit = user_has_hit[rows.users]
+        excluded_rows = [mask for mask in (is_valid, is_excluded) if mask is not None]
+        self.is_train = np.logical_and.reduce([has_hit, *(~mask for mask in excluded_rows)])
         if not self.is_train.any():
-            raise DataError(f"no candidate of list {which} came: there is nothing to learn", hint="more sources")
-        self.is_valid = of_list & is_valid if is_valid is not None else None
+            raise DataError(f"no candidate of list {list_number} came: there is nothing to learn", hint="more sources")
+        self.is_valid = has_hit & is_valid if is_valid is not None else None
         self.parameters = {k: v for k, v in spec.parameters.items() if k != "metric"} | {"seed": seed}
-        by = "average_precision" if self.parameters["objective"] == "binary" else "ndcg"
-        self.parameters["metric"] = by
+        metric = "average_precision" if self.parameters["objective"] == "binary" else "ndcg"
+        self.parameters["metric"] = metric
 
     @property
     def stopping(self) -> Stopping | None:
-        """When it has had enough rounds; None where there is nothing to stop by."""
+        """The rule for early stopping; None without rows for it."""
         has_rows = self.is_valid is not None and bool(self.is_valid.any())
         return Stopping(self.spec.rounds, self.spec.patience, True) if has_rows and self.spec.patience else None
 
@@ -350,11 +358,11 @@ class RankerTraining(BoostedTraining):
         return Boosting(self.parameters, train, valid)
 
     def after_round(self, share: float) -> None:
-        """Say how far it is."""
+        """Report the progress."""
         self.progress(share)
 
     def model(self, rounds: int) -> ListModel:
-        """Return the model of so many rounds."""
+        """Return the model of this many rounds."""
         booster = self.trees()
         best = min(rounds, booster.current_iteration())
         gains = booster.feature_importance("gain", iteration=best)
@@ -363,7 +371,7 @@ class RankerTraining(BoostedTraining):
 
 
 def train_folds(trainings: Mapping[str, RankerTraining], *, per_fold: bool = False) -> Iterator[tuple[str, ListModel]]:
-    """Train the models of a list's folds and give them the best number of rounds of their mean curve.
+    """Train the models of a list's folds, for the best number of rounds of their mean curve.
 
     Parameters
     ----------
@@ -373,14 +381,14 @@ def train_folds(trainings: Mapping[str, RankerTraining], *, per_fold: bool = Fal
     stopping = next((t.stopping for t in trainings.values()), None)
     shared = None
     if stopping is not None and not per_fold and all(t.stopping is not None for t in trainings.values()):
-        # Of the rows of a list, which are all in memory, each fold takes a quarter of the bytes again as bins.
+        # Besides the rows of a list, which are all in memory, the bins of each fold take a quarter of their bytes.
         shared, _ = shared_rounds(list(trainings.values()), stopping, held=HELD_FOLDS)
     for name, training in trainings.items():
         rounds = shared
         if rounds is None:
-            own = Stopper(training.stopping or Stopping(training.spec.rounds, 0, True))
-            training.go_on(training.spec.rounds, own.add if training.stopping else lambda _: False)
-            rounds = own.best_round if training.stopping else training.spec.rounds
+            stopper = Stopper(training.stopping or Stopping(training.spec.rounds, 0, True))
+            training.go_on(training.spec.rounds, stopper.add if training.stopping else lambda _: False)
+            rounds = stopper.best_round if training.stopping else training.spec.rounds
         yield name, training.model(rounds)
         training.release()
 
@@ -388,9 +396,11 @@ def train_folds(trainings: Mapping[str, RankerTraining], *, per_fold: bool = Fal
 # ------------------------------------------------------------------------------------------------------------- ranking
 
 
-def take_turns(window: Window, generator: Generator, k: int, n_lists: int, *, threads: int) -> Lists:
-    """Return the first k candidates of each user, in the order in which the sources give them."""
-    return _ranked(window, generator, k, n_lists, threads, lambda made: [-np.arange(len(made.items), dtype=np.float32)])
+def round_robin(window: Window, generator: Generator, k: int, n_lists: int, *, threads: int) -> Lists:
+    """Return the first k candidates of each user, in the round-robin order of the sources."""
+    return _ranked(
+        window, generator, k, n_lists, threads, lambda candidates: [-np.arange(len(candidates.items), dtype=np.float32)]
+    )
 
 
 def rank(
@@ -415,11 +425,11 @@ def rank(
 
     boosters = [lgb.Booster(model_str=model.text) for model in models]
 
-    def score(made: Candidates) -> list[Any]:
-        features = maker.make_for(made, window)
+    def score(candidates: Candidates) -> list[Any]:
+        features = maker.make_for(candidates, window)
         if not len(features):
             return [np.empty(0, np.float32)] * len(boosters)
-        # One thread each: the batches are what runs side by side.
+        # One thread each, as batches run concurrently.
         return [np.asarray(b.predict(features, num_threads=1), np.float32) for b in boosters]
 
     return _ranked(window, generator, k, n_lists, threads, score, progress)
@@ -439,14 +449,14 @@ def _ranked(
     scores = np.empty(items.shape, np.float32)
 
     def work(rows: slice) -> slice:
-        made = generator.make(window, rows)
-        told = score(made)
-        for which in range(n_lists):
-            given = told[which] if len(told) > 1 else told[0]
+        candidates = generator.make(window, rows)
+        scores_of_models = score(candidates)
+        for number in range(n_lists):
+            list_scores = scores_of_models[number] if len(scores_of_models) > 1 else scores_of_models[0]
             best_items = np.empty((rows.stop - rows.start, k), np.int32)
             best_scores = np.empty(best_items.shape, np.float32)
-            best_of(made.offsets, made.items, given, best_items, best_scores)
-            items[rows, which], scores[rows, which] = best_items, best_scores
+            best_of(candidates.offsets, candidates.items, list_scores, best_items, best_scores)
+            items[rows, number], scores[rows, number] = best_items, best_scores
         return rows
 
     for rows in in_batches(window, work, threads=threads):

@@ -1,4 +1,4 @@
-"""Candidate sources: what each is asked to be, and how it is made ready for a window."""
+"""Candidate sources: their parameters, and how each is prepared for a window."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from workbench.recommender.windows import Window, history_frame
 __all__ = [
     "SOURCES",
     "AttributeSource",
+    "CandidateFinder",
     "CosineSource",
     "CovisitSource",
+    "CustomSource",
     "EmbeddingsSource",
     "EventWeighting",
     "FactorsSource",
-    "Find",
-    "Found",
     "HistorySource",
-    "OwnSource",
     "PopularSource",
-    "Ready",
+    "SourceCandidates",
+    "SourceContext",
     "SourceSpec",
     "Tables",
 ]
@@ -40,8 +40,8 @@ Ints = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a source finds for n users: ``items[offsets[i]:offsets[i + 1]]``, the best first, with their scores."""
+class SourceCandidates:
+    """A source's candidates for n users: ``items[offsets[i]:offsets[i + 1]]``, the best first, with their scores."""
 
     offsets: npt.NDArray[np.int64]
     items: Ints
@@ -50,23 +50,23 @@ class Found:
 
 @dataclass(frozen=True)
 class Tables:
-    """What is known of items and users: a line for each code, null where nothing is known; None without a table."""
+    """The tables of items and users: a row for each code, null where the table lacks it; None without a table."""
 
     items: pl.DataFrame | None = None
     users: pl.DataFrame | None = None
 
 
-class Find(Protocol):
-    """A source that is ready: for users, by code, and their present, the best candidates, `most` at most for each."""
+class CandidateFinder(Protocol):
+    """A prepared source: returns the best candidates of users, by code, at their present time, at most `most` each."""
 
-    def __call__(self, users: Ints, now: Ints, most: int, /) -> Found:
-        """Return what is found; the same for a user whoever is asked for beside them."""
+    def __call__(self, users: Ints, now: Ints, most: int, /) -> SourceCandidates:
+        """Return the candidates; those of a user do not depend on the other users."""
         ...
 
 
 @dataclass(frozen=True)
-class Ready:
-    """What sources are made ready from."""
+class SourceContext:
+    """The inputs for preparing a source."""
 
     window: Window
     tables: Tables
@@ -77,18 +77,18 @@ class Ready:
 
 @dataclass(frozen=True)
 class EventWeighting:
-    """What a user's own events weigh.
+    """The weights of a user's own events.
 
     Attributes
     ----------
     last : int
-        So many of a user's last events count.
+        The number of a user's last events that count.
     weights : dict
-        By kind; a kind that is not named has 1.
+        By kind; 1 for a kind that is not named.
     decay_s : float, optional
-        After so many seconds an event weighs half.
+        The age at which an event has half its weight.
     decay_events : float, optional
-        With so many events behind it an event weighs half.
+        The number of later events at which an event has half its weight.
     """
 
     last: int = 30
@@ -104,37 +104,37 @@ class EventWeighting:
                 raise ConfigError(f"weighting: {name} = {value!r}: expected more than 0")
 
     def rule(self, log: Interactions) -> tuple[npt.NDArray[np.float64], int, float, float]:
-        """Return it as the compiled functions take it."""
+        """Return the weighting as the compiled functions take it."""
         weights = _kind_weights(log, self.weights, "weighting")
         return weights, min(self.last, 1 << 30), float(self.decay_s or 0), float(self.decay_events or 0)
 
 
 class SourceSpec(Protocol):
-    """What a source is asked to be. `top` is how many candidates of it, at most, a user gets."""
+    """The parameters of a source. `top` is the most candidates of it for a user."""
 
     @property
     def top(self) -> int:
-        """How many candidates, at most, a user gets of it."""
+        """The most candidates of it for a user."""
         ...
 
-    def prepare(self, ready: Ready) -> Find:
-        """Make it ready for a window."""
+    def prepare(self, ready: SourceContext) -> CandidateFinder:
+        """Prepare the source for a window."""
         ...
 
 
-def _at_least_one(what: str, spec: Any, *names: str) -> None:
+def _at_least_one(source: str, spec: Any, *names: str) -> None:
     for name in names:
         if getattr(spec, name) < 1:
-            raise ConfigError(f"{what}: {name} = {getattr(spec, name)!r}: expected 1 or more")
+            raise ConfigError(f"{source}: {name} = {getattr(spec, name)!r}: expected 1 or more")
 
 
-def _kind_weights(log: Interactions, weights: Mapping[str, float], what: str) -> npt.NDArray[np.float64]:
+def _kind_weights(log: Interactions, weights: Mapping[str, float], source: str) -> npt.NDArray[np.float64]:
     """Return the weight of each kind by code; refuse negative ones."""
-    found = kind_weights(log, weights, f"{what}: ")
+    by_kind = kind_weights(log, weights, f"{source}: ")
     for kind, weight in weights.items():
         if not 0 <= weight < 1e9:
-            raise ConfigError(f"{what}: weights.{kind} = {weight!r}: expected 0 or more")
-    return found
+            raise ConfigError(f"{source}: weights.{kind} = {weight!r}: expected 0 or more")
+    return by_kind
 
 
 # ------------------------------------------------------------------------------------------------------- own history
@@ -142,7 +142,7 @@ def _kind_weights(log: Interactions, weights: Mapping[str, float], what: str) ->
 
 @dataclass(frozen=True)
 class HistorySource:
-    """What the user had before: by the sum of what the events weigh."""
+    """Items that the user had before, by the sum of their events' weights."""
 
     top: int = 50
     weighting: EventWeighting = field(default_factory=lambda: EventWeighting(last=500, decay_s=7 * 86_400.0))
@@ -150,13 +150,13 @@ class HistorySource:
     def __post_init__(self) -> None:
         _at_least_one("history", self, "top")
 
-    def prepare(self, ready: Ready) -> Find:
+    def prepare(self, ready: SourceContext) -> CandidateFinder:
         """Return the source."""
         log = ready.window.history
         events, rule = _events(log), self.weighting.rule(log)
         run = compiled("compiled_candidates")
 
-        def find(users: Ints, now: Ints, most: int, /) -> Found:
+        def find(users: Ints, now: Ints, most: int, /) -> SourceCandidates:
             return _filled(run.own_items, users, most, (events, users, now, rule))
 
         return find
@@ -166,11 +166,11 @@ def _events(log: Interactions) -> tuple[Any, ...]:
     return log.starts, *log.arrays
 
 
-def _filled(function: Any, users: Ints, most: int, before: tuple[Any, ...]) -> Found:
+def _filled(function: Any, users: Ints, most: int, before: tuple[Any, ...]) -> SourceCandidates:
     offsets = np.zeros(len(users) + 1, np.int64)
     items, scores = np.empty(len(users) * most, np.int32), np.empty(len(users) * most, np.float32)
     function(*before, most, (offsets, items, scores))
-    return Found(offsets, items[: offsets[-1]], scores[: offsets[-1]])
+    return SourceCandidates(offsets, items[: offsets[-1]], scores[: offsets[-1]])
 
 
 # ---------------------------------------------------------------------------------------- neighbours of what they had
@@ -178,13 +178,13 @@ def _filled(function: Any, users: Ints, most: int, before: tuple[Any, ...]) -> F
 
 def _voted(
     log: Interactions, weighting: EventWeighting, near_items: Ints, shares: Any, row_of: Ints | None = None
-) -> Find:
-    """Return the source in which the neighbours of a user's last items are added up."""
+) -> CandidateFinder:
+    """Return a source that sums the weights of the neighbours of a user's last items."""
     run, rule = compiled("compiled_candidates"), weighting.rule(log)
     rows = np.arange(log.n_items, dtype=np.int32) if row_of is None else row_of
     neighbours = (near_items, np.ascontiguousarray(shares, np.float32), rows)
 
-    def find(users: Ints, now: Ints, most: int, /) -> Found:
+    def find(users: Ints, now: Ints, most: int, /) -> SourceCandidates:
         return _filled(run.votes, users, most, (_events(log), users, now, rule, neighbours))
 
     return find
@@ -192,7 +192,7 @@ def _voted(
 
 @dataclass(frozen=True)
 class CovisitSource:
-    """What comes together with the user's last items, as a share of the item's events."""
+    """Items that are co-visited with the user's last items, as a share of the items' events."""
 
     top: int = 50
     counts: Covisit = field(default_factory=Covisit)
@@ -201,19 +201,19 @@ class CovisitSource:
     def __post_init__(self) -> None:
         _at_least_one("covisit", self, "top")
 
-    def prepare(self, ready: Ready) -> Find:
+    def prepare(self, ready: SourceContext) -> CandidateFinder:
         """Return the source."""
         log = ready.window.history
-        found = count_covisits(log, self.counts, threads=ready.threads, progress=ready.progress)
-        shares = found.weights.astype(np.float32)
+        neighbours = count_covisits(log, self.counts, threads=ready.threads, progress=ready.progress)
+        shares = neighbours.weights.astype(np.float32)
         if self.counts.normalise == "none":
             shares /= np.maximum(count_items(log), 1)[:, None].astype(np.float32)
-        return _voted(log, self.weighting, found.items, shares)
+        return _voted(log, self.weighting, neighbours.items, shares)
 
 
 @dataclass(frozen=True)
 class CosineSource:
-    """What is nearest to the user's items by the cosine of the columns of the matrix of users and items."""
+    """Items nearest to the user's items, by the cosine of the columns of the user-item matrix."""
 
     top: int = 50
     neighbours: int = 50
@@ -224,17 +224,17 @@ class CosineSource:
     def __post_init__(self) -> None:
         _at_least_one("cosine", self, "top", "neighbours", "last")
 
-    def prepare(self, ready: Ready) -> Find:
+    def prepare(self, ready: SourceContext) -> CandidateFinder:
         """Return the source."""
         counts = Covisit(last=self.last, window_s=None, kinds=self.kinds, top=self.neighbours, normalise="cosine")
         log = ready.window.history
-        found = count_covisits(log, counts, threads=ready.threads, progress=ready.progress)
-        return _voted(log, self.weighting, found.items, found.weights)
+        neighbours = count_covisits(log, counts, threads=ready.threads, progress=ready.progress)
+        return _voted(log, self.weighting, neighbours.items, neighbours.weights)
 
 
 @dataclass(frozen=True)
 class EmbeddingsSource:
-    """What is nearest to the user's last items by embeddings, learned from the lists by skip-gram."""
+    """Items nearest to the user's last items, by skip-gram embeddings trained on the lists."""
 
     top: int = 50
     model: SkipGram = field(default_factory=SkipGram)
@@ -243,24 +243,26 @@ class EmbeddingsSource:
     def __post_init__(self) -> None:
         _at_least_one("embeddings", self, "top")
 
-    def prepare(self, ready: Ready) -> Find:
+    def prepare(self, ready: SourceContext) -> CandidateFinder:
         """Return the source."""
         log = ready.window.history
-        found = nearest_items(train_embeddings(log, self.model, progress=ready.progress), log.n_items, self.model.top)
-        return _voted(log, self.weighting, found.items, np.maximum(found.weights, 0.0))
+        neighbours = nearest_items(
+            train_embeddings(log, self.model, progress=ready.progress), log.n_items, self.model.top
+        )
+        return _voted(log, self.weighting, neighbours.items, np.maximum(neighbours.weights, 0.0))
 
 
 @dataclass(frozen=True)
 class AttributeSource:
-    """The most popular of the items that have the same value in a column of the table of items as the user's last ones.
+    """The most popular items with the same value in a column of the item table as the user's last items.
 
     Attributes
     ----------
     column : str
     each : int
-        So many items of each value.
+        The number of items of each value.
     window_s : int, optional
-        So many seconds before the end of the log count for what is popular; None for all.
+        The seconds before the end of the log that count for popularity; None for all.
     """
 
     column: str
@@ -272,7 +274,7 @@ class AttributeSource:
     def __post_init__(self) -> None:
         _at_least_one("attribute", self, "top", "each")
 
-    def prepare(self, ready: Ready) -> Find:
+    def prepare(self, ready: SourceContext) -> CandidateFinder:
         """Return the source."""
         log, codes = ready.window.history, _codes(ready.tables.items, self.column, "items")
         popular = _popularity(log, self.window_s, {})
@@ -280,22 +282,24 @@ class AttributeSource:
         order = order[codes[order] >= 0]
         _, starts = np.unique(codes[order], return_index=True)
         place = np.arange(len(order)) - np.repeat(starts, np.diff(np.append(starts, len(order))))
-        kept = place < self.each
+        is_top = place < self.each
         items = np.full((int(codes.max(initial=-1)) + 1, self.each), -1, np.int32)
         shares = np.zeros(items.shape, np.float32)
-        items[codes[order[kept]], place[kept]] = order[kept]
+        items[codes[order[is_top]], place[is_top]] = order[is_top]
         of_value = np.bincount(codes[codes >= 0], popular[codes >= 0], minlength=len(items))
-        shares[codes[order[kept]], place[kept]] = popular[order[kept]] / np.maximum(of_value[codes[order[kept]]], 1e-9)
+        shares[codes[order[is_top]], place[is_top]] = popular[order[is_top]] / np.maximum(
+            of_value[codes[order[is_top]]], 1e-9
+        )
         return _voted(log, self.weighting, items, shares, codes)
 
 
-def _codes(table: pl.DataFrame | None, column: str, which: str) -> Ints:
+def _codes(table: pl.DataFrame | None, column: str, kind: str) -> Ints:
     """Return a column as codes, -1 for null."""
     if table is None:
-        raise ConfigError(f"{column!r} is to be a column of the table of {which}, and there is none")
+        raise ConfigError(f"{column!r} should be a column of the table of {kind}, and there is none")
     if column not in table.columns:
         raise ConfigError(
-            f"the table of {which} has no column {column!r}", hint=near(column, table.columns, kind="column")
+            f"the table of {kind} has no column {column!r}", hint=near(column, table.columns, kind="column")
         )
     ranks = table[column].rank("dense")
     return (ranks.cast(pl.Int32) - 1).fill_null(-1).to_numpy()
@@ -306,16 +310,16 @@ def _codes(table: pl.DataFrame | None, column: str, which: str) -> Ints:
 
 @dataclass(frozen=True)
 class PopularSource:
-    """What is popular, the same for all, or for all of a segment.
+    """Popular items, the same for all users or for all of a segment.
 
     Attributes
     ----------
     window_s : int, optional
-        So many seconds before the end of the log count; None for all.
+        The seconds before the end of the log that count; None for all.
     weights : dict
         By kind.
     by : str, optional
-        A column of the table of users: what is popular among those that have the same value.
+        A column of the user table that defines segments.
     """
 
     top: int = 20
@@ -326,7 +330,7 @@ class PopularSource:
     def __post_init__(self) -> None:
         _at_least_one("popular", self, "top")
 
-    def prepare(self, ready: Ready) -> Find:
+    def prepare(self, ready: SourceContext) -> CandidateFinder:
         """Return the source."""
         log = ready.window.history
         segment = np.zeros(len(log.users), np.int32)
@@ -339,41 +343,41 @@ class PopularSource:
             weights = of_items[keys]
         else:
             keys, weights = _popularity_by(log, self.window_s, self.weights, segment)
-        of, items = np.divmod(keys, max(log.n_items, 1))
-        order = np.lexsort((items, -weights, of))
-        items, of, weights = items[order].astype(np.int32), of[order], weights[order]
-        total = np.bincount(of, weights, minlength=n_segments)
-        shares = (weights / total[of]).astype(np.float32)
-        starts = np.searchsorted(of, np.arange(n_segments + 1))
+        segment_of, items = np.divmod(keys, max(log.n_items, 1))
+        order = np.lexsort((items, -weights, segment_of))
+        items, segment_of, weights = items[order].astype(np.int32), segment_of[order], weights[order]
+        total = np.bincount(segment_of, weights, minlength=n_segments)
+        shares = (weights / total[segment_of]).astype(np.float32)
+        starts = np.searchsorted(segment_of, np.arange(n_segments + 1))
 
-        def find(users: Ints, now: Ints, most: Any, /) -> Found:  # noqa: ARG001
-            # Of a user that the log does not know nothing is known, as of one that the table does not have.
-            chosen = np.where(users >= 0, segment[users], 0)
-            lengths = np.minimum(np.diff(starts)[chosen], most)
+        def find(users: Ints, now: Ints, most: Any, /) -> SourceCandidates:  # noqa: ARG001
+            # A user without events is treated as one that the table does not have.
+            user_segments = np.where(users >= 0, segment[users], 0)
+            lengths = np.minimum(np.diff(starts)[user_segments], most)
             offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-            at = np.arange(offsets[-1]) + np.repeat(starts[chosen] - offsets[:-1], lengths)
-            return Found(offsets, items[at], shares[at])
+            at = np.arange(offsets[-1]) + np.repeat(starts[user_segments] - offsets[:-1], lengths)
+            return SourceCandidates(offsets, items[at], shares[at])
 
         return find
 
 
 def _popularity(log: Interactions, window_s: int | None, weights: Mapping[str, float]) -> npt.NDArray[np.float64]:
-    """Return what the events of each item weigh, those that are late enough."""
+    """Return the summed weight of each item's recent events."""
     return count_items(log, event_weigher(log, window_s, weights))
 
 
 def event_weigher(
     log: Interactions, window_s: int | None, weights: Mapping[str, float]
 ) -> Callable[[slice], npt.NDArray[np.float64]]:
-    """Return what says of some events what each weighs: nothing where it is too early."""
+    """Return a function from a slice of events to their weights: 0 for events before the window."""
     by_kind = _kind_weights(log, weights, "popular")
     after = -1 if window_s is None else int(log.times.max(initial=0)) - window_s
 
     def weigh(part: slice) -> npt.NDArray[np.float64]:
-        found: npt.NDArray[np.float64] = by_kind[log.kinds[part]] * (log.times[part] > after)
+        weights_of_events: npt.NDArray[np.float64] = by_kind[log.kinds[part]] * (log.times[part] > after)
         if len(log.weights):
-            found *= log.weights[part]
-        return found
+            weights_of_events *= log.weights[part]
+        return weights_of_events
 
     return weigh
 
@@ -381,20 +385,20 @@ def event_weigher(
 def _popularity_by(
     log: Interactions, window_s: int | None, weights: Mapping[str, float], segment: Ints
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """Return what the events of each item weigh in each segment of users, where it is more than nothing.
+    """Return the summed weight of each item's events by segment of users, where it is above 0.
 
-    By one pass over the log, however many segments there are: the keys are ``segment * n_items + item``.
+    In one pass over the log, however many segments there are: the keys are ``segment * n_items + item``.
     """
     weigh = event_weigher(log, window_s, weights)
     keys, sums = np.empty(0, np.int64), np.empty(0, np.float64)
     for low in range(0, len(log), COUNTED):
         part = slice(low, min(low + COUNTED, len(log)))
-        own = weigh(part)
-        counts = np.flatnonzero(own > 0)
+        event_weights = weigh(part)
+        counts = np.flatnonzero(event_weights > 0)
         users = np.searchsorted(log.starts, low + counts, side="right") - 1
-        these = segment[users].astype(np.int64) * log.n_items + log.items[part][counts]
-        keys, place = np.unique(np.concatenate([keys, these]), return_inverse=True)
-        sums = np.bincount(place, np.concatenate([sums, own[counts]]), minlength=len(keys)).astype(np.float64)
+        event_keys = segment[users].astype(np.int64) * log.n_items + log.items[part][counts]
+        keys, place = np.unique(np.concatenate([keys, event_keys]), return_inverse=True)
+        sums = np.bincount(place, np.concatenate([sums, event_weights[counts]]), minlength=len(keys)).astype(np.float64)
     return keys, sums
 
 
@@ -403,7 +407,7 @@ def _popularity_by(
 
 @dataclass(frozen=True)
 class FactorsSource:
-    """What matrix factorisation thinks best for the user."""
+    """The best items for the user by matrix factorisation."""
 
     top: int = 50
     model: Factorisation = field(default_factory=Factorisation)
@@ -411,26 +415,26 @@ class FactorsSource:
     def __post_init__(self) -> None:
         _at_least_one("factors", self, "top")
 
-    def prepare(self, ready: Ready) -> Find:
+    def prepare(self, ready: SourceContext) -> CandidateFinder:
         """Return the source."""
         fitted = fit_factors(ready.window.history, self.model, threads=ready.threads)
 
-        def find(users: Ints, now: Ints, most: int, /) -> Found:  # noqa: ARG001
+        def find(users: Ints, now: Ints, most: int, /) -> SourceCandidates:  # noqa: ARG001
             items, scores = best_items(fitted, users, most)
-            there = items >= 0
-            offsets = np.concatenate([[0], np.cumsum(there.sum(axis=1))]).astype(np.int64)
-            return Found(offsets, items[there].astype(np.int32), scores[there].astype(np.float32))
+            is_item = items >= 0
+            offsets = np.concatenate([[0], np.cumsum(is_item.sum(axis=1))]).astype(np.int64)
+            return SourceCandidates(offsets, items[is_item].astype(np.int32), scores[is_item].astype(np.float32))
 
         return find
 
 
 @dataclass(frozen=True)
-class OwnSource:
-    """A function of one's own, ``file.py:name`` in the competition's folder.
+class CustomSource:
+    """A custom function, ``file.py:name`` in the competition's folder.
 
-    It is called once for a window, ``name(history, users, now)``: `history` is a frame of all that is known (user,
-    item, time as seconds since 1970, kind), `users` a series of the ids that are asked for, `now` their present in
-    seconds since 1970. It returns a frame of user, item and score.
+    It is called once per window, ``name(history, users, now)``: `history` is a frame of all known events (user, item,
+    time as seconds since 1970, kind), `users` a series of the ids to recommend to, `now` their present in seconds since
+    1970. It returns a frame of user, item and score.
     """
 
     function: str
@@ -439,28 +443,28 @@ class OwnSource:
     def __post_init__(self) -> None:
         _at_least_one("custom", self, "top")
 
-    def prepare(self, ready: Ready) -> Find:
+    def prepare(self, ready: SourceContext) -> CandidateFinder:
         """Return the source."""
         window = ready.window
         log = window.history
-        is_known = window.users >= 0
-        ids = log.users.values.gather(window.users[is_known])
-        now = pl.Series("now", window.now[is_known].astype(np.int64) + log.origin)
-        given = ready.load(self.function)(history_frame(log), ids, now)
-        found = self._checked(given, log)
-        starts = np.searchsorted(found["user"].to_numpy(), np.arange(len(log.users) + 1))
-        items, scores = found["item"].to_numpy(), found["score"].to_numpy()
+        has_code = window.users >= 0
+        ids = log.users.values.gather(window.users[has_code])
+        now = pl.Series("now", window.now[has_code].astype(np.int64) + log.origin)
+        frame = ready.load(self.function)(history_frame(log), ids, now)
+        coded = self._checked(frame, log)
+        starts = np.searchsorted(coded["user"].to_numpy(), np.arange(len(log.users) + 1))
+        items, scores = coded["item"].to_numpy(), coded["score"].to_numpy()
 
-        def find(users: Ints, now: Ints, most: int, /) -> Found:  # noqa: ARG001
+        def find(users: Ints, now: Ints, most: int, /) -> SourceCandidates:  # noqa: ARG001
             lengths = np.where(users >= 0, np.minimum(starts[users + 1] - starts[users], most), 0)
             offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
             at = np.arange(offsets[-1]) + np.repeat(starts[users] - offsets[:-1], lengths)
-            return Found(offsets, items[at], scores[at])
+            return SourceCandidates(offsets, items[at], scores[at])
 
         return find
 
-    def _checked(self, given: Any, log: Interactions) -> pl.DataFrame:
-        frame = given.collect() if isinstance(given, pl.LazyFrame) else given
+    def _checked(self, output: Any, log: Interactions) -> pl.DataFrame:
+        frame = output.collect() if isinstance(output, pl.LazyFrame) else output
         if not isinstance(frame, pl.DataFrame) or set(frame.columns) != {"user", "item", "score"}:
             got = f"the columns {frame.columns}" if isinstance(frame, pl.DataFrame) else type(frame).__name__
             raise DataError(f"{self.function} returned {got}; expected a frame of user, item and score")
@@ -473,7 +477,7 @@ class OwnSource:
                 "score": frame["score"].cast(pl.Float32),
             }
         )
-        # What the log does not know can't be ranked: it has no features.
+        # Unknown users and items can't be ranked: they have no features.
         coded = coded.filter((pl.col("user") >= 0) & (pl.col("item") >= 0) & pl.col("score").is_finite())
         return coded.sort(["user", "score", "item"], descending=[False, True, False]).unique(
             ["user", "item"], keep="first", maintain_order=True
@@ -488,6 +492,6 @@ SOURCES: dict[str, type[Any]] = {
     "factors": FactorsSource,
     "embeddings": EmbeddingsSource,
     "attribute": AttributeSource,
-    "custom": OwnSource,
+    "custom": CustomSource,
 }
 """The sources by the name of their table."""

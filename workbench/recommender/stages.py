@@ -1,4 +1,4 @@
-"""The parts of a recommender's work: what each took, and how far it is."""
+"""The stages of a recommender's run: their time and memory, and their progress."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from workbench.core.context import RunContext
 from workbench.core.events import StageFinished
 from workbench.core.memory import measured_peak
 
-__all__ = ["Clock", "Stage"]
+__all__ = ["Stage", "StageTimer"]
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A part of the work: its seconds, and the most memory of the process in it."""
+    """A stage: its seconds, and the peak memory of the process in it."""
 
     name: str
     seconds: float
@@ -27,30 +27,30 @@ SHARE_EVERY_S = 10.0
 
 
 @dataclass
-class Clock:
-    """Times stages, and says when each begins."""
+class StageTimer:
+    """Times stages, and reports when each begins."""
 
     context: RunContext
     stages: list[Stage] = field(default_factory=list)
     name: str = ""
-    told_at: float = 0.0
+    reported_at: float = 0.0
 
     def share(self, done: float) -> None:
-        """Say how much of the stage is done, from time to time."""
-        if time.perf_counter() - self.told_at >= SHARE_EVERY_S:
-            self.told_at = time.perf_counter()
+        """Report the share of the stage that is done, from time to time."""
+        if time.perf_counter() - self.reported_at >= SHARE_EVERY_S:
+            self.reported_at = time.perf_counter()
             self.context.progress(done, 1.0, self.name, "share")
 
     def share_of(self, before: float, part: float, done: float) -> None:
-        """Say the same of a part of the stage, with another before it."""
+        """Report the progress of a part of the stage that follows another part."""
         self.share(before + part * done)
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[None]:
         """Time a stage."""
         self.context.stage(name)
-        self.name, self.told_at = name, time.perf_counter()
-        started = self.told_at
+        self.name, self.reported_at = name, time.perf_counter()
+        started = self.reported_at
         with measured_peak() as peak:
             yield
         stage = Stage(name, round(time.perf_counter() - started, 2), round(peak.mb, 1))

@@ -1,7 +1,6 @@
-"""Windows: what is known at a moment, who is asked for, and, where it is known, what came then.
+"""Windows: the history at a moment, the users to recommend to, and the ground truth where it is known.
 
-The validation window and the test window are made here and nowhere else; all that follows takes a window, and can't
-tell the one from the other.
+Validation and test windows are made only here; later steps take a window and can't tell one from the other.
 """
 
 from __future__ import annotations
@@ -17,12 +16,12 @@ from workbench.recommender.extra import compiled
 from workbench.recommender.interactions import COUNTED, Ids, Interactions, count_items, kind_codes
 
 __all__ = [
-    "Asked",
+    "TaskSpec",
     "Truth",
     "Window",
     "history_frame",
-    "known_seconds",
-    "known_until",
+    "history_seconds",
+    "history_until",
     "make_test_window",
     "make_validation_window",
     "take_users",
@@ -34,27 +33,27 @@ __all__ = [
 
 CUTS = ("last", "session")
 EVERY_KIND = -1
-"""What the compiled functions take for a kind where all of them count."""
+"""The kind for compiled functions where all kinds count."""
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What is asked for.
+class TaskSpec:
+    """The task: which events to predict.
 
     Attributes
     ----------
     cut : str
-        ``"last"``: what users do in the horizon after the end of the log, as in H&M. ``"session"``: how sessions go on
-        that began in the horizon, as in OTTO.
+        ``"last"``: the users' events in the horizon after the end of the log, as in H&M. ``"session"``: the rest of
+        sessions that began in the horizon, as in OTTO.
     horizon_s : int
     k : int
         The length of the lists.
     kinds : tuple of str, optional
-        A list for each of them; None: one list, of whatever kind.
+        A list for each of them; None for one list of all kinds.
     first : tuple of str
         Kinds of which only the next event counts; of the others all do.
     seed : int
-        Of where the sessions of validation are cut.
+        For the places where validation sessions are cut.
     """
 
     cut: str
@@ -79,13 +78,13 @@ class Asked:
 
 @dataclass(frozen=True)
 class Truth:
-    """What came, for one list of every user that is asked for: ``items[offsets[i]:offsets[i + 1]]``, each once."""
+    """The ground truth of one list for every user of a window: ``items[offsets[i]:offsets[i + 1]]``, each item once."""
 
     offsets: npt.NDArray[np.int64]
     items: npt.NDArray[np.int32]
 
     def take(self, rows: npt.NDArray[np.int64]) -> Truth:
-        """Return that of some of the users, in their order."""
+        """Return the ground truth of some of the users, in their order."""
         lengths = np.diff(self.offsets)[rows]
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         at = np.arange(offsets[-1]) - np.repeat(offsets[:-1] - self.offsets[rows], lengths)
@@ -94,20 +93,20 @@ class Truth:
 
 @dataclass(frozen=True)
 class Window:
-    """What is known at a moment, who is asked for, and what came then.
+    """The history at a moment, the users to recommend to, and the ground truth.
 
     Attributes
     ----------
     history : Interactions
-        All that is known.
+        All known events.
     users : array of shape (n,), int32
-        Codes in `history`; -1 for a user that has no code, since the log has no event of theirs.
+        Codes in `history`; -1 for a user without events in the log.
     now : array of shape (n,), int32
-        The second, since `history.origin`, that is the present for the user.
+        The user's present, in seconds since `history.origin`.
     truth : tuple of Truth, or None
-        By list; None where it is not known.
+        By list; None where it is unknown.
     codes : array of shape (n_items,), int32, or None
-        Of each of the window's items the code in the log that the window was made of; None where it is the same one.
+        The code of each of the window's items in the original log; None where it is the same.
     """
 
     history: Interactions
@@ -121,17 +120,16 @@ class Window:
 
 
 def take_users(window: Window, rows: npt.NDArray[np.int64]) -> Window:
-    """Return a window that asks for some of its users; what is known stays."""
+    """Return a window with some of its users and the same history."""
     truth = None if window.truth is None else tuple(t.take(rows) for t in window.truth)
     return replace(window, users=window.users[rows], now=window.now[rows], truth=truth)
 
 
 def with_own_codes(window: Window) -> Window:
-    """Return a window whose items are coded by how often they occur in what is known, as if nothing else were read.
+    """Return a window whose items are coded by their frequency in its own history.
 
-    Of items that are as good as each other the smaller code is preferred everywhere: neighbours, what is popular, what
-    gets a vector. A log's codes are by how often items occur in all of it; of a window before its end that would prefer
-    what came afterwards.
+    Ties are broken by the smaller code everywhere: among neighbours, popular items, items with a vector. A log's codes
+    are by frequency in all of it, which would leak what happened after the window.
     """
     log = window.history
     by_id = log.item_ids.values.arg_sort().to_numpy()
@@ -139,20 +137,20 @@ def with_own_codes(window: Window) -> Window:
     codes = by_id[np.argsort(-counts[by_id], kind="stable")].astype(np.int32)
     if np.array_equal(codes, np.arange(len(codes))):
         return window
-    own = np.empty(len(codes), np.int32)
-    own[codes] = np.arange(len(codes), dtype=np.int32)
+    window_codes = np.empty(len(codes), np.int32)
+    window_codes[codes] = np.arange(len(codes), dtype=np.int32)
     items = np.empty_like(log.items)
     for low in range(0, len(items), COUNTED):
-        items[low : low + COUNTED] = own[log.items[low : low + COUNTED]]
+        items[low : low + COUNTED] = window_codes[log.items[low : low + COUNTED]]
     ids = log.item_ids
-    table = None if ids.table is None else np.where(ids.table < 0, np.int32(-1), own[ids.table])
+    table = None if ids.table is None else np.where(ids.table < 0, np.int32(-1), window_codes[ids.table])
     history = replace(log, items=items, item_ids=Ids(ids.values.gather(codes), table, ids.low))
-    truth = None if window.truth is None else tuple(_recoded(t, own) for t in window.truth)
+    truth = None if window.truth is None else tuple(_recoded(t, window_codes) for t in window.truth)
     return replace(window, history=history, truth=truth, codes=codes if window.codes is None else window.codes[codes])
 
 
 def _recoded(truth: Truth, codes: npt.NDArray[np.int32]) -> Truth:
-    """Return what came in other codes, that of each user in their order again."""
+    """Return the ground truth in other codes, sorted again for each user."""
     rows = np.repeat(np.arange(len(truth.offsets) - 1), np.diff(truth.offsets))
     items = codes[truth.items]
     return Truth(truth.offsets, items[np.lexsort((items, rows))])
@@ -173,33 +171,33 @@ def history_frame(log: Interactions) -> pl.DataFrame:
 
 
 def with_users(log: Interactions, ids: pl.Series) -> Interactions:
-    """Return a log that has users of these ids, too: those that it does not know have no events.
+    """Return a log that has users of these ids, too: unknown ones have no events.
 
     Raises
     ------
     DataError
         When the ids are of another type than the log's.
     """
-    known = log.users.values
+    log_ids = log.users.values
     try:
-        asked = ids.cast(known.dtype)
+        wanted = ids.cast(log_ids.dtype)
     except pl.exceptions.PolarsError as exc:
         raise DataError(
-            f"the users that are asked for are {ids.dtype}, those of the interactions {known.dtype}: "
+            f"the users of the submission are {ids.dtype}, those of the interactions {log_ids.dtype}: "
             f"{str(exc).splitlines()[0]}"
         ) from exc
-    new = asked.filter(log.users.codes(asked) < 0).drop_nulls().unique()
-    if not len(new):
+    new_ids = wanted.filter(log.users.codes(wanted) < 0).drop_nulls().unique()
+    if not len(new_ids):
         return log
-    lengths = np.concatenate([np.diff(log.starts), np.zeros(len(new), np.int64)])
-    values = pl.concat([known, new.alias(known.name)])
+    lengths = np.concatenate([np.diff(log.starts), np.zeros(len(new_ids), np.int64)])
+    values = pl.concat([log_ids, new_ids.alias(log_ids.name)])
     order = values.arg_sort().to_numpy()
     starts = np.concatenate([[0], np.cumsum(lengths[order])]).astype(np.int64)
     return replace(log, users=Ids(values.gather(order)), starts=starts)
 
 
-def known_until(log: Interactions, ends: npt.NDArray[np.int64]) -> Interactions:
-    """Return a log of which each user's list ends before `ends`; ids keep their codes."""
+def history_until(log: Interactions, ends: npt.NDArray[np.int64]) -> Interactions:
+    """Return a log in which each user's list ends before `ends`; ids keep their codes."""
     starts = np.zeros(len(log.starts), np.int64)
     np.cumsum(ends - log.starts[:-1], out=starts[1:])
     n = int(starts[-1])
@@ -209,127 +207,126 @@ def known_until(log: Interactions, ends: npt.NDArray[np.int64]) -> Interactions:
     return replace(log, starts=starts, items=to[0], times=to[1], kinds=to[2], weights=to[3])
 
 
-def make_test_window(log: Interactions, users: npt.NDArray[np.int32], asked: Asked) -> Window:
-    """Return the window of those that the competition asks for.
+def make_test_window(log: Interactions, users: npt.NDArray[np.int32], task: TaskSpec) -> Window:
+    """Return the window of the test users.
 
     Parameters
     ----------
     log : Interactions
-        All that is known, of test too.
+        All known events, including test's.
     users : int32 array
         Their codes; -1 for those without events.
     """
-    return Window(log, users.astype(np.int32), _now(log, log.starts[1:], users, asked))
+    return Window(log, users.astype(np.int32), _now(log, log.starts[1:], users, task))
 
 
-def _taking_part(log: Interactions, tested: npt.NDArray[np.int32], asked: Asked) -> npt.NDArray[np.bool_]:
-    """Return whose lists are those of a validation window: with "session" the test's sessions are not."""
-    part = np.ones(len(log.users), np.bool_)
-    if asked.cut == "session":
-        part[tested[tested >= 0]] = False
-    return part
+def _taking_part(log: Interactions, test_users: npt.NDArray[np.int32], task: TaskSpec) -> npt.NDArray[np.bool_]:
+    """Return which lists may be in a validation window: with "session" the test's sessions are not."""
+    takes_part = np.ones(len(log.users), np.bool_)
+    if task.cut == "session":
+        takes_part[test_users[test_users >= 0]] = False
+    return takes_part
 
 
-def known_seconds(log: Interactions, tested: npt.NDArray[np.int32], asked: Asked) -> int:
-    """Return the end of what validation may know: the second after the last event, or the last session's beginning."""
-    # Sessions that began before those of test may go on beside them: the horizon is that of beginnings.
-    at = log.starts[:-1] if asked.cut == "session" else log.starts[1:] - 1
-    counted = _taking_part(log, tested, asked) & (np.diff(log.starts) > 0)
+def history_seconds(log: Interactions, test_users: npt.NDArray[np.int32], task: TaskSpec) -> int:
+    """Return the end of validation's history: the second after the last event, or after the last session's start."""
+    # Sessions that began before those of test may overlap with them: the horizon is of the starts.
+    at = log.starts[:-1] if task.cut == "session" else log.starts[1:] - 1
+    counted = _taking_part(log, test_users, task) & (np.diff(log.starts) > 0)
     return int(log.times[at[counted]].max(initial=-1)) + 1
 
 
-def users_of_window(log: Interactions, tested: npt.NDArray[np.int32], asked: Asked, earlier: int = 0) -> int:
-    """Return how many users a validation window asks for, without making it; see `make_validation_window`."""
-    begins, ends = _to_foresee(log, tested, asked, earlier)
+def users_of_window(log: Interactions, test_users: npt.NDArray[np.int32], task: TaskSpec, earlier: int = 0) -> int:
+    """Return the number of users of a validation window, without making it; see `make_validation_window`."""
+    begins, ends = _to_foresee(log, test_users, task, earlier)
     return int((begins < ends).sum())
 
 
 def users_by_list(
-    log: Interactions, tested: npt.NDArray[np.int32], asked: Asked, earlier: int = 0
+    log: Interactions, test_users: npt.NDArray[np.int32], task: TaskSpec, earlier: int = 0
 ) -> npt.NDArray[np.int64]:
-    """Return for each list how many of a validation window's users may have something to foresee, without making it.
+    """Return for each list how many of a validation window's users may have ground truth, without making the window.
 
-    Of sessions, which are cut at random, those count that have such an event behind their first.
+    Sessions, which are cut at random, count if they have such an event after their first.
     """
-    begins, ends = _to_foresee(log, tested, asked, earlier)
-    kinds = [EVERY_KIND] if asked.kinds is None else kind_codes(log, asked.kinds)
+    begins, ends = _to_foresee(log, test_users, task, earlier)
+    kinds = [EVERY_KIND] if task.kinds is None else kind_codes(log, task.kinds)
     count = compiled("compiled_windows").count_lists_with
     return np.array([count(begins, ends, log.kinds, kind) for kind in kinds], np.int64)
 
 
 def _to_foresee(
-    log: Interactions, tested: npt.NDArray[np.int32], asked: Asked, earlier: int
+    log: Interactions, test_users: npt.NDArray[np.int32], task: TaskSpec, earlier: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return from where to where each user's events may have to be foreseen; of those not asked for there are none."""
+    """Return the range of each user's events that may be ground truth; empty for users that are not in the window."""
     starts, ends = log.starts[:-1], log.starts[1:]
-    moment = known_seconds(log, tested, asked) - (1 + earlier) * asked.horizon_s
+    moment = history_seconds(log, test_users, task) - (1 + earlier) * task.horizon_s
     if moment <= 0:
         return ends, ends
     first = compiled("compiled_windows").first_from
     begins = first(log.starts, log.times, moment)
     if earlier:
-        ends = first(log.starts, log.times, moment + asked.horizon_s)
-    part = _taking_part(log, tested, asked)
-    if asked.cut == "session":
-        part &= begins == starts
+        ends = first(log.starts, log.times, moment + task.horizon_s)
+    takes_part = _taking_part(log, test_users, task)
+    if task.cut == "session":
+        takes_part &= begins == starts
         begins = np.minimum(starts + 1, ends)
-    return np.where(part, begins, ends), ends
+    return np.where(takes_part, begins, ends), ends
 
 
 def make_validation_window(
-    log: Interactions, tested: npt.NDArray[np.int32], asked: Asked, *, earlier: int = 0
+    log: Interactions, test_users: npt.NDArray[np.int32], task: TaskSpec, *, earlier: int = 0
 ) -> Window:
-    """Return a window like the test's that ends before the end of what is known, so that what came then is known, too.
+    """Return a window like the test's that ends before the end of the log, so that its ground truth is known.
 
-    With the cut "last" the last horizon of the log is hidden, and asked is for those who did something in it. With
-    "session" that is so for sessions that began in the last horizon of the sessions that are not of test, and have two
-    events or more: each is cut at a random place, and older ones end where the horizon begins.
+    With the cut "last" the last horizon of the log is hidden, and the users who were active in it are scored. With
+    "session" the scored sessions are those of train that began in the last horizon and have two events or more: each is
+    cut at a random place, and older ones end where the horizon begins.
 
     Parameters
     ----------
-    tested : int32 array
-        The users of the test window, which with "session" take no part.
+    test_users : int32 array
+        The users of the test window, which are excluded with "session".
     earlier : int
-        The window ends so many horizons before the last one does, as if nothing that came after it were known.
+        The window ends this many horizons before the last one, as if nothing after it were known.
 
     Returns
     -------
     Window
-        Its items have the log's codes, which tell how often each occurs in all of it: see `with_own_codes`.
+        Its items have the log's codes, which reveal how often each occurs in all of it: see `with_own_codes`.
 
     Raises
     ------
     DataError
-        When the log is too short, or nobody can be asked for.
+        When the log is too short, or the window has no users.
     """
     run = compiled("compiled_windows")
-    part, lengths = _taking_part(log, tested, asked), np.diff(log.starts)
-    known = known_seconds(log, tested, asked)
-    moment = known - (1 + earlier) * asked.horizon_s
+    takes_part, lengths = _taking_part(log, test_users, task), np.diff(log.starts)
+    history_s = history_seconds(log, test_users, task)
+    moment = history_s - (1 + earlier) * task.horizon_s
     if moment <= 0:
-        days = (
-            f"the interactions go over {known / 86_400:,.1f} days, and the horizon has {asked.horizon_s / 86_400:,.1f}"
-        )
+        horizon = f"the horizon has {task.horizon_s / 86_400:,.1f}"
+        days = f"the interactions go over {history_s / 86_400:,.1f} days, and {horizon}"
         if earlier:
             raise DataError(f"{days}: nothing is known before {1 + earlier} of them", hint="fewer windows")
         raise DataError(f"{days}: nothing is known before it", hint="a shorter horizon, or a longer log")
     if earlier:
-        log = known_until(log, run.first_from(log.starts, log.times, moment + asked.horizon_s))
+        log = history_until(log, run.first_from(log.starts, log.times, moment + task.horizon_s))
         lengths = np.diff(log.starts)
     ends = run.first_from(log.starts, log.times, moment)
-    if asked.cut == "last":
-        users = _codes(part & (ends < log.starts[1:]))
+    if task.cut == "last":
+        users = _codes(takes_part & (ends < log.starts[1:]))
     else:
-        users = _codes(part & (ends == log.starts[:-1]) & (lengths >= 2))
-        kept = np.random.default_rng(asked.seed).random(len(users)) * (lengths[users] - 1)
-        ends[~part] = log.starts[:-1][~part]  # test is not known at that time
-        ends[users] = log.starts[users] + 1 + kept.astype(np.int64)
+        users = _codes(takes_part & (ends == log.starts[:-1]) & (lengths >= 2))
+        cut_shares = np.random.default_rng(task.seed).random(len(users)) * (lengths[users] - 1)
+        ends[~takes_part] = log.starts[:-1][~takes_part]  # test is not known at that time
+        ends[users] = log.starts[users] + 1 + cut_shares.astype(np.int64)
     if not len(users):
-        which = f"the horizon that is {earlier} before the last" if earlier else "the last horizon"
-        raise DataError(f"nobody has interactions in {which}: there is nothing to validate on")
-    history = known_until(log, ends)
-    truth = tuple(_truth(log, users, ends, asked, kind) for kind in asked.lists)
-    now = _now(log, ends, users, asked, moment)
+        horizon = f"the horizon that is {earlier} before the last" if earlier else "the last horizon"
+        raise DataError(f"nobody has interactions in {horizon}: there is nothing to validate on")
+    history = history_until(log, ends)
+    truth = tuple(_truth(log, users, ends, task, kind) for kind in task.lists)
+    now = _now(log, ends, users, task, moment)
     return Window(history, users, now, truth)
 
 
@@ -341,13 +338,13 @@ def _now(
     log: Interactions,
     ends: npt.NDArray[np.int64],
     users: npt.NDArray[np.int32],
-    asked: Asked,
+    task: TaskSpec,
     moment: int | None = None,
 ) -> npt.NDArray[np.int32]:
-    """Return the present: that of all, or for sessions the time of the last event that is known."""
+    """Return the users' present: the same for all, or for sessions the time of the last known event."""
     latest = int(log.times.max(initial=-1)) + 1 if moment is None else moment
     now = np.full(len(users), latest, np.int32)
-    if asked.cut == "session":
+    if task.cut == "session":
         rows = np.flatnonzero(users >= 0)
         rows = rows[ends[users[rows]] > log.starts[users[rows]]]
         now[rows] = log.times[ends[users[rows]] - 1]
@@ -355,11 +352,11 @@ def _now(
 
 
 def _truth(
-    log: Interactions, users: npt.NDArray[np.int32], ends: npt.NDArray[np.int64], asked: Asked, kind: str
+    log: Interactions, users: npt.NDArray[np.int32], ends: npt.NDArray[np.int64], task: TaskSpec, kind: str
 ) -> Truth:
-    code = EVERY_KIND if asked.kinds is None else kind_codes(log, [kind])[0]
-    only_first = kind in asked.first
-    rows, items = compiled("compiled_windows").what_came(
+    code = EVERY_KIND if task.kinds is None else kind_codes(log, [kind])[0]
+    only_first = kind in task.first
+    rows, items = compiled("compiled_windows").ground_truth(
         (log.starts, log.items, log.kinds), users, ends, code, only_first
     )
     keys = np.unique(rows * np.int64(log.n_items) + items)

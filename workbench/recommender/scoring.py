@@ -1,4 +1,4 @@
-"""Windows that are scored: what came, what was recommended, and what the candidates would have allowed."""
+"""Scores of windows: of the recommended lists, and of a perfect ranker of the candidates."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ __all__ = ["ScoredWindow", "mean_recall", "mean_score", "score_lists", "score_of
 
 @dataclass(frozen=True)
 class ScoredWindow:
-    """A window that is scored.
+    """A scored window.
 
     Attributes
     ----------
     users : int32 array (n,)
         Their codes.
     truth : tuple of Truth
-        What came, by list.
+        The ground truth, by list.
     lists : Lists
-        By models that have not seen their users, or nothing of the window.
+        By models that were trained without these users, or without the window.
     best : int32 array (n, n_lists, k)
-        What a perfect ranker would make of the candidates: those that came, then others.
+        The lists of a perfect ranker of the candidates.
     recall : dict
-        What the sources find, by list.
+        The recall of the sources, by list.
 
     Items have the codes of the whole log.
     """
@@ -46,9 +46,9 @@ class ScoredWindow:
 def score_lists(
     items: npt.NDArray[np.int32], window: Window, metric: Metric, weights: tuple[float, ...]
 ) -> tuple[float, list[float]]:
-    """Return the score of lists, (n_users, n_lists, k), which is the weighted sum, and that of each list.
+    """Return the score of lists (n_users, n_lists, k), which is the weighted sum, and that of each list.
 
-    A list that nothing came for in the whole window has no score; its weight goes to the others.
+    A list without ground truth in the whole window has no score; its weight goes to the others.
     """
     return score_of(items, window.truth or (), metric, weights)
 
@@ -56,11 +56,11 @@ def score_lists(
 def score_of(
     items: npt.NDArray[np.int32], truths: Sequence[Truth], metric: Metric, weights: Sequence[float]
 ) -> tuple[float, list[float]]:
-    """Return the same for what came, list by list."""
+    """Return the same for the ground truth of each list."""
     scores = []
-    for which, truth in enumerate(truths):
+    for number, truth in enumerate(truths):
         relevant = Relevant(truth.items.astype(np.int64), truth.offsets)
-        scores.append(float(metric.compute(relevant, items[:, which])) if len(truth.items) else float("nan"))
+        scores.append(float(metric.compute(relevant, items[:, number])) if len(truth.items) else float("nan"))
     counted = np.array([w for w, s in zip(weights, scores, strict=True) if not np.isnan(s)])
     values = np.array([s for s in scores if not np.isnan(s)])
     if not counted.sum():
@@ -69,17 +69,17 @@ def score_of(
 
 
 def mean_score(parts: Sequence[tuple[float, list[float]]]) -> tuple[float, list[float]]:
-    """Return the mean over windows of their scores, and of each list's; windows without one are left out."""
+    """Return the mean over windows of their scores, and of each list's; windows without one are skipped."""
 
     def mean(values: Sequence[float]) -> float:
-        there = [v for v in values if not np.isnan(v)]
-        return float(np.mean(there)) if there else float("nan")
+        defined = [v for v in values if not np.isnan(v)]
+        return float(np.mean(defined)) if defined else float("nan")
 
     return mean([score for score, _ in parts]), [mean(of) for of in zip(*(each for _, each in parts), strict=True)]
 
 
 def mean_recall(parts: Sequence[dict[str, list[SourceRecall]]]) -> dict[str, list[SourceRecall]]:
-    """Return the mean over windows of what each source finds."""
+    """Return the mean over windows of each source's recall."""
     names = [f.name for f in fields(SourceRecall) if f.name != "name"]
     return {
         of: [

@@ -1,4 +1,4 @@
-"""What comes of a recommender: lists, their scores, and how they came about."""
+"""The result of a recommender: lists, their scores, and the details of the run."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from workbench.recommender.ranker import ListModel, Lists
 from workbench.recommender.stages import Stage
 from workbench.recommender.validation import Validation
 
-__all__ = ["Recommended"]
+__all__ = ["RecommenderResult"]
 
 
 @dataclass(frozen=True)
-class Recommended:
-    """What comes of a recommender.
+class RecommenderResult:
+    """The result of a recommender.
 
     Attributes
     ----------
     lists : Lists, or None
-        Of the users of the test window; None where they were not asked for.
+        Of the users of the test window; None for a subsample run.
     valid : Lists
-        Of those of the scored windows, each by a model that has not seen them, or nothing of their window.
+        Of the users of the scored windows, each by a model that was trained without them, or without their window.
     valid_users : int32 array (n,)
         Their codes.
     valid_fold : int32 array (n,)
         Of several windows window by window: ``window * groups + group``.
     valid_window : int32 array (n,)
-        How many horizons the window is before the last.
+        The number of horizons from the window to the last one.
     fold_scores : tuple of float
         Of several windows window by window, of those that have a score.
     score : float
@@ -39,19 +39,19 @@ class Recommended:
     list_scores : dict
         By list, over all.
     recall : dict
-        What the sources find, by list; of several windows the mean.
+        The recall of the sources, by list; of several windows the mean.
     models : dict
-        By name: "LIST-fold", or "LIST-wN" of the window N; "LIST-all"; "LIST-rounds", which tells when to stop.
+        By name: "LIST-fold", or "LIST-wN" of the window N; "LIST-all"; "LIST-rounds", for the number of rounds.
     validation : Validation
-        How it was scored, and why so.
+        How it was validated, and why.
     window_scores : tuple of float
         The last window's first.
     ceiling : float
-        What a perfect ranker would score with these candidates, in the same metric.
+        The score of a perfect ranker of these candidates, in the same metric.
     list_ceilings : dict
         By list.
     stopping : dict
-        What the ranker was stopped by; empty without one.
+        The ranker's early stopping; empty without one.
     """
 
     lists: Lists | None
@@ -74,18 +74,18 @@ class Recommended:
 
     @property
     def is_optimistic(self) -> bool:
-        """Whether users were scored by a ranker that learned what others did in the same window."""
+        """Whether users were scored by a ranker that was trained on other users of the same window."""
         return self.validation.scheme == "users" and bool(self.models)
 
     @property
     def cv_windows(self) -> int | None:
-        """Of how many windows the fold scores are; None where users were held out of the last one."""
+        """The number of windows of the fold scores; None where users were held out of the last one."""
         if self.validation.scheme == "users":
             return None
         return sum(not np.isnan(score) for score in self.window_scores) or None
 
     def details(self) -> dict[str, Any]:
-        """Return what is kept of it as a document."""
+        """Return the part that is stored in `run.json`."""
         return {
             "recall": {of: [asdict(r) for r in rows] for of, rows in self.recall.items()},
             "list_scores": {of: _or_none(score) for of, score in self.list_scores.items()},
