@@ -141,7 +141,7 @@ def test_windows_end_where_the_next_one_lacks_users() -> None:
 def test_a_last_window_of_next_to_nobody_is_doubtful(counts: list[int], is_doubtful: bool) -> None:
     doubt = chosen(log_of(counts), "users")[3]
     before = counts[-2] if len(counts) > 1 else 0
-    expected = f"users in the last window: {counts[-1]}, in the one before it: {before}; is the log whole"
+    expected = f"users in the last window: {counts[-1]}, in the one before it: {before}; is the log complete"
     assert doubt.startswith(expected) if is_doubtful else doubt == ""
 
 
