@@ -152,7 +152,7 @@ class TestHowItIsScored:
         odd = frame.head(1).with_columns(time=pl.lit(int(frame["time"].max()) + late, pl.Int64))  # type: ignore[call-overload]
         longer = read_interactions(pl.concat([frame, odd]).lazy(), Columns("user", "item", "time", "kind"))
         chosen = choose_validation(longer, NOBODY, WEEKLY, ValidationSpec())
-        assert "users in the last window: 1, in the one before it: 0; is the log whole" in chosen.doubt
+        assert "users in the last window: 1, in the one before it: 0; is the log complete" in chosen.doubt
         assert chosen.scheme == "users"
         assert "0 users came 1 before the last window, 1 in it: too few to learn from" in chosen.why
         assert choose_validation(log, NOBODY, WEEKLY, ValidationSpec()).doubt == ""
