@@ -406,7 +406,9 @@ class TestListsOfWhichNothingComes:
         items[orders] = np.arange(len(orders)) % 20 + 40
         ids = Ids(pl.Series("item", range(60)))
         nowhere = replace(log, items=items, item_ids=ids)
-        with pytest.raises(DataError, match=r"orders, the window \d before the last: of what came nothing is among"):
+        with pytest.raises(
+            DataError, match=r"orders, the window \d before the last: none of the candidates is in the ground truth"
+        ):
             users = np.arange(len(log.users), dtype=np.int32)
             p = RecommenderProblem(
                 nowhere, users, replace(WEEKLY, kinds=("clicks", "orders")), RECALL, (1.0, 1.0), folds=3
