@@ -41,6 +41,7 @@ ALLOWED: dict[str, str] = {
     "NotFoundError": "the error's public name, as in FileNotFoundError",
     "data/ingest/space.py: given": "a documented argument, `Approval(given=True)`",
     "analysis/checks/finding.py: what": "a key of `wb check --json`",
+    "features/overview.py: what": "a key of `wb features cache --json`",
     "analysis/checks/future.py: whole": "a key of `wb check --time --json`",
 }
 """Names, anywhere or in one file, and why they are right."""
@@ -51,6 +52,7 @@ WINGS: list[str] = [
     "cli",
     "core",
     "data",
+    "features",
     "kernels",
     "ledger",
     "metrics",

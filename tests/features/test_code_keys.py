@@ -335,7 +335,7 @@ def test_the_code_of_a_recipe_may_be_moved(tmp_path: Path) -> None:
     path = written(tmp_path, {"features.py": FORMS["from"]})
     walk = code_keys.CodeWalk()
     walk.follow(Module("features", path, path.parent), "a", [()])
-    assert set(walk.seen) == {
+    assert set(walk.code) == {
         "features:a",
         "features:counts",
         "features:counts = import workbench.features counts",
@@ -356,7 +356,7 @@ def test_what_is_no_recipe_does_not_count(tmp_path: Path) -> None:
     path = written(tmp_path, {"features.py": code})
     walk = code_keys.CodeWalk()
     walk.follow(Module("features", path, path.parent), "a", [()])
-    assert set(walk.seen) == {
+    assert set(walk.code) == {
         "features:a",
         "features:ROW",
         "features:feature",

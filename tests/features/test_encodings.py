@@ -78,7 +78,7 @@ def statistic_of(name: str, values: np.ndarray) -> float:
 
 def learned_from(split: Split, fold: int, row: int, parts: np.ndarray) -> np.ndarray:
     """The rows that a row learns from, in their order: the definition."""
-    seen = split.seen(fold)
+    seen = split.in_training(fold)
     rows = np.flatnonzero(seen)
     if split.time is not None:
         rows = rows[np.argsort(np.asarray(split.time)[rows], kind="stable")]
@@ -125,7 +125,7 @@ def test_a_split_of_some_of_the_rows_is_that_of_all_there(scheme: str) -> None:
     assert (taken.valid == split.valid[rows]).all()
     assert taken.horizon == split.horizon
     for fold in range(k):
-        assert (taken.seen(fold) == split.seen(fold)[rows]).all()
+        assert (taken.in_training(fold) == split.in_training(fold)[rows]).all()
     for name in ("time", "groups"):
         whole, part = getattr(split, name), getattr(taken, name)
         assert (part is None) == (whole is None)
@@ -137,9 +137,9 @@ def test_one_more_fold_learns_from_all_rows(scheme: str) -> None:
     split, k, _ = random_split(scheme, np.random.default_rng(6), 80)
     more = split.with_all()
     for fold in range(k):
-        assert (more.seen(fold) == split.seen(fold)).all()
-    assert more.seen(k).all()
-    assert len(more.seen(k)) == 80
+        assert (more.in_training(fold) == split.in_training(fold)).all()
+    assert more.in_training(k).all()
+    assert len(more.in_training(k)) == 80
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -221,7 +221,7 @@ def test_labels_that_are_not_to_be_known_change_no_bit(scheme: str, seed: int, t
             other[row] = 1 - y[row]
             after = columns_of(made, groups, other, split, fold)
             assert np.array_equal(before[row], after[row], equal_nan=True)
-            hidden = ~split.seen(fold)
+            hidden = ~split.in_training(fold)
             other = np.where(hidden, 1 - y, y)
             after = columns_of(made, groups, other, split, fold)
             assert np.array_equal(before, after, equal_nan=True)
@@ -229,7 +229,7 @@ def test_labels_that_are_not_to_be_known_change_no_bit(scheme: str, seed: int, t
                 time = np.asarray(split.time)
                 later = time + split.horizon > time[row] if split.horizon else time >= time[row]
                 after = columns_of(made, groups, np.where(later, 1 - y, y), split, fold)
-                known = split.seen(fold) & (time <= time[row])
+                known = split.in_training(fold) & (time <= time[row])
                 assert np.array_equal(before[:n][known], after[:n][known], equal_nan=True)
 
 
@@ -256,7 +256,7 @@ def test_rows_of_one_cv_group_never_learn_from_each_other() -> None:
     y = (person % 2).astype(float)
     split = Split(group_folds(person, 2, 0).valid, groups=person)
     counts = columns_of(target_count("person"), person, y, split, 0)[:, 0]
-    assert (counts[split.seen(0)] == 0).all()
+    assert (counts[split.in_training(0)] == 0).all()
     assert (columns_of(target_mean("person"), person, y, split, 0)[:, 0] == counts).all() is np.False_
 
 
@@ -298,7 +298,7 @@ def test_a_planted_leak_is_picked_up_by_the_naive_encoding_and_by_none_of_ours(n
     y = rng.integers(0, 2, n).astype(float)
     groups = PLANTED[name](rng, y).astype(np.int64)
     split = Split(kfold(n, 5, 0).valid)
-    seen = split.seen(0)
+    seen = split.in_training(0)
 
     def aucs(columns: np.ndarray) -> tuple[float, float]:
         columns = np.column_stack([columns, noise.normal(size=n)])
@@ -372,7 +372,7 @@ def test_cells_that_are_summed_for_each_fold_anew_give_the_same(monkeypatch: pyt
     made = target_stats("g", stats=["mean", "skew", "q10"])
     whole = [made.encode(groups, y[:, None], split, fold) for fold in range(5)]
     monkeypatch.setattr(learned, "SLAB", 64)
-    monkeypatch.setattr(learned, "KEPT_CELLS", 0)
+    monkeypatch.setattr(learned, "MAX_CACHED_CELLS", 0)
     monkeypatch.setattr(learned, "ROWS_AT_A_TIME", 77)
     one = made.learn(groups, [target("y", "regression", y)], 0, split)
     for fold in range(5):
@@ -382,7 +382,7 @@ def test_cells_that_are_summed_for_each_fold_anew_give_the_same(monkeypatch: pyt
     one.columns(3)
     again = len(summed)
     assert again > 0
-    monkeypatch.setattr(learned, "KEPT_CELLS", 10**9)
+    monkeypatch.setattr(learned, "MAX_CACHED_CELLS", 10**9)
     for times in (again, 0):
         summed.clear()
         one.columns(3)

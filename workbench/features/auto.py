@@ -43,7 +43,7 @@ neighbours together, did better by 0.02 of AUC on 30,000 flights with 16 carrier
 SEPARATORS = ("/", "-", "_", "|", ":", ".", " ")
 NUMBER = r"^\s*[+-]?\d+\s*$"
 LONG_NUMBER = r"^\s*[+-]?[1-9]\d{15,}\s*$"
-SEEN_ROWS = 20_000
+SAMPLE_ROWS = 20_000
 """Forms of texts are looked for in so many rows; nothing breaks where a later one differs."""
 
 
@@ -68,9 +68,9 @@ def auto_plan(rows: pl.LazyFrame, *, leave_out: Sequence[str], n_train: int) -> 
     not_meant = {ROW, *leave_out}
     columns = _informative(rows, [c for c in schema if c not in not_meant], n_train)
     steps: list[AutoStep] = []
-    whole = [c for c in columns if schema[c].is_integer()]
-    n_values, n_rows = count_values(rows, whole), rows.select(pl.len()).collect(engine="streaming").item()
-    counted = {c for c in whole if MANY_NUMBERS < n_values[c] <= n_rows / 2}
+    integer_columns = [c for c in columns if schema[c].is_integer()]
+    n_values, n_rows = count_values(rows, integer_columns), rows.select(pl.len()).collect(engine="streaming").item()
+    counted = {c for c in integer_columns if MANY_NUMBERS < n_values[c] <= n_rows / 2}
     for names, some in narrow_frames(rows, columns):
         for column in names:
             _add(steps, some, column, schema[column], n_train)
@@ -105,15 +105,15 @@ def _informative(rows: pl.LazyFrame, columns: list[str], n_train: int) -> list[s
         rows.group_by(sides.alias(ROW)).agg(pl.col(columns).is_not_null().any()).drop(ROW).collect(engine="streaming")
     )
     is_filled = filled.select(pl.all().all()).row(0) if columns else ()
-    there = [c for c, is_there in zip(columns, is_filled, strict=True) if is_there]
-    nested = {c for c in there if schema[c].is_nested()}
-    plain = [pl.col(c).cast(pl.String) if schema[c] in (pl.Categorical, pl.Enum) else pl.col(c) for c in there]
+    informative = [c for c, is_there in zip(columns, is_filled, strict=True) if is_there]
+    nested = {c for c in informative if schema[c].is_nested()}
+    plain = [pl.col(c).cast(pl.String) if schema[c] in (pl.Categorical, pl.Enum) else pl.col(c) for c in informative]
     plain = [e for e in plain if e.meta.output_name() not in nested]
     # Least and greatest tell a constant in little memory, which counting the values would not.
     varies = rows.select((e.min() != e.max()).alias(e.meta.output_name()) for e in plain)
     varied = varies.collect(engine="streaming").row(0, named=True) if plain else {}
     some_missing = set(_with_holes(rows, list(varied)))
-    return [c for c in there if c in nested or varied[c] or c in some_missing]
+    return [c for c in informative if c in nested or varied[c] or c in some_missing]
 
 
 def _with_holes(rows: pl.LazyFrame, columns: list[str]) -> list[str]:
@@ -156,12 +156,12 @@ def _time_parts(rows: pl.LazyFrame, column: str, dtype: pl.DataType) -> list[Aut
     steps = [AutoStep(f"{column}_{part}", column, part) for part in parts]
     values = [s.expression(dtype).alias(s.name).drop_nulls().n_unique() for s in steps]
     varied = rows.select(values).collect(engine="streaming").row(0, named=True)
-    kept = [s for s in steps if varied[s.name] > 1]
+    varying_steps = [s for s in steps if varied[s.name] > 1]
     minutes = f"{column}_minute"
     if varied.get(minutes, 2) <= 1:
         # Without minutes, the minute of the day is the hour again.
-        kept = [s for s in kept if s.name != f"{minutes}_of_day"]
-    return [*kept, AutoStep(f"{column}_days", column, "days")]
+        varying_steps = [s for s in varying_steps if s.name != f"{minutes}_of_day"]
+    return [*varying_steps, AutoStep(f"{column}_days", column, "days")]
 
 
 # ------------------------------------------------------------------------------------------------------------- texts
@@ -206,28 +206,28 @@ def _grouped(step: AutoStep, counts: pl.DataFrame, n_train: int) -> list[AutoSte
     Empty where nothing would be left to tell apart.
     """
     enough = max(3, min(20, n_train // 1000))
-    kept = counts.filter(pl.col("train") >= enough)["value"].sort()
-    if len(kept) + (len(kept) < counts.height) < 2:
+    frequent = counts.filter(pl.col("train") >= enough)["value"].sort()
+    if len(frequent) + (len(frequent) < counts.height) < 2:
         return []
-    if len(kept) > MAX_CATEGORIES:
-        return [replace(step, form="numbered", values=kept)]
-    if len(kept) == counts.height:
+    if len(frequent) > MAX_CATEGORIES:
+        return [replace(step, form="numbered", values=frequent)]
+    if len(frequent) == counts.height:
         return [step]
-    return [replace(step, form="grouped", values=kept)]
+    return [replace(step, form="grouped", values=frequent)]
 
 
 def _add_forms(steps: list[AutoStep], rows: pl.LazyFrame, column: str, n_train: int) -> None:
-    seen = rows.select(pl.col(column).drop_nulls()).head(SEEN_ROWS).collect().to_series()
-    if seen.str.contains(LONG_NUMBER).any() and seen.str.contains(NUMBER).all():
+    sample = rows.select(pl.col(column).drop_nulls()).head(SAMPLE_ROWS).collect().to_series()
+    if sample.str.contains(LONG_NUMBER).any() and sample.str.contains(NUMBER).all():
         # Whole numbers beyond 64 bits, which some files can only hold as texts.
         steps.append(AutoStep(f"{column}_number", column, form="float"))
         return
-    words = seen.str.count_matches(r"\S+")
-    if _share(words >= 2) > 0.5 or seen.str.len_chars().n_unique() > MANY:
+    words = sample.str.count_matches(r"\S+")
+    if _share(words >= 2) > 0.5 or sample.str.len_chars().n_unique() > MANY:
         steps.append(AutoStep(f"{column}_length", column, "length"))
         if words.n_unique() > 1:
             steps.append(AutoStep(f"{column}_words", column, "words"))
-    for name, piece in _parts(seen).items():
+    for name, piece in _parts(sample).items():
         _add_part(steps, rows, AutoStep(f"{column}_{name}", column, piece=piece), n_train)
 
 
@@ -235,14 +235,14 @@ def _share(true: pl.Series) -> float:
     return int(true.sum()) / max(1, len(true))
 
 
-def _parts(seen: pl.Series) -> dict[str, tuple[str, int]]:
+def _parts(sample: pl.Series) -> dict[str, tuple[str, int]]:
     """Return the pieces of a text that is written the same way everywhere; empty where it is not."""
     for separator in SEPARATORS:
-        counts = seen.str.count_matches(re.escape(separator))
+        counts = sample.str.count_matches(re.escape(separator))
         number = int(counts[0]) if len(counts) else 0
         if 1 <= number <= 5 and _share(counts == number) >= 0.99:
             return {f"part{i + 1}": (separator, i) for i in range(number + 1)}
-    if _share(seen.str.contains(LETTERS_NUMBER)) >= 0.95:
+    if _share(sample.str.contains(LETTERS_NUMBER)) >= 0.95:
         return {name: ("letters_number", i + 1) for i, name in enumerate(("letters", "number", "suffix"))}
     return {}
 

@@ -33,7 +33,7 @@ FILE = "auto.json"
 FEW_VALUES = 10_000
 """Of up to so many, how often each occurs is looked up in place; of more, by a join."""
 
-NEVER_SEEN = 1
+UNSEEN_COUNT = 1
 """How often a value occurs that the training's rows lack: there, every value of a test row was counted with itself."""
 
 
@@ -87,8 +87,8 @@ class AutoStep:
         if self.take == "count":
             # A value that the training's rows lack would have been counted with itself there.
             count = pl.col(counted(self.column))
-            never_seen = count.is_null() & column.is_not_null()
-            return pl.when(never_seen).then(pl.lit(NEVER_SEEN)).otherwise(count).cast(pl.UInt32)
+            is_unseen = count.is_null() & column.is_not_null()
+            return pl.when(is_unseen).then(pl.lit(UNSEEN_COUNT)).otherwise(count).cast(pl.UInt32)
         if self.piece is not None:
             column = _piece(column, *self.piece)
         return self._formed(_taken(column, self.take, dtype))
@@ -107,34 +107,34 @@ class AutoStep:
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON can hold it, without its counts."""
-        told = {"column": self.column, "piece": self.piece, "form": self.form, "columns": self.columns}
+        definition = {"column": self.column, "piece": self.piece, "form": self.form, "columns": self.columns}
         values = None if self.values is None else self.values.to_list()
         return {
             "name": self.name,
             "take": self.take,
-            **{k: v for k, v in {**told, "values": values, "composed": self.composed}.items() if v},
+            **{k: v for k, v in {**definition, "values": values, "composed": self.composed}.items() if v},
         }
 
     @classmethod
-    def from_dict(cls, told: Mapping[str, Any], counts: pl.DataFrame | None) -> AutoStep:
+    def from_dict(cls, definition: Mapping[str, Any], counts: pl.DataFrame | None) -> AutoStep:
         """Return the step that `to_dict` gave."""
         return cls(
-            name=told["name"],
-            column=told.get("column", ""),
-            take=told["take"],
-            piece=(str(told["piece"][0]), int(told["piece"][1])) if told.get("piece") else None,
-            form=told.get("form", ""),
-            values=pl.Series(told["values"], dtype=pl.String) if told.get("values") else None,
+            name=definition["name"],
+            column=definition.get("column", ""),
+            take=definition["take"],
+            piece=(str(definition["piece"][0]), int(definition["piece"][1])) if definition.get("piece") else None,
+            form=definition.get("form", ""),
+            values=pl.Series(definition["values"], dtype=pl.String) if definition.get("values") else None,
             counts=counts,
-            columns=tuple(told.get("columns", ())),
-            composed=bool(told.get("composed", False)),
+            columns=tuple(definition.get("columns", ())),
+            composed=bool(definition.get("composed", False)),
         )
 
 
-def _piece(text: pl.Expr, how: str, number: int) -> pl.Expr:
-    if how == "letters_number":
+def _piece(text: pl.Expr, separator: str, number: int) -> pl.Expr:
+    if separator == "letters_number":
         return text.str.extract(LETTERS_NUMBER, number)
-    return text.str.split(how).list.get(number, null_on_oob=True)
+    return text.str.split(separator).list.get(number, null_on_oob=True)
 
 
 def _taken(column: pl.Expr, take: str, dtype: pl.DataType | None) -> pl.Expr:
@@ -146,7 +146,7 @@ def _taken(column: pl.Expr, take: str, dtype: pl.DataType | None) -> pl.Expr:
     if take in ("year", "month", "day", "weekday", "hour", "minute"):
         part: pl.Expr = getattr(at, take)()
         return part
-    others: dict[str, Callable[[], pl.Expr]] = {
+    expressions: dict[str, Callable[[], pl.Expr]] = {
         "day_of_year": at.ordinal_day,
         "minute_of_day": lambda: at.hour().cast(pl.Int16) * 60 + at.minute(),
         "days": lambda: (at.epoch("s") / 86400).floor().cast(pl.Int32),
@@ -155,7 +155,7 @@ def _taken(column: pl.Expr, take: str, dtype: pl.DataType | None) -> pl.Expr:
         "words": lambda: column.str.count_matches(r"\S+"),
         "items": column.arr.len if isinstance(dtype, pl.Array) else column.list.len,
     }
-    return others[take]()
+    return expressions[take]()
 
 
 def counted(column: str) -> str:
@@ -188,15 +188,15 @@ class AutoPlan:
         """
         schema = rows.collect_schema()
         self.check(schema)
-        made = rows
+        with_counts = rows
         counts = [s for s in self.steps if s.take == "count"]
         few = {s: None for s in counts if s.counts is not None and s.counts.height <= FEW_VALUES}
         if few:
-            made = made.with_columns(_count_of(s, schema[s.column]).alias(counted(s.column)) for s in few)
+            with_counts = with_counts.with_columns(_count_of(s, schema[s.column]).alias(counted(s.column)) for s in few)
         for step in counts:
             if step not in few:
-                made = _with_counts(made, step, schema[step.column])
-        return made.select(ROW, *(s.expression(schema.get(s.column)).alias(s.name) for s in self.steps))
+                with_counts = _with_counts(with_counts, step, schema[step.column])
+        return with_counts.select(ROW, *(s.expression(schema.get(s.column)).alias(s.name) for s in self.steps))
 
     def check(self, schema: Mapping[str, pl.DataType]) -> None:
         """Refuse rows whose columns are not those that it was decided for."""
@@ -250,12 +250,12 @@ class AutoPlan:
     @classmethod
     def read(cls, files: Mapping[str, Path]) -> AutoPlan:
         """Return the plan that `write` wrote, of which the files are given by their names."""
-        told = read_json(files[FILE])
+        plan = read_json(files[FILE])
         steps = []
-        for number, step in enumerate(told["steps"]):
+        for number, step in enumerate(plan["steps"]):
             counts = files.get(_counts_file(number))
             steps.append(AutoStep.from_dict(step, None if counts is None else read_parquet(counts)))
-        return cls(dict(told["types"]), tuple(steps))
+        return cls(dict(plan["types"]), tuple(steps))
 
 
 def _counts_file(number: int) -> str:
@@ -274,8 +274,8 @@ def kind_of(dtype: str) -> str:
 
 def _count_of(step: AutoStep, dtype: pl.DataType) -> pl.Expr:
     """Return how often a value occurs where few do: many columns are counted at once, without a join for each."""
-    held, here = _held_counts(step, dtype)
-    return here.replace_strict(held["value"], held["count"], default=None, return_dtype=pl.UInt32)
+    held, compared = _held_counts(step, dtype)
+    return compared.replace_strict(held["value"], held["count"], default=None, return_dtype=pl.UInt32)
 
 
 def _held_counts(step: AutoStep, dtype: pl.DataType) -> tuple[pl.DataFrame, pl.Expr]:
@@ -286,13 +286,13 @@ def _held_counts(step: AutoStep, dtype: pl.DataType) -> tuple[pl.DataFrame, pl.E
     # What the type can't hold, for the test set of the training had it alone, is not to be found.
     value = pl.col("value").cast(dtype, strict=False)
     held = step.counts.filter(value.is_not_null() | pl.col("value").is_null()).select(value, "count")
-    here = pl.col(step.column).cast(dtype)
-    return held, here.str.normalize("NFC") if step.composed else here
+    compared = pl.col(step.column).cast(dtype)
+    return held, compared.str.normalize("NFC") if step.composed else compared
 
 
 def _with_counts(rows: pl.LazyFrame, step: AutoStep, dtype: pl.DataType) -> pl.LazyFrame:
-    held, here = _held_counts(step, dtype)
+    held, compared = _held_counts(step, dtype)
     key, name = f"__value_of_{step.column}__", counted(step.column)
     table = held.lazy().select(pl.col("value").alias(key), pl.col("count").alias(name))
-    with_key = rows.with_columns(here.alias(key))
+    with_key = rows.with_columns(compared.alias(key))
     return with_key.join(table, on=key, how="left", nulls_equal=True).drop(key)

@@ -80,8 +80,13 @@ def load_features(competition: Competition) -> dict[str, Feature | FoldFeature]:
         return {}
     for _ in range(LOADS):
         began_s = time.time() - CLOCK_S
-        found = features_of(vars(load_code(path)))
-        files = {path.parent / file for made in found.values() if isinstance(made, Feature) for file in made.files}
+        features = features_of(vars(load_code(path)))
+        files = {
+            path.parent / file
+            for feature in features.values()
+            if isinstance(feature, Feature)
+            for file in feature.files
+        }
         # What it has read while it was loaded, and what is hashed now, must be one.
         if not any(changed_since(file, began_s) for file in files):
             break
@@ -90,15 +95,15 @@ def load_features(competition: Competition) -> dict[str, Feature | FoldFeature]:
             digest_once(file)
     repeated = repeated_definitions(path)
     for name, lines in repeated.items():
-        if name in found:
+        if name in features:
             places = ", ".join(map(str, lines))
             raise FeatureError(
                 f"{path.name} defines {name!r} more than once, in lines {places}: only the last would count",
                 hint="rename the others",
             )
-    if "rows" in found:
+    if "rows" in features:
         raise FeatureError(f"{path.name}: a feature can't be called 'rows', which are the rows", hint="rename it")
-    return found
+    return features
 
 
 @dataclass
@@ -130,21 +135,21 @@ class Blocks:
     def __post_init__(self) -> None:
         self.limit_bytes = self.memory_limit or default_limit()
         self.store = Store(self.competition.cache_folder, max_bytes=self.competition.cache_limit)
-        self.given = self.plan
+        self.served_plan = self.plan
         self.features = {AUTO: self._auto(), **self.features}
 
     def _auto(self) -> Feature:
-        def made(rows: pl.LazyFrame) -> pl.LazyFrame:
+        def auto_columns(rows: pl.LazyFrame) -> pl.LazyFrame:
             return self.auto_plan().apply(rows)
 
-        return Feature(AUTO, made, ("rows",), Path(auto.__file__), 1)
+        return Feature(AUTO, auto_columns, ("rows",), Path(auto.__file__), 1)
 
     def auto_plan(self) -> AutoPlan:
         """Return what ``auto`` makes of the rows; it is decided from them where it was not given, and kept."""
         if self.plan is None:
             with self.store.lock(self.plan_key):
-                found = self.store.get(self.plan_key)
-                self.plan = AutoPlan.unpack(found.path) if found is not None else self._decided()
+                stored = self.store.get(self.plan_key)
+                self.plan = AutoPlan.unpack(stored.path) if stored is not None else self._decided()
         return self.plan
 
     @property
@@ -165,11 +170,11 @@ class Blocks:
         """Return the features that these entries of an experiment's ``features`` are made of, at any remove."""
         waiting, used = [n.partition(".")[0] for n in names], set[str]()
         while waiting:
-            made = self.features.get(name := waiting.pop())
-            if made is None or name in used:
+            feature = self.features.get(name := waiting.pop())
+            if feature is None or name in used:
                 continue
             used.add(name)
-            read = made.inputs if isinstance(made, Feature) else [c.partition(".")[0] for c in made.columns]
+            read = feature.inputs if isinstance(feature, Feature) else [c.partition(".")[0] for c in feature.columns]
             waiting += [n for n in read if n != name]
         return used
 
@@ -182,9 +187,9 @@ class Blocks:
             With the near names.
         """
         if name not in self.features:
-            known = [*self.features, "rows"]
+            names = [*self.features, "rows"]
             path = self.competition.features_path
-            raise NotFoundError(f"no feature is called {name!r} in {path}", hint=near(name, known, kind="feature"))
+            raise NotFoundError(f"no feature is called {name!r} in {path}", hint=near(name, names, kind="feature"))
         return self.features[name]
 
     # ------------------------------------------------------------------------------------------------------- keys
@@ -200,43 +205,43 @@ class Blocks:
             For an input that is neither a table nor a feature.
         """
         if name not in self._keys:
-            made = self.get(name)
-            if self.built_in(made):
+            feature = self.get(name)
+            if self.built_in(feature):
                 self._keys[name] = self._auto_key()
-            elif isinstance(made, FoldFeature):
-                self._keys[name] = content_key(made.key, [self._column_key(c) for c in made.columns])
+            elif isinstance(feature, FoldFeature):
+                self._keys[name] = content_key(feature.key, [self._column_key(c) for c in feature.columns])
             else:
-                inputs = [(i, self._input_key(made, i, (*chain, name))) for i in made.inputs]
+                inputs = [(i, self._input_key(feature, i, (*chain, name))) for i in feature.inputs]
                 path = self.competition.features_path
                 # The name in features.py, not the function's: one function may make several features.
-                code = code_key(path if path.exists() else made.path, made.name)
-                files = [(file, self._file_key(made, file)) for file in made.files]
+                code = code_key(path if path.exists() else feature.path, feature.name)
+                files = [(file, self._file_key(feature, file)) for file in feature.files]
                 self._keys[name] = content_key("block-v3", code, inputs, files, pl.__version__)
         return self._keys[name]
 
     def _auto_key(self) -> str:
-        kept = [list(self.competition.key_columns), self.competition.n_train]
-        how = "auto-v3" if self.given is None else f"auto-served {self.given.content}"
-        return content_key(how, AUTO_VERSION, self.competition.rows_content, kept, pl.__version__)
+        dataset = [list(self.competition.key_columns), self.competition.n_train]
+        kind = "auto-v3" if self.served_plan is None else f"auto-served {self.served_plan.content}"
+        return content_key(kind, AUTO_VERSION, self.competition.rows_content, dataset, pl.__version__)
 
-    def _file_key(self, made: Feature, file: str) -> str:
+    def _file_key(self, feature: Feature, file: str) -> str:
         path = self.competition.features_path.parent / file
         if not path.is_file():
             raise FeatureError(
-                f"feature {made.name!r} ({made.where}) lists the file {file!r}, which is not there: {path}",
+                f"feature {feature.name!r} ({feature.where}) lists the file {file!r}, which is not there: {path}",
                 hint="files are named by their path from the folder of features.py",
             )
         self._read_files[path] = digest_once(path)
         return self._read_files[path]
 
     @staticmethod
-    def built_in(made: Feature | FoldFeature) -> bool:
+    def built_in(feature: Feature | FoldFeature) -> bool:
         """Say whether a feature comes with the workbench and not from `features.py`."""
-        return isinstance(made, Feature) and made.path == Path(auto.__file__)
+        return isinstance(feature, Feature) and feature.path == Path(auto.__file__)
 
     def _column_key(self, column: str) -> str:
-        block, _, rest = column.partition(".")
-        return self.key(block) if rest and block in self.features else self.competition.rows_content
+        block, _, name = column.partition(".")
+        return self.key(block) if name and block in self.features else self.competition.rows_content
 
     def _input_key(self, reader: Feature, name: str, chain: tuple[str, ...]) -> str:
         kind = self._kind(reader, name, chain)
@@ -273,12 +278,11 @@ class Blocks:
             return "feature"
         if name in self.competition.manifest.excluded:
             self.competition.manifest.table(name, slug=self.competition.slug)
-        known = ["rows", *self.competition.manifest.tables, *self.features]
-        asked_by = f"; it is read by {' -> '.join((*chain, name))}" if len(chain) > 1 else ""
+        inputs = ["rows", *self.competition.manifest.tables, *self.features]
+        readers = f"; it is read by {' -> '.join((*chain, name))}" if len(chain) > 1 else ""
         raise NotFoundError(
-            f"feature {reader.name!r} ({reader.where}) reads {name!r}, which is neither a table nor a feature"
-            f"{asked_by}",
-            hint=near(name, known, kind="input"),
+            f"feature {reader.name!r} ({reader.where}) reads {name!r}, which is neither a table nor a feature{readers}",
+            hint=near(name, inputs, kind="input"),
         )
 
     # ---------------------------------------------------------------------------------------------------- building
@@ -291,15 +295,15 @@ class Blocks:
         FeatureError
             When the function raises, or its result breaks the contract.
         """
-        made = self.get(name)
-        if isinstance(made, FoldFeature):
+        feature = self.get(name)
+        if isinstance(feature, FoldFeature):
             raise FeatureError(f"feature {name!r} depends on the fold; it has no block of its own")
         key = self.key(name)
-        found = self.store.get(key)
-        if found is None:
+        block = self.store.get(key)
+        if block is None:
             with self.store.lock(key):
-                found = self.store.get(key) or self._build(made, key)
-        return found
+                block = self.store.get(key) or self._build(feature, key)
+        return block
 
     def lines(self, name: str) -> pl.LazyFrame:
         """Return the lines of a feature's block with their row keys, in row order; it is built where it is missing."""
@@ -316,9 +320,9 @@ class Blocks:
         wanted = [n for n in dict.fromkeys(names) if isinstance(self.get(n), Feature)]
         missing = [n for n in wanted if self.store.look(self.key(n)) is None]
         groups: dict[tuple[str, int], list[Feature]] = {}
-        for made in (self.features[n] for n in missing):
-            if isinstance(made, Feature) and made.partition_by:
-                groups.setdefault((made.partition_by, self._depth(made)), []).append(made)
+        for feature in (self.features[n] for n in missing):
+            if isinstance(feature, Feature) and feature.partition_by:
+                groups.setdefault((feature.partition_by, self._depth(feature)), []).append(feature)
         for (_, _), group in sorted(groups.items(), key=lambda item: item[0][1]):
             for start in range(0, len(group), TOGETHER):
                 self._build_together(group[start : start + TOGETHER])
@@ -349,24 +353,24 @@ class Blocks:
         FeatureError
             When some had to make room for others.
         """
-        known = [n for n in names if isinstance(self.features[n], Feature)]
-        gone = [n for n in known if self.store.look(self.key(n)) is None]
+        cacheable = [n for n in names if isinstance(self.features[n], Feature)]
+        gone = [n for n in cacheable if self.store.look(self.key(n)) is None]
         if gone:
             raise FeatureError(
-                f"the cache may hold {shown_bytes(self.store.max_bytes)}, less than the {len(known)} blocks that are "
-                f"read together take: {', '.join(gone[:5])} made room for the others",
+                f"the cache may hold {shown_bytes(self.store.max_bytes)}, less than the {len(cacheable)} blocks that "
+                f"are read together take: {', '.join(gone[:5])} made room for the others",
                 hint="raise WB_CACHE_LIMIT, or list fewer features",
             )
 
-    def _depth(self, made: Feature) -> int:
-        below = [self.features[i] for i in made.inputs if self._kind(made, i) == "feature"]
+    def _depth(self, feature: Feature) -> int:
+        below = [self.features[i] for i in feature.inputs if self._kind(feature, i) == "feature"]
         return 1 + max((self._depth(b) for b in below if isinstance(b, Feature)), default=0)
 
     def _build_together(self, group: list[Feature]) -> None:
         """Build features of one partition column in one pass where that can be; leave the others."""
-        for made in group:
-            for name in made.inputs:
-                if self._kind(made, name) == "feature":
+        for feature in group:
+            for name in feature.inputs:
+                if self._kind(feature, name) == "feature":
                     self.block(name)
         with ExitStack() as locks:
             # In one order everywhere: two processes never wait for each other.
@@ -388,9 +392,9 @@ class Blocks:
 
     def _with_expressions(self, group: list[Feature]) -> list[Feature]:
         chosen, taken = [], set[str]()
-        for made in group:
+        for feature in group:
             try:
-                evaluation, _ = self.evaluation(made)
+                evaluation, _ = self.evaluation(feature)
                 part = next(iter(evaluation.parts or (None,)))
                 expressions = evaluation.expressions(part)
                 if expressions is None:
@@ -401,48 +405,50 @@ class Blocks:
                     raise
                 continue  # what is wrong is said when it is built by itself
             if not columns & taken:
-                chosen.append(made)
+                chosen.append(feature)
                 taken |= columns
         return chosen
 
-    def _build(self, made: Feature, key: str) -> Block:
-        for name in made.inputs:
-            if self._kind(made, name) == "feature":
+    def _build(self, feature: Feature, key: str) -> Block:
+        for name in feature.inputs:
+            if self._kind(feature, name) == "feature":
                 self.block(name)
 
         def failure(exc: BaseException) -> WorkbenchError:
             # What a recipe refuses says neither which feature called it nor where.
-            is_said = isinstance(exc, WorkbenchError) and type(exc) is not FeatureError
-            return exc if is_said else self.evaluation(made)[0].failure(exc)  # type: ignore[return-value]
+            is_explained = isinstance(exc, WorkbenchError) and type(exc) is not FeatureError
+            return exc if is_explained else self.evaluation(feature)[0].failure(exc)  # type: ignore[return-value]
 
         with as_error(failure, passing=(MemoryError,)):
-            self._write([made])
+            self._write([feature])
         block = self.store.get(key)
         if block is None:
-            raise FeatureError(f"feature {made.name!r}: its block in {self.store.folder} vanished while it was written")
+            raise FeatureError(
+                f"feature {feature.name!r}: its block in {self.store.folder} vanished while it was written"
+            )
         return block
 
     def _write(self, group: list[Feature]) -> None:
         """Write the blocks of features that are computed in one pass; the time is noted in equal shares."""
-        names = [made.name for made in group]
+        names = [feature.name for feature in group]
         self.report(f"feature{'s' * (len(group) > 1)} {', '.join(names)}")
         started = time.perf_counter()
         notes: list[dict[str, Any]] = [{"feature": m.name, "reads": list(m.inputs)} for m in group]
         with measured_peak() as peak, ExitStack() as open_blocks:
-            evaluations = [self.evaluation(made) for made in group]
+            evaluations = [self.evaluation(feature) for feature in group]
             paths = [
-                open_blocks.enter_context(self.store.writing(self.key(made.name), note))
-                for made, note in zip(group, notes, strict=True)
+                open_blocks.enter_context(self.store.writing(self.key(feature.name), note))
+                for feature, note in zip(group, notes, strict=True)
             ]
             budget = self.limit_bytes // WAITING_SHARE
             columns = write_blocks([e for e, _ in evaluations], paths, self.store.folder, budget)
             self._check_files_read(group)
             seconds = (time.perf_counter() - started) / len(group)
-            for note, own in zip(notes, columns, strict=True):
-                note.update(columns=own, seconds=round(seconds, 3), parts=evaluations[0][1], peak_rss_mb=peak.mb)
+            for note, dtypes in zip(notes, columns, strict=True):
+                note.update(columns=dtypes, seconds=round(seconds, 3), parts=evaluations[0][1], peak_rss_mb=peak.mb)
                 if len(names) > 1:
                     note["together"] = names
-            if self.built_in(group[0]) and self.given is None:
+            if self.built_in(group[0]) and self.served_plan is None:
                 notes[0]["left_out"] = self._left_out(notes[0]["columns"])
         taken = peak.mb * 2**20
         if taken > self.limit_bytes:
@@ -454,21 +460,21 @@ class Blocks:
 
     def _check_files_read(self, group: Sequence[Feature]) -> None:
         """Refuse what was computed of a file that has changed since the key was made of it."""
-        for made in group:
-            for file in made.files:
+        for feature in group:
+            for file in feature.files:
                 path = self.competition.features_path.parent / file
                 if path in self._read_files and not still_same(path, self._read_files[path]):
                     raise DataError(
-                        f"{path} was changed while feature {made.name!r}, which reads it, was computed",
+                        f"{path} was changed while feature {feature.name!r}, which reads it, was computed",
                         hint="run it again, now that the file is saved",
                     )
 
-    def _left_out(self, made: Iterable[str]) -> dict[str, str]:
+    def _left_out(self, auto_columns: Iterable[str]) -> dict[str, str]:
         """Return the columns of the rows of which `auto` made nothing, each with the reason."""
         c = self.competition
-        return left_out_by_auto(c.rows(), list(made), ids=c.key_columns, n_train=c.n_train)
+        return left_out_by_auto(c.rows(), list(auto_columns), ids=c.key_columns, n_train=c.n_train)
 
-    def evaluation(self, made: Feature) -> tuple[Evaluation, int]:
+    def evaluation(self, feature: Feature) -> tuple[Evaluation, int]:
         """Return what computes a feature, and in how many parts of the rows it will.
 
         Raises
@@ -478,34 +484,36 @@ class Blocks:
         """
         c = self.competition
         n_rows = c.n_train + c.n_test
-        parts = self._parts(made, n_rows) if made.partition_by else None
+        parts = self._parts(feature, n_rows) if feature.partition_by else None
 
         def frame_of(name: str, part: Part | None) -> pl.LazyFrame:
-            return self._input(made, name) if part is None or parts is None else self._part(made, name, part, parts)
-
-        return Evaluation(made, frame_of, parts, c.definition.targets, n_rows, c.n_train), len(list(parts or "1"))
-
-    def _parts(self, made: Feature, n_rows: int) -> Parts | None:
-        column, known = str(made.partition_by), self.competition.shared_columns
-        if column not in known:
-            raise FeatureError(
-                f"feature {made.name!r} ({made.where}): partition_by={column!r} is no column of rows",
-                hint=near(column, known, kind="column"),
+            return (
+                self._input(feature, name) if part is None or parts is None else self._part(feature, name, part, parts)
             )
-        self._check_kinds(made, column)
+
+        return Evaluation(feature, frame_of, parts, c.definition.targets, n_rows, c.n_train), len(list(parts or "1"))
+
+    def _parts(self, feature: Feature, n_rows: int) -> Parts | None:
+        column, rows_columns = str(feature.partition_by), self.competition.shared_columns
+        if column not in rows_columns:
+            raise FeatureError(
+                f"feature {feature.name!r} ({feature.where}): partition_by={column!r} is no column of rows",
+                hint=near(column, rows_columns, kind="column"),
+            )
+        self._check_kinds(feature, column)
         planned = (column, self.limit_bytes)
         if planned not in self._planned:
             self._planned[planned] = plan_parts(self.competition.rows(), column, n_rows, self.limit_bytes)
         return self._planned[planned]
 
-    def _check_kinds(self, made: Feature, column: str) -> None:
+    def _check_kinds(self, feature: Feature, column: str) -> None:
         """Refuse a table whose lines could not be kept together with the rows that they belong to."""
         dtype = self.competition.rows().collect_schema()[column]
-        for name in made.inputs:
-            schema = self._input(made, name).collect_schema() if self._kind(made, name) == "table" else {}
+        for name in feature.inputs:
+            schema = self._input(feature, name).collect_schema() if self._kind(feature, name) == "table" else {}
             if column in schema and not is_like(dtype, schema[column]):
                 raise FeatureError(
-                    f"feature {made.name!r} ({made.where}): partition_by={column!r} is a {dtype} in rows and a "
+                    f"feature {feature.name!r} ({feature.where}): partition_by={column!r} is a {dtype} in rows and a "
                     f"{schema[column]} in table {name!r}: a part can't hold the lines of both",
                     hint=f"give both one type under [types] in competition.toml, or rename the table's {column!r}: a "
                     "table without it is given whole to every part",
@@ -523,11 +531,11 @@ class Blocks:
         """Return the lines of an input that belong to a part; a table without the key is given whole."""
         kind = self._kind(reader, name)
         if kind == "feature":
-            own = self._part(reader, "rows", part, parts).select(ROW)
+            part_rows = self._part(reader, "rows", part, parts).select(ROW)
             lines = self.lines(name)
             if part.last_row is not None:
                 lines = lines.slice(part.first_row, part.last_row + 1 - part.first_row)
-            return lines.join(own, on=ROW, how="semi")
+            return lines.join(part_rows, on=ROW, how="semi")
         frame = self._input(reader, name)
         if parts.column not in frame.collect_schema():
             return frame
@@ -542,17 +550,17 @@ class Blocks:
         """Return an input with the part of each line, from a copy in the cache that lies part by part."""
         of_input = self._input_key(reader, name, ())
         key = content_key("parts-v2", of_input, parts.column, parts.n_parts, str(parts.dtype), pl.__version__)
-        found = self.store.get(key)
-        if found is None:
+        clustered = self.store.get(key)
+        if clustered is None:
             with self.store.lock(key):
-                found = self.store.get(key)
-                if found is None:
+                clustered = self.store.get(key)
+                if clustered is None:
                     self.report(f"{name} by {parts.column}")
                     write_clustered(self.store, key, name, frame, parts, self.limit_bytes // WAITING_SHARE)
-                    found = self.store.get(key)
-        if found is None:
+                    clustered = self.store.get(key)
+        if clustered is None:
             raise FeatureError(f"the copy of {name!r} by {parts.column!r} vanished from {self.store.folder}")
-        return scan_parquet(found.path)
+        return scan_parquet(clustered.path)
 
     # ------------------------------------------------------------------------------------------------------ reading
 
@@ -565,16 +573,16 @@ class Blocks:
     def _column(self, reference: str) -> pl.Series:
         block, _, column = reference.partition(".")
         if column and block in self.features:
-            path, known = self.block(block).path, self.block(block).note["columns"]
-            if column not in known:
+            path, block_columns = self.block(block).path, self.block(block).note["columns"]
+            if column not in block_columns:
                 place = place_of_name(self.competition.features_path, "", reference)
                 raise NotFoundError(
                     f"feature {block!r} has no column {column!r}{f' ({place})' if place else ''}",
-                    hint=near(column, known, kind="column"),
+                    hint=near(column, block_columns, kind="column"),
                 )
             return read_parquet(path, columns=[column])[column]
         name = column if column and block == "rows" else reference
-        known = self.competition.shared_columns
-        if name not in known:
-            raise NotFoundError(f"rows have no column {name!r}", hint=near(name, known, kind="column"))
+        rows_columns = self.competition.shared_columns
+        if name not in rows_columns:
+            raise NotFoundError(f"rows have no column {name!r}", hint=near(name, rows_columns, kind="column"))
         return self.competition.rows().select(ROW, name).collect().sort(ROW)[name]

@@ -124,8 +124,8 @@ def code_key(path: Path, name: str) -> str:
     walk = CodeWalk()
     start = Module(path.stem, path, path.parent)
     if not walk.follow(start, name, {()}):
-        walk.whole(start)
-    return content_key("code-v2", name, walk.seen)
+        walk.follow_all(start)
+    return content_key("code-v2", name, walk.code)
 
 
 def referenced_code_key(folder: Path, reference: str) -> str:
@@ -153,8 +153,8 @@ def code_key_of(text: str, folder: Path) -> str:
         return ""
     walk, start = CodeWalk(), Module("", folder / NO_FILE, folder)
     walk.parsed_files[start.path] = parsed
-    walk.whole(start)
-    return content_key("code-v2", "", walk.seen) if len(walk.parsed_files) > 1 else ""
+    walk.follow_all(start)
+    return content_key("code-v2", "", walk.code) if len(walk.parsed_files) > 1 else ""
 
 
 # -------------------------------------------------------------------------------------------------------- statements
@@ -178,10 +178,10 @@ class _Statement:
 
     @cached_property
     def chains(self) -> dict[str, set[Chain]]:
-        found: dict[str, set[Chain]] = {}
+        chains: dict[str, set[Chain]] = {}
         for name, chain in _chains(self.node):
-            found.setdefault(name, set()).add(chain)
-        return found
+            chains.setdefault(name, set()).add(chain)
+        return chains
 
     @cached_property
     def imports(self) -> list[Import]:
@@ -196,14 +196,14 @@ class _Parsed:
         statements = [_Statement(node) for node in self.tree.body]
         self.definitions: dict[str, list[_Statement]] = {}
         bound = {name for s in statements for name in _bound_names(s.node)}
-        made = bound - {i.bound for s in statements for i in s.imports}
+        defined = bound - {i.bound for s in statements for i in s.imports}
         aliases = dict(_alias(s.node) for s in statements)
-        self.changed_by_call = _changed_by_call(statements, made)
+        self.changed_by_call = _changed_by_call(statements, defined)
         self.calls: list[tuple[_Statement, str, Chain]] = []
         for statement in statements:
             calls = list(_calls_at_load(statement.node))
             self.calls += [(statement, *call) for call in calls]
-            changed = (_changed_names(statement.node) & bound) | (_called_upon(_at_top(statement.node)) & made)
+            changed = (_changed_names(statement.node) & bound) | (_called_upon(_at_top(statement.node)) & defined)
             changed = changed.union(*(self.changed_by_call.get(name, ()) for name, _ in calls))
             changed |= bound if _changes_any(statement.node) else set()
             for name in tuple(changed):
@@ -228,13 +228,13 @@ class CodeWalk:
 
     Attributes
     ----------
-    seen : dict
-        What was found: "module:name" -> its text, or what it is imported as.
+    code : dict
+        "module:name" -> its text, or what it is imported as.
     parsed_files : dict
         The files that were read for it.
     """
 
-    seen: dict[str, str] = field(default_factory=dict)
+    code: dict[str, str] = field(default_factory=dict)
     parsed_files: dict[Path, _Parsed] = field(default_factory=dict)
     _done: set[tuple[Path, str, Chain]] = field(default_factory=set)
 
@@ -255,7 +255,7 @@ class CodeWalk:
         self._done |= {(module.path, name, c) for c in new}
         if not new:
             return True
-        self.seen[f"{module.name}:{name}"] = "\n".join(s.text for s in statements)
+        self.code[f"{module.name}:{name}"] = "\n".join(s.text for s in statements)
         for statement in statements:
             self._follow_statement(module, statement, name, new)
         return True
@@ -270,7 +270,7 @@ class CodeWalk:
             return
         used = dict(statement.names)
         if any(builtin in used and builtin not in self.parsed(module).definitions for builtin in UNFOLLOWED):
-            self.whole(module)
+            self.follow_all(module)
         for imported_name in (text for node in ast.walk(statement.node) for text in imported_by_text(node)):
             self._follow_text(module, imported_name)
         if isinstance(statement.node, ast.FunctionDef | ast.AsyncFunctionDef) and name != statement.node.name:
@@ -281,30 +281,30 @@ class CodeWalk:
                 self.follow(module, other, taken)
 
     def _follow_star(self, module: Module, star: Import, name: str, chains: Iterable[Chain]) -> bool:
-        found = located(module, star)
-        if isinstance(found, ModuleType):
-            return self._follow_library(found, [(name, *c) for c in chains])
-        return found is not None and self.follow(found, name, chains)
+        target = located(module, star)
+        if isinstance(target, ModuleType):
+            return self._follow_library(target, [(name, *c) for c in chains])
+        return target is not None and self.follow(target, name, chains)
 
     def _follow_import(self, module: Module, imported: Import, chains: Iterable[Chain]) -> None:
-        found = located(module, imported)
-        self.seen[f"{module.name}:{imported.bound} = {imported.text}"] = ""
+        target = located(module, imported)
+        self.code[f"{module.name}:{imported.bound} = {imported.text}"] = ""
         taken = [c if imported.attribute is None else (imported.attribute, *c) for c in chains]
         if imported.attribute == "*":
             return
-        if found is None:
+        if target is None:
             self._count_version(imported)
-        elif isinstance(found, ModuleType):
-            self._follow_library(found, taken)
+        elif isinstance(target, ModuleType):
+            self._follow_library(target, taken)
         else:
             for chain in taken:
-                self._follow_attribute(found, chain)
-                self._follow_callers(module, found, chain)
+                self._follow_attribute(target, chain)
+                self._follow_callers(module, target, chain)
 
     def _follow_text(self, module: Module, name: str | None) -> None:
         """Take in a module beside that is imported by the text of its name; all of them where that is not known."""
-        for found in modules_by_text(module, name):
-            self.whole(found)
+        for imported in modules_by_text(module, name):
+            self.follow_all(imported)
 
     def _follow_callers(self, module: Module, other: Module, chain: Chain) -> None:
         """Take in the statements of a module that, by a call into another, change what it uses of that one."""
@@ -317,41 +317,41 @@ class CodeWalk:
         for statement, name, attributes in parsed.calls:
             for imported in (i for s in parsed.definitions.get(name, ()) for i in s.imports if i.bound == name):
                 called = imported.attribute or next(iter(attributes), "")
-                found = located(module, imported) if called in changers else None
-                if isinstance(found, Module) and found.path == other.path:
+                target = located(module, imported) if called in changers else None
+                if isinstance(target, Module) and target.path == other.path:
                     self._take_statement(module, statement)
 
     def _take_statement(self, module: Module, statement: _Statement) -> None:
         label = f"{module.name}: {statement.text}"
-        if label not in self.seen:
-            self.seen[label] = ""
+        if label not in self.code:
+            self.code[label] = ""
             self._follow_statement(module, statement, "", [()])
 
     def _follow_attribute(self, module: Module, chain: Chain) -> None:
         if not chain:
-            self.whole(module)
+            self.follow_all(module)
             return
         inner = beside(module.root, f"{module.name}.{chain[0]}") if module.path.name == "__init__.py" else None
         if not self.follow(module, chain[0], [chain[1:]]) and inner is not None:
             self._follow_attribute(inner, chain[1:])
 
-    def whole(self, module: Module) -> None:
+    def follow_all(self, module: Module) -> None:
         """Take in everything that a module says and uses."""
         label = f"{module.name}:"
-        if label not in self.seen:
+        if label not in self.code:
             parsed = self.parsed(module)
-            self.seen[label] = ast.dump(parsed.tree)
+            self.code[label] = ast.dump(parsed.tree)
             for star in parsed.stars:
-                found = located(module, star)
-                if isinstance(found, Module):
-                    self.whole(found)
+                target = located(module, star)
+                if isinstance(target, Module):
+                    self.follow_all(target)
             for name in parsed.definitions:
                 self.follow(module, name, [()])
 
     def _follow_library(self, module: ModuleType, chains: Iterable[Chain]) -> bool:
         """Take in what is used of the workbench's own code, where it is a recipe; say whether there is such a thing."""
-        found = [self._follow_own(module, chain) for chain in chains]
-        return any(found)
+        was_followed = [self._follow_own(module, chain) for chain in chains]
+        return any(was_followed)
 
     def _follow_own(self, module: ModuleType, chain: Chain) -> bool:
         if not chain:
@@ -359,26 +359,26 @@ class CodeWalk:
             return True
         if module.__name__ == NOTEBOOKS:
             return True
-        found = _attribute(module, chain[0])
-        if isinstance(found, ModuleType):
-            return self._follow_own(found, chain[1:])
-        name = getattr(found, "__name__", None)
-        if isinstance(name, str) and name in VERSIONS and getattr(recipes, name) is found:
+        value = _attribute(module, chain[0])
+        if isinstance(value, ModuleType):
+            return self._follow_own(value, chain[1:])
+        name = getattr(value, "__name__", None)
+        if isinstance(name, str) and name in VERSIONS and getattr(recipes, name) is value:
             self._count_recipes([name])
-        elif str(getattr(found, "__module__", module.__name__)).startswith(f"{RECIPES}."):
+        elif str(getattr(value, "__module__", module.__name__)).startswith(f"{RECIPES}."):
             self._count_recipes(VERSIONS)  # something from the inside of recipes
-        return found is not None
+        return value is not None
 
     def _count_recipes(self, names: Iterable[str]) -> None:
         for name in names:
-            self.seen[f"recipe:{name}"] = str(VERSIONS[name])
+            self.code[f"recipe:{name}"] = str(VERSIONS[name])
             if name in LIBRARIES:
-                self.seen[f"version:{LIBRARIES[name]}"] = package_version(LIBRARIES[name])
+                self.code[f"version:{LIBRARIES[name]}"] = package_version(LIBRARIES[name])
 
     def _count_version(self, imported: Import) -> None:
         top = imported.module.partition(".")[0]
         if top and top not in WITHOUT_VERSION and top not in sys.stdlib_module_names:
-            self.seen[f"version:{top}"] = package_version(top)
+            self.code[f"version:{top}"] = package_version(top)
 
 
 def _text(path: Path) -> str:
@@ -487,7 +487,7 @@ def _calls_at_load(node: ast.AST) -> Iterator[tuple[str, Chain]]:
         yield from _calls_at_load(child)
 
 
-def _changed_by_call(statements: list[_Statement], made: set[str]) -> dict[str, set[str]]:
+def _changed_by_call(statements: list[_Statement], defined: set[str]) -> dict[str, set[str]]:
     """Return, for each function and class of a file, the file's names whose value a call of it changes, or may."""
     changed: dict[str, set[str]] = {}
     calls: dict[str, set[str]] = {}
@@ -500,7 +500,7 @@ def _changed_by_call(statements: list[_Statement], made: set[str]) -> dict[str, 
                     for n in inner
                     if isinstance(n, ast.Attribute | ast.Subscript) and not isinstance(n.ctx, ast.Load)
                 }
-                used = set(statement.names) & made - {node.name}
+                used = set(statement.names) & defined - {node.name}
                 changed.setdefault(node.name, set()).update((stored | _called_upon(inner)) & used)
                 calls.setdefault(node.name, set()).update(used)
     while True:

@@ -93,17 +93,17 @@ def code_files(paths: Iterable[Path]) -> CodeFiles:
     paths : iterable of Path
         Files of code, each of which imports from its own folder.
     """
-    found = _Closure()
+    closure = _Closure()
     for path in paths:
-        found.take([Module(path.stem, path, path.parent)])
-    return found.result()
+        closure.take([Module(path.stem, path, path.parent)])
+    return closure.result()
 
 
 def code_files_of(text: str, folder: Path) -> CodeFiles:
     """Return the files of a folder that a piece of code needs, such as the cells of a notebook."""
-    found = _Closure()
-    found.take(list(found.imported(Module("", folder, folder), text)))
-    return found.result()
+    closure = _Closure()
+    closure.take(list(closure.imported(Module("", folder, folder), text)))
+    return closure.result()
 
 
 @dataclass
@@ -159,9 +159,9 @@ def _modules_of(module: Module, node: ast.AST) -> Iterator[str]:
 def located(module: Module, imported: Import) -> Module | ModuleType | None:
     """Return what an import statement imports from: a file beside, a module of the workbench, or None for others."""
     name = absolute_name(module, imported.module, imported.level)
-    found = beside(module.root, name)
-    if found is not None:
-        return found
+    local_module = beside(module.root, name)
+    if local_module is not None:
+        return local_module
     if name.partition(".")[0] == "workbench":
         try:
             return importlib.import_module(name)
@@ -199,11 +199,11 @@ def beside(root: Path | None, name: str) -> Module | None:
 
 
 def _has_code(folder: Path) -> bool:
-    for seen, (_, folders, files) in enumerate(os.walk(folder)):
+    for n_visited, (_, folders, files) in enumerate(os.walk(folder)):
         if any(f.endswith(".py") for f in files):
             return True
         folders[:] = sorted(f for f in folders if f.isidentifier() and f not in NO_CODE)
-        if seen >= MOST_FOLDERS:
+        if n_visited >= MOST_FOLDERS:
             return False
     return False
 
@@ -214,8 +214,8 @@ def modules_by_text(module: Module, name: str | None) -> list[Module]:
     if root is None:
         return []
     if name is not None and not name.startswith("."):
-        found = beside(root, name)
-        return [] if found is None else [found]
+        local_module = beside(root, name)
+        return [] if local_module is None else [local_module]
     names = []
     for folder, folders, files in os.walk(root):
         folders[:] = sorted(f for f in folders if f.isidentifier() and f not in NO_CODE)

@@ -93,19 +93,19 @@ class FoldFeature:
             name = column if dot and block == "rows" else reference
             if name not in of_rows:
                 # "calender.hour": the feature, or the column of it, is misspelled.
-                known = [*of_rows, *(f"{feature}.{column}" for feature in features if dot)]
+                names = [*of_rows, *(f"{feature}.{column}" for feature in features if dot)]
                 place = place_of_name(path, self.name, reference) if path is not None else ""
                 at = f" ({place})" if place else ""
                 raise NotFoundError(
                     f"feature {self.name!r} (features.py): rows have no column {name!r}{at}",
-                    hint=near(name, known, kind="column"),
+                    hint=near(name, names, kind="column"),
                 )
 
-    def names(self, targets: Sequence[Any], own: int) -> list[str]:
-        """Return the names of its columns where the model is trained for ``targets[own]``."""
+    def names(self, targets: Sequence[Any], target_index: int) -> list[str]:
+        """Return the names of its columns where the model is trained for ``targets[target_index]``."""
         raise NotImplementedError
 
-    def learn(self, groups: Any, targets: Sequence[Any], own: int, split: Any) -> Any:
+    def learn(self, groups: Any, targets: Sequence[Any], target_index: int, split: Any) -> Any:
         """Return an object whose ``columns(fold)`` are the columns of one fold, float32 arrays (n_rows,)."""
         raise NotImplementedError
 
@@ -180,14 +180,14 @@ def feature(
 
 def features_of(namespace: dict[str, Any]) -> dict[str, Feature | FoldFeature]:
     """Return the features of a module's namespace, by the names that the module gives them."""
-    found: dict[str, Feature | FoldFeature] = {}
+    features: dict[str, Feature | FoldFeature] = {}
     for name, value in namespace.items():
         if isinstance(value, Feature):
-            found[name] = value if value.name == name else replace(value, name=name)
+            features[name] = value if value.name == name else replace(value, name=name)
         elif isinstance(value, FoldFeature):
             value.name = name
-            found[name] = value
-    return found
+            features[name] = value
+    return features
 
 
 def repeated_definitions(path: Path) -> dict[str, list[int]]:

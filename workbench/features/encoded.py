@@ -144,15 +144,15 @@ def encode_columns(
     for name in columns:
         _refuse(name, schema[name], origin)
     looked_at = [c for c in columns if _needs_a_look(schema[c])]
-    seen = _seen(frame, looked_at, schema)
-    merged = merged_in_float32(frame, [c for c in looked_at if _may_merge(schema[c], seen[c])], n_train)
+    ranges = _value_ranges(frame, looked_at, schema)
+    merged = merged_in_float32(frame, [c for c in looked_at if _may_merge(schema[c], ranges[c])], n_train)
     texts = [c for c in columns if schema[c] in TEXTS]
     encoded = {name: _text(some, name, n_train) for names, some in narrow_frames(frame, texts) for name in names}
     for name in columns:
         if name in encoded:
             continue
         dtype = schema[name]
-        number = _number(name, dtype, seen.get(name, (None, None, True)), merged.get(name))
+        number = _number(name, dtype, ranges.get(name, (None, None, True)), merged.get(name))
         is_code = name in categorical and dtype != pl.Boolean
         if is_code and dtype.is_float():
             _refuse_fractions(frame, name, dtype, origin)
@@ -164,10 +164,10 @@ def _refuse(name: str, dtype: pl.DataType, origin: str) -> None:
     if dtype in TEXTS or dtype == pl.Boolean or dtype.is_float() or dtype.is_integer():
         return
     fix = {"Date": ".dt.epoch()", "Datetime": '.dt.epoch("s")', "Duration": ".dt.total_microseconds() / 1e6"}
-    how = fix.get(str(dtype.base_type()), "")
+    conversion = fix.get(str(dtype.base_type()), "")
     raise FeatureError(
         f"feature {origin!r}: column {name!r} is a {dtype}, which LightGBM can't take",
-        hint=f"make it a number: pl.col({name!r}){how}" if how else "make it a number or a text",
+        hint=f"make it a number: pl.col({name!r}){conversion}" if conversion else "make it a number or a text",
     )
 
 
@@ -175,9 +175,9 @@ def _needs_a_look(dtype: pl.DataType) -> bool:
     return dtype == pl.Float64 or dtype.is_integer()
 
 
-def _may_merge(dtype: pl.DataType, seen: Seen) -> bool:
-    greatest = max(abs(seen[0] or 0), abs(seen[1] or 0))
-    return greatest > MAX_EXACT_FLOAT32 or (dtype.is_float() and not seen[2])
+def _may_merge(dtype: pl.DataType, value_range: ValueRange) -> bool:
+    greatest = max(abs(value_range[0] or 0), abs(value_range[1] or 0))
+    return greatest > MAX_EXACT_FLOAT32 or (dtype.is_float() and not value_range[2])
 
 
 def merged_in_float32(frame: pl.LazyFrame, columns: Sequence[str], n_train: int) -> dict[str, float]:
@@ -207,40 +207,42 @@ def merged_in_float32(frame: pl.LazyFrame, columns: Sequence[str], n_train: int)
     return merged
 
 
-Seen = tuple[float | None, float | None, bool]  # least, greatest, all whole
+ValueRange = tuple[float | None, float | None, bool]  # least, greatest, whether all are whole numbers
 
 
-def _seen(frame: pl.LazyFrame, columns: Sequence[str], schema: pl.Schema) -> dict[str, Seen]:
+def _value_ranges(frame: pl.LazyFrame, columns: Sequence[str], schema: pl.Schema) -> dict[str, ValueRange]:
     """Look at the values once, streamed."""
     if not columns:
         return {}
-    asked: list[pl.Expr] = []
+    expressions: list[pl.Expr] = []
     for i, name in enumerate(columns):
         values = pl.col(name).fill_nan(None) if schema[name].is_float() else pl.col(name)
-        whole = (values == values.floor()).all() if schema[name].is_float() else pl.lit(value=True)
-        asked += [values.min().alias(f"{i}<"), values.max().alias(f"{i}>"), whole.alias(f"{i}=")]
-    found = frame.select(asked).collect(engine="streaming").row(0, named=True)
-    return {name: (found[f"{i}<"], found[f"{i}>"], bool(found[f"{i}="])) for i, name in enumerate(columns)}
+        all_integral = (values == values.floor()).all() if schema[name].is_float() else pl.lit(value=True)
+        expressions += [values.min().alias(f"{i}<"), values.max().alias(f"{i}>"), all_integral.alias(f"{i}=")]
+    extremes = frame.select(expressions).collect(engine="streaming").row(0, named=True)
+    return {name: (extremes[f"{i}<"], extremes[f"{i}>"], bool(extremes[f"{i}="])) for i, name in enumerate(columns)}
 
 
-def _number(name: str, dtype: pl.DataType, seen: Seen, center: float | None = None) -> EncodedColumn:
-    lowest, highest, whole = seen
+def _number(name: str, dtype: pl.DataType, value_range: ValueRange, center: float | None = None) -> EncodedColumn:
+    lowest, highest, all_integral = value_range
     column = pl.col(name)
     greatest = max(abs(lowest or 0), abs(highest or 0))
     low = None if lowest is None else float(lowest)
     if dtype == pl.Boolean:
         return EncodedColumn(name, column.cast(pl.Int8), pl.Int8())
     if dtype == pl.Float64:
-        if (whole and greatest >= MAX_EXACT_FLOAT32) or center is not None:
+        if (all_integral and greatest >= MAX_EXACT_FLOAT32) or center is not None:
             return EncodedColumn(name, column, pl.Float64(), exact_in_float32=False, center=center, lowest=low)
         return EncodedColumn(name, column.cast(pl.Float32), pl.Float32(), lowest=low)
     if dtype.is_float():
         return EncodedColumn(name, column.cast(pl.Float32), pl.Float32(), lowest=low)
-    kept: pl.DataType = dtype
+    stored_dtype: pl.DataType = dtype
     if dtype in (pl.Int128, pl.UInt128):
-        kept = pl.Int64() if greatest < 2**63 else pl.Float64()
+        stored_dtype = pl.Int64() if greatest < 2**63 else pl.Float64()
     exact = greatest <= MAX_EXACT_FLOAT32
-    return EncodedColumn(name, column.cast(kept), kept, exact_in_float32=exact, center=center, lowest=low)
+    return EncodedColumn(
+        name, column.cast(stored_dtype), stored_dtype, exact_in_float32=exact, center=center, lowest=low
+    )
 
 
 def _text(frame: pl.LazyFrame, name: str, n_train: int) -> EncodedColumn:

@@ -38,7 +38,7 @@ class Evaluation:
 
     Attributes
     ----------
-    made : Feature
+    feature : Feature
     inputs : callable
         Gives the frame of an input, by name, for a part or (None) whole.
     parts : Parts, or None
@@ -48,7 +48,7 @@ class Evaluation:
     n_rows, n_train : int
     """
 
-    made: Feature
+    feature: Feature
     inputs: Callable[[str, Part | None], pl.LazyFrame]
     parts: Parts | None
     targets: tuple[str, ...]
@@ -58,11 +58,13 @@ class Evaluation:
     def results(self) -> Iterator[pl.LazyFrame]:
         """Give what the function returns, part by part, with the row key."""
         for part in self.parts or (None,):
-            yield self.result({name: self.inputs(name, part) for name in self.made.inputs}, self.inputs("rows", part))
+            yield self.result(
+                {name: self.inputs(name, part) for name in self.feature.inputs}, self.inputs("rows", part)
+            )
 
     def expressions(self, part: Part | None) -> list[pl.Expr] | None:
         """Return the expressions over ``rows`` that the function returns for a part; None where it returns a frame."""
-        result: Any = self.made.function(**{name: self.inputs(name, part) for name in self.made.inputs})
+        result: Any = self.feature.function(**{name: self.inputs(name, part) for name in self.feature.inputs})
         result = [result] if isinstance(result, pl.Expr) else result
         is_list = isinstance(result, list | tuple) and all(isinstance(e, pl.Expr) for e in result)
         return list(result) if is_list else None
@@ -75,7 +77,7 @@ class Evaluation:
         FeatureError
             When it returns neither a frame nor expressions.
         """
-        result: Any = self.made.function(**inputs)
+        result: Any = self.feature.function(**inputs)
         if isinstance(result, pl.Expr):
             result = [result]
         if isinstance(result, list | tuple) and result and all(isinstance(e, pl.Expr) for e in result):
@@ -83,8 +85,8 @@ class Evaluation:
         if isinstance(result, pl.DataFrame):
             result = result.lazy()
         if not isinstance(result, pl.LazyFrame):
-            what, hint = wrong_result(result)
-            raise FeatureError(f"feature {self.made.name!r} ({self.made.where}) returned {what}", hint=hint)
+            problem, hint = wrong_result(result)
+            raise FeatureError(f"feature {self.feature.name!r} ({self.feature.where}) returned {problem}", hint=hint)
         return result
 
     def schema(self, frame: pl.LazyFrame) -> pl.Schema:
@@ -95,7 +97,7 @@ class Evaluation:
         FeatureError
             When the row key is not there or no whole number, or a column is there that must not be.
         """
-        name, where = self.made.name, self.made.where
+        name, where = self.feature.name, self.feature.where
         schema = frame.collect_schema()
         if ROW not in schema:
             raise FeatureError(
@@ -127,12 +129,12 @@ class Evaluation:
 
     def failure(self, exc: BaseException) -> FeatureError:
         """Return what to raise where the function or polars raised `exc`: place and, as far as known, column."""
-        name, where, folder = self.made.name, self.made.where, self.made.path.parent
+        name, where, folder = self.feature.name, self.feature.where, self.feature.path.parent
         if type(exc) is FeatureError:
             return self._placed(exc)
         missing = missing_column(exc)
         if missing is not None:
-            place = place_of_name(self.made.path, name, missing) or user_place(exc, folder)
+            place = place_of_name(self.feature.path, name, missing) or user_place(exc, folder)
             hint = hint_for_column(exc, missing, self._input_columns())
             if missing in self.targets:
                 hint = (
@@ -144,29 +146,29 @@ class Evaluation:
                 f"{f' ({place})' if place else ''}",
                 hint=hint,
             )
-        said = user_frame(exc, folder)
+        message = user_frame(exc, folder)
         if "while building Series" not in str(exc):
             hint = EXIT_HINT if isinstance(exc, SystemExit) else as_in_polars(exc)
-            return FeatureError(f"feature {name!r} ({where}) failed: {said}", hint=hint)
+            return FeatureError(f"feature {name!r} ({where}) failed: {message}", hint=hint)
         column = self._column_of_mixed_values()
         named = f"column {column!r} has values of mixed types" if column else "a column has values of mixed types"
-        return FeatureError(f"feature {name!r} ({where}): {named}: {said}", hint=ONE_TYPE)
+        return FeatureError(f"feature {name!r} ({where}): {named}: {message}", hint=ONE_TYPE)
 
     def _placed(self, exc: FeatureError) -> FeatureError:
         """Return an error of a recipe with the feature that called it, and the line."""
         if exc.message.startswith("feature "):
             return exc
         missing = re.search(r"rows have no column '(.+)'$", exc.message)
-        folder = self.made.path.parent
-        place = place_of_name(self.made.path, self.made.name, missing[1]) if missing else ""
+        folder = self.feature.path.parent
+        place = place_of_name(self.feature.path, self.feature.name, missing[1]) if missing else ""
         place = place or user_place(exc, folder)
         return FeatureError(
-            f"feature {self.made.name!r} ({self.made.where}): {exc.message}{f' ({place})' if place else ''}",
+            f"feature {self.feature.name!r} ({self.feature.where}): {exc.message}{f' ({place})' if place else ''}",
             hint=exc.hint,
         )
 
     def _input_columns(self) -> list[str]:
-        frames = [self.inputs(name, None) for name in ("rows", *self.made.inputs)]
+        frames = [self.inputs(name, None) for name in ("rows", *self.feature.inputs)]
         return [c for frame in frames for c in frame.collect_schema() if c != ROW]
 
     def _column_of_mixed_values(self) -> str | None:
@@ -185,20 +187,20 @@ class Evaluation:
                 return column
         return None
 
-    def other_schema(self, part: int, first: pl.Schema, found: pl.Schema) -> FeatureError:
+    def other_schema(self, part: int, first: pl.Schema, schema: pl.Schema) -> FeatureError:
         """Return what to raise where the result for a part (from 0) has another schema than that for the first."""
-        name, where = self.made.name, self.made.where
-        if set(found) == set(first):
-            column = next(c for c in first if found[c] != first[c])
+        name, where = self.feature.name, self.feature.where
+        if set(schema) == set(first):
+            column = next(c for c in first if schema[c] != first[c])
             return FeatureError(
                 f"feature {name!r} ({where}): column {column!r} is {first[column]} in the first part of the rows and "
-                f"{found[column]} in part {part + 1}",
+                f"{schema[column]} in part {part + 1}",
                 hint=f"give it one type: .cast(pl.{first[column]})",
             )
         return FeatureError(
             f"feature {name!r} ({where}) gives other columns in part {part + 1} of the rows: "
-            f"{', '.join(sorted(set(found) ^ set(first))[:5])}",
-            hint=f"columns must not depend on the values of {self.made.partition_by!r}",
+            f"{', '.join(sorted(set(schema) ^ set(first))[:5])}",
+            hint=f"columns must not depend on the values of {self.feature.partition_by!r}",
         )
 
     def misaligned(self) -> FeatureError:
@@ -210,7 +212,7 @@ class Evaluation:
         )
         problem = row_problem(keys, self.n_rows, self.n_train) or "gives other lines when it is computed again"
         return FeatureError(
-            f"feature {self.made.name!r} ({self.made.where}) {problem}",
+            f"feature {self.feature.name!r} ({self.feature.where}) {problem}",
             hint="repeats come from a join on a key that is not unique, losses from an inner join or a filter: "
             'join with how="left" on a unique key, or group by ROW',
         )
@@ -218,11 +220,11 @@ class Evaluation:
 
 def _kinds_of_values(frame: pl.LazyFrame, column: str, n_train: int) -> str:
     """Say which types the values of a column of objects have, with a row for each."""
-    found: dict[str, str] = {}
+    examples: dict[str, str] = {}
     for row, value in frame.select(ROW, column).collect().rows():
         name = f"train {row}" if row < n_train else f"test {row - n_train}"
-        found.setdefault(type(value).__name__, f"{type(value).__name__} {value!r:.40} in {name}")
-    return f" ({', '.join(list(found.values())[:4])})" if found else ""
+        examples.setdefault(type(value).__name__, f"{type(value).__name__} {value!r:.40} in {name}")
+    return f" ({', '.join(list(examples.values())[:4])})" if examples else ""
 
 
 class NotTogetherError(Exception):
@@ -253,19 +255,19 @@ def write_blocks(
     results = alone.results() if alone else _together(evaluations)
     first = next(results)
     schemas = [alone.schema(first)] if alone else _schemas(evaluations)
-    whole = pl.Schema({name: dtype for schema in schemas for name, dtype in schema.items()})
-    if len(whole) != 1 + sum(len(s) - 1 for s in schemas):
+    schema = pl.Schema({name: dtype for s in schemas for name, dtype in s.items()})
+    if len(schema) != 1 + sum(len(s) - 1 for s in schemas):
         raise NotTogetherError
     failure: list[BaseException] = []
     buckets = Buckets(folder, budget_bytes)
 
     def parts() -> Iterator[pl.DataFrame]:
-        yield from first.select(list(whole)).collect_batches(chunk_size=ROWS_PER_BUCKET)
+        yield from first.select(list(schema)).collect_batches(chunk_size=ROWS_PER_BUCKET)
         for part, result in enumerate(results, start=1):
-            found = result.collect_schema()
-            if dict(found) != dict(whole):
-                raise alone.other_schema(part, whole, found) if alone else NotTogetherError
-            yield from result.select(list(whole)).collect_batches(chunk_size=ROWS_PER_BUCKET)
+            part_schema = result.collect_schema()
+            if dict(part_schema) != dict(schema):
+                raise alone.other_schema(part, schema, part_schema) if alone else NotTogetherError
+            yield from result.select(list(schema)).collect_batches(chunk_size=ROWS_PER_BUCKET)
 
     def batches(
         with_columns: list[str] | None, predicate: Any, n_rows: int | None, batch_size: int | None
@@ -278,7 +280,7 @@ def write_blocks(
             failure.append(exc)
             raise
 
-    source = register_io_source(batches, schema={c: t for c, t in whole.items() if c != ROW})
+    source = register_io_source(batches, schema={c: t for c, t in schema.items() if c != ROW})
     try:
         _sink(source if alone else source.cache(), [[c for c in s if c != ROW] for s in schemas], paths)
     except BaseException:
@@ -296,18 +298,19 @@ def write_blocks(
 def _sink(source: pl.LazyFrame, columns: Sequence[list[str]], paths: Sequence[Path]) -> None:
     pl.collect_all(
         [
-            source.select(own).sink_parquet(path, row_group_size=ROWS_PER_BUCKET, compression=COMPRESSION, lazy=True)
-            for own, path in zip(columns, paths, strict=True)
+            source.select(names).sink_parquet(path, row_group_size=ROWS_PER_BUCKET, compression=COMPRESSION, lazy=True)
+            for names, path in zip(columns, paths, strict=True)
         ]
     )
 
 
 def _together(evaluations: Sequence[Evaluation]) -> Iterator[pl.LazyFrame]:
     for part in evaluations[0].parts or (None,):
-        found = [e.expressions(part) for e in evaluations]
-        if any(f is None for f in found):
+        expressions = [e.expressions(part) for e in evaluations]
+        if any(f is None for f in expressions):
             raise NotTogetherError
-        yield evaluations[0].inputs("rows", part).select(ROW, *(e for own in found for e in own or ()))
+        rows = evaluations[0].inputs("rows", part)
+        yield rows.select(ROW, *(e for one_feature in expressions for e in one_feature or ()))
 
 
 def _schemas(evaluations: Sequence[Evaluation]) -> list[pl.Schema]:

@@ -18,7 +18,7 @@ IS_ID = "the id, which only tells rows apart"
 
 
 def left_out_by_auto(
-    rows: pl.LazyFrame, made: Collection[str], *, ids: Collection[str], n_train: int
+    rows: pl.LazyFrame, auto_columns: Collection[str], *, ids: Collection[str], n_train: int
 ) -> dict[str, str]:
     """Return the columns of the rows of which ``auto`` made nothing, each with the reason.
 
@@ -26,7 +26,7 @@ def left_out_by_auto(
     ----------
     rows : LazyFrame
         As `Competition.rows` gives it.
-    made : collection of str
+    auto_columns : collection of str
         The columns of ``auto``.
     ids : collection of str
         Columns that only tell rows apart.
@@ -36,13 +36,13 @@ def left_out_by_auto(
     schema = rows.collect_schema()
     columns = dict.fromkeys(c for c in schema if c != ROW)
     ids = frozenset(ids)
-    used = {_source(name, columns) for name in made}
+    used = {_source(name, columns) for name in auto_columns}
     unused = [c for c in columns if c not in used]
     reasons = {c: IS_ID for c in unused if c in ids}
-    others = [c for c in unused if c not in ids]
-    odd = {c: None for c in others if schema[c].is_nested() or schema[c] in (pl.Binary, pl.Object)}
+    not_ids = [c for c in unused if c not in ids]
+    odd = {c: None for c in not_ids if schema[c].is_nested() or schema[c] in (pl.Binary, pl.Object)}
     reasons |= {c: f"{schema[c].base_type()}, neither a number nor a text" for c in odd}
-    plain = [c for c in others if c not in odd]
+    plain = [c for c in not_ids if c not in odd]
     return reasons | (_looked_at(rows, plain, n_train) if plain else {})
 
 
@@ -63,9 +63,9 @@ def _looked_at(rows: pl.LazyFrame, columns: Sequence[str], n_train: int) -> dict
             values.filter(in_train).count().alias(f"{i}train"),
             values.filter(~in_train).count().alias(f"{i}test"),
         ]
-    found = rows.select(looks).collect(engine="streaming").row(0, named=True)
+    statistics = rows.select(looks).collect(engine="streaming").row(0, named=True)
     values_of = count_values(rows, columns)
-    return {c: _reason(found[f"{i}train"], found[f"{i}test"], values_of[c]) for i, c in enumerate(columns)}
+    return {c: _reason(statistics[f"{i}train"], statistics[f"{i}test"], values_of[c]) for i, c in enumerate(columns)}
 
 
 def _reason(in_train: int, in_test: int, values: int) -> str:
@@ -82,12 +82,12 @@ def never_shared(competition: Competition) -> dict[str, str]:
     tables = competition.manifest.tables
     train, test = tables[d.tables.train].dtypes, tables[d.tables.test].dtypes
     template = competition.id_template
-    known = {*d.targets, *d.id_columns, *competition.weights.columns, d.query, *(template.columns if template else ())}
-    unlike = {c: why for c, why in competition.unlike_columns.items() if c not in known}
+    roles = {*d.targets, *d.id_columns, *competition.weights.columns, d.query, *(template.columns if template else ())}
+    unlike = {c: why for c, why in competition.unlike_columns.items() if c not in roles}
     return (
         unlike
-        | {c: f"{d.tables.test} lacks it" for c in train if c not in test and c not in known}
-        | {c: f"{d.tables.train} lacks it" for c in test if c not in train and c not in known}
+        | {c: f"{d.tables.test} lacks it" for c in train if c not in test and c not in roles}
+        | {c: f"{d.tables.train} lacks it" for c in test if c not in train and c not in roles}
     )
 
 

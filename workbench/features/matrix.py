@@ -60,9 +60,9 @@ class FoldColumns:
     groups: npt.NDArray[np.int32]
     of: str
 
-    def names(self, targets: Sequence[TargetLike], own: int) -> list[str]:
-        """Return the columns' names where the model is trained for ``targets[own]``."""
-        return self.feature.names(targets, own)
+    def names(self, targets: Sequence[TargetLike], target_index: int) -> list[str]:
+        """Return the columns' names where the model is trained for ``targets[target_index]``."""
+        return self.feature.names(targets, target_index)
 
 
 @dataclass(frozen=True)
@@ -257,8 +257,8 @@ class FeatureMatrix:
         if self.held is not None:
             for start in range(0, len(rows), size):
                 piece = rows[start : start + size]
-                there = self.held.slice(piece.start, len(piece)) if isinstance(piece, range) else self.held[piece]
-                yield slice(start, start + len(piece)), there
+                frame = self.held.slice(piece.start, len(piece)) if isinstance(piece, range) else self.held[piece]
+                yield slice(start, start + len(piece)), frame
             return
         if not len(rows):
             return
@@ -299,14 +299,14 @@ class FeatureMatrix:
         columns = tuple(replace(c, groups=c.groups[: self.n_train]) for c in self.fold_columns)
         return replace(self, n_rows=self.n_train, held=held, fold_columns=columns)
 
-    def learned(self, targets: Sequence[TargetLike], own: int, split: Split) -> FoldFrames:
+    def learned(self, targets: Sequence[TargetLike], target_index: int, split: Split) -> FoldFrames:
         """Return what gives the fold-dependent columns of any fold.
 
         Parameters
         ----------
         targets : sequence of TargetLike
             All target columns, of n_train values each.
-        own : int
+        target_index : int
             Which of them the model is trained for.
         split : Split
 
@@ -315,9 +315,9 @@ class FeatureMatrix:
         FeatureError
             When two columns have one name, or an encoding does not fit the target.
         """
-        names = [name for c in self.fold_columns for name in c.names(targets, own)]
+        names = [name for c in self.fold_columns for name in c.names(targets, target_index)]
         _check_clashes([("the columns", self.columns), *((name, [name]) for name in names)])
-        learned = (c.feature.learn(c.groups, targets, own, split) for c in self.fold_columns)
+        learned = (c.feature.learn(c.groups, targets, target_index, split) for c in self.fold_columns)
         return FoldFrames(tuple(names), tuple(learned))
 
 
@@ -357,9 +357,9 @@ def build_matrix(
     blocks.build(needed)
     blocks.check_all_there(needed)
     for name in features:
-        made = blocks.features.get(name)
-        if isinstance(made, FoldFeature):
-            fold_columns += [FoldColumns(one, group_codes(blocks.columns(one.columns)), name) for one in made.each()]
+        feature = blocks.features.get(name)
+        if isinstance(feature, FoldFeature):
+            fold_columns += [FoldColumns(one, group_codes(blocks.columns(one.columns)), name) for one in feature.each()]
         elif name.partition(".")[0] == "rows":
             source, dropped = _rows_source(blocks, name, drop, categorical)
             sources.append(source)
@@ -371,11 +371,11 @@ def build_matrix(
     named = [(s.name, [c.name for c in s.columns]) for s in sources]
     clashing = [*named, *((c.feature.name, [c.feature.name]) for c in fold_columns)]
     _check_clashes(clashing, competition.shared_columns)
-    kept = tuple(s for s in sources if s.columns)
-    if not kept and not fold_columns:
+    nonempty = tuple(s for s in sources if s.columns)
+    if not nonempty and not fold_columns:
         raise FeatureError(f"no column is left to train on: features = {list(features)}, drop = {list(drop)}")
     n_rows = competition.n_train + competition.n_test
-    matrix = FeatureMatrix(kept, n_rows, competition.n_train, {}, tuple(fold_columns), _unused(left_out, sources))
+    matrix = FeatureMatrix(nonempty, n_rows, competition.n_train, {}, tuple(fold_columns), _unused(left_out, sources))
     levels = {c.name: list(c.levels) for c in matrix.encoded if c.levels is not None}
     matrix = replace(matrix, categories=levels | _own_codes(matrix, categorical))
     small = matrix.size_bytes <= blocks.limit_bytes // HELD_SHARE
@@ -413,25 +413,27 @@ def columns_of(blocks: Blocks, name: str) -> list[str]:
 def _feature_source(blocks: Blocks, name: str, drop: Sequence[str], categorical: Sequence[str]) -> MatrixSource:
     feature, _, column = name.partition(".")
     block = blocks.block(feature)
-    known = block.note["columns"]
-    if column and column not in known:
-        raise NotFoundError(f"feature {feature!r} has no column {column!r}", hint=near(column, known, kind="column"))
+    block_columns = block.note["columns"]
+    if column and column not in block_columns:
+        raise NotFoundError(
+            f"feature {feature!r} has no column {column!r}", hint=near(column, block_columns, kind="column")
+        )
     hold = blocks.hold(feature)
     lines = blocks.lines(feature)
     dropped = set(drop)
-    wanted = [c for c in ([column] if column else known) if c not in dropped]
+    wanted = [c for c in ([column] if column else block_columns) if c not in dropped]
     encoded = encode_columns(lines, wanted, blocks.competition.n_train, origin=name, categorical=categorical)
     return MatrixSource(name, lambda start, stop: lines.slice(start, stop - start), tuple(encoded), hold)
 
 
 def _rows_columns(competition: Competition, name: str) -> list[str]:
     """Return the columns that "rows" or "rows.x" asks for."""
-    column, known = name.partition(".")[2], competition.shared_columns
+    column, rows_columns = name.partition(".")[2], competition.shared_columns
     if not column:
         keys = set(competition.key_columns)
-        return [c for c in known if c not in keys]
-    if column not in known:
-        raise NotFoundError(f"rows have no column {column!r}", hint=near(column, known, kind="column"))
+        return [c for c in rows_columns if c not in keys]
+    if column not in rows_columns:
+        raise NotFoundError(f"rows have no column {column!r}", hint=near(column, rows_columns, kind="column"))
     return [column]
 
 
@@ -461,11 +463,11 @@ def _rows_source(
 
 def _own_codes(matrix: FeatureMatrix, categorical: Sequence[str]) -> dict[str, list[str]]:
     """Return the columns of `categorical` whose integers are their own codes, without categories."""
-    known = {c.name: c for c in matrix.encoded}
+    encoded = {c.name: c for c in matrix.encoded}
     for name in categorical:
-        if name not in known:
-            raise NotFoundError(f"categorical: no column {name!r}", hint=near(name, known, kind="column"))
-    return {name: [] for name in categorical if known[name].levels is None}
+        if name not in encoded:
+            raise NotFoundError(f"categorical: no column {name!r}", hint=near(name, encoded, kind="column"))
+    return {name: [] for name in categorical if encoded[name].levels is None}
 
 
 def sparse_codes(blocks: Blocks, features: Sequence[str], categorical: Sequence[str]) -> list[str]:
@@ -479,25 +481,25 @@ def sparse_codes(blocks: Blocks, features: Sequence[str], categorical: Sequence[
         feature, _, column = name.partition(".")
         if feature == "rows":
             schema = competition.rows().collect_schema()
-            given = [c for c in _rows_columns(competition, name) if not is_no_number(schema[c])]
-            lines = competition.rows().select(ROW, *(as_number(c, schema[c]) for c in given))
+            columns = [c for c in _rows_columns(competition, name) if not is_no_number(schema[c])]
+            lines = competition.rows().select(ROW, *(as_number(c, schema[c]) for c in columns))
         elif isinstance(blocks.features.get(name), FoldFeature) or (column and column not in categorical):
             continue
         else:
             blocks.build([feature])
-            given, lines = [column] if column else list(blocks.block(feature).note["columns"]), blocks.lines(feature)
-        sparse += [c for c in given if c in categorical and has_sparse_codes(lines, c, competition.n_train)]
+            columns, lines = [column] if column else list(blocks.block(feature).note["columns"]), blocks.lines(feature)
+        sparse += [c for c in columns if c in categorical and has_sparse_codes(lines, c, competition.n_train)]
     return sorted(set(sparse))
 
 
 def _check_drop(drop: Sequence[str], blocks: Blocks, features: Sequence[str]) -> None:
-    known = set(blocks.competition.shared_columns) if any(f.partition(".")[0] == "rows" for f in features) else set()
+    columns = set(blocks.competition.shared_columns) if any(f.partition(".")[0] == "rows" for f in features) else set()
     for name in {f.partition(".")[0] for f in features} - {"rows"}:
         if not isinstance(blocks.features[name], FoldFeature):
-            known |= set(blocks.block(name).note["columns"])
+            columns |= set(blocks.block(name).note["columns"])
     for name in drop:
-        if name not in known:
-            raise NotFoundError(f"drop: no column {name!r} in these features", hint=near(name, known, kind="column"))
+        if name not in columns:
+            raise NotFoundError(f"drop: no column {name!r} in these features", hint=near(name, columns, kind="column"))
 
 
 def _check_clashes(parts: Sequence[tuple[str, Sequence[str]]], of_rows: Collection[str] = ()) -> None:
@@ -514,10 +516,10 @@ def _check_clashes(parts: Sequence[tuple[str, Sequence[str]]], of_rows: Collecti
         if not twice:
             owner |= dict.fromkeys(columns, name)
             continue
-        others = list(dict.fromkeys(owner[column] for column in twice))
+        names = list(dict.fromkeys(owner[column] for column in twice))
         named = ", ".join(map(repr, twice[:5])) + (", …" if len(twice) > 5 else "")
         raise FeatureError(
-            f"features {' and '.join(map(repr, others))} and {name!r} both give "
+            f"features {' and '.join(map(repr, names))} and {name!r} both give "
             f"{'a column' if len(twice) == 1 else 'the columns'} {named}",
             hint=_clash_hint(parts, twice, of_rows),
         )

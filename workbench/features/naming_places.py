@@ -28,11 +28,11 @@ def missing_column(exc: BaseException) -> str | None:
     return _unescaped(match["name"]) if match else None
 
 
-def hint_for_column(exc: BaseException, name: str, known: list[str]) -> str:
+def hint_for_column(exc: BaseException, name: str, columns: list[str]) -> str:
     """Return a hint with the columns nearest to a missing one: of the frame that lacks it, else of `known`."""
     match = _VALID.search(str(exc))
-    there = [_unescaped(n) for n in _NAME.findall(match["names"])] if match else known
-    return near(name, there or known, kind="column")
+    candidates = [_unescaped(n) for n in _NAME.findall(match["names"])] if match else columns
+    return near(name, candidates or columns, kind="column")
 
 
 def _unescaped(name: str) -> str:

@@ -44,14 +44,14 @@ def narrow_frames(rows: pl.LazyFrame, columns: Sequence[str]) -> Iterator[tuple[
 def count_values(rows: pl.LazyFrame, columns: Sequence[str]) -> dict[str, int]:
     """Return how many different values each column has, null among them."""
     at_a_time = max(1, _at_a_time(rows, columns))
-    found: dict[str, int] = {}
+    counts_of: dict[str, int] = {}
     for start in range(0, len(columns), at_a_time):
         some = rows.select(columns[start : start + at_a_time])
         # Held in memory: the streaming engine takes minutes to count the values of thousands of columns at once.
         some = some.collect(engine="streaming").lazy() if at_a_time > 1 else some
         counts = some.select(pl.all().n_unique()).collect(engine="in-memory" if at_a_time > 1 else "streaming")
-        found |= dict(zip(counts.columns, counts.row(0), strict=True))
-    return found
+        counts_of |= dict(zip(counts.columns, counts.row(0), strict=True))
+    return counts_of
 
 
 def _at_a_time(rows: pl.LazyFrame, columns: Sequence[str]) -> int:

@@ -241,10 +241,10 @@ def _pieces(frame: pl.DataFrame, keys: Keys) -> Iterator[_Held]:
     """Give a frame chunk by chunk: the arrays of a chunk can be read where they lie."""
     start = 0
     for length in frame[ROW].chunk_lengths():
-        piece, own = frame.slice(start, length), keys[start : start + length]
+        piece, piece_keys = frame.slice(start, length), keys[start : start + length]
         start += length
         if length:
-            yield _Held(piece, own, int(own.min()), int(own.max()), int(piece.estimated_size()))
+            yield _Held(piece, piece_keys, int(piece_keys.min()), int(piece_keys.max()), int(piece.estimated_size()))
 
 
 def _are_plain(pieces: Sequence[_Piece]) -> bool:
@@ -256,15 +256,15 @@ def _are_plain(pieces: Sequence[_Piece]) -> bool:
 
 def _scattered(pieces: Sequence[_Piece], n: int) -> pl.DataFrame:
     """Return the lines in order, each number written to its place: half the time of gathering."""
-    seen = np.zeros(n, np.bool_)
+    written = np.zeros(n, np.bool_)
     columns = {c: np.empty(n, s.to_numpy().dtype) for c, s in pieces[0].frame.clear().to_dict().items()}
     for piece in pieces:
         at = piece.at.astype(np.intp)
-        seen[at] = True
+        written[at] = True
         for name, column in columns.items():
             values = piece.frame[name].to_numpy()
             column[at] = values if piece.lines is None else values[piece.lines]
-    if not seen.all():
+    if not written.all():
         raise RowOrderError
     return pl.DataFrame(columns, schema=pieces[0].frame.schema)
 
@@ -300,19 +300,19 @@ def row_problem(keys: Iterable[pl.Series], n_rows: int, n_train: int) -> str:
         lines += len(piece)
         nulls += piece.null_count()
         values = piece.drop_nulls().cast(pl.Int64, strict=False).to_numpy()
-        known = (values >= 0) & (values < n_rows)
-        unknown += int((~known).sum())
-        np.add.at(counts, values[known], 1)
+        in_range = (values >= 0) & (values < n_rows)
+        unknown += int((~in_range).sum())
+        np.add.at(counts, values[in_range], 1)
     repeated = int(counts.sum()) - int((counts > 0).sum())
     missing = int((counts == 0).sum())
-    found = [
+    problems = [
         f"{repeated:,} lines repeat a row{_named(counts > 1, n_train)}" * bool(repeated),
         f"{missing:,} rows are missing{_named(counts == 0, n_train)}" * bool(missing),
         f"{nulls:,} lines have no row key" * bool(nulls),
         f"{unknown:,} lines have a row key that there is not" * bool(unknown),
     ]
-    found = [text for text in found if text]
-    return f"gives {lines:,} lines for {n_rows:,} rows: {', '.join(found)}" if found else ""
+    problems = [text for text in problems if text]
+    return f"gives {lines:,} lines for {n_rows:,} rows: {', '.join(problems)}" if problems else ""
 
 
 def _named(chosen: npt.NDArray[np.bool_], n_train: int) -> str:

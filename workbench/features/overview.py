@@ -60,16 +60,16 @@ def summarise_features(blocks: Blocks, names: Sequence[str] = ()) -> list[Featur
     FeatureError, NotFoundError
         For a cycle, an unknown input, a name that is both a table and a feature.
     """
-    own = [n for n in blocks.features if n != AUTO]
-    return [_summary(blocks, name) for name in names or [*own, AUTO]]
+    defined = [n for n in blocks.features if n != AUTO]
+    return [_summary(blocks, name) for name in names or [*defined, AUTO]]
 
 
 def _summary(blocks: Blocks, name: str) -> FeatureSummary:
-    made, key = blocks.get(name), blocks.key(name)
-    if not isinstance(made, Feature):
-        return FeatureSummary(name, "fold", made.columns, "features.py")
-    where = "" if name == AUTO and blocks.built_in(made) else made.where
-    summary = FeatureSummary(name, "feature", made.inputs, where, made.partition_by)
+    feature, key = blocks.get(name), blocks.key(name)
+    if not isinstance(feature, Feature):
+        return FeatureSummary(name, "fold", feature.columns, "features.py")
+    where = "" if name == AUTO and blocks.built_in(feature) else feature.where
+    summary = FeatureSummary(name, "feature", feature.inputs, where, feature.partition_by)
     block = blocks.store.look(key)
     if block is None:
         return summary
@@ -77,9 +77,9 @@ def _summary(blocks: Blocks, name: str) -> FeatureSummary:
     return FeatureSummary(
         name,
         "feature",
-        made.inputs,
+        feature.inputs,
         where,
-        made.partition_by,
+        feature.partition_by,
         cached=True,
         columns=dict(note["columns"]),
         size_bytes=note["size_bytes"],
@@ -110,22 +110,22 @@ def cached_blocks(blocks: Blocks) -> list[CachedBlock]:
     FeatureError, NotFoundError
         For a feature that can't be keyed: its blocks would look as if nothing used them.
     """
-    current = {blocks.key(name) for name, made in blocks.features.items() if isinstance(made, Feature)}
+    current = {blocks.key(name) for name, feature in blocks.features.items() if isinstance(feature, Feature)}
     current.add(blocks.plan_key)
     return [_cached(stored, stored.key in current) for stored in blocks.store.stored()]
 
 
 def _cached(stored: Stored, current: bool) -> CachedBlock:
     note = stored.note
-    left = "unfinished" if note.get("unfinished") else "damaged"
-    copied = f"{note['parts_of']} by {note.get('by')}" if "parts_of" in note else left
+    incomplete = "unfinished" if note.get("unfinished") else "damaged"
+    copied = f"{note['parts_of']} by {note.get('by')}" if "parts_of" in note else incomplete
     of_feature = f"the plan of {note['plan_of']}" if "plan_of" in note else str(note.get("feature", copied))
-    what = "LightGBM's bins" if "binned" in note else of_feature
+    content = "LightGBM's bins" if "binned" in note else of_feature
     # A copy of the rows that lies part by part serves every feature with that key, and bins every experiment with the
     # same columns; they are kept as long as they are used.
     return CachedBlock(
         stored.key,
-        what,
+        content,
         (current and ("feature" in note or "plan_of" in note)) or "parts_of" in note or "binned" in note,
         len(note.get("columns") or ()),
         stored.size_bytes,
@@ -163,13 +163,13 @@ def _label(name: str) -> str:
 
 def _graph(summaries: Sequence[FeatureSummary]) -> tuple[dict[str, str], list[tuple[str, str]]]:
     """Return the kinds of the nodes by name, what is read before who reads it, and the edges."""
-    known = {s.name: s for s in summaries}
+    by_name = {s.name: s for s in summaries}
     nodes: dict[str, str] = {}
     edges: list[tuple[str, str]] = []
     for s in summaries:
-        for source in _sources(s, known):
-            kind = known[source].kind if source in known and source != s.name else "table"
-            label = source if kind != "table" or source not in known else f"{source} (table)"
+        for source in _sources(s, by_name):
+            kind = by_name[source].kind if source in by_name and source != s.name else "table"
+            label = source if kind != "table" or source not in by_name else f"{source} (table)"
             nodes.setdefault(label, kind)
             edges.append((label, s.name))
     for s in summaries:
@@ -178,11 +178,11 @@ def _graph(summaries: Sequence[FeatureSummary]) -> tuple[dict[str, str], list[tu
     return {n: nodes[n] for n in sorted(nodes, key=lambda n: rank[n])}, edges
 
 
-def _sources(summary: FeatureSummary, known: dict[str, FeatureSummary]) -> list[str]:
+def _sources(summary: FeatureSummary, by_name: dict[str, FeatureSummary]) -> list[str]:
     if summary.kind != "fold":
         return list(summary.reads)
-    found = [r.partition(".")[0] if r.partition(".")[0] in known else "rows" for r in summary.reads]
-    return list(dict.fromkeys(found))
+    names = [r.partition(".")[0] if r.partition(".")[0] in by_name else "rows" for r in summary.reads]
+    return list(dict.fromkeys(names))
 
 
 def _ranks(nodes: Sequence[str], edges: Sequence[tuple[str, str]]) -> dict[str, int]:
@@ -224,17 +224,17 @@ Place = tuple[float, float, float]  # left, middle, width
 def _places(nodes: dict[str, str], edges: Sequence[tuple[str, str]]) -> tuple[dict[str, Place], float, float]:
     rank = _ranks(list(nodes), edges)
     places: dict[str, Place] = {}
-    left, lowest = float(MARGIN), 0.0
+    x, lowest = float(MARGIN), 0.0
     for step in range(max(rank.values(), default=0) + 1):
         column = [n for n in nodes if rank[n] == step]
         column.sort(key=lambda n: _mean([places[a][1] for a, b in edges if b == n]))
         width = max((len(n) for n in column), default=0) * CHARACTER + 20
         for i, name in enumerate(column):
             middle = MARGIN + BOX_HEIGHT / 2 + i * (BOX_HEIGHT + GAP_Y)
-            places[name] = (left, middle, width)
+            places[name] = (x, middle, width)
             lowest = max(lowest, middle)
-        left += width + GAP_X
-    return places, left - GAP_X + MARGIN, lowest + BOX_HEIGHT / 2 + MARGIN
+        x += width + GAP_X
+    return places, x - GAP_X + MARGIN, lowest + BOX_HEIGHT / 2 + MARGIN
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -242,12 +242,12 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def _box(name: str, kind: str, place: Place) -> str:
-    left, middle, width = place
+    x, middle, width = place
     radius = {"table": 2, "feature": 6, "fold": 15}[kind]
     return (
-        f'<g><title>{as_html(name)}: {kind}</title><rect x="{left:.0f}" y="{middle - BOX_HEIGHT / 2:.0f}" '
+        f'<g><title>{as_html(name)}: {kind}</title><rect x="{x:.0f}" y="{middle - BOX_HEIGHT / 2:.0f}" '
         f'width="{width:.0f}" height="{BOX_HEIGHT}" rx="{radius}" fill="{FILLS[kind]}" stroke="#667"/>'
-        f'<text x="{left + width / 2:.0f}" y="{middle + 4:.0f}" text-anchor="middle">{as_html(name)}</text></g>'
+        f'<text x="{x + width / 2:.0f}" y="{middle + 4:.0f}" text-anchor="middle">{as_html(name)}</text></g>'
     )
 
 

@@ -95,41 +95,41 @@ def _of_python(result: Any, kind: str) -> tuple[str, str]:
 
 
 def _of_pandas(result: Any, kind: str) -> tuple[str, str]:
-    what = f"a pandas {kind}"
+    description = f"a pandas {kind}"
     if kind == "DataFrame":
         return (
-            f"{what}, {result.shape}",
+            f"{description}, {result.shape}",
             "features are polars frames: return pl.from_pandas(frame[[ROW, …]]), where ROW is still the rows' key, and "
             "a column (after set_index: reset_index first)",
         )
     if kind in ("Series", "Index"):
         return (
-            what,
+            description,
             "features are polars frames: return pl.DataFrame({ROW: keys, 'name': series.to_numpy()}), with the rows' "
             "keys in the order of the values",
         )
-    return what, f"features are polars frames: pl.from_pandas(…); {RIGHT}"
+    return description, f"features are polars frames: pl.from_pandas(…); {RIGHT}"
 
 
 def _of_items(items: list[Any], kind: str) -> tuple[str, str]:
     if not items:
         return f"an empty {kind}", f"nothing to add? Take the feature out; else {RIGHT}"
-    others = [i for i in items if not isinstance(i, pl.Expr)]
-    what = f"a {kind} of {len(items)}"
+    non_expressions = [i for i in items if not isinstance(i, pl.Expr)]
+    description = f"a {kind} of {len(items)}"
     if all(isinstance(i, pl.LazyFrame | pl.DataFrame) for i in items):
-        return f"{what} frames", "join them by the row key: workbench.features.together(rows, *frames)"
-    if kind in ("set", "frozenset") and not others:
-        return f"{what} expressions", "a set has no order: return a list"
-    odd = others[0] if others else items[0]
+        return f"{description} frames", "join them by the row key: workbench.features.together(rows, *frames)"
+    if kind in ("set", "frozenset") and not non_expressions:
+        return f"{description} expressions", "a set has no order: return a list"
+    odd = non_expressions[0] if non_expressions else items[0]
     of = f"a text, {odd!r}" if isinstance(odd, str) else f"a {type(odd).__name__}"
     if isinstance(odd, str):
-        return f"{what} with {of}", f"write pl.col({odd!r}) for a column; {RIGHT}"
+        return f"{description} with {of}", f"write pl.col({odd!r}) for a column; {RIGHT}"
     if isinstance(odd, int | float | bool | np.generic):
         return (
-            f"{what} values",
+            f"{description} values",
             "make a column of them, in the order of the rows' keys: return pl.DataFrame({ROW: keys, 'name': values})",
         )
-    return f"{what} with {of}", RIGHT
+    return f"{description} with {of}", RIGHT
 
 
 def as_in_polars(exc: BaseException) -> str:

@@ -511,7 +511,7 @@ def _fold_feature(blocks: Blocks, feature: FoldFeature, clock: _Clock) -> TimeCh
     folds, time = load_folds(c), fold_times(c)[0]
     fold = folds.n_folds - 1
     split = Split(folds.valid, folds.train, time, horizon=time_horizon(c))
-    visible = split.seen(fold)
+    visible = split.in_training(fold)
     cut = np.quantile(time[visible], 0.5, method="lower")
     later = time >= cut
     flipped = [replace(t, values=np.where(later, t.values.max() - t.values, t.values)) for t in target]

@@ -100,11 +100,13 @@ class TargetEncoding(FoldFeature):
                     f"{self.name}: target={name!r} is no target column", hint=near(name, targets, kind="target")
                 )
 
-    def names(self, targets: Sequence[TargetLike], own: int) -> list[str]:
-        """Return the names of its columns where the model is trained for ``targets[own]``."""
-        return [name for one in self.each() for name in (column.name for column in one._columns(targets, own))]
+    def names(self, targets: Sequence[TargetLike], target_index: int) -> list[str]:
+        """Return the names of its columns where the model is trained for ``targets[target_index]``."""
+        return [name for one in self.each() for name in (column.name for column in one._columns(targets, target_index))]
 
-    def learn(self, groups: npt.NDArray[Any], targets: Sequence[TargetLike], own: int, split: Split) -> Learned:
+    def learn(
+        self, groups: npt.NDArray[Any], targets: Sequence[TargetLike], target_index: int, split: Split
+    ) -> Learned:
         """Return what gives the columns of each fold.
 
         Parameters
@@ -113,12 +115,12 @@ class TargetEncoding(FoldFeature):
             The group of each row, train first, from 0 up.
         targets : sequence of TargetLike
             All target columns, of n_train values each.
-        own : int
+        target_index : int
             Which of them the model is trained for.
         split : Split
         """
         sources: list[tuple[Source, list[Statistic]]] = []
-        for column in self._columns(targets, own):
+        for column in self._columns(targets, target_index):
             source = Source(targets[column.target], column.of_class)
             if not sources or sources[-1][0] != source:
                 sources.append((source, []))
@@ -145,32 +147,34 @@ class TargetEncoding(FoldFeature):
         -------
         float32 array (n_rows, n_columns)
         """
-        return np.column_stack(self.learn(groups, [_Given(target)], 0, split).columns(fold))
+        return np.column_stack(self.learn(groups, [_ArrayTarget(target)], 0, split).columns(fold))
 
     def _named(self) -> tuple[str, ...]:
         if isinstance(self.target, tuple):
             return self.target
         return () if self.target in (None, "all") else (str(self.target),)
 
-    def _columns(self, targets: Sequence[TargetLike], own: int) -> list[_Column]:
-        known = [t.name for t in targets]
-        wanted = [known.index(name) for name in self._named()] or (range(len(known)) if self.target else [own])
-        made: list[_Column] = []
+    def _columns(self, targets: Sequence[TargetLike], target_index: int) -> list[_Column]:
+        target_names = [t.name for t in targets]
+        wanted = [target_names.index(name) for name in self._named()] or (
+            range(len(target_names)) if self.target else [target_index]
+        )
+        columns: list[_Column] = []
         for i in wanted:
-            stem = f"{self.name}_{known[i]}" if self.target else self.name
+            stem = f"{self.name}_{target_names[i]}" if self.target else self.name
             several = targets[i].width > 1
             for number, label in enumerate(targets[i].labels):
                 prefix, of_class = (f"{stem}_{label}", number) if several else (stem, None)
                 for s in self.statistics:
                     suffix = f"_{s.name}" if self.suffixed else ""
                     if s.of_labels:
-                        made.append(_Column(prefix + suffix, i, of_class, s))
+                        columns.append(_Column(prefix + suffix, i, of_class, s))
                     elif i == wanted[0] and number == 0:
-                        made.append(_Column(self.name + suffix, i, of_class, s))
-        return made
+                        columns.append(_Column(self.name + suffix, i, of_class, s))
+        return columns
 
 
-class _Given:
+class _ArrayTarget:
     """A target given as an array of numbers, or of zeros and ones per class."""
 
     def __init__(self, target: npt.NDArray[np.float64]) -> None:
@@ -227,7 +231,7 @@ def target_mean(*columns: Group, smoothing: float = 20.0, target: str | Sequence
     >>> encoding.encode(groups, y, Split(valid=np.array([0, 1, 2, 2])), fold=0)[:, 0].tolist()
     [0.5, 1.0, 0.0, 0.0, 0.0]
     """
-    return _made("target_mean", columns, [STATISTICS["mean"]], smoothing, target)
+    return _encoding("target_mean", columns, [STATISTICS["mean"]], smoothing, target)
 
 
 def target_count(*columns: Group) -> TargetEncoding:
@@ -246,7 +250,7 @@ def target_count(*columns: Group) -> TargetEncoding:
 
         seen_route = target_count("origin", "dest")
     """
-    return _made("target_count", columns, [STATISTICS["count"]], 0.0, None)
+    return _encoding("target_count", columns, [STATISTICS["count"]], 0.0, None)
 
 
 def weight_of_evidence(
@@ -279,7 +283,7 @@ def weight_of_evidence(
         raise FeatureError(
             "weight_of_evidence: expected smoothing > 0, got 0", hint="without, a group of one class is infinite"
         )
-    return _made("weight_of_evidence", columns, [EVIDENCE], smoothing, target)
+    return _encoding("weight_of_evidence", columns, [EVIDENCE], smoothing, target)
 
 
 def target_stats(
@@ -325,14 +329,14 @@ def target_stats(
         raise FeatureError(
             f"target_stats: stats={stats!r}: expected a list of statistics", hint='stats=["mean", "std"]'
         )
-    found = [statistic(given) for given in stats]
-    names = [s.name for s in found]
+    statistics = [statistic(stat) for stat in stats]
+    names = [s.name for s in statistics]
     if len(set(names)) < len(names):
         raise FeatureError(f"target_stats: stats gives a name twice: {', '.join(names)}", hint="leave one out")
-    return replace(_made("target_stats", columns, found, smoothing, target), suffixed=True)
+    return replace(_encoding("target_stats", columns, statistics, smoothing, target), suffixed=True)
 
 
-def _made(
+def _encoding(
     kind: str,
     columns: Sequence[Group],
     statistics: Sequence[Statistic],

@@ -29,7 +29,7 @@ Codes = npt.NDArray[np.integer[Any]]
 SLAB = 1 << 17
 """Groups at a time: bounds what is held besides the cells and the table, and stays within the processor's cache."""
 
-KEPT_CELLS = 1 << 23
+MAX_CACHED_CELLS = 1 << 23
 """Up to this many cells of a grouping are held, or two per row: 64 MB for a mean of zeros and ones."""
 
 ROWS_AT_A_TIME = 1 << 18
@@ -84,8 +84,9 @@ class Source:
 class Learned:
     """The encodings of one grouping of the rows, for every fold.
 
-    The first fold that is asked for sums the cells, an element per unit of rows (see `Split`) and group; all folds'
-    values are made of these. Where the cells are too many to be held (see `KEPT_CELLS`) they are summed for each fold.
+    The first fold that is computed sums the cells, an element per unit of rows (see `Split`) and group; all folds'
+    values are computed from these. Where there are too many cells to cache (see `MAX_CACHED_CELLS`), they are summed
+    for each fold.
 
     Parameters
     ----------
@@ -116,7 +117,7 @@ class Learned:
         """
         units = self.split.units(fold)
         sets = units.sets(self.split, fold)
-        made: list[Columns] = []
+        columns: list[Columns] = []
         for number, (source, statistics) in enumerate(self.sources):
             values = source.values()
             cells, totals = self._summaries(number, units, values)
@@ -124,20 +125,20 @@ class Learned:
             for i, s in enumerate(statistics):
                 if s.value is None:
                     tables[i] = self._ordered_table(s, values, (units, cells, totals), sets)
-            made += [self._spread(table, units, sets) for table in tables]
+            columns += [self._spread(table, units, sets) for table in tables]
         if self.split.time is not None:
-            seen = self.split.seen(fold)
-            for column, past in zip(made, self._pasts(fold), strict=True):
-                np.copyto(column[: self.n_train], past, where=seen)
-        return made
+            learned_from = self.split.in_training(fold)
+            for column, past in zip(columns, self._pasts(fold), strict=True):
+                np.copyto(column[: self.n_train], past, where=learned_from)
+        return columns
 
     # -------------------------------------------------------------------------------------------------------- cells
 
     def _summaries(self, number: int, units: Units, values: Floats) -> tuple[Summary, Summary]:
         """Return the summaries of the cells (n_units, n_groups), and of the units (n_units, 1)."""
-        kept = self._cells.get(number)
-        if kept is not None and kept[0] is units:
-            return kept[1], kept[2]
+        cached = self._cells.get(number)
+        if cached is not None and cached[0] is units:
+            return cached[1], cached[2]
         statistics = self.sources[number][1]
         needs = frozenset[str]().union(*(s.needs for s in statistics))
         n_units, n_groups = len(units.part), self.n_groups
@@ -147,7 +148,7 @@ class Learned:
         cell += self.groups[: self.n_train]
         cells = summarise(cell, values, n_units * n_groups, needs)
         cells = {name: array.reshape(n_units, n_groups) for name, array in cells.items()}
-        if n_units * n_groups <= max(2 * len(self.groups), KEPT_CELLS):
+        if n_units * n_groups <= max(2 * len(self.groups), MAX_CACHED_CELLS):
             self._cells[number] = (units, cells, totals)
         return cells, totals
 
@@ -201,11 +202,11 @@ class Learned:
         shared = self.split.is_prefix(fold)
         if shared and -1 in self._past:
             return self._past[-1]
-        rows = np.arange(self.n_train) if shared else np.flatnonzero(self.split.seen(fold))
+        rows = np.arange(self.n_train) if shared else np.flatnonzero(self.split.in_training(fold))
         rank, before = (r[rows] for r in self.split.ranks)
         of_groups = past_of(self.groups[rows], rank, before)
         of_all = past_of(np.zeros(len(rows), np.int32), rank, before)
-        made = []
+        columns = []
         for source, statistics in self.sources:
             values = source.values()[rows]
             needs = frozenset[str]().union(*(s.needs for s in statistics))
@@ -216,10 +217,10 @@ class Learned:
                     column[rows] = s.value(group, every, self.smoothing)
                 else:
                     column[rows] = self._ordered_past(s, values, of_groups, of_all)
-                made.append(column)
+                columns.append(column)
         if shared:
-            self._past[-1] = made
-        return made
+            self._past[-1] = columns
+        return columns
 
     def _ordered_past(self, s: Statistic, values: Floats, of_groups: Past, of_all: Past) -> Floats:
         if s.quantile is None:
@@ -233,8 +234,8 @@ def _of_sets(cells: Summary, sets: LearningSets, slab: slice) -> list[Summary]:
     like = {name: array[0, slab] for name, array in cells.items()}
     parts = []
     for units in sets.parts:
-        whole = leave_one_out([{name: array[u, slab] for name, array in cells.items()} for u in units], like)[0]
-        parts.append(whole)
+        total = leave_one_out([{name: array[u, slab] for name, array in cells.items()} for u in units], like)[0]
+        parts.append(total)
     return leave_one_out(parts, like)[: sets.n_sets]
 
 

@@ -38,9 +38,9 @@ def table_of_quantiles(
     ordered, unit = values[order], units.unit[order]
     table = np.empty((sets.n_sets, counts.shape[1]))
     for number in range(sets.n_sets):
-        kept, sizes = _kept(number, unit, counts, sets)
+        in_set, sizes = _members_of_set(number, unit, counts, sets)
         starts = np.cumsum(sizes) - sizes
-        table[number] = _interpolated(quantile, sizes, lambda i, k=ordered[kept], s=starts: k[s[i[0]] + i[1]])
+        table[number] = _interpolated(quantile, sizes, lambda i, k=ordered[in_set], s=starts: k[s[i[0]] + i[1]])
     return table
 
 
@@ -57,14 +57,14 @@ def table_of_calls(
     ordered, unit = values[order], units.unit[order]
     table = np.full((sets.n_sets, counts.shape[1]), np.nan, np.float32)
     for number in range(sets.n_sets):
-        kept, sizes = _kept(number, unit, counts, sets)
-        inside, ends = ordered[kept], np.cumsum(sizes)
+        in_set, sizes = _members_of_set(number, unit, counts, sets)
+        inside, ends = ordered[in_set], np.cumsum(sizes)
         for group in np.flatnonzero(sizes):
             table[number, group] = _call(statistic, inside[ends[group] - sizes[group] : ends[group]])
     return table
 
 
-def _kept(
+def _members_of_set(
     number: int, unit: npt.NDArray[np.int32], counts: npt.NDArray[Any], sets: LearningSets
 ) -> tuple[npt.NDArray[np.bool_], Ints]:
     members = np.zeros(len(counts), np.bool_)
@@ -77,8 +77,8 @@ def _call(statistic: Statistic, values: Floats) -> float:
     if function is None:
         return np.nan
     hint = "it takes an array of the target's values in a group, one or more, and returns a number"
-    what = f"the statistic {statistic.name!r} failed on {len(values):,} values"
-    with user_code(what, FeatureError, hint=hint, passing=()):
+    failure = f"the statistic {statistic.name!r} failed on {len(values):,} values"
+    with user_code(failure, FeatureError, hint=hint, passing=()):
         return float(function(values.copy()))
 
 
@@ -89,8 +89,8 @@ def past_calls(statistic: Statistic, values: Floats, past: Past) -> Floats:
     """Return the user's function of the past of each row, in the order of time, (n,); NaN where there is none."""
     ordered = values[past.order]
     stretches, which = np.unique(np.column_stack([past.start, past.end]), axis=0, return_inverse=True)
-    found = [_call(statistic, ordered[start:end]) if end > start else np.nan for start, end in stretches.tolist()]
-    result: Floats = np.array(found)[which.ravel()]
+    results = [_call(statistic, ordered[start:end]) if end > start else np.nan for start, end in stretches.tolist()]
+    result: Floats = np.array(results)[which.ravel()]
     return result
 
 
@@ -123,15 +123,15 @@ def _nth_rank(ranks: Ints, start: Ints, end: Ints, number: Ints) -> Ints:
     A wavelet matrix (Claude, Navarro and Ordóñez 2015): bit by bit from the highest, the ranks are parted stably into
     those without and with the bit, and the stretches follow the part that holds the answer.
     """
-    found = np.zeros(len(number), np.int64)
+    smallest = np.zeros(len(number), np.int64)
     for bit in range(int(ranks.max(initial=0)).bit_length() - 1, -1, -1):
         has = (ranks >> bit & 1).astype(np.bool_)
         without = np.concatenate([[0], np.cumsum(~has)])
         low, high = without[start], without[end]
         up = number >= high - low
-        found |= up.astype(np.int64) << bit
+        smallest |= up.astype(np.int64) << bit
         number = np.where(up, number - (high - low), number)
         start = np.where(up, without[-1] + start - low, low)
         end = np.where(up, without[-1] + end - high, high)
         ranks = np.concatenate([ranks[~has], ranks[has]])
-    return found
+    return smallest

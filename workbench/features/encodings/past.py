@@ -48,16 +48,16 @@ class Past:
     def summary(self, values: Floats, needs: frozenset[str]) -> Summary:
         """Return the summary of the values in the past of each row, (n,)."""
         ordered = values[self.order]
-        made: Summary = {"n": self.counts}
+        summary: Summary = {"n": self.counts}
         if "sum" in needs:
-            made["sum"] = self._running(ordered, "cum_sum")
+            summary["sum"] = self._running(ordered, "cum_sum")
         if "min" in needs:
-            made["min"] = self._running(ordered, "cum_min", np.inf)
+            summary["min"] = self._running(ordered, "cum_min", np.inf)
         if "max" in needs:
-            made["max"] = self._running(ordered, "cum_max", -np.inf)
+            summary["max"] = self._running(ordered, "cum_max", -np.inf)
         if "mean" in needs:
-            made |= self._moments(ordered, third="m3" in needs)
-        return made
+            summary |= self._moments(ordered, third="m3" in needs)
+        return summary
 
     def _moments(self, ordered: Floats, *, third: bool) -> Summary:
         # Powers of the distance from the group's earliest value: near enough to the mean that little cancels, and
@@ -68,20 +68,20 @@ class Past:
         away = ordered - ordered[np.maximum.accumulate(np.where(first, np.arange(len(ordered)), 0))]
         s1, s2 = (self._running(away**power, "cum_sum") for power in (1, 2))
         shift = s1 / n
-        made: Summary = {"mean": origin + shift, "m2": s2 - s1 * shift}
+        moments: Summary = {"mean": origin + shift, "m2": s2 - s1 * shift}
         # What is left of equal values by rounding, on either side of 0, is no spread.
-        made["m2"][made["m2"] <= 1e-13 * s2] = 0.0
+        moments["m2"][moments["m2"] <= 1e-13 * s2] = 0.0
         if third:
             s3 = self._running(away**3, "cum_sum")
-            made["m3"] = s3 - 3 * shift * s2 + 2 * n * shift**3
-        return made
+            moments["m3"] = s3 - 3 * shift * s2 + 2 * n * shift**3
+        return moments
 
-    def _running(self, ordered: Floats, how: str, of_nothing: float = 0.0) -> Floats:
+    def _running(self, ordered: Floats, method: str, of_nothing: float = 0.0) -> Floats:
         frame = pl.DataFrame({"group": self.group, "value": ordered})
-        running = frame.select(getattr(pl.col("value"), how)().over("group"))["value"].to_numpy()
+        running = frame.select(getattr(pl.col("value"), method)().over("group"))["value"].to_numpy()
         result = np.full(len(ordered), of_nothing)
-        known = self.counts > 0
-        result[known] = running[self.end[known] - 1]
+        has_past = self.counts > 0
+        result[has_past] = running[self.end[has_past] - 1]
         return result
 
 

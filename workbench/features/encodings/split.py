@@ -47,10 +47,10 @@ class Split:
     horizon: float = 0.0
     groups: npt.NDArray[np.integer[Any]] | None = None
 
-    def seen(self, fold: int) -> Bools:
+    def in_training(self, fold: int) -> Bools:
         """Return which train rows the model of `fold` may learn from, (n_train,)."""
-        seen: Bools = self.valid != fold if self.train is None else self.train[fold]
-        return seen
+        in_training: Bools = self.valid != fold if self.train is None else self.train[fold]
+        return in_training
 
     def take(self, rows: Ints) -> Split:
         """Return the split of a subset of the rows, in the given order."""
@@ -61,7 +61,7 @@ class Split:
 
     def with_all(self) -> Split:
         """Return the split with one more fold, the last, that trains on all rows."""
-        folds = [self.seen(fold) for fold in range(int(self.valid.max(initial=-1)) + 1)]
+        folds = [self.in_training(fold) for fold in range(int(self.valid.max(initial=-1)) + 1)]
         return replace(self, train=np.stack([*folds, np.ones(len(self.valid), np.bool_)]))
 
     def units(self, fold: int) -> Units:
@@ -116,8 +116,8 @@ class Split:
 
     def is_prefix(self, fold: int) -> bool:
         """Say whether `fold` trains on all rows up to some time: then the past of a row is the same in every fold."""
-        seen, (rank, _) = self.seen(fold), self.ranks
-        return bool((seen == (rank <= rank[seen].max(initial=-1))).all())
+        in_training, (rank, _) = self.in_training(fold), self.ranks
+        return bool((in_training == (rank <= rank[in_training].max(initial=-1))).all())
 
 
 @dataclass(frozen=True)
@@ -139,8 +139,8 @@ class LearningSets:
 
     def members(self, number: int) -> Ints:
         """Return the units of a set."""
-        kept = [units for i, units in enumerate(self.parts) if i + 1 != number]
-        return np.concatenate(kept) if kept else np.empty(0, np.int64)
+        other_parts = [units for i, units in enumerate(self.parts) if i + 1 != number]
+        return np.concatenate(other_parts) if other_parts else np.empty(0, np.int64)
 
 
 @dataclass(frozen=True)
@@ -161,9 +161,9 @@ class Units:
 
     def sets(self, split: Split, fold: int) -> LearningSets:
         """Return what the rows of each unit learn from in a fold."""
-        seen = split.seen(fold)[self.first_row]
-        parts = [np.flatnonzero(seen & (self.part == p)) for p in np.unique(self.part[seen])]
-        set_of_unit = np.zeros(len(seen) + 1, np.int64)
+        in_training = split.in_training(fold)[self.first_row]
+        parts = [np.flatnonzero(in_training & (self.part == p)) for p in np.unique(self.part[in_training])]
+        set_of_unit = np.zeros(len(in_training) + 1, np.int64)
         if split.time is not None:  # what is trained on learns from its own past, row by row
             return LearningSets(tuple(parts), set_of_unit, 1)
         for number, units in enumerate(parts):

@@ -123,7 +123,7 @@ STATISTICS = {
 }
 
 
-def statistic(given: str | Values) -> Statistic:
+def statistic(stat: str | Values) -> Statistic:
     """Return a statistic by its name, "q05" for a quantile, or made of a function of a group's values.
 
     Raises
@@ -133,24 +133,24 @@ def statistic(given: str | Values) -> Statistic:
     FeatureError
         For a function without a name of its own, which no key could tell from another.
     """
-    if callable(given):
-        name = getattr(given, "__name__", "")
+    if callable(stat):
+        name = getattr(stat, "__name__", "")
         if not name.isidentifier():
             raise FeatureError(
-                f"stats: {given!r} has no name", hint="def it at the top of features.py, so that changes are noticed"
+                f"stats: {stat!r} has no name", hint="def it at the top of features.py, so that changes are noticed"
             )
-        made = Statistic(name, frozenset({"n"}), function=given)
-        _ = made.key
-        return made
-    if given in STATISTICS:
-        return STATISTICS[given]
-    match = re.fullmatch(r"q(\d{1,2}(?:\.\d+)?)", str(given))
+        custom = Statistic(name, frozenset({"n"}), function=stat)
+        _ = custom.key
+        return custom
+    if stat in STATISTICS:
+        return STATISTICS[stat]
+    match = re.fullmatch(r"q(\d{1,2}(?:\.\d+)?)", str(stat))
     if not match:
         raise NotFoundError(
-            f"no statistic is called {given!r}",
-            hint=near(str(given), [*STATISTICS, "q25", "q90"], kind="statistic") + "; or give a function",
+            f"no statistic is called {stat!r}",
+            hint=near(str(stat), [*STATISTICS, "q25", "q90"], kind="statistic") + "; or give a function",
         )
-    return Statistic(given, frozenset({"n"}), quantile=float(match[1]) / 100)
+    return Statistic(stat, frozenset({"n"}), quantile=float(match[1]) / 100)
 
 
 def _function_key(function: Values) -> str:

@@ -37,22 +37,22 @@ def summarise(cells: npt.NDArray[np.int64], values: Floats, n_cells: int, needs:
     dict of arrays (n_cells,)
     """
     counts = np.bincount(cells, minlength=n_cells)
-    made: Summary = {"n": counts.astype(np.int32)}
+    summary: Summary = {"n": counts.astype(np.int32)}
     if needs & {"sum", "mean"}:
         sums = _sums(cells, values, n_cells)
         if "sum" in needs:
-            made["sum"] = sums
+            summary["sum"] = sums
         if "mean" in needs:
-            made["mean"] = sums / np.maximum(counts, 1)
-            away = values - made["mean"][cells]
-            made["m2"] = np.bincount(cells, away * away, n_cells)
+            summary["mean"] = sums / np.maximum(counts, 1)
+            away = values - summary["mean"][cells]
+            summary["m2"] = np.bincount(cells, away * away, n_cells)
             if "m3" in needs:
-                made["m3"] = np.bincount(cells, away * away * away, n_cells)
+                summary["m3"] = np.bincount(cells, away * away * away, n_cells)
     for name, ufunc, start in (("min", np.minimum, np.inf), ("max", np.maximum, -np.inf)):
         if name in needs:
-            made[name] = np.full(n_cells, start)
-            ufunc.at(made[name], cells, values)
-    return made
+            summary[name] = np.full(n_cells, start)
+            ufunc.at(summary[name], cells, values)
+    return summary
 
 
 def _sums(cells: npt.NDArray[np.int64], values: Floats, n_cells: int) -> npt.NDArray[Any]:
@@ -73,25 +73,25 @@ def joined(a: Summary, b: Summary) -> Summary:
 
     Means and moments by the pairwise formulas of Chan, Golub and LeVeque (1979) and, for the third, Pébay (2008).
     """
-    made: Summary = {name: a[name] + b[name] for name in ("n", "sum") if name in a}
+    summary: Summary = {name: a[name] + b[name] for name in ("n", "sum") if name in a}
     if "min" in a:
-        made["min"] = np.minimum(a["min"], b["min"])
+        summary["min"] = np.minimum(a["min"], b["min"])
     if "max" in a:
-        made["max"] = np.maximum(a["max"], b["max"])
+        summary["max"] = np.maximum(a["max"], b["max"])
     if "mean" in a:
         n_a, n_b = a["n"].astype(np.float64), b["n"].astype(np.float64)
         n = np.maximum(n_a + n_b, 1.0)
         delta = np.where((n_a > 0) & (n_b > 0), b["mean"] - a["mean"], 0.0)
-        made["mean"] = np.where(n_a > 0, a["mean"] + delta * n_b / n, b["mean"])
-        made["m2"] = a["m2"] + b["m2"] + delta**2 * n_a * n_b / n
+        summary["mean"] = np.where(n_a > 0, a["mean"] + delta * n_b / n, b["mean"])
+        summary["m2"] = a["m2"] + b["m2"] + delta**2 * n_a * n_b / n
         if "m3" in a:
-            made["m3"] = (
+            summary["m3"] = (
                 a["m3"]
                 + b["m3"]
                 + delta**3 * n_a * n_b * (n_a - n_b) / n**2
                 + 3 * delta * (n_a * b["m2"] - n_b * a["m2"]) / n
             )
-    return made
+    return summary
 
 
 def leave_one_out(parts: Sequence[Summary], like: Summary) -> list[Summary]:

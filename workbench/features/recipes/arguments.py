@@ -80,14 +80,14 @@ class Ordered:
     ----------
     frame : LazyFrame
         The rows whose order is known, in it: the row key, the order, what was asked for and the group's number.
-    rest : LazyFrame
+    unordered : LazyFrame
         The row keys of the others.
     order : list of str
         What the columns of the order are called.
     """
 
     frame: pl.LazyFrame
-    rest: pl.LazyFrame
+    unordered: pl.LazyFrame
     order: list[str]
 
     @staticmethod
@@ -120,13 +120,13 @@ class Ordered:
     @classmethod
     def running(cls, number: pl.Expr) -> pl.Expr:
         """Return the sum of whole numbers, none of them null, up to and with the row."""
-        whole = number.cast(pl.Int64)
-        total = whole.cum_sum()
-        return total - cls.first(total - whole)
+        integers = number.cast(pl.Int64)
+        total = integers.cum_sum()
+        return total - cls.first(total - integers)
 
     def result(self, columns: Iterable[pl.Expr]) -> pl.LazyFrame:
         """Return the row key and the columns for all rows; null for those without an order."""
-        return pl.concat([self.frame.select(ROW, *columns), self.rest], how="diagonal")
+        return pl.concat([self.frame.select(ROW, *columns), self.unordered], how="diagonal")
 
 
 @dataclass(frozen=True)
@@ -168,15 +168,15 @@ class Call:
                 f"{recipe}: rows has no row key {ROW!r}; it has {', '.join(list(schema)[:10])}",
                 hint="give the feature's rows, or a frame made of them that has kept ROW",
             )
-        given = dict(naming or {})
-        unknown = sorted(set(given) - {"prefix", "suffix"})
+        affixes = dict(naming or {})
+        unknown = sorted(set(affixes) - {"prefix", "suffix"})
         if unknown:
             raise FeatureError(f"{recipe} has no argument {unknown[0]!r}", hint="names are set by prefix= and suffix=")
-        for key, text in given.items():
+        for key, text in affixes.items():
             if not isinstance(text, str):
                 raise FeatureError(f"{recipe}: {key}={text!r} must be a text", hint=f'write {key}="…"')
-        suffix = given.get("suffix")
-        return cls(recipe, rows, schema, str(given.get("prefix", "")), None if suffix is None else str(suffix))
+        suffix = affixes.get("suffix")
+        return cls(recipe, rows, schema, str(affixes.get("prefix", "")), None if suffix is None else str(suffix))
 
     def error(self, message: str, hint: str) -> FeatureError:
         """Return an error that says in which recipe it is."""
@@ -184,7 +184,7 @@ class Call:
 
     # --------------------------------------------------------------------------------------------------- arguments
 
-    def columns(self, given: Columns, *, name: str = "columns") -> list[str]:
+    def columns(self, argument: Columns, *, name: str = "columns") -> list[str]:
         """Return the columns that an argument names.
 
         Raises
@@ -192,38 +192,38 @@ class Call:
         FeatureError
             Where it names none, one twice, or one that the rows do not have.
         """
-        listed = [given] if isinstance(given, str) else given
+        listed = [argument] if isinstance(argument, str) else argument
         if not isinstance(listed, Sequence) or not all(isinstance(c, str) for c in listed):
-            raise self.error(f"{name}={given!r} must be a column's name or a list of them", f'write {name}="…"')
+            raise self.error(f"{name}={argument!r} must be a column's name or a list of them", f'write {name}="…"')
         if not listed:
             raise self.error(f"{name} is empty", f'name at least one column: {name}="…"')
         for i, column in enumerate(listed):
             if column not in self.schema:
-                known = [c for c in self.schema if c != ROW]
-                raise self.error(f"{name}: rows have no column {column!r}", near(column, known, kind="column"))
+                candidates = [c for c in self.schema if c != ROW]
+                raise self.error(f"{name}: rows have no column {column!r}", near(column, candidates, kind="column"))
             if column in listed[:i]:
                 raise self.error(f"{name} names {column!r} twice", "name it once")
         return list(listed)
 
-    def numbers(self, given: Columns, *, name: str = "columns", what: str = "") -> list[str]:
+    def numbers(self, argument: Columns, *, name: str = "columns", needed_by: str = "") -> list[str]:
         """Return the columns that an argument names, all of them numbers or Booleans."""
-        columns = self.columns(given, name=name)
+        columns = self.columns(argument, name=name)
         for column in columns:
-            self.check_number(column, what or self.recipe)
+            self.check_number(column, needed_by or self.recipe)
         return columns
 
-    def check_number(self, column: str, what: str) -> None:
+    def check_number(self, column: str, needed_by: str) -> None:
         """Refuse a column that is no number."""
         dtype = self.schema[column]
         if not dtype.is_numeric() and dtype != pl.Boolean:
             raise self.error(
-                f"{what} needs numbers, but {column!r} is a {dtype}",
+                f"{needed_by} needs numbers, but {column!r} is a {dtype}",
                 "leave it out, or make numbers of it: .cast(pl.Float64), .dt.epoch(), ordinal_codes",
             )
 
-    def texts(self, given: Columns) -> list[str]:
+    def texts(self, argument: Columns) -> list[str]:
         """Return the columns that an argument names, all of them texts."""
-        columns = self.columns(given)
+        columns = self.columns(argument)
         for column in columns:
             if self.schema[column] not in (pl.String, pl.Categorical, pl.Enum):
                 raise self.error(
@@ -231,14 +231,14 @@ class Call:
                 )
         return columns
 
-    def chosen(self, given: Columns, known: Sequence[str], *, name: str) -> list[str]:
+    def chosen(self, argument: Columns, choices: Sequence[str], *, name: str) -> list[str]:
         """Return the words that an argument lists, all of them among the known ones."""
-        listed = [given] if isinstance(given, str) else list(given)
+        listed = [argument] if isinstance(argument, str) else list(argument)
         if not listed:
-            raise self.error(f"{name} is empty", f"choose of {', '.join(known)}")
+            raise self.error(f"{name} is empty", f"choose of {', '.join(choices)}")
         for word in listed:
-            if word not in known:
-                raise self.error(f"{name}: {word!r} is not known", near(str(word), known, kind=name.rstrip("s")))
+            if word not in choices:
+                raise self.error(f"{name}: {word!r} is not known", near(str(word), choices, kind=name.rstrip("s")))
         return list(dict.fromkeys(listed))
 
     def at_least(self, number: int, least: int, *, name: str) -> int:
@@ -247,7 +247,7 @@ class Call:
             raise self.error(f"{name}={number!r}: expected a whole number from {least} up", f"write {name}={least}")
         return number
 
-    def order(self, given: Columns) -> list[str]:
+    def order(self, argument: Columns) -> list[str]:
         """Return the columns that rows are ordered by, none of them a text: "10" would come before "9".
 
         An Enum has an order of its own, a Boolean the one of no and yes.
@@ -257,7 +257,7 @@ class Call:
         FeatureError
             Names the column, and says how it becomes a time or a number.
         """
-        columns = self.columns(given, name="order_by")
+        columns = self.columns(argument, name="order_by")
         for column in columns:
             dtype = self.schema[column]
             if not (dtype.is_numeric() or dtype.is_temporal() or dtype in (pl.Boolean, pl.Enum)):
@@ -295,18 +295,18 @@ class Call:
     def ordered(self, by: Columns | None, order_by: Columns, *values: pl.Expr) -> Ordered:
         """Return the rows with their group, their order and the values; a missing or NaN order is none."""
         groups = [] if by is None else self.columns(by, name="by")
-        given = self.order(order_by)
-        order = [f"__order{i}__" for i in range(len(given))]
+        order_columns = self.order(order_by)
+        order = [f"__order{i}__" for i in range(len(order_columns))]
         placed = [
             plain(c, self.schema[c]).alias(o) if self.schema[c].is_float() else pl.col(c).alias(o)
-            for c, o in zip(given, order, strict=True)
+            for c, o in zip(order_columns, order, strict=True)
         ]
         frame, keys = self.keyed(groups, *placed, *values)
-        known = pl.all_horizontal(pl.col(o).is_not_null() for o in order)
+        has_order = pl.all_horizontal(pl.col(o).is_not_null() for o in order)
         new = pl.any_horizontal(pl.int_range(pl.len()) == 0, *[pl.col(k).ne_missing(pl.col(k).shift(1)) for k in keys])
-        sorted_frame = frame.filter(known).sort(*keys, *order, ROW)
+        sorted_frame = frame.filter(has_order).sort(*keys, *order, ROW)
         numbered = sorted_frame.with_columns(new.cast(pl.UInt32).cum_sum().alias(GROUP)).drop(keys)
-        return Ordered(numbered, frame.filter(~known).select(ROW), order)
+        return Ordered(numbered, frame.filter(~has_order).select(ROW), order)
 
 
 def how_to_type(column: str) -> str:
@@ -334,5 +334,5 @@ def duration_units(text: str) -> list[tuple[int, str]]:
     >>> duration_units("1h30m"), duration_units("soon")
     ([(1, 'h'), (30, 'm')], [])
     """
-    found = [(int(number), unit) for number, unit in _DURATION.findall(text)]
-    return found if "".join(f"{n}{u}" for n, u in found) == text else []
+    parts = [(int(number), unit) for number, unit in _DURATION.findall(text)]
+    return parts if "".join(f"{n}{u}" for n, u in parts) == text else []

@@ -68,17 +68,17 @@ def rare_grouped(
         source = rows if counted_in is None else counted_in
         if column not in source.collect_schema():
             raise call.error(f"counted_in has no column {column!r}", "give a table that has it, as `train`")
-        kept = (
+        frequent = (
             source.select(pl.col(column).cast(call.schema[column]).alias(key))
             .drop_nulls()
             .group_by(key)
             .agg(n=pl.len())
         )
-        kept = kept.filter(pl.col("n") >= min_count)
+        frequent = frequent.filter(pl.col("n") >= min_count)
         if top is not None:
-            kept = kept.sort(["n", key], descending=[True, False]).head(top)
-        frame = frame.join(kept.rename({"n": f"__n_{key}"}), on=key, how="left")
-    made = [
+            frequent = frequent.sort(["n", key], descending=[True, False]).head(top)
+        frame = frame.join(frequent.rename({"n": f"__n_{key}"}), on=key, how="left")
+    expressions = [
         pl.when(pl.col(f"__n_{key}").is_not_null())
         .then(pl.col(key).cast(pl.String))
         .when(pl.col(key).is_not_null())
@@ -86,7 +86,7 @@ def rare_grouped(
         .alias(call.name(column, "grouped"))
         for column, key in zip(named, keys, strict=True)
     ]
-    return frame.select(ROW, *made)
+    return frame.select(ROW, *expressions)
 
 
 def crosses(
@@ -133,14 +133,14 @@ def crosses(
     chosen = list(combinations(named, 2)) if pairs is None else [tuple(p) for p in pairs]
     if buckets is not None:
         call.at_least(buckets, 2, name="buckets")
-    made = []
+    expressions = []
     for pair in chosen or [tuple(named)]:
         if len(call.columns(pair, name="pairs")) < 2:
             raise call.error(f"{pair} is not a pair", "give at least two columns")
         text = pl.concat_str([_escaped(c) for c in pair], separator="|")
         name = call.name("_x_".join(pair))
-        made.append((text if buckets is None else hashed_buckets(text, buckets)).alias(name))
-    return made
+        expressions.append((text if buckets is None else hashed_buckets(text, buckets)).alias(name))
+    return expressions
 
 
 def _escaped(column: str) -> pl.Expr:

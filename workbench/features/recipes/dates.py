@@ -74,14 +74,14 @@ def date_parts(rows: pl.LazyFrame, columns: Columns, *, parts: Columns = (), **n
     [(4, True, 1085)]
     """
     call = Call.of("date_parts", rows, naming)
-    made = []
+    expressions = []
     for column in call.columns(columns):
         has_time = _check_date(call, column)
-        known = [p for p in PARTS if has_time or p not in OF_TIME]
+        choices = [p for p in PARTS if has_time or p not in OF_TIME]
         usual = ["year", "month", "day", "weekday", *(["hour"] if has_time else [])]
-        for part in call.chosen(parts or usual, known, name="parts"):
-            made.append(PARTS[part](pl.col(column)).alias(call.name(column, part)))
-    return made
+        for part in call.chosen(parts or usual, choices, name="parts"):
+            expressions.append(PARTS[part](pl.col(column)).alias(call.name(column, part)))
+    return expressions
 
 
 def _check_date(call: Call, column: str) -> bool:
@@ -126,17 +126,17 @@ def cyclic_dates(
     [{'at_hour_sin': 1.0, 'at_hour_cos': 0.0}]
     """
     call = Call.of("cyclic_dates", rows, naming)
-    made = []
+    expressions = []
     for column in call.columns(columns):
         has_time = _check_date(call, column)
-        known = [p for p in CYCLES if has_time or p not in OF_TIME]
+        choices = [p for p in CYCLES if has_time or p not in OF_TIME]
         usual = ["weekday", "month", "day_of_year", *(["hour"] if has_time else [])]
-        for part in call.chosen(parts or usual, known, name="parts"):
+        for part in call.chosen(parts or usual, choices, name="parts"):
             value, period = CYCLES[part]
             angle = value(pl.col(column)).cast(pl.Float64) * (2 * math.pi / period)
-            made.append(angle.sin().cast(pl.Float32).alias(call.name(column, part, "sin")))
-            made.append(angle.cos().cast(pl.Float32).alias(call.name(column, part, "cos")))
-    return made
+            expressions.append(angle.sin().cast(pl.Float32).alias(call.name(column, part, "sin")))
+            expressions.append(angle.cos().cast(pl.Float32).alias(call.name(column, part, "cos")))
+    return expressions
 
 
 def holiday_distances(
@@ -187,26 +187,26 @@ def holiday_distances(
         got = repr(wrong[0]) if wrong else "none"
         raise call.error(f"dates: expected dates, got {got}", "write dates=[dt.date(2024, 12, 25), …]")
     days = [d.date() if isinstance(d, dt.datetime) else d for d in listed]
-    known = pl.Series(days, dtype=pl.Date).cast(pl.Int32).unique().sort()
+    holidays = pl.Series(days, dtype=pl.Date).cast(pl.Int32).unique().sort()
     day = pl.col(column).dt.date().cast(pl.Int32)
     return [
-        day.map_batches(_distance(known, kind), return_dtype=pl.Int32, is_elementwise=True).alias(
+        day.map_batches(_distance(holidays, kind), return_dtype=pl.Int32, is_elementwise=True).alias(
             call.name(column, kind, "holiday")
         )
         for kind in call.chosen(kinds, DISTANCES, name="kinds")
     ]
 
 
-def _distance(known: pl.Series, kind: str) -> Callable[[pl.Series], pl.Series]:
+def _distance(holidays: pl.Series, kind: str) -> Callable[[pl.Series], pl.Series]:
     def of(days: pl.Series) -> pl.Series:
         place = days.fill_null(0)
-        before = known.search_sorted(place, side="right").cast(pl.Int64) - 1
-        after = known.search_sorted(place, side="left").cast(pl.Int64)
-        since = days - known.gather(before.clip(0)).set(before < 0, None)
-        until = known.gather(after.clip(0, len(known) - 1)).set(after >= len(known), None) - days
+        before = holidays.search_sorted(place, side="right").cast(pl.Int64) - 1
+        after = holidays.search_sorted(place, side="left").cast(pl.Int64)
+        since = days - holidays.gather(before.clip(0)).set(before < 0, None)
+        until = holidays.gather(after.clip(0, len(holidays) - 1)).set(after >= len(holidays), None) - days
         if kind == "nearest":
-            both = pl.select(pl.min_horizontal(since, until)).to_series()
-            return both.cast(pl.Int32)
+            nearest = pl.select(pl.min_horizontal(since, until)).to_series()
+            return nearest.cast(pl.Int32)
         return (since if kind == "since" else until).cast(pl.Int32)
 
     return of

@@ -142,11 +142,13 @@ def text_embeddings(
 
 def _pairs(frame: pl.LazyFrame, group: list[str], max_items: int) -> pl.DataFrame:
     """Return how often each group has each of the most frequent items."""
-    there = frame.drop_nulls("__item__")
-    sizes = there.group_by("__item__").agg(n=pl.len()).sort(["n", "__item__"], descending=[True, False])
-    kept = sizes.head(max_items).sort("__item__").select("__item__", __column__=pl.int_range(pl.len(), dtype=pl.Int32))
-    counted = there.group_by(*group, "__item__").agg(__count__=pl.len())
-    return counted.join(kept, on="__item__").drop("__item__").collect()
+    with_item = frame.drop_nulls("__item__")
+    sizes = with_item.group_by("__item__").agg(n=pl.len()).sort(["n", "__item__"], descending=[True, False])
+    frequent = (
+        sizes.head(max_items).sort("__item__").select("__item__", __column__=pl.int_range(pl.len(), dtype=pl.Int32))
+    )
+    counted = with_item.group_by(*group, "__item__").agg(__count__=pl.len())
+    return counted.join(frequent, on="__item__").drop("__item__").collect()
 
 
 def _embedded(
@@ -159,8 +161,8 @@ def _embedded(
     placed = pairs.join(numbered, on=group, nulls_equal=True).sort("__line__", "__column__")
     vectors = np.zeros((groups.height, len(names)), np.float32)
     if groups.height:
-        found = _svd(call, _matrix(placed, weight), len(names), seed)
-        vectors[:, : found.shape[1]] = found
+        embedded = _svd(call, _matrix(placed, weight), len(names), seed)
+        vectors[:, : embedded.shape[1]] = embedded
     columns = [pl.Series(name, vectors[:, i]) for i, name in enumerate(names)]
     return groups.with_columns(columns).lazy()
 
@@ -189,7 +191,7 @@ def _svd(call: Call, matrix: Any, n: int, seed: int) -> npt.NDArray[np.float32]:
             f"{call.recipe} needs scikit-learn, which is not installed", hint=install_hint("features")
         ) from exc
     # As TruncatedSVD does it, which refuses a matrix of a single column.
-    left, sizes, right = randomized_svd(matrix, min(n, *matrix.shape), n_iter=7, random_state=seed)
+    left_vectors, sizes, right = randomized_svd(matrix, min(n, *matrix.shape), n_iter=7, random_state=seed)
     strongest = right[np.arange(len(right)), np.abs(right).argmax(axis=1)]
-    found: npt.NDArray[np.float32] = (left * sizes * np.where(strongest < 0, -1, 1)).astype(np.float32)
-    return found
+    scaled: npt.NDArray[np.float32] = (left_vectors * sizes * np.where(strongest < 0, -1, 1)).astype(np.float32)
+    return scaled

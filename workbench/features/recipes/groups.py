@@ -81,12 +81,12 @@ def group_stats(
     places = [plain(c, call.schema[c]).alias(f"__order{i}__") for i, c in enumerate(order)]
     values = [plain(c, call.schema[c]).alias(f"__value_{c}__") for c in named]
     frame, group = call.keyed(keys, *values, *places)
-    made = [
+    statistics = [
         _statistic(stat, f"__value_{c}__", call.schema[c], len(order)).alias(call.name(c, stat, by=keys))
         for c in named
         for stat in wanted
     ]
-    return attached(frame, group, frame.group_by(group).agg(made))
+    return attached(frame, group, frame.group_by(group).agg(statistics))
 
 
 def _check_type(call: Call, stat: str, column: str) -> None:
@@ -104,8 +104,10 @@ def _statistic(stat: str, name: str, dtype: pl.DataType, n_order: int) -> pl.Exp
         return value.quantile(float(quantile[1]) / 100, "linear").cast(narrow(dtype))
     if stat in ("first", "last"):
         order = [f"__order{i}__" for i in range(n_order)]
-        there = value.is_not_null() & pl.all_horizontal(pl.col(o).is_not_null() for o in order)
-        ordered = value.filter(there).sort_by(*[pl.col(o).filter(there) for o in order], pl.col(ROW).filter(there))
+        has_value = value.is_not_null() & pl.all_horizontal(pl.col(o).is_not_null() for o in order)
+        ordered = value.filter(has_value).sort_by(
+            *[pl.col(o).filter(has_value) for o in order], pl.col(ROW).filter(has_value)
+        )
         return ordered.first() if stat == "first" else ordered.last()
     simple: dict[str, Callable[[], pl.Expr]] = {
         "count": lambda: value.count().cast(pl.UInt32),
@@ -248,10 +250,10 @@ def group_position(
     if set(wanted) - {"rank", "percentile"}:
         table = frame.group_by(group).agg(e for c in named for e in _moments(c))
         frame = frame.join(table, on=group, how="left", nulls_equal=True)
-    made = [
+    positions = [
         _position(kind, c, call.schema[c], group).alias(call.name(c, kind, by=keys)) for c in named for kind in wanted
     ]
-    return frame.select(ROW, *made)
+    return frame.select(ROW, *positions)
 
 
 def _moments(column: str) -> list[pl.Expr]:
@@ -326,10 +328,10 @@ def top_pivot(
     if not chosen or None in chosen:
         raise call.error(f"values={values!r}: there is no value to make a column of", "list values that occur")
     narrowed = narrow(call.schema[of]) if of else pl.Float32()
-    made = {call.name(name, str(value), kind, by=keys): _pivoted(kind, value, narrowed) for value in chosen}
-    if len(made) < len(chosen):
+    pivoted = {call.name(name, str(value), kind, by=keys): _pivoted(kind, value, narrowed) for value in chosen}
+    if len(pivoted) < len(chosen):
         raise call.error(f"two of the values {chosen} would give the same name", "list each value once")
-    table = frame.group_by(group).agg(e.alias(n) for n, e in made.items())
+    table = frame.group_by(group).agg(e.alias(n) for n, e in pivoted.items())
     return attached(frame, group, table)
 
 

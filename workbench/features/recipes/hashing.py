@@ -35,8 +35,8 @@ def hashed(texts: pl.Series) -> Hashes:
     with np.errstate(over="ignore"):
         powers = np.cumprod(np.full(len(data), PRIME, np.uint64)) if len(data) else np.zeros(0, np.uint64)
         running = np.concatenate([np.zeros(1, np.uint64), np.cumsum((data.astype(np.uint64) + np.uint64(1)) * powers)])
-        back = np.concatenate([np.ones(1, np.uint64), np.cumprod(np.full(len(data), INVERSE, np.uint64))])
-        value = (running[ends[1:]] - running[ends[:-1]]) * back[ends[:-1]]
+        inverse_powers = np.concatenate([np.ones(1, np.uint64), np.cumprod(np.full(len(data), INVERSE, np.uint64))])
+        value = (running[ends[1:]] - running[ends[:-1]]) * inverse_powers[ends[:-1]]
         return _mixed(value + lengths.astype(np.uint64))
 
 

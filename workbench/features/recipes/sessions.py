@@ -74,8 +74,8 @@ def sessions(
 
 def _paused(call: Call, order_by: str, gap: Gap) -> pl.Expr:
     """Return whether a row comes after too long a pause in its group."""
-    here = pl.col("__time__")
-    return ((here - Ordered.shifted(here, 1)) > _gap(call, gap, order_by)).fill_null(value=False)
+    time = pl.col("__time__")
+    return ((time - Ordered.shifted(time, 1)) > _gap(call, gap, order_by)).fill_null(value=False)
 
 
 def _gap(call: Call, gap: Gap, order_by: str) -> pl.Expr:
@@ -151,24 +151,24 @@ def session_position(
         begins = _paused(call, time, gap) | (pl.col(GROUP) != pl.col(GROUP).shift(1, fill_value=0))
         cut = ordered.frame.with_columns(begins.cast(pl.UInt32).cum_sum().alias(GROUP))
         ordered, groups = replace(ordered, frame=cut), [*groups, "session"]
-    made = [_position(ordered, kind, call.schema[time]).alias(call.name(kind, by=groups)) for kind in wanted]
-    return ordered.result(made)
+    positions = [_position(ordered, kind, call.schema[time]).alias(call.name(kind, by=groups)) for kind in wanted]
+    return ordered.result(positions)
 
 
 def _position(ordered: Ordered, kind: str, dtype: pl.DataType) -> pl.Expr:
     number = (ordered.running(pl.col(ROW).is_not_null()) - 1).cast(pl.UInt32)
     length = ordered.last(number) + 1
-    here = pl.col("__time__")
-    made = {
+    time = pl.col("__time__")
+    expressions = {
         "position": number,
         "is_first": number == 0,
         "from_end": length - 1 - number,
         "is_last": number == length - 1,
         "length": length,
     }
-    if kind in made:
-        return made[kind]
-    passed = (ordered.last(here) if kind == "duration" else here) - ordered.first(here)
+    if kind in expressions:
+        return expressions[kind]
+    passed = (ordered.last(time) if kind == "duration" else time) - ordered.first(time)
     return passed.dt.total_microseconds() / 1e6 if isinstance(dtype, TIMES) else passed
 
 
@@ -207,9 +207,9 @@ def distinct_so_far(
         (pl.col(c).fill_nan(None) if call.schema[c].is_float() else pl.col(c)).alias(f"__value_{c}__") for c in named
     ]
     ordered = call.ordered(by, order_by, *values)
-    made = []
+    expressions = []
     for column in named:
         value = pl.col(f"__value_{column}__")
         new = pl.struct(GROUP, value).is_first_distinct() & value.is_not_null()
-        made.append(ordered.running(new).cast(pl.UInt32).alias(call.name(column, "distinct", by=groups)))
-    return ordered.result(made)
+        expressions.append(ordered.running(new).cast(pl.UInt32).alias(call.name(column, "distinct", by=groups)))
+    return ordered.result(expressions)

@@ -39,8 +39,8 @@ def composed(text: pl.Expr) -> pl.Expr:
     return pl.when(is_plain).then(text).otherwise(pl.when(~is_plain).then(text).str.normalize("NFC"))
 
 
-def _share(part: pl.Expr, whole: pl.Expr) -> pl.Expr:
-    return pl.when(whole > 0).then(part / whole).cast(pl.Float32)
+def _share(part: pl.Expr, total: pl.Expr) -> pl.Expr:
+    return pl.when(total > 0).then(part / total).cast(pl.Float32)
 
 
 def text_forms(
@@ -145,8 +145,8 @@ def hashed_ngrams(
             pl.DataFrame(_counts(part["__text__"], sizes, of, buckets, signed=signed), schema=columns, orient="row")
             for part in frame.iter_slices(ROWS_AT_ONCE)
         ]
-        found = pl.concat(pieces) if pieces else pl.DataFrame(schema=dict.fromkeys(columns, pl.Int16))
-        return pl.concat([frame.select(ROW), found], how="horizontal")
+        counts = pl.concat(pieces) if pieces else pl.DataFrame(schema=dict.fromkeys(columns, pl.Int16))
+        return pl.concat([frame.select(ROW), counts], how="horizontal")
 
     schema = {ROW: call.schema[ROW], **dict.fromkeys(columns, pl.Int16())}
     texts = rows.select(ROW, composed(pl.col(name).cast(pl.String).str.to_lowercase()).alias("__text__"))
@@ -172,6 +172,6 @@ def _grams(tokens: pl.DataFrame, size: int, between: str) -> tuple[pl.Series, np
     """Return the n-grams and the text that each is of."""
     parts = [pl.col("token").shift(-i) for i in range(size)]
     gram = pl.concat_str(parts, separator=between)
-    found = tokens.select("text", gram.alias("gram"), whole=pl.col("text") == pl.col("text").shift(-(size - 1)))
-    whole = found.filter("whole")
-    return whole["gram"], whole["text"].to_numpy()
+    grams = tokens.select("text", gram.alias("gram"), within_text=pl.col("text") == pl.col("text").shift(-(size - 1)))
+    within_text = grams.filter("within_text")
+    return within_text["gram"], within_text["text"].to_numpy()

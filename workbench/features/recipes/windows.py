@@ -69,12 +69,14 @@ def lags(
     call = Call.of("lags", rows, naming)
     named, groups = call.columns(columns), _groups(call, by)
     ordered = call.ordered(by, order_by, *[pl.col(c).alias(f"__value_{c}__") for c in named])
-    made = []
+    expressions = []
     for column in named:
         for step in _steps(call, n):
             word = f"lag{step}" if step > 0 else f"lead{-step}"
-            made.append(ordered.shifted(pl.col(f"__value_{column}__"), step).alias(call.name(column, word, by=groups)))
-    return ordered.result(made)
+            expressions.append(
+                ordered.shifted(pl.col(f"__value_{column}__"), step).alias(call.name(column, word, by=groups))
+            )
+    return ordered.result(expressions)
 
 
 def differences(
@@ -116,14 +118,14 @@ def differences(
         if not isinstance(call.schema[column], TIMES):
             call.check_number(column, "a difference")
     ordered = call.ordered(by, order_by, *[widened(c, call.schema[c]).alias(f"__value_{c}__") for c in named])
-    made = []
+    expressions = []
     for column in named:
         for step in _steps(call, n):
             value = pl.col(f"__value_{column}__")
             word = f"diff{step}" if step > 0 else f"diff_next{-step}"
             apart = _apart(value, ordered.shifted(value, step), call.schema[column])
-            made.append(apart.alias(call.name(column, word, by=groups)))
-    return ordered.result(made)
+            expressions.append(apart.alias(call.name(column, word, by=groups)))
+    return ordered.result(expressions)
 
 
 def rolling(
@@ -184,13 +186,13 @@ def rolling(
         raise call.error("windows is empty", 'give at least one: windows="7d", or a number of rows')
     ordered = call.ordered(by, call.time(order_by), *[plain(c, call.schema[c]).alias(f"__value_{c}__") for c in named])
     ordered = _as_index(ordered, call.schema[order_by])
-    made = []
+    expressions = []
     for column in named:
         for size in dict.fromkeys(sizes):
             for stat in wanted:
                 value = _rolled(ordered, pl.col(f"__value_{column}__"), call.schema[column], stat, size, closed)
-                made.append(value.alias(call.name(column, stat, str(size), by=groups)))
-    return ordered.result(made)
+                expressions.append(value.alias(call.name(column, stat, str(size), by=groups)))
+    return ordered.result(expressions)
 
 
 def expanding(
@@ -236,14 +238,14 @@ def expanding(
     call = Call.of("expanding", rows, naming)
     named, groups, wanted = call.numbers(columns), _groups(call, by), call.chosen(stats, EXPANDING, name="stats")
     ordered = call.ordered(by, order_by, *[plain(c, call.schema[c]).alias(f"__value_{c}__") for c in named])
-    made = [
+    expressions = [
         _expanded(ordered, pl.col(f"__value_{c}__"), call.schema[c], stat).alias(
             call.name(c, stat, "before", by=groups)
         )
         for c in named
         for stat in wanted
     ]
-    return ordered.result(made)
+    return ordered.result(expressions)
 
 
 def since_last(
@@ -346,11 +348,11 @@ def _event(call: Call, by: Columns | None, order_by: str, where: pl.Expr | None,
     if ordered.frame.collect_schema()["__event__"] != pl.Boolean:
         raise call.error("where must be true or false for every row", 'write where=pl.col("type") == "order"')
     at = ordered.filled(ordered.shifted(pl.when("__event__").then("__time__"), step), forward=step > 0)
-    here = pl.col("__time__")
+    row_time = pl.col("__time__")
     if step > 0:
-        passed, word = _apart(here, at, dtype), "since_last"
+        passed, word = _apart(row_time, at, dtype), "since_last"
     else:
-        passed, word = _apart(at, here, dtype), "until_next"
+        passed, word = _apart(at, row_time, dtype), "until_next"
     return ordered.result([passed.alias(call.name(word, by=groups))])
 
 
@@ -382,7 +384,7 @@ def _as_index(ordered: Ordered, dtype: pl.DataType) -> Ordered:
         index = index.cast(pl.Int64)
     elif dtype == pl.Date:
         index = index.cast(pl.Datetime("us"))
-    return Ordered(ordered.frame.with_columns(index), ordered.rest, ordered.order)
+    return Ordered(ordered.frame.with_columns(index), ordered.unordered, ordered.order)
 
 
 def _rolled(
@@ -423,8 +425,8 @@ def _expanded(ordered: Ordered, value: pl.Expr, dtype: pl.DataType, stat: str) -
     if stat in ("min", "max"):
         running = value.cum_max() if stat == "max" else value.cum_min()
         return ordered.over(running.forward_fill().shift(1))
-    there = value.is_not_null().cast(pl.Int64)
-    number = ordered.running(there) - there
+    has_value = value.is_not_null().cast(pl.Int64)
+    number = ordered.running(has_value) - has_value
     if stat == "count":
         return number.cast(pl.UInt32)
     added = _prepared(value, dtype, "sum")[0].fill_null(0)
