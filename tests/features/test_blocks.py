@@ -482,5 +482,5 @@ class TestLimit:
         given = ["--memory-limit", "plenty"] if how == "--memory-limit" else []
         if not given:
             monkeypatch.setenv(how, "plenty")
-        with pytest.raises(ConfigError, match=f"{how}: 'plenty' is no amount"):
+        with pytest.raises(ConfigError, match=f"{how}: 'plenty' is not an amount of memory"):
             wb.main(["run", "--exp", "1", *given], standalone_mode=False)

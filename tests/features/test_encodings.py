@@ -693,7 +693,7 @@ def test_what_is_wrong_when_the_file_is_loaded_keeps_its_hint(small) -> None:
     made = small()
     (made.folder / "features.py").write_text(HEAD + "te = target_stats('town', stats=['meen'])\n")
     with pytest.raises(ConfigError, match=r"can't be loaded: .*'meen' \(features.py, line \d+\)") as caught:
-        _ = made.open.features
+        _ = made.open.features.names
     assert "did you mean 'mean'" in caught.value.hint
 
 

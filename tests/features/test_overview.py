@@ -148,7 +148,7 @@ class TestCache:
         assert held["limit_bytes"] == 1024
         assert [b["what"] for b in held["blocks"]] == ["towns_ratio"]
         monkeypatch.setenv("WB_CACHE_LIMIT", "some")
-        with pytest.raises(ConfigError, match="WB_CACHE_LIMIT: 'some' is no amount"):
+        with pytest.raises(ConfigError, match="WB_CACHE_LIMIT: 'some' is not an amount of memory"):
             wb.main(["cache"], standalone_mode=False)
 
     def test_a_limit_without_prune_is_refused(self, made) -> None:
