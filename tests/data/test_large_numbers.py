@@ -14,7 +14,7 @@ from tests.conversion import ConvertedFiles, convert_files, parquet_bytes, small
 from workbench.core.errors import DataError
 from workbench.data.ingest.large import narrowed
 from workbench.features.auto import auto_features
-from workbench.features.left_out import left_out_by_auto, shown_left_out
+from workbench.features.unused_columns import left_out_by_auto, shown_left_out
 from workbench.models.target import target_column
 
 LARGE = [10**21 + 7, -5, 3 * 10**24, None, 2**64]

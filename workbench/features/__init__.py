@@ -28,7 +28,6 @@ from workbench.features.encodings import (
     weight_of_evidence,
 )
 from workbench.features.groupcodes import group_codes
-from workbench.features.left_out import shown_left_out
 from workbench.features.matrix import (
     CHUNK_ROWS,
     FeatureMatrix,
@@ -76,6 +75,7 @@ from workbench.features.recipes import (
     top_pivot,
     until_next,
 )
+from workbench.features.unused_columns import shown_left_out
 
 __all__ = [
     "AUTO",

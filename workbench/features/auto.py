@@ -10,7 +10,7 @@ Decided once per competition from all rows, train and test, and never from the t
 - how many values of a row are missing.
 
 Columns that say nothing are left out: the id, constants, what is empty throughout train or test, texts that hardly
-repeat and have no form in common. `workbench.features.left_out` names them.
+repeat and have no form in common. `workbench.features.unused_columns` names them.
 
 All of that is a plan, which is kept with a run's models and applied where they are served: a test set that came later
 changes none of it. How often a value occurs is then what it was in the training's rows.

@@ -31,9 +31,9 @@ from workbench.features.auto_plan import AutoPlan
 from workbench.features.code_keys import code_key
 from workbench.features.definition import Feature, FoldFeature, features_of, repeated_definitions
 from workbench.features.evaluate import Evaluation, write_blocks
-from workbench.features.left_out import left_out_by_auto
 from workbench.features.naming_places import place_of_name
 from workbench.features.partition import PART, HashParts, Part, Parts, is_like, plan_parts, write_clustered
+from workbench.features.unused_columns import left_out_by_auto
 
 __all__ = ["AUTO", "Blocks", "load_features"]
 

@@ -25,8 +25,8 @@ from workbench.features.encoded import (
 )
 from workbench.features.encodings import Learned, Split, TargetLike
 from workbench.features.groupcodes import group_codes
-from workbench.features.left_out import IS_ID, never_shared
 from workbench.features.ordering import ROWS_PER_BUCKET
+from workbench.features.unused_columns import IS_ID, never_shared
 
 __all__ = [
     "CHUNK_ROWS",
