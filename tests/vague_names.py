@@ -56,6 +56,7 @@ WINGS: list[str] = [
     "kernels",
     "ledger",
     "metrics",
+    "models",
     "platforms",
     "recommender",
     "rehearsal",

@@ -497,7 +497,7 @@ class TestSklearnColumns:
             return found.with_columns(pl.when(~first).then(pl.col(n)).alias(n) for n in found.columns)
 
         seen: list[Fitted] = []
-        made = learner.spec.made(1)
+        made = learner.spec.new_estimator(1)
         assert isinstance(made, BaseEstimator)
         fit = type(made).fit
 

@@ -361,7 +361,7 @@ class TestSpaces:
     def test_a_study_of_whole_numbers_is_not_gone_on_with(self) -> None:
         """Once such a range was searched as whole numbers, and Optuna can't hold both in one study."""
         (now,) = parse_space({"scale_pos_weight": {"low": 1, "high": 9}}, where="").dimensions
-        before = Space((replace(now, whole=True),))
+        before = Space((replace(now, is_integer=True),))
         assert content_key("space", before.content()) != content_key("space", Space((now,)).content())
         (kept,) = parse_space({"lambda_l2": {"low": 1, "high": 9}}, where="").dimensions
         assert repr(kept.content()) == "{'low': 1, 'high': 9}"  # which were fractions all along

@@ -94,7 +94,7 @@ def compose(competition: Competition, number: int, new: int) -> Any:
 def _is_plain(model: LightGBMSpec, target: Target) -> bool:
     """Say whether the loop that is written out trains what the experiment trains, but for what `_words` names."""
     is_weighted = target.weight is not None or model.power > 0
-    return model.own is None and not is_weighted and model.transform == "none"
+    return model.custom_objective is None and not is_weighted and model.transform == "none"
 
 
 def _words(spec: ExperimentSpec, number: int, *, stops: bool) -> str:

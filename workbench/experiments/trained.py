@@ -40,7 +40,7 @@ def train_models(plan: Plan, model: ModelSpec, folder: Path, context: RunContext
     problem = problem_of(plan, matrix)
     limit = plan.blocks.limit_bytes
     granted = ask_memory(model.needs(problem, plan.spec.seeds), limit)
-    context.stage(granted.said)
+    context.stage(granted.message)
     parts = FoldParts(folder)
     result = train(problem, model, plan.spec.seeds, parts=parts, held=granted.held, context=context)
     if plan.spec.refit:
@@ -115,5 +115,5 @@ def _model_notes(result: TrainResult) -> list[dict[str, Any]]:
             **({"train_curve": [round(v, 7) for v in p.curve["train"]]} if p.curve.get("train") else {}),
             **({"notes": p.notes} if p.notes else {}),
         }
-        for p in (*result.parts, *result.whole)
+        for p in (*result.parts, *result.full_fits)
     ]

@@ -90,7 +90,7 @@ def _check_pairs(experiment: ReadyExperiment, spec: LightGBMSpec, space: Space) 
     fixed = {k: v for k, v in spec.parameters.items() if k != "objective"}
     column, metric = experiment.problem.target.columns[0], experiment.problem.metric
     objective = str(spec.parameters.get("objective") or objective_for(column.task, metric)["objective"])
-    usual = "regression" if spec.own is not None else objective
+    usual = "regression" if spec.custom_objective is not None else objective
     for one, other in itertools.combinations(space.dimensions, 2):
         for values in itertools.product(_inner(one), _inner(other)):
             pair = dict(zip((one.name, other.name), values, strict=True))

@@ -190,8 +190,10 @@ def catboost_spec(request: ModelRequest) -> CatBoostSpec:
     import inspect
 
     library = request.library("catboost")
-    known = [name for name in inspect.signature(library.CatBoostClassifier.__init__).parameters if name != "self"]
-    named = request.named(known, reserved=RESERVED, aliases=ALIASES)
+    parameter_names = [
+        name for name in inspect.signature(library.CatBoostClassifier.__init__).parameters if name != "self"
+    ]
+    named = request.named(parameter_names, reserved=RESERVED, aliases=ALIASES)
     # Its usual learning rate depends on the number of rounds.
     most = rounds_limit(named.get("learning_rate")) if named.get("od_wait") != 0 else DEFAULT_ROUNDS
     rounds = request.integer(named.pop("iterations", most), "iterations", minimum=1)
@@ -227,8 +229,8 @@ def catboost_spec(request: ModelRequest) -> CatBoostSpec:
 
 def _weights_classes(parameters: dict[str, Any]) -> bool:
     """Say whether classes have weights, which CatBoost puts into its metrics, too."""
-    given = (parameters.get("class_weights"), parameters.get("auto_class_weights", "None") != "None")
-    return any(value not in (None, False) for value in given) or parameters.get("scale_pos_weight", 1) != 1
+    weightings = (parameters.get("class_weights"), parameters.get("auto_class_weights", "None") != "None")
+    return any(value not in (None, False) for value in weightings) or parameters.get("scale_pos_weight", 1) != 1
 
 
 # Name -> which other parameters give it a meaning: name and values.
@@ -245,17 +247,17 @@ USUAL = {"min_data_in_leaf": 1, "bagging_temperature": 1, "fold_len_multiplier":
 PENALTIES = ("first_feature_use_penalties", "per_object_feature_penalties")
 
 
-def _check_effects(request: ModelRequest, given: dict[str, Any], taken: dict[str, Any]) -> None:
-    """Refuse what CatBoost takes and does not use beside the others: those given, or those that it has `taken`."""
-    known = taken | given
+def _check_effects(request: ModelRequest, parameters: dict[str, Any], effective: dict[str, Any]) -> None:
+    """Refuse parameters that CatBoost accepts but ignores beside the others, by what it reports as `effective`."""
+    merged = effective | parameters
     refused = []
-    for name, (other, values) in NEEDS.items() if taken else ():  # else a value is refused, which the training says
-        if name in given and given[name] != USUAL.get(name) and known.get(other) not in values:
+    for name, (other, values) in NEEDS.items() if effective else ():  # else a value is refused, which the training says
+        if name in parameters and parameters[name] != USUAL.get(name) and merged.get(other) not in values:
             needed = " or ".join(f'"{v}"' if isinstance(v, str) else str(v).lower() for v in values)
             refused.append(Refused(f"{name} does nothing without {other} = {needed}", "add it, or take the other out"))
-    if given.get("penalties_coefficient", 1) != 1 and not any(given.get(name) for name in PENALTIES):
+    if parameters.get("penalties_coefficient", 1) != 1 and not any(parameters.get(name) for name in PENALTIES):
         refused.append(Refused(f"penalties_coefficient does nothing without {' or '.join(PENALTIES)}"))
-    if "model_shrink_mode" in given and not given.get("model_shrink_rate"):
+    if "model_shrink_mode" in parameters and not parameters.get("model_shrink_rate"):
         refused.append(Refused("model_shrink_mode does nothing without model_shrink_rate"))
     refuse(refused, where=request.where)
 
@@ -288,20 +290,20 @@ def _try(request: ModelRequest, parameters: dict[str, Any]) -> dict[str, Any]:
     except (catboost.CatBoostError, TypeError, ValueError) as exc:
         if "Can't parse parameter" in str(exc):  # a single value, which the training names as well
             return {}
-        raise ConfigError(f"{request.where}: CatBoost refused it: {_said(exc)}", hint="check its values") from exc
+        raise ConfigError(f"{request.where}: CatBoost refused it: {_message(exc)}", hint="check its values") from exc
     taken: dict[str, Any] = model.get_all_params()
     return taken
 
 
-def _check_loss(request: ModelRequest, given: Any) -> None:
-    if given is None:
+def _check_loss(request: ModelRequest, loss: Any) -> None:
+    if loss is None:
         return
-    name = given.partition(":")[0] if isinstance(given, str) else ""
+    name = loss.partition(":")[0] if isinstance(loss, str) else ""
     fits = name in OF_TASK[request.task] if request.task in OF_TASK else bool(name) and name not in OF_CLASSES
     if not fits:
         fitting = OF_TASK.get(request.task, ("RMSE", "MAE", "Quantile:alpha=0.5", "Huber:delta=1", "Poisson", "…"))
         raise ConfigError(
-            f"{request.where} loss_function = {given!r} does not fit task {request.task!r}",
+            f"{request.where} loss_function = {loss!r} does not fit task {request.task!r}",
             hint=f"one of: {', '.join(fitting)}",
         )
 
@@ -363,16 +365,16 @@ class CatBoostLearner(StoppingLearner[CatBoostSpec]):
 
         train_rows, valid_rows = self.data.split(fold)
         # Its usual learning rate depends on these, and is that of a model that stops early. No tree is left out.
-        given: dict[str, Any] = {"iterations": self.spec.rounds, "use_best_model": bool(self.spec.patience)}
+        stopping: dict[str, Any] = {"iterations": self.spec.rounds, "use_best_model": bool(self.spec.patience)}
         if self.spec.patience:
-            given |= {"best_model_min_trees": self.spec.rounds}
+            stopping |= {"best_model_min_trees": self.spec.rounds}
         # It can call back only where it works on the processor.
         calls = self.spec.parameters.get("task_type", "CPU") == "CPU"
         if not calls and self.spec.patience and rounds == self.spec.rounds:
-            given |= {"od_type": "Iter", "od_wait": self.spec.patience}
-        own = None if self.native else _OwnMetric(self.data.target, fold, self._as_fitted)
+            stopping |= {"od_type": "Iter", "od_wait": self.spec.patience}
+        custom_metric = None if self.native else _OwnMetric(self.data.target, fold, self._as_fitted)
         model = catboost.CatBoost(
-            self.spec.parameters | given | {"random_seed": seed, "eval_metric": own or self.native}
+            self.spec.parameters | stopping | {"random_seed": seed, "eval_metric": custom_metric or self.native}
         )
         hook = _Rounds(self.each_round, self.native, rounds, enough)
         try:
@@ -384,9 +386,9 @@ class CatBoostLearner(StoppingLearner[CatBoostSpec]):
                 log_cerr=_Log(),
             )
         except catboost.CatBoostError:
-            if own is None or own.raised is None:
+            if custom_metric is None or custom_metric.raised is None:
                 raise
-            raise own.raised from None
+            raise custom_metric.raised from None
         if hook.raised is not None:
             raise hook.raised
         return model, _curve(model, self.native)
@@ -552,8 +554,8 @@ class CatBoostTraining:
             model = from_json(self._text)
             if rounds < model.tree_count_:
                 model.shrink(ntree_end=rounds)
-            made = self.learner.result_of(model, self.fold, self.seed)
-        return replace(made, curve=self.curves, seconds=self.seconds + time.perf_counter() - started)
+            fold_result = self.learner.result_of(model, self.fold, self.seed)
+        return replace(fold_result, curve=self.curves, seconds=self.seconds + time.perf_counter() - started)
 
 
 class _Log:
@@ -644,7 +646,7 @@ def _of_trees(node: Any) -> Iterator[dict[str, Any]]:
             yield from _of_trees(item)
 
 
-def _said(exc: Exception) -> str:
+def _message(exc: Exception) -> str:
     """Return a message of CatBoost without the place in its source."""
     line = (str(exc).strip().splitlines() or [type(exc).__name__])[0]
     return re.sub(r"^\S+\.(cpp|h):\d+: ", "", line)
@@ -661,7 +663,7 @@ def _errors(where: str) -> Iterator[None]:
             yield
         except catboost.CatBoostError as exc:
             raise TrainingError(
-                f"CatBoost refused ({where}): {_said(exc)}", hint="check [catboost] in the experiment's file"
+                f"CatBoost refused ({where}): {_message(exc)}", hint="check [catboost] in the experiment's file"
             ) from exc
         finally:
             for warning in caught:
@@ -687,12 +689,12 @@ def _needs(problem: Problem, seeds: Sequence[int]) -> MemoryNeeds:
     n_codes = len(matrix.categories)
     n_columns = column_counts(problem).all
     of_row = (n_columns - n_codes) * NUMBER_BYTES + n_codes * CODE_BYTES + STATISTIC_BYTES * bool(n_codes)
-    stretch = 0 if matrix.held is not None else min(CHUNK_ROWS, matrix.n_rows) * n_columns * 16
+    chunk_bytes = 0 if matrix.held is not None else min(CHUNK_ROWS, matrix.n_rows) * n_columns * 16
     return foreseen(
         problem,
         seeds,
         of_fold=matrix.n_train * of_row,
-        passing=stretch + LEVEL_BYTES * sum(map(len, matrix.categories.values())),
+        passing=chunk_bytes + LEVEL_BYTES * sum(map(len, matrix.categories.values())),
         row_bytes=64,
         output_bytes=96,
     )

@@ -14,7 +14,12 @@ PER_COLUMN: dict[str, Any] = {"monotone_constraints": 0, "feature_contri": 1.0, 
 
 
 def by_position(
-    parameters: dict[str, Any], names: Sequence[str], categories: Collection[str], *, where: str, rest: bool = True
+    parameters: dict[str, Any],
+    names: Sequence[str],
+    categories: Collection[str],
+    *,
+    where: str,
+    group_unlisted: bool = True,
 ) -> dict[str, Any]:
     """Return the parameters with columns' names turned into lists by position, as LightGBM and XGBoost take them.
 
@@ -30,7 +35,7 @@ def by_position(
         Which of them are codes of categories.
     where : str
         The table, for messages.
-    rest : bool
+    group_unlisted : bool
         Whether the columns that are in no list become one.
 
     Raises
@@ -49,22 +54,24 @@ def by_position(
     if "monotone_constraints" in result:
         _check_monotone(result["monotone_constraints"], names, categories, where)
     if "interaction_constraints" in parameters:
-        result["interaction_constraints"] = _sets(parameters["interaction_constraints"], names, where, rest=rest)
+        result["interaction_constraints"] = _sets(
+            parameters["interaction_constraints"], names, where, group_unlisted=group_unlisted
+        )
     return result
 
 
-def _listed(key: str, given: Any, names: Sequence[str], fill: Any, where: str) -> list[Any]:
-    if isinstance(given, dict):
-        for name in given:
+def _listed(key: str, setting: Any, names: Sequence[str], fill: Any, where: str) -> list[Any]:
+    if isinstance(setting, dict):
+        for name in setting:
             _position(name, names, key, where)
-        return [given.get(name, fill) for name in names]
-    if not isinstance(given, list) or len(given) != len(names):
-        got = f"{len(given)} values" if isinstance(given, list) else repr(given)
+        return [setting.get(name, fill) for name in names]
+    if not isinstance(setting, list) or len(setting) != len(names):
+        got = f"{len(setting)} values" if isinstance(setting, list) else repr(setting)
         raise ConfigError(
             f"{where} {key}: expected a value for each of the {len(names)} columns, got {got}",
             hint=f"name the columns: {key} = {{ {names[0]} = {fill} }}",
         )
-    return given
+    return setting
 
 
 def _check_monotone(values: list[Any], names: Sequence[str], categories: Collection[str], where: str) -> None:
@@ -80,16 +87,16 @@ def _check_monotone(values: list[Any], names: Sequence[str], categories: Collect
             )
 
 
-def _sets(given: Any, names: Sequence[str], where: str, *, rest: bool) -> list[list[int]]:
+def _sets(constraints: Any, names: Sequence[str], where: str, *, group_unlisted: bool) -> list[list[int]]:
     key = "interaction_constraints"
-    if not isinstance(given, list) or not all(isinstance(s, list) and s for s in given):
+    if not isinstance(constraints, list) or not all(isinstance(s, list) and s for s in constraints):
         raise ConfigError(
-            f"{where} {key} = {given!r}: expected a list of lists of columns",
+            f"{where} {key} = {constraints!r}: expected a list of lists of columns",
             hint=f'{key} = [["{names[0]}", "{names[-1]}"]]',
         )
-    sets = [sorted({_position(c, names, key, where) for c in columns}) for columns in given]
-    others = sorted(set(range(len(names))) - {i for s in sets for i in s})
-    return [*sets, others] if rest and others else sets
+    sets = [sorted({_position(c, names, key, where) for c in columns}) for columns in constraints]
+    unlisted = sorted(set(range(len(names))) - {i for s in sets for i in s})
+    return [*sets, unlisted] if group_unlisted and unlisted else sets
 
 
 def _position(column: Any, names: Sequence[str], key: str, where: str) -> int:

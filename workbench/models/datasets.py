@@ -53,9 +53,9 @@ def bin_train_rows(
 ) -> lgb.Dataset:
     """Return the binned dataset of the train rows of a matrix.
 
-    A matrix that is held in memory is taken as it is. Another is read twice in stretches of rows, once for the sample
+    A matrix that is held in memory is taken as it is. Another is read twice in chunks of rows, once for the sample
     that LightGBM finds the bins with and once to be binned, as LightGBM's two-round loading does with text files: what
-    is in memory is the binned data, a byte per value, and one stretch.
+    is in memory is the binned data, a byte per value, and one chunk.
 
     Parameters
     ----------
@@ -113,8 +113,8 @@ def reserve_room(file: IO[bytes], size_bytes: int) -> None:
     hint = "name a folder on a disk that has it: TMPDIR=/path/to/it wb …"
     needed = f"the rows in the order of their queries need {shown_bytes(size_bytes)} in the folder for temporary files"
     if is_in_memory(folder) and size_bytes > available_bytes():
-        left = shown_bytes(available_bytes())
-        raise StorageError(f"{needed}, {folder}, which is held in memory, and {left} of that are left", hint=hint)
+        free = shown_bytes(available_bytes())
+        raise StorageError(f"{needed}, {folder}, which is held in memory, and {free} of that are left", hint=hint)
     try:
         # Asked first: what is taken until there is no more would be missing to everybody until it is given back.
         if shutil.disk_usage(folder).free < size_bytes:
@@ -123,8 +123,8 @@ def reserve_room(file: IO[bytes], size_bytes: int) -> None:
             os.posix_fallocate(file.fileno(), 0, size_bytes)
     except OSError as exc:
         file.truncate(0)
-        left = shown_bytes(shutil.disk_usage(folder).free)
-        raise StorageError(f"{needed}, {folder}, which has {left} left: {exc.strerror}", hint=hint) from exc
+        free = shown_bytes(shutil.disk_usage(folder).free)
+        raise StorageError(f"{needed}, {folder}, which has {free} left: {exc.strerror}", hint=hint) from exc
 
 
 def _as_sequence(matrix: FeatureMatrix, n_rows: int) -> lgb.Sequence:
@@ -132,7 +132,7 @@ def _as_sequence(matrix: FeatureMatrix, n_rows: int) -> lgb.Sequence:
 
     from workbench.features import CHUNK_ROWS
 
-    class Stretches(lgb.Sequence):
+    class Chunks(lgb.Sequence):
         """The first rows, for LightGBM to ask for: single ones, ascending, then all in batches."""
 
         batch_size = CHUNK_ROWS
@@ -160,7 +160,7 @@ def _as_sequence(matrix: FeatureMatrix, n_rows: int) -> lgb.Sequence:
             line: Floats = self._load(index // CHUNK_ROWS)[index % CHUNK_ROWS].astype(np.float64)
             return line
 
-    return Stretches()
+    return Chunks()
 
 
 def add_columns(datasets: list[lgb.Dataset], frames: list[pl.DataFrame], parameters: dict[str, Any]) -> None:

@@ -253,9 +253,9 @@ def time_folds(times: npt.ArrayLike, folds: int, *, gap: float = 0, purge: float
     time = np.asarray(times)
     if time.dtype == np.float32:
         time = time.astype(np.float64)  # a gap added to a Float32 would be rounded away
-    known = ~np.isnan(time) if time.dtype.kind == "f" else np.ones(len(time), np.bool_)
-    starts = _block_starts(time[known], folds)
-    valid = np.where(known, np.searchsorted(starts, time, side="right") - 1, -1).astype(np.int16)
+    has_time = ~np.isnan(time) if time.dtype.kind == "f" else np.ones(len(time), np.bool_)
+    starts = _block_starts(time[has_time], folds)
+    valid = np.where(has_time, np.searchsorted(starts, time, side="right") - 1, -1).astype(np.int16)
     horizon = float(gap + purge)  # a whole number would overflow in small types
     # A comparison with NaN is False.
     train = np.stack([time + horizon <= start if horizon else time < start for start in starts])
@@ -369,10 +369,10 @@ def _write(path: Path, folds: Folds) -> None:
 def _read(path: Path, n_rows: int, *, slug: str) -> Folds:
     try:
         folds = _read_any(path)
-        whole = pl.read_parquet_metadata(path).get("content") == folds.content and folds.n_rows == n_rows
+        is_intact = pl.read_parquet_metadata(path).get("content") == folds.content and folds.n_rows == n_rows
     except Exception as exc:
         raise _damaged(path, slug) from exc
-    if not whole:
+    if not is_intact:
         raise _damaged(path, slug)
     return folds
 
@@ -412,7 +412,7 @@ def _split(competition: Competition, cv: CvSpec) -> Folds:
     if cv.scheme == "group":
         return group_folds(_groups(competition, cv), cv.folds, cv.seed)
     if cv.scheme == "stratified_group":
-        strata = _strata(competition, cut_whole=competition.definition.task in ("regression", "ranking"))
+        strata = _strata(competition, bin_integers=competition.definition.task in ("regression", "ranking"))
         return stratified_group_folds(strata, _groups(competition, cv), cv.folds, cv.seed)
     if cv.scheme == "time":
         times, unit = time_column(competition)
@@ -421,19 +421,19 @@ def _split(competition: Competition, cv: CvSpec) -> Folds:
     return _custom(competition, cv)
 
 
-def _strata(competition: Competition, *, cut_whole: bool = False) -> Ints:
+def _strata(competition: Competition, *, bin_integers: bool = False) -> Ints:
     """Return the stratum of each train row: its target, or for numbers of more than 20 values the tenth that it is in.
 
     Parameters
     ----------
-    cut_whole : bool
+    bin_integers : bool
         Whole numbers, too. Dealt out by their order single rows are spread as evenly as tenths are; groups would be
         spread by values that hardly two of them have.
     """
     frame = competition.train_columns(*competition.definition.targets)
     codes = np.zeros(frame.height, np.int64)
     for series in frame.get_columns():
-        if (series.dtype.is_float() or (cut_whole and series.dtype.is_integer())) and series.n_unique() > 20:
+        if (series.dtype.is_float() or (bin_integers and series.dtype.is_integer())) and series.n_unique() > 20:
             series = series.rank("ordinal") * 10 // (frame.height + 1)  # noqa: PLW2901 deciles
         ranks = series.rank("dense").fill_null(0).to_numpy().astype(np.int64)
         codes = codes * (int(ranks.max()) + 1) + ranks

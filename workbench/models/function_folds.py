@@ -31,7 +31,7 @@ __all__ = ["FunctionLearner", "FunctionSpec", "function_spec"]
 Floats = npt.NDArray[np.float64]
 log = logging.getLogger("workbench.models")
 
-GIVEN = ("X_train", "y_train", "X_valid", "y_valid", "X_test")
+DATA_ARGUMENTS = ("X_train", "y_train", "X_valid", "y_valid", "X_test")
 OFFERED = ("weight", "seed", "fold", "categorical", "threads")
 """Keywords that a function gets if it takes them."""
 
@@ -114,17 +114,17 @@ def _check_call(request: ModelRequest, function: Callable[..., Any], parameters:
     takes_all = any(p.kind == p.VAR_KEYWORD for p in signature.parameters.values())
     offered = tuple(k for k in OFFERED if takes_all or k in by_name)
     for key in parameters:
-        if key in (*GIVEN, *OFFERED):
+        if key in (*DATA_ARGUMENTS, *OFFERED):
             raise ConfigError(f"{request.where} can't set {key!r}: the function gets it from the training")
         if key not in by_name and not takes_all:
-            raise request.unknown(key, {*by_name} - {*GIVEN, *OFFERED})
+            raise request.unknown(key, {*by_name} - {*DATA_ARGUMENTS, *OFFERED})
     try:
-        signature.bind(*GIVEN, **dict.fromkeys(offered), **parameters)
+        signature.bind(*DATA_ARGUMENTS, **dict.fromkeys(offered), **parameters)
     except TypeError as exc:
         raise ConfigError(
             f"{request.where} function = {request.table['function']!r} can't be called with "
-            f"({', '.join([*GIVEN, '*', *offered, *parameters])}): {exc}",
-            hint=f"def fit_predict({', '.join(GIVEN)}, *, weight, seed, fold, categorical)",
+            f"({', '.join([*DATA_ARGUMENTS, '*', *offered, *parameters])}): {exc}",
+            hint=f"def fit_predict({', '.join(DATA_ARGUMENTS)}, *, weight, seed, fold, categorical)",
         ) from exc
     return offered
 
@@ -256,6 +256,6 @@ def _errors(where: str, path: Path) -> Iterator[None]:
 
 def _needs(problem: Problem, seeds: Sequence[int]) -> MemoryNeeds:
     """Foresee what the columns and predictions take: what the function takes beside is not known."""
-    all_rows = sum(c.row_bytes for c in problem.matrix.encoded) + 4 * column_counts(problem).own
+    all_rows = sum(c.row_bytes for c in problem.matrix.encoded) + 4 * column_counts(problem).per_fold
     of_all = problem.matrix.n_rows * all_rows
     return foreseen(problem, seeds, of_fold=of_all, passing=of_all, row_bytes=32, output_bytes=16)

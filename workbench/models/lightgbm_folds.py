@@ -85,7 +85,7 @@ class LightGBMSpec:
         What the target goes through before training; predictions come back through its inverse.
     where : str
         The file that it comes from, for messages.
-    own : OwnObjective, or None
+    custom_objective : OwnObjective, or None
         The competition's own objective, in place of one of LightGBM's.
     class_weight : str, dict or None
         "balanced", or a weight by class, as `check_class_weight` gives it.
@@ -109,7 +109,7 @@ class LightGBMSpec:
     transform: str = "none"
     power: int = 0
     where: str = "the experiment"
-    own: OwnObjective | None = None
+    custom_objective: OwnObjective | None = None
     class_weight: str | dict[str, float] | None = None
     pseudo: Pseudo | None = None
     train_curve: bool = False
@@ -128,7 +128,11 @@ class LightGBMSpec:
             "patience": self.patience,
             "transform": self.transform,
             **({"power": self.power} if self.power else {}),
-            **({"objective": [self.own.reference, self.own.code]} if self.own else {}),
+            **(
+                {"objective": [self.custom_objective.reference, self.custom_objective.code]}
+                if self.custom_objective
+                else {}
+            ),
             **({"class_weight": self.class_weight} if self.class_weight else {}),
             **({"pseudo": [self.pseudo.threshold, self.pseudo.weight]} if self.pseudo else {}),
             **({"train_curve": True} if self.train_curve else {}),
@@ -168,7 +172,7 @@ def lightgbm_metric(spec: LightGBMSpec, task: str, metric: Metric) -> str | None
     # is the same.
     is_order = native in ("auc", "average_precision") and task == "binary"
     by_rate = spec.parameters.get("objective") in ("multiclassova", "cross_entropy_lambda")
-    is_turned = spec.own is not None or (by_rate and spec.transform == "none")
+    is_turned = spec.custom_objective is not None or (by_rate and spec.transform == "none")
     is_weighted = spec.class_weight is not None and not is_decision(metric)
     return None if (is_turned or is_weighted) and not is_order else native
 
@@ -227,8 +231,8 @@ class LightGBMLearner(StoppingLearner[LightGBMSpec]):
         if self.column.task == "ranking" and "label_gain" not in self.spec.parameters:
             # The gain of a relevance is itself, as in the metric; LightGBM's own is 2 to its power, less one.
             extra["label_gain"] = list(range(max(2, int(self.column.values.max()) + 1)))
-        if self.spec.own is not None:
-            defaults = {"objective": self.spec.own}
+        if self.spec.custom_objective is not None:
+            defaults = {"objective": self.spec.custom_objective}
         if self.spec.parameters.get("objective", defaults["objective"]) != defaults["objective"]:
             defaults = {}  # what goes with it means something else to another
         where = f"{self.spec.where}: [model]"
@@ -280,7 +284,7 @@ class LightGBMLearner(StoppingLearner[LightGBMSpec]):
         """
         if self.spec.pseudo is None:
             return None
-        rows, classes = self.spec.pseudo.sure(self._predictions(booster, rounds, self.data.test_rows, fold))
+        rows, classes = self.spec.pseudo.candidates(self._predictions(booster, rounds, self.data.test_rows, fold))
         return rows + self.problem.matrix.n_train, classes
 
     def result_of(
@@ -309,7 +313,7 @@ class LightGBMLearner(StoppingLearner[LightGBMSpec]):
     def _as_text(self, booster: lgb.Booster, rounds: int) -> str:
         text = with_feature_names(booster.model_to_string(num_iteration=rounds), self.names)
         links = {"binary": "binary sigmoid:1", "multiclass": f"multiclass num_class:{self.column.width}"}
-        if self.spec.own is None or self.column.task not in links:
+        if self.spec.custom_objective is None or self.column.task not in links:
             return text
         # So that whoever loads the model gets probabilities, as from one of LightGBM's own objectives.
         line = f"objective={links[self.column.task]}\n"
@@ -349,7 +353,7 @@ class LightGBMLearner(StoppingLearner[LightGBMSpec]):
     def linked(self, predicted: Floats) -> Floats:
         """Return what a booster in training predicts, (n,) or (n, width), as a model's text would give it."""
         shaped = predicted.reshape(-1, self.column.width)
-        return shaped if self.spec.own is None else apply_link(shaped, self.column)
+        return shaped if self.spec.custom_objective is None else apply_link(shaped, self.column)
 
     def to_target_scale(self, predicted: Floats, fold: int) -> Floats:
         """Return the competition's predictions for those of a model's text, (n, width)."""

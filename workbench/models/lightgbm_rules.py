@@ -161,14 +161,14 @@ def objective_notes(parameters: Parameters, objective: str) -> list[str]:
 @functools.cache
 def parameter_type(name: str) -> str:
     """Return what LightGBM reads a parameter as: "int", "float", "bool" or "text" (lists and names, too)."""
-    from workbench.models.parameters import heard
+    from workbench.models.parameters import probe_error
 
-    whole, text = heard({name: 0.5}), heard({name: "x"})
-    if "of type int" in whole:
+    fraction_error, text_error = probe_error({name: 0.5}), probe_error({name: "x"})
+    if "of type int" in fraction_error:
         return "int"
-    if '"true"' in whole:
+    if '"true"' in fraction_error:
         return "bool"
-    is_number = "Unknown token" in text or "type double" in text
+    is_number = "Unknown token" in text_error or "type double" in text_error
     return "float" if is_number else "text"
 
 
@@ -245,8 +245,14 @@ def first_training(parameters: Parameters, objective: str) -> tuple[str, list[st
     return "", [text for text in log.warnings if _CHANGED.search(text)]
 
 
-def _constrains(given: Any) -> bool:
-    values: Iterable[Any] = given.values() if isinstance(given, Mapping) else given if isinstance(given, list) else ()
+def _constrains(constraints: Any) -> bool:
+    values: Iterable[Any] = (
+        constraints.values()
+        if isinstance(constraints, Mapping)
+        else constraints
+        if isinstance(constraints, list)
+        else ()
+    )
     return any(values)
 
 

@@ -50,7 +50,7 @@ class MemoryNeeds:
     per_row : int
         Bytes for labels, scores, gradients and predictions.
     passing : int
-        Bytes that are taken for a while: the sample that bins are found with, stretches of rows, histograms.
+        Bytes that are taken for a while: the sample that bins are found with, chunks of rows, histograms.
     n_train, n_columns : int
     numbers : str
         What the columns are held as: "bins", which could be fewer, or "numbers".
@@ -93,7 +93,7 @@ class Granted(NamedTuple):
 
     Attributes
     ----------
-    said : str
+    message : str
         What it will take, for people.
     foreseen_bytes : int
         What the process will have taken at the peak, with what it has now.
@@ -103,7 +103,7 @@ class Granted(NamedTuple):
         How many folds can be held at a time.
     """
 
-    said: str
+    message: str
     foreseen_bytes: int
     spare_bytes: int
     held: int
@@ -116,22 +116,22 @@ class ColumnCounts(NamedTuple):
     ----------
     width : int
         Prediction columns of the widest target.
-    own : int
+    per_fold : int
         Columns that depend on the fold.
     all : int
         Those and the shared ones.
     """
 
     width: int
-    own: int
+    per_fold: int
     all: int
 
 
 def column_counts(problem: Problem) -> ColumnCounts:
     """Count the columns that a training has."""
     targets = problem.target.columns
-    own = sum(max(len(c.names(targets, i)) for i in range(len(targets))) for c in problem.matrix.fold_columns)
-    return ColumnCounts(max(c.width for c in targets), own, problem.matrix.width + own)
+    per_fold = sum(max(len(c.names(targets, i)) for i in range(len(targets))) for c in problem.matrix.fold_columns)
+    return ColumnCounts(max(c.width for c in targets), per_fold, problem.matrix.width + per_fold)
 
 
 def foreseen(
@@ -166,7 +166,7 @@ def foreseen(
         binned=binned,
         of_fold=int(of_fold),
         # The frame itself, and the rows of it that a fold trains on.
-        encoded=2 * matrix.n_rows * counts.own * 4,
+        encoded=2 * matrix.n_rows * counts.per_fold * 4,
         per_row=matrix.n_train * per_row + matrix.n_test * per_test_row,
         passing=int(passing),
         n_train=matrix.n_train,
@@ -208,17 +208,17 @@ def lightgbm_needs(
     share *= n_binned / n_train
     sample = min(int(p.get("bin_construct_sample_cnt", 200_000)), n_train)
     leaves, bins = int(p.get("num_leaves", 31)), int(p.get("max_bin", 255))
-    # Of what is held in memory no stretches are read; it is brought into another order at once.
+    # Of what is held in memory no chunks are read; it is brought into another order at once.
     in_order = matrix.size_bytes if problem.target.order is not None else 0
-    stretch = in_order if matrix.held is not None else CHUNK_ROWS * sum(c.row_bytes for c in matrix.encoded) * 3
+    chunk_bytes = in_order if matrix.held is not None else CHUNK_ROWS * sum(c.row_bytes for c in matrix.encoded) * 3
     twice = binned if with_test else 0  # the bins of all rows are made beside those of the train rows
     return foreseen(
         problem,
         seeds,
         binned=binned,
-        of_fold=share * n_train * (sum(per_value) + raw * counts.all + counts.own * _bin_bytes(p, 0)),
+        of_fold=share * n_train * (sum(per_value) + raw * counts.all + counts.per_fold * _bin_bytes(p, 0)),
         passing=(sample * counts.all + leaves * n_bins(problem, bins)) * 16
-        + min(stretch, 3 * matrix.size_bytes)
+        + min(chunk_bytes, 3 * matrix.size_bytes)
         + twice,
         row_bytes=ROW_BYTES,
         output_bytes=OUTPUT_BYTES,
@@ -248,9 +248,9 @@ def check_memory(needs: MemoryNeeds, used: int, limit: int) -> str:
         The hint says how far each way out goes.
     """
     total = used + needs.total
-    said = f"training will need about {shown_bytes(total)} of the memory limit of {shown_bytes(limit)}"
+    message = f"training will need about {shown_bytes(total)} of the memory limit of {shown_bytes(limit)}"
     if total <= limit:
-        return said
+        return message
     room = limit - used - needs.passing
     ways = [f"--memory-limit {shown_bytes(total * 1.1).replace(' ', '')}, where the machine has it"]
     if room > 0:
@@ -286,9 +286,9 @@ def ask_memory(needs: MemoryNeeds, limit: int) -> Granted:
         As `check_memory` raises it.
     """
     used = used_bytes()
-    said = check_memory(needs, used, limit)
+    message = check_memory(needs, used, limit)
     spare = limit - used - needs.total
-    return Granted(said, used + needs.total, spare, needs.folds_within(spare))
+    return Granted(message, used + needs.total, spare, needs.folds_within(spare))
 
 
 def _down(share: float) -> str:

@@ -96,8 +96,8 @@ def log_objective(table: Mapping[str, Any]) -> str | None:
     if estimator == "TweedieRegressor":
         link = table.get("link", "auto")
         return estimator if link == "log" or (link == "auto" and table.get("power", 0) > 0) else None
-    given = (table[key] for key in OBJECTIVE_KEYS if isinstance(table.get(key), str))
-    return next((name for name in given if _loss(name) in _OF_LOG), None)
+    objectives = (table[key] for key in OBJECTIVE_KEYS if isinstance(table.get(key), str))
+    return next((name for name in objectives if _loss(name) in _OF_LOG), None)
 
 
 def _loss(name: str) -> str:
@@ -126,16 +126,16 @@ def primary_objective(name: Any, where: str) -> str:
     ConfigError
         For one that it does not have.
     """
-    primary = {other: first for first, others in _OTHER_NAMES.items() for other in others}
-    known = {n for names in OBJECTIVES.values() for n in names}
-    found = primary.get(name, name) if isinstance(name, str) else None
-    if found not in known:
-        hint = near(str(name), [*known, *primary], kind="objective")
+    primary = {alias: first for first, aliases in _OTHER_NAMES.items() for alias in aliases}
+    objectives = {n for names in OBJECTIVES.values() for n in names}
+    objective = primary.get(name, name) if isinstance(name, str) else None
+    if objective not in objectives:
+        hint = near(str(name), [*objectives, *primary], kind="objective")
         raise ConfigError(
             f"{where}: [model] objective = {name!r} is unknown",
             hint=f'{hint} (a function of your own: "objective.py:NAME")',
         )
-    return str(found)
+    return str(objective)
 
 
 def check_objective(objective: str, column: TargetColumn, transform: str, *, where: str) -> None:
@@ -162,12 +162,12 @@ def check_objective(objective: str, column: TargetColumn, transform: str, *, whe
             f"target_transform = {transform!r} gives others",
             hint=hint,
         )
-    asked, allowed = _ALLOWED[objective]
+    requirement, allowed = _ALLOWED[objective]
     wrong = np.flatnonzero(~allowed(column.values))
     shown = ", ".join(f"{column.values[i]:g} in row {i:,}" for i in wrong[:3])
     raise ConfigError(
-        f"{where}: [model] objective = {objective!r} needs values {asked}; target {column.name!r} has {len(wrong):,} "
-        f"others among {len(column.values):,} ({shown}{', …' if len(wrong) > 3 else ''})",
+        f"{where}: [model] objective = {objective!r} needs values {requirement}; target {column.name!r} has "
+        f"{len(wrong):,} others among {len(column.values):,} ({shown}{', …' if len(wrong) > 3 else ''})",
         hint=hint,
     )
 

@@ -51,12 +51,12 @@ if TYPE_CHECKING:
 __all__ = [
     "check_target",
     "check_together",
-    "heard",
     "lightgbm_defaults",
     "lightgbm_for",
     "lightgbm_model",
     "lightgbm_spec",
     "primary_name",
+    "probe_error",
     "transform_for",
     "with_bagging",
 ]
@@ -101,20 +101,20 @@ def _no_own(reference: str) -> OwnObjective:
 
 
 def lightgbm_spec(
-    given: dict[str, Any],
+    parameters: dict[str, Any],
     *,
     where: str,
     threads: int | None = None,
     usual_threads: int | None = None,
     transform: str = "none",
-    own: Callable[[str], OwnObjective] = _no_own,
+    load_objective: Callable[[str], OwnObjective] = _no_own,
     folder: Path | None = None,
 ) -> LightGBMSpec:
     """Check the ``[model]`` table of an experiment and complete it.
 
     Parameters
     ----------
-    given : dict
+    parameters : dict
         LightGBM's parameters under any of the names that LightGBM has for them.
     where : str
         The file that they come from, for messages.
@@ -124,7 +124,7 @@ def lightgbm_spec(
         Where neither says how many; None for as many as the process may use.
     transform : str
         As `transform_for` gives it.
-    own : callable, optional
+    load_objective : callable, optional
         Loads the objective that ``objective = "objective.py:focal"`` names.
     folder : Path, optional
         Where the files are that parameters name; None for the working directory.
@@ -135,7 +135,7 @@ def lightgbm_spec(
         For a name that LightGBM does not know (it would ignore it), one given twice, one that is not the user's, a file
         that is missing, a value that it does not take, and for parameters that contradict each other.
     """
-    named, refused = _primary_names(given)
+    named, refused = _primary_names(parameters)
     if refused:
         refuse([*refused, *without_effect(_stopping(named), lightgbm_defaults())], where=f"{where}: [model]")
     stopping = named.pop("early_stopping_round", None)
@@ -145,15 +145,15 @@ def lightgbm_spec(
     patience = DEFAULT_PATIENCE
     if stopping is not None:
         patience = integer_from(stopping, f"{where}: [model] early_stopping_round", 0)
-    found, objective = None, named.get("objective")
+    custom_objective, objective = None, named.get("objective")
     if isinstance(objective, str) and ".py:" in objective:
-        found = own(named.pop("objective"))
+        custom_objective = load_objective(named.pop("objective"))
     elif "objective" in named:
         named["objective"] = primary_objective(objective, where)
     notes: list[str] = []
     # What the command says goes first. LightGBM takes 0 and less for all that there are.
     of_file = integer_from(named.pop("num_threads", 0), f"{where}: [model] num_threads")
-    _check_boosting(named, found, where)
+    _check_boosting(named, custom_objective, where)
     _try(named, where)
     refuse(
         without_effect(_stopping(named | {"early_stopping_round": patience}), lightgbm_defaults()),
@@ -179,7 +179,7 @@ def lightgbm_spec(
         patience,
         transform,
         where=where,
-        own=found,
+        custom_objective=custom_objective,
         train_curve=train_curve,
         notes=tuple(notes),
         files=_files(named, folder or Path(), where),
@@ -189,7 +189,7 @@ def lightgbm_spec(
 def lightgbm_for(
     competition: Competition,
     target: Target,
-    given: dict[str, Any],
+    parameters: dict[str, Any],
     *,
     where: str,
     threads: int | None,
@@ -201,21 +201,25 @@ def lightgbm_for(
 
     The parameters, and what is raised, are those of `lightgbm_spec` and `check_class_weight`.
     """
-    made = lightgbm_spec(
-        given,
+    spec = lightgbm_spec(
+        parameters,
         where=where,
         threads=threads,
         usual_threads=usual_threads,
         transform=transform,
-        own=lambda reference: own_objective(competition, reference),
+        load_objective=lambda reference: own_objective(competition, reference),
         folder=competition.folder,
     )
-    power = 0 if made.own is not None or "objective" in made.parameters else power_for(target, competition.metric)
+    power = (
+        0
+        if spec.custom_objective is not None or "objective" in spec.parameters
+        else power_for(target, competition.metric)
+    )
     return replace(
-        made,
+        spec,
         power=power,
         class_weight=check_class_weight(class_weight, target, where=where),
-        stops_by=stops_by(competition.metric, target.columns[0].task, made.patience),
+        stops_by=stops_by(competition.metric, target.columns[0].task, spec.patience),
     )
 
 
@@ -253,21 +257,21 @@ def _try(named: dict[str, Any], where: str) -> None:
         if isinstance(value, list) and key not in (*left_out, *LISTS):
             raise ConfigError(f"{where}: [model] {key} = {value!r}: expected one value, not a list")
     tried = {k: v for k, v in named.items() if k not in left_out}
-    problem = heard(tried)
+    problem = probe_error(tried)
     if not problem:
         return
     # Some of the messages do not say of which parameter they are.
     named_in_it = (k for k in tried if f"({k})" in problem or f" {k} " in problem)
-    odd = next(named_in_it, "") or next((k for k, v in tried.items() if heard({k: v})), "")
+    odd = next(named_in_it, "") or next((k for k, v in tried.items() if probe_error({k: v})), "")
     if not odd:
         raise ConfigError(f"{where}: [model]: LightGBM refused it: {problem}", hint="check its values")
-    said = re.sub(r"^Check failed: \(\w+\) (\S+) \((\S+)\) at .*", r"expected a value \1 \2", problem)
-    said = re.sub(r"^(Unknown token .*|stod|stoi|stof)$", "expected a number", said)
-    said = re.sub(r"^Unknown type of parameter.*", "expected one value, not a table", said)
-    raise ConfigError(f"{where}: [model] {odd} = {named[odd]!r}: {said}")
+    message = re.sub(r"^Check failed: \(\w+\) (\S+) \((\S+)\) at .*", r"expected a value \1 \2", problem)
+    message = re.sub(r"^(Unknown token .*|stod|stoi|stof)$", "expected a number", message)
+    message = re.sub(r"^Unknown type of parameter.*", "expected one value, not a table", message)
+    raise ConfigError(f"{where}: [model] {odd} = {named[odd]!r}: {message}")
 
 
-def heard(parameters: Mapping[str, Any]) -> str:
+def probe_error(parameters: Mapping[str, Any]) -> str:
     """Return what LightGBM says of parameters that it refuses."""
     import lightgbm as lgb
 
@@ -282,40 +286,44 @@ def heard(parameters: Mapping[str, Any]) -> str:
 
 def _files(named: dict[str, Any], folder: Path, where: str) -> dict[str, Path]:
     """Return the files that parameters name, which LightGBM reads without a word where there is something wrong."""
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for key in FILE_PARAMETERS:
-        given = named.get(key, "")
-        if given == "":
+        file_name = named.get(key, "")
+        if file_name == "":
             continue
-        if not isinstance(given, str):
-            raise ConfigError(f"{where}: [model] {key} = {given!r}: expected the name of a file")
-        path = found[key] = folder / given
+        if not isinstance(file_name, str):
+            raise ConfigError(f"{where}: [model] {key} = {file_name!r}: expected the name of a file")
+        path = files[key] = folder / file_name
         if not path.is_file():
             names = [p.name for p in folder.glob("*.json")]
-            raise NotFoundError(f"{where}: [model] {key} = {given!r}: {path} is missing", hint=near(given, names))
+            raise NotFoundError(
+                f"{where}: [model] {key} = {file_name!r}: {path} is missing", hint=near(file_name, names)
+            )
         if any(c.isspace() or c == "=" for c in str(path)):
             # It reads its parameters from one text, and what it can't make out of that it leaves out.
             raise ConfigError(
-                f"{where}: [model] {key} = {given!r}: LightGBM takes no path with a space or a = in it, as "
+                f"{where}: [model] {key} = {file_name!r}: LightGBM takes no path with a space or a = in it, as "
                 f"{str(path)!r} has",
                 hint="name a file elsewhere, from the root of the disk on",
             )
         try:
             json.loads(path.read_text(encoding="utf-8"))
         except ValueError as exc:
-            raise ConfigError(f"{where}: [model] {key}: {path} is not valid JSON: {exc}", hint="mend it") from exc
-    return found
+            raise ConfigError(f"{where}: [model] {key}: {path} is not valid JSON: {exc}", hint="fix it") from exc
+    return files
 
 
-def _check_boosting(named: dict[str, Any], own: OwnObjective | None, where: str) -> None:
+def _check_boosting(named: dict[str, Any], custom_objective: OwnObjective | None, where: str) -> None:
     """Refuse what LightGBM refuses only after the data is there, with an error that speaks of its source code."""
     boosting = named.get("boosting", "gbdt")
     bags = _number(named, "bagging_fraction", 1.0, where) < 1 and _number(named, "bagging_freq", 0, where) > 0
     if boosting not in BOOSTING:
         hint = near(str(boosting), BOOSTING, kind="boosting")
         raise ConfigError(f"{where}: [model] boosting = {boosting!r} is unknown", hint=hint)
-    if boosting == "rf" and own is not None:
-        raise ConfigError(f"{where}: [model] boosting = rf can't train by an objective of one's own ({own.reference})")
+    if boosting == "rf" and custom_objective is not None:
+        raise ConfigError(
+            f"{where}: [model] boosting = rf can't train by an objective of one's own ({custom_objective.reference})"
+        )
     if boosting == "rf" and not bags and _number(named, "feature_fraction", 1.0, where) >= 1:
         raise ConfigError(
             f"{where}: [model] boosting = rf needs trees that differ",
@@ -344,14 +352,15 @@ def check_target(spec: LightGBMSpec, target: Target, metric: Metric) -> None:
     """
     for column in target.columns:
         objective = spec.parameters.get("objective") or str(objective_for(column.task, metric)["objective"])
-        if spec.own is None:
+        if spec.custom_objective is None:
             check_objective(objective, column, spec.transform, where=spec.where)
         elif column.task == "ranking":
             raise ConfigError(
-                f"{spec.where}: [model] objective = {spec.own.reference!r}: a function sees single rows, not queries",
+                f"{spec.where}: [model] objective = {spec.custom_objective.reference!r}: a function sees single "
+                "rows, not queries",
                 hint=f"for ranking: {', '.join(RANKING)}",
             )
-        if spec.own is None and objective == "regression_l1" and spec.parameters.get("linear_tree"):
+        if spec.custom_objective is None and objective == "regression_l1" and spec.parameters.get("linear_tree"):
             raise ConfigError(
                 f"{spec.where}: [model] linear_tree can't be trained by the objective 'regression_l1'",
                 hint='objective = "huber", "fair" or "quantile" (its alpha is 0.9: set alpha = 0.5)',
@@ -363,8 +372,8 @@ def check_target(spec: LightGBMSpec, target: Target, metric: Metric) -> None:
                 hint='class_weight = "balanced" is for more of them' if column.task == "multiclass" else "",
             )
         unused = [k for k, nothing in NO_WEIGHT.items() if spec.parameters.get(k, nothing) != nothing]
-        if unused and (spec.own is not None or objective != "binary"):
-            by = objective if spec.own is None else spec.own.reference
+        if unused and (spec.custom_objective is not None or objective != "binary"):
+            by = objective if spec.custom_objective is None else spec.custom_objective.reference
             raise ConfigError(
                 f"{spec.where}: [model] {unused[0]} = {spec.parameters[unused[0]]!r} does nothing with the objective "
                 f"{by!r}",
@@ -385,7 +394,7 @@ def check_together(spec: LightGBMSpec, target: Target, metric: Metric) -> LightG
         raise ConfigError(f"{spec.where}: [model] can't set 'eval_at': the competition's metric is used")
     for column in target.columns[:1]:
         objective = "regression"
-        if spec.own is None:
+        if spec.custom_objective is None:
             objective = str(spec.parameters.get("objective") or objective_for(column.task, metric)["objective"])
             notes += objective_notes(spec.parameters, objective)
         problem, changed = first_training(spec.parameters, objective)
@@ -419,7 +428,7 @@ def _named_or_refused(key: str) -> str | Refused:
     from lightgbm.basic import _ConfigAliases
 
     aliases: dict[str, list[str]] = _ConfigAliases._get_all_param_aliases()
-    primary = {alias: name for name, others in aliases.items() for alias in (name, *others)}
+    primary = {alias: name for name, synonyms in aliases.items() for alias in (name, *synonyms)}
     name = primary.get(key, key)
     reason = RESERVED.get(name) or (NOT_LIGHTGBMS.get(key) if key not in primary else None)
     if reason is not None:
@@ -465,11 +474,11 @@ def _stopping(named: dict[str, Any]) -> dict[str, Any]:
     return named | {"early_stopping_round": 0 if named.get("boosting") == "dart" else stopping}
 
 
-def _primary_names(given: dict[str, Any]) -> tuple[dict[str, Any], list[Refused]]:
+def _primary_names(parameters: dict[str, Any]) -> tuple[dict[str, Any], list[Refused]]:
     """Return the parameters by their primary names, and those that can't be the user's, with the reasons."""
     named: dict[str, Any] = {}
     refused: list[Refused] = []
-    for key, value in given.items():
+    for key, value in parameters.items():
         name = _named_or_refused(key)
         if isinstance(name, Refused):
             refused.append(name)
@@ -481,9 +490,9 @@ def _primary_names(given: dict[str, Any]) -> tuple[dict[str, Any], list[Refused]
 
 
 def transform_for(
-    asked: str | None, target: Target, metric: Metric, *, where: str, log_objective: str | None = None
+    transform: str | None, target: Target, metric: Metric, *, where: str, log_objective: str | None = None
 ) -> str:
-    """Return the target's transform: the one asked for, else the one that the metric rewards and the values allow.
+    """Return the target's transform: the experiment's, else the one that the metric rewards and the values allow.
 
     Parameters
     ----------
@@ -498,31 +507,32 @@ def transform_for(
     """
     regression = all(c.task == "regression" for c in target.columns)
     lowest = min(float(c.values.min()) for c in target.columns)
-    if asked == "log1p" and log_objective is not None:
+    if transform == "log1p" and log_objective is not None:
         raise ConfigError(
             f"{where}: target_transform = 'log1p' and the objective {log_objective!r} take the logarithm twice",
             hint='target_transform = "none", which is the default with this objective',
         )
-    if asked is None and log_objective is not None:
+    if transform is None and log_objective is not None:
         return "none"
-    if asked is None:
+    if transform is None:
         loss = loss_for(metric)
         return loss.transform if regression and loss.allows(lowest) else "none"
-    if asked not in TRANSFORMS:
+    if transform not in TRANSFORMS:
         raise ConfigError(
-            f"{where}: target_transform = {asked!r} is unknown", hint=near(asked, TRANSFORMS, kind="transform")
+            f"{where}: target_transform = {transform!r} is unknown", hint=near(transform, TRANSFORMS, kind="transform")
         )
-    if asked == "none":
-        return asked
+    if transform == "none":
+        return transform
     if not regression:
         raise ConfigError(
-            f"{where}: target_transform = {asked!r} is for numbers, but the task is {target.columns[0].task!r}",
+            f"{where}: target_transform = {transform!r} is for numbers, but the task is {target.columns[0].task!r}",
             hint='take it out, or target_transform = "none"',
         )
-    above = LOWEST[asked]
+    above = LOWEST[transform]
     if not lowest > above:
         raise ConfigError(
-            f"{where}: target_transform = {asked!r} needs a target above {above:g}, but its lowest value is {lowest:g}",
+            f"{where}: target_transform = {transform!r} needs a target above {above:g}, but its lowest value is "
+            f"{lowest:g}",
             hint=f"these fit: {', '.join(t for t in TRANSFORMS if lowest > LOWEST[t])}",
         )
-    return asked
+    return transform

@@ -34,7 +34,7 @@ class Pseudo:
     threshold: float
     weight: float
 
-    def sure(self, probabilities: Floats) -> tuple[Ints, Ints]:
+    def candidates(self, probabilities: Floats) -> tuple[Ints, Ints]:
         """Return the test rows that are labelled, and their classes.
 
         Parameters
@@ -42,9 +42,11 @@ class Pseudo:
         probabilities : float array (n_test, width)
             One column: of the second of two classes.
         """
-        both = probabilities if probabilities.shape[1] > 1 else np.hstack([1 - probabilities, probabilities])
-        rows = np.flatnonzero(both.max(axis=1, initial=0.0) >= self.threshold)
-        return rows, both[rows].argmax(axis=1)
+        class_probabilities = (
+            probabilities if probabilities.shape[1] > 1 else np.hstack([1 - probabilities, probabilities])
+        )
+        rows = np.flatnonzero(class_probabilities.max(axis=1, initial=0.0) >= self.threshold)
+        return rows, class_probabilities[rows].argmax(axis=1)
 
     def note(self, classes: Ints, column: TargetColumn) -> dict[str, Any]:
         """Return what is kept of it in the record: how many rows of each class."""
@@ -52,7 +54,7 @@ class Pseudo:
         return {str(c): int(n) for c, n in zip(column.classes or (), counts, strict=True)}
 
 
-def check_pseudo(given: dict[str, Any] | None, target: Target, *, where: str) -> Pseudo | None:
+def check_pseudo(table: dict[str, Any] | None, target: Target, *, where: str) -> Pseudo | None:
     """Return the experiment's ``[pseudo]`` table, checked.
 
     Raises
@@ -61,7 +63,7 @@ def check_pseudo(given: dict[str, Any] | None, target: Target, *, where: str) ->
         For an unknown key, a value that is out of range, or a target that is a number: a model does not say how sure
         it is of those.
     """
-    if given is None:
+    if table is None:
         return None
     if any(c.classes is None for c in target.columns):
         raise ConfigError(
@@ -69,7 +71,7 @@ def check_pseudo(given: dict[str, Any] | None, target: Target, *, where: str) ->
             hint="take the table out",
         )
     values = {"threshold": 0.95, "weight": 1.0}
-    for key, value in given.items():
+    for key, value in table.items():
         if key not in values:
             raise ConfigError(f"{where}: [pseudo] has an unknown key {key!r}", hint=near(key, values, kind="key"))
         high = 1.0 if key == "threshold" else 1000.0

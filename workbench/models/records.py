@@ -206,7 +206,7 @@ class TrainResult:
         The same for each seed.
     parts : tuple of FoldResult
         The folds' models.
-    whole : tuple of FoldResult
+    full_fits : tuple of FoldResult
         Models that were trained on all rows, where the test predictions come from them.
     """
 
@@ -214,7 +214,7 @@ class TrainResult:
     test: Floats
     seed_oof: Floats
     parts: tuple[FoldResult, ...]
-    whole: tuple[FoldResult, ...] = ()
+    full_fits: tuple[FoldResult, ...] = ()
 
     def importance(self) -> dict[str, tuple[float, float]]:
         """Return column -> (mean gain, mean splits) over all models, falling."""

@@ -73,7 +73,7 @@ def refit(
         When the kind of model has no such training.
     """
     test = np.zeros_like(result.test)
-    made: list[FoldResult] = []
+    full_fits: list[FoldResult] = []
     total = len(problem.target.columns) * len(seeds)
     for index, where in enumerate(problem.target.slices):
         learner = spec.learner(problem, index)
@@ -81,15 +81,15 @@ def refit(
             raise ConfigError("refit = true: this kind of model can't be trained on all rows", hint="take it out")
         rounds = learner.fixed_rounds or rounds_for_all(problem, [p for p in result.parts if p.target == index])
         for seed in seeds:
-            found = parts.load(index, ALL_ROWS, seed) if parts else None
-            if found is None:
-                found = learner.fit_all(seed, rounds)
+            full_fit = parts.load(index, ALL_ROWS, seed) if parts else None
+            if full_fit is None:
+                full_fit = learner.fit_all(seed, rounds)
                 if parts:
-                    parts.save(found)
-                context.emit(found.as_event(total - len(made) - 1))
-            made.append(found)
-            test[:, where] += found.test / len(seeds)
-    return replace(result, test=test, whole=tuple(made))
+                    parts.save(full_fit)
+                context.emit(full_fit.as_event(total - len(full_fits) - 1))
+            full_fits.append(full_fit)
+            test[:, where] += full_fit.test / len(seeds)
+    return replace(result, test=test, full_fits=tuple(full_fits))
 
 
 def rounds_for_all(problem: Problem, folds: list[FoldResult]) -> int:

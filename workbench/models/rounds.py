@@ -274,9 +274,9 @@ def _own_rounds(training: FoldTraining, stopping: Stopping | None, most: int) ->
     if stopping is None:
         training.go_on(most, lambda _: False)
         return most
-    own = Stopper(stopping)
-    training.go_on(stopping.limit, own.add)
-    return own.best_round
+    stopper = Stopper(stopping)
+    training.go_on(stopping.limit, stopper.add)
+    return stopper.best_round
 
 
 def train_together(
@@ -303,37 +303,39 @@ def train_together(
     done : callable, optional
         Called with each result, and whether it was made now.
     """
-    finished = {k: found for k in folds if parts and (found := parts.load(learner.index, k, seed)) is not None}
+    finished = {
+        k: stored_result for k in folds if parts and (stored_result := parts.load(learner.index, k, seed)) is not None
+    }
     if len(finished) == len(folds):
         for result in finished.values():
             done(result, False)
         return list(finished.values())
 
-    def kept(fold: int, stage: int) -> TrainingState | None:
+    def load_state(fold: int, stage: int) -> TrainingState | None:
         return parts.load_training(learner.index, fold, seed, stage) if parts else None
 
-    def keep(training: FoldTraining, stage: int) -> None:
+    def save_state(training: FoldTraining, stage: int) -> None:
         if parts:
             parts.save_training(learner.index, training.fold, seed, stage, training.state())
 
-    trainings = [learner.training(k, seed, kept(k, 1)) for k in folds]
-    rounds, until = shared_rounds(trainings, stopping, held=held, keep=lambda t: keep(t, 1))
-    firsts, trainings = trainings, [t.second(rounds, kept(t.fold, 2)) for t in trainings]
+    trainings = [learner.training(k, seed, load_state(k, 1)) for k in folds]
+    rounds, until = shared_rounds(trainings, stopping, held=held, keep=lambda t: save_state(t, 1))
+    firsts, trainings = trainings, [t.second(rounds, load_state(t.fold, 2)) for t in trainings]
     if any(t is not first for t, first in zip(trainings, firsts, strict=True)):
-        rounds, until = shared_rounds(trainings, stopping, held=held, keep=lambda t: keep(t, 2))
+        rounds, until = shared_rounds(trainings, stopping, held=held, keep=lambda t: save_state(t, 2))
     results = []
     for training in trainings:
-        known = finished.get(training.fold)
-        if known is None:
+        finished_result = finished.get(training.fold)
+        if finished_result is None:
             # What a fold trained beyond the mean's end depends on what was held.
             training.curves = {name: values[:until] for name, values in training.curves.items()}
             result = training.result(rounds)
             if parts:
                 parts.save(result)
         else:
-            result = known
+            result = finished_result
         training.release()
-        done(result, known is None)
+        done(result, finished_result is None)
         results.append(result)
     return results
 
@@ -397,23 +399,23 @@ class _Together(Generic[T]):
 
     def until_it_stops(self, training: T) -> None:
         """Train one until its own curve has had enough rounds."""
-        own = Stopper(self.stopping)
+        stopper = Stopper(self.stopping)
         for value in training.curves["valid"]:
-            own.add(value)
+            stopper.add(value)
         # Where going on costs all that went before, the later ones go as far as the longest at once.
         can_go_on = not self.scarce and training.held
         least = 0 if can_go_on else max(map(_length, self.trainings))
-        if own.is_over and own.n_rounds >= least:
+        if stopper.is_over and stopper.n_rounds >= least:
             return
         if not training.held:
-            own = Stopper(self.stopping)
-        self.go_on(training, self.stopping.limit, lambda value: own.add(value) and own.n_rounds >= least)
+            stopper = Stopper(self.stopping)
+        self.go_on(training, self.stopping.limit, lambda value: stopper.add(value) and stopper.n_rounds >= least)
 
     def go_on(self, training: T, rounds: int, enough: Callable[[float], bool]) -> None:
         """Train one for so many rounds, or until it has had enough."""
         # The longest are let go of first: the mean will hardly outlast them.
-        others = sorted((t for t in self.trainings if t is not training and t.held and _length(t)), key=_length)
-        for other in others[self.held - 1 :]:
+        held_trainings = sorted((t for t in self.trainings if t is not training and t.held and _length(t)), key=_length)
+        for other in held_trainings[self.held - 1 :]:
             other.release()
         training.go_on(rounds, enough)
         self.keep(training)
@@ -434,14 +436,14 @@ def limit_notes(results: Iterable[FoldResult], limit: int, patience: int) -> lis
     if not patience:
         return []
     reached = [r for r in results if len(r.curve.get("valid", ())) >= limit and r.rounds > limit - patience]
-    said = []
+    notes = []
     for (target, seed), group in groupby(reached, key=lambda r: (r.target, r.seed)):
-        found = list(group)
+        seed_results = list(group)
         of = f"target {target}, seed {seed}: " if len({(r.target, r.seed) for r in reached}) > 1 else ""
-        rounds = sorted({r.rounds for r in found})
+        rounds = sorted({r.rounds for r in seed_results})
         best = f"{rounds[0]:,}" if len(rounds) == 1 else f"{rounds[0]:,} to {rounds[-1]:,}"
-        said.append(
-            f"{of}early stopping reached the limit of {limit:,} rounds in {len(found)} folds, and the best is round "
-            f"{best}: more rounds, or a higher learning rate, may score better"
+        notes.append(
+            f"{of}early stopping reached the limit of {limit:,} rounds in {len(seed_results)} folds, and the best is "
+            f"round {best}: more rounds, or a higher learning rate, may score better"
         )
-    return said
+    return notes

@@ -34,7 +34,7 @@ def weights_of(competition: Competition, weight: RowExpression | None) -> Floats
     values = columns.select(weight.value).to_series()
     array = values.fill_null(float("nan")).to_numpy()
     table = competition.definition.tables.train
-    for wrong, what in (
+    for wrong, problem in (
         (np.isnan(array), "no number"),
         (np.isinf(array), "infinite"),
         (array < 0, "below 0"),
@@ -43,9 +43,9 @@ def weights_of(competition: Competition, weight: RowExpression | None) -> Floats
             row = int(wrong.argmax())
             read = ", ".join(f"{name} = {value!r}" for name, value in columns.row(row, named=True).items())
             raise DataError(
-                f"weight {weight.text!r} of table {table!r} is {what} in {int(wrong.sum()):,} of {len(array):,} rows, "
-                f"the first is row {row:,} ({read})",
-                hint=_HINTS[what],
+                f"weight {weight.text!r} of table {table!r} is {problem} in {int(wrong.sum()):,} of {len(array):,} "
+                f"rows, the first is row {row:,} ({read})",
+                hint=_HINTS[problem],
             )
     if not array.any():
         raise DataError(
@@ -74,7 +74,7 @@ def check_fold_weights(target: Target, folds: Folds) -> None:
         (target.weight, folds.train_rows, "trains on"),
         (scoring, folds.valid_rows, "validates"),
     ]
-    for weight, rows_of, what in sides:
+    for weight, rows_of, use in sides:
         # Without a 0 there is nothing to look for.
         if weight is None or weight.all():
             continue
@@ -82,6 +82,6 @@ def check_fold_weights(target: Target, folds: Folds) -> None:
             rows = rows_of(fold)
             if len(rows) and not weight[rows].any():
                 raise DataError(
-                    f"fold {fold}: all {len(rows):,} rows that it {what} have a weight of 0",
+                    f"fold {fold}: all {len(rows):,} rows that it {use} have a weight of 0",
                     hint="fewer folds, another scheme under [cv], or weights above 0",
                 )

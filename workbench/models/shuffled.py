@@ -20,7 +20,7 @@ __all__ = ["FoldModels", "shuffled_gains"]
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 CHUNK_BYTES = 256 * 2**20
-"""What the validated rows of a fold may take as one array; more of them are predicted in pieces."""
+"""What the validated rows of a fold may take as one array; more of them are predicted in chunks."""
 
 SMALL = (pl.Float32, pl.Int8, pl.Int16, pl.UInt8, pl.UInt16, pl.Boolean)
 
@@ -36,7 +36,7 @@ class FoldModels:
     models : dict
         (target, seed) -> LightGBM's text, as `FoldResult.model` has it.
     chunk_bytes : int
-        What the rows may take as one array; a piece of that size is held where there are more.
+        What the rows may take as one array; a chunk of that size is held where there are more.
     """
 
     def __init__(
@@ -63,21 +63,21 @@ class FoldModels:
         for trainer in self._trainers:
             extra = trainer.data.columns.of_fold(fold)
             beside = extra[self.rows] if extra.width else extra
-            own = [*validated.get_columns(), *beside.get_columns()]
-            self._columns.append({c.name: c for c in own})
+            target_columns = [*validated.get_columns(), *beside.get_columns()]
+            self._columns.append({c.name: c for c in target_columns})
         self._held: dict[int, tuple[int, npt.NDArray[Any]]] = {}
 
     def used(self) -> set[str]:
         """Return the columns that any of the models splits on: the order of all others makes no difference."""
-        found: set[str] = set()
+        names: set[str] = set()
         for (target, _), booster in self._boosters.items():
             splits = booster.feature_importance("split")
-            found |= {name for name, n in zip(self._trainers[target].names, splits, strict=True) if n}
-        return found
+            names |= {name for name, n in zip(self._trainers[target].names, splits, strict=True) if n}
+        return names
 
     def values_of(self, column: str) -> pl.Series:
         """Return a column's values in the validated rows, of the first target that has it."""
-        return next(own[column] for own in self._columns if column in own)
+        return next(columns[column] for columns in self._columns if column in columns)
 
     def predict(self, columns: Sequence[str] = (), order: Ints | None = None) -> Floats:
         """Predict the validated rows, the mean over the seeds.
@@ -113,21 +113,21 @@ class FoldModels:
         return trainer.to_target_scale(predicted, self.fold)
 
     def _chunks(self, index: int, columns: Sequence[str], order: Ints | None) -> Any:
-        """Give the values piece by piece, with the columns shuffled; they are put back after each piece."""
-        own = self._columns[index]
-        places = [i for i, name in enumerate(own) if name in columns] if order is not None else []
-        size = max(1, self.chunk_bytes // (max(1, len(own)) * self._dtype(index).itemsize))
+        """Yield the values chunk by chunk, with the columns shuffled; they are restored after each chunk."""
+        series = self._columns[index]
+        places = [i for i, name in enumerate(series) if name in columns] if order is not None else []
+        size = max(1, self.chunk_bytes // (max(1, len(series)) * self._dtype(index).itemsize))
         for start in range(0, len(self.rows), size):
             rows = np.arange(start, min(start + size, len(self.rows)))
             values = self._values(index, start, rows)
-            kept = values[:, places].copy()
+            originals = values[:, places].copy()
             for i in places:
                 values[:, i] = self._filled(index, i, order[start : start + size])  # type: ignore[index]
             yield start, values
-            values[:, places] = kept
+            values[:, places] = originals
 
     def _values(self, index: int, start: int, rows: Ints) -> npt.NDArray[Any]:
-        # One piece stays: where the rows are one piece, which is the usual case, they are laid out once per target.
+        # One chunk stays: where the rows are one chunk, which is the usual case, they are laid out once per target.
         start_held, values = self._held.pop(index, (-1, None))
         if start_held != start or values is None:
             values = np.empty((len(rows), len(self._columns[index])), self._dtype(index))

@@ -109,7 +109,7 @@ class SklearnSpec:
         """Return what trains the models of target number `index`."""
         return SklearnLearner(problem, self, index)
 
-    def made(self, seed: int | None = None) -> Any:
+    def new_estimator(self, seed: int | None = None) -> Any:
         """Return the estimator, not fitted."""
         module, _, name = self.estimator.rpartition(".")
         cls = getattr(importlib.import_module(module), name)
@@ -134,20 +134,20 @@ def sklearn_spec(request: ModelRequest) -> SklearnSpec:
     name = request.text("estimator", "sklearn.linear_model.LogisticRegression")
     cls = _class(request, name)
     parameters = {k: v for k, v in request.table.items() if k != "estimator"}
-    known = set(inspect.signature(cls).parameters)
+    parameter_names = set(inspect.signature(cls).parameters)
     refused = [
         Refused(f"can't set {key!r}: {RESERVED[key]}")
         if key in RESERVED
-        else Refused(f"has an unknown key {key!r}", near(key, known - {*RESERVED}, kind="key"))
+        else Refused(f"has an unknown key {key!r}", near(key, parameter_names - {*RESERVED}, kind="key"))
         for key in parameters
-        if key in RESERVED or key not in known
+        if key in RESERVED or key not in parameter_names
     ]
     refuse(refused, where=request.where)
     power = _power(request, cls, parameters)
     parameters = _usual_loss(request, cls, parameters) | parameters
-    made = _constructed(request, cls, parameters)
-    tags = _tags(made)
-    _check_fits(request, name, made, tags)
+    estimator = _constructed(request, cls, parameters)
+    tags = _tags(estimator)
+    _check_fits(request, name, estimator, tags)
     package = name.partition(".")[0]
     versions = {"sklearn": library.__version__, package: getattr(importlib.import_module(package), "__version__", "")}
     inputs = getattr(tags, "input_tags", None)
@@ -214,41 +214,42 @@ def _class(request: ModelRequest, name: str) -> type:
 
 
 def _constructed(request: ModelRequest, cls: type, parameters: dict[str, Any]) -> Any:
-    what = f"{request.where}: {cls.__name__} can't be made"
+    failure = f"{request.where}: {cls.__name__} can't be made"
     try:
-        with user_code(what, ConfigError, hint="check its parameters", passing=(TypeError, ValueError)):
-            made = cls(**parameters)
-            if hasattr(made, "_validate_params"):  # scikit-learn's own rules, which it otherwise applies when it fits
-                made._validate_params()
+        with user_code(failure, ConfigError, hint="check its parameters", passing=(TypeError, ValueError)):
+            estimator = cls(**parameters)
+            # scikit-learn's own rules, which it otherwise applies when it fits
+            if hasattr(estimator, "_validate_params"):
+                estimator._validate_params()
     except WorkbenchError:
         raise
     except (TypeError, ValueError) as exc:
         raise ConfigError(f"{request.where}: {cls.__name__} refused it: {exc}", hint="check its parameters") from exc
-    return made
+    return estimator
 
 
-def _tags(made: Any) -> Any:
+def _tags(estimator: Any) -> Any:
     from sklearn.utils import get_tags
 
     try:
-        return get_tags(made)
+        return get_tags(estimator)
     except (AttributeError, TypeError):  # made for a scikit-learn before 1.6
         return None
 
 
-def _check_fits(request: ModelRequest, name: str, made: Any, tags: Any) -> None:
+def _check_fits(request: ModelRequest, name: str, estimator: Any, tags: Any) -> None:
     from sklearn.utils.validation import has_fit_parameter
 
     wanted = "regressor" if request.task == "regression" else "classifier"
     kind = getattr(tags, "estimator_type", None) or wanted
     if kind != wanted:
         raise ConfigError(f"{request.where} estimator = {name!r} is a {kind}; task {request.task!r} needs a {wanted}")
-    if wanted == "classifier" and not hasattr(made, "predict_proba"):
+    if wanted == "classifier" and not hasattr(estimator, "predict_proba"):
         raise ConfigError(
             f"{request.where} estimator = {name!r} gives no probabilities with these parameters",
             hint="choose one that has predict_proba, or calibrate it in a function: [python]",
         )
-    if request.target.weight is not None and not has_fit_parameter(made, "sample_weight"):
+    if request.target.weight is not None and not has_fit_parameter(estimator, "sample_weight"):
         raise ConfigError(
             f"{request.where} estimator = {name!r} takes no weights, and competition.toml has weight = …",
             hint="choose another estimator, write a function: [python], or have weights in the metric alone: "
@@ -304,9 +305,9 @@ class SklearnLearner:
             estimator.set_params(n_jobs=1)  # its threads would add the trees' answers up in the order they end in
 
         def predict(frame: pl.DataFrame) -> npt.NDArray[Any]:
-            given = self._values(frame)
-            given[:, empty] = 0
-            return self._predicted(estimator, given if before is None else before.transform(given))
+            inputs = self._values(frame)
+            inputs[:, empty] = 0
+            return self._predicted(estimator, inputs if before is None else before.transform(inputs))
 
         return FoldResult(
             target=self.index,
@@ -337,12 +338,12 @@ class SklearnLearner:
         return values
 
     def _estimator(self, values: npt.NDArray[Any], seed: int) -> Any:
-        made = self.spec.made(seed)
-        if "categorical_features" in made.get_params() and "categorical_features" not in self.spec.parameters:
-            limit = made.get_params().get("max_bins", 255)
+        estimator = self.spec.new_estimator(seed)
+        if "categorical_features" in estimator.get_params() and "categorical_features" not in self.spec.parameters:
+            limit = estimator.get_params().get("max_bins", 255)
             few = [i for i in self.codes if len(np.unique(values[:, i])) <= limit]
-            made.set_params(categorical_features=few or None)
-        return made
+            estimator.set_params(categorical_features=few or None)
+        return estimator
 
     def _before(self) -> Any:
         """Return what the columns go through before the estimator sees them; None for nothing."""
@@ -364,11 +365,11 @@ class SklearnLearner:
     def _predicted(self, estimator: Any, values: Any) -> npt.NDArray[Any]:
         if self.data.target.column.task == "regression":
             return np.asarray(estimator.predict(values))
-        found = np.asarray(estimator.predict_proba(values))
+        fitted_classes = np.asarray(estimator.predict_proba(values))
         width = max(2, self.data.target.column.width)
-        made = np.zeros((len(found), width))  # a class that the fold's train rows lack has no column
-        made[:, np.asarray(estimator.classes_, np.int64)] = found
-        return made[:, 1] if self.data.target.column.width == 1 else made
+        probabilities = np.zeros((len(fitted_classes), width))  # a class that the fold's train rows lack has no column
+        probabilities[:, np.asarray(estimator.classes_, np.int64)] = fitted_classes
+        return probabilities[:, 1] if self.data.target.column.width == 1 else probabilities
 
     def _importance(self, estimator: Any, before: Any, values: Any) -> dict[str, tuple[float, float]]:
         """Return each column's importance; of a linear model, how far what it adds differs from row to row.
@@ -381,13 +382,13 @@ class SklearnLearner:
         if before is not None:
             places = [[] for _ in names]
             # "codes__c3_1.0", "numbers__c5"
-            made = before.get_feature_names_out([f"c{i}" for i in range(len(names))])
-            for place, name in enumerate(made):
+            output_names = before.get_feature_names_out([f"c{i}" for i in range(len(names))])
+            for place, name in enumerate(output_names):
                 places[int(name.partition("__")[2].partition("_")[0][1:])].append(place)
-        found = getattr(estimator, "feature_importances_", None)
+        importances = getattr(estimator, "feature_importances_", None)
         coefficients = getattr(estimator, "coef_", None)
-        if found is not None:
-            totals = [float(np.sum(found[of_column])) for of_column in places]
+        if importances is not None:
+            totals = [float(np.sum(importances[of_column])) for of_column in places]
         elif coefficients is not None:
             per_class = np.atleast_2d(np.asarray(coefficients, np.float64))
             totals = [float(np.std(values[:, p] @ per_class[:, p].T, axis=0).mean()) if p else 0.0 for p in places]

@@ -152,13 +152,15 @@ def read_target(competition: Competition) -> Target:
             f"{competition.folder / 'competition.toml'}: experiments know the tasks {', '.join(TASKS)}; got "
             f"task = {d.task!r}"
         )
-    made = tuple(_positive_last(target_column(frame[name], d.task, d.tables.train), competition) for name in d.targets)
-    _refuse_odd_metric(made, competition)
+    target_columns = tuple(
+        _positive_last(target_column(frame[name], d.task, d.tables.train), competition) for name in d.targets
+    )
+    _refuse_odd_metric(target_columns, competition)
     query = (frame[d.query].rank("dense") - 1).cast(pl.Int64).to_numpy() if d.query else None
     weights = competition.weights
     weight = weights_of(competition, weights.train)
     scoring = None if weights.is_shared else weights_of(competition, weights.metric)
-    return Target(made, weight, query, "same" if weights.is_shared else scoring)
+    return Target(target_columns, weight, query, "same" if weights.is_shared else scoring)
 
 
 def _refuse_odd_metric(columns: tuple[TargetColumn, ...], competition: Competition) -> None:

@@ -108,11 +108,11 @@ def _check_queries(problem: Problem) -> None:
         return
     for fold in range(problem.folds.n_folds):
         train, valid = problem.folds.train_rows(fold), problem.folds.valid_rows(fold)
-        both = np.intersect1d(query[train], query[valid])
-        if len(both):
+        shared_queries = np.intersect1d(query[train], query[valid])
+        if len(shared_queries):
             raise TrainingError(
-                f"fold {fold} trains on rows of {len(both):,} of the {len(np.unique(query[valid])):,} queries that it "
-                "validates",
+                f"fold {fold} trains on rows of {len(shared_queries):,} of the {len(np.unique(query[valid])):,} "
+                "queries that it validates",
                 hint='scheme = "group" under [cv] in competition.toml keeps the rows of a query together',
             )
 

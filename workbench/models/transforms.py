@@ -83,10 +83,10 @@ class Transform:
     def _to_normal(self, values: Floats) -> Floats:
         from scipy import special
 
-        known, shares = self._quantiles()
+        quantiles, shares = self._quantiles()
         # Values that repeat get the middle of their shares: the mean of counting from below and from above.
-        below = np.interp(values, known, shares)
-        above = -np.interp(-values, -known[::-1], -shares[::-1])
+        below = np.interp(values, quantiles, shares)
+        above = -np.interp(-values, -quantiles[::-1], -shares[::-1])
         return np.asarray(special.ndtri(np.clip((below + above) / 2, ALMOST, 1 - ALMOST)))
 
 
@@ -96,8 +96,8 @@ def fitted_transform(name: str, values: Floats) -> Transform:
         return Transform(name)
     ends = {"lowest": float(values.min()), "highest": float(values.max())}
     if name == "quantile":
-        known = np.quantile(values, np.linspace(0, 1, min(N_QUANTILES, len(values))))
-        return Transform(name, ends | {"values": np.maximum.accumulate(known).tolist()})
+        quantiles = np.quantile(values, np.linspace(0, 1, min(N_QUANTILES, len(values))))
+        return Transform(name, ends | {"values": np.maximum.accumulate(quantiles).tolist()})
     return Transform(name, ends | {"lambda": _likeliest(name, values)})
 
 

@@ -23,8 +23,8 @@ def train_unit(learner: Learner, fold: int, seed: int) -> FoldResult | TrainingS
     stopping = learner.shared_stopping if isinstance(learner, Stepwise) else None
     if stopping is None or not isinstance(learner, Stepwise):
         return learner.fit(fold, seed)
-    training, own = learner.training(fold, seed), Stopper(stopping)
-    training.go_on(stopping.limit, own.add)
+    training, stopper = learner.training(fold, seed), Stopper(stopping)
+    training.go_on(stopping.limit, stopper.add)
     state = training.state()
     training.release()
     return state

@@ -21,7 +21,7 @@ Ints = npt.NDArray[np.int64]
 BALANCED = "balanced"
 
 
-def check_class_weight(given: Any, target: Target, *, where: str) -> str | dict[str, float] | None:
+def check_class_weight(class_weight: Any, target: Target, *, where: str) -> str | dict[str, float] | None:
     """Return the experiment's ``class_weight``, checked.
 
     Raises
@@ -29,26 +29,26 @@ def check_class_weight(given: Any, target: Target, *, where: str) -> str | dict[
     ConfigError
         For a target that is a number, an unknown class, or a weight that is no number above 0.
     """
-    if given is None or given == BALANCED:
-        if given is not None:
+    if class_weight is None or class_weight == BALANCED:
+        if class_weight is not None:
             _need_classes(target, where)
-        return given  # type: ignore[no-any-return]
+        return class_weight  # type: ignore[no-any-return]
     _need_classes(target, where)
-    if not isinstance(given, dict) or not given:
+    if not isinstance(class_weight, dict) or not class_weight:
         raise ConfigError(
-            f'{where}: class_weight = {given!r}: expected "balanced" or a weight by class',
+            f'{where}: class_weight = {class_weight!r}: expected "balanced" or a weight by class',
             hint=f"class_weight = {{ {_spelled(target.columns[0])[-1]} = 5 }}",
         )
-    known = [name for column in target.columns for name in _spelled(column)]
-    for name, weight in given.items():
-        if name not in known:
+    class_names = [name for column in target.columns for name in _spelled(column)]
+    for name, weight in class_weight.items():
+        if name not in class_names:
             raise ConfigError(
                 f"{where}: class_weight: {name!r} is no class of {target.columns[0].name!r}",
-                hint=near(name, known, kind="class"),
+                hint=near(name, class_names, kind="class"),
             )
         if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < np.inf:
             raise ConfigError(f"{where}: class_weight: {name} = {weight!r}; expected a number above 0")
-    return {name: float(weight) for name, weight in given.items()}
+    return {name: float(weight) for name, weight in class_weight.items()}
 
 
 def _need_classes(target: Target, where: str) -> None:
@@ -64,15 +64,15 @@ def _spelled(column: TargetColumn) -> list[str]:
     return [str(c).lower() if isinstance(c, bool) else str(c) for c in column.classes or ()]
 
 
-def class_weights(given: str | dict[str, float] | None, column: TargetColumn, rows: Ints) -> Floats | None:
+def class_weights(class_weight: str | dict[str, float] | None, column: TargetColumn, rows: Ints) -> Floats | None:
     """Return the weight of each class, (n_classes,), where a model is trained on `rows`; None where all are 1.
 
     "balanced" is scikit-learn's: rows over classes times the rows of the class.
     """
-    if given is None or column.classes is None:
+    if class_weight is None or column.classes is None:
         return None
-    if given != BALANCED:
-        return np.array([given.get(name, 1.0) for name in _spelled(column)])  # type: ignore[union-attr]
+    if class_weight != BALANCED:
+        return np.array([class_weight.get(name, 1.0) for name in _spelled(column)])  # type: ignore[union-attr]
     counts = np.bincount(column.values[rows].astype(np.int64), minlength=len(column.classes))
     return np.asarray(len(rows) / (len(counts) * np.maximum(counts, 1)))
 

@@ -1,4 +1,4 @@
-"""XGBoost behind the contract of a learner: columns go to it a stretch at a time, and what it gets is quantiles."""
+"""XGBoost behind the contract of a learner: columns go to it a chunk at a time, and what it gets is quantiles."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ RESERVED = {
 OF_COLUMNS = ("monotone_constraints", "interaction_constraints")
 
 # Names that XGBoost does not list in its configuration unless they are used.
-ALSO_KNOWN = {"num_boost_round", "early_stopping_rounds", "objective", "booster", *OF_COLUMNS}
+UNLISTED_PARAMETERS = {"num_boost_round", "early_stopping_rounds", "objective", "booster", *OF_COLUMNS}
 
 # Our metric's name -> XGBoost's, where both compute the same number. Its aucpr interpolates, and
 # its mape is infinite where a target is 0; ours do not and is not.
@@ -189,33 +189,34 @@ NOT_EXACT: dict[str, Any] = {"max_bin": 256, "max_leaves": 0, "grow_policy": "de
 
 def _without_effect(request: ModelRequest, named: dict[str, Any]) -> list[Refused]:
     """Return what XGBoost takes without a word and does not use beside the other parameters."""
-    found = []
+    refused = []
     if named.get("scale_pos_weight", 1) != 1 and request.task != "binary":
-        found.append(Refused(f"scale_pos_weight is for two classes; the task is {request.task!r}"))
+        refused.append(Refused(f"scale_pos_weight is for two classes; the task is {request.task!r}"))
     if named.get("tree_method") == "exact":
-        found += [
+        refused += [
             Refused(f'{key} = {named[key]!r} does nothing with tree_method = "exact"', 'tree_method = "hist" has it')
             for key, nothing in NOT_EXACT.items()
             if named.get(key, nothing) != nothing
         ]
     if named.get("sampling_method", "uniform") != "uniform" and named.get("subsample", 1) == 1:
-        found.append(Refused("sampling_method does nothing without subsample below 1", "add subsample = 0.5"))
+        refused.append(Refused("sampling_method does nothing without subsample below 1", "add subsample = 0.5"))
     if named.get("multi_strategy") == "multi_output_tree" and request.task != "multiclass":
-        found.append(Refused(f"multi_strategy does nothing here: the task is {request.task!r}", "take it out"))
-    return found
+        refused.append(Refused(f"multi_strategy does nothing here: the task is {request.task!r}", "take it out"))
+    return refused
 
 
 def _keeps_trees(named: dict[str, Any]) -> bool:
     return bool(named.get("booster", "gbtree") == "gbtree")
 
 
-def _objective(request: ModelRequest, given: Any) -> dict[str, Any]:
+def _objective(request: ModelRequest, objective: Any) -> dict[str, Any]:
     """Return the default objective of the task: the one that the metric rewards, where XGBoost has it."""
-    if given is not None:
-        if not isinstance(given, str) or not given.startswith(FITTING[request.task]):
+    if objective is not None:
+        if not isinstance(objective, str) or not objective.startswith(FITTING[request.task]):
             fitting = ", ".join(f"{name}…" if name.endswith(":") else name for name in FITTING[request.task])
             raise ConfigError(
-                f"{request.where} objective = {given!r} does not fit task {request.task!r}", hint=f"one of: {fitting}"
+                f"{request.where} objective = {objective!r} does not fit task {request.task!r}",
+                hint=f"one of: {fitting}",
             )
         return {}
     if request.task != "regression":
@@ -235,15 +236,15 @@ def _try(request: ModelRequest, parameters: dict[str, Any]) -> None:
     label = rows % width if request.task == "multiclass" else rows % 2 / 2 + 0.25
     values = np.arange(2 * n_rows, dtype=np.float32).reshape(n_rows, 2)
     tried = {k: v for k, v in parameters.items() if k not in OF_COLUMNS} | {"nthread": 1}
-    unused, problem = _heard(values, label, tried)
+    unused, problem = _probe(values, label, tried)
     if unused:
         of_try = {k: v for k, v in tried.items() if k not in unused}
-        known = {*_configured(values, label, of_try), *ALSO_KNOWN, *ALIASES} - {*RESERVED}
+        parameter_names = {*_configured(values, label, of_try), *UNLISTED_PARAMETERS, *ALIASES} - {*RESERVED}
         beside = f"booster = {parameters.get('booster', 'gbtree')!r} and objective = {parameters['objective']!r}"
         refused = [
             Refused(
                 f"has a key {key!r} that XGBoost does not know, or does not use with {beside}",
-                near(key, known, kind="key"),
+                near(key, parameter_names, kind="key"),
             )
             for key in request.table
             if ALIASES.get(key, key) in unused
@@ -253,7 +254,7 @@ def _try(request: ModelRequest, parameters: dict[str, Any]) -> None:
         raise ConfigError(f"{request.where}: XGBoost refused it: {problem}", hint="check its value")
 
 
-def _heard(values: Singles, label: Floats, parameters: dict[str, Any]) -> tuple[set[str], str]:
+def _probe(values: Singles, label: Floats, parameters: dict[str, Any]) -> tuple[set[str], str]:
     """Return the names that one round of training says it does not use, and what it refuses."""
     import xgboost as xgb
 
@@ -263,13 +264,13 @@ def _heard(values: Singles, label: Floats, parameters: dict[str, Any]) -> tuple[
         try:
             xgb.train(parameters, xgb.DMatrix(values, label, nthread=1), num_boost_round=1)
         except (xgb.core.XGBoostError, TypeError, ValueError) as exc:
-            problem = _said(exc)
+            problem = _message(exc)
     unused: set[str] = set()
     for warning in caught:
-        found = re.search(r"Parameters: \{ (.*?) \} are not used", str(warning.message))
-        unused |= set(re.findall(r'"([^"]+)"', found[1])) if found else set()
+        match = re.search(r"Parameters: \{ (.*?) \} are not used", str(warning.message))
+        unused |= set(re.findall(r'"([^"]+)"', match[1])) if match else set()
         if CHANGED.search(str(warning.message)):
-            problem = problem or _said(warning.message)
+            problem = problem or _message(warning.message)
     return unused, problem
 
 
@@ -313,15 +314,19 @@ class XGBoostLearner(StoppingLearner[XGBoostSpec]):
 
     def _of_columns(self) -> dict[str, Any]:
         """Return the constraints, by place as XGBoost takes them."""
-        given = {key: self.spec.parameters[key] for key in OF_COLUMNS if key in self.spec.parameters}
-        made = by_position(
-            given, self.data.columns.names, self.data.columns.categorical, where=self.spec.where, rest=False
+        constraints = {key: self.spec.parameters[key] for key in OF_COLUMNS if key in self.spec.parameters}
+        by_index = by_position(
+            constraints,
+            self.data.columns.names,
+            self.data.columns.categorical,
+            where=self.spec.where,
+            group_unlisted=False,
         )
-        if "monotone_constraints" in made:
-            made["monotone_constraints"] = tuple(int(value) for value in made["monotone_constraints"])
-        if "interaction_constraints" in made:
-            made["interaction_constraints"] = json.dumps(made["interaction_constraints"])
-        return made
+        if "monotone_constraints" in by_index:
+            by_index["monotone_constraints"] = tuple(int(value) for value in by_index["monotone_constraints"])
+        if "interaction_constraints" in by_index:
+            by_index["interaction_constraints"] = json.dumps(by_index["interaction_constraints"])
+        return by_index
 
     def training(self, fold: int, seed: int, state: TrainingState | None = None) -> XGBoostTraining:
         """Begin a fold's training, or take one up that was kept."""
@@ -330,10 +335,10 @@ class XGBoostLearner(StoppingLearner[XGBoostSpec]):
     def sets(self, fold: int) -> tuple[xgb.DMatrix, xgb.DMatrix]:
         """Return the rows that a fold trains on and those that it validates."""
         train_rows, valid_rows = self.data.split(fold)
-        seen = self._seen(fold, train_rows)
-        train_set = self._dataset(fold, train_rows, seen, self.data.target.training_weights(fold, train_rows))
+        train_codes = self._train_codes(fold, train_rows)
+        train_set = self._dataset(fold, train_rows, train_codes, self.data.target.training_weights(fold, train_rows))
         return train_set, self._dataset(
-            fold, valid_rows, seen, self.data.target.validation_weights(fold, valid_rows), train_set
+            fold, valid_rows, train_codes, self.data.target.validation_weights(fold, valid_rows), train_set
         )
 
     def own_metric_of(self, fold: int) -> Callable[[npt.NDArray[Any]], float] | None:
@@ -347,13 +352,13 @@ class XGBoostLearner(StoppingLearner[XGBoostSpec]):
     def result_of(self, booster: xgb.Booster, fold: int, seed: int, rounds: int) -> FoldResult:
         """Return a model of so many rounds with its predictions."""
         train_rows, valid_rows = self.data.split(fold)
-        seen = self._seen(fold, train_rows)
+        train_codes = self._train_codes(fold, train_rows)
         if self.spec.patience:
             booster = booster[:rounds]
         booster.set_param({"nthread": self.parameters["nthread"]})
 
         def predict(frame: pl.DataFrame) -> npt.NDArray[Any]:
-            return self._predict(booster, self._values(frame, seen))
+            return self._predict(booster, self._values(frame, train_codes))
 
         return FoldResult(
             target=self.index,
@@ -383,59 +388,63 @@ class XGBoostLearner(StoppingLearner[XGBoostSpec]):
         self,
         fold: int,
         rows: npt.NDArray[np.int64],
-        seen: dict[str, pl.Series],
+        train_codes: dict[str, pl.Series],
         weight: Floats | None,
         reference: xgb.DMatrix | None = None,
     ) -> xgb.DMatrix:
-        """Return some rows as XGBoost takes them: as quantiles, found a stretch at a time, where its method can."""
+        """Return some rows as XGBoost takes them: as quantiles, found a chunk at a time, where its method can."""
         import xgboost as xgb
 
         more: dict[str, Any] = {"feature_names": self.names, "feature_types": self._types()}
         threads = self.parameters["nthread"]
         label = self.data.target.labels(fold, rows)
         if self.parameters.get("tree_method") not in ("hist", "auto"):
-            values = self._values(self.data.columns.frame(fold, rows), seen)
+            values = self._values(self.data.columns.frame(fold, rows), train_codes)
             return xgb.DMatrix(values, label, weight=weight, nthread=threads, enable_categorical=True, **more)
         learner = self
 
-        class Stretches(xgb.DataIter):
+        class Chunks(xgb.DataIter):
             def __init__(self) -> None:
                 super().__init__()
-                self.pieces = learner.data.columns.chunks(fold, rows)
+                self.chunks = learner.data.columns.chunks(fold, rows)
 
             def next(self, input_data: Callable[..., Any]) -> bool:
-                where, frame = next(self.pieces, (None, None))
+                where, frame = next(self.chunks, (None, None))
                 if where is None or frame is None:
                     return False
                 w = None if weight is None else weight[where]
-                input_data(data=learner._values(frame, seen), label=label[where], weight=w, **more)
+                input_data(data=learner._values(frame, train_codes), label=label[where], weight=w, **more)
                 return True
 
             def reset(self) -> None:
-                self.pieces = learner.data.columns.chunks(fold, rows)
+                self.chunks = learner.data.columns.chunks(fold, rows)
 
         bins = self.parameters.get("max_bin", 256)
-        return xgb.QuantileDMatrix(Stretches(), max_bin=bins, ref=reference, nthread=threads, enable_categorical=True)
+        return xgb.QuantileDMatrix(Chunks(), max_bin=bins, ref=reference, nthread=threads, enable_categorical=True)
 
     def _types(self) -> list[str]:
         return ["c" if name in self.data.columns.categorical else "q" for name in self.data.columns.names]
 
-    def _seen(self, fold: int, train_rows: npt.NDArray[np.int64]) -> dict[str, pl.Series]:
+    def _train_codes(self, fold: int, train_rows: npt.NDArray[np.int64]) -> dict[str, pl.Series]:
         """Return the codes that the fold's train rows have, by column.
 
         A code that the quantiles of the train rows lack is put to the next one when others are made after them (as of
         3.2), while a prediction takes it as missing: so it is made missing everywhere.
         """
-        found: dict[str, pl.Series] = {}
+        codes_by_column: dict[str, pl.Series] = {}
         for _, frame in self.data.columns.chunks(fold, train_rows) if self.data.columns.categorical else ():
             for name in self.data.columns.categorical:
-                here = frame[name].unique().drop_nulls()
-                found[name] = pl.concat([found[name], here]).unique() if name in found else here
-        return {name: codes.sort() for name, codes in found.items()}
+                chunk_codes = frame[name].unique().drop_nulls()
+                codes_by_column[name] = (
+                    pl.concat([codes_by_column[name], chunk_codes]).unique() if name in codes_by_column else chunk_codes
+                )
+        return {name: codes.sort() for name, codes in codes_by_column.items()}
 
-    def _values(self, frame: pl.DataFrame, seen: dict[str, pl.Series]) -> Singles:
-        known = [pl.when(pl.col(n).is_in(codes.implode())).then(pl.col(n)).alias(n) for n, codes in seen.items()]
-        values: Singles = self.data.columns.as_float32(frame.with_columns(known)).to_numpy(order="c", writable=True)
+    def _values(self, frame: pl.DataFrame, train_codes: dict[str, pl.Series]) -> Singles:
+        masked = [
+            pl.when(pl.col(n).is_in(codes.implode())).then(pl.col(n)).alias(n) for n, codes in train_codes.items()
+        ]
+        values: Singles = self.data.columns.as_float32(frame.with_columns(masked)).to_numpy(order="c", writable=True)
         values[np.isinf(values)] = np.nan  # which XGBoost refuses
         return values
 
@@ -444,12 +453,12 @@ class XGBoostLearner(StoppingLearner[XGBoostSpec]):
 
         if self.parameters.get("booster") == "gblinear":  # which can't predict from a plain array
             names, types = self.names, self._types()
-            made: npt.NDArray[Any] = booster.predict(
+            predictions: npt.NDArray[Any] = booster.predict(
                 xgb.DMatrix(values, feature_names=names, feature_types=types, enable_categorical=True)
             )
-            return made
-        placed: npt.NDArray[Any] = booster.inplace_predict(values)
-        return placed
+            return predictions
+        inplace_predictions: npt.NDArray[Any] = booster.inplace_predict(values)
+        return inplace_predictions
 
 
 class XGBoostTraining:
@@ -497,8 +506,8 @@ class XGBoostTraining:
 
     def _evaluated(self, booster: xgb.Booster, valid_set: xgb.DMatrix) -> float:
         if self._metric is None:
-            said = booster.eval_set([(valid_set, "valid")], len(self.curves["valid"]))
-            return float(said.split()[1].rpartition(":")[2])
+            evaluation = booster.eval_set([(valid_set, "valid")], len(self.curves["valid"]))
+            return float(evaluation.split()[1].rpartition(":")[2])
         # Through `eval_set` it would get raw values, and what it says would be cut to six places.
         return self._metric(booster.predict(valid_set, training=False))
 
@@ -508,11 +517,11 @@ class XGBoostTraining:
         if self._booster is None or self._sets is None:
             self.curves = {"valid": []}
             self._sets, self._metric = self.learner.sets(self.fold), self.learner.own_metric_of(self.fold)
-            given: dict[str, Any] = {"seed": self.seed}
+            seed_parameters: dict[str, Any] = {"seed": self.seed}
             if self.learner.shared_stopping is not None:
                 # Its boosters draw from one generator: folds that take turns would change each other's samples.
-                given["seed_per_iteration"] = True
-            self._booster = xgb.Booster(self.learner.parameters | given, list(self._sets))
+                seed_parameters["seed_per_iteration"] = True
+            self._booster = xgb.Booster(self.learner.parameters | seed_parameters, list(self._sets))
         return self._booster, self._sets
 
     def second(self, rounds: int, state: TrainingState | None = None) -> XGBoostTraining:  # noqa: ARG002 LightGBM has it
@@ -526,8 +535,8 @@ class XGBoostTraining:
         started = time.perf_counter()
         with _errors(f"fold {self.fold}, seed {self.seed}"):
             booster = xgb.Booster(model_file=bytearray(self._as_text().encode()))
-            made = self.learner.result_of(booster, self.fold, self.seed, rounds)
-        return replace(made, curve=self.curves, seconds=self.seconds + time.perf_counter() - started)
+            fold_result = self.learner.result_of(booster, self.fold, self.seed, rounds)
+        return replace(fold_result, curve=self.curves, seconds=self.seconds + time.perf_counter() - started)
 
 
 def _safe(names: Sequence[str]) -> list[str]:
@@ -536,7 +545,7 @@ def _safe(names: Sequence[str]) -> list[str]:
     return [f"{name}_{i}" for i, name in enumerate(safe)] if len(set(safe)) < len(safe) else safe
 
 
-def _said(exc: Exception | Warning | str) -> str:
+def _message(exc: Exception | Warning | str) -> str:
     """Return the first line of a message of XGBoost, without the time and the place in its source."""
     text = str(exc).partition("\nStack trace")[0]
     line = (
@@ -556,7 +565,7 @@ def _errors(where: str) -> Iterator[None]:
             yield
         except xgb.core.XGBoostError as exc:
             raise TrainingError(
-                f"XGBoost refused ({where}): {_said(exc)}", hint="check [xgboost] in the experiment's file"
+                f"XGBoost refused ({where}): {_message(exc)}", hint="check [xgboost] in the experiment's file"
             ) from exc
         finally:
             for warning in caught:

@@ -126,9 +126,9 @@ def read_bundle(folder: Path) -> Bundle:
     """
     path = folder / MANIFEST
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        made_as, files = int(found["format"]), dict(found["files"])
-        known = (found["slug"], int(found["exp"]), found["run_id"], dict(found["spec"]), found["folds"])
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        bundle_format, files = int(manifest["format"]), dict(manifest["files"])
+        fields = (manifest["slug"], int(manifest["exp"]), manifest["run_id"], dict(manifest["spec"]), manifest["folds"])
     except (OSError, ValueError, KeyError, TypeError) as exc:
         raise DamagedError(f"{path} is missing or damaged: {exc}", hint="`wb kernel build` makes it again") from exc
     unsafe = [name for name in files if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts]
@@ -136,12 +136,14 @@ def read_bundle(folder: Path) -> Bundle:
         raise DamagedError(
             f"{path} names a file outside its folder: {unsafe[0]!r}", hint="`wb kernel build` makes it again"
         )
-    if made_as != FORMAT:
-        raise DamagedError(f"{path} has the format {made_as}; this version reads {FORMAT}", hint="build and push again")
-    others = _places() if folder.is_relative_to(_inputs()) else []
+    if bundle_format != FORMAT:
+        raise DamagedError(
+            f"{path} has the format {bundle_format}; this version reads {FORMAT}", hint="build and push again"
+        )
+    other_places = _places() if folder.is_relative_to(_inputs()) else []
     # The packages are installed by now, or never will be.
     wanted = {name: sha256 for name, sha256 in files.items() if not name.startswith("wheels/")}
-    return Bundle(*known, {name: _find(name, sha256, [folder, *others]) for name, sha256 in wanted.items()})
+    return Bundle(*fields, {name: _find(name, sha256, [folder, *other_places]) for name, sha256 in wanted.items()})
 
 
 def _inputs() -> Path:
@@ -156,12 +158,12 @@ def _places() -> list[Path]:
 def _find(name: str, sha256: str, places: list[Path]) -> Path:
     if sha256 == EMPTY:
         return Path(os.devnull)  # datasets take no empty files, as an __init__.py often is
-    there = [f for place in places for f in (place / name, place / flat_name(name)) if f.is_file()]
-    for file in there:
+    candidates = [f for place in places for f in (place / name, place / flat_name(name)) if f.is_file()]
+    for file in candidates:
         if file_sha256(file) == sha256:
             return file
-    if there:
-        raise DamagedError(f"{there[0]} is not what was packed", hint="`wb kernel push` uploads it again")
+    if candidates:
+        raise DamagedError(f"{candidates[0]} is not what was packed", hint="`wb kernel push` uploads it again")
     raise DamagedError(f"{places[0] / name} is missing", hint="`wb kernel push` uploads it again")
 
 
@@ -180,18 +182,18 @@ def find_data(slug: str) -> Path:
     """
     inputs = _inputs()
     places = (inputs / "competitions" / slug, inputs / slug)
-    found = next((p for p in places if p.is_dir()), None)
-    if found is None:
-        there = [p.relative_to(inputs).as_posix() for n in ("competitions/*", "*") for p in sorted(inputs.glob(n))]
+    data_folder = next((p for p in places if p.is_dir()), None)
+    if data_folder is None:
+        available = [p.relative_to(inputs).as_posix() for n in ("competitions/*", "*") for p in sorted(inputs.glob(n))]
         raise NotFoundError(
-            f"no files of {slug!r} in {inputs}: there is {', '.join(there) or 'nothing'}",
+            f"no files of {slug!r} in {inputs}: there is {', '.join(available) or 'nothing'}",
             hint="add the competition to the notebook's input",
         )
-    return found
+    return data_folder
 
 
 def receipt(bundle: str | Path, submission: Path, push: str) -> None:
     """Write beside a submission which push of the kernel and which run it is of, and its digest."""
     run_id = json.loads((Path(bundle) / MANIFEST).read_text(encoding="utf-8"))["run_id"]
-    told = {"push": push, "run_id": run_id, "file": submission.name, "sha256": file_sha256(submission)}
-    write_json(submission.with_name(RECEIPT), told)
+    contents = {"push": push, "run_id": run_id, "file": submission.name, "sha256": file_sha256(submission)}
+    write_json(submission.with_name(RECEIPT), contents)

@@ -92,8 +92,8 @@ class LearnedColumns:
 
     def write(self, folder: Path) -> None:
         """Write it beside the models."""
-        said = {"rows": dict(self.rows), "columns": dict(self.columns), "fold_columns": self.fold_columns}
-        write_json(folder / COLUMNS, said | {"types_as_read": dict(self.types_as_read)})
+        lists = {"rows": dict(self.rows), "columns": dict(self.columns), "fold_columns": self.fold_columns}
+        write_json(folder / COLUMNS, lists | {"types_as_read": dict(self.types_as_read)})
         for name, sample in ((SAMPLE, self.sample), (ROWS_SAMPLE, self.rows_sample)):
             with atomic(folder / name) as temporary:
                 sample.write_parquet(temporary)
@@ -111,14 +111,14 @@ class LearnedColumns:
         """
         if not {COLUMNS, SAMPLE, ROWS_SAMPLE} <= set(files):
             raise DamagedError("the columns of the models were not packed", hint="run the experiment again, and build")
-        said = read_json(files[COLUMNS])
+        lists = read_json(files[COLUMNS])
         return cls(
-            rows=said["rows"],
-            columns=said["columns"],
-            fold_columns=tuple(map(tuple, said["fold_columns"])),
+            rows=lists["rows"],
+            columns=lists["columns"],
+            fold_columns=tuple(map(tuple, lists["fold_columns"])),
             sample=read_parquet(files[SAMPLE]),
             rows_sample=read_parquet(files[ROWS_SAMPLE]),
-            types_as_read=said["types_as_read"],
+            types_as_read=lists["types_as_read"],
             plan=AutoPlan.read(files) if FILE in files else None,
         )
 
@@ -192,14 +192,14 @@ def types_as_read(manifest: Manifest) -> dict[str, str]:
 
     Read so, files that came later are read as those of the training were: day before month, codes as text.
     """
-    found: dict[str, str] = {}
+    types: dict[str, str] = {}
     for name, info in manifest.tables.items():
         if kind_of_file(info.source) != "text":
             continue
-        spelled = {c: f"{info.dtypes[c].partition('(')[0]} {how}" for c, how in info.spelled.items()}
+        spelled = {c: f"{info.dtypes[c].partition('(')[0]} {spelling}" for c, spelling in info.spelled.items()}
         texts = {c: "String" for c, dtype in info.dtypes.items() if dtype == "String"}
-        found |= {f"{name}.{c}": how for c, how in (texts | spelled | info.types).items()}
-    return found
+        types |= {f"{name}.{c}": spelling for c, spelling in (texts | spelled | info.types).items()}
+    return types
 
 
 def with_trained_rows(competition: Competition, rows: Mapping[str, str]) -> Competition:
@@ -226,14 +226,16 @@ def _type_named(text: str) -> pl.DataType | None:
     """Return a type by what `str` says of it; None for one that is made of others."""
     if text.startswith(("Datetime", "Duration")):
         unit, zone = re.search(r"time_unit='(\w+)'", text), re.search(r"time_zone='([^']+)'", text)
-        how: Any = unit[1] if unit else "us"
-        return pl.Datetime(how, zone[1] if zone else None) if text.startswith("Datetime") else pl.Duration(how)
+        time_unit: Any = unit[1] if unit else "us"
+        return (
+            pl.Datetime(time_unit, zone[1] if zone else None) if text.startswith("Datetime") else pl.Duration(time_unit)
+        )
     if kind_of(text) == "text":
         return pl.String()
     if text.startswith("Decimal"):
         return pl.Float64()
-    whole = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.Int128, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64)
-    return {str(t()): t() for t in (pl.Boolean, pl.Date, pl.Time, pl.Float32, pl.Float64, *whole)}.get(text)
+    integers = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.Int128, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64)
+    return {str(t()): t() for t in (pl.Boolean, pl.Date, pl.Time, pl.Float32, pl.Float64, *integers)}.get(text)
 
 
 def _types(blocks: Blocks) -> dict[str, str]:
@@ -253,7 +255,7 @@ def _fold_columns(matrix: FeatureMatrix, target: Target) -> tuple[tuple[str, ...
 def _sample(matrix: FeatureMatrix) -> pl.DataFrame:
     if not matrix.width:
         return pl.DataFrame()
-    # The first and the last stretch only: the matrix may be larger than the memory.
+    # The first and the last chunk only: the matrix may be larger than the memory.
     near = min(CHUNK_ROWS, matrix.n_train)
     first = np.linspace(0, near - 1, min(SAMPLE_ROWS, near)).astype(np.int64)
     rows = np.unique([*first, *(matrix.n_train - 1 - first)])
@@ -289,11 +291,11 @@ def _other_columns(trained: list[str], have: list[str]) -> DataError:
             f"{', '.join(map(repr, gone[:5]))} missing" if gone else "",
             f"{', '.join(map(repr, new[:5]))} new" if new else "",
         ]
-        said = "; ".join(d for d in differ if d)
+        difference = "; ".join(d for d in differ if d)
     else:
         at = next(i for i, (a, b) in enumerate(zip(trained, have, strict=True)) if a != b)
-        said = f"in another order: column {at + 1} was {trained[at]!r} and is {have[at]!r}"
+        difference = f"in another order: column {at + 1} was {trained[at]!r} and is {have[at]!r}"
     return DataError(
-        f"the columns are not those that the model was trained on ({len(trained):,}, now {len(have):,}): {said}",
+        f"the columns are not those that the model was trained on ({len(trained):,}, now {len(have):,}): {difference}",
         hint="a feature whose columns depend on the test rows can't be served: give it the same columns always",
     )

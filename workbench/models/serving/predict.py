@@ -98,9 +98,9 @@ def _predict(
     blocks = Blocks(competition, load_features(competition), report, memory_limit, learned.plan)
     learned.check_rows(blocks, spec["features"])
     matrix = build_matrix(blocks, tuple(spec["features"]), drop=spec["drop"], categorical=spec["categorical"])
-    known = json.loads(packed.files["models/categories.json"].read_text(encoding="utf-8"))
+    packed_categories = json.loads(packed.files["models/categories.json"].read_text(encoding="utf-8"))
     learned.check_matrix(matrix, target)
-    differing = [c for c in known if known[c] != matrix.categories.get(c)]
+    differing = [c for c in packed_categories if packed_categories[c] != matrix.categories.get(c)]
     if differing:
         raise DataError(
             f"the categories of the train rows in {data} are not those of run {packed.run_id}: "
@@ -117,12 +117,12 @@ def _predict(
         mine = [m for m in map(MODEL.fullmatch, packed.models) if m is not None and int(m[1]) == index]
         # Where there are models of all rows, the folds' gave the OOF. The order is that of the training, so that the
         # sums are the same to the last digit.
-        whole = [m for m in mine if m[3]]
-        for match in sorted(whole or mine, key=lambda m: (int(m[4]), int(m[2] or ALL_ROWS))):
+        full_fits = [m for m in mine if m[3]]
+        for match in sorted(full_fits or mine, key=lambda m: (int(m[4]), int(m[2] or ALL_ROWS))):
             text = packed.files[f"models/{match[0]}"].read_text(encoding="utf-8")
-            made = learner.predicted_by(text, int(match[2] or ALL_ROWS))
-            test[:, where] += made / len(whole) if whole else made
-        if not whole:
+            predictions = learner.predicted_by(text, int(match[2] or ALL_ROWS))
+            test[:, where] += predictions / len(full_fits) if full_fits else predictions
+        if not full_fits:
             test[:, where] /= len(mine)
     write_submission(competition, form, target, test, out)
     report(f"wrote {out}")
@@ -147,8 +147,8 @@ def _note_changes(
         return
     of: dict[str, list[str]] = {}
     for name in spec["features"]:
-        given = columns_of(blocks, name)
-        of.setdefault(name.partition(".")[0], []).extend(c for c in given if c in changed)
+        feature_columns = columns_of(blocks, name)
+        of.setdefault(name.partition(".")[0], []).extend(c for c in feature_columns if c in changed)
     fixed = [
         c for name in ("rows", AUTO if blocks.built_in(blocks.features[AUTO]) else "rows") for c in of.pop(name, ())
     ]
@@ -158,12 +158,12 @@ def _note_changes(
             hint="are they read in another way? Their types under [types] in competition.toml hold for every test set",
         )
     named = "; ".join(f"{name} ({', '.join(columns[:5])})" for name, columns in of.items() if columns)
-    said = (
+    note = (
         "features that give train rows other values than in training, for they depend on which rows the test set has, "
         f"or on chance: {named}"
     )
-    report(said)
-    write_json(out.with_name(NOTES), [said])
+    report(note)
+    write_json(out.with_name(NOTES), [note])
 
 
 def opened(

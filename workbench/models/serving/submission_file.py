@@ -37,7 +37,7 @@ __all__ = [
 
 
 MANY_TEXTS = 10_000
-WHOLE, WHOLE_FLOAT = re.compile(r"-?\d+"), re.compile(r"-?\d+\.0")
+INTEGER, INTEGER_AS_FLOAT = re.compile(r"-?\d+"), re.compile(r"-?\d+\.0")
 
 LARGEST_EXACT = 2**53 - 1
 """Up to here a float of 64 bits is the whole number that it stands for, and no other."""
@@ -84,10 +84,10 @@ def submission_form(competition: Competition, target: Target) -> SubmissionForm:
     have = [*d.id_columns, *names]
     if sample is not None:
         have = list(competition.manifest.table(sample, slug=d.slug).dtypes)
-    asked = [c for c in have if c not in d.id_columns]
+    value_columns = [c for c in have if c not in d.id_columns]
     # Columns named for the classes come first: two of them would also match two targets in no other way.
-    classes = _classes_of_columns(competition, asked, target) if len(names) == 1 else None
-    matched = match_targets(asked, names)
+    classes = _classes_of_columns(competition, value_columns, target) if len(names) == 1 else None
+    matched = match_targets(value_columns, names)
     if (matched is None and classes is None) or not set(d.id_columns) <= set(have):
         raise DataError(
             f"table {sample!r} has the columns {have}; expected the id {list(d.id_columns)} and the target {names}, or "
@@ -95,7 +95,7 @@ def submission_form(competition: Competition, target: Target) -> SubmissionForm:
             hint=f"check id and target in {competition.folder / 'competition.toml'}",
         )
     if matched is None:
-        form = SubmissionForm(d.id_columns, tuple(have), dict(zip(asked, classes or (), strict=True)), True)
+        form = SubmissionForm(d.id_columns, tuple(have), dict(zip(value_columns, classes or (), strict=True)), True)
     else:
         sources = {c: names.index(t) for c, t in matched.items()}
         columns = {c: target.columns[i] for c, i in sources.items()}
@@ -106,11 +106,11 @@ def submission_form(competition: Competition, target: Target) -> SubmissionForm:
     return form
 
 
-def _classes_of_columns(competition: Competition, asked: list[str], target: Target) -> tuple[int, ...] | None:
+def _classes_of_columns(competition: Competition, value_columns: list[str], target: Target) -> tuple[int, ...] | None:
     column = target.columns[0]
-    return (
-        None if column.classes is None else match_classes(asked, competition.class_words(column.name, column.classes))
-    )
+    if column.classes is None:
+        return None
+    return match_classes(value_columns, competition.class_words(column.name, column.classes))
 
 
 def _holds_labels(competition: Competition, column: TargetColumn) -> bool:
@@ -132,15 +132,15 @@ def _check_positive(competition: Competition, column: TargetColumn, form: Submis
         return
     positive = competition.positive(column.name, column.classes)
     labels = competition.class_words(column.name, column.classes)
-    asked, metric = competition.sample_column(column.name), competition.metric
+    sample_column, metric = competition.sample_column(column.name), competition.metric
     if metric.needs == "proba" and form.by_class:
         return
-    what = f"whether {asked!r} is the probability of the one or of the other"
+    question = f"whether {sample_column!r} is the probability of the one or of the other"
     if metric.needs in ("label", "ranked"):
-        what = f"which of the two {metric.name} is of"
-        texts = form.texts.get(asked, labels)
+        question = f"which of the two {metric.name} is of"
+        texts = form.texts.get(sample_column, labels)
         if [metrics.match_label(text, labels) for text in texts] != [0, 1]:
-            what = f"which of the two stands for {texts[1]!r} in {asked!r}"
+            question = f"which of the two stands for {texts[1]!r} in {sample_column!r}"
         elif not metrics.depends_on_positive(metric):
             return
     if positive.index is not None:
@@ -148,7 +148,7 @@ def _check_positive(competition: Competition, column: TargetColumn, form: Submis
     key = f"positive.{json.dumps(column.name)}" if len(competition.definition.targets) > 1 else "positive"
     choice = " or ".join(f"{key} = {json.dumps(label, ensure_ascii=False)}" for label in labels)
     raise ConfigError(
-        f"target {column.name!r} is {labels[0]!r} or {labels[1]!r}, and it is undecided {what}: {positive.why}",
+        f"target {column.name!r} is {labels[0]!r} or {labels[1]!r}, and it is undecided {question}: {positive.why}",
         hint=f"the competition's page says it; write {choice} into {competition.folder / 'competition.toml'}, above "
         "[tables]",
     )
@@ -237,7 +237,7 @@ def _column(
 def _is_written_as_float(competition: Competition, column: str) -> bool:
     """Say whether the sample writes whole numbers as 3.0."""
     texts = _sample_texts(competition, column)
-    return bool(texts) and all(WHOLE_FLOAT.fullmatch(text) for text in texts)
+    return bool(texts) and all(INTEGER_AS_FLOAT.fullmatch(text) for text in texts)
 
 
 def class_texts(competition: Competition, column: str, target: TargetColumn) -> list[str]:
@@ -252,13 +252,13 @@ def class_texts(competition: Competition, column: str, target: TargetColumn) -> 
     return respelled(labels, shown) if shown else labels
 
 
-def foreign_labels(competition: Competition, column: str, known: Sequence[str]) -> list[str]:
+def foreign_labels(competition: Competition, column: str, labels: Sequence[str]) -> list[str]:
     """Return what a column of the sample holds where none of it is one of the labels that a submission writes.
 
     An empty list, too, where it is the same everywhere, or lists of labels: samples often show made-up ones.
     """
     shown = [] if competition.metric.needs == "ranked" else _sample_texts(competition, column)
-    return shown if len(shown) > 1 and not set(shown) & set(known) else []
+    return shown if len(shown) > 1 and not set(shown) & set(labels) else []
 
 
 def respelled(labels: Sequence[str], shown: Sequence[str]) -> list[str]:
@@ -279,39 +279,41 @@ def respelled(labels: Sequence[str], shown: Sequence[str]) -> list[str]:
     if set(shown) <= set(labels):
         return list(labels)
     for respell in (_as_number, _in_case, _in_words):
-        made = respell(labels, shown)
-        if made is not None and len(set(made)) == len(made):
-            return made
+        spelled = respell(labels, shown)
+        if spelled is not None and len(set(spelled)) == len(spelled):
+            return spelled
     return list(labels)
 
 
 def _as_number(labels: Sequence[str], shown: Sequence[str]) -> list[str] | None:
     if len(labels) == 2 and len(shown) == 2 and any(metrics.match_label(text, labels) is None for text in shown):
         return None  # 0 and 1 where train has 1 and 2: other numbers for the same two
-    for form, write in ((WHOLE, "{}"), (WHOLE_FLOAT, "{}.0")):
+    for form, write in ((INTEGER, "{}"), (INTEGER_AS_FLOAT, "{}.0")):
         if all(map(form.fullmatch, shown)):
-            numbers = [re.fullmatch(r"\s*([-+]?\d+)(?:\.0*)?\s*", label) for label in labels]
-            if all(numbers):
-                return [write.format(int(found[1])) for found in numbers if found]
+            matches = [re.fullmatch(r"\s*([-+]?\d+)(?:\.0*)?\s*", label) for label in labels]
+            if all(matches):
+                return [write.format(int(match[1])) for match in matches if match]
     return None
 
 
 def _in_case(labels: Sequence[str], shown: Sequence[str]) -> list[str] | None:
     """Return the labels in the sample's case, exactly as it has them where it has them."""
     folded = [label.casefold() for label in labels]
-    there = {text.casefold(): text for text in shown}
-    if len(set(folded)) < len(folded) or not set(there) <= set(folded):
+    shown_by_folded = {text.casefold(): text for text in shown}
+    if len(set(folded)) < len(folded) or not set(shown_by_folded) <= set(folded):
         return None
-    known = [text for text in shown if text.upper() != text.lower()]
-    cases = [c for c in (str.upper, str.lower, str.title, str.capitalize) if known and all(c(t) == t for t in known)]
-    return [there.get(f, cases[0](label) if cases else label) for f, label in zip(folded, labels, strict=True)]
+    cased = [text for text in shown if text.upper() != text.lower()]
+    cases = [c for c in (str.upper, str.lower, str.title, str.capitalize) if cased and all(c(t) == t for t in cased)]
+    return [
+        shown_by_folded.get(f, cases[0](label) if cases else label) for f, label in zip(folded, labels, strict=True)
+    ]
 
 
 def _in_words(labels: Sequence[str], shown: Sequence[str]) -> list[str] | None:
     """Return other words for no and yes: 0 and 1, False and TRUE."""
     if len(labels) != 2:
         return None
-    floats = all(WHOLE_FLOAT.fullmatch(text) for text in shown)
+    floats = all(INTEGER_AS_FLOAT.fullmatch(text) for text in shown)
     plain = [text[:-2] if floats else text for text in shown]
     for pair in (("0", "1"), ("-1", "1"), ("False", "True"), ("No", "Yes"), ("N", "Y"), ("F", "T")):
         for case in (str, str.upper, str.lower):
@@ -346,16 +348,18 @@ def _as_the_sample(competition: Competition, form: SubmissionForm, frame: pl.Dat
         return written
     sample = competition.table(tables.sample_submission).select(form.ids).collect()
     texts = _as_texts(sample, spelled)
-    found = _ordered(texts, [texts[c] for c in form.ids], written, [written[c] for c in form.ids])
-    if found is None:
+    ordered = _ordered(texts, [texts[c] for c in form.ids], written, [written[c] for c in form.ids])
+    if ordered is None:
         pairs = [_comparable(sample[c], frame[c]) for c in form.ids]
-        found = _ordered(texts, [a for a, _ in pairs], written, [b for _, b in pairs])
+        ordered = _ordered(texts, [a for a, _ in pairs], written, [b for _, b in pairs])
     # A sample with other ids (a few lines only, to show the form) does not say the order.
-    return written if found is None else found
+    return written if ordered is None else ordered
 
 
 def _as_texts(ids: pl.DataFrame, spelled: Mapping[str, str]) -> pl.DataFrame:
-    return as_written(ids, {c: how for c, how in spelled.items() if c in ids.columns}).select(pl.all().cast(pl.String))
+    return as_written(ids, {c: spelling for c, spelling in spelled.items() if c in ids.columns}).select(
+        pl.all().cast(pl.String)
+    )
 
 
 def _comparable(one: pl.Series, other: pl.Series) -> tuple[pl.Series, pl.Series]:
@@ -395,7 +399,7 @@ def read_submission(path: Path, ids: Sequence[str]) -> pl.DataFrame:
     return frame
 
 
-def compared(path: Path, own: pl.DataFrame, ids: Sequence[str]) -> tuple[float, int]:
+def compared(path: Path, run_frame: pl.DataFrame, ids: Sequence[str]) -> tuple[float, int]:
     """Compare a kernel's submission with the run's own: ids byte by byte.
 
     Returns
@@ -410,22 +414,22 @@ def compared(path: Path, own: pl.DataFrame, ids: Sequence[str]) -> tuple[float, 
     DataError
         When the two are of other rows or columns.
     """
-    found = read_submission(path, ids)
-    own = own.with_columns(pl.col(ids).cast(pl.String))
-    if found.columns != own.columns or found.height != own.height:
+    kernel_frame = read_submission(path, ids)
+    run_frame = run_frame.with_columns(pl.col(ids).cast(pl.String))
+    if kernel_frame.columns != run_frame.columns or kernel_frame.height != run_frame.height:
         raise DataError(
-            f"the kernel's submission has {found.height:,} rows and the columns {found.columns}; the run's own has "
-            f"{own.height:,} and {own.columns}"
+            f"the kernel's submission has {kernel_frame.height:,} rows and the columns {kernel_frame.columns}; the "
+            f"run's own has {run_frame.height:,} and {run_frame.columns}"
         )
-    both = own.join(found, on=list(ids), how="inner", suffix="\0kernel")
-    if both.height != own.height:
-        n = own.height - both.height
-        raise DataError(f"the kernel's submission has other ids than the run's own: {n:,} of {own.height:,}")
-    largest, differs = 0.0, np.zeros(both.height, np.bool_)
-    for name in own.columns:
+    joined = run_frame.join(kernel_frame, on=list(ids), how="inner", suffix="\0kernel")
+    if joined.height != run_frame.height:
+        n = run_frame.height - joined.height
+        raise DataError(f"the kernel's submission has other ids than the run's own: {n:,} of {run_frame.height:,}")
+    largest, differs = 0.0, np.zeros(joined.height, np.bool_)
+    for name in run_frame.columns:
         if name in ids:
             continue
-        a, b = both[name], both[f"{name}\0kernel"]
+        a, b = joined[name], joined[f"{name}\0kernel"]
         if not (a.dtype.is_numeric() and b.dtype.is_numeric()):
             differs |= a.cast(pl.String).ne_missing(b.cast(pl.String)).to_numpy()
             continue
