@@ -408,8 +408,8 @@ def _attribute(module: ModuleType, name: str) -> Any:
 def package_version(module: str) -> str:
     """Return the version of an installed package by the name that is imported; empty where there is none."""
     version = version_of(DISTRIBUTIONS.get(module, module))
-    homes = set() if version else {*distributions_of_modules().get(module, [])}
-    return version or ", ".join(sorted(f"{home} {version_of(home)}" for home in homes))
+    distributions = set() if version else {*distributions_of_modules().get(module, [])}
+    return version or ", ".join(sorted(f"{distribution} {version_of(distribution)}" for distribution in distributions))
 
 
 # ------------------------------------------------------------------------------------------------------------ syntax

@@ -246,22 +246,22 @@ def _number(name: str, dtype: pl.DataType, value_range: ValueRange, center: floa
 
 
 def _text(frame: pl.LazyFrame, name: str, n_train: int) -> EncodedColumn:
-    spelled = pl.col(name).cast(pl.String)
-    counts = _counts(frame, spelled, n_train)
+    text = pl.col(name).cast(pl.String)
+    counts = _counts(frame, text, n_train)
     # Codes follow the sorted categories, so that they do not depend on the order of the rows.
-    return _with_levels(frame, name, spelled, counts.filter(pl.col("train") > 0)["value"].sort(), counts)
+    return _with_levels(frame, name, text, counts.filter(pl.col("train") > 0)["value"].sort(), counts)
 
 
 def _refuse_fractions(frame: pl.LazyFrame, name: str, dtype: pl.DataType, origin: str) -> None:
     value = pl.col(name).fill_nan(None).drop_nulls()
-    odd = (
+    example = (
         frame.select(value.filter((value != value.floor()) | (value.abs() >= MAX_INT64)).first())
         .collect(engine="streaming")
         .item()
     )
-    if odd is not None:
+    if example is not None:
         raise FeatureError(
-            f"feature {origin!r}: categorical: column {name!r} is a {dtype} with values such as {odd!r}; expected "
+            f"feature {origin!r}: categorical: column {name!r} is a {dtype} with values such as {example!r}; expected "
             "integers from 0 up, or others to renumber",
             hint="text columns are categorical by themselves",
         )

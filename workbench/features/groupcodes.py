@@ -86,8 +86,8 @@ def _hashed_codes(column: pl.Series) -> Codes:
     codes[members] = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
     # The numbers so far follow the hashing's threads. Of several writes to one place the last stays, which, row by row
     # from the end, is that of the group's first row.
-    first = np.empty(len(sizes), np.int32)
-    first[codes[::-1]] = np.arange(len(codes) - 1, -1, -1, dtype=np.int32)
-    number = np.empty(len(sizes), np.int32)
-    number[np.argsort(first)] = np.arange(len(sizes), dtype=np.int32)
-    return number[codes]
+    first_row = np.empty(len(sizes), np.int32)
+    first_row[codes[::-1]] = np.arange(len(codes) - 1, -1, -1, dtype=np.int32)
+    rank = np.empty(len(sizes), np.int32)
+    rank[np.argsort(first_row)] = np.arange(len(sizes), dtype=np.int32)
+    return rank[codes]

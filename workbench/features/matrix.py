@@ -529,10 +529,10 @@ def _clash_hint(parts: Sequence[tuple[str, Sequence[str]]], twice: Sequence[str]
     """Return what to do about columns that several features give: keys of a join are dropped where it is made."""
     keys = [column for column in twice if column in of_rows]
     # The columns themselves are given by `rows`, and what `auto` makes of them bears their names.
-    mine = [n for n, columns in parts if n.partition(".")[0] not in ("rows", AUTO) and set(keys) & set(columns)]
-    if not mine and keys:
+    joined = [n for n, columns in parts if n.partition(".")[0] not in ("rows", AUTO) and set(keys) & set(columns)]
+    if not joined and keys:
         return "take one of the two out of features"
     if len(keys) < len(twice):
         return f"rename one; drop = [{json.dumps(twice[0], ensure_ascii=False)}] leaves out both"
     listed = ", ".join(json.dumps(column, ensure_ascii=False) for column in keys)
-    return f"they are columns of train and test, kept from a join? End {' and '.join(mine)} with .drop({listed})"
+    return f"they are columns of train and test, kept from a join? End {' and '.join(joined)} with .drop({listed})"

@@ -79,11 +79,11 @@ class Buckets:
 
     def _spill(self) -> None:
         path = self._files.enter_context(temporary_file(self.folder / "run"))
-        starts, counts, frames, at = {}, {}, [], 0
+        starts, counts, frames, offset = {}, {}, [], 0
         for bucket in sorted(self._held):
-            starts[bucket], counts[bucket] = at, sum(f.height for f in self._held[bucket])
+            starts[bucket], counts[bucket] = offset, sum(f.height for f in self._held[bucket])
             frames += self._held[bucket]
-            at += counts[bucket]
+            offset += counts[bucket]
         self._runs.append(_Run(path, starts, counts))
         pl.concat(frames).write_ipc(path, compression="lz4", record_batch_size=ROWS_PER_BUCKET)
         self._held, self._held_bytes = {}, 0

@@ -149,10 +149,10 @@ def as_mermaid(summaries: Sequence[FeatureSummary]) -> str:
         n0 --> n1
     """
     nodes, edges = _graph(summaries)
-    number = {name: f"n{i}" for i, name in enumerate(nodes)}
+    node_id = {name: f"n{i}" for i, name in enumerate(nodes)}
     shapes = {"table": '[("{}")]', "feature": '["{}"]', "fold": '{{{{"{}"}}}}'}
-    lines = [f"    {number[n]}{shapes[kind].format(_label(n))}" for n, kind in nodes.items()]
-    lines += [f"    {number[a]} --> {number[b]}" for a, b in edges]
+    lines = [f"    {node_id[n]}{shapes[kind].format(_label(n))}" for n, kind in nodes.items()]
+    lines += [f"    {node_id[a]} --> {node_id[b]}" for a, b in edges]
     return "\n".join(["flowchart LR", *lines])
 
 

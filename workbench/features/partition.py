@@ -148,23 +148,23 @@ def range_parts(rows: pl.LazyFrame, column: str, n_rows: int, n_parts: int) -> R
     sample = rows.filter(pl.col(ROW) % step == 0).select(pl.col(column).drop_nulls()).collect().to_series().sort()
     if not len(sample):
         return None
-    at = np.linspace(0, len(sample) - 1, n_parts + 1)[1:-1].astype(np.int64)
-    cuts = tuple(sample[at].unique().sort())
+    cut_places = np.linspace(0, len(sample) - 1, n_parts + 1)[1:-1].astype(np.int64)
+    cuts = tuple(sample[cut_places].unique().sort())
     chunk = (pl.col(ROW) // ROWS_PER_BUCKET).alias("chunk")
     key = pl.col(column)
     spans = rows.group_by(chunk).agg(key.min().alias("low"), key.max().alias("high"), key.has_nulls().alias("nulls"))
     chunks = spans.sort("chunk").collect()
     spans_of_parts = []
-    touched = 0
+    n_read_chunks = 0
     for i in range(len(cuts) + 1):
-        inside = pl.lit(value=True)
-        inside = inside & (pl.col("high") > cuts[i - 1]) if i else inside
-        inside = inside & (pl.col("low") <= cuts[i]) if i < len(cuts) else inside
-        hit = chunks.filter((inside.fill_null(value=False)) | (pl.col("nulls") & pl.lit(i == 0)))["chunk"]
-        touched += len(hit)
-        first, last = (int(hit[0]), int(hit[-1])) if len(hit) else (0, -1)
+        overlaps = pl.lit(value=True)
+        overlaps = overlaps & (pl.col("high") > cuts[i - 1]) if i else overlaps
+        overlaps = overlaps & (pl.col("low") <= cuts[i]) if i < len(cuts) else overlaps
+        overlapping = chunks.filter((overlaps.fill_null(value=False)) | (pl.col("nulls") & pl.lit(i == 0)))["chunk"]
+        n_read_chunks += len(overlapping)
+        first, last = (int(overlapping[0]), int(overlapping[-1])) if len(overlapping) else (0, -1)
         spans_of_parts.append((first * ROWS_PER_BUCKET, (last + 1) * ROWS_PER_BUCKET - 1))
-    if touched > MAX_TOUCHED * chunks.height + len(cuts):
+    if n_read_chunks > MAX_TOUCHED * chunks.height + len(cuts):
         return None
     return RangeParts(column, cuts, tuple(spans_of_parts))
 

@@ -156,17 +156,17 @@ class Learned:
         self, cells: Summary, totals: Summary, sets: LearningSets, statistics: Sequence[Statistic]
     ) -> list[Columns]:
         """Return for each statistic its values by set and group, (n_sets, n_groups)."""
-        every = _of_sets(totals, sets, slice(None))
+        totals_of_sets = _of_sets(totals, sets, slice(None))
         shape = (sets.n_sets, self.n_groups)
         tables = [np.empty(shape if s.value else 0, np.float32) for s in statistics]
         if not any(s.value for s in statistics):
             return tables
         for start in range(0, self.n_groups, SLAB):
             slab = slice(start, start + SLAB)
-            for number, group in enumerate(_of_sets(cells, sets, slab)):
+            for number, cells_of_set in enumerate(_of_sets(cells, sets, slab)):
                 for s, table in zip(statistics, tables, strict=True):
                     if s.value:
-                        table[number, slab] = s.value(group, every[number], self.smoothing)
+                        table[number, slab] = s.value(cells_of_set, totals_of_sets[number], self.smoothing)
         return tables
 
     def _ordered_table(
@@ -210,11 +210,11 @@ class Learned:
         for source, statistics in self.sources:
             values = source.values()[rows]
             needs = frozenset[str]().union(*(s.needs for s in statistics))
-            group, every = of_groups.summary(values, needs), of_all.summary(values, needs)
+            group, overall = of_groups.summary(values, needs), of_all.summary(values, needs)
             for s in statistics:
                 column = np.full(self.n_train, np.nan, np.float32)
                 if s.value is not None:
-                    column[rows] = s.value(group, every, self.smoothing)
+                    column[rows] = s.value(group, overall, self.smoothing)
                 else:
                     column[rows] = self._ordered_past(s, values, of_groups, of_all)
                 columns.append(column)

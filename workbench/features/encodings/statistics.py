@@ -70,8 +70,8 @@ def _per(total: npt.NDArray[Any], n: npt.NDArray[Any], least: int = 1) -> Floats
         return np.where(n >= least, total / n, np.nan)
 
 
-def _mean(group: Summary, every: Summary, smoothing: float) -> Floats:
-    prior = _per(every["sum"], every["n"])
+def _mean(group: Summary, overall: Summary, smoothing: float) -> Floats:
+    prior = _per(overall["sum"], overall["n"])
     weight = group["n"] + smoothing
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(group["n"] > 0, (group["sum"] + smoothing * prior) / weight, prior)
@@ -89,19 +89,19 @@ def _skewness(s: Summary) -> Floats:
 
 
 def _smoothed(of: Callable[[Summary], Floats]) -> Callable[[Summary, Summary, float], Floats]:
-    return lambda group, every, smoothing: shrunk(of(group), group["n"], of(every), smoothing)
+    return lambda group, overall, smoothing: shrunk(of(group), group["n"], of(overall), smoothing)
 
 
 def _extreme(name: str) -> Callable[[Summary, Summary, float], Floats]:
     return lambda group, _every, _smoothing: np.where(group["n"] > 0, group[name], np.nan)
 
 
-def weight_of_evidence_of(group: Summary, every: Summary, smoothing: float) -> Floats:
+def weight_of_evidence_of(group: Summary, overall: Summary, smoothing: float) -> Floats:
     """Return ``ln((p + s P / n) / (q + s Q / n)) - ln(P / Q)``, 0 where there is one class only.
 
     p and q are the group's positives and negatives, P and Q all of them, n = P + Q, s the smoothing.
     """
-    positive, n = every["sum"].astype(np.float64), every["n"].astype(np.float64)
+    positive, n = overall["sum"].astype(np.float64), overall["n"].astype(np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
         odds = (group["sum"] + smoothing * positive / n) / (group["n"] - group["sum"] + smoothing * (1 - positive / n))
         evidence = np.log(odds) - np.log(positive / (n - positive))

@@ -103,9 +103,11 @@ class Ordered:
     @staticmethod
     def filled(value: pl.Expr, *, forward: bool = True) -> pl.Expr:
         """Return the nearest value up to the row within the group, or from it on."""
-        home = pl.when(value.is_not_null()).then(pl.col(GROUP))
-        near_home, near_value = (e.forward_fill() if forward else e.backward_fill() for e in (home, value))
-        return pl.when(near_home == pl.col(GROUP)).then(near_value)
+        value_group = pl.when(value.is_not_null()).then(pl.col(GROUP))
+        nearest_group, nearest_value = (
+            e.forward_fill() if forward else e.backward_fill() for e in (value_group, value)
+        )
+        return pl.when(nearest_group == pl.col(GROUP)).then(nearest_value)
 
     @staticmethod
     def first(value: pl.Expr) -> pl.Expr:

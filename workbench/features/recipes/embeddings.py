@@ -191,7 +191,11 @@ def _svd(call: Call, matrix: Any, n: int, seed: int) -> npt.NDArray[np.float32]:
             f"{call.recipe} needs scikit-learn, which is not installed", hint=install_hint("features")
         ) from exc
     # As TruncatedSVD does it, which refuses a matrix of a single column.
-    left_vectors, sizes, right = randomized_svd(matrix, min(n, *matrix.shape), n_iter=7, random_state=seed)
-    strongest = right[np.arange(len(right)), np.abs(right).argmax(axis=1)]
-    scaled: npt.NDArray[np.float32] = (left_vectors * sizes * np.where(strongest < 0, -1, 1)).astype(np.float32)
+    left_vectors, singular_values, right_vectors = randomized_svd(
+        matrix, min(n, *matrix.shape), n_iter=7, random_state=seed
+    )
+    strongest = right_vectors[np.arange(len(right_vectors)), np.abs(right_vectors).argmax(axis=1)]
+    scaled: npt.NDArray[np.float32] = (left_vectors * singular_values * np.where(strongest < 0, -1, 1)).astype(
+        np.float32
+    )
     return scaled

@@ -343,17 +343,17 @@ def _event(call: Call, by: Columns | None, order_by: str, where: pl.Expr | None,
     dtype = call.schema[time]
     if where is not None and not isinstance(where, pl.Expr):
         raise call.error(f"where={where!r} must be an expression", 'write where=pl.col("type") == "order"')
-    happened = pl.lit(value=True) if where is None else where.fill_null(value=False)
-    ordered = call.ordered(by, time, widened(time, dtype).alias("__time__"), happened.alias("__event__"))
+    is_event = pl.lit(value=True) if where is None else where.fill_null(value=False)
+    ordered = call.ordered(by, time, widened(time, dtype).alias("__time__"), is_event.alias("__event__"))
     if ordered.frame.collect_schema()["__event__"] != pl.Boolean:
         raise call.error("where must be true or false for every row", 'write where=pl.col("type") == "order"')
-    at = ordered.filled(ordered.shifted(pl.when("__event__").then("__time__"), step), forward=step > 0)
+    event_time = ordered.filled(ordered.shifted(pl.when("__event__").then("__time__"), step), forward=step > 0)
     row_time = pl.col("__time__")
     if step > 0:
-        passed, word = _apart(row_time, at, dtype), "since_last"
+        elapsed, word = _apart(row_time, event_time, dtype), "since_last"
     else:
-        passed, word = _apart(at, row_time, dtype), "until_next"
-    return ordered.result([passed.alias(call.name(word, by=groups))])
+        elapsed, word = _apart(event_time, row_time, dtype), "until_next"
+    return ordered.result([elapsed.alias(call.name(word, by=groups))])
 
 
 def _window(call: Call, window: int | str, order_by: str) -> int | str:
