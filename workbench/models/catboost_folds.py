@@ -195,8 +195,8 @@ def catboost_spec(request: ModelRequest) -> CatBoostSpec:
     ]
     named = request.named(parameter_names, reserved=RESERVED, aliases=ALIASES)
     # Its usual learning rate depends on the number of rounds.
-    most = rounds_limit(named.get("learning_rate")) if named.get("od_wait") != 0 else DEFAULT_ROUNDS
-    rounds = request.integer(named.pop("iterations", most), "iterations", minimum=1)
+    max_rounds = rounds_limit(named.get("learning_rate")) if named.get("od_wait") != 0 else DEFAULT_ROUNDS
+    rounds = request.integer(named.pop("iterations", max_rounds), "iterations", minimum=1)
     patience = request.integer(named.pop("od_wait", DEFAULT_PATIENCE), "early_stopping_rounds", minimum=0)
     fixed: dict[str, Any] = {"thread_count": request.n_threads, "allow_writing_files": False, "logging_level": "Silent"}
     _check_loss(request, named.get("loss_function"))

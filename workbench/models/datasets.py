@@ -93,11 +93,11 @@ def _binned(
 
 
 def _ordered_on_disk(matrix: FeatureMatrix, rows: range, order: Ints, file: IO[bytes]) -> npt.NDArray[Any]:
-    place = np.argsort(order)
+    positions = np.argsort(order)
     reserve_room(file, len(rows) * matrix.width * np.dtype(matrix.number_type).itemsize)
     values = np.memmap(file.name, matrix.number_type, "r+", shape=(len(rows), matrix.width))
-    for where, frame in matrix.chunks(rows):
-        values[place[where]] = frame.to_numpy()
+    for row_slice, frame in matrix.chunks(rows):
+        values[positions[row_slice]] = frame.to_numpy()
     return values
 
 

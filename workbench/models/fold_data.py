@@ -203,8 +203,8 @@ class FoldData:
             When the predictions are not of that shape.
         """
         fitted = np.empty((len(rows), self.target.column.width))
-        for where, frame in self.columns.chunks(fold, rows):
-            fitted[where] = self.shaped(np.asarray(predict(frame), np.float64), len(frame), f"fold {fold}")
+        for row_slice, frame in self.columns.chunks(fold, rows):
+            fitted[row_slice] = self.shaped(np.asarray(predict(frame), np.float64), len(frame), f"fold {fold}")
         return fitted
 
     def predictions(self, fold: int, rows: Rows, predict: Callable[[pl.DataFrame], npt.NDArray[Any]]) -> Floats:

@@ -435,11 +435,11 @@ def limit_notes(results: Iterable[FoldResult], limit: int, patience: int) -> lis
     """
     if not patience:
         return []
-    reached = [r for r in results if len(r.curve.get("valid", ())) >= limit and r.rounds > limit - patience]
+    limited = [r for r in results if len(r.curve.get("valid", ())) >= limit and r.rounds > limit - patience]
     notes = []
-    for (target, seed), group in groupby(reached, key=lambda r: (r.target, r.seed)):
+    for (target, seed), group in groupby(limited, key=lambda r: (r.target, r.seed)):
         seed_results = list(group)
-        of = f"target {target}, seed {seed}: " if len({(r.target, r.seed) for r in reached}) > 1 else ""
+        of = f"target {target}, seed {seed}: " if len({(r.target, r.seed) for r in limited}) > 1 else ""
         rounds = sorted({r.rounds for r in seed_results})
         best = f"{rounds[0]:,}" if len(rounds) == 1 else f"{rounds[0]:,} to {rounds[-1]:,}"
         notes.append(

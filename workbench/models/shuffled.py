@@ -128,8 +128,8 @@ class FoldModels:
 
     def _values(self, index: int, start: int, rows: Ints) -> npt.NDArray[Any]:
         # One chunk stays: where the rows are one chunk, which is the usual case, they are laid out once per target.
-        start_held, values = self._held.pop(index, (-1, None))
-        if start_held != start or values is None:
+        cached_start, values = self._held.pop(index, (-1, None))
+        if cached_start != start or values is None:
             values = np.empty((len(rows), len(self._columns[index])), self._dtype(index))
             for i in range(values.shape[1]):
                 values[:, i] = self._filled(index, i, rows)

@@ -94,11 +94,11 @@ def fitted_transform(name: str, values: Floats) -> Transform:
     """Return a transform that has learned from some target values, (n,)."""
     if name in ("none", "log1p"):
         return Transform(name)
-    ends = {"lowest": float(values.min()), "highest": float(values.max())}
+    bounds = {"lowest": float(values.min()), "highest": float(values.max())}
     if name == "quantile":
         quantiles = np.quantile(values, np.linspace(0, 1, min(N_QUANTILES, len(values))))
-        return Transform(name, ends | {"values": np.maximum.accumulate(quantiles).tolist()})
-    return Transform(name, ends | {"lambda": _likeliest(name, values)})
+        return Transform(name, bounds | {"values": np.maximum.accumulate(quantiles).tolist()})
+    return Transform(name, bounds | {"lambda": _likeliest(name, values)})
 
 
 def _likeliest(name: str, values: Floats) -> float:

@@ -169,9 +169,9 @@ class LearnedColumns:
         """
         pairs = [(list(self.columns), matrix.columns)]
         pairs += [(list(a), list(b)) for a, b in zip(self.fold_columns, _fold_columns(matrix, target), strict=True)]
-        for trained, have in pairs:
-            if trained != have:
-                raise _other_columns(trained, have)
+        for trained, columns in pairs:
+            if trained != columns:
+                raise _other_columns(trained, columns)
         for name, kind in _kinds(matrix).items():
             if kind != self.columns[name]:
                 raise DataError(
@@ -183,8 +183,8 @@ class LearnedColumns:
 
         The train rows are the same: such a column is made of the test rows, too, or was read in another way.
         """
-        have = _sample(matrix)
-        return [name for name in self.sample.columns if not _same(self.sample[name], have[name])]
+        sample = _sample(matrix)
+        return [name for name in self.sample.columns if not _same(self.sample[name], sample[name])]
 
 
 def types_as_read(manifest: Manifest) -> dict[str, str]:
@@ -284,18 +284,19 @@ def _same(was: pl.Series, now: pl.Series) -> bool:
     return a.shape == b.shape and bool(np.isclose(a, b, rtol=CLOSE, atol=near_zero, equal_nan=True).all())
 
 
-def _other_columns(trained: list[str], have: list[str]) -> DataError:
-    gone, new = [c for c in trained if c not in have], [c for c in have if c not in trained]
-    if gone or new:
+def _other_columns(trained: list[str], columns: list[str]) -> DataError:
+    missing, new = [c for c in trained if c not in columns], [c for c in columns if c not in trained]
+    if missing or new:
         differ = [
-            f"{', '.join(map(repr, gone[:5]))} missing" if gone else "",
+            f"{', '.join(map(repr, missing[:5]))} missing" if missing else "",
             f"{', '.join(map(repr, new[:5]))} new" if new else "",
         ]
         difference = "; ".join(d for d in differ if d)
     else:
-        at = next(i for i, (a, b) in enumerate(zip(trained, have, strict=True)) if a != b)
-        difference = f"in another order: column {at + 1} was {trained[at]!r} and is {have[at]!r}"
+        at = next(i for i, (a, b) in enumerate(zip(trained, columns, strict=True)) if a != b)
+        difference = f"in another order: column {at + 1} was {trained[at]!r} and is {columns[at]!r}"
     return DataError(
-        f"the columns are not those that the model was trained on ({len(trained):,}, now {len(have):,}): {difference}",
+        f"the columns are not those that the model was trained on ({len(trained):,}, now {len(columns):,}): "
+        f"{difference}",
         hint="a feature whose columns depend on the test rows can't be served: give it the same columns always",
     )

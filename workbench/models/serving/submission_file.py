@@ -81,26 +81,28 @@ def submission_form(competition: Competition, target: Target) -> SubmissionForm:
     d = competition.definition
     names = [c.name for c in target.columns]
     sample = d.tables.sample_submission
-    have = [*d.id_columns, *names]
+    file_columns = [*d.id_columns, *names]
     if sample is not None:
-        have = list(competition.manifest.table(sample, slug=d.slug).dtypes)
-    value_columns = [c for c in have if c not in d.id_columns]
+        file_columns = list(competition.manifest.table(sample, slug=d.slug).dtypes)
+    value_columns = [c for c in file_columns if c not in d.id_columns]
     # Columns named for the classes come first: two of them would also match two targets in no other way.
     classes = _classes_of_columns(competition, value_columns, target) if len(names) == 1 else None
     matched = match_targets(value_columns, names)
-    if (matched is None and classes is None) or not set(d.id_columns) <= set(have):
+    if (matched is None and classes is None) or not set(d.id_columns) <= set(file_columns):
         raise DataError(
-            f"table {sample!r} has the columns {have}; expected the id {list(d.id_columns)} and the target {names}, or "
-            f"one column per class",
+            f"table {sample!r} has the columns {file_columns}; expected the id {list(d.id_columns)} and the target "
+            f"{names}, or one column per class",
             hint=f"check id and target in {competition.folder / 'competition.toml'}",
         )
     if matched is None:
-        form = SubmissionForm(d.id_columns, tuple(have), dict(zip(value_columns, classes or (), strict=True)), True)
+        form = SubmissionForm(
+            d.id_columns, tuple(file_columns), dict(zip(value_columns, classes or (), strict=True)), True
+        )
     else:
         sources = {c: names.index(t) for c, t in matched.items()}
         columns = {c: target.columns[i] for c, i in sources.items()}
         texts = {c: class_texts(competition, c, of) for c, of in columns.items() if _holds_labels(competition, of)}
-        form = SubmissionForm(d.id_columns, tuple(have), sources, False, texts)
+        form = SubmissionForm(d.id_columns, tuple(file_columns), sources, False, texts)
     for column in target.columns:
         _check_positive(competition, column, form)
     return form
