@@ -15,7 +15,7 @@ from workbench import nb
 from workbench.analysis.selection import options_of, select
 from workbench.core import memory
 from workbench.core.errors import MemoryLimitError
-from workbench.experiments.notebooks.told import VARIABLE, Told, tell
+from workbench.experiments.notebooks.context import VARIABLE, NotebookContext, write_context
 from workbench.experiments.ready import ReadyExperiment
 from workbench.experiments.tune import TuneRequest, run_tuned, tune
 from workbench.models.binned import BinnedRows
@@ -70,7 +70,7 @@ class TestWhatIsTooMuchIsRefusedBeforeItBegins:
     def test_a_fold_in_a_notebook(self, made, monkeypatch) -> None:
         monkeypatch.chdir(made.folder)
         nb.use(made.slug)  # whatever a notebook before it was told is forgotten
-        with tell(Told.of(replace(made.workspace, memory_limit=TIGHT), made.slug)) as variables:
+        with write_context(NotebookContext.of(replace(made.workspace, memory_limit=TIGHT), made.slug)) as variables:
             monkeypatch.setenv(*next(iter(variables.items())))
             with pytest.raises(MemoryLimitError, match="taken already"):
                 nb.fit(1, 0)

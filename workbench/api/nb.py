@@ -28,7 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from workbench.core.errors import ConfigError, NotFoundError
-from workbench.experiments.notebooks.told import Told, told
+from workbench.experiments.notebooks.context import NotebookContext, read_context
 
 if TYPE_CHECKING:
     import polars as pl
@@ -86,7 +86,7 @@ class Frames:
     categorical: list[str]
 
 
-_used: list[Told] = []
+_used: list[NotebookContext] = []
 """What `use` names: nothing, or one."""
 
 
@@ -113,9 +113,9 @@ def use(competition: str, *, exp: int | None = None) -> None:
     from workbench.experiments.spec import read_spec
     from workbench.models.serving import find_bundle
 
-    if told().workspace is not None or find_bundle() is not None:
+    if read_context().workspace is not None or find_bundle() is not None:
         return
-    chosen = Told(competition=library.competition(competition).slug)
+    chosen = NotebookContext(competition=library.competition(competition).slug)
     if exp is not None:
         spec = read_spec(library.competition(competition).access.competition, exp)
         columns: dict[str, Any] = {n: getattr(spec, n) for n in ("features", "drop", "categorical", "seeds")}
@@ -126,8 +126,8 @@ def use(competition: str, *, exp: int | None = None) -> None:
 
 
 @functools.cache
-def _context() -> Told:
-    context = told()
+def _context() -> NotebookContext:
+    context = read_context()
     return _used[0] if context.workspace is None and _used else context
 
 

@@ -21,14 +21,14 @@ def notebook_page(
 ) -> Path:
     """Execute a notebook of the workspace, or the package's own of that name, and return its page in `folder`."""
     from workbench.core.cache import lock
-    from workbench.experiments.notebooks import Told, execute, read_notebook, tell
+    from workbench.experiments.notebooks import NotebookContext, execute, read_notebook, write_context
     from workbench.review.report import own_notebook
 
     usual = access.workspace.root / "notebooks" / f"{name}.ipynb"
     path = source or (usual if usual.exists() else own_notebook(name))
     with (
         lock(folder / f".{name}.lock", f"making {folder / name}.html"),
-        tell(Told.of(access.workspace, access.slug)) as environment,
+        write_context(NotebookContext.of(access.workspace, access.slug)) as environment,
     ):
         executed = execute(
             read_notebook(path),

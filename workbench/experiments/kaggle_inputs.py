@@ -40,7 +40,7 @@ def kaggle_inputs(folder: Path, notebook: Notebook, context: RunContext = SILENT
     Returns
     -------
     inputs : Inputs
-    left : list of str
+    still_packed : list of str
         The files that stay packed, because the notebook's text does not name them and all would be too much.
 
     Raises
@@ -49,22 +49,22 @@ def kaggle_inputs(folder: Path, notebook: Notebook, context: RunContext = SILENT
         As `unpacked_files`.
     """
     text, slug = text_of(notebook), folder.name
-    files, left = _competition_files(folder, text, context)
-    others = other_data(folder, text)
+    files, still_packed = _competition_files(folder, text, context)
+    other_sources = other_data(folder, text)
     names = [p.name for p in files.iterdir()]
     first, *more = competition_places(text, slug, names)
-    if first == "" and others:
+    if first == "" and other_sources:
         # Nothing can be put beside files in a folder that can only be read.
         first, more = f"competitions/{slug}", [""]
     folders, links = {first: files}, {place: first for place in more if place}
     targets = {*_link_targets(files)}
     links |= {name: f"{first}/{name}" for name in names} if "" in more else {}
     handles = {f"competitions/{slug}": first}
-    for name, source in others.items():
+    for name, source in other_sources.items():
         data, (first, *more) = source, data_places(text, name)
         if name.startswith("competitions/"):
             data, packed = _competition_files(source, text, context)
-            left += packed
+            still_packed += packed
             targets.update(_link_targets(data))
         handles[name] = first
         folders.setdefault(first, data)
@@ -72,7 +72,7 @@ def kaggle_inputs(folder: Path, notebook: Notebook, context: RunContext = SILENT
             links.setdefault(place, first)
     taken = {str(p) for place in folders for p in (PurePosixPath(place), *PurePosixPath(place).parents)}
     links = {place: to for place, to in links.items() if place not in taken}
-    return Inputs(folders, links, handles, tuple(sorted(targets))), left
+    return Inputs(folders, links, handles, tuple(sorted(targets))), still_packed
 
 
 def _competition_files(folder: Path, text: str, context: RunContext) -> tuple[Path, list[str]]:
@@ -100,20 +100,20 @@ def other_data(folder: Path, text: str) -> dict[str, Path]:
     They are looked for in the competition's ``data/input``, among the other competitions of the workspace, and in
     kagglehub's cache, where it has downloaded them before.
     """
-    found: dict[str, Path] = {}
+    named_data: dict[str, Path] = {}
     for name, source in (*_data_in(folder.joinpath(*INPUT)), *_competitions(folder), *_in_hub_cache()):
-        if name not in found and is_named(text, name):
-            found[name] = source
-    return found
+        if name not in named_data and is_named(text, name):
+            named_data[name] = source
+    return named_data
 
 
 def not_here(folder: Path, notebook: Notebook) -> list[str]:
     """Return the data that a notebook names and that are not here, as Kaggle names them."""
     text, slug = text_of(notebook), folder.name
-    there = {slug, f"competitions/{slug}"}
+    available = {slug, f"competitions/{slug}"}
     for name in other_data(folder, text):
-        there |= {name, name.rpartition("/")[2], *data_places(text, name)}
-    return missing_inputs(text, there, names_at_top(folder / "data" / "raw", f"{slug}.zip"))
+        available |= {name, name.rpartition("/")[2], *data_places(text, name)}
+    return missing_inputs(text, available, names_at_top(folder / "data" / "raw", f"{slug}.zip"))
 
 
 def data_stamps(folder: Path, notebook: Notebook) -> dict[str, Any]:

@@ -25,8 +25,8 @@ from workbench.experiments.kinds import notebook_content
 from workbench.experiments.notebook_spec import NotebookSpec, without_grid
 from workbench.experiments.notebooks import (
     Executed,
+    NotebookContext,
     Placed,
-    Told,
     checked_oof,
     checked_test,
     execute,
@@ -34,7 +34,7 @@ from workbench.experiments.notebooks import (
     placed,
     printed_cv,
     read_recorded,
-    tell,
+    write_context,
 )
 from workbench.experiments.plan import Plan
 from workbench.experiments.predictions import Predictions
@@ -131,21 +131,21 @@ def _with_record(
     """Run a notebook that records its predictions."""
     recorded_at = folder / "parts" / "recorded.npz"
     recorded_at.unlink(missing_ok=True)
-    here = Placed(spec.notebook, Path(plan.competition.folder))
-    done = _executed(workspace, plan, spec, here, folder, context)
-    found = read_recorded(recorded_at)
-    if found is None:
+    place = Placed(spec.notebook, Path(plan.competition.folder))
+    done = _executed(workspace, plan, spec, place, folder, context)
+    recorded = read_recorded(recorded_at)
+    if recorded is None:
         raise NotebookError(
             f"{spec.notebook.path} came to its end and recorded nothing",
             hint="its last cell: from workbench import nb; nb.record(oof=…, test=…)",
             peak_mb=done.peak_mb,
         )
-    oof = checked_oof(found.oof, plan.competition, plan.target, plan.folds)
+    oof = checked_oof(recorded.oof, plan.competition, plan.target, plan.folds)
     return Predictions(
         oof=oof,
-        test=checked_test(found.test, plan.competition, plan.target),
+        test=checked_test(recorded.test, plan.competition, plan.target),
         seed_oof=oof[np.newaxis],
-        **_about(plan, folder, done, {"metrics": found.metrics}),
+        **_about(plan, folder, done, {"metrics": recorded.metrics}),
     )
 
 
@@ -157,7 +157,7 @@ def _executed(
     folder: Path,
     context: RunContext,
 ) -> Executed:
-    what = Told.of(
+    notebook_context = NotebookContext.of(
         workspace,
         plan.competition.slug,
         features=plan.spec.features,
@@ -168,9 +168,11 @@ def _executed(
     )
     memory = workspace.memory_limit or int(MEMORY_SHARE * machine_bytes())
     is_foreign = spec.submission is not None
-    # One that somebody else wrote is told nothing: the ledger's address may have a password in it.
-    told: AbstractContextManager[dict[str, str]] = nullcontext({}) if is_foreign else tell(what)
-    with told as environment:
+    # A notebook that somebody else wrote gets no context: the ledger's address may have a password in it.
+    variables: AbstractContextManager[dict[str, str]] = (
+        nullcontext({}) if is_foreign else write_context(notebook_context)
+    )
+    with variables as environment:
         return execute(
             place.notebook,
             spec.parameters,
@@ -188,13 +190,13 @@ def _executed(
 def _about(plan: Plan, folder: Path, done: Executed, more: dict[str, Any]) -> dict[str, Any]:
     """Return what is kept of every notebook that came to its end."""
     names = (COPY, "notebook.html", "notebook.txt")
-    kept = [p for p in sorted(folder.rglob("*")) if p.name in names or p.parent.name == "notebook-figures"]
+    paths = [p for p in sorted(folder.rglob("*")) if p.name in names or p.parent.name == "notebook-figures"]
     details = {"seconds": round(done.seconds, 2), "peak_mb": round(done.peak_mb, 1), **more}
     return {
         "target": plan.target,
         "folds": plan.folds,
         "n_features": None,
-        "files": tuple(p.relative_to(folder).as_posix() for p in kept),
+        "files": tuple(p.relative_to(folder).as_posix() for p in paths),
         "details": {"notebook": details},
         "notes": done.notes,
         "peak_mb": round(done.peak_mb, 1),
@@ -209,15 +211,15 @@ def _with_submission(
     shutil.rmtree(kaggle, ignore_errors=True)
     working = kaggle / "working"
     working.mkdir(parents=True)
-    inputs, left = kaggle_inputs(Path(plan.competition.folder), spec.notebook, context)
+    inputs, packed = kaggle_inputs(Path(plan.competition.folder), spec.notebook, context)
     like = foreign_world(spec.notebook, folder, network=spec.network)
     with placed(spec.notebook, inputs, working, like=like) as place:
         done = _executed(workspace, plan, spec, place, folder, context)
     written = left_file(working, name)
     if written is None:
-        there = ", ".join(sorted(p.name for p in working.iterdir())[:5]) or "nothing"
+        present = ", ".join(sorted(p.name for p in working.iterdir())[:5]) or "nothing"
         raise NotebookError(
-            f"{spec.notebook.path} came to its end and left no {name}; there is {there}",
+            f"{spec.notebook.path} came to its end and left no {name}; there is {present}",
             hint=f'submission = "…" under [notebook] of {plan.spec.path} names its file',
             peak_mb=done.peak_mb,
         )
@@ -227,15 +229,15 @@ def _with_submission(
     shutil.rmtree(kaggle, ignore_errors=True)
     cv = printed_cv(folder / COPY, spec.cv)
     about = _about(plan, folder, done, {"cv": cv, "network": spec.network})
-    if said := not_closed(network=spec.network):
-        about["notes"] = (*about["notes"], said)
-    if left:
-        named = ", ".join(left[:5]) + (f" and {len(left) - 5} more" if len(left) > 5 else "")
-        said = f"its text names only some of the competition's files: it did not see {named}"
-        about["notes"] = (*about["notes"], said)
+    if note := not_closed(network=spec.network):
+        about["notes"] = (*about["notes"], note)
+    if packed:
+        named = ", ".join(packed[:5]) + (f" and {len(packed) - 5} more" if len(packed) > 5 else "")
+        note = f"its text names only some of the competition's files: it did not see {named}"
+        about["notes"] = (*about["notes"], note)
     if cv is None:
-        said = 'no CV was found in what the notebook printed: tag its cell "cv", or say cv = "CV: ([0-9.]+)"'
-        about["notes"] = (*about["notes"], said)
+        note = 'no CV was found in what the notebook printed: tag its cell "cv", or say cv = "CV: ([0-9.]+)"'
+        about["notes"] = (*about["notes"], note)
     empty = np.empty((0, plan.target.width))
     return Predictions(oof=None, test=empty, seed_oof=empty, cv=cv, **about)
 

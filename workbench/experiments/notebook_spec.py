@@ -60,16 +60,16 @@ class NotebookSpec:
 
     def content(self) -> dict[str, Any]:
         """Return what decides the result: the cells' code and the parameters."""
-        found: dict[str, Any] = {
+        content: dict[str, Any] = {
             "notebook": self.notebook.content(),
             "kernel": self.notebook.kernel,
             "parameters": self.parameters,
         }
-        found |= {"code": self.code} if self.code else {}
-        found |= {"data": self.data} if self.data else {}
+        content |= {"code": self.code} if self.code else {}
+        content |= {"data": self.data} if self.data else {}
         if self.network:
-            found["network"] = True
-        return found | ({} if self.submission is None else {"submission": self.submission, "cv": self.cv})
+            content["network"] = True
+        return content | ({} if self.submission is None else {"submission": self.submission, "cv": self.cv})
 
 
 def notebook_spec(spec: ExperimentSpec, folder: Path, notebooks: Path) -> NotebookSpec:
@@ -89,21 +89,21 @@ def notebook_spec(spec: ExperimentSpec, folder: Path, notebooks: Path) -> Notebo
         For a notebook that is missing or none, parameters that it does not have or of another kind, and odd limits.
     """
     where, table = f"{spec.path}: [notebook]", spec.model
-    given = table.get("file")
-    if not isinstance(given, str) or not given:
-        raise ConfigError(f"{where} needs file, the notebook: got {given!r}", hint='for example file = "model.ipynb"')
-    found = next((p for p in (folder / given, notebooks / given) if p.is_file()), None)
-    if found is None:
+    file = table.get("file")
+    if not isinstance(file, str) or not file:
+        raise ConfigError(f"{where} needs file, the notebook: got {file!r}", hint='for example file = "model.ipynb"')
+    path = next((p for p in (folder / file, notebooks / file) if p.is_file()), None)
+    if path is None:
         names = [p.name for place in (folder, notebooks) for p in place.glob("*") if p.suffix in (".ipynb", ".py")]
         raise NotFoundError(
-            f"{where} file = {given!r}: no such notebook in {notebooks} or {folder}", hint=near(given, names)
+            f"{where} file = {file!r}: no such notebook in {notebooks} or {folder}", hint=near(file, names)
         )
-    if not any(found.resolve().is_relative_to(place.resolve()) for place in (folder, notebooks)):
+    if not any(path.resolve().is_relative_to(place.resolve()) for place in (folder, notebooks)):
         raise ConfigError(
-            f"{where} file = {given!r} is outside of {folder} and {notebooks}",
+            f"{where} file = {file!r} is outside of {folder} and {notebooks}",
             hint="what is run comes from these two folders: copy it into one",
         )
-    notebook = read_notebook(found)
+    notebook = read_notebook(path)
     if "kernel" in table:
         notebook = notebook.with_kernel(str(table["kernel"]))
     elif table.get("submission") is not None and notebook.kernel:

@@ -1,7 +1,8 @@
 """Notebooks, through papermill: read and checked, run in a process of their own, and what they record."""
 
-from workbench.experiments.notebooks.adopted import printed_cv
+from workbench.experiments.notebooks.context import NotebookContext, read_context, write_context
 from workbench.experiments.notebooks.execute import Executed, Limits, execute
+from workbench.experiments.notebooks.kaggle_notebook import printed_cv
 from workbench.experiments.notebooks.mounts import KAGGLE_ENVIRONMENT, Inputs, Placed, left_file, placed
 from workbench.experiments.notebooks.named_inputs import (
     KINDS_OF_DATA,
@@ -29,7 +30,6 @@ from workbench.experiments.notebooks.source import (
     new_notebook,
     read_notebook,
 )
-from workbench.experiments.notebooks.told import Told, tell, told
 
 __all__ = [
     "KAGGLE_ENVIRONMENT",
@@ -39,10 +39,10 @@ __all__ = [
     "Inputs",
     "Limits",
     "Notebook",
+    "NotebookContext",
     "Parameter",
     "Placed",
     "Recorded",
-    "Told",
     "as_text",
     "check_parameters",
     "checked_metrics",
@@ -57,11 +57,11 @@ __all__ = [
     "new_notebook",
     "placed",
     "printed_cv",
+    "read_context",
     "read_notebook",
     "read_recorded",
     "reads",
-    "tell",
     "text_of",
-    "told",
+    "write_context",
     "write_recorded",
 ]

@@ -160,13 +160,13 @@ def execute(  # noqa: PLR0913 what a notebook may be run with
     if world is not None:
         shutil.rmtree(written.parent, ignore_errors=True)
         written.parent.mkdir()
-    with tempfile.TemporaryDirectory() as given:
-        temporary = Path(given).resolve()
+    with tempfile.TemporaryDirectory() as temporary_name:
+        temporary = Path(temporary_name).resolve()
         source, job = temporary / f"{notebook.path.stem}.ipynb", temporary / "job.json"
         # What it logs may be what it has found, which it does not know for a secret: that comes over masked.
         log = (temporary if world is None and inherited is not None else written.parent) / LOG
         source.write_text(notebook.text, encoding="utf-8")
-        told = {
+        job_settings = {
             "notebook": str(source),
             "copy": str(written),
             "output": str(written.with_suffix(".txt")),
@@ -179,10 +179,10 @@ def execute(  # noqa: PLR0913 what a notebook may be run with
             "with_code": with_code,
             "attached": None if attached is None else dict(attached),
         }
-        job.write_text(json.dumps(told), encoding="utf-8")
+        job.write_text(json.dumps(job_settings), encoding="utf-8")
         if world is not None:
-            own = {str(temporary): (str(temporary), False), str(written.parent): (str(written.parent), True)}
-            world = replace(world, mounts={**world.mounts, **own})
+            job_mounts = {str(temporary): (str(temporary), False), str(written.parent): (str(written.parent), True)}
+            world = replace(world, mounts={**world.mounts, **job_mounts})
         variables = {**(os.environ if inherited is None else inherited), **(environment or {})}
         try:
             ended = _watched([*WORKER, str(job)], world, variables, limits, context)
@@ -239,7 +239,7 @@ def _mask(copy: Path, masks: Masks) -> None:
     for path in (copy, copy.with_suffix(".html"), copy.with_suffix(".txt"), *drawn):
         if _is_file(path):
             text = path.read_text(encoding="utf-8", errors="replace")
-            masked = masks.text(DRAWN.sub(lambda found: found[1] + _masked_drawing(found[2], masks), text))
+            masked = masks.text(DRAWN.sub(lambda match: match[1] + _masked_drawing(match[2], masks), text))
             if masked != text:
                 write_text(path, masked)
 
@@ -332,16 +332,16 @@ def _event(line: str) -> dict[str, Any] | None:
         return None
     if not isinstance(event, dict) or not isinstance(event.get("event"), str):
         return None
-    is_whole = all(name in event for name in NEEDED.get(event["event"], ()))
+    is_complete = all(name in event for name in NEEDED.get(event["event"], ()))
     is_typed = all(isinstance(event[name], kind) for name, kind in EVENT.items() if name in event)
     missed = event.get("not_installed", [])
     is_typed &= isinstance(missed, list) and all(isinstance(m, list) and [*map(type, m)] == [int, str] for m in missed)
-    return event if is_whole and is_typed else None
+    return event if is_complete and is_typed else None
 
 
 def _not_installed(event: dict[str, Any]) -> list[str]:
     """Say which cells tried in vain to install something: they do not fail by themselves."""
-    return [f"cell {cell + 1} installs nothing: {said}" for cell, said in event.get("not_installed", [])]
+    return [f"cell {cell + 1} installs nothing: {reason}" for cell, reason in event.get("not_installed", [])]
 
 
 def _error(notebook: Notebook, copy: Path, ended: _Ended, limits: Limits) -> NotebookError:
@@ -373,8 +373,8 @@ def _error(notebook: Notebook, copy: Path, ended: _Ended, limits: Limits) -> Not
         text = f"{notebook.path}: no kernel {event['text']!r} is installed"
         hint = 'kernel = "python3" under [notebook] takes this Python\'s'
     else:
-        said = event.get("text") or ended.stderr.strip().rpartition("\n")[2] or "no reason was given"
-        text = f"{where}: it could not be run: {said}"
+        reason = event.get("text") or ended.stderr.strip().rpartition("\n")[2] or "no reason was given"
+        text = f"{where}: it could not be run: {reason}"
     if missed := _not_installed(event):
         hint = f"{'; '.join(missed)} (put it into your environment beforehand); {hint}"
     shown = "\n".join(f"    {line}" for line in source.strip().splitlines()[:SHOWN_LINES])

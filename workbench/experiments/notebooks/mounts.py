@@ -19,7 +19,7 @@ from pathlib import Path
 
 from workbench.core.errors import NotebookError, storage_errors
 from workbench.core.isolation import World, abilities
-from workbench.experiments.notebooks.adopted import at_home
+from workbench.experiments.notebooks.kaggle_notebook import with_kaggle_folder
 from workbench.experiments.notebooks.source import Notebook
 
 __all__ = ["KAGGLE_ENVIRONMENT", "Inputs", "Placed", "left_file", "placed"]
@@ -172,8 +172,10 @@ def _as_links(notebook: Notebook, inputs: Inputs, working: Path, like: World) ->
         environment = KAGGLE_ENVIRONMENT | _path(notebook)
         environment |= {"PWD": str(kaggle / "working"), "KAGGLE_CACHE_MOUNT_FOLDER": str(root)}
         attached = {name: _below(str(root), place) for name, place in inputs.handles.items()}
-        with _own_folders(like) as own, _read_only(linked):
-            yield Placed(at_home(notebook, kaggle), kaggle / "working", None, environment | own, attached)
+        with _own_folders(like) as variables, _read_only(linked):
+            yield Placed(
+                with_kaggle_folder(notebook, kaggle), kaggle / "working", None, environment | variables, attached
+            )
     finally:
         _remove(root)
         _check_unchanged(notebook, linked)
@@ -238,8 +240,8 @@ def _read_only(paths: Iterable[Path]) -> Iterator[None]:
 
 
 def _stamp(path: Path) -> tuple[int, int]:
-    found = path.stat()
-    return found.st_size, found.st_mtime_ns
+    stat = path.stat()
+    return stat.st_size, stat.st_mtime_ns
 
 
 def _check_unchanged(notebook: Notebook, linked: Mapping[Path, tuple[int, int]]) -> None:

@@ -113,12 +113,12 @@ def is_named(text: str, name: str) -> bool:
     return _has(rf"(?<![\w-]){slug}(?![\w-])", text)
 
 
-def missing_inputs(text: str, there: Collection[str], names: Collection[str]) -> list[str]:
+def missing_inputs(text: str, available: Collection[str], names: Collection[str]) -> list[str]:
     """Return the data that a notebook names and that are not there, in the order of their first use.
 
     Parameters
     ----------
-    there : collection of str
+    available : collection of str
         Places and today's names of what is there.
     names : collection of str
         What the competition has at its top: ``../input/train.csv`` is no data of its own.
@@ -128,17 +128,17 @@ def missing_inputs(text: str, there: Collection[str], names: Collection[str]) ->
     >>> missing_inputs("open('/kaggle/input/datasets/me/extra/a.csv')", [], [])
     ['datasets/me/extra']
     """
-    found = [f"{OF_HUB[kind]}/{'/'.join(handle.split('/')[:2])}" for kind, _, handle in HUB.findall(text)]
+    inputs = [f"{OF_HUB[kind]}/{'/'.join(handle.split('/')[:2])}" for kind, _, handle in HUB.findall(text)]
     for path in re.findall(r"(?:/kaggle|\.\.)/input/([\w./-]+)", text):
         first, *more = path.strip("/").split("/")
         first = SHORT.get(first, first)
         if first == "competitions":
-            found += ["/".join([first, *more[:1]])] if more else []
+            inputs += ["/".join([first, *more[:1]])] if more else []
         elif first in KINDS_OF_DATA:
-            found += ["/".join([first, *more[:2]])] if len(more) > 1 else []
+            inputs += ["/".join([first, *more[:2]])] if len(more) > 1 else []
         elif first and first not in names:
-            found.append(first)
-    return [name for name in dict.fromkeys(found) if name not in there]
+            inputs.append(first)
+    return [name for name in dict.fromkeys(inputs) if name not in available]
 
 
 def reads(text: str) -> Callable[[str], bool]:

@@ -61,60 +61,60 @@ def checked_oof(values: Any, competition: Competition, target: Target, folds: Fo
     DataError
         When they are of other rows, not of this width, missing where a fold validates, or no probabilities.
     """
-    found = _aligned(values, target, "oof", range(target.n_rows), competition, "train")
+    oof = _aligned(values, target, "oof", range(target.n_rows), competition, "train")
     covered = folds.covered
     for fold in range(folds.n_folds):
         rows = folds.valid_rows(fold)
-        missing = int((~np.isfinite(found[rows]).all(axis=1)).sum())
+        missing = int((~np.isfinite(oof[rows]).all(axis=1)).sum())
         if missing:
             raise DataError(
                 f"oof: {missing:,} of the {len(rows):,} rows that fold {fold} validates have no finite prediction",
                 hint="nb.folds gives the rows of each fold; predict those that it validates",
             )
-    found[~covered] = np.nan
-    return _as_probabilities(found, target, "oof", covered)
+    oof[~covered] = np.nan
+    return _as_probabilities(oof, target, "oof", covered)
 
 
 def checked_test(values: Any, competition: Competition, target: Target) -> Floats:
     """Return test predictions as (n_test, width), in the order of the test table; as `checked_oof`."""
     n_train, n_test = competition.n_train, competition.n_test
-    found = _aligned(values, target, "test", range(n_train, n_train + n_test), competition, "test")
-    missing = int((~np.isfinite(found).all(axis=1)).sum())
+    test = _aligned(values, target, "test", range(n_train, n_train + n_test), competition, "test")
+    missing = int((~np.isfinite(test).all(axis=1)).sum())
     if missing:
         raise DataError(f"test: {missing:,} of {n_test:,} rows have no finite prediction")
-    return _as_probabilities(found, target, "test", np.ones(n_test, np.bool_))
+    return _as_probabilities(test, target, "test", np.ones(n_test, np.bool_))
 
 
-def _aligned(values: Any, target: Target, what: str, rows: range, competition: Competition, side: str) -> Floats:
+def _aligned(values: Any, target: Target, name: str, rows: range, competition: Competition, side: str) -> Floats:
     """Return the predictions in the order of their rows, (n, width)."""
     frame = _as_frame(values)
     if frame is not None:
         ids = [c for c in competition.definition.id_columns if c in frame.columns]
         if ROW in frame.columns:
-            frame = _by_key(frame, pl.DataFrame({ROW: rows}, schema={ROW: pl.UInt32}), [ROW], what, side)
+            frame = _by_key(frame, pl.DataFrame({ROW: rows}, schema={ROW: pl.UInt32}), [ROW], name, side)
         elif ids and len(ids) == len(competition.definition.id_columns):
-            own = competition.test_ids() if side == "test" else competition.train_columns(*ids)
-            frame = _by_key(frame, own, ids, what, side)
+            table_ids = competition.test_ids() if side == "test" else competition.train_columns(*ids)
+            frame = _by_key(frame, table_ids, ids, name, side)
         values = frame.to_numpy()
     try:
-        found = np.array(values, dtype=np.float64)
+        predictions = np.array(values, dtype=np.float64)
     except (TypeError, ValueError) as exc:
-        raise DataError(f"{what}: expected numbers, got {type(values).__name__}: {exc}") from exc
-    if found.ndim == 1:
-        found = found[:, None]
+        raise DataError(f"{name}: expected numbers, got {type(values).__name__}: {exc}") from exc
+    if predictions.ndim == 1:
+        predictions = predictions[:, None]
     n, width = len(rows), target.width
-    if found.shape == (n, 2) and width == 1 and target.columns[0].task == "binary":
+    if predictions.shape == (n, 2) and width == 1 and target.columns[0].task == "binary":
         raise DataError(
-            f"{what}: expected the probability of the second class, ({n:,},), got ({n:,}, 2)",
+            f"{name}: expected the probability of the second class, ({n:,},), got ({n:,}, 2)",
             hint="of predict_proba take [:, 1]",
         )
-    if found.shape != (n, width):
+    if predictions.shape != (n, width):
         of = "a column for each of " + ", ".join(target.labels[:5]) if width > 1 else "one value each"
         raise DataError(
-            f"{what}: expected the {n:,} rows of the {side} table, {of}: ({n:,}, {width}), got {found.shape}",
+            f"{name}: expected the {n:,} rows of the {side} table, {of}: ({n:,}, {width}), got {predictions.shape}",
             hint=f"one line for each {side} row, in the order of the table, or a frame with its row key or ids",
         )
-    return found
+    return predictions
 
 
 def _as_frame(values: Any) -> pl.DataFrame | None:
@@ -127,31 +127,31 @@ def _as_frame(values: Any) -> pl.DataFrame | None:
     return None
 
 
-def _by_key(frame: pl.DataFrame, keys: pl.DataFrame, names: list[str], what: str, side: str) -> pl.DataFrame:
+def _by_key(frame: pl.DataFrame, keys: pl.DataFrame, names: list[str], name: str, side: str) -> pl.DataFrame:
     """Return the frame's other columns in the order of the keys."""
-    given = frame.with_columns(pl.col(n).cast(keys[n].dtype, strict=False) for n in names)
-    repeated = int(given.select(names).is_duplicated().sum())
+    keyed = frame.with_columns(pl.col(n).cast(keys[n].dtype, strict=False) for n in names)
+    repeated = int(keyed.select(names).is_duplicated().sum())
     if repeated:
-        raise DataError(f"{what}: {repeated:,} rows share their {' + '.join(names)}; expected one row for each")
-    missing = keys.join(given, on=names, how="anti").height
-    unknown = given.join(keys, on=names, how="anti").height
+        raise DataError(f"{name}: {repeated:,} rows share their {' + '.join(names)}; expected one row for each")
+    missing = keys.join(keyed, on=names, how="anti").height
+    unknown = keyed.join(keys, on=names, how="anti").height
     if missing or unknown:
         raise DataError(
-            f"{what}: {missing:,} of the {keys.height:,} rows of the {side} table are missing, and {unknown:,} of "
+            f"{name}: {missing:,} of the {keys.height:,} rows of the {side} table are missing, and {unknown:,} of "
             "those given are not among them",
             hint=f"these are the rows of {side}, by {' + '.join(names)}",
         )
-    return keys.join(given, on=names, how="left", maintain_order="left").drop(names)
+    return keys.join(keyed, on=names, how="left", maintain_order="left").drop(names)
 
 
-def _as_probabilities(found: Floats, target: Target, what: str, covered: npt.NDArray[np.bool_]) -> Floats:
+def _as_probabilities(predictions: Floats, target: Target, name: str, covered: npt.NDArray[np.bool_]) -> Floats:
     for column, where in zip(target.columns, target.slices, strict=True):
         if column.task in ("binary", "multiclass"):
             try:
-                found[covered, where] = probabilities(found[covered, where], column.name, what)
+                predictions[covered, where] = probabilities(predictions[covered, where], column.name, name)
             except WorkbenchError as exc:
                 raise DataError(exc.message, hint=exc.hint) from exc
-    return found
+    return predictions
 
 
 def write_recorded(path: Path, recorded: Recorded) -> None:
@@ -179,7 +179,7 @@ def checked_metrics(metrics: Mapping[str, Any] | None) -> dict[str, float]:
     DataError
         For anything else.
     """
-    found = {}
+    numbers = {}
     for name, value in (metrics or {}).items():
         try:
             number = float(value)
@@ -187,5 +187,5 @@ def checked_metrics(metrics: Mapping[str, Any] | None) -> dict[str, float]:
             number = math.nan
         if not math.isfinite(number):
             raise DataError(f"metrics: {name} = {value!r}: expected a number")
-        found[str(name)] = number
-    return found
+        numbers[str(name)] = number
+    return numbers

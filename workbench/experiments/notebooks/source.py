@@ -165,9 +165,9 @@ def _check_form(node: Any) -> None:
     """Raise `TypeError` where what is read of a notebook is not what it should be; the rest may break the format."""
     of_all = [("metadata", node.metadata), *((k, node.metadata.get(k, {})) for k in ("kernelspec", "language_info"))]
     of_cells = [("the metadata of a cell", cell.metadata) for cell in node.cells]
-    for name, found in (*of_all, *of_cells):
-        if not isinstance(found, dict):
-            raise TypeError(f"{name} is {type(found).__name__}, expected an object")
+    for name, value in (*of_all, *of_cells):
+        if not isinstance(value, dict):
+            raise TypeError(f"{name} is {type(value).__name__}, expected an object")
     for cell in node.cells:
         tags = cell.metadata.get("tags", [])
         if not isinstance(cell.cell_type, str) or not isinstance(cell.source, str):
@@ -188,7 +188,7 @@ def _parameters(source: str, path: Path) -> dict[str, Parameter]:
 
 
 def _assigned(tree: ast.Module, lines: list[str]) -> dict[str, Parameter]:
-    found: dict[str, Parameter] = {}
+    parameters: dict[str, Parameter] = {}
     for node in tree.body:
         if isinstance(node, ast.Assign):
             targets: list[ast.expr] = node.targets
@@ -200,9 +200,9 @@ def _assigned(tree: ast.Module, lines: list[str]) -> dict[str, Parameter]:
         _, hash_sign, comment = lines[(node.end_lineno or 1) - 1][node.end_col_offset or 0 :].partition("#")
         for target in targets:
             if isinstance(target, ast.Name):
-                said = comment.strip() if hash_sign else ""
-                found[target.id] = Parameter(target.id, annotated or _kind(value), ast.unparse(value), said)
-    return found
+                description = comment.strip() if hash_sign else ""
+                parameters[target.id] = Parameter(target.id, annotated or _kind(value), ast.unparse(value), description)
+    return parameters
 
 
 def _kind(value: ast.expr) -> str:
@@ -213,7 +213,7 @@ def _kind(value: ast.expr) -> str:
     return kind if kind in KINDS else ""
 
 
-def check_parameters(notebook: Notebook, given: Mapping[str, Any], *, where: str) -> None:
+def check_parameters(notebook: Notebook, values: Mapping[str, Any], *, where: str) -> None:
     """Refuse parameters that the notebook does not have, or that are of another kind than its own.
 
     Raises
@@ -221,21 +221,21 @@ def check_parameters(notebook: Notebook, given: Mapping[str, Any], *, where: str
     ConfigError
         For a notebook without a cell of parameters, an unknown name (with the near one), or a value of another kind.
     """
-    if given and notebook.parameters is None:
+    if values and notebook.parameters is None:
         raise ConfigError(
-            f"{where} gives {', '.join(given)}, but {notebook.path} has no cell of parameters",
+            f"{where} gives {', '.join(values)}, but {notebook.path} has no cell of parameters",
             hint=f'tag the cell that sets them "{PARAMETERS_TAG}"',
         )
-    known = notebook.parameters or {}
-    for name, value in given.items():
-        if name not in known:
+    declared = notebook.parameters or {}
+    for name, value in values.items():
+        if name not in declared:
             raise ConfigError(
                 f"{where} has an unknown key {name!r}: {notebook.path} has no such parameter",
-                hint=near(name, known, kind="parameter"),
+                hint=near(name, declared, kind="parameter"),
             )
-        kind = known[name].kind
+        kind, default = declared[name].kind, declared[name].default
         allowed = KINDS.get(kind)
         if allowed is not None and (not isinstance(value, allowed) or (isinstance(value, bool) and kind != "bool")):
             raise ConfigError(
-                f"{where} {name} = {value!r}: expected {kind}, as in {notebook.path}, where it is {known[name].default}"
+                f"{where} {name} = {value!r}: expected {kind}, as in {notebook.path}, where it is {default}"
             )

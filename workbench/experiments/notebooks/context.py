@@ -1,4 +1,4 @@
-"""What whoever runs a notebook tells it: the competition, the columns, where to record."""
+"""The context of a notebook that is run: the competition, the columns, where to record."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from typing import Any
 
 from workbench.data.workspace import Workspace
 
-__all__ = ["VARIABLE", "Told", "tell", "told"]
+__all__ = ["VARIABLE", "NotebookContext", "read_context", "write_context"]
 
 VARIABLE = "WB_NOTEBOOK"
-"""The environment variable with the path of what is told."""
+"""The environment variable with the path of the context's file."""
 
 
 @dataclass(frozen=True)
-class Told:
-    """What a notebook is told; all of it is empty in one that somebody opened by hand.
+class NotebookContext:
+    """The context of a notebook; all of it is empty in one that somebody opened by hand.
 
     Attributes
     ----------
@@ -45,26 +45,26 @@ class Told:
     record: str | None = None
 
     @classmethod
-    def of(cls, workspace: Workspace, competition: str, **more: object) -> Told:
-        """Return what is to be told of a competition of a workspace."""
+    def of(cls, workspace: Workspace, competition: str, **more: object) -> NotebookContext:
+        """Return the context for a competition of a workspace."""
         root, limit = str(workspace.root), workspace.memory_limit
         return cls(root, workspace.ledger_url, limit, competition, **more)  # type: ignore[arg-type]
 
 
 @contextmanager
-def tell(what: Told) -> Iterator[dict[str, str]]:
-    """Give the environment variables by which a notebook hears of it, for the length of the block."""
+def write_context(context: NotebookContext) -> Iterator[dict[str, str]]:
+    """Write the context to a file for the length of the block, and yield the environment variables that lead to it."""
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "told.json"
-        path.write_text(json.dumps(asdict(what)), encoding="utf-8")
+        path = Path(folder) / "context.json"
+        path.write_text(json.dumps(asdict(context)), encoding="utf-8")
         yield {VARIABLE: str(path)}
 
 
-def told() -> Told:
-    """Return what this process was told."""
+def read_context() -> NotebookContext:
+    """Return the context of this process; an empty one where there is none."""
     path = os.environ.get(VARIABLE)
     if not path:
-        return Told()
-    given: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
-    lists: dict[str, Any] = {k: tuple(v) for k, v in given.items() if isinstance(v, list)}
-    return Told(**(given | lists))
+        return NotebookContext()
+    values: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
+    lists: dict[str, Any] = {k: tuple(v) for k, v in values.items() if isinstance(v, list)}
+    return NotebookContext(**(values | lists))

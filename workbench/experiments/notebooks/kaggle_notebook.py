@@ -11,7 +11,7 @@ from typing import Any
 from workbench.experiments.notebooks.extra import library
 from workbench.experiments.notebooks.source import Notebook
 
-__all__ = ["CV_TAG", "at_home", "printed_cv"]
+__all__ = ["CV_TAG", "printed_cv", "with_kaggle_folder"]
 
 KAGGLE = re.compile(r"(?<![\w./~}-])/kaggle(?![\w.-])")
 """Where a path begins that leads to Kaggle's folders."""
@@ -27,8 +27,8 @@ PRINTED = re.compile(
 """How people print it: "CV: 0.7843", "OOF AUC = 0.7843", "Overall validation score 0.7843"."""
 
 
-def at_home(notebook: Notebook, kaggle: Path) -> Notebook:
-    """Return the notebook with another folder in place of ``/kaggle``; its text is changed, the file is not."""
+def with_kaggle_folder(notebook: Notebook, kaggle: Path) -> Notebook:
+    """Return the notebook with another folder in place of ``/kaggle``; its text changes, the file does not."""
     nbformat = library("nbformat")
     node = nbformat.reads(notebook.text, as_version=4)
     for cell in node.cells:
@@ -53,13 +53,13 @@ def printed_cv(copy: Path, pattern: str | None = None) -> float | None:
     node = library("nbformat").read(copy, as_version=4)
     tagged = [c for c in node.cells if c.cell_type == "code" and CV_TAG in c.metadata.get("tags", [])]
     if tagged and pattern is None:
-        found = re.findall(NUMBER, "\n".join(_output(c.get("outputs", [])) for c in tagged))
-        return float(found[-1]) if found else None
+        matches = re.findall(NUMBER, "\n".join(_output(c.get("outputs", [])) for c in tagged))
+        return float(matches[-1]) if matches else None
     text = "\n".join(_output(c.get("outputs", [])) for c in node.cells if c.cell_type == "code")
-    found = re.findall(pattern, text) if pattern is not None else PRINTED.findall(text)
-    if not found:
+    matches = re.findall(pattern, text) if pattern is not None else PRINTED.findall(text)
+    if not matches:
         return None
-    last = found[-1] if isinstance(found[-1], str) else found[-1][0]
+    last = matches[-1] if isinstance(matches[-1], str) else matches[-1][0]
     try:
         return float(last)
     except ValueError:
