@@ -82,8 +82,8 @@ def compose(competition: Competition, number: int, new: int) -> Any:
         cells, body = _lightgbm(spec, model, objective, width), LIGHTGBM
     else:
         simple = {k: v for k, v in spec.model.items() if k.isidentifier() and not isinstance(v, dict | list)}
-        given = "".join(f", {k}={k}" for k in simple)
-        cells, body = [_lines(simple)], ANY.format(number=number, parameters=given)
+        arguments = "".join(f", {k}={k}" for k in simple)
+        cells, body = [_lines(simple)], ANY.format(number=number, parameters=arguments)
     loop = LOOP.format(slug=json.dumps(competition.slug), new=new, width=width, body=body)
     parameters, *code = [*cells, loop]
     stops = bool(getattr(model, "patience", 0)) and not spec.per_fold
@@ -120,8 +120,8 @@ def _lightgbm(spec: ExperimentSpec, model: LightGBMSpec, objective: dict[str, An
     objective |= {k: v for k, v in model.parameters.items() if k == "objective"}
     named = {k: v for k, v in model.parameters.items() if k not in ours}
     simple = {k: v for k, v in named.items() if not isinstance(v, dict | list)}
-    rest = {k: v for k, v in named.items() if k not in simple}
-    parameters = {**objective, **({"num_class": width} if width > 1 else {}), "verbosity": -1, **rest}
+    nested = {k: v for k, v in named.items() if k not in simple}
+    parameters = {**objective, **({"num_class": width} if width > 1 else {}), "verbosity": -1, **nested}
     listed = [*(f"    {k!r}: {v!r},\n" for k, v in parameters.items()), *(f"    {k!r}: {k},\n" for k in simple)]
     first = {"rounds": model.rounds, "patience": model.patience or model.rounds, "seed": spec.seeds[0], **simple}
     return [

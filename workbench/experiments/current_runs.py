@@ -35,7 +35,7 @@ NO_CODE = ("data", "cache", "runs", "kernels", "experiments", "selections", "stu
 """Folders of a competition without code of its own."""
 
 
-PER_FOLD, PER_FOLD_ASKED = "rounds per fold", "per fold"
+PER_FOLD, PER_FOLD_OPTION = "rounds per fold", "per fold"
 """Why a CV is optimistic whose folds stop each by itself, and how an experiment asks for that."""
 
 HEAD_BYTES = 2**16
@@ -131,8 +131,8 @@ def never_run(workspace: Workspace, slug: str, exp: int, ran: Iterable[int]) -> 
     folder = workspace.competitions / slug
     if experiment_files(folder, exp)[0].exists():
         return NotFoundError(f"experiment {exp} of {slug!r} was never run", hint=f"`wb run {exp}` runs it")
-    known = sorted({*ran, *experiment_numbers(folder)}, key=lambda n: (abs(n - exp), n))[:5]
-    nearest = f"the nearest are {', '.join(map(str, sorted(known)))}; `wb table` lists them" if known else ""
+    nearby = sorted({*ran, *experiment_numbers(folder)}, key=lambda n: (abs(n - exp), n))[:5]
+    nearest = f"the nearest are {', '.join(map(str, sorted(nearby)))}; `wb table` lists them" if nearby else ""
     return NotFoundError(
         f"experiment {exp} of {slug!r} was never run: there is no experiment {exp}",
         hint=nearest or "`wb new` writes the first one",
@@ -227,8 +227,8 @@ class _Present:
         """Whether a recommender's run is of a version that held users of the last window out, whatever the log."""
         if capabilities_of(run.kind).predicts_rows or run.status != "finished" or run.cv_windows or run.optimistic:
             return False
-        told = _Kept(self.workspace.root / run.folder).details.get("recommend")
-        return isinstance(told, dict) and "validation" not in told
+        recommend_details = _RunFolder(self.workspace.root / run.folder).details.get("recommend")
+        return isinstance(recommend_details, dict) and "validation" not in recommend_details
 
     def code_changed_since(self, run: RunRecord) -> bool:
         """Whether code of the competition was touched after a run began."""
@@ -328,7 +328,7 @@ class _Present:
         if run.optimistic is not None or not stopped_per_fold(self.workspace, run):
             return ()
         wanted = self._contents(run.exp)
-        return () if wanted and any(content.get("rounds") == PER_FOLD_ASKED for content, _ in wanted) else ("rounds",)
+        return () if wanted and any(content.get("rounds") == PER_FOLD_OPTION for content, _ in wanted) else ("rounds",)
 
     def differences(self, run: RunRecord) -> tuple[str, ...]:
         """Name what a run's definition differs in from the present one; what can't be read counts as equal."""
@@ -336,17 +336,17 @@ class _Present:
         if not self.changed_since(run) or self.competition is None:
             return rounds
         began = _began(run)
-        kept = _Kept(self.workspace.root / run.folder)
+        run_folder = _RunFolder(self.workspace.root / run.folder)
         differs = {
-            "experiment": self._experiment_changed(run) > began and self._differs_in_experiment(run, kept),
-            "competition": self._competition_changed > began and self._differs_in_competition(kept),
-            "folds": self._differs_in_folds(run, kept),
-            "data": self._data_changed > began and self._differs_in_data(run, kept),
+            "experiment": self._experiment_changed(run) > began and self._differs_in_experiment(run, run_folder),
+            "competition": self._competition_changed > began and self._differs_in_competition(run_folder),
+            "folds": self._differs_in_folds(run, run_folder),
+            "data": self._data_changed > began and self._differs_in_data(run, run_folder),
         }
         return (*(name for name, is_different in differs.items() if is_different), *rounds)
 
-    def _differs_in_experiment(self, run: RunRecord, kept: _Kept) -> bool:
-        spec = kept.details.get("spec")
+    def _differs_in_experiment(self, run: RunRecord, run_folder: _RunFolder) -> bool:
+        spec = run_folder.details.get("spec")
         if spec is None or not self._experiment_path(run.exp).exists():
             return False
         contents = self._contents(run.exp)
@@ -356,7 +356,7 @@ class _Present:
             # An earlier version had no word for it; `differs_in_rounds` compares it.
             spec, contents = _without_rounds(spec), [(_without_rounds(content), cells) for content, cells in contents]
         # Of a notebook the cells count, too.
-        model = kept.details.get("model")
+        model = run_folder.details.get("model")
         return all(content != spec or cells not in (None, model) for content, cells in contents)
 
     def _contents(self, exp: int) -> list[Any] | None:
@@ -365,10 +365,10 @@ class _Present:
             self._specs[exp] = None if self.competition is None else _read_contents(self.competition, exp)
         return self._specs[exp]
 
-    def _definition_of(self, kept: _Kept) -> Definition | None:
+    def _definition_of(self, run_folder: _RunFolder) -> Definition | None:
         from workbench.data.competition.definition import read_definition
 
-        path = kept.source / "competition.toml"
+        path = run_folder.source / "competition.toml"
         try:
             text = path.read_bytes()
             if text not in self._definitions:
@@ -377,21 +377,21 @@ class _Present:
             return None
         return self._definitions[text]
 
-    def _differs_in_competition(self, kept: _Kept) -> bool:
-        used, competition = self._definition_of(kept), self.competition
+    def _differs_in_competition(self, run_folder: _RunFolder) -> bool:
+        used, competition = self._definition_of(run_folder), self.competition
         if used is None or competition is None:
             return False
         now = competition.definition
         if _numbers_of(used) != _numbers_of(now):
             return True
         # The class that is positive may be said where it was so before.
-        before = kept.details.get("positive", used.positive)
+        before = run_folder.details.get("positive", used.positive)
         return used.positive.keys() > now.positive.keys() or {**before, **now.positive} != before
 
-    def _differs_in_folds(self, run: RunRecord, kept: _Kept) -> bool:
+    def _differs_in_folds(self, run: RunRecord, run_folder: _RunFolder) -> bool:
         if capabilities_of(run.kind).predicts_rows and self._folds_content is not None:
             return self._folds_content != run.folds_hash
-        used = self._definition_of(kept)
+        used = self._definition_of(run_folder)
         if used is None or self.competition is None:
             return False
         cv = self.competition.definition.cv
@@ -402,7 +402,7 @@ class _Present:
             return any(getattr(used.cv, name) != getattr(cv, name) for name in names)
         if used.cv != cv:
             return True
-        return cv.function is not None and self._code_of(cv.function) != _code_key(kept.source, cv.function)
+        return cv.function is not None and self._code_of(cv.function) != _code_key(run_folder.source, cv.function)
 
     @cached_property
     def _contents_of_data(self) -> dict[str, str]:
@@ -413,10 +413,10 @@ class _Present:
         except WorkbenchError:
             return {}
 
-    def _differs_in_data(self, run: RunRecord, kept: _Kept) -> bool:
+    def _differs_in_data(self, run: RunRecord, run_folder: _RunFolder) -> bool:
         # A recommender reads every table; of the others, tables beside train and test only matter to some features.
         name = "rows" if capabilities_of(run.kind).predicts_rows else "data"
-        used, content = kept.details.get(name), self._contents_of_data.get(name)
+        used, content = run_folder.details.get(name), self._contents_of_data.get(name)
         return used is not None and content is not None and used != content
 
     # --------------------------------------------------------------------------------------------------- code
@@ -427,15 +427,15 @@ class _Present:
         Where keys were made otherwise then, its copies of the code are compared. A run whose folder is not here has
         none.
         """
-        kept = _Kept(self.workspace.root / run.folder)
-        codes = kept.details.get("code")
+        run_folder = _RunFolder(self.workspace.root / run.folder)
+        codes = run_folder.details.get("code")
         if isinstance(codes, dict):
             return all(
-                key == self._code_of(reference) or self._code_of(reference) == _code_key(kept.source, reference)
+                key == self._code_of(reference) or self._code_of(reference) == _code_key(run_folder.source, reference)
                 for reference, key in codes.items()
             )
-        return kept.source.is_dir() and all(
-            _same_bytes(p, self.folder / p.relative_to(kept.source)) for p in kept.source.rglob("*.py")
+        return run_folder.source.is_dir() and all(
+            _same_bytes(p, self.folder / p.relative_to(run_folder.source)) for p in run_folder.source.rglob("*.py")
         )
 
     def _code_of(self, reference: str) -> str:
@@ -444,7 +444,7 @@ class _Present:
         return self._codes[reference]
 
 
-class _Kept:
+class _RunFolder:
     """What a run's folder says of its definition."""
 
     def __init__(self, folder: Path) -> None:

@@ -62,10 +62,10 @@ class FeatureList:
         """
         dropped = {c: of.get("of", "") if isinstance(of, dict) else "" for c, of in self.dropped.items()}
         gone = {c for c, of in dropped.items() if not {of, f"{of}.{c}"} & set(self.features)}
-        return gone | set(self.made.get("drop", []) if self.as_made else [])
+        return gone | set(self.made.get("drop", []) if self.is_unedited else [])
 
     @property
-    def as_made(self) -> bool:
+    def is_unedited(self) -> bool:
         """Whether the features are those that the method wrote: False where somebody edited them."""
         return bool(self.made.get("content") == content_key("feature-list", list(self.features)))
 
@@ -104,10 +104,10 @@ def read_list(competition: Competition, name: str, *, where: str = "") -> Featur
         When the file is not a list.
     """
     prefix = f"{where}: " if where else ""
-    known = competition.selection_names()
-    if name not in known:
-        hint = near(name, known, kind="list")
-        if not known:
+    names = competition.selection_names()
+    if name not in names:
+        hint = near(name, names, kind="list")
+        if not names:
             hint = "`wb select N` makes one"
         raise NotFoundError(
             f"{prefix}features = {name!r} names a feature list, and {competition.selection_path(name)} is missing",
@@ -121,12 +121,12 @@ def read_list(competition: Competition, name: str, *, where: str = "") -> Featur
     return FeatureList(tuple(file.features), file.title, file.made, file.scores, file.kept, file.dropped, file.best)
 
 
-def write_list(path: Path, made: FeatureList) -> None:
+def write_list(path: Path, feature_list: FeatureList) -> None:
     """Write a list, whole or not at all."""
-    write_text(path, as_toml(made))
+    write_text(path, as_toml(feature_list))
 
 
-def as_toml(made: FeatureList) -> str:
+def as_toml(feature_list: FeatureList) -> str:
     """Return the file's text.
 
     Examples
@@ -142,14 +142,14 @@ def as_toml(made: FeatureList) -> str:
     x = { gain = 1.5 }
     <BLANKLINE>
     """
-    lines = [f"title = {_value(made.title)}", *_lines("features", made.features)]
-    content = {"content": content_key("feature-list", list(made.features))} if made.made else {}
+    lines = [f"title = {_value(feature_list.title)}", *_lines("features", feature_list.features)]
+    content = {"content": content_key("feature-list", list(feature_list.features))} if feature_list.made else {}
     for table, values in (
-        ("made", made.made | content),
-        ("scores", made.scores),
-        ("kept", made.kept),
-        ("dropped", made.dropped),
-        ("best", made.best),
+        ("made", feature_list.made | content),
+        ("scores", feature_list.scores),
+        ("kept", feature_list.kept),
+        ("dropped", feature_list.dropped),
+        ("best", feature_list.best),
     ):
         if values:
             lines += ["", f"[{table}]"]

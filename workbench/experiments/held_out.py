@@ -43,21 +43,21 @@ def without_rows(folds: Folds, rows: npt.NDArray[np.int64]) -> Folds | None:
 
     None where no fold is left, or one has nothing to train on.
     """
-    kept = [k for k in range(folds.n_folds) if len(np.setdiff1d(folds.valid_rows(k), rows))]
+    remaining = [k for k in range(folds.n_folds) if len(np.setdiff1d(folds.valid_rows(k), rows))]
     valid = np.full(folds.n_rows, -1, np.int16)
-    train = np.zeros((len(kept), folds.n_rows), np.bool_)
-    for at, fold in enumerate(kept):
+    train = np.zeros((len(remaining), folds.n_rows), np.bool_)
+    for at, fold in enumerate(remaining):
         valid[folds.valid_rows(fold)] = at
         train[at, folds.train_rows(fold)] = True
     valid[rows], train[:, rows] = -1, False
-    if not kept:
+    if not remaining:
         return None
-    made = Folds(valid, train, folds.scheme)
+    reduced = Folds(valid, train, folds.scheme)
     try:
-        made.check()
+        reduced.check()
     except DataError:
         return None
-    return made
+    return reduced
 
 
 def on_folds(problem: Problem, folds: Folds) -> Problem:

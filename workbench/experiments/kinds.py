@@ -83,8 +83,8 @@ def _refuse_rounds(spec: ExperimentSpec) -> None:
 
 
 def _notebook(spec: ExperimentSpec, competition: Competition) -> NotebookSpec:
-    given = {**_options(spec), "target_transform": spec.target_transform}
-    for key, value in given.items():
+    options = {**_options(spec), "target_transform": spec.target_transform}
+    for key, value in options.items():
         if value is not None:
             raise ConfigError(
                 f"{spec.path}: {key} goes with models that are trained here, and this is a [notebook] experiment",

@@ -32,7 +32,7 @@ def _git(folder: Path, *arguments: str) -> str:
 
 def versions(kind: str = "model") -> dict[str, str]:
     """Return the versions of Python and of the packages that decide a result of this kind of experiment."""
-    found = {"python": platform.python_version(), "workbench": distribution_version()}
+    common = {"python": platform.python_version(), "workbench": distribution_version()}
     of_kind = MODEL_KINDS[kind].packages if kind in MODEL_KINDS else capabilities_of(kind).packages
     names = (*PACKAGES, *of_kind)
-    return found | {name: version for name in names if (version := version_of(name))}
+    return common | {name: version for name in names if (version := version_of(name))}

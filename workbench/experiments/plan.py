@@ -87,10 +87,10 @@ class Plan:
         used = sorted(blocks.used(self.spec.features))
         files = [str(model[key]) for key in FILE_PARAMETERS if model.get(key)]
         files += [name for feature in used for name in _files_of(blocks, feature)]
-        others = [feature for feature in sorted(blocks.features) if feature not in used]
-        spare = [name for feature in others for name in _files_of(blocks, feature)]
-        own = [name for name in used if not blocks.built_in(blocks.features[name])]
-        return UsedSource(features=tuple(own), files=tuple(files), spare_files=tuple(spare))
+        unused = [feature for feature in sorted(blocks.features) if feature not in used]
+        spare = [name for feature in unused for name in _files_of(blocks, feature)]
+        custom = [name for name in used if not blocks.built_in(blocks.features[name])]
+        return UsedSource(features=tuple(custom), files=tuple(files), spare_files=tuple(spare))
 
 
 def _files_of(blocks: Blocks, name: str) -> tuple[str, ...]:
@@ -200,8 +200,8 @@ def infinite_columns(competition: Competition) -> list[str]:
     fractions = [c for c, t in rows.collect_schema().items() if t.is_float()]
     if not fractions:
         return []
-    found = rows.select(pl.col(fractions).is_infinite().any()).collect(engine="streaming").row(0)
-    return [c for c, is_there in zip(fractions, found, strict=True) if is_there]
+    has_infinite = rows.select(pl.col(fractions).is_infinite().any()).collect(engine="streaming").row(0)
+    return [c for c, is_there in zip(fractions, has_infinite, strict=True) if is_there]
 
 
 def _scales_rounds(spec: ExperimentSpec, model: ModelSpec | NotebookSpec) -> bool:
@@ -227,13 +227,13 @@ def _merging_columns(competition: Competition, *, every: bool) -> list[str]:
     types = competition.manifest.table(d.tables.train, slug=d.slug).dtypes
     wide = [c for c in competition.shared_columns if types[c] in ("Float64", "Int32", "UInt32", "Int64", "UInt64")]
     train = competition.table(d.tables.train)
-    asked = wide if every else [c for c in wide if types[c] == "Float64"]
-    merged = merged_in_float32(train, asked, competition.n_train)
+    columns = wide if every else [c for c in wide if types[c] == "Float64"]
+    merged = merged_in_float32(train, columns, competition.n_train)
     if every or not merged:
         return sorted(merged)
     value = pl.col(list(merged))
-    whole = train.select((value.drop_nulls() % 1 == 0).all()).head(1).collect(engine="streaming").row(0, named=True)
-    return sorted(c for c in merged if not whole[c])
+    integral = train.select((value.drop_nulls() % 1 == 0).all()).head(1).collect(engine="streaming").row(0, named=True)
+    return sorted(c for c in merged if not integral[c])
 
 
 def _feature_key(blocks: Blocks, name: str, spec: ExperimentSpec) -> str:
@@ -243,13 +243,13 @@ def _feature_key(blocks: Blocks, name: str, spec: ExperimentSpec) -> str:
         without = list(blocks.competition.row_numbers) if name == "rows" else []
         return content_key(name, without) if without else name
     try:
-        made = blocks.get(feature)
+        definition = blocks.get(feature)
     except WorkbenchError as exc:
         raise type(exc)(f"{spec.path}: {exc.message}", hint=exc.hint) from exc
-    if isinstance(made, FoldFeature) and feature != name:
+    if isinstance(definition, FoldFeature) and feature != name:
         raise ConfigError(f"{spec.path}: {name!r}: {feature!r} depends on the fold and is taken whole")
     key = blocks.key(feature)
-    if isinstance(made, FoldFeature):
+    if isinstance(definition, FoldFeature):
         # What it may learn from depends on more of [cv] than the folds tell.
         cv = blocks.competition.definition.cv
         key = content_key(key, cv.scheme, str(cv.gap), str(cv.purge), cv.column, cv.group)
@@ -259,10 +259,10 @@ def _feature_key(blocks: Blocks, name: str, spec: ExperimentSpec) -> str:
 def _check_encodings(blocks: Blocks, spec: ExperimentSpec, competition: Competition) -> None:
     d = competition.definition
     for name in spec.features:
-        made = blocks.features.get(name)
-        if isinstance(made, FoldFeature):
-            made.check(d.task, d.targets)
-            made.check_columns(competition.shared_columns, blocks.features, competition.features_path)
+        feature = blocks.features.get(name)
+        if isinstance(feature, FoldFeature):
+            feature.check(d.task, d.targets)
+            feature.check_columns(competition.shared_columns, blocks.features, competition.features_path)
 
 
 def _metric_code(competition: Competition) -> str:

@@ -66,54 +66,56 @@ class Predictions:
     cv: float | None = None
 
 
-def scored(record: RunRecord, plan: Plan, made: Predictions) -> RunRecord:
+def scored(record: RunRecord, plan: Plan, predictions: Predictions) -> RunRecord:
     """Return the record with the scores of the predictions."""
     metric = plan.competition.metric
-    if made.oof is None:
-        return replace(record, cv_mean=made.cv, n_features=made.n_features)
-    scores = fold_scores(made.target, made.folds, made.oof, metric)
+    if predictions.oof is None:
+        return replace(record, cv_mean=predictions.cv, n_features=predictions.n_features)
+    scores = fold_scores(predictions.target, predictions.folds, predictions.oof, metric)
     per_seed: tuple[tuple[float, ...], ...] = (scores,)
-    if len(made.seed_oof) > 1:
-        per_seed = tuple(fold_scores(made.target, made.folds, oof, metric) for oof in made.seed_oof)
+    if len(predictions.seed_oof) > 1:
+        per_seed = tuple(
+            fold_scores(predictions.target, predictions.folds, oof, metric) for oof in predictions.seed_oof
+        )
     return replace(
         record,
         cv_mean=float(np.mean(scores)),
         cv_std=float(np.std(scores)),
         cv_folds=len(scores),
-        oof_score=oof_score(made.target, made.folds, made.oof, metric),
+        oof_score=oof_score(predictions.target, predictions.folds, predictions.oof, metric),
         fold_scores=scores,
         seed_scores=per_seed,
-        n_features=made.n_features,
+        n_features=predictions.n_features,
     )
 
 
-def write_predictions(plan: Plan, folder: Path, made: Predictions) -> dict[str, str]:
+def write_predictions(plan: Plan, folder: Path, predictions: Predictions) -> dict[str, str]:
     """Write OOF, test predictions, importances and the submission; return the SHA-256 of each file of the run."""
     frames = {
         "importance.parquet": pl.DataFrame(
             {
-                "column": list(made.importance),
-                "gain": [g for g, _ in made.importance.values()],
-                "splits": [s for _, s in made.importance.values()],
+                "column": list(predictions.importance),
+                "gain": [g for g, _ in predictions.importance.values()],
+                "splits": [s for _, s in predictions.importance.values()],
             },
             schema={"column": pl.String, "gain": pl.Float64, "splits": pl.Float64},
         )
     }
-    names = [f"pred_{name}" for name in made.target.labels]
-    if made.oof is not None:
-        oof = pl.DataFrame(made.oof, schema=names, orient="row")
+    names = [f"pred_{name}" for name in predictions.target.labels]
+    if predictions.oof is not None:
+        oof = pl.DataFrame(predictions.oof, schema=names, orient="row")
         rows = np.arange(len(oof)) if plan.sample is None else sampled_rows(plan)
-        keys = pl.DataFrame({ROW: rows.astype(np.uint32), "fold": made.folds.valid})
+        keys = pl.DataFrame({ROW: rows.astype(np.uint32), "fold": predictions.folds.valid})
         frames["oof.parquet"] = keys.hstack(oof)
-    if made.oof is not None and plan.sample is None:
-        predictions = pl.DataFrame(made.test, schema=names, orient="row")
-        frames["test.parquet"] = plan.competition.test_ids().hstack(predictions)
+    if predictions.oof is not None and plan.sample is None:
+        test = pl.DataFrame(predictions.test, schema=names, orient="row")
+        frames["test.parquet"] = plan.competition.test_ids().hstack(test)
     for name, frame in frames.items():
         with atomic(folder / name) as temporary:
             frame.write_parquet(temporary)
     written = list(frames)
     if plan.sample is None:
-        if made.oof is not None:  # else it is there already
-            write_submission(plan.competition, plan.form, plan.target, made.test, folder / "submission.csv")
+        if predictions.oof is not None:  # else it is there already
+            write_submission(plan.competition, plan.form, plan.target, predictions.test, folder / "submission.csv")
         written.append("submission.csv")
-    return {name: file_sha256(folder / name) for name in (*written, *made.files)}
+    return {name: file_sha256(folder / name) for name in (*written, *predictions.files)}

@@ -82,15 +82,15 @@ class ReadyExperiment:
         MemoryLimitError
             Where it would take more; the hint says what would fit.
         """
-        trained, own = self.problem if problem is None else problem, self.problem.derived
+        trained, derived = self.problem if problem is None else problem, self.problem.derived
         needs = (self.model if model is None else model).needs(trained, self.spec.seeds if seeds is None else seeds)
         within = self.blocks.limit_bytes if limit is None else limit
         try:
             return ask_memory(needs, within)
         except MemoryLimitError:
-            if trained.derived is own or not own.held:
+            if trained.derived is derived or not derived.held:
                 raise
-            own.release()
+            derived.release()
             return ask_memory(needs, within)
 
 
@@ -132,10 +132,10 @@ def ready(
         spec = read_spec(competition, number)
         blocks = Blocks(competition, load_features(competition), context.stage, workspace.memory_limit)
         plan = make_plan(competition, spec, blocks, sample=sample, threads=context.threads, model=model)
-        return _made_ready(plan, sample)
+        return _ready_experiment(plan, sample)
 
 
-def _made_ready(plan: Plan, sample: float | None) -> ReadyExperiment:
+def _ready_experiment(plan: Plan, sample: float | None) -> ReadyExperiment:
     return ReadyExperiment(
         competition=plan.competition,
         spec=plan.spec,
@@ -161,5 +161,5 @@ def find_finished(
 
 def _finished(plan: Plan) -> FinishedRun | None:
     c = plan.competition
-    found = find_run(c.runs_folder, plan.spec.number, plan.key, greater_is_better=c.metric.greater_is_better)
-    return check_files(*found) if found and found[1].status == "finished" else None
+    run = find_run(c.runs_folder, plan.spec.number, plan.key, greater_is_better=c.metric.greater_is_better)
+    return check_files(*run) if run and run[1].status == "finished" else None

@@ -25,7 +25,7 @@ from workbench.data.competition import Competition, InteractionsSpec
 from workbench.data.workspace import Workspace
 from workbench.experiments.earlier_keys import earlier_code_keys
 from workbench.experiments.recommend_spec import RecommendSpec, recommend_spec
-from workbench.experiments.run_folder import Made
+from workbench.experiments.run_folder import RunArtifacts
 from workbench.experiments.runner import RunRequest, UsedSource
 from workbench.experiments.spec import ExperimentSpec
 from workbench.features import code_key
@@ -119,8 +119,8 @@ def make_recommend_plan(
         )
     if len(spec.seeds) > 1:
         raise ConfigError(f"{spec.path}: seeds = {list(spec.seeds)}: a [recommend] experiment has one seed")
-    for key, given in (("features", spec.features), ("drop", spec.drop), ("categorical", spec.categorical)):
-        if given:
+    for key, values in (("features", spec.features), ("drop", spec.drop), ("categorical", spec.categorical)):
+        if values:
             raise ConfigError(
                 f"{spec.path}: {key} goes with models of rows, and this is a [recommend] experiment",
                 hint="take it out: candidates have features of their own",
@@ -152,7 +152,7 @@ class _Read:
     users: npt.NDArray[np.int32]
     lines: pl.DataFrame
     tables: Tables
-    asked: TaskSpec
+    task: TaskSpec
     notes: tuple[str, ...]
 
 
@@ -175,8 +175,8 @@ def _read(plan: RecommendPlan) -> _Read:
     is_event = pl.col(of.item).is_not_null() | pl.col(of.time).is_not_null()
     log = read_interactions(_stacked(frames, list(of.columns), c).filter(is_event), columns)
     kinds = tuple(of.weights) if "{kind}" in of.id else None
-    asked = TaskSpec(of.cut, of.horizon_s, int(c.metric.number or 0), kinds, tuple(of.first), c.definition.cv.seed)
-    lines = _lines(plan, log, asked, frames[-1] if has_test else None)
+    task = TaskSpec(of.cut, of.horizon_s, int(c.metric.number or 0), kinds, tuple(of.first), c.definition.cv.seed)
+    lines = _lines(plan, log, task, frames[-1] if has_test else None)
     log = with_users(log, lines["user"])
     lines = lines.with_columns(code=log.users.codes(lines["user"]))
     users = lines["code"].unique().sort().to_numpy()
@@ -185,7 +185,7 @@ def _read(plan: RecommendPlan) -> _Read:
         _aligned(c, of.items, of.item, log.item_ids.values, notes),
         _aligned(c, of.users, of.user, log.users.values, notes),
     )
-    return _Read(log, users.astype(np.int32), lines, tables, asked, tuple(notes))
+    return _Read(log, users.astype(np.int32), lines, tables, task, tuple(notes))
 
 
 def _stacked(frames: list[pl.LazyFrame], names: list[str], competition: Competition) -> pl.LazyFrame:
@@ -201,7 +201,7 @@ def _stacked(frames: list[pl.LazyFrame], names: list[str], competition: Competit
     return pl.concat([f.select(names) for f in frames], how="vertical_relaxed")
 
 
-def _lines(plan: RecommendPlan, log: Interactions, asked: TaskSpec, test: pl.LazyFrame | None) -> pl.DataFrame:
+def _lines(plan: RecommendPlan, log: Interactions, task: TaskSpec, test: pl.LazyFrame | None) -> pl.DataFrame:
     """Return a line for each line of the submission, in the sample's order: id, user, list."""
     c, of = plan.competition, plan.interactions
     d = c.definition
@@ -212,34 +212,34 @@ def _lines(plan: RecommendPlan, log: Interactions, asked: TaskSpec, test: pl.Laz
                 f"{c.folder / 'competition.toml'}: nothing says who is asked for: there is no sample_submission"
             )
         users = test.select(pl.col(of.user).cast(dtype)).unique().sort(of.user).collect()[of.user]
-        frame = pl.DataFrame({"user": users}).join(pl.DataFrame({"list": list(asked.lists)}), how="cross")
+        frame = pl.DataFrame({"user": users}).join(pl.DataFrame({"list": list(task.lists)}), how="cross")
         text = pl.lit(of.id)
         text = text.str.replace_all("{user}", pl.col("user").cast(pl.String), literal=True)
         return frame.with_columns(id=text.str.replace_all("{kind}", pl.col("list"), literal=True))
     sample = c.table(d.tables.sample_submission).select(pl.col(d.id_columns[0]).alias("id")).collect()
     texts = sample["id"].cast(pl.String)
     # The longest type that fits, with as little of the user as there can be: "u5_to_cart" is no cart of "u5_to".
-    kinds = sorted(asked.lists, key=len, reverse=True)
+    kinds = sorted(task.lists, key=len, reverse=True)
     pattern = re.escape(of.id).replace(r"\{user\}", "(?P<user>.+?)")
     pattern = pattern.replace(r"\{kind\}", f"(?P<list>{'|'.join(map(re.escape, kinds))})")
-    found = texts.to_frame("text").select(pl.col("text").str.extract_groups(f"^{pattern}$")).unnest("text")
-    wrong = sample["id"].filter(found["user"].is_null())
+    parts = texts.to_frame("text").select(pl.col("text").str.extract_groups(f"^{pattern}$")).unnest("text")
+    wrong = sample["id"].filter(parts["user"].is_null())
     if len(wrong):
         raise DataError(
             f"{len(wrong):,} ids of {d.tables.sample_submission!r} are not of the form {of.id!r}, such as {wrong[0]!r}",
             hint="id under [interactions] says how they are written, and weights which kinds there are",
         )
-    users = found["user"].cast(dtype, strict=False)
+    users = parts["user"].cast(dtype, strict=False)
     if dtype.is_integer():
         # "007" is not the user 7.
-        users = users.to_frame("u").select(pl.when(pl.col("u").cast(pl.String) == found["user"]).then("u")).to_series()
+        users = users.to_frame("u").select(pl.when(pl.col("u").cast(pl.String) == parts["user"]).then("u")).to_series()
     if users.null_count():
         raise DataError(
             f"{users.null_count():,} users of {d.tables.sample_submission!r} are no {dtype}, as {of.user!r} of the "
-            f"interactions is, for example {found['user'].filter(users.is_null())[0]!r}"
+            f"interactions is, for example {parts['user'].filter(users.is_null())[0]!r}"
         )
     lists = (
-        found["list"] if "list" in found.columns else pl.Series("list", [asked.lists[0]]).new_from_index(0, len(sample))
+        parts["list"] if "list" in parts.columns else pl.Series("list", [task.lists[0]]).new_from_index(0, len(sample))
     )
     return pl.DataFrame({"id": sample["id"], "user": users, "list": lists})
 
@@ -258,24 +258,24 @@ def _aligned(
     keyed = frame.with_columns(pl.col(key).cast(ids.dtype, strict=False))
     keys = keyed.select(key).drop_nulls().collect().to_series()
     _check_matches(table, key, keys, ids, notes)
-    found = keyed.unique(key, keep="first", maintain_order=True)
-    asked = pl.DataFrame({key: ids}).lazy()
-    return asked.join(found, on=key, how="left", maintain_order="left").drop(key).collect()
+    first_lines = keyed.unique(key, keep="first", maintain_order=True)
+    id_frame = pl.DataFrame({key: ids}).lazy()
+    return id_frame.join(first_lines, on=key, how="left", maintain_order="left").drop(key).collect()
 
 
 def _check_matches(table: str, key: str, keys: pl.Series, ids: pl.Series, notes: list[str]) -> None:
     """Refuse a table that has none of the log's ids; note what it lacks most of, or has more than once."""
     distinct = keys.unique()
-    known = int(ids.is_in(distinct.implode()).sum())
-    if not known:
+    n_matched = int(ids.is_in(distinct.implode()).sum())
+    if not n_matched:
         raise DataError(
             f"none of the log's {len(ids):,} values of {key!r}, such as {ids[0]!r}, is in table {table!r}"
             + (f", which has such as {distinct.sort()[0]!r}" if len(distinct) else ""),
             hint="ids are spelled alike in both, or the table is left out of [interactions]",
         )
-    if 2 * known < len(ids):
+    if 2 * n_matched < len(ids):
         notes.append(
-            f"table {table!r} has {known:,} of the {len(ids):,} values of {key!r}; of the others nothing is known"
+            f"table {table!r} has {n_matched:,} of the {len(ids):,} values of {key!r}; of the others nothing is known"
         )
     if repeats := len(keys) - len(distinct):
         notes.append(f"table {table!r} repeats values of {key!r} in {repeats:,} lines: the first line of each counts")
@@ -311,8 +311,8 @@ class _RunModels:
         """Keep a finished model: its text first, then the part that vouches for it."""
         path, part = self._paths(name)
         write_text(path, model.text)
-        told = {"rounds": model.rounds, "gains": model.gains, "stopping": model.stopping}
-        write_json(part, {"sha256": file_sha256(path), **told})
+        details = {"rounds": model.rounds, "gains": model.gains, "stopping": model.stopping}
+        write_json(part, {"sha256": file_sha256(path), **details})
 
 
 class RecommendRunner:
@@ -348,12 +348,12 @@ class RecommendRunner:
         folder: Path,
         record: RunRecord,
         context: RunContext,
-    ) -> Made:
+    ) -> RunArtifacts:
         """Make the lists, score them and write them."""
         return make_lists(plan, folder, record, context)
 
 
-def make_lists(plan: RecommendPlan, folder: Path, record: RunRecord, context: RunContext) -> Made:
+def make_lists(plan: RecommendPlan, folder: Path, record: RunRecord, context: RunContext) -> RunArtifacts:
     """Make the lists, score them and write them.
 
     Raises
@@ -364,13 +364,13 @@ def make_lists(plan: RecommendPlan, folder: Path, record: RunRecord, context: Ru
     c, of = plan.competition, plan.interactions
     context.stage("reading the interactions")
     read = _read(plan)
-    weights = tuple(float(of.weights[kind]) for kind in read.asked.kinds) if read.asked.kinds else (1.0,)
+    weights = tuple(float(of.weights[kind]) for kind in read.task.kinds) if read.task.kinds else (1.0,)
     cv = c.definition.cv
     validation = ValidationSpec(None if cv.scheme == "kfold" else cv.scheme, cv.windows)
     problem = RecommenderProblem(
-        read.log, read.users, read.asked, c.metric, weights, read.tables, cv.folds, cv.seed, validation
+        read.log, read.users, read.task, c.metric, weights, read.tables, cv.folds, cv.seed, validation
     )
-    made = recommend(
+    result = recommend(
         problem,
         plan.model.recommender,
         Settings(
@@ -384,49 +384,49 @@ def make_lists(plan: RecommendPlan, folder: Path, record: RunRecord, context: Ru
         context=context,
     )
     context.stage("writing")
-    files = _write(plan, read, made, folder)
-    scores = made.fold_scores
+    files = _write(plan, read, result, folder)
+    scores = result.fold_scores
     final = replace(
         record,
         cv_mean=float(np.mean(scores)) if scores else None,
         cv_std=float(np.std(scores)) if scores else None,
         cv_folds=len(scores) or None,
-        oof_score=None if np.isnan(made.score) else made.score,
+        oof_score=None if np.isnan(result.score) else result.score,
         fold_scores=scores,
         seed_scores=(scores,),
-        n_features=len(made.features) or None,
-        optimistic=HELD_OUT if made.is_optimistic else None,
-        cv_windows=made.cv_windows,
+        n_features=len(result.features) or None,
+        optimistic=HELD_OUT if result.is_optimistic else None,
+        cv_windows=result.cv_windows,
     )
-    return Made(final, files, {"recommend": made.details()}, tuple(_notes(made, read)))
+    return RunArtifacts(final, files, {"recommend": result.details()}, tuple(_notes(result, read)))
 
 
 def _guarded(competition: Competition, reference: str) -> Callable[..., Any]:
     """Return a function of the competition's, of which a failure is told with its line."""
     function = competition.load_function(reference)
 
-    def call(*given: Any) -> Any:
+    def call(*arguments: Any) -> Any:
         hint = "mend it; the run's log.txt has all of it"
         log = logging.getLogger("workbench")
         with user_code(f"{reference} failed", TrainingError, folder=competition.folder, hint=hint, log=log):
-            found = function(*given)
-            return found.collect() if isinstance(found, pl.LazyFrame) else found
+            returned = function(*arguments)
+            return returned.collect() if isinstance(returned, pl.LazyFrame) else returned
 
     return call
 
 
-def _validation_note(made: RecommenderResult) -> str:
+def _validation_note(result: RecommenderResult) -> str:
     """Say how it was scored, and why so."""
-    return _scored_note(made) + (f"; {made.validation.doubt}" if made.validation.doubt else "")
+    return _scored_note(result) + (f"; {result.validation.doubt}" if result.validation.doubt else "")
 
 
-def _scored_note(made: RecommenderResult) -> str:
-    v = made.validation
+def _scored_note(result: RecommenderResult) -> str:
+    v = result.validation
     if v.scheme == "users":
         held = f"scored on users held out of the last window ({v.why})"
-        return f"{held}: optimistic, as the ranker learned what others did in it" if made.is_optimistic else held
-    learned = ", each by a ranker that learned from windows before it" if made.models else ""
-    scores = "" if v.windows < 2 else ": " + " ".join(f"{s:.5f}" for s in made.window_scores) + ", the last one first"
+        return f"{held}: optimistic, as the ranker learned what others did in it" if result.is_optimistic else held
+    learned = ", each by a ranker that learned from windows before it" if result.models else ""
+    scores = "" if v.windows < 2 else ": " + " ".join(f"{s:.5f}" for s in result.window_scores) + ", the last one first"
     few = (
         ""
         if v.windows >= LEAST_WINDOWS
@@ -436,35 +436,35 @@ def _scored_note(made: RecommenderResult) -> str:
     return f"{windows} scored ({v.why}){learned}{scores}{few}"
 
 
-def _notes(made: RecommenderResult, read: _Read) -> list[str]:
-    notes = [_validation_note(made), *read.notes]
-    if made.stopping:
-        s = made.stopping
+def _notes(result: RecommenderResult, read: _Read) -> list[str]:
+    notes = [_validation_note(result), *read.notes]
+    if result.stopping:
+        s = result.stopping
         notes.append(
             f"the ranker stops by the {s['by']}: {s['users']:,} users whose candidates hold something that came, with "
             f"all {s['candidates']:,} candidates"
         )
     notes += [
         f"{of}: nothing of it came in what is scored"
-        if np.isnan(made.list_scores[of])
-        else f"{of}: {made.list_scores[of]:.5f} of the {made.list_ceilings[of]:.5f} that its candidates allow; "
+        if np.isnan(result.list_scores[of])
+        else f"{of}: {result.list_scores[of]:.5f} of the {result.list_ceilings[of]:.5f} that its candidates allow; "
         f"{rows[-1].per_user:.0f} candidates hold {rows[-1].alone:.4f} of what came"
-        for of, rows in made.recall.items()
+        for of, rows in result.recall.items()
     ]
-    if made.lists is not None:
-        short = int((made.lists.items[..., -1] < 0).sum())
+    if result.lists is not None:
+        short = int((result.lists.items[..., -1] < 0).sum())
         if short:
             notes.append(
-                f"{short:,} of {made.lists.items[..., -1].size:,} lists have fewer than {read.asked.k} items: the "
+                f"{short:,} of {result.lists.items[..., -1].size:,} lists have fewer than {read.task.k} items: the "
                 "sources find no more"
             )
     return notes
 
 
-def _write(plan: RecommendPlan, read: _Read, made: RecommenderResult, folder: Path) -> dict[str, str]:
-    log, asked = read.log, read.asked
+def _write(plan: RecommendPlan, read: _Read, result: RecommenderResult, folder: Path) -> dict[str, str]:
+    log, task = read.log, read.task
     gains: dict[str, float] = {}
-    for name, model in made.models.items():
+    for name, model in result.models.items():
         if name.endswith("-all"):
             for column, gain in model.gains.items():
                 gains[column] = gains.get(column, 0.0) + gain
@@ -472,29 +472,30 @@ def _write(plan: RecommendPlan, read: _Read, made: RecommenderResult, folder: Pa
         {"column": list(gains), "gain": list(gains.values()), "splits": [None] * len(gains)},
         schema={"column": pl.String, "gain": pl.Float64, "splits": pl.Float64},
     ).sort("gain", descending=True)
-    valid = _as_frame(log, made.valid_users, made.valid, asked).insert_column(1, pl.Series("fold", made.valid_fold))
-    valid.insert_column(2, pl.Series("window", made.valid_window))
+    valid = _as_frame(log, result.valid_users, result.valid, task)
+    valid.insert_column(1, pl.Series("fold", result.valid_fold))
+    valid.insert_column(2, pl.Series("window", result.valid_window))
     frames = {"importance.parquet": importance, "oof.parquet": valid}
-    if made.lists is not None:
-        frames["test.parquet"] = _as_frame(log, read.users, made.lists, asked)
+    if result.lists is not None:
+        frames["test.parquet"] = _as_frame(log, read.users, result.lists, task)
     for name, frame in frames.items():
         with atomic(folder / name) as temporary:
             frame.write_parquet(temporary)
     written = list(frames)
-    if made.lists is not None:
-        _write_submission(plan, read, made.lists, folder / "submission.csv")
+    if result.lists is not None:
+        _write_submission(plan, read, result.lists, folder / "submission.csv")
         written.append("submission.csv")
     written += [f"models/{p.name}" for p in sorted((folder / "models").glob("*.txt"))]
     return {name: file_sha256(folder / name) for name in written}
 
 
-def _as_frame(log: Interactions, users: npt.NDArray[np.int32], lists: Lists, asked: TaskSpec) -> pl.DataFrame:
+def _as_frame(log: Interactions, users: npt.NDArray[np.int32], lists: Lists, task: TaskSpec) -> pl.DataFrame:
     """Return lists in ids: user, and for each list its items and their scores."""
     ids = log.users.values
     frames = []
     for part in _parts(len(users)):
         columns = {"user": ids.gather(users[part])}
-        for which, name in enumerate(asked.lists):
+        for which, name in enumerate(task.lists):
             items, scores = lists.items[part, which], lists.scores[part, which]
             columns[name] = _as_lists(log.item_ids.values, items)
             columns[f"{name}_score"] = _as_lists(pl.Series(scores.ravel()), np.where(items < 0, -1, _places(items)))
@@ -513,8 +514,8 @@ def _places(items: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
 def _as_lists(values: pl.Series, at: npt.NDArray[Any]) -> pl.Series:
     """Return for each row the values at its places, without those that are -1."""
     places = pl.Series(at.ravel()).cast(pl.Int64)
-    found = values.gather(places.set(places < 0, None))
-    return found.reshape(at.shape).arr.to_list().list.drop_nulls()
+    gathered = values.gather(places.set(places < 0, None))
+    return gathered.reshape(at.shape).arr.to_list().list.drop_nulls()
 
 
 def _write_submission(plan: RecommendPlan, read: _Read, lists: Lists, path: Path) -> None:
@@ -523,7 +524,7 @@ def _write_submission(plan: RecommendPlan, read: _Read, lists: Lists, path: Path
     texts = read.log.item_ids.values.cast(pl.String)
     row_of = np.full(len(read.log.users), -1, np.int64)
     row_of[read.users] = np.arange(len(read.users))
-    which = read.lines["list"].replace_strict(list(read.asked.lists), range(len(read.asked.lists))).to_numpy()
+    which = read.lines["list"].replace_strict(list(read.task.lists), range(len(read.task.lists))).to_numpy()
     rows = row_of[read.lines["code"].to_numpy()]
     with atomic(path) as temporary, temporary.open("wb") as file:
         for part in _parts(len(rows)):

@@ -92,14 +92,14 @@ def recommend_spec(spec: ExperimentSpec, competition: Competition, *, threads: i
         raise ConfigError(f"{where} has no source of candidates", hint=f"add one of {', '.join(SOURCES)}")
     if spec.per_fold:
         raise ConfigError(f'{spec.path}: rounds = "per fold" stands under [recommend.ranker]', hint="move it there")
-    given = table.get("ranker", False)
-    ranker = None if given is False else _built(RankerSpec, given, f"{where} ranker")
+    ranker_setting = table.get("ranker", False)
+    ranker = None if ranker_setting is False else _built(RankerSpec, ranker_setting, f"{where} ranker")
     if ranker is not None:
         ranker.lightgbm(_k_of(competition), where=f"{where} ranker", threads=threads)
-    said = "again" if "again" in table else "allow_repeats"
-    allow_repeats = table.get(said, True)
+    repeats_key = "again" if "again" in table else "allow_repeats"
+    allow_repeats = table.get(repeats_key, True)
     if not isinstance(allow_repeats, bool):
-        raise ConfigError(f"{where} {said} = {allow_repeats!r}: expected true or false")
+        raise ConfigError(f"{where} {repeats_key} = {allow_repeats!r}: expected true or false")
     candidates = integer_from(table.get("candidates", 100), f"{where} candidates", 1)
     if candidates > MOST_CANDIDATES:
         raise ConfigError(f"{where} candidates = {candidates}: LightGBM ranks lists of {MOST_CANDIDATES:,} at most")
@@ -109,7 +109,7 @@ def recommend_spec(spec: ExperimentSpec, competition: Competition, *, threads: i
             sources=sources,
             candidates=candidates,
             ranker=ranker,
-            validation_users=_whole_or_none(table.get("validation_users", False), f"{where} validation_users"),
+            validation_users=_integer_or_none(table.get("validation_users", False), f"{where} validation_users"),
             allow_repeats=allow_repeats,
         ),
         code,
@@ -118,10 +118,10 @@ def recommend_spec(spec: ExperimentSpec, competition: Competition, *, threads: i
 
 
 def _check_keys(table: dict[str, Any], where: str) -> None:
-    known = (*OURS, *SOURCES)
+    keys = (*OURS, *SOURCES)
     for key in table:
-        if TODAY.get(key, key) not in known:
-            raise ConfigError(f"{where} has an unknown key {key!r}", hint=near(key, known, kind="key"))
+        if TODAY.get(key, key) not in keys:
+            raise ConfigError(f"{where} has an unknown key {key!r}", hint=near(key, keys, kind="key"))
         if TODAY.get(key) in table:
             raise ConfigError(f"{where} has {key} and {TODAY[key]}, which are the same", hint=f"remove {key}")
 
@@ -129,11 +129,11 @@ def _check_keys(table: dict[str, Any], where: str) -> None:
 def _sources(table: dict[str, Any], where: str) -> dict[str, Any]:
     """Return the sources by name, in the order of the table."""
     sources: dict[str, Any] = {}
-    for key, given in table.items():
+    for key, setting in table.items():
         kind = TODAY.get(key, key)
         if kind not in SOURCES:
             continue
-        for name, values in _named(key, kind, given, where):
+        for name, values in _named(key, kind, setting, where):
             if name in sources:
                 raise ConfigError(f"{where} has two sources that are called {name!r}", hint="rename one")
             sources[name] = _built(SOURCES[kind], values, f"{where} {key if name == key else f'{key}.{name}'}")
@@ -150,56 +150,56 @@ def _code(competition: Competition, reference: str) -> str:
     return code_key(competition.folder / file, name)
 
 
-def _whole_or_none(value: Any, where: str) -> int | None:
+def _integer_or_none(value: Any, where: str) -> int | None:
     return None if value is False else integer_from(value, where, 1)
 
 
-def _named(key: str, kind: str, given: Any, where: str) -> list[tuple[str, Any]]:
+def _named(key: str, kind: str, setting: Any, where: str) -> list[tuple[str, Any]]:
     """Return the sources of a kind by name: one, which is called as its key, or one for each table."""
-    if given is False:
+    if setting is False:
         return []
-    if not isinstance(given, dict):
-        raise ConfigError(f"{where} {key} = {given!r}: expected a table, or false for none")
+    if not isinstance(setting, dict):
+        raise ConfigError(f"{where} {key} = {setting!r}: expected a table, or false for none")
     fields = {f.name for f in dataclasses.fields(SOURCES[kind])}
     names = fields | {EARLIER_WORDS[name] for name in fields & EARLIER_WORDS.keys()}
-    if given and all(isinstance(v, dict) or v is False for v in given.values()) and not names & set(given):
-        return [(name, table) for name, table in given.items() if table is not False]
-    return [(key, given)]
+    if setting and all(isinstance(v, dict) or v is False for v in setting.values()) and not names & set(setting):
+        return [(name, table) for name, table in setting.items() if table is not False]
+    return [(key, setting)]
 
 
-def _built(made_of: Any, given: Any, where: str) -> Any:
+def _built(template: Any, table: Any, where: str) -> Any:
     """Return a dataclass with what a table gives in place of its usual values.
 
     Parameters
     ----------
-    made_of : type or dataclass
+    template : type or dataclass
         The class, or what the values are taken from where the table gives none.
     """
-    if not isinstance(given, dict):
-        raise ConfigError(f"{where} = {given!r}: expected a table")
-    cls = made_of if isinstance(made_of, type) else type(made_of)
+    if not isinstance(table, dict):
+        raise ConfigError(f"{where} = {table!r}: expected a table")
+    cls = template if isinstance(template, type) else type(template)
     hints, fields = typing.get_type_hints(cls), {f.name: f for f in dataclasses.fields(cls)}
     values: dict[str, Any] = {}
-    for key, value in given.items():
+    for key, value in table.items():
         today = TODAY.get(key, key)
         name = today if today in fields else f"{key}_s"
         if name in values:
             earlier = EARLIER_WORDS[name]
             raise ConfigError(f"{where} has {earlier} and {name}, which are the same", hint=f"remove {earlier}")
         if name not in fields:
-            known = [TODAY.get(name, name.removesuffix("_s")) for name in fields]
-            raise ConfigError(f"{where} has an unknown key {key!r}", hint=near(key, known, kind="key"))
-        usual = fields[name].default if isinstance(made_of, type) else getattr(made_of, name)
+            keys = [TODAY.get(name, name.removesuffix("_s")) for name in fields]
+            raise ConfigError(f"{where} has an unknown key {key!r}", hint=near(key, keys, kind="key"))
+        usual = fields[name].default if isinstance(template, type) else getattr(template, name)
         values[name] = _value(value, hints[name], usual, f"{where} {key}", is_duration=name == f"{key}_s")
     missing = [
         f.name
         for f in fields.values()
         if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING and f.name not in values
     ]
-    if isinstance(made_of, type) and missing:
+    if isinstance(template, type) and missing:
         raise ConfigError(f"{where} needs {missing[0]}", hint=f'add {missing[0]} = "…"')
     try:
-        return cls(**values) if isinstance(made_of, type) else dataclasses.replace(made_of, **values)
+        return cls(**values) if isinstance(template, type) else dataclasses.replace(template, **values)
     except ConfigError as exc:
         raise ConfigError(f"{where}: {exc.message}", hint=exc.hint) from exc
 
@@ -217,7 +217,7 @@ def _value(value: Any, hint: Any, usual: Any, where: str, *, is_duration: bool) 
         return int(seconds) if expected is int else seconds
     taken = _taken(value, typing.get_origin(expected) or expected)
     if taken is None:
-        what = {
+        type_names = {
             int: "a whole number",
             float: "a number",
             str: "a text",
@@ -225,7 +225,7 @@ def _value(value: Any, hint: Any, usual: Any, where: str, *, is_duration: bool) 
             tuple: "a list of texts",
         }
         raise ConfigError(
-            f"{where} = {value!r}: expected {what.get(typing.get_origin(expected) or expected, 'a table')}"
+            f"{where} = {value!r}: expected {type_names.get(typing.get_origin(expected) or expected, 'a table')}"
         )
     return taken
 
@@ -241,7 +241,7 @@ def _taken(value: Any, expected: Any) -> Any:
 
 
 def _seconds(value: Any, where: str) -> float:
-    found = parse_duration(value) if isinstance(value, str) else None
-    if found is None:
+    duration = parse_duration(value) if isinstance(value, str) else None
+    if duration is None:
         raise ConfigError(f'{where} = {value!r}: expected a duration such as "12h" or "7d"')
-    return found.total_seconds()
+    return duration.total_seconds()

@@ -39,9 +39,9 @@ def reconcile(workspace: Workspace, ledger: Ledger, slug: str) -> None:
     A run that was killed, or whose ledger was locked, after its folder was complete is entered as finished. What can't
     be settled now, as another process is at work on the experiment or nothing can be written, is left as it is.
     """
-    known = ledger.runs(slug)
-    open_ones = [r for r in known if r.status == "running" and is_own(workspace, r)]
-    unheard = _unheard(workspace.competitions / slug / "runs", {r.run_id for r in known})
+    runs = ledger.runs(slug)
+    open_ones = [r for r in runs if r.status == "running" and is_own(workspace, r)]
+    unheard = _unheard(workspace.competitions / slug / "runs", {r.run_id for r in runs})
     for folder, record in [*((workspace.root / r.folder, r) for r in open_ones), *((f, None) for f in unheard)]:
         with suppress(BusyError, LedgerError, StorageError):
             exp = int(folder.name.partition("-")[0]) if record is None else record.exp
@@ -57,12 +57,12 @@ def reconcile_locked(workspace: Workspace, competition: Competition, number: int
     list of str
         A line for each folder that has no record, or another run's, and is left as it is.
     """
-    known = {r.run_id: r for r in ledger.runs(competition.slug, number)}
-    for record in known.values():
+    runs = {r.run_id: r for r in ledger.runs(competition.slug, number)}
+    for record in runs.values():
         if record.status == "running" and is_own(workspace, record):
             _settle(workspace, workspace.root / record.folder, record, ledger)
     folders = list_run_folders(competition.runs_folder, number)
-    damaged = [_settle(workspace, folder, None, ledger) for folder in _unheard(competition.runs_folder, known, number)]
+    damaged = [_settle(workspace, folder, None, ledger) for folder in _unheard(competition.runs_folder, runs, number)]
     return [f"{why}; it counts as no run" for why in damaged if why] + [
         f"{folder} has no {RUN_FILE}: it counts as no run and is left as it is; remove it if nothing is still copying "
         "it there"
@@ -71,13 +71,13 @@ def reconcile_locked(workspace: Workspace, competition: Competition, number: int
     ]
 
 
-def _unheard(runs: Path, known: Iterable[str], exp: int | None = None) -> list[Path]:
+def _unheard(runs: Path, run_ids: Iterable[str], exp: int | None = None) -> list[Path]:
     """Return the folders of runs that the ledger does not know; without a record they are none yet."""
-    known = set(known)
+    run_ids = set(run_ids)
     return [
         folder
         for folder in list_run_folders(runs, exp)
-        if folder.name not in known and folder.name.partition("-")[0].isdecimal() and (folder / RUN_FILE).exists()
+        if folder.name not in run_ids and folder.name.partition("-")[0].isdecimal() and (folder / RUN_FILE).exists()
     ]
 
 

@@ -14,7 +14,7 @@ from workbench.data.workspace import Workspace
 from workbench.experiments.optimistic import why_optimistic
 from workbench.experiments.plan import Plan, make_plan
 from workbench.experiments.predictions import Predictions, scored, write_predictions
-from workbench.experiments.run_folder import Made
+from workbench.experiments.run_folder import RunArtifacts
 from workbench.experiments.runner import RunRequest, UsedSource
 from workbench.experiments.spec import ExperimentSpec
 from workbench.features import Blocks, load_features
@@ -50,13 +50,15 @@ class RowRunner(ABC):
         """Return what features and models use."""
         return plan.used_source()
 
-    def execute(self, workspace: Workspace, plan: Plan, folder: Path, record: RunRecord, context: RunContext) -> Made:
+    def execute(
+        self, workspace: Workspace, plan: Plan, folder: Path, record: RunRecord, context: RunContext
+    ) -> RunArtifacts:
         """Predict the rows of train and test, score that and write it."""
         predictions = self.predict(workspace, plan, folder, context)
         context.stage("writing")
         final = replace(scored(record, plan, predictions), optimistic=why_optimistic(plan))
         files = write_predictions(plan, folder, predictions)
-        return Made(final, files, predictions.details, predictions.notes, predictions.peak_mb)
+        return RunArtifacts(final, files, predictions.details, predictions.notes, predictions.peak_mb)
 
     @abstractmethod
     def predict(self, workspace: Workspace, plan: Plan, folder: Path, context: RunContext) -> Predictions:

@@ -36,7 +36,7 @@ from workbench.experiments.run_folder import (
 )
 from workbench.experiments.runner import USUAL, Runner, RunPlan, RunRequest, UsedSource, runner_of
 from workbench.experiments.seeds import same_seeds_note
-from workbench.experiments.source import code_keys, kept_source, write_source
+from workbench.experiments.source import code_keys, source_copy, write_source
 from workbench.experiments.spec import read_spec
 from workbench.features import recipe_versions
 from workbench.ledger import Ledger, RunRecord
@@ -99,24 +99,26 @@ def _run(
         lock(lock_path(competition.runs_folder, number), f"experiment {number} of {competition.slug!r}"),
         Ledger.open(workspace.ledger) as ledger,
     ):
-        left = reconcile_locked(workspace, competition, number, ledger)
-        found = find_run(
+        folder_notes = reconcile_locked(workspace, competition, number, ledger)
+        previous = find_run(
             competition.runs_folder, number, plan.key, greater_is_better=competition.metric.greater_is_better
         )
-        if found and found[1].status == "finished" and not request.force:
-            finished = check_files(*found)
-            FoldParts(found[0]).discard()  # of one that was killed as soon as it was finished
-            told = _entered(ledger, found[1])
-            return RunOutcome(finished, "unchanged", (*_standing_notes(competition), *left, *told))
-        if found and found[1].status in ("interrupted", "running", "failed") and not request.force:
-            folder, record = found[0], replace(found[1], status="running", error=None, workspace=workspace.id)
+        if previous and previous[1].status == "finished" and not request.force:
+            finished = check_files(*previous)
+            FoldParts(previous[0]).discard()  # of one that was killed as soon as it was finished
+            ledger_notes = _entered(ledger, previous[1])
+            return RunOutcome(finished, "unchanged", (*_standing_notes(competition), *folder_notes, *ledger_notes))
+        if previous and previous[1].status in ("interrupted", "running", "failed") and not request.force:
+            folder, record = previous[0], replace(previous[1], status="running", error=None, workspace=workspace.id)
             how = "resumed" if any((folder / "parts").glob("*")) else "new"
         else:
             folder, record, how = _new_run(workspace, plan, _rising(began, ledger.runs(competition.slug, number)))
         work = _Work(workspace, runner, plan, folder, record, ledger)
         notes = work.execute(how, context.heard_by(EventLog(folder / EVENTS_FILE)))
         final, details = read_run(folder)
-        return RunOutcome(check_files(folder, final, details), how, (*_standing_notes(competition), *left, *notes))
+        return RunOutcome(
+            check_files(folder, final, details), how, (*_standing_notes(competition), *folder_notes, *notes)
+        )
 
 
 def _standing_notes(competition: Competition) -> tuple[str, ...]:
@@ -198,7 +200,7 @@ class _Work:
         plan, folder, record = self.plan, self.folder, self.record
         started, before = time.perf_counter(), record.seconds or 0.0
         used = self.runner.used_source(plan)
-        source = kept_source(plan, used)
+        source = source_copy(plan, used)
         about = self._about(used)
         _begin(folder, record, about)
         about["source"] = write_source(source, folder / "source")
@@ -210,20 +212,20 @@ class _Work:
             return round(before + time.perf_counter() - started, 2)
 
         with measured_peak() as peak, log_file(folder), self._outcome(seconds, context):
-            made = self.runner.execute(self.workspace, plan, folder, record, context)
+            result = self.runner.execute(self.workspace, plan, folder, record, context)
             final = replace(
-                made.record,
+                result.record,
                 status="finished",
                 finished_at=datetime.now(UTC),
                 seconds=seconds(),
-                peak_rss_mb=max(peak.mb, made.peak_mb),
+                peak_rss_mb=max(peak.mb, result.peak_mb),
             )
-            write_run(folder, final, {**about, "files": made.files, **plan.data_content(), **made.details})
+            write_run(folder, final, {**about, "files": result.files, **plan.data_content(), **result.details})
         # Finished, whatever comes now: the ledger may be locked for longer than one waits, and catches up.
         context.emit(RunFinished(final.run_id, final.status, final.cv_mean))
-        told = _entered(self.ledger, final)
+        ledger_notes = _entered(self.ledger, final)
         FoldParts(folder).discard()
-        notes = [*plan.spec.ignored, *made.notes, *source.notes, *told]
+        notes = [*plan.spec.ignored, *result.notes, *source.notes, *ledger_notes]
         is_trained = capabilities_of(plan.spec.kind).trains_models
         if is_trained and len(final.seeds) > 1 and len(set(final.seed_scores)) == 1:
             notes.append(same_seeds_note(plan.spec.kind, plan.spec.model, final.seeds))

@@ -26,7 +26,7 @@ from workbench.models.records import ALL_ROWS, FoldResult, TrainingState
 __all__ = [
     "FinishedRun",
     "FoldParts",
-    "Made",
+    "RunArtifacts",
     "check_files",
     "create_run",
     "end_run",
@@ -105,8 +105,8 @@ class FinishedRun:
     @property
     def recommender(self) -> dict[str, Any] | None:
         """Of a recommender what its sources find, the score of each list, and the stages; None for other runs."""
-        told: dict[str, Any] | None = read_run(self.folder)[1].get("recommend")
-        return told
+        details: dict[str, Any] | None = read_run(self.folder)[1].get("recommend")
+        return details
 
     @property
     def score(self) -> float | None:
@@ -121,8 +121,8 @@ class FinishedRun:
 
 
 @dataclass(frozen=True)
-class Made:
-    """What came of a run before its record is closed: the scored record, its files by SHA-256, details and notes."""
+class RunArtifacts:
+    """What a run produced, before its record is closed: the scored record, files by SHA-256, details and notes."""
 
     record: RunRecord
     files: dict[str, str]
@@ -180,15 +180,15 @@ class FoldParts:
     def load_training(self, target: int, fold: int, seed: int, stage: int) -> TrainingState | None:
         """Return how far a fold's training was; None where nothing was kept, or not what was written."""
         try:
-            kept = json.loads(self._training(target, fold, seed, stage).read_text("utf-8"))
-            return TrainingState(kept["model"], kept["curves"], kept["seconds"])
+            stored = json.loads(self._training(target, fold, seed, stage).read_text("utf-8"))
+            return TrainingState(stored["model"], stored["curves"], stored["seconds"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
     def save_training(self, target: int, fold: int, seed: int, stage: int, state: TrainingState) -> None:
         """Keep how far a fold's training is."""
-        kept = {"model": state.model, "curves": state.curves, "seconds": state.seconds}
-        write_text(self._training(target, fold, seed, stage), json.dumps(kept))
+        stored = {"model": state.model, "curves": state.curves, "seconds": state.seconds}
+        write_text(self._training(target, fold, seed, stage), json.dumps(stored))
 
     def _training(self, target: int, fold: int, seed: int, stage: int) -> Path:
         return self.folder / "parts" / f"{_name(target, fold, seed)}.{stage}.json"
@@ -271,9 +271,9 @@ def _check_details(details: dict[str, Any]) -> None:
             raise DamagedError(f"{name!r} is {type(details[name]).__name__}")
     source = details.get("source") or {}
     for files in (details.get("files", {}), source.get("files", {})):
-        for name, said in files.items():
-            if not isinstance(said, str):
-                raise DamagedError(f"of the file {name!r} it says {said!r}")
+        for name, digest in files.items():
+            if not isinstance(digest, str):
+                raise DamagedError(f"of the file {name!r} it says {digest!r}")
             if leads_elsewhere("file", name):
                 raise DamagedError(f"the file {name!r} would lie outside of the run's folder")
 

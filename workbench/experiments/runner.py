@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from workbench.core.context import RunContext
     from workbench.data.competition import Competition
     from workbench.data.workspace import Workspace
-    from workbench.experiments.run_folder import Made
+    from workbench.experiments.run_folder import RunArtifacts
     from workbench.experiments.spec import ExperimentSpec
     from workbench.ledger import RunRecord
 
@@ -159,7 +159,9 @@ class Runner(Protocol, Generic[P]):
         """Return the code and files that the run uses."""
         ...
 
-    def execute(self, workspace: Workspace, plan: P, folder: Path, record: RunRecord, context: RunContext) -> Made:
+    def execute(
+        self, workspace: Workspace, plan: P, folder: Path, record: RunRecord, context: RunContext
+    ) -> RunArtifacts:
         """Do what the plan says and write the result into the run's folder.
 
         What an earlier process has finished in ``parts/`` of the folder is taken from there.

@@ -20,7 +20,7 @@ from workbench.experiments.earlier_keys import earlier_code_keys
 from workbench.experiments.runner import RunPlan, UsedSource
 from workbench.features import code_files, code_key, package_version
 
-__all__ = ["DATA", "KeptSource", "code_keys", "kept_source", "named_code", "write_source"]
+__all__ = ["DATA", "SourceCopy", "code_keys", "named_code", "source_copy", "write_source"]
 
 DATA = ("data/raw/", "data/tables/")
 """What lies there is of the competition, and is there wherever its data are."""
@@ -38,8 +38,8 @@ REFERENCE = re.compile(r"([^:\n]+\.py):\w+")
 
 
 @dataclass(frozen=True)
-class KeptSource:
-    """What a run keeps.
+class SourceCopy:
+    """The source files that a run's folder gets a copy of.
 
     Attributes
     ----------
@@ -61,12 +61,12 @@ class KeptSource:
     @property
     def notes(self) -> tuple[str, ...]:
         """What is to be said of it."""
-        said = {name: why for name, why in self.excluded.items() if not name.startswith(DATA)}
-        return tuple(f"{name} is not kept with the run: {why}" for name, why in said.items())
+        reasons = {name: why for name, why in self.excluded.items() if not name.startswith(DATA)}
+        return tuple(f"{name} is not kept with the run: {why}" for name, why in reasons.items())
 
 
-def kept_source(plan: RunPlan, used: UsedSource) -> KeptSource:
-    """Return which files a run is to keep.
+def source_copy(plan: RunPlan, used: UsedSource) -> SourceCopy:
+    """Return which files are copied into the folder of a run.
 
     These are the Python files of the competition's folder, whatever they import from there, whichever functions the
     definition and the experiment name, and the files that features and models read.
@@ -78,16 +78,18 @@ def kept_source(plan: RunPlan, used: UsedSource) -> KeptSource:
     records = [c.folder / "competition.toml", plan.spec.path, *used.records]
     if plan.spec.selection is not None:
         records.append(c.selection_path(plan.spec.selection))
-    others = {c.folder / name for name in used.files}
-    kept, excluded = _checked(sorted(files | others), c.folder)
+    read_files = {c.folder / name for name in used.files}
+    copied, excluded = _checked(sorted(files | read_files), c.folder)
     # Loading features.py may read what only other features name; without it the code could not be loaded elsewhere.
-    spare = {c.folder / name for name in used.spare_files} - files - others
-    kept |= _checked(sorted(p for p in spare if p.is_file()), c.folder)[0]
+    spare = {c.folder / name for name in used.spare_files} - files - read_files
+    copied |= _checked(sorted(p for p in spare if p.is_file()), c.folder)[0]
     versions = {name: package_version(name) for name in sorted(packages) if name not in sys.stdlib_module_names}
-    return KeptSource(kept, _named_apart(records, kept, c.folder), excluded, {n: v for n, v in versions.items() if v})
+    return SourceCopy(
+        copied, _named_apart(records, copied, c.folder), excluded, {n: v for n, v in versions.items() if v}
+    )
 
 
-def write_source(source: KeptSource, folder: Path) -> dict[str, Any]:
+def write_source(source: SourceCopy, folder: Path) -> dict[str, Any]:
     """Write the copies into a folder, and return the record of them."""
     with storage_errors(folder):
         shutil.rmtree(folder, ignore_errors=True)  # of a run that was stopped: its files may be others
@@ -153,7 +155,7 @@ def _texts(value: Any) -> Iterator[str]:
 
 def _checked(paths: Sequence[Path], folder: Path) -> tuple[dict[str, Path], dict[str, str]]:
     """Return the files that can be kept, by their path from the folder, and why others can't."""
-    kept: dict[str, Path] = {}
+    copied: dict[str, Path] = {}
     excluded: dict[str, str] = {}
     total = 0
     for path in paths:
@@ -169,9 +171,9 @@ def _checked(paths: Sequence[Path], folder: Path) -> tuple[dict[str, Path], dict
         elif size > MOST_BYTES or total + size > MOST_BYTES_IN_ALL:
             excluded[name] = f"it has {shown_bytes(size)} (digest {file_sha256(path)[:16]})"
         else:
-            kept[name] = path
+            copied[name] = path
             total += size
-    return kept, excluded
+    return copied, excluded
 
 
 def _named_apart(paths: Iterable[Path], taken: dict[str, Path], folder: Path) -> dict[str, Path]:

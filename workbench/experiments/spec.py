@@ -88,11 +88,11 @@ class TuneSpec:
 
     def content(self) -> dict[str, Any]:
         """Return what decides the result."""
-        found = {"minutes": self.minutes, "trials": self.trials, "seed": self.seed, "space": self.space}
-        return found if self.holdout else found | {"holdout": False}
+        content = {"minutes": self.minutes, "trials": self.trials, "seed": self.seed, "space": self.space}
+        return content if self.holdout else content | {"holdout": False}
 
 
-def parse_keep(given: int | str, *, where: str) -> int:
+def parse_keep(value: int | str, *, where: str) -> int:
     """Read how many trials' OOF to keep: "top20", "all", "none", or a number.
 
     Raises
@@ -105,13 +105,13 @@ def parse_keep(given: int | str, *, where: str) -> int:
     >>> parse_keep("top20", where="")
     20
     """
-    text = str(given)
+    text = str(value)
     number = text.removeprefix("top")
     if number.isdigit():
         return int(number)
     if text in ("all", "none"):
         return ALL if text == "all" else 0
-    raise ConfigError(f"{where}: keep = {given!r} is unknown", hint='keep = "top20", "all" or "none"')
+    raise ConfigError(f"{where}: keep = {value!r} is unknown", hint='keep = "top20", "all" or "none"')
 
 
 @dataclass(frozen=True)
@@ -208,9 +208,9 @@ def read_spec(competition: Competition, number: int) -> ExperimentSpec:
         file, ignored = _with_list(file, listed, str(file.features))
     kind = _kind_of(resolved)
     if kind is None:
-        others = ", ".join(f"[{k}]" for k in KINDS[1:])
+        tables = ", ".join(f"[{k}]" for k in KINDS[1:])
         raise ConfigError(
-            f"{path}: no table says what kind of experiment it is", hint=f"add [model] (LightGBM), or one of {others}"
+            f"{path}: no table says what kind of experiment it is", hint=f"add [model] (LightGBM), or one of {tables}"
         )
     if not file.features and capabilities_of(kind).trains_models:
         raise ConfigError(
@@ -241,13 +241,13 @@ def read_spec(competition: Competition, number: int) -> ExperimentSpec:
     )
 
 
-def _tune(given: _Tune | Literal[False] | None, path: Path) -> TuneSpec | None:
-    if given is None or given is False:
+def _tune(tune: _Tune | Literal[False] | None, path: Path) -> TuneSpec | None:
+    if tune is None or tune is False:
         return None
-    if given.minutes is None and given.trials is None:
+    if tune.minutes is None and tune.trials is None:
         raise ConfigError(f"{path}: [tune] does not say how long", hint="minutes = 30, or trials = 100")
-    keep = parse_keep(given.keep, where=f"{path}: [tune]")
-    return TuneSpec(given.minutes, given.trials, keep, given.seed, dict(given.space), given.holdout)
+    keep = parse_keep(tune.keep, where=f"{path}: [tune]")
+    return TuneSpec(tune.minutes, tune.trials, keep, tune.seed, dict(tune.space), tune.holdout)
 
 
 def _with_list(file: _File, listed: FeatureList, name: str) -> tuple[_File, tuple[str, ...]]:
@@ -274,11 +274,11 @@ def _chain(competition: Competition, number: int) -> list[dict[str, Any]]:
     while True:
         path = competition.experiment_path(numbers[-1])
         if not path.exists():
-            known = sorted(competition.experiment_numbers(), key=lambda n: abs(n - numbers[-1]))[:5]
-            nearest = f"the nearest are {', '.join(map(str, sorted(known)))}; " if known else ""
-            asked_by = f" (base of experiment {numbers[-2]})" if len(numbers) > 1 else ""
+            nearby = sorted(competition.experiment_numbers(), key=lambda n: abs(n - numbers[-1]))[:5]
+            nearest = f"the nearest are {', '.join(map(str, sorted(nearby)))}; " if nearby else ""
+            needed_by = f" (base of experiment {numbers[-2]})" if len(numbers) > 1 else ""
             raise NotFoundError(
-                f"competition {competition.slug!r} has no experiment {numbers[-1]}{asked_by}: {path} is missing",
+                f"competition {competition.slug!r} has no experiment {numbers[-1]}{needed_by}: {path} is missing",
                 hint=f"{nearest}`wb new` writes the next one",
             )
         data = read_toml(path)
@@ -341,13 +341,13 @@ def _kind_of(data: dict[str, Any]) -> str | None:
 def _on_base(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
     """Merge an experiment with what it is based on; its kind of model takes the place of another one."""
     kind = _kind_of(top)
-    kept = {k: v for k, v in base.items() if kind is None or k not in KINDS or k == kind}
+    inherited = {k: v for k, v in base.items() if kind is None or k not in KINDS or k == kind}
     if kind is not None:
-        kept = {k: v for k, v in kept.items() if k not in OPTIONS or can(kind, k)}
+        inherited = {k: v for k, v in inherited.items() if k not in OPTIONS or can(kind, k)}
     if kind is not None and capabilities_of(kind).has_notebook:
         # What it records counts as it is.
-        kept.pop("target_transform", None)
-    merged = _merged(kept, top)
+        inherited.pop("target_transform", None)
+    merged = _merged(inherited, top)
     return {k: v for k, v in merged.items() if v is not False or k not in OPTIONS}
 
 
@@ -355,8 +355,8 @@ def _merged(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
     """Merge tables key by key; anything else, lists too, is replaced."""
     merged = dict(base)
     for key, value in top.items():
-        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = _merged(merged[key], value) if both else value
+        are_tables = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merged(merged[key], value) if are_tables else value
     return merged
 
 
@@ -420,8 +420,8 @@ def _sources_changed(
     """Return which tables of a recommender came and went, and what else it has, with names as covisit.recent.last."""
     old, new = ({k for k, v in model.items() if isinstance(v, dict)} for model in (before, after))
     came = [f"+{k}" for k in after if k in new - old] + [f"-{k}" for k in before if k in old - new]
-    rest = [{k: v for k, v in m.items() if k in old & new or k not in old | new} for m in (before, after)]
-    return came, (_flat(rest[0]), _flat(rest[1]))
+    settings = [{k: v for k, v in m.items() if k in old & new or k not in old | new} for m in (before, after)]
+    return came, (_flat(settings[0]), _flat(settings[1]))
 
 
 def _with_earlier_words(table: dict[str, Any]) -> dict[str, Any]:

@@ -99,8 +99,8 @@ def _left_out_numbers(plan: Plan) -> list[str]:
     """Say which columns "auto" and "rows" leave out because they only number the rows."""
     if not {"auto", "rows"} & set(plan.spec.features):
         return []
-    said = [f"{c!r} ({why})" for c, why in plan.competition.row_numbers.items()]
-    return [f'left out, only tells rows apart: {", ".join(said)}; "rows.COLUMN" takes one all the same'] * bool(said)
+    named = [f"{c!r} ({why})" for c, why in plan.competition.row_numbers.items()]
+    return [f'left out, only tells rows apart: {", ".join(named)}; "rows.COLUMN" takes one all the same'] * bool(named)
 
 
 def _model_notes(result: TrainResult) -> list[dict[str, Any]]:

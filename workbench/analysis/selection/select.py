@@ -209,9 +209,9 @@ def _check_name(competition: Competition, name: str, key: str, *, force: bool) -
     if force or not path.exists():
         return
     existing = read_list(competition, name)
-    if existing.made.get("key") == key and existing.as_made:
+    if existing.made.get("key") == key and existing.is_unedited:
         return
-    reason = "was made from something else" if existing.as_made else "was written or edited by hand"
+    reason = "was made from something else" if existing.is_unedited else "was written or edited by hand"
     raise ConfigError(f"{path} already exists, and {reason}", hint="--name chooses another name, --force replaces it")
 
 
