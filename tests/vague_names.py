@@ -43,6 +43,10 @@ ALLOWED: dict[str, str] = {
     "analysis/checks/finding.py: what": "a key of `wb check --json`",
     "features/overview.py: what": "a key of `wb features cache --json`",
     "analysis/checks/future.py: whole": "a key of `wb check --time --json`",
+    "experiments/feature_list.py: kept": "a key of a feature list's file",
+    "experiments/feature_list.py: made": "a key of a feature list's file",
+    "experiments/run.py: how": "a key of `wb run --json`, and a public attribute of its outcome",
+    "experiments/run_folder.py: whole_models": "a public attribute of a finished run",
 }
 """Names, anywhere or in one file, and why they are right."""
 
@@ -52,6 +56,7 @@ WINGS: list[str] = [
     "cli",
     "core",
     "data",
+    "experiments",
     "features",
     "kernels",
     "ledger",
