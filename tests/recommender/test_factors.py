@@ -52,7 +52,7 @@ class TestFit:
         assert told[-1] == 1.0
         users = np.arange(len(log.users), dtype=np.int32)
         for known in (None, log):
-            items, scores = best_items(factors, users, 10, known=known)
+            items, scores = best_items(factors, users, 10, excluded=known)
             ids = log.item_ids.values.to_numpy()[items]
             assert (ids // BLOCK == (users % 5)[:, None]).mean() > 0.9
             assert (scores[:, :-1] >= scores[:, 1:]).all()
@@ -93,7 +93,7 @@ class TestFit:
         log = read(pl.DataFrame({"user": [1], "item": [1], "time": [1], "kind": ["carts"]}))
         factors = fit_factors(log, spec)
         assert best_items(factors, np.array([0], np.int32), 2)[0].tolist() == [[0, -1]]
-        assert best_items(factors, np.array([0], np.int32), 2, known=log)[0].tolist() == [[-1, -1]]
+        assert best_items(factors, np.array([0], np.int32), 2, excluded=log)[0].tolist() == [[-1, -1]]
 
 
 def plain(events: pl.DataFrame, spec: Factorisation) -> dict[tuple[int, int], float]:
