@@ -43,7 +43,7 @@ def left_out_by_auto(
     odd = {c: None for c in not_ids if schema[c].is_nested() or schema[c] in (pl.Binary, pl.Object)}
     reasons |= {c: f"{schema[c].base_type()}, neither a number nor a text" for c in odd}
     plain = [c for c in not_ids if c not in odd]
-    return reasons | (_looked_at(rows, plain, n_train) if plain else {})
+    return reasons | (_reasons_of(rows, plain, n_train) if plain else {})
 
 
 def _source(name: str, columns: Collection[str]) -> str | None:
@@ -54,16 +54,16 @@ def _source(name: str, columns: Collection[str]) -> str | None:
     return source
 
 
-def _looked_at(rows: pl.LazyFrame, columns: Sequence[str], n_train: int) -> dict[str, str]:
+def _reasons_of(rows: pl.LazyFrame, columns: Sequence[str], n_train: int) -> dict[str, str]:
     in_train = pl.col(ROW) < n_train
-    looks: list[pl.Expr] = []
+    expressions: list[pl.Expr] = []
     for i, name in enumerate(columns):
         values = pl.col(name)
-        looks += [
+        expressions += [
             values.filter(in_train).count().alias(f"{i}train"),
             values.filter(~in_train).count().alias(f"{i}test"),
         ]
-    statistics = rows.select(looks).collect(engine="streaming").row(0, named=True)
+    statistics = rows.select(expressions).collect(engine="streaming").row(0, named=True)
     values_of = count_values(rows, columns)
     return {c: _reason(statistics[f"{i}train"], statistics[f"{i}test"], values_of[c]) for i, c in enumerate(columns)}
 

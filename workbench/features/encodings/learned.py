@@ -184,15 +184,15 @@ class Learned:
 
     def _spread(self, table: Columns, units: Units, sets: LearningSets) -> Columns:
         """Look up the value of each row."""
-        flat, n_groups = table.ravel(), self.n_groups
-        first = sets.set_of_unit * n_groups
+        cell_values, n_groups = table.ravel(), self.n_groups
+        set_start = sets.set_of_unit * n_groups
         result = np.empty(len(self.groups), np.float32)
         for start, stop in _chunks(0, self.n_train):
-            place = first[units.unit[start:stop]]
-            place += self.groups[start:stop]
-            np.take(flat, place, out=result[start:stop], mode="clip")
+            cell = set_start[units.unit[start:stop]]
+            cell += self.groups[start:stop]
+            np.take(cell_values, cell, out=result[start:stop], mode="clip")
         for start, stop in _chunks(self.n_train, len(result)):
-            np.take(flat, self.groups[start:stop] + first[-1], out=result[start:stop], mode="clip")
+            np.take(cell_values, self.groups[start:stop] + set_start[-1], out=result[start:stop], mode="clip")
         return result
 
     # --------------------------------------------------------------------------------------------------------- past
