@@ -11,7 +11,7 @@ import pytest
 from tests.kernel_builds import HERE
 from workbench.core.errors import ConfigError, DataError
 from workbench.models.serving import read_bundle
-from workbench.models.serving.predict import opened, predict
+from workbench.models.serving.predict import bundle_competition, predict
 
 QUICK = 'features = ["ratio", "te_town", "rows.x"]\nseeds = [{seeds}]\n{more}[model]\nnum_iterations = 4\nlearning_rate = 0.3\nearly_stopping_round = 0\n'  # fmt: skip
 
@@ -76,7 +76,7 @@ def test_a_competition_is_opened_where_there_is_nothing_else(small, no_wheels: P
     _, bundle = built(made, no_wheels, seeds="1")
     raw = made.folder / "data" / "raw"
     said: list[str] = []
-    competition = opened(read_bundle(bundle), raw, tmp_path, memory_limit=2**31, report=said.append)
+    competition = bundle_competition(read_bundle(bundle), raw, tmp_path, memory_limit=2**31, report=said.append)
     assert competition.folder == tmp_path / "competitions" / "small"
     assert (competition.folder / "data" / "raw").resolve() == raw.resolve()
     assert (competition.folder / "features.py").read_text() == (made.folder / "features.py").read_text()

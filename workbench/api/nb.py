@@ -135,13 +135,13 @@ def _context() -> NotebookContext:
 def _competition() -> OpenCompetition:
     from workbench.api import library
     from workbench.data.workspace import Workspace
-    from workbench.models.serving import find_bundle, find_data, opened, read_bundle
+    from workbench.models.serving import bundle_competition, find_bundle, find_data, read_bundle
 
     context = _context()
     if context.workspace is None and (bundle := find_bundle()) is not None:
         packed = read_bundle(bundle)
         work = Path(tempfile.mkdtemp(prefix="wb-"))
-        opened(packed, find_data(packed.slug), work)
+        bundle_competition(packed, find_data(packed.slug), work)
         return library.OpenCompetition(Workspace(work), packed.slug)
     if context.workspace is None:
         return _by_hand(context.competition)

@@ -13,7 +13,7 @@ from workbench.models.serving.bundle import (
     receipt,
 )
 from workbench.models.serving.learned import COLUMNS, ROWS_SAMPLE, LearnedColumns
-from workbench.models.serving.predict import NOTES, opened, predict
+from workbench.models.serving.predict import NOTES, bundle_competition, predict
 from workbench.models.serving.submission_file import (
     SubmissionForm,
     class_texts,
@@ -37,13 +37,13 @@ __all__ = [
     "Bundle",
     "LearnedColumns",
     "SubmissionForm",
+    "bundle_competition",
     "class_texts",
     "compared",
     "find_bundle",
     "find_data",
     "flat_name",
     "foreign_labels",
-    "opened",
     "positive_labels",
     "predict",
     "read_bundle",

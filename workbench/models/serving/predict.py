@@ -31,7 +31,7 @@ from workbench.models.serving.submission_file import submission_form, write_subm
 from workbench.models.split import split_of
 from workbench.models.target import Target, read_target
 
-__all__ = ["opened", "predict"]
+__all__ = ["bundle_competition", "predict"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -87,7 +87,7 @@ def _predict(
     memory_limit: int | None,
     report: Callable[[str], None],
 ) -> Path:
-    competition = opened(packed, data, work, memory_limit=memory_limit, report=report)
+    competition = bundle_competition(packed, data, work, memory_limit=memory_limit, report=report)
     target, folds = read_target(competition), load_folds(competition)
     if folds.content != packed.folds:
         raise DataError(
@@ -166,7 +166,7 @@ def _note_changes(
     write_json(out.with_name(NOTES), [note])
 
 
-def opened(
+def bundle_competition(
     packed: Bundle,
     data: Path,
     work: Path,
