@@ -28,7 +28,7 @@ from workbench.analysis.selection.importance import models_of
 from workbench.analysis.selection.methods import judge_by_shuffled_target
 from workbench.api import library
 from workbench.api.features import SelectOptions
-from workbench.core.context import RunContext
+from workbench.core.context import SILENT, RunContext
 from workbench.core.intervals import half_width
 from workbench.data.workspace import create_workspace
 from workbench.experiments.current_runs import CurrentRun
@@ -207,18 +207,14 @@ def judged(
                 groups, models = groups_of(experiment), models_of(experiment)
                 if method == "permutation":
                     options = SelectionOptions("permutation", alpha=alpha)
-                    found, _ = judge_by_permutation(experiment, models, groups, options, _silent)
+                    found, _ = judge_by_permutation(experiment, models, groups, options, SILENT)
                 else:
                     options = SelectionOptions("null", percentile=100 * (1 - alpha), shuffles=20)
-                    found, _ = judge_by_shuffled_target(experiment, models, groups, options, _silent)
+                    found, _ = judge_by_shuffled_target(experiment, models, groups, options, SILENT)
                 alarms, trials = alarms + sum(j.keep for j in found), trials + len(found)
         return alarms, trials
 
     return measure
-
-
-def _silent(_done: int, _total: int, _text: str) -> None:
-    pass
 
 
 def cv_of_noise(repeats: int) -> tuple[int, int]:
@@ -299,7 +295,7 @@ def _checked(split: str, repeat: int) -> CheckedData:
         competition = made.open.access.competition
         blocks = Blocks(competition, load_features(competition), _quiet, made.workspace.memory_limit)
         read = read_data(blocks)
-        getattr(read, "together", None)  # read while there are files; an earlier version has none
+        assert (read.row_units, read.test_is_later) is not None  # read while there are files
         return read
 
 

@@ -179,7 +179,9 @@ class TestBundle:
         (tmp_path / "elsewhere").write_bytes(model.read_bytes())
         model.unlink()
         model.symlink_to(tmp_path / "elsewhere")
-        with pytest.raises(ConfigError, match=r"t0-f0-s1\.txt is a link; what is uploaded lies in the run's own"):
+        with pytest.raises(
+            ConfigError, match=r"t0-f0-s1\.txt is a link; only files in the run's own folder are uploaded"
+        ):
             built(made, no_wheels)
 
     @pytest.mark.parametrize("where", ["code", "title"])

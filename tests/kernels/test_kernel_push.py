@@ -922,7 +922,7 @@ class TestSubmit:
 
     def test_a_kernel_that_was_never_pushed(self, ready: Ready) -> None:
         ready.build()
-        with pytest.raises(NotFoundError, match="'someone' pushed no version of the kernel .* that came to its end"):
+        with pytest.raises(NotFoundError, match="'someone' pushed no version of the kernel .* that finished"):
             ready.made.open.kernels.prepare(1)
 
     def test_a_file_is_still_refused(self, ready: Ready) -> None:

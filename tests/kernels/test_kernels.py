@@ -378,7 +378,7 @@ class TestLayers:
         for folder in ("models", "competition"):
             (tmp_path / folder).mkdir()
             (tmp_path / folder / "same.txt").write_text(folder)
-        with pytest.raises(ConfigError, match=r"competition/same.txt and models/same.txt would have one name"):
+        with pytest.raises(ConfigError, match=r"competition/same.txt and models/same.txt would have the same name"):
             packed_files(tmp_path)
 
     def test_a_workspace_on_the_drive_of_colab_is_found(self, tmp_path: Path, monkeypatch) -> None:
@@ -459,7 +459,7 @@ class TestBuild:
             ("numpy-2.0-cp311-cp311-manylinux_2_17_x86_64.whl", "is a wheel for cp311, and the kernel has Python 3.12"),
             ("new-2.0-cp313-abi3-manylinux_2_17_x86_64.whl", "is a wheel for cp313"),
             ("numpy-2.0-cp312-cp312-macosx_11_0_arm64.whl", "is a wheel for macosx_11_0_arm64"),
-            ("numpy.whl", "is not named as a wheel"),
+            ("numpy.whl", "is not a wheel's name"),
         ],
     )
     def test_a_wheel_for_another_python_is_named(self, name: str, message: str | None) -> None:

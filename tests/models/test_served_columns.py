@@ -430,7 +430,7 @@ def test_a_run_that_kept_no_columns_is_not_built(made: Small, no_wheels: Path) -
         else {k: v for k, v in record["files"].items() if "columns.json" not in k}
     )
     (run.folder / "run.json").write_text(json.dumps(record))
-    with pytest.raises(ConfigError, match="of an older version, which did not keep what its models' columns are"):
+    with pytest.raises(ConfigError, match="was made by an older version, which did not store its models' columns"):
         made.open.kernels.build(1, python=HERE, wheels=no_wheels)
 
 
@@ -443,7 +443,7 @@ def test_test_sets_to_rehearse_with(made: Small, tmp_path: Path) -> None:
     assert hidden["b"].null_count() == 300
     assert not (hidden["f"] == hidden["f"].floor()).all()
     assert any("filled, where the public test set is empty: b" in c for c in changes)
-    assert any("unseen categories:  place, few, cabin" in c for c in changes)
+    assert any("unseen categories: place, few, cabin" in c for c in changes)
     changes = []
     assert emptied_data(competition, raw, tmp_path / "emptied", changes) == 150
     emptied = pl.read_csv(tmp_path / "emptied" / "test.csv")
