@@ -41,7 +41,7 @@ ALLOWED: dict[str, str] = {
     "NotFoundError": "the error's public name, as in FileNotFoundError",
     "data/ingest/space.py: given": "a documented argument, `Approval(given=True)`",
     "analysis/checks/finding.py: what": "a key of `wb check --json`",
-    "features/overview.py: what": "a key of `wb features cache --json`",
+    "features/overview.py: what": "a key of `wb cache --json`",
     "analysis/checks/future.py: whole": "a key of `wb check --time --json`",
     "experiments/feature_list.py: kept": "a key of a feature list's file",
     "experiments/feature_list.py: made": "a key of a feature list's file",
