@@ -99,6 +99,12 @@ def test_a_metric_that_is_not_ours_has_one_that_stands_in(
         assert any(said in note and metric in note for note in notes) if said else not notes
 
 
+@pytest.mark.parametrize("words", ["Median Absolute Error", "R2", "Root Mean Squared Error"])
+def test_a_metric_of_amounts_makes_a_regression_of_a_target_of_two_values(read, words: str) -> None:
+    _, competition, _ = read(replace(BY_NAME["plain"], platform_metric=words))
+    assert competition.definition.task == "regression"
+
+
 def test_what_was_guessed_of_the_reading_can_be_overridden(tmp_path: Path) -> None:
     """Each guess is a comment in competition.toml; with its mark taken away, it is an instruction."""
     folder = tmp_path / "competitions" / "c"

@@ -1,4 +1,4 @@
-"""Looking at one column after another of a wide table: each look at the file would cost as much as the file is wide."""
+"""Per-column passes over a wide table, in batches: each scan takes time proportional to the number of columns."""
 
 from __future__ import annotations
 
@@ -42,19 +42,19 @@ def narrow_frames(rows: pl.LazyFrame, columns: Sequence[str]) -> Iterator[tuple[
 
 
 def count_values(rows: pl.LazyFrame, columns: Sequence[str]) -> dict[str, int]:
-    """Return how many different values each column has, null among them."""
-    at_a_time = max(1, _at_a_time(rows, columns))
+    """Return the number of distinct values of each column, counting null."""
+    batch_size = max(1, _at_a_time(rows, columns))
     counts_of: dict[str, int] = {}
-    for start in range(0, len(columns), at_a_time):
-        some = rows.select(columns[start : start + at_a_time])
+    for start in range(0, len(columns), batch_size):
+        batch = rows.select(columns[start : start + batch_size])
         # Held in memory: the streaming engine takes minutes to count the values of thousands of columns at once.
-        some = some.collect(engine="streaming").lazy() if at_a_time > 1 else some
-        counts = some.select(pl.all().n_unique()).collect(engine="in-memory" if at_a_time > 1 else "streaming")
+        batch = batch.collect(engine="streaming").lazy() if batch_size > 1 else batch
+        counts = batch.select(pl.all().n_unique()).collect(engine="in-memory" if batch_size > 1 else "streaming")
         counts_of |= dict(zip(counts.columns, counts.row(0), strict=True))
     return counts_of
 
 
 def _at_a_time(rows: pl.LazyFrame, columns: Sequence[str]) -> int:
-    """Return how many columns are looked at at a time; 0 where these are few."""
+    """Return how many columns a batch has; 0 where there are too few columns to need batches."""
     n_rows = rows.select(pl.len()).collect(engine="streaming").item() if len(columns) >= FEWEST else 0
     return VALUES // n_rows if n_rows else 0

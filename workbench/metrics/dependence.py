@@ -1,8 +1,8 @@
-"""Rows that come together, as those of one user or one day: what moves with what, and how many rows they are worth.
+"""Clustered rows, as those of one user or one day: which columns vary with them, and the effective number of rows.
 
-Folds that keep groups or times apart ask how a model does on new ones. Rows of a unit (a group; a time) are then no
-independent witnesses: a column that is constant within units is drawn once per unit, and to shuffle it row by row
-compares it with columns that are not of its kind.
+Folds that keep groups or times apart ask how a model does on new ones. Rows of a unit (a group; a time) are then not
+independent observations: a column that is constant within units is drawn once per unit, and shuffling it row by row
+would compare it with a null that has too many effective rows.
 """
 
 from __future__ import annotations
@@ -138,11 +138,11 @@ def effective_units(codes: Ints, units: Ints) -> float:
     if size <= 1:
         return float(n)
     # The larger of what values and their ranks say: a category's numbers have no order, and a number seldom repeats.
-    agreement = max(_alike(values, unit_codes, sizes), _near(values, unit_codes, sizes))
+    agreement = max(_agreement_icc(values, unit_codes, sizes), _rank_icc(values, unit_codes, sizes))
     return float(n / (1 + (size - 1) * min(1.0, max(0.0, agreement))))
 
 
-def _alike(values: Ints, of: Ints, sizes: Floats) -> float:
+def _agreement_icc(values: Ints, of: Ints, sizes: Floats) -> float:
     """Return how much more often two rows of a unit are equal than any two rows, of how often they could be."""
     n, pairs = len(values), float((sizes * (sizes - 1)).sum())
     counts = np.bincount(values).astype(float)
@@ -152,7 +152,7 @@ def _alike(values: Ints, of: Ints, sizes: Floats) -> float:
     return (equal - overall) / (1 - overall) if overall < 1 else 0.0
 
 
-def _near(values: Ints, unit_codes: Ints, sizes: Floats) -> float:
+def _rank_icc(values: Ints, unit_codes: Ints, sizes: Floats) -> float:
     """Return the intraclass correlation of the ranks, from an analysis of variance."""
     n, k = len(values), len(sizes)
     counts = np.bincount(values)
@@ -160,8 +160,8 @@ def _near(values: Ints, unit_codes: Ints, sizes: Floats) -> float:
     means = np.bincount(unit_codes, weights=ranks) / sizes
     if n <= k or k < 2:
         return 0.0
-    inside = float(((ranks - means[unit_codes]) ** 2).sum()) / (n - k)
-    between = float((sizes * (means - ranks.mean()) ** 2).sum()) / (k - 1)
-    usual = (n - float((sizes**2).sum()) / n) / (k - 1)
-    total = between + (usual - 1) * inside
-    return (between - inside) / total if total > 0 else 0.0
+    mean_square_within = float(((ranks - means[unit_codes]) ** 2).sum()) / (n - k)
+    mean_square_between = float((sizes * (means - ranks.mean()) ** 2).sum()) / (k - 1)
+    mean_size = (n - float((sizes**2).sum()) / n) / (k - 1)
+    denominator = mean_square_between + (mean_size - 1) * mean_square_within
+    return (mean_square_between - mean_square_within) / denominator if denominator > 0 else 0.0

@@ -1,7 +1,8 @@
 """One number of rounds for all folds: the best of the mean of their curves.
 
-Each fold's own best round is chosen on the rows that are then scored by it: on noise, with 180 validated rows, that
-alone gives an AUC of 0.54. The best round of the mean curve is chosen on all validated rows at once, as `lgb.cv` does.
+Each fold's own best round is chosen on the rows that are then scored by it: on pure noise with 180 validation rows,
+this bias alone gives an AUC of 0.54. The best round of the mean curve is chosen on all validation rows at once, as
+`lgb.cv` does.
 """
 
 from __future__ import annotations
@@ -292,16 +293,16 @@ def train_together(
     """Train all folds with one seed and give them the best number of rounds of their mean curve.
 
     The curves are averaged over the folds, each counting the same, as the CV is. The folds are trained one after the
-    other, each until its own curve stops; those that the mean outlasts then go on.
+    other, each until its own curve stops; folds that stopped before the mean curve did are then trained further.
 
     Parameters
     ----------
     parts : Parts, optional
-        Finished folds, and trainings that were done before a kill, are taken from there and kept there.
+        Checkpoints: finished folds and interrupted trainings are read from there and stored there.
     held : int, optional
-        So many folds may be in memory at a time; None for all. It changes the time and nothing else.
+        The number of folds that may be in memory at a time; None for all. It affects the run time only.
     done : callable, optional
-        Called with each result, and whether it was made now.
+        Called with each result, and whether it is new.
     """
     finished = {
         k: stored_result for k in folds if parts and (stored_result := parts.load(learner.index, k, seed)) is not None
@@ -319,16 +320,16 @@ def train_together(
             parts.save_training(learner.index, training.fold, seed, stage, training.state())
 
     trainings = [learner.training(k, seed, load_state(k, 1)) for k in folds]
-    rounds, until = shared_rounds(trainings, stopping, held=held, keep=lambda t: save_state(t, 1))
+    rounds, n_curve_rounds = shared_rounds(trainings, stopping, held=held, keep=lambda t: save_state(t, 1))
     firsts, trainings = trainings, [t.second(rounds, load_state(t.fold, 2)) for t in trainings]
     if any(t is not first for t, first in zip(trainings, firsts, strict=True)):
-        rounds, until = shared_rounds(trainings, stopping, held=held, keep=lambda t: save_state(t, 2))
+        rounds, n_curve_rounds = shared_rounds(trainings, stopping, held=held, keep=lambda t: save_state(t, 2))
     results = []
     for training in trainings:
         finished_result = finished.get(training.fold)
         if finished_result is None:
-            # What a fold trained beyond the mean's end depends on what was held.
-            training.curves = {name: values[:until] for name, values in training.curves.items()}
+            # How far a fold was trained past the end of the mean curve depends on memory; the result must not.
+            training.curves = {name: values[:n_curve_rounds] for name, values in training.curves.items()}
             result = training.result(rounds)
             if parts:
                 parts.save(result)

@@ -159,9 +159,9 @@ def _forget(keys, touched, n):
 def merge(by_source, history, most, limit, offsets, items, features):
     """Write the candidates of each user, with their score and rank by every source.
 
-    Round-robin, each source gives its next best, `most` at most, until there are `limit`. `by_source` has the sources'
-    lists: list of source s and user row is from ``starts[s, row]`` to before ``ends[s, row]``. Items in the user's
-    list of `history` are no candidates.
+    The sources take turns, each with its next best and at most ``most[s]`` items, until there are `limit` candidates.
+    `by_source` has the sources' lists: that of source s for user `row` is ``[starts[s, row], ends[s, row])``. Items in
+    the user's list of `history` are excluded. `offsets`, `items` and `features` are written to.
     """
     starts, ends, of_items, of_scores = by_source
     had_starts, had_items, had_users = history
@@ -175,27 +175,27 @@ def merge(by_source, history, most, limit, offsets, items, features):
     places = np.empty(len(keys), np.int64)
     touched = np.empty(limit, np.int64)
     n_sources = len(most)
-    turn = np.empty(n_sources, np.int64)
+    cursor = np.empty(n_sources, np.int64)
     for row in range(starts.shape[1]):
         first = offsets[row]
         n = first
         n_user_items = _take_in(had_starts, had_items, had_users[row], user_items, user_touched) if longest > 0 else 0
-        turn[:] = starts[:, row]
+        cursor[:] = starts[:, row]
         rank, is_more = 0, True
         while is_more and n - first < limit:
             is_more = False
             for s in range(n_sources):
                 while (
                     n_user_items
-                    and turn[s] < ends[s, row]
-                    and user_items[place_of(user_items, of_items[turn[s]])] != -1
+                    and cursor[s] < ends[s, row]
+                    and user_items[place_of(user_items, of_items[cursor[s]])] != -1
                 ):
-                    turn[s] += 1
-                if rank >= most[s] or turn[s] >= ends[s, row] or n - first >= limit:
+                    cursor[s] += 1
+                if rank >= most[s] or cursor[s] >= ends[s, row] or n - first >= limit:
                     continue
                 is_more = True
-                item = of_items[turn[s]]
-                turn[s] += 1
+                item = of_items[cursor[s]]
+                cursor[s] += 1
                 at = place_of(keys, item)
                 if keys[at] == -1:
                     keys[at] = item

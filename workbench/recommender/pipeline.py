@@ -76,7 +76,7 @@ def recommend(
     DataError
         When the log is too short, or there is nothing to learn from.
     """
-    _need_what_came(problem, spec)
+    _check_ground_truth(problem, spec)
     pipeline = _Pipeline(problem, spec, settings or Settings(), StageTimer(context))
     validation = choose_validation(problem.log, problem.test_users, problem.task, problem.validation)
     if validation.scheme == "windows":
@@ -117,19 +117,19 @@ def recommend(
     )
 
 
-def _need_what_came(problem: RecommenderProblem, spec: RecommenderSpec) -> None:
-    """Refuse a ranker where a list has no ground truth in the windows that the final model is trained on."""
-    trains = spec.ranker.windows if spec.ranker is not None else 0
+def _check_ground_truth(problem: RecommenderProblem, spec: RecommenderSpec) -> None:
+    """Raise if a list has no ground truth in the windows that the final ranker is trained on."""
+    n_training_windows = spec.ranker.windows if spec.ranker is not None else 0
     p, users_of_lists = problem, np.zeros(len(problem.task.lists), np.int64)
-    for earlier in range(trains):
-        users_of_lists += users_by_list(p.log, p.test_users, p.task, earlier)
+    for horizons_back in range(n_training_windows):
+        users_of_lists += users_by_list(p.log, p.test_users, p.task, horizons_back)
     missing = [list_name for list_name, n in zip(p.task.lists, users_of_lists, strict=True) if not n]
     # A log that is too short gets a better message where windows are made.
-    if trains and missing and users_of_window(p.log, p.test_users, p.task):
-        windows = "last horizon" if trains == 1 else f"last {trains} horizons"
+    if n_training_windows and missing and users_of_window(p.log, p.test_users, p.task):
+        windows = "last horizon" if n_training_windows == 1 else f"last {n_training_windows} horizons"
         raise DataError(
             f"{', '.join(missing)}: no such events in the {windows} of the log, which the ranker is trained on",
-            hint=f"windows = {trains + 1} under [recommend.ranker], or a longer horizon",
+            hint=f"windows = {n_training_windows + 1} under [recommend.ranker], or a longer horizon",
         )
 
 
@@ -512,22 +512,22 @@ class _Pipeline:
 
     def _scored(
         self,
-        number: int,
+        horizons_back: int,
         window: Window,
         generator: Generator,
         maker: FeatureMaker | None,
         models: Mapping[str, ListModel],
     ) -> ScoredWindow:
-        recall, best = self.recall(window, generator, _before(number))
+        recall, oracle_lists = self.recall(window, generator, _before(horizons_back))
         k, n_lists, threads = self.problem.task.k, len(self.problem.task.lists), self.threads
-        with self.clock(f"lists of {_before(number)}"):
+        with self.clock(f"lists of {_before(horizons_back)}"):
             if maker is None:
                 lists = round_robin(window, generator, k, n_lists, threads=threads)
             else:
-                window_models = [models[f"{of}-w{number}"] for of in self._model_names()]
+                window_models = [models[f"{of}-w{horizons_back}"] for of in self._model_names()]
                 progress = self.clock.share
                 lists = rank(window, generator, maker, window_models, k, n_lists, threads=threads, progress=progress)
-        return _in_codes_of_the_log(window, lists, best, recall)
+        return _in_codes_of_the_log(window, lists, oracle_lists, recall)
 
     def recall(
         self, window: Window, generator: Generator, label: str

@@ -133,9 +133,9 @@ def low_fidelity_within(
 ) -> LowFidelity:
     """Return the fidelity at which enough trials fit into their time.
 
-    What is given up first is what tells least: folds beyond those that validate enough rows, then half of the trials,
-    then the low learning rate, then rows. Fewer rows and a higher rate both make small trees look better than they are,
-    and the highest rates do so most: they come last.
+    Cuts are made in order of least information lost: folds beyond those that validate enough rows, then half of the
+    trials, then the low learning rate, then rows. Fewer rows and a higher rate both make small trees look better than
+    they are, the highest rates most of all, so those are the last resort.
 
     Parameters
     ----------
@@ -152,16 +152,16 @@ def low_fidelity_within(
     # The last of equals: folds in time grow, and the last one is nearest to what is to be predicted.
     order = sorted(range(n_folds), key=lambda k: (train_rows[k], k), reverse=True)
     fold = max(1e-9, (1 - PRUNED_SHARE) * per_round * USUAL)
-    least = n_folds if all_folds else min(n_folds, math.ceil(ENOUGH_VALID / max(1.0, float(np.mean(valid_rows)))))
-    fitting = seconds / WANTED_TRIALS / (fold / LOW_RATE)
-    n_scored = int(min(n_folds, max(least, fitting)))
-    # The rate at which the wanted trials fit, and that of the fewest where it is no low one.
+    min_folds = n_folds if all_folds else min(n_folds, math.ceil(ENOUGH_VALID / max(1.0, float(np.mean(valid_rows)))))
+    affordable_folds = seconds / WANTED_TRIALS / (fold / LOW_RATE)
+    n_scored = int(min(n_folds, max(min_folds, affordable_folds)))
+    # The rate at which the wanted trials fit; if it is above LOW_RATE, the rate at which FEWEST_TRIALS fit.
     rate = WANTED_TRIALS * n_scored * fold / seconds
     if rate > LOW_RATE:
         rate = max(LOW_RATE, FEWEST_TRIALS * n_scored * fold / seconds)
     share = min(1.0, max(LOW_FIDELITY_RATE / rate, least_share(train_rows)))
     rate = min(HIGHEST_RATE, max(LOWEST_RATE, min(rate, LOW_FIDELITY_RATE), rate * share))
-    # Where the time is too short for all of that, at least a few are scored: on fewer folds, by models of fewer rounds.
+    # Where the time is too short for all of that, at least a few are scored: on fewer folds, with fewer rounds.
     rounds = int(seconds / LEAST_TRIALS / (per_round * share))
     if not all_folds:
         n_scored = max(1, min(n_scored, rounds // LEAST_ROUNDS))

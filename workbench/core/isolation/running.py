@@ -1,4 +1,4 @@
-"""Starting a command in a world, watching what it starts, and ending all of it."""
+"""Start a command in a sandbox (`World`), track the processes that it starts, and kill all of them."""
 
 from __future__ import annotations
 
@@ -154,11 +154,10 @@ def started(
     stdout: int | IO[str] | None = None,
     stderr: int | IO[str] | None = None,
 ) -> Iterator[Running]:
-    """Start a command in a world, and end it with all that it has started when the block ends, however it does.
+    """Start a command in a sandbox, and kill it with all processes that it has started, however the block exits.
 
-    If this process is killed, the command and what it has started end, too. Without a world of its own that is not so
-    for what has left its parents behind and was started with an empty environment, and outside Linux only for what has
-    not left its parents.
+    If this process is killed, the command and its descendants are killed, too. Without process ids of its own, a
+    daemonised descendant that was started with an empty environment survives; outside Linux, every daemonised one does.
 
     Parameters
     ----------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 import polars as pl
@@ -15,11 +16,9 @@ from workbench.platforms.protocol import CompetitionFacts
 __all__ = ["Task", "find_task"]
 
 USUAL_METRIC = {"binary": "auc", "multiclass": "mlogloss", "regression": "rmse"}
-OF_AMOUNTS = ("rmse", "rmsle", "rmspe", "mae", "wmae", "mape", "smape", "medae", "r2")
-OF_CLASSES = (
-    *("accuracy", "balanced_accuracy", "f1", "macro_f1", "micro_f1", "weighted_f1", "mcc"),
-    *("qwk", "kappa", "linear_kappa", "mlogloss", "balanced_logloss", "pf1"),
-)
+OF_CLASS_PROBABILITIES = ("mlogloss", "balanced_logloss", "pf1")
+"""Metrics of probabilities that score classes alone; a log loss, an AUC and a Gini take amounts from 0 to 1, too."""
+
 FEW_VALUES = 20
 SPACED = 1.5
 """Classes are counted, from 0 or 1 or any number; one in three may be missing."""
@@ -58,16 +57,18 @@ def _task(roles: Roles, answer: Answer, metric: str | None, words: str) -> tuple
         )
     n, dtype = train.unique(name), train.dtype(name)
     is_number = dtype.startswith(("Int", "UInt", "Float"))
-    if metric in OF_AMOUNTS:
+    prediction_type = _prediction_type(metric)
+    if prediction_type == "value":
         return "regression", f"{words} scores amounts"
-    shown = _amounts_of(roles.sample, answer) if is_number and metric not in (*OF_CLASSES, "logloss") else None
+    of_classes = prediction_type == "label" or metric in OF_CLASS_PROBABILITIES
+    shown = _amounts_of(roles.sample, answer) if is_number and not of_classes and metric != "logloss" else None
     if n == 2 and shown is not None and not 0 <= shown <= 1:
         return "regression", f"{name} is a number, and the sample has {shown:g}: an amount"
     if n == 2:
         return "binary", f"{name} has two values"
     if not is_number:
         return "multiclass", f"{name} is text with {n:,} values"
-    scores_classes = metric in OF_CLASSES or (metric or "").endswith("@")
+    scores_classes = of_classes or (metric or "").endswith("@")
     if scores_classes and n <= FEW_VALUES * 50 and _holds_integers(train, name):
         return "multiclass", f"{name} has {n:,} values and {words} scores classes"
     if shown is not None:
@@ -145,10 +146,18 @@ def _by_name(words: str) -> str | None:
         return None
 
 
+def _prediction_type(metric: str | None) -> str:
+    """Return what a metric takes, as `Metric.needs` has it; "" for none that is known. "map@" lacks its number."""
+    for name in () if metric is None else (metric.removesuffix("@"), f"{metric}1"):
+        with suppress(NotFoundError):
+            return metrics.get(name).needs
+    return ""
+
+
 def _fits(metric: str, task: str) -> bool:
     if task == "regression":
         return metrics.get(metric).needs == "value" or metric in ("gini", "auc")
-    return metric not in OF_AMOUNTS
+    return _prediction_type(metric) != "value"
 
 
 def _list_length(sample: DataTable | None, answer: Answer) -> int:

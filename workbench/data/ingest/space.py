@@ -110,24 +110,24 @@ def _arrived(destination: Path) -> int:
 
 
 def check_space(download: Download, folder: Path, slug: str, *, approval: Approval, is_local: bool) -> None:
-    """Look whether a download can be begun, before any of it is fetched, and ask where it is large.
+    """Check, before anything is fetched, that a download fits on the disk, and ask for approval where it is large.
 
     Parameters
     ----------
     download : Download
     folder : Path
-        On the disk that it goes to.
+        The destination, whose disk has to have the space.
     slug : str
     approval : Approval
     is_local : bool
-        It is no more than a copy on this machine: only the disk counts.
+        Whether files are only copied on this machine: then only disk space is checked.
 
     Raises
     ------
     StorageError
-        When it can't fit on the disk, or may not and nobody has agreed to try.
+        When it can't fit on the disk, or might not and the user did not approve trying.
     ConfigError
-        When nobody has agreed to so much.
+        When it is above the limit and was not approved.
     """
     free = shutil.disk_usage(_existing(folder)).free
     text = f"the data of {slug!r} are {download}"

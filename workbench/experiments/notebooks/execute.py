@@ -1,4 +1,4 @@
-"""One notebook run to its end, or to what ended it: parameters in, the executed copy and what became of it out."""
+"""Execute one notebook: parameters go in, the executed copy and the outcome come out."""
 
 from __future__ import annotations
 
@@ -128,17 +128,17 @@ def execute(  # noqa: PLR0913 what a notebook may be run with
     folder : Path
         The kernel's working directory.
     environment : mapping, optional
-        Variables beside those that are inherited.
+        Variables in addition to the inherited ones.
     inherited : mapping, optional
-        By default all variables of this process; see `clean_environment`.
+        The base environment, by default `os.environ`; see `clean_environment`.
     limits : Limits, optional
     world : World, optional
-        What its processes see of the machine; by default what this one sees. Whatever they start ends with the
-        notebook.
+        The sandbox (mounts, network, process ids) that it runs in; by default none. Its child processes are killed
+        when the notebook ends.
     attached : mapping, optional
-        What kagglehub finds, in a notebook that was written for Kaggle: see `data_proxy`.
+        The data that kagglehub serves to a notebook written for Kaggle: see `data_proxy`.
     with_code : bool
-        Whether the page shows the cells' code beside what they put out.
+        Whether the HTML export shows the cells' code beside their output.
     context : RunContext
         Told of each cell that begins.
 
@@ -155,21 +155,21 @@ def execute(  # noqa: PLR0913 what a notebook may be run with
     started = time.perf_counter()
     copy.parent.mkdir(parents=True, exist_ok=True)
     copy = copy.resolve()
-    # What is beside the copy is not the notebook's: a link that it leaves there could lead us anywhere.
-    written = copy if world is None else copy.with_name(f"{copy.stem}-running") / copy.name
+    # A sandboxed notebook must not write next to the copy: a symlink that it leaves there could redirect our writes.
+    worker_copy = copy if world is None else copy.with_name(f"{copy.stem}-running") / copy.name
     if world is not None:
-        shutil.rmtree(written.parent, ignore_errors=True)
-        written.parent.mkdir()
+        shutil.rmtree(worker_copy.parent, ignore_errors=True)
+        worker_copy.parent.mkdir()
     with tempfile.TemporaryDirectory() as temporary_name:
         temporary = Path(temporary_name).resolve()
         source, job = temporary / f"{notebook.path.stem}.ipynb", temporary / "job.json"
-        # What it logs may be what it has found, which it does not know for a secret: that comes over masked.
-        log = (temporary if world is None and inherited is not None else written.parent) / LOG
+        # The log may hold secrets that the worker does not recognise, so it is masked when it is copied.
+        log = (temporary if world is None and inherited is not None else worker_copy.parent) / LOG
         source.write_text(notebook.text, encoding="utf-8")
         job_settings = {
             "notebook": str(source),
-            "copy": str(written),
-            "output": str(written.with_suffix(".txt")),
+            "copy": str(worker_copy),
+            "output": str(worker_copy.with_suffix(".txt")),
             "log": str(log),
             "parameters": dict(parameters),
             "kernel": notebook.kernel or "python3",
@@ -181,26 +181,29 @@ def execute(  # noqa: PLR0913 what a notebook may be run with
         }
         job.write_text(json.dumps(job_settings), encoding="utf-8")
         if world is not None:
-            job_mounts = {str(temporary): (str(temporary), False), str(written.parent): (str(written.parent), True)}
+            job_mounts = {
+                str(temporary): (str(temporary), False),
+                str(worker_copy.parent): (str(worker_copy.parent), True),
+            }
             world = replace(world, mounts={**world.mounts, **job_mounts})
         variables = {**(os.environ if inherited is None else inherited), **(environment or {})}
         try:
-            ended = _watched([*WORKER, str(job)], world, variables, limits, context)
+            outcome = _watched([*WORKER, str(job)], world, variables, limits, context)
         finally:
             masks = Masks(secret_values())
             if log != copy.with_name(LOG):
                 _append(log, copy.with_name(LOG), masks)
-            if written != copy:
-                _take_over(written, copy)
+            if worker_copy != copy:
+                _move_outputs(worker_copy, copy)
             if inherited is not None:
                 _mask(copy, masks)
     seconds = time.perf_counter() - started
-    if ended.event.get("event") != "done":
-        raise _error(notebook, copy, ended, limits)
-    return Executed(copy, seconds, ended.peak / 2**20, tuple(_not_installed(ended.event)))
+    if outcome.event.get("event") != "done":
+        raise _error(notebook, copy, outcome, limits)
+    return Executed(copy, seconds, outcome.peak / 2**20, tuple(_not_installed(outcome.event)))
 
 
-def _take_over(written: Path, copy: Path) -> None:
+def _move_outputs(written: Path, copy: Path) -> None:
     """Bring what the worker wrote to where it belongs; what is no file, such as a link, is left out."""
     figures = f"{copy.stem}-figures"
     shutil.rmtree(copy.with_name(figures), ignore_errors=True)

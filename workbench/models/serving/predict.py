@@ -211,16 +211,16 @@ def bundle_competition(
 
 
 def _model(packed: Bundle, competition: Competition, target: Target, threads: int | None) -> LightGBMSpec:
-    spec, where = packed.spec, f"run {packed.run_id}"
+    spec, label = packed.spec, f"run {packed.run_id}"
     if not can(spec["kind"], "is_served"):
-        raise ConfigError(f"{where} is of [{spec['kind']}]; models of LightGBM are served")
-    transform = transform_for(spec.get("target_transform"), target, competition.metric, where=where)
+        raise ConfigError(f"{label} is of [{spec['kind']}]; models of LightGBM are served")
+    transform = transform_for(spec.get("target_transform"), target, competition.metric, where=label)
     return lightgbm_for(
         competition,
         target,
-        # The trees are there; what a prediction takes beside them is how raw values become the target's.
+        # The trees are stored; the objective is only needed to map raw scores to predictions.
         {key: value for key, value in spec["model"].items() if key in OBJECTIVE_KEYS},
-        where=where,
+        where=label,
         threads=threads,
         transform=transform,
         class_weight=spec.get("class_weight"),
