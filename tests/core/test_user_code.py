@@ -370,7 +370,7 @@ def test_no_other_place_calls_it() -> None:
         "models/objectives.py: competition.load_function",
         # They are called by `Blocks`, `check_time` within it, and by a notebook's cell.
         "features/definition.py: self.function",
-        "features/evaluate.py: self.made.function",
+        "features/evaluate.py: self.feature.function",
         # A source is called by what `recommend_run` guards; a login is no code of the user's.
         "recommender/sources.py: function",
         "platforms/kaggle/login.py: function",

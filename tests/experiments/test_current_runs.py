@@ -340,7 +340,7 @@ def test_an_untouched_definition_is_not_read(small) -> None:
     made.open.run(1)
     code = (
         "import sys; from workbench.api import library; library.competition().table()\n"
-        "print(sorted({'polars', 'pydantic', 'lightgbm', 'workbench.experiments'} & set(sys.modules)))"
+        "print(sorted({'polars', 'pydantic', 'lightgbm', 'workbench.experiments.spec'} & set(sys.modules)))"
     )
 
     def imported() -> str:
@@ -351,7 +351,7 @@ def test_an_untouched_definition_is_not_read(small) -> None:
     os.utime(made.folder / "competition.toml")
     assert "polars" in imported()
     os.utime(made.folder / "experiments" / "001.toml")
-    assert "workbench.experiments" in imported()
+    assert "workbench.experiments.spec" in imported()
     assert "lightgbm" not in imported()
 
 
