@@ -662,6 +662,16 @@ def test_help_is_in_groups(tmp_path: Path) -> None:
     assert [line for line in shown.splitlines() if line.rstrip(":") + ":" in headings] == headings
 
 
+def test_help_loads_neither_a_network_nor_what_is_installed() -> None:
+    code = (
+        "import sys\nfrom workbench.cli.app import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit as e:\n    assert not e.code, e.code\n"
+        "print('LOADED', sorted({'ssl', 'urllib.request', 'importlib.metadata', 'tempfile'} & set(sys.modules)))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.strip().endswith("LOADED []")
+
+
 def test_help_and_table_load_nothing_heavy(made: Small) -> None:
     wb("run", "--exp", "1", cwd=made.workspace.root)
     code = (

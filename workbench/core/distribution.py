@@ -19,6 +19,8 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+from workbench.core.package import PACKAGE
+
 __all__ = [
     "DISTRIBUTION",
     "OTHER_DISTRIBUTION",
@@ -30,9 +32,6 @@ __all__ = [
     "other_workbench",
     "version_of",
 ]
-
-PACKAGE = Path(__file__).parents[1]
-"""The folder of the package `workbench`, from which it is imported."""
 
 DISTRIBUTION = "kaggle-workbench"
 OTHER_DISTRIBUTION = "workbench"

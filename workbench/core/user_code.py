@@ -18,8 +18,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import ParamSpec
 
-from workbench.core.distribution import PACKAGE
 from workbench.core.errors import WorkbenchError
+from workbench.core.package import PACKAGE
 
 __all__ = ["EXIT_HINT", "INTERRUPTING", "as_error", "dropping", "is_interrupt", "user_code", "user_frame", "user_place"]
 

@@ -17,11 +17,11 @@ from pathlib import Path
 from workbench.core.distribution import (
     DISTRIBUTION,
     OTHER_DISTRIBUTION,
-    PACKAGE,
     distribution_version,
     distributions_of_modules,
 )
 from workbench.core.errors import ConfigError
+from workbench.core.package import PACKAGE
 
 __all__ = ["NEEDED", "check_wheels", "download", "has_wheels_of", "modules_of", "needed_packages", "own_wheel"]
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from workbench.core.distribution import PACKAGE
+from workbench.core.package import PACKAGE
 
 __all__ = ["World", "clean_environment", "steps"]
 

@@ -20,10 +20,10 @@ from typing import Any
 from workbench.core.cache import write_text
 from workbench.core.context import SILENT, RunContext
 from workbench.core.credentials import Masks, secret_values
-from workbench.core.distribution import PACKAGE
 from workbench.core.errors import NotebookError
 from workbench.core.isolation import World, started
 from workbench.core.memory import shown_bytes
+from workbench.core.package import PACKAGE
 from workbench.experiments.notebooks.extra import need
 from workbench.experiments.notebooks.source import Notebook
 
