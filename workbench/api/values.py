@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from workbench.features import CachedBlock, FeatureSummary, shown_left_out
     from workbench.kernels import BuiltKernel, Machine
     from workbench.ledger import RunRecord, SubmissionRecord
-    from workbench.models.records import FoldResult
     from workbench.platforms.interactions import InteractionsSpec, parse_duration, parse_weights
     from workbench.platforms.protocol import CompetitionFacts, SubmissionLimits
     from workbench.rehearsal import LogSpec, RehearsalSpec
@@ -40,7 +39,6 @@ __all__ = [
     "CheckReport",
     "CompetitionFacts",
     "FeatureSummary",
-    "FoldResult",
     "GroupImportance",
     "InteractionsSpec",
     "LogSpec",
@@ -96,7 +94,6 @@ _HOMES = {
     "features": "CachedBlock FeatureSummary shown_left_out",
     "kernels": "BuiltKernel Machine",
     "ledger": "RunRecord SubmissionRecord",
-    "models.records": "FoldResult",
     "platforms.interactions": "InteractionsSpec parse_duration parse_weights",
     "platforms.protocol": "CompetitionFacts SubmissionLimits",
     "rehearsal": "LogSpec RehearsalSpec",

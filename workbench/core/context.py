@@ -57,7 +57,7 @@ class RunContext:
 
 
 SILENT = RunContext()
-"""Nobody listens, and nothing is bounded."""
+"""Nobody listens, and all cores may be used."""
 
 
 def text_listener(report: Callable[[str], None]) -> Listener:

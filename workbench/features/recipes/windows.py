@@ -7,6 +7,7 @@ from typing import Literal, Unpack
 
 import polars as pl
 
+from workbench.core.integers import is_integer
 from workbench.features.recipes.arguments import (
     TIMES,
     Call,
@@ -327,7 +328,7 @@ def _groups(call: Call, by: Columns | None) -> list[str]:
 
 def _steps(call: Call, n: int | Sequence[int]) -> list[int]:
     steps = [n] if isinstance(n, int) else list(n)
-    wrong = [s for s in steps if isinstance(s, bool) or not isinstance(s, int) or s == 0]
+    wrong = [s for s in steps if not is_integer(s) or s == 0]
     if wrong or not steps:
         raise call.error(f"n={n!r}: expected whole numbers other than 0", "write n=1, or n=[1, 2, 3]; -1 is the next")
     return list(dict.fromkeys(steps))
