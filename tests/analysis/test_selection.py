@@ -52,8 +52,8 @@ from workbench.experiments.ready import ReadyExperiment, ready
 from workbench.experiments.spec import read_spec
 from workbench.features import build_matrix
 from workbench.ledger import Ledger
+from workbench.models.lightgbm.shuffling import FoldModels, shuffled_gains
 from workbench.models.scoring import fold_scores, score
-from workbench.models.shuffled import FoldModels, shuffled_gains
 from workbench.models.target import Target
 from workbench.models.train import train
 from workbench.rehearsal import RehearsalSpec, create

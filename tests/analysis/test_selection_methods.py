@@ -59,7 +59,7 @@ from workbench.experiments.feature_list import read_list
 from workbench.experiments.held_out import only_fold
 from workbench.experiments.ready import ready
 from workbench.metrics.dependence import moved_blocks
-from workbench.models.shuffled import shuffled_gains
+from workbench.models.lightgbm.shuffling import shuffled_gains
 
 
 def counted(told: list[tuple[float, float | None, str]]) -> RunContext:

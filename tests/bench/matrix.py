@@ -28,7 +28,7 @@ OURS = """
 import sys, numpy as np, polars as pl
 from workbench.features import FeatureMatrix, MatrixSource
 from workbench.features.encoded import encode_columns
-from workbench.models.datasets import bin_train_rows
+from workbench.models.lightgbm.datasets import bin_train_rows
 {parameters}
 lines = pl.scan_parquet(sys.argv[1], row_index_name="__row__")
 n = lines.select(pl.len()).collect().item()

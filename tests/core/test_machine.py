@@ -11,7 +11,7 @@ from workbench.core import memory, threads
 from workbench.core.cache import Store
 from workbench.core.errors import StorageError
 from workbench.core.memory import available_bytes, default_limit, is_in_memory, machine_bytes
-from workbench.models import datasets
+from workbench.models.lightgbm import datasets
 
 
 @pytest.mark.parametrize(("quota", "cores"), [(None, 64), (0.5, 1), (1.5, 2), (2.0, 2), (100.0, 64)])

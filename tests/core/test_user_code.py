@@ -367,7 +367,7 @@ def test_no_other_place_calls_it() -> None:
         "features/build.py: load_code",
         "models/folds.py: competition.load_function",
         "models/function_folds.py: load_code",
-        "models/objectives.py: competition.load_function",
+        "models/lightgbm/objectives.py: competition.load_function",
         # They are called by `Blocks`, `check_time` within it, and by a notebook's cell.
         "features/definition.py: self.function",
         "features/evaluate.py: self.feature.function",

@@ -18,7 +18,7 @@ from workbench.core.errors import MemoryLimitError
 from workbench.experiments.notebooks.context import VARIABLE, NotebookContext, write_context
 from workbench.experiments.ready import ReadyExperiment
 from workbench.experiments.tune import TuneRequest, run_tuned, tune
-from workbench.models.binned import BinnedRows
+from workbench.models.lightgbm.bins import BinnedRows
 from workbench.tuning import Progress, StudyKey, open_study
 
 MODEL = "[model]\nlearning_rate = 0.2\nnum_leaves = 8\nnum_iterations = 30\nearly_stopping_round = 5\nlambda_l2 = 1.0\n"

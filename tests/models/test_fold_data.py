@@ -18,7 +18,7 @@ from workbench.features.encoded import encode_columns
 from workbench.models.fold_data import FoldData, FoldTarget, probabilities
 from workbench.models.folds import Folds
 from workbench.models.records import Problem
-from workbench.models.stand_ins import native_metric, stopping_metric
+from workbench.models.stopping_metrics import native_metric, stopping_metric
 from workbench.models.target import Target, TargetColumn
 
 N_TRAIN, N_TEST = 12, 5

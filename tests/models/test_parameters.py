@@ -17,10 +17,10 @@ from workbench.experiments.ready import ready
 from workbench.experiments.run import run
 from workbench.experiments.spec import read_spec
 from workbench.experiments.tune import TuneRequest, find_study, run_tuned, tune
-from workbench.models.fold_scorer import Fidelity, FoldScorer
-from workbench.models.lightgbm_rules import first_training, parameter_type, taken_back
-from workbench.models.objectives import log_objective
-from workbench.models.parameters import RESERVED, lightgbm_defaults, lightgbm_spec
+from workbench.models.lightgbm.fold_scorer import Fidelity, FoldScorer
+from workbench.models.lightgbm.objectives import log_objective
+from workbench.models.lightgbm.parameter_rules import first_training, parameter_type, taken_back
+from workbench.models.lightgbm.parameters import RESERVED, lightgbm_defaults, lightgbm_spec
 from workbench.models.target import read_target
 from workbench.tuning import Space, parse_space
 

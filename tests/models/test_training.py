@@ -21,10 +21,10 @@ from workbench.experiments.held_out import on_folds
 from workbench.experiments.ready import ready
 from workbench.experiments.run import run as run_experiment
 from workbench.features import ROW
-from workbench.models.binned import bins_of
-from workbench.models.boosting import with_feature_names
-from workbench.models.lightgbm_folds import LightGBMSpec
-from workbench.models.parameters import lightgbm_spec
+from workbench.models.lightgbm.bins import bins_of
+from workbench.models.lightgbm.boosting import with_feature_names
+from workbench.models.lightgbm.learner import LightGBMSpec
+from workbench.models.lightgbm.parameters import lightgbm_spec
 from workbench.models.records import DerivedData
 from workbench.models.scoring import score_column
 from workbench.models.target import Target, TargetColumn
@@ -782,7 +782,7 @@ class TestBins:
 
     def test_they_are_kept_on_disk_where_that_pays(self, small, monkeypatch) -> None:
         made = small()
-        monkeypatch.setattr("workbench.models.binned.KEEP_SECONDS", 0.0)
+        monkeypatch.setattr("workbench.models.lightgbm.bins.KEEP_SECONDS", 0.0)
         first = run(made, "linear_tree = true\n")
         stored = [b for b in made.open.features.cached() if b.what == "LightGBM's bins"]
         assert len(stored) == 1
@@ -802,7 +802,7 @@ class TestBins:
         from dataclasses import replace
 
         made = small()
-        monkeypatch.setattr("workbench.models.binned.KEEP_SECONDS", 0.0)
+        monkeypatch.setattr("workbench.models.lightgbm.bins.KEEP_SECONDS", 0.0)
         run(made)  # its bins are on disk
         found = prepared(made)
         folds = on_folds(found.problem, found.problem.folds.take(np.arange(400)[::-1]))

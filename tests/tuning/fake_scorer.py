@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from workbench.models.fold_scorer import Fidelity, FoldScore, NoUseError
+from workbench.models.lightgbm.fold_scorer import Fidelity, FoldScore, NoUseError
 
 __all__ = ["Call", "Clock", "Scorer"]
 

@@ -23,7 +23,7 @@ import optuna
 
 from tests.tuning.fake_scorer import Call, Clock, Scorer
 from workbench.core.errors import DataError, TrainingError
-from workbench.models.fold_scorer import FoldScore
+from workbench.models.lightgbm.fold_scorer import FoldScore
 from workbench.tuning import (
     Budget,
     OpenStudy,

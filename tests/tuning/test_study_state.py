@@ -12,7 +12,7 @@ import pytest
 
 from tests.pinned import stored
 from workbench.experiments.best_parameters import BestParameters, searched_parameters
-from workbench.models.fold_scorer import FoldScore
+from workbench.models.lightgbm.fold_scorer import FoldScore
 from workbench.tuning import StudyState, TrialState, read_study
 from workbench.tuning.plan import LowFidelity
 from workbench.tuning.state import CVScores, FullCV, TrialWriter, requeue_failed

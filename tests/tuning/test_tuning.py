@@ -40,7 +40,7 @@ from workbench.experiments.run import run
 from workbench.experiments.runner import RunRequest
 from workbench.experiments.spec import read_spec
 from workbench.experiments.tune import TuneRequest, find_study, run_tuned, tune
-from workbench.models.fold_scorer import Fidelity, FoldScorer
+from workbench.models.lightgbm.fold_scorer import Fidelity, FoldScorer
 from workbench.tuning import Progress, StudyKey, default_space, open_study, parse_space, read_study
 from workbench.tuning import dead_trials as dead_trials_module
 from workbench.tuning import deadline as deadline_module
@@ -458,7 +458,7 @@ class TestFoldScorer:
     def test_datasets_are_made_once_and_only_where_there_is_room(self, made, monkeypatch) -> None:
         experiment = ready(made.workspace, made.open.access.competition, 1, context=RunContext(threads=1))
         asked: list[int] = []
-        from workbench.models.fold_datasets import FoldDatasets
+        from workbench.models.lightgbm.fold_datasets import FoldDatasets
 
         whole = FoldDatasets.split
         monkeypatch.setattr(
@@ -481,7 +481,7 @@ class TestFoldScorer:
     def test_bins_that_were_searched_make_room_for_others(self, made, monkeypatch) -> None:
         experiment = ready(made.workspace, made.open.access.competition, 1, context=RunContext(threads=1))
         n = experiment.problem.target.n_rows
-        from workbench.models.fold_datasets import FoldDatasets
+        from workbench.models.lightgbm.fold_datasets import FoldDatasets
 
         whole, asked, alive = FoldDatasets.split, [], weakref.WeakSet()
         monkeypatch.setattr(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from workbench.models.fold_scorer import Fidelity
+from workbench.models.lightgbm.fold_scorer import Fidelity
 from workbench.tuning.deadline import Budget
 from workbench.tuning.plan import (
     LowFidelity,

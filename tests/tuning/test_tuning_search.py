@@ -18,7 +18,7 @@ import pytest
 
 from tests.tuning.fake_scorer import Call, Clock, Scorer
 from workbench.core.errors import DataError, MemoryLimitError, TrainingError
-from workbench.models.fold_scorer import Fidelity
+from workbench.models.lightgbm.fold_scorer import Fidelity
 from workbench.tuning import (
     Budget,
     OpenStudy,

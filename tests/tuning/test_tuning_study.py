@@ -20,7 +20,7 @@ from optuna.distributions import FloatDistribution
 from workbench.core.errors import BusyError, ConfigError, DamagedError, StorageError
 from workbench.core.locks import lock
 from workbench.core.temporary import machine
-from workbench.models.fold_scorer import FoldScore
+from workbench.models.lightgbm.fold_scorer import FoldScore
 from workbench.tuning import StudyKey, open_study, read_study
 from workbench.tuning.dead_trials import settle_dead
 from workbench.tuning.oof_files import OOFFiles

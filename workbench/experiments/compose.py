@@ -11,8 +11,8 @@ from workbench.experiments.capabilities import check_can
 from workbench.experiments.kinds import model_spec
 from workbench.experiments.notebooks import new_notebook
 from workbench.experiments.spec import OPTIONS, ExperimentSpec, read_spec
-from workbench.models.lightgbm_folds import LightGBMSpec, lightgbm_metric
-from workbench.models.objectives import objective_for
+from workbench.models.lightgbm.learner import LightGBMSpec, lightgbm_metric
+from workbench.models.lightgbm.objectives import objective_for
 from workbench.models.target import Target, read_target
 
 __all__ = ["compose"]

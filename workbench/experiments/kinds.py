@@ -11,9 +11,9 @@ from workbench.experiments.capabilities import capabilities_of
 from workbench.experiments.notebook_spec import NotebookSpec, notebook_spec
 from workbench.experiments.spec import OPTIONS, ExperimentSpec
 from workbench.models.learner import ModelSpec
+from workbench.models.lightgbm.objectives import RANKING, log_objective
+from workbench.models.lightgbm.parameters import transform_for
 from workbench.models.model_request import ModelRequest
-from workbench.models.objectives import RANKING, log_objective
-from workbench.models.parameters import transform_for
 from workbench.models.registry import MODEL_KINDS, ModelKind, can, tables_of
 from workbench.models.target import Target
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from workbench.core.errors import ConfigError, WorkbenchError
 from workbench.experiments.best_parameters import searched_parameters
 from workbench.experiments.feature_list import read_list
-from workbench.models.parameters import primary_name
+from workbench.models.lightgbm.parameters import primary_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -30,17 +30,17 @@ from workbench.features import (
     merged_in_float32,
     sparse_codes,
 )
+from workbench.models.encoding_split import split_of
 from workbench.models.fold_data import FoldData, FoldTarget
 from workbench.models.folds import Folds, load_folds
+from workbench.models.full_fit import ROWS_POWER
 from workbench.models.learner import ModelSpec
-from workbench.models.lightgbm_folds import LightGBMSpec
-from workbench.models.parameters import FILE_PARAMETERS
+from workbench.models.lightgbm.learner import LightGBMSpec
+from workbench.models.lightgbm.parameters import FILE_PARAMETERS
 from workbench.models.records import DerivedData, MatrixCache, Problem
-from workbench.models.refit import ROWS_POWER
 from workbench.models.registry import can
 from workbench.models.row_weights import check_fold_weights
 from workbench.models.serving import SubmissionForm, positive_labels, submission_form
-from workbench.models.split import split_of
 from workbench.models.target import Target, read_target
 
 __all__ = ["Plan", "fold_data", "make_plan", "matrix_of", "model_of", "problem_of", "sampled_rows", "untuned_key"]

@@ -19,8 +19,8 @@ from workbench.experiments.run_folder import FinishedRun, check_files, find_run
 from workbench.experiments.spec import ExperimentSpec, read_spec
 from workbench.features import Blocks, load_features
 from workbench.models.learner import ModelSpec
-from workbench.models.lightgbm_folds import LightGBMSpec
-from workbench.models.needs import Granted, ask_memory
+from workbench.models.lightgbm.learner import LightGBMSpec
+from workbench.models.memory_estimate import Granted, ask_memory
 from workbench.models.records import Problem
 
 __all__ = ["ReadyExperiment", "find_finished", "lightgbm_of", "ready"]

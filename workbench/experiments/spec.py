@@ -13,7 +13,7 @@ from workbench.core.errors import ConfigError, NotFoundError, near
 from workbench.data.competition import Competition, StrictModel, above, read_toml, validate
 from workbench.experiments.capabilities import CAPABILITIES, capabilities_of
 from workbench.experiments.feature_list import FeatureList, read_list
-from workbench.models.parameters import primary_name
+from workbench.models.lightgbm.parameters import primary_name
 from workbench.models.registry import LIGHTGBM, MODEL_KINDS, can
 
 __all__ = ["KINDS", "OPTIONS", "ExperimentSpec", "TuneSpec", "parse_keep", "parse_numbers", "read_spec"]

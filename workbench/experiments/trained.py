@@ -13,15 +13,15 @@ from workbench.experiments.predictions import Predictions
 from workbench.experiments.row_runner import RowRunner
 from workbench.experiments.run_folder import FoldParts
 from workbench.features import shown_left_out
+from workbench.models.full_fit import refit
 from workbench.models.learner import ModelSpec
-from workbench.models.needs import ask_memory
+from workbench.models.memory_estimate import ask_memory
 from workbench.models.records import TrainResult
-from workbench.models.refit import refit
 from workbench.models.registry import can
 from workbench.models.rounds import limit_notes
 from workbench.models.serving import LearnedColumns
-from workbench.models.splits import split_notes
 from workbench.models.train import class_notes, train
+from workbench.models.unsplit_models import split_notes
 
 __all__ = ["ModelRunner", "train_models"]
 

@@ -28,9 +28,9 @@ from workbench.experiments.spec import TuneSpec, read_spec
 from workbench.experiments.tune_space import search_space
 from workbench.experiments.tuned_parameters import tuned_parameters
 from workbench.ledger import RunRecord
-from workbench.models.fold_scorer import FoldScorer
-from workbench.models.lightgbm_folds import LightGBMSpec
-from workbench.models.parameters import lightgbm_defaults, primary_name
+from workbench.models.lightgbm.fold_scorer import FoldScorer
+from workbench.models.lightgbm.learner import LightGBMSpec
+from workbench.models.lightgbm.parameters import lightgbm_defaults, primary_name
 from workbench.models.records import Problem
 from workbench.tuning import (
     SCORES_VERSION,

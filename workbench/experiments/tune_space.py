@@ -12,10 +12,10 @@ from workbench.experiments.kinds import model_spec
 from workbench.experiments.ready import ReadyExperiment
 from workbench.experiments.spec import TuneSpec
 from workbench.experiments.tuned_parameters import with_parameters, with_patience
-from workbench.models.lightgbm_folds import LightGBMSpec
-from workbench.models.lightgbm_rules import first_training, taken_back
-from workbench.models.objectives import objective_for
-from workbench.models.parameters import lightgbm_defaults, with_bagging
+from workbench.models.lightgbm.learner import LightGBMSpec
+from workbench.models.lightgbm.objectives import objective_for
+from workbench.models.lightgbm.parameter_rules import first_training, taken_back
+from workbench.models.lightgbm.parameters import lightgbm_defaults, with_bagging
 from workbench.tuning import Dimension, Space, default_space, parse_space
 
 __all__ = ["search_space"]

@@ -11,9 +11,9 @@ from workbench.data.workspace import Workspace
 from workbench.experiments.best_parameters import BestParameters
 from workbench.experiments.plan import untuned_key
 from workbench.experiments.spec import read_spec
-from workbench.models.lightgbm_folds import LightGBMSpec
-from workbench.models.lightgbm_rules import taken_back
-from workbench.models.parameters import lightgbm_defaults, primary_name, with_bagging
+from workbench.models.lightgbm.learner import LightGBMSpec
+from workbench.models.lightgbm.parameter_rules import taken_back
+from workbench.models.lightgbm.parameters import lightgbm_defaults, primary_name, with_bagging
 from workbench.models.registry import can
 from workbench.tuning import SearchResult, Space, enough_rounds
 

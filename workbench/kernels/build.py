@@ -31,7 +31,7 @@ from workbench.kernels.wheels import (
     needed_packages,
     own_wheel,
 )
-from workbench.models.parameters import FILE_PARAMETERS
+from workbench.models.lightgbm.parameters import FILE_PARAMETERS
 from workbench.models.registry import can
 from workbench.models.serving import COLUMNS, DATASETS, FORMAT, MANIFEST, ROWS_SAMPLE
 

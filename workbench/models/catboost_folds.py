@@ -22,12 +22,12 @@ from workbench.core.errors import ConfigError, TrainingError
 from workbench.features import CHUNK_ROWS
 from workbench.models.fold_data import FoldData, FoldTarget
 from workbench.models.losses import loss_for, power_for
+from workbench.models.memory_estimate import MemoryNeeds, column_counts, foreseen
 from workbench.models.model_request import ModelRequest
-from workbench.models.needs import MemoryNeeds, column_counts, foreseen
+from workbench.models.parameter_problems import Refused, refuse
 from workbench.models.records import FoldResult, Problem, TrainingState
-from workbench.models.refused import Refused, refuse
 from workbench.models.rounds import DEFAULT_PATIENCE, DEFAULT_ROUNDS, StoppingLearner, rounds_limit
-from workbench.models.stand_ins import native_metric, stops_by
+from workbench.models.stopping_metrics import native_metric, stops_by
 from workbench.models.weights import is_decision
 
 if TYPE_CHECKING:

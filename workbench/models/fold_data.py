@@ -13,7 +13,7 @@ from workbench.core.errors import DataError, TrainingError
 from workbench.models.losses import relative_weights
 from workbench.models.records import ALL_ROWS, Problem
 from workbench.models.scoring import as_metric_input, scored_labels, truth_of
-from workbench.models.stand_ins import stopping_metric
+from workbench.models.stopping_metrics import stopping_metric
 from workbench.models.target import TargetColumn
 from workbench.models.training_columns import Rows, TrainingColumns
 from workbench.models.transforms import Transform, fitted_transform

@@ -22,8 +22,8 @@ from workbench.core.user_code import user_code
 from workbench.data.competition import load_code, own_file
 from workbench.features import code_key
 from workbench.models.fold_data import FoldData, FoldTarget
+from workbench.models.memory_estimate import MemoryNeeds, column_counts, foreseen
 from workbench.models.model_request import ModelRequest
-from workbench.models.needs import MemoryNeeds, column_counts, foreseen
 from workbench.models.records import FoldResult, Problem
 
 __all__ = ["FunctionLearner", "FunctionSpec", "function_spec"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from workbench.models.needs import MemoryNeeds
+from workbench.models.memory_estimate import MemoryNeeds
 from workbench.models.records import FoldResult, Problem
 
 __all__ = ["Learner", "ModelSpec"]

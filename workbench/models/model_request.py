@@ -13,7 +13,7 @@ from workbench.core.distribution import install_hint
 from workbench.core.errors import ConfigError, near
 from workbench.core.integers import integer_from
 from workbench.core.threads import available_cores, threads_for
-from workbench.models.refused import Refused, refuse
+from workbench.models.parameter_problems import Refused, refuse
 
 if TYPE_CHECKING:
     from workbench.data.competition import Competition

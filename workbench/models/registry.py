@@ -98,7 +98,7 @@ def _is_random(table: Mapping[str, Any]) -> bool:
 
 LIGHTGBM = ModelKind(
     "model",
-    "workbench.models.parameters:lightgbm_model",
+    "workbench.models.lightgbm.parameters:lightgbm_model",
     ("lightgbm",),
     title="LightGBM",
     options=("class_weight", "refit", "pseudo", "tune"),

@@ -25,10 +25,10 @@ from workbench.core.user_code import user_code
 from workbench.features import CHUNK_ROWS
 from workbench.models.fold_data import FoldData, FoldTarget
 from workbench.models.losses import loss_for, power_for
+from workbench.models.memory_estimate import MemoryNeeds, column_counts, foreseen
 from workbench.models.model_request import ModelRequest
-from workbench.models.needs import MemoryNeeds, column_counts, foreseen
+from workbench.models.parameter_problems import Refused, refuse
 from workbench.models.records import FoldResult, Problem
-from workbench.models.refused import Refused, refuse
 
 __all__ = ["SklearnLearner", "SklearnSpec", "estimator_errors", "sklearn_spec"]
 

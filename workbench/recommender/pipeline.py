@@ -14,7 +14,7 @@ from workbench.core.context import SILENT, RunContext
 from workbench.core.errors import DataError
 from workbench.core.threads import available_cores, threads_for
 from workbench.models.folds import kfold
-from workbench.models.lightgbm_folds import LightGBMSpec
+from workbench.models.lightgbm.learner import LightGBMSpec
 from workbench.recommender.candidate_features import FeatureMaker, make_features
 from workbench.recommender.candidates import Generator, SourceRecall, source_recall
 from workbench.recommender.problem import RecommenderProblem, RecommenderSpec, Settings

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from workbench.core.errors import ConfigError, DataError
-from workbench.models.boosting import BoostedTraining, Boosting, with_feature_names
-from workbench.models.lightgbm_folds import LightGBMSpec
-from workbench.models.parameters import lightgbm_spec
+from workbench.models.lightgbm.boosting import BoostedTraining, Boosting, with_feature_names
+from workbench.models.lightgbm.learner import LightGBMSpec
+from workbench.models.lightgbm.parameters import lightgbm_spec
 from workbench.models.rounds import Stopper, Stopping, shared_rounds
 from workbench.recommender.candidate_features import FeatureMaker
 from workbench.recommender.candidates import Candidates, Generator, in_batches

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from workbench.models.fold_scorer import Fidelity
+from workbench.models.lightgbm.fold_scorer import Fidelity
 from workbench.tuning.context import SearchContext
 from workbench.tuning.plan import (
     LOW_FIDELITY_RATE,

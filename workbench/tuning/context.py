@@ -9,9 +9,9 @@ from functools import cached_property
 from typing import TypeVar
 
 from workbench.core.errors import WorkbenchError
-from workbench.models.fold_scorer import Fidelity, FoldScore, FoldScorer
 from workbench.models.folds import Folds
-from workbench.models.lightgbm_folds import LightGBMSpec
+from workbench.models.lightgbm.fold_scorer import Fidelity, FoldScore, FoldScorer
+from workbench.models.lightgbm.learner import LightGBMSpec
 from workbench.tuning.deadline import Budget, Deadline, TimedScorer
 from workbench.tuning.oof_files import OOFFiles
 from workbench.tuning.plan import enough_rounds

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from workbench.models.fold_scorer import Fidelity, FoldScore, FoldScorer
+from workbench.models.lightgbm.fold_scorer import Fidelity, FoldScore, FoldScorer
 
 __all__ = ["Budget", "Deadline", "TimedScorer"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from workbench.core.errors import MemoryLimitError, TrainingError
-from workbench.models.fold_scorer import FoldScorer
+from workbench.models.lightgbm.fold_scorer import FoldScorer
 from workbench.tuning.context import SearchContext, failure_reason
 from workbench.tuning.deadline import TimedScorer
 from workbench.tuning.results import best_of

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from workbench.core.errors import TrainingError
-from workbench.models.fold_scorer import FoldScore, NoUseError
+from workbench.models.lightgbm.fold_scorer import FoldScore, NoUseError
 from workbench.tuning.context import SearchContext, failure_reason
 from workbench.tuning.optuna_package import optuna
 from workbench.tuning.plan import LowFidelity

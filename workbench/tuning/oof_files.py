@@ -11,7 +11,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from workbench.core.cache import atomic
-from workbench.models.fold_scorer import FoldScore, FoldScorer
+from workbench.models.lightgbm.fold_scorer import FoldScore, FoldScorer
 from workbench.tuning.study import OpenStudy
 
 __all__ = ["OOFFiles"]

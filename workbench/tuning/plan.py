@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from workbench.models.fold_scorer import Fidelity
+from workbench.models.lightgbm.fold_scorer import Fidelity
 
 __all__ = [
     "FULL_CV_RATES",

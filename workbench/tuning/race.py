@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from workbench.core.errors import TrainingError
-from workbench.models.fold_scorer import Fidelity, FoldScore, shared_score
+from workbench.models.lightgbm.fold_scorer import Fidelity, FoldScore, shared_score
 from workbench.tuning.context import SearchContext, failure_reason
 from workbench.tuning.plan import LowFidelity, affordable_trials, not_clearly_worse, wanted_full_cvs
 from workbench.tuning.state import FullCV, TrialState

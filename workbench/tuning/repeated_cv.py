@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from workbench.core.errors import TrainingError, WorkbenchError
-from workbench.models.fold_scorer import FoldScorer
+from workbench.models.lightgbm.fold_scorer import FoldScorer
 from workbench.tuning.context import SearchContext, failure_reason
 from workbench.tuning.deadline import TimedScorer
 from workbench.tuning.plan import repeated_cv_folds

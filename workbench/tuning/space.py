@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from workbench.core.errors import ConfigError, near
-from workbench.models.lightgbm_rules import parameter_type
-from workbench.models.parameters import lightgbm_defaults, primary_name
+from workbench.models.lightgbm.parameter_rules import parameter_type
+from workbench.models.lightgbm.parameters import lightgbm_defaults, primary_name
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

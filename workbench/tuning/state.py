@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from workbench.models.fold_scorer import FoldScore
+from workbench.models.lightgbm.fold_scorer import FoldScore
 from workbench.tuning.plan import LowFidelity
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from workbench.analysis.checks.finding import Adversarial, DataFinding
 from workbench.analysis.checks.row_units import RowUnits
 from workbench.core.threads import threads_for
 from workbench.metrics import get
-from workbench.models.boosting import boosted
 from workbench.models.folds import Folds, stratified_folds, stratified_group_folds
+from workbench.models.lightgbm.boosting import boosted
 
 __all__ = ["adversarial", "adversarial_findings", "model_columns"]
 

@@ -17,12 +17,12 @@ from workbench.core.events import Event, ModelTrained
 from workbench.core.intervals import standard_error
 from workbench.experiments.ready import ReadyExperiment, lightgbm_of
 from workbench.models.learner import Learner, ModelSpec
-from workbench.models.lightgbm_folds import LightGBMSpec
-from workbench.models.needs import MemoryNeeds
+from workbench.models.lightgbm.learner import LightGBMSpec
+from workbench.models.memory_estimate import MemoryNeeds
 from workbench.models.records import Problem, TrainResult
 from workbench.models.scoring import fold_scores
-from workbench.models.splits import why_no_split
 from workbench.models.train import train
+from workbench.models.unsplit_models import why_no_split
 
 __all__ = [
     "FixedRounds",

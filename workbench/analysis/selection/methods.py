@@ -13,8 +13,8 @@ from workbench.analysis.selection.options import SelectionOptions
 from workbench.analysis.selection.orders import ColumnOrders, shuffled_order, units_of
 from workbench.core.context import RunContext
 from workbench.experiments.ready import ReadyExperiment
+from workbench.models.lightgbm.shuffling import FoldModels, shuffled_gains
 from workbench.models.scoring import score
-from workbench.models.shuffled import FoldModels, shuffled_gains
 
 __all__ = ["by_chance", "judge_by_gain", "judge_by_permutation", "judge_by_shuffled_target", "p_above_zero"]
 

@@ -19,16 +19,16 @@ from workbench.data.competition import Competition, load_competition
 from workbench.data.ingest import convert, reading_options
 from workbench.data.workspace import create_workspace
 from workbench.features import AUTO, Blocks, build_matrix, columns_of, load_features
+from workbench.models.encoding_split import split_of
 from workbench.models.folds import load_folds
-from workbench.models.lightgbm_folds import LightGBMSpec
-from workbench.models.objectives import OBJECTIVE_KEYS
-from workbench.models.parameters import lightgbm_for, transform_for
+from workbench.models.lightgbm.learner import LightGBMSpec
+from workbench.models.lightgbm.objectives import OBJECTIVE_KEYS
+from workbench.models.lightgbm.parameters import lightgbm_for, transform_for
 from workbench.models.records import ALL_ROWS, Problem
 from workbench.models.registry import can
 from workbench.models.serving.bundle import MODEL, Bundle, read_bundle
 from workbench.models.serving.learned import COLUMNS, LearnedColumns, with_trained_rows
 from workbench.models.serving.submission_file import submission_form, write_submission
-from workbench.models.split import split_of
 from workbench.models.target import Target, read_target
 
 __all__ = ["bundle_competition", "predict"]

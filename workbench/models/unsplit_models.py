@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from workbench.models.learner import ModelSpec
-from workbench.models.lightgbm_folds import LightGBMSpec
+from workbench.models.lightgbm.learner import LightGBMSpec
 from workbench.models.records import FoldResult, Problem
 
 __all__ = ["split_notes", "why_no_split"]

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from workbench.models.boosting import boosted, lightgbm_errors
-from workbench.models.fold_datasets import DatasetSplit, FoldDatasets
-from workbench.models.lightgbm_folds import LightGBMLearner, LightGBMSpec
+from workbench.models.lightgbm.boosting import boosted, lightgbm_errors
+from workbench.models.lightgbm.fold_datasets import DatasetSplit, FoldDatasets
+from workbench.models.lightgbm.learner import LightGBMLearner, LightGBMSpec
 from workbench.models.records import Problem
 
 __all__ = ["FoldModels", "shuffled_gains"]

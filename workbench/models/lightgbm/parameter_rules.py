@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from workbench.models.columns import PER_COLUMN
-from workbench.models.refused import Refused
+from workbench.models.column_parameters import PER_COLUMN
+from workbench.models.parameter_problems import Refused
 
 __all__ = [
     "NO_EFFECT",
@@ -161,7 +161,7 @@ def objective_notes(parameters: Parameters, objective: str) -> list[str]:
 @functools.cache
 def parameter_type(name: str) -> str:
     """Return what LightGBM reads a parameter as: "int", "float", "bool" or "text" (lists and names, too)."""
-    from workbench.models.parameters import probe_error
+    from workbench.models.lightgbm.parameters import probe_error
 
     fraction_error, text_error = probe_error({name: 0.5}), probe_error({name: "x"})
     if "of type int" in fraction_error:

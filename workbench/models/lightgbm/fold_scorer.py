@@ -16,14 +16,14 @@ import numpy as np
 import numpy.typing as npt
 
 from workbench.core.errors import DataError, TrainingError
-from workbench.models.binned import BINNING, BinnedRows, bins_of
-from workbench.models.boosting import Boosting, lightgbm_errors
-from workbench.models.fold_datasets import DatasetSplit
-from workbench.models.lightgbm_folds import LightGBMLearner, LightGBMSpec, weighs_classes
-from workbench.models.parameters import with_bagging
+from workbench.models.lightgbm.bins import BINNING, BinnedRows, bins_of
+from workbench.models.lightgbm.boosting import Boosting, lightgbm_errors
+from workbench.models.lightgbm.fold_datasets import DatasetSplit
+from workbench.models.lightgbm.learner import LightGBMLearner, LightGBMSpec, weighs_classes
+from workbench.models.lightgbm.parameters import with_bagging
 from workbench.models.records import Problem
 from workbench.models.scoring import score_column
-from workbench.models.stand_ins import stand_in, stopping_metric
+from workbench.models.stopping_metrics import stand_in, stopping_metric
 
 if TYPE_CHECKING:
     import lightgbm as lgb

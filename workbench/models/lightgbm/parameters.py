@@ -16,9 +16,17 @@ import numpy as np
 from workbench.core.errors import ConfigError, NotFoundError, near
 from workbench.core.integers import integer_from
 from workbench.core.threads import available_cores
-from workbench.models.columns import PER_COLUMN
-from workbench.models.lightgbm_folds import NO_WEIGHT, QUIET, LightGBMSpec
-from workbench.models.lightgbm_rules import (
+from workbench.models.column_parameters import PER_COLUMN
+from workbench.models.lightgbm.learner import NO_WEIGHT, QUIET, LightGBMSpec
+from workbench.models.lightgbm.objectives import (
+    RANKING,
+    OwnObjective,
+    check_objective,
+    objective_for,
+    own_objective,
+    primary_objective,
+)
+from workbench.models.lightgbm.parameter_rules import (
     NO_EFFECT,
     contradiction,
     first_training,
@@ -27,18 +35,10 @@ from workbench.models.lightgbm_rules import (
     without_stderr,
 )
 from workbench.models.losses import loss_for, power_for
-from workbench.models.objectives import (
-    RANKING,
-    OwnObjective,
-    check_objective,
-    objective_for,
-    own_objective,
-    primary_objective,
-)
-from workbench.models.pseudo import check_pseudo
-from workbench.models.refused import Refused, refuse
+from workbench.models.parameter_problems import Refused, refuse
+from workbench.models.pseudo_labels import check_pseudo
 from workbench.models.rounds import DEFAULT_PATIENCE, DEFAULT_ROUNDS, rounds_limit
-from workbench.models.stand_ins import stops_by
+from workbench.models.stopping_metrics import stops_by
 from workbench.models.transforms import LOWEST, TRANSFORMS
 from workbench.models.weights import check_class_weight
 

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from workbench.models.binned import BinnedRows, binning_of, subset_of
-from workbench.models.datasets import add_columns, bin_frame
 from workbench.models.fold_data import FoldData
-from workbench.models.pseudo import Pseudo
+from workbench.models.lightgbm.bins import BinnedRows, binning_of, subset_of
+from workbench.models.lightgbm.datasets import add_columns, bin_frame
+from workbench.models.pseudo_labels import Pseudo
 
 if TYPE_CHECKING:
     import lightgbm as lgb

@@ -13,7 +13,7 @@ from workbench.core.errors import MemoryLimitError
 from workbench.experiments.ready import ready
 from workbench.experiments.run import run
 from workbench.experiments.run_folder import read_run
-from workbench.models.needs import MemoryNeeds, check_memory
+from workbench.models.memory_estimate import MemoryNeeds, check_memory
 from workbench.models.train import train
 
 GB = 2**30

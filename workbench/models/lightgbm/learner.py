@@ -16,8 +16,10 @@ import polars as pl
 from workbench.core.cache import file_sha256
 from workbench.core.distribution import version_of
 from workbench.core.errors import DataError
-from workbench.models.binned import BinnedRows, bins_of
-from workbench.models.boosting import (
+from workbench.models.column_parameters import by_position
+from workbench.models.fold_data import FoldData, FoldTarget
+from workbench.models.lightgbm.bins import BinnedRows, bins_of
+from workbench.models.lightgbm.boosting import (
     BoostedTraining,
     Boosting,
     Evaluate,
@@ -27,15 +29,13 @@ from workbench.models.boosting import (
     trees_of,
     with_feature_names,
 )
-from workbench.models.columns import by_position
-from workbench.models.fold_data import FoldData, FoldTarget
-from workbench.models.fold_datasets import DatasetSplit, FoldDatasets, PseudoLabels
-from workbench.models.needs import MemoryNeeds, lightgbm_needs
-from workbench.models.objectives import OwnObjective, apply_link, objective_for
-from workbench.models.pseudo import Pseudo
+from workbench.models.lightgbm.fold_datasets import DatasetSplit, FoldDatasets, PseudoLabels
+from workbench.models.lightgbm.objectives import OwnObjective, apply_link, objective_for
+from workbench.models.memory_estimate import MemoryNeeds, lightgbm_needs
+from workbench.models.pseudo_labels import Pseudo
 from workbench.models.records import ALL_ROWS, FoldResult, Problem, TrainingState
 from workbench.models.rounds import StoppingLearner
-from workbench.models.stand_ins import native_metric
+from workbench.models.stopping_metrics import native_metric
 from workbench.models.training_columns import Rows
 from workbench.models.weights import is_decision
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from workbench.core.cache import content_key
 from workbench.core.distribution import version_of
 from workbench.core.errors import StorageError
-from workbench.models.datasets import bin_all_rows, bin_train_rows
+from workbench.models.lightgbm.datasets import bin_all_rows, bin_train_rows
 from workbench.models.records import MatrixCache, Problem
 
 if TYPE_CHECKING:
