@@ -76,7 +76,7 @@ def change_tables(
     tables = {n: c.table(n).collect() for n in ("train", "test")}
     manifest = dict(c.manifest.tables)
     for name, frame in zip(("train", "test"), change(tables["train"], tables["test"]), strict=True):
-        path = c.tables_folder / f"{name}.parquet"
+        path = c.paths.tables / f"{name}.parquet"
         frame.write_parquet(path)
         manifest[name] = replace(
             manifest[name],
@@ -85,7 +85,7 @@ def change_tables(
             size_bytes=path.stat().st_size,
             mtime_ns=path.stat().st_mtime_ns,
         )
-    write_manifest(c.tables_folder, replace(c.manifest, tables=manifest))
+    write_manifest(c.paths.tables, replace(c.manifest, tables=manifest))
 
 
 def told(report: CheckReport) -> list[tuple[str, str]]:

@@ -300,7 +300,7 @@ class TestMethods:
         case.experiment(24, text + MODEL)
         made = experiment_of(case, 24)
         groups, models = groups_of(made, by), models_of(made)
-        case.open.access.competition.experiment_path(24).unlink()
+        case.open.access.competition.paths.experiment(24).unlink()
         assert len({g.name for g in groups}) == len(groups)
         assert sorted(c for g in groups for c in g.columns) == sorted(
             ["b", "b_copy", "one", "other", "small", "small_town", "small_noise_code"]
@@ -338,7 +338,7 @@ class TestGroups:
     def test_columns_that_run_together_stand_where_the_first_does_and_are_named_by_it(self, case) -> None:
         case.experiment(25, 'features = ["te_town", "rows.n2", "rows.b", "chain", "rows.b_copy"]\n' + MODEL)
         groups = groups_of(experiment_of(case, 25), "correlated")
-        case.open.access.competition.experiment_path(25).unlink()
+        case.open.access.competition.paths.experiment(25).unlink()
         assert [(g.name, g.columns) for g in groups] == [
             ("n2", ("n2",)),
             ("b + 1", ("b", "b_copy")),
@@ -409,7 +409,7 @@ class TestElimination:
         found = case.open.features.select(
             23, SelectOptions("rfe", trials=5, step=0.3, name="rfe-killed", holdout=False)
         )
-        case.open.access.competition.experiment_path(23).unlink()
+        case.open.access.competition.paths.experiment(23).unlink()
         assert f"resumed from {len(finished)} finished steps" in found.notes[0]
         assert json.loads(path.read_text())["steps"][: len(finished)] == finished
         assert (found.features, found.after.folds) == (whole.features, whole.after.folds)
@@ -423,7 +423,7 @@ class TestElimination:
         assert found.notes[0] == "resumed from 2 finished steps in rfe-more.steps.json"
         with pytest.raises(ConfigError, match="was made from something else"):
             case.open.features.select(25, SelectOptions("rfe", trials=2, step=0.5, name="rfe-more", holdout=False))
-        case.open.access.competition.experiment_path(25).unlink()
+        case.open.access.competition.paths.experiment(25).unlink()
 
     def test_it_keeps_its_time(self, own, monkeypatch) -> None:
         """By a clock that goes on by a tenth of a second with each look at it, however busy the machine is."""
@@ -551,7 +551,7 @@ class TestLists:
         write_list(case.folder / "selections" / "towns.toml", FeatureList(("te_town",)))
         case.experiment(22, 'features = "towns"\n' + MODEL)
         assert case.open.run(22).importance["column"].to_list() == ["te_town"]
-        case.open.access.competition.experiment_path(22).unlink()
+        case.open.access.competition.paths.experiment(22).unlink()
 
     def test_what_the_list_does_not_know_is_still_an_error(self, case) -> None:
         path = case.folder / "selections" / "byhand.toml"
@@ -573,7 +573,7 @@ class TestLists:
             with pytest.raises(ConfigError, match=message):
                 read_spec(case.open.access.competition, 20)
         for number in (20, 21):
-            case.open.access.competition.experiment_path(number).unlink()
+            case.open.access.competition.paths.experiment(number).unlink()
         path.unlink()
 
     words = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
@@ -645,13 +645,13 @@ class TestErrors:
         case.experiment(30, 'features = ["rows.a"]\n')
         with pytest.raises(ConfigError, match="no table says what kind"):
             case.open.features.select(30, SelectOptions("gain"))
-        case.open.access.competition.experiment_path(30).unlink()
+        case.open.access.competition.paths.experiment(30).unlink()
         with pytest.raises(NotFoundError, match="has no experiment 99"):
             case.open.features.select(99, SelectOptions("gain"))
 
     def test_two_at_once(self, case) -> None:
         with (
-            lock(case.open.access.competition.runs_folder / ".select-busy.lock", "a list"),
+            lock(case.open.access.competition.paths.runs / ".select-busy.lock", "a list"),
             pytest.raises(BusyError, match="the feature list 'busy' is in use"),
         ):
             case.open.features.select(1, SelectOptions("gain", name="busy"))

@@ -106,7 +106,7 @@ def _ready(here: Path, frame: pl.DataFrame, task: str, metric: str, text: str, n
 
 def _truth(frame: pl.DataFrame, found: Any) -> pl.Series:
     return (
-        found.competition.test_ids()
+        found.competition.ids.test_frame()
         .select("id")
         .join(
             frame.with_row_index("id").select("id", "y").cast({"id": pl.Int64}),

@@ -89,7 +89,7 @@ def _experiment(folder: Path, n_rows: int) -> Any:
     create(workspace.root, "bench", spec)
     library.fetch("bench", where=workspace)
     competition = library.OpenCompetition(workspace, "bench").access.competition
-    competition.experiment_path(1).write_text(MODEL)
+    competition.paths.experiment(1).write_text(MODEL)
     return ready(workspace, competition, 1, context=RunContext(threads=THREADS))
 
 

@@ -135,7 +135,7 @@ def prepare(table: Table, here: Path) -> Competition:
     _define(workspace, table)
     library.fetch(table.name, where=workspace)
     competition = library.OpenCompetition(workspace, table.name).access.competition
-    competition.experiment_path(1).write_text('features = ["rows"]\n\n[model]\n')
+    competition.paths.experiment(1).write_text('features = ["rows"]\n\n[model]\n')
     np.save(here / "folds.npy", load_folds(competition).valid)
     competition.table("train").drop("row_id").collect().write_parquet(here / "train.parquet")
     told = {"target": table.target, "task": table.task, "metric": table.metric}

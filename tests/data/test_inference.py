@@ -62,9 +62,9 @@ def test_definition(name: str, read) -> None:
     assert (d.task, d.metric) == (expected.task, expected.metric)
     assert d.cv.scheme == expected.scheme
     assert expected.column in (None, d.cv.column, d.cv.group)
-    assert not set(expected.never_features) & set(competition.shared_columns)
+    assert not set(expected.never_features) & set(competition.rows.columns)
     sample = d.tables.sample_submission
-    assert competition.test_ids().height == competition.n_test
+    assert competition.ids.test_frame().height == competition.n_test
     if sample:
         assert competition.manifest.table(sample, slug="shape").rows == competition.n_test
 
@@ -177,7 +177,7 @@ def _uncommented(text: str, *, which: str) -> str:
 def test_the_first_features_run_once_they_are_uncommented(name: str, read) -> None:
     _, competition, _ = read(BY_NAME[name])
     assert write_starter(competition)
-    path = competition.features_path
+    path = competition.paths.features
     text = path.read_text(encoding="utf-8")
     assert load_features(competition) == {}
     assert f'Its row key is ROW, the column "{ROW}"' in text
@@ -214,9 +214,9 @@ def test_the_first_features_of_few_and_odd_columns(tmp_path: Path, train: str, e
     create(workspace.root, "odd", spec)
     fetched = library.fetch("odd", where=workspace)
     competition = load_competition(workspace, "odd")
-    assert competition.features_path in fetched.written
-    text = competition.features_path.read_text()
-    competition.features_path.write_text(_uncommented(text, which="everything"))
+    assert competition.paths.features in fetched.written
+    text = competition.paths.features.read_text()
+    competition.paths.features.write_text(_uncommented(text, which="everything"))
     features = load_features(competition)
     # The table has the name already.
     assert list(features) == [f"{examples[0]}_", examples[1]]

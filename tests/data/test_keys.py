@@ -280,7 +280,7 @@ def test_test_may_have_an_id_as_another_type_than_the_sample(tmp_path: Path) -> 
     raw = competition.folder / "data" / "raw"
     (raw / "test.csv").unlink()
     pl.DataFrame({"id": [3.0, 1.0, 2.0], "a": [1, 2, 3]}).write_parquet(raw / "test.parquet")
-    convert(raw, competition.tables_folder, "c")
+    convert(raw, competition.paths.tables, "c")
     competition = load_competition(create_workspace(tmp_path), "c")
     assert _submitted(competition) == (["3", "2", "1"], [])
 
@@ -316,7 +316,7 @@ def test_a_header_with_quotes_in_it_is_read_as_the_sample_s(tmp_path: Path) -> N
 
 def _as_before(competition: Competition, dtype: pl.DataType) -> Competition:
     """Make the tables what a version made that knew no keys."""
-    tables = competition.tables_folder
+    tables = competition.paths.tables
     manifest = read_manifest(tables, slug="c")
     infos = {}
     for name, info in manifest.tables.items():
@@ -345,10 +345,10 @@ def _as_before(competition: Competition, dtype: pl.DataType) -> Competition:
 def test_tables_of_before_are_recognised_where_it_matters(tmp_path: Path) -> None:
     competition = _as_before(_competition(tmp_path, ["2025.10", "2025.01", "303e2"], ["1", "2"]), pl.Float64())
     with pytest.raises(DataError, match="converted by an earlier version") as caught:
-        competition.test_ids()
+        competition.ids.test_frame()
     assert "wb fetch c --force" in caught.value.hint
     # What is there is converted again also without --force.
-    convert(competition.folder / "data" / "raw", competition.tables_folder, "c")
+    convert(competition.folder / "data" / "raw", competition.paths.tables, "c")
     again = load_competition(create_workspace(tmp_path), "c")
     assert _submitted(again) == (["303e2", "2025.01", "2025.10"], [])
 
@@ -357,8 +357,8 @@ def test_tables_of_before_whose_keys_are_whole_numbers_stay_as_they_are(tmp_path
     competition = _as_before(_competition(tmp_path, ["3", "1", "2"]), pl.Int64())
     content = competition.manifest.content
     assert _submitted(competition) == (["2", "1", "3"], [])
-    convert(competition.folder / "data" / "raw", competition.tables_folder, "c")
-    assert read_manifest(competition.tables_folder, slug="c").content == content
+    convert(competition.folder / "data" / "raw", competition.paths.tables, "c")
+    assert read_manifest(competition.paths.tables, slug="c").content == content
     assert "keys" in asdict(competition.manifest.tables["test"])
 
 

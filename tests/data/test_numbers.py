@@ -138,7 +138,7 @@ def test_without_the_ledger_no_number_is_guessed(ran: Small) -> None:
     (ran.workspace.submissions / "ledger.db").write_bytes(b"no database" * 100)
     with pytest.raises(LedgerError, match="the next experiment of 'small' can't be numbered without the ledger"):
         ran.open.experiments.new()
-    assert ran.open.access.competition.experiment_numbers() == [1, 2, 3]
+    assert ran.open.access.competition.paths.experiment_numbers() == [1, 2, 3]
 
 
 MANY = """

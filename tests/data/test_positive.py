@@ -565,7 +565,7 @@ class TestRowNumbers:
         train["y"] = np.sort(rng.integers(0, 2, N_TRAIN))
         test = {index: range(N_TEST), "row": range(10_000, 10_000 + N_TEST), "x": rng.normal(size=N_TEST)}
         workspace, competition = fetched(train, test, {"row": test["row"], "y": [0.5] * N_TEST})
-        assert set(competition.key_columns) == {index, "row"}
+        assert set(competition.ids.key_columns) == {index, "row"}
         (competition.folder / "experiments" / "001.toml").write_text(QUICK.replace("auto", feature))
         outcome = run(workspace, competition, 1)
         assert outcome.run.record.n_features == 1
@@ -582,7 +582,7 @@ class TestRowNumbers:
         sample = {"user": test["user"], "row_no": test["row_no"], "y": [0.5] * N_TEST}
         _, competition = fetched(train, test, sample)
         assert competition.definition.id_columns == ("user", "row_no")
-        assert competition.key_columns == ("row_no",)
+        assert competition.ids.key_columns == ("row_no",)
 
 
 def test_metrics_that_depend_on_the_positive_class() -> None:

@@ -136,8 +136,8 @@ def test_run_and_check_take_what_fetch_left(tmp_path: Path) -> None:
         )
     library.fetch("c", where=workspace)
     competition = library.competition("c", where=workspace)
-    assert set(competition.access.competition.unlike_columns) == LEFT_OUT
-    assert "lists" not in competition.access.competition.shared_columns
+    assert set(competition.access.competition.rows.unlike_columns) == LEFT_OUT
+    assert "lists" not in competition.access.competition.rows.columns
     assert competition.rows.collect().height == 2 * N
     experiments = competition.access.competition.folder / "experiments"
     experiments.joinpath("001.toml").write_text(
@@ -171,4 +171,4 @@ def test_times_and_numbers_of_two_formats_are_no_one_column(tmp_path: Path) -> N
     lines = test.with_columns(times[0], times[1].dt.to_string("%Y-%m-%d %H:%M:%S"), times[2].cast(pl.String))
     (folder / "files" / "test.csv").write_text(lines.write_csv())
     library.fetch("c", where=workspace)
-    assert set(library.competition("c", where=workspace).access.competition.unlike_columns) == {"d", "t"}
+    assert set(library.competition("c", where=workspace).access.competition.rows.unlike_columns) == {"d", "t"}

@@ -81,7 +81,7 @@ class TestFileNames:
             assert "keep one as" in told.value.hint
         code, out, _ = wb(made, "table", "--json")
         assert (code, json.loads(out)) == (0, [])
-        assert made.open.access.competition.experiment_numbers().count(12) == 1
+        assert made.open.access.competition.paths.experiment_numbers().count(12) == 1
         (made.folder / "experiments" / others[1]).unlink()
         assert made.open.run(12).record.exp == 12
 
@@ -92,7 +92,7 @@ class TestTuned:
         made.experiment(1, 'features = ["ratio"]' + MODEL)
         from workbench.experiments.plan import untuned_key
 
-        folder = made.open.access.competition.study_folder(1)
+        folder = made.open.access.competition.paths.study(1)
         folder.mkdir(parents=True)
         key = untuned_key(made.workspace, made.open.access.competition, 1)
         best = {"model": {"num_iterations": 3}, "asked": None, "of": key}
@@ -112,7 +112,7 @@ class TestTuned:
         with pytest.raises(NotFoundError, match="has no tuned parameters") as told:
             made.open.experiments.new(source=1, tuned=True)
         assert told.value.hint == "`wb tune 1 --minutes 10` finds some"
-        folder = made.open.access.competition.study_folder(1)
+        folder = made.open.access.competition.paths.study(1)
         folder.mkdir(parents=True)
         (folder / "journal.log").write_text("")
         with pytest.raises(NotFoundError, match="has no tuned parameters: no trial finished in the time") as told:

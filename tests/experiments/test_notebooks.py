@@ -264,7 +264,7 @@ class TestRecorded:
             checked_test(np.full(80, np.nan), definition, target)
         found = checked_test(np.linspace(0, 1, 80), definition, target)
         by_id = (
-            definition.test_ids()
+            definition.ids.test_frame()
             .with_columns(p=pl.Series(np.linspace(0, 1, 80)))
             .sample(fraction=1.0, shuffle=True, seed=3)
         )

@@ -269,7 +269,7 @@ class TestKeyTypes:
     @pytest.mark.parametrize("ordered", [True, False])
     def test_a_part_has_the_lines_of_its_rows(self, small, monkeypatch, key: str, dtype, limit: int, ordered) -> None:
         made = small()
-        keys = made.open.access.competition.rows().select(key).unique().collect()[key].cast(dtype)
+        keys = made.open.access.competition.rows.scan().select(key).unique().collect()[key].cast(dtype)
         table = pl.DataFrame({key: keys}).with_columns(pl.int_range(pl.len()).cast(pl.Float64).alias("size"))
         monkeypatch.setattr(type(made.open.access.competition), "feature_table", lambda _self, _name: table.lazy())
         if not ordered:
@@ -464,7 +464,7 @@ class TestLimit:
         given = ["--memory-limit", "100KB"] if how == "option" else []
         with pytest.raises(MemoryLimitError, match=r"more than the memory limit of 100\.0 KB"):
             wb.main(["run", "--exp", "1", *given], standalone_mode=False)
-        notes = [json.loads(p.read_text()) for p in made.open.access.competition.cache_folder.glob("*.json")]
+        notes = [json.loads(p.read_text()) for p in made.open.access.competition.paths.cache.glob("*.json")]
         assert next(n["parts"] for n in notes if n.get("feature") == "f") > 1
 
     def test_polars_is_told_half_of_it_unless_it_was_told_before(self, monkeypatch) -> None:

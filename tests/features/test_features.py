@@ -371,5 +371,5 @@ def test_wrong_columns_of_the_definition_are_explained(small, change: tuple[str,
     made = small()
     made.definition(*change)
     with pytest.raises(DataError, match=message):
-        _ = made.open.access.competition.shared_columns
-        made.open.access.competition.test_ids()
+        _ = made.open.access.competition.rows.columns
+        made.open.access.competition.ids.test_frame()

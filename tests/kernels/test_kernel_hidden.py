@@ -134,7 +134,7 @@ class TestEmptied:
         frame = pl.read_csv(tmp_path / "test.csv", infer_schema=False)
         public = pl.read_csv(shown(competition) / "test.csv", infer_schema=False).tail(20)
         gone = [c for c in frame.columns if frame[c].null_count() == 20 and public[c].null_count() < 20]
-        filled = [c for c in ("x", "whole", "code", "town") if c in competition.shared_columns]
+        filled = [c for c in ("x", "whole", "code", "town") if c in competition.rows.columns]
         assert gone == filled[1::2]
         assert len(gone) >= 1
         assert changes == ["20 rows", f"empty: {', '.join(gone)}"]
@@ -250,7 +250,7 @@ class TestForms:
         hive = {"test/part=1/data.csv": test.write_csv().encode()}
         for number, more in enumerate((many, hive)):
             competition = fetched(tmp_path / str(number), files | more)
-            assert competition.test_ids().height == 40
+            assert competition.ids.test_frame().height == 40
             assert hidden_data(competition, shown(competition), tmp_path / str(number) / "out") is None
 
 

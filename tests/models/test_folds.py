@@ -246,7 +246,7 @@ class TestOfACompetition:
         cv = 'scheme = "time"\ncolumn = "day"\nfolds = 3\n'
         (made.folder / "competition.toml").write_text(text[: text.index("[cv]")] + f"[cv]\n{cv}")
         timed = load_folds(made.open.access.competition)
-        folder = made.open.access.competition.folds_folder
+        folder = made.open.access.competition.paths.folds
         expected = {plain.content: plain.size_ratio, timed.content: timed.size_ratio}
         assert size_ratios(folder) == expected
         assert plain.size_ratio == pytest.approx(1 / (plain.n_folds - 1), rel=0.02)
@@ -526,7 +526,7 @@ class TestSaved:
     def test_their_file_is_named_for_the_scheme_and_lies_beside_their_size(self, tmp_path: Path) -> None:
         competition = self.competition(tmp_path)
         load_folds(competition)
-        names = sorted(path.name for path in competition.folds_folder.iterdir())
+        names = sorted(path.name for path in competition.paths.folds.iterdir())
         assert [re.sub("[0-9a-f]{12}", "KEY", name) for name in names] == ["kfold-KEY.json", "kfold-KEY.parquet"]
 
     @pytest.mark.parametrize("folds", [2, 12])
@@ -542,7 +542,7 @@ class TestSaved:
     def test_a_split_of_other_rows_or_without_its_key_is_damage(self, tmp_path: Path) -> None:
         competition = self.competition(tmp_path)
         good = load_folds(competition)
-        (path,) = competition.folds_folder.glob("*.parquet")
+        (path,) = competition.paths.folds.glob("*.parquet")
         for folds, content in ((kfold(29, 3, 1), None), (good, "another"), (kfold(30, 3, 2), good.content)):
             frame = pl.DataFrame({"valid": folds.valid})
             frame.write_parquet(path, metadata={"content": content or folds.content})

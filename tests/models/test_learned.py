@@ -245,23 +245,23 @@ def test_what_was_decided_of_spellings_is_kept(competition) -> None:
 )  # fmt: skip
 def test_a_column_without_values_has_the_type_that_it_had(competition, dtype: pl.DataType) -> None:
     made = competition()
-    rows = {name: str(t) for name, t in made.rows().collect_schema().items() if name in ("a", "code", "place")}
+    rows = {name: str(t) for name, t in made.rows.scan().collect_schema().items() if name in ("a", "code", "place")}
     found = with_trained_rows(made, {**rows, "b": str(dtype)})
-    schema = found.rows().collect_schema()
+    schema = found.rows.scan().collect_schema()
     assert schema["b"] == dtype
-    assert found.rows().select("b").collect()["b"].null_count() == 36
+    assert found.rows.scan().select("b").collect()["b"].null_count() == 36
     assert "day" not in schema  # the training had none
 
 
 @pytest.mark.parametrize(("was", "now"), [("Decimal(precision=9, scale=2)", pl.Float64), ("Categorical", pl.String)])
 def test_a_type_that_no_file_has_is_the_nearest(competition, was: str, now: Any) -> None:
-    assert with_trained_rows(competition(), {"a": "Float64", "b": was}).rows().collect_schema()["b"] == now
+    assert with_trained_rows(competition(), {"a": "Float64", "b": was}).rows.scan().collect_schema()["b"] == now
 
 
 def test_a_column_with_values_keeps_its_type(competition) -> None:
     made = competition()
     for was in ("String", "Date", "List(Int64)"):
-        assert with_trained_rows(made, {"a": was}).rows().collect_schema()["a"] == pl.Float64
-    nothing = with_trained_rows(made, {"b": "List(Int64)"}).rows().collect_schema()["b"]
-    assert nothing == made.rows().collect_schema()["b"]
-    assert date(2024, 1, 5) in made.rows().collect()["day"].cast(pl.Date).to_list()
+        assert with_trained_rows(made, {"a": was}).rows.scan().collect_schema()["a"] == pl.Float64
+    nothing = with_trained_rows(made, {"b": "List(Int64)"}).rows.scan().collect_schema()["b"]
+    assert nothing == made.rows.scan().collect_schema()["b"]
+    assert date(2024, 1, 5) in made.rows.scan().collect()["day"].cast(pl.Date).to_list()

@@ -80,5 +80,5 @@ def test_a_competition_is_opened_where_there_is_nothing_else(small, no_wheels: P
     assert competition.folder == tmp_path / "competitions" / "small"
     assert (competition.folder / "data" / "raw").resolve() == raw.resolve()
     assert (competition.folder / "features.py").read_text() == (made.folder / "features.py").read_text()
-    assert competition.rows().collect().equals(made.open.access.competition.rows().collect())
+    assert competition.rows.scan().collect().equals(made.open.access.competition.rows.scan().collect())
     assert said != []

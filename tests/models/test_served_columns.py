@@ -189,7 +189,7 @@ def test_a_smaller_test_set_that_is_empty_where_the_public_one_is_filled(
 def test_a_value_that_was_never_seen_counts_as_one(made: Small, no_wheels: Path) -> None:
     run, _ = trained(made, no_wheels)
     plan = AutoPlan.read({p.name: p for p in (run.folder / "models").iterdir()})
-    data = made.open.access.competition.rows()
+    data = made.open.access.competition.rows.scan()
     every = plan.apply(data).collect().sort(ROW)
     codes = data.collect().sort(ROW)["code"]
     counts = codes.value_counts()

@@ -142,7 +142,7 @@ def test_a_zone_in_train_and_none_in_test_can_be_compared(tmp_path: Path) -> Non
     c, line = competition(tmp_path, {"at": train}, {"at": stamps(TRAIN, TEST)})
     assert c.definition.cv.scheme == "time", line
     # One column of rows, in UTC.
-    rows = c.rows().collect().sort("at")["at"]
+    rows = c.rows.scan().collect().sort("at")["at"]
     assert rows.dtype == pl.Datetime("us")
     assert rows.to_list() == stamps(0, TRAIN + TEST).to_list()
 

@@ -470,7 +470,7 @@ class TestWrong:
         s.open.experiments.new(title="next")
         assert s.run(2).run.record.base == 1
         for number in (1, 2):
-            s.open.access.competition.experiment_path(number).unlink()
+            s.open.access.competition.paths.experiment(number).unlink()
         assert "[recommend.history]" in s.open.experiments.new().read_text()
 
     def test_an_experiment_of_lists_in_a_competition_of_rows(self, small: Any) -> None:

@@ -194,7 +194,7 @@ class TestColumnsAndIds:
         text = said["error", "spelled_ids"]
         assert text == "2 ids are spelled differently from the sample, for example 2025.28 where it has 2025.280"
         # Where a table was fetched by a version that did not know which columns are ids, that may be why.
-        manifest = found.tables_folder / "manifest.json"
+        manifest = found.paths.tables / "manifest.json"
         text_of_it = json.loads(manifest.read_text())
         del text_of_it["tables"]["test"]["keys"]
         manifest.write_text(json.dumps(text_of_it))

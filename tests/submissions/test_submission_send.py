@@ -194,7 +194,7 @@ class TestPrepare:
         written = KernelOutput(KernelVersion("someone", "wb-small-001", 1), older.submission)
         assert codes(counter.prepare(run_id=run_id, kernel=written).findings) == ["run_again"]
         # One that has no record yet is newer, too.
-        (counter.competition.runs_folder / "001-20990101T000000-aaaaaaaa").mkdir()
+        (counter.competition.paths.runs / "001-20990101T000000-aaaaaaaa").mkdir()
         assert codes(counter.prepare().findings) == ["newer_run"]
         assert codes(counter.prepare(run_id=run_id).findings) == []
 

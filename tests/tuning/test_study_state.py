@@ -183,9 +183,12 @@ def test_the_best_parameters_of_an_earlier_version_are_read(workspace: Any, tmp_
 
 
 def test_a_damaged_file_of_a_search_is_passed_over(workspace: Any, tmp_path: Path) -> None:
-    class Folder:
-        def study_folder(self, number: int) -> Path:
+    class Paths:
+        def study(self, number: int) -> Path:
             return tmp_path / f"{number:03d}"
+
+    class Folder:
+        paths = Paths()
 
     for name, text in (("001", "["), ("002", "[]"), ("003", '{"searched": {"a": 1}, "changed": ["a"]}'), ("004", "{}")):
         (tmp_path / name).mkdir()

@@ -790,7 +790,7 @@ class TestSearch:
     def test_the_same_seed_gives_the_same_trials(self, made) -> None:
         tuned(made, trials=12)
         first = [(t.params, t.value) for t in journal(made).get_trials()]
-        (made.open.access.competition.study_folder(1) / "journal.log").unlink()
+        (made.open.access.competition.paths.study(1) / "journal.log").unlink()
         tuned(made, trials=12)
         assert [(t.params, t.value) for t in journal(made).get_trials()] == first
 
@@ -933,7 +933,7 @@ class TestSearch:
         import optuna
 
         whole, there = optuna.Study.tell, []
-        folder = made.open.access.competition.study_folder(1) / "oof"
+        folder = made.open.access.competition.paths.study(1) / "oof"
 
         def telling(self, trial, values=None, **more):
             number = trial if isinstance(trial, int) else trial.number
@@ -984,7 +984,7 @@ class TestSearch:
     def test_processes_share_out_the_race(self, made, minutes: float | None) -> None:
         """Of those that wait each takes its own, and leaves one in any case; who ends by trials takes all."""
         begun(made)
-        workers = made.open.access.competition.study_folder(1) / "workers"
+        workers = made.open.access.competition.paths.study(1) / "workers"
         with lock(workers / "!the-first-of-two", "another worker"):
             tuned(made, trials=6, minutes=minutes)
         study = journal(made)
@@ -1344,7 +1344,7 @@ class TestPostgreSQL:
         study = find_study(made.open.access.competition, 1, storage=database)[0]
         assert sum(t.state.is_finished() for t in study.trials) == 8
         assert len({json.dumps(t.params, sort_keys=True) for t in study.trials}) >= 7
-        assert not (made.open.access.competition.study_folder(1) / "journal.log").exists()
+        assert not (made.open.access.competition.paths.study(1) / "journal.log").exists()
 
     def test_a_connection_that_is_cut_is_said(self, made, database: str, monkeypatch) -> None:
         import sqlalchemy as sa
@@ -1393,7 +1393,7 @@ def start(made: Any, *options: str) -> subprocess.Popen[str]:
 class TestProcesses:
     def test_a_killed_search_goes_on_by_the_same_command(self, made) -> None:
         process = start(made, "--trials", "500")
-        path = made.open.access.competition.study_folder(1) / "journal.log"
+        path = made.open.access.competition.paths.study(1) / "journal.log"
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline and (not path.exists() or path.read_bytes().count(b"\n") < 60):
             time.sleep(0.05)
@@ -1433,7 +1433,7 @@ class TestRun:
         )
         study = journal(made)
         assert len(study.trials) == 6
-        best = json.loads((made.open.access.competition.study_folder(1) / "best.json").read_text())["model"]
+        best = json.loads((made.open.access.competition.paths.study(1) / "best.json").read_text())["model"]
         details = json.loads((first.run.folder / "run.json").read_text())
         assert details["model"]["parameters"]["num_leaves"] == best["num_leaves"]
         again = run_tuned(made.workspace, made.open.access.competition, 1, context=RunContext(threads=1))
@@ -1448,7 +1448,7 @@ class TestRun:
         done = run_tuned(made.workspace, made.open.access.competition, 1, context=RunContext(threads=1)).run
         model = json.loads((done.folder / "run.json").read_text())["model"]
         assert (model["rounds"], model["patience"], model["train_curve"]) == (40, 7, True)
-        best = json.loads((made.open.access.competition.study_folder(1) / "best.json").read_text())["model"]
+        best = json.loads((made.open.access.competition.paths.study(1) / "best.json").read_text())["model"]
         assert set(best) <= {"n_estimators", "early_stopping_rounds", "is_provide_training_metric", "num_leaf"} | {
             "learning_rate",
             "lambda_l2",
@@ -1495,7 +1495,7 @@ class TestRun:
     def test_a_database_by_its_address_is_that_of_the_search(self, made, tmp_path: Path) -> None:
         url = f"sqlite:///{tmp_path / 'studies.db'}"
         run_tuned(made.workspace, made.open.access.competition, 1, RunRequest(storage=url), RunContext(threads=1))
-        assert not (made.open.access.competition.study_folder(1) / "journal.log").exists()
+        assert not (made.open.access.competition.paths.study(1) / "journal.log").exists()
         assert len(find_study(made.open.access.competition, 1, storage=url)[0].trials) == 6
 
     def test_another_space_is_another_search(self, made) -> None:
@@ -1572,7 +1572,7 @@ class TestCommand:
         wb.main(["tune", "--show", "1"], standalone_mode=False)
         shown = capsys.readouterr().out
         assert "importance of the parameters" in shown
-        folder = made.open.access.competition.study_folder(1)
+        folder = made.open.access.competition.paths.study(1)
         for name in ("history.png", "slices.png", "importances.png"):
             assert (folder / name).read_bytes()[:4] == b"\x89PNG"
         page = (folder / "study.html").read_text()

@@ -52,7 +52,7 @@ class Data:
     @property
     def test_ids(self) -> pl.DataFrame:
         """The ids of the test rows, in the order of the table."""
-        return self.access.competition.test_ids()
+        return self.access.competition.ids.test_frame()
 
     @property
     def tables(self) -> dict[str, pl.LazyFrame]:
@@ -63,7 +63,7 @@ class Data:
     @property
     def rows(self) -> pl.LazyFrame:
         """Train and test stacked, with the row key, without the target."""
-        return self.access.competition.rows()
+        return self.access.competition.rows.scan()
 
     @property
     def folds(self) -> Folds:
@@ -80,7 +80,7 @@ class Data:
             ("target", ", ".join(definition.targets)),
             ("metric", self.metric.name),
             ("folds", f"{definition.cv.folds}, {definition.cv.scheme}"),
-            ("experiments", len(competition.experiment_numbers())),
+            ("experiments", len(competition.paths.experiment_numbers())),
         ]
         tables = [(t.name, t.rows, len(t.dtypes)) for t in competition.manifest.tables.values()]
         return as_table((), facts, caption=competition.slug) + as_table(("table", "rows", "columns"), tables)

@@ -40,15 +40,15 @@ class Experiments(Mapping[int, "ExperimentSpec"]):
     def __getitem__(self, number: int) -> ExperimentSpec:
         from workbench.experiments.spec import read_spec
 
-        if number not in self._access.competition.experiment_numbers():
+        if number not in self._access.competition.paths.experiment_numbers():
             raise KeyError(number)
         return read_spec(self._access.competition, number)
 
     def __iter__(self) -> Iterator[int]:
-        return iter(self._access.competition.experiment_numbers())
+        return iter(self._access.competition.paths.experiment_numbers())
 
     def __len__(self) -> int:
-        return len(self._access.competition.experiment_numbers())
+        return len(self._access.competition.paths.experiment_numbers())
 
     def __repr__(self) -> str:
         return repr(dict(self))
@@ -87,7 +87,7 @@ class Experiments(Mapping[int, "ExperimentSpec"]):
         from workbench.experiments.tuned_parameters import as_toml_lines, best_parameters
 
         competition = self._access.competition
-        numbers = competition.experiment_numbers()
+        numbers = competition.paths.experiment_numbers()
         base = source if source is not None else (numbers[-1] if numbers else None)
         quoted = in_toml(title)
         if base is None and tuned:

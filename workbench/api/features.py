@@ -73,7 +73,7 @@ class Features(Sequence[str]):
     @property
     def path(self) -> Path:
         """The competition's `features.py`, whether it is there or not."""
-        return self._access.competition.features_path
+        return self._access.competition.paths.features
 
     @overload
     def __getitem__(self, index: int) -> str: ...

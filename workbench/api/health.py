@@ -151,11 +151,11 @@ def _competition(workspace: Workspace, slug: str) -> dict[str, Any]:
         if read_file_options(folder / "competition.toml").is_draft:
             return _check(name, "note", f"competition.toml says how files are read; `wb fetch {slug}` completes it")
         competition = load_competition(workspace, slug)
-        if not has_manifest(competition.tables_folder):
+        if not has_manifest(competition.paths.tables):
             return _check(name, "note", f"defined, and without data yet: `wb fetch {slug}` brings it")
         for info in competition.manifest.tables.values():
-            check_table(competition.tables_folder, info, slug=slug, full=True)
-        _ = competition.shared_columns, competition.metric
+            check_table(competition.paths.tables, info, slug=slug, full=True)
+        _ = competition.rows.columns, competition.metric
     except WorkbenchError as exc:
         return _check(name, "bad", _error_text(exc))
     size = sum(i.size_bytes for i in competition.manifest.tables.values())

@@ -64,7 +64,7 @@ class BestParameters:
 
 def searched_parameters(competition: Competition) -> Iterator[SearchedParameters]:
     """Yield what each search of a competition has chosen; a file that can't be read is passed over."""
-    for path in sorted(competition.study_folder(0).parent.glob(f"*/{NAME}")):
+    for path in sorted(competition.paths.study(0).parent.glob(f"*/{NAME}")):
         try:
             yield _searched(read_json(path))
         except (OSError, DamagedError, AttributeError, TypeError, ValueError):

@@ -409,7 +409,7 @@ class _Present:
         if self.competition is None:
             return {}
         try:
-            return {"data": self.competition.manifest.content, "rows": self.competition.rows_content}
+            return {"data": self.competition.manifest.content, "rows": self.competition.rows.content_key}
         except WorkbenchError:
             return {}
 

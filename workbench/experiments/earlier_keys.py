@@ -36,7 +36,7 @@ def _inherited(competition: Competition, number: int) -> dict[tuple[Path, str], 
     present: dict[str, str] = {}
     inherited: dict[tuple[Path, str], str] = {}
     decided: set[str] = set()
-    for folder in list_run_folders(competition.runs_folder, number)[: -MOST_RUNS - 1 : -1]:
+    for folder in list_run_folders(competition.paths.runs, number)[: -MOST_RUNS - 1 : -1]:
         recorded = _recorded(folder)
         for reference in recorded.keys() - decided:
             if reference not in present:

@@ -104,16 +104,16 @@ def read_list(competition: Competition, name: str, *, where: str = "") -> Featur
         When the file is not a list.
     """
     prefix = f"{where}: " if where else ""
-    names = competition.selection_names()
+    names = competition.paths.selection_names()
     if name not in names:
         hint = near(name, names, kind="list")
         if not names:
             hint = "`wb select N` makes one"
         raise NotFoundError(
-            f"{prefix}features = {name!r} names a feature list, and {competition.selection_path(name)} is missing",
+            f"{prefix}features = {name!r} names a feature list, and {competition.paths.selection(name)} is missing",
             hint=f'{hint}; a single feature is written as a list: ["{name}"]',
         )
-    path = competition.selection_path(name)
+    path = competition.paths.selection(name)
     file = validate(_File, read_toml(path), path)
     repeated = [v for v in file.features if file.features.count(v) > 1]
     if repeated:

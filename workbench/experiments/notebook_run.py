@@ -250,7 +250,7 @@ def _check_submission(path: Path, plan: Plan) -> None:
     DataError
         Says what is there and what was expected.
     """
-    form, ids = plan.form, plan.competition.test_ids()
+    form, ids = plan.form, plan.competition.ids.test_frame()
     try:
         frame = read_text_file(path)
     except (pl.exceptions.PolarsError, DataError, OSError) as exc:

@@ -74,7 +74,7 @@ class Plan:
 
     def data_content(self) -> dict[str, str]:
         """Return the contents of the tables, and of train and test."""
-        return {"data": self.competition.manifest.content, "rows": self.competition.rows_content}
+        return {"data": self.competition.manifest.content, "rows": self.competition.rows.content_key}
 
     def details(self) -> dict[str, Any]:
         """Return which class of each target is positive, where that is recorded."""
@@ -144,7 +144,7 @@ def _checked_plan(
     model = model_spec(trained, competition, target, threads=threads)
     folds = load_folds(competition)
     check_fold_weights(target, folds)
-    competition.test_ids()  # not unique: better said now than after an hour of training
+    competition.ids.test_frame()  # not unique: better said now than after an hour of training
     form = submission_form(competition, target)
     d, metric_code = competition.definition, _metric_code(competition)
     # Only those who have such codes get other numbers than before they were renumbered.
@@ -162,7 +162,7 @@ def _checked_plan(
         d.slug,
         spec.key_content(),
         features,
-        competition.rows_content,
+        competition.rows.content_key,
         folds.content,
         [
             list(d.targets),
@@ -183,7 +183,7 @@ def _checked_plan(
         *codes,
     )
     matrix_key = content_key(
-        "matrix-v1", features, competition.rows_content, sorted(spec.drop), sorted(spec.categorical), *codes
+        "matrix-v1", features, competition.rows.content_key, sorted(spec.drop), sorted(spec.categorical), *codes
     )
     metric = competition.metric
     target_key = content_key(
@@ -196,7 +196,7 @@ def _checked_plan(
 
 def infinite_columns(competition: Competition) -> list[str]:
     """Return the columns of the tables that have an infinite number."""
-    rows = competition.rows()
+    rows = competition.rows.scan()
     fractions = [c for c, t in rows.collect_schema().items() if t.is_float()]
     if not fractions:
         return []
@@ -225,7 +225,7 @@ def _merging_columns(competition: Competition, *, every: bool) -> list[str]:
     """
     d = competition.definition
     types = competition.manifest.table(d.tables.train, slug=d.slug).dtypes
-    wide = [c for c in competition.shared_columns if types[c] in ("Float64", "Int32", "UInt32", "Int64", "UInt64")]
+    wide = [c for c in competition.rows.columns if types[c] in ("Float64", "Int32", "UInt32", "Int64", "UInt64")]
     train = competition.table(d.tables.train)
     columns = wide if every else [c for c in wide if types[c] == "Float64"]
     merged = merged_in_float32(train, columns, competition.n_train)
@@ -240,7 +240,7 @@ def _feature_key(blocks: Blocks, name: str, spec: ExperimentSpec) -> str:
     feature = name.partition(".")[0]
     if feature == "rows":
         # What "rows" leaves out besides the id has not always been left out.
-        without = list(blocks.competition.row_numbers) if name == "rows" else []
+        without = list(blocks.competition.ids.row_numbers) if name == "rows" else []
         return content_key(name, without) if without else name
     try:
         definition = blocks.get(feature)
@@ -262,7 +262,7 @@ def _check_encodings(blocks: Blocks, spec: ExperimentSpec, competition: Competit
         feature = blocks.features.get(name)
         if isinstance(feature, FoldFeature):
             feature.check(d.task, d.targets)
-            feature.check_columns(competition.shared_columns, blocks.features, competition.features_path)
+            feature.check_columns(competition.rows.columns, blocks.features, competition.paths.features)
 
 
 def _metric_code(competition: Competition) -> str:

@@ -109,7 +109,7 @@ def write_predictions(plan: Plan, folder: Path, predictions: Predictions) -> dic
         frames["oof.parquet"] = keys.hstack(oof)
     if predictions.oof is not None and plan.sample is None:
         test = pl.DataFrame(predictions.test, schema=names, orient="row")
-        frames["test.parquet"] = plan.competition.test_ids().hstack(test)
+        frames["test.parquet"] = plan.competition.ids.test_frame().hstack(test)
     for name, frame in frames.items():
         with atomic(folder / name) as temporary:
             frame.write_parquet(temporary)

@@ -161,5 +161,5 @@ def find_finished(
 
 def _finished(plan: Plan) -> FinishedRun | None:
     c = plan.competition
-    run = find_run(c.runs_folder, plan.spec.number, plan.key, greater_is_better=c.metric.greater_is_better)
+    run = find_run(c.paths.runs, plan.spec.number, plan.key, greater_is_better=c.metric.greater_is_better)
     return check_files(*run) if run and run[1].status == "finished" else None

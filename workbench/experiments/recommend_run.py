@@ -21,7 +21,7 @@ from workbench.core.errors import ConfigError, DataError, TrainingError
 from workbench.core.frames import write_csv
 from workbench.core.intervals import LEAST_WINDOWS
 from workbench.core.user_code import user_code
-from workbench.data.competition import Competition, InteractionsSpec
+from workbench.data.competition import Competition, InteractionsSpec, check_key_spelling
 from workbench.data.workspace import Workspace
 from workbench.experiments.earlier_keys import earlier_code_keys
 from workbench.experiments.recommend_spec import RecommendSpec, recommend_spec
@@ -165,7 +165,7 @@ def _read(plan: RecommendPlan) -> _Read:
     c, of = plan.competition, plan.interactions
     names, keys = c.definition.tables, (of.user, of.item, *([of.kind] if of.kind else []))
     named = {n: keys for n in (names.train, names.test, of.users, of.items) if n}
-    c.check_keys(named | {names.sample_submission or "": c.definition.id_columns})
+    check_key_spelling(c.manifest, named | {names.sample_submission or "": c.definition.id_columns}, slug=c.slug)
     columns = Columns(of.user, of.item, of.time, of.kind, of.unit, of.weight)
     frames = [c.table(c.definition.tables.train)]
     has_test = of.cut == "session" and _has(c, c.definition.tables.test)

@@ -61,8 +61,8 @@ def reconcile_locked(workspace: Workspace, competition: Competition, number: int
     for record in runs.values():
         if record.status == "running" and is_own(workspace, record):
             _settle(workspace, workspace.root / record.folder, record, ledger)
-    folders = list_run_folders(competition.runs_folder, number)
-    damaged = [_settle(workspace, folder, None, ledger) for folder in _unheard(competition.runs_folder, runs, number)]
+    folders = list_run_folders(competition.paths.runs, number)
+    damaged = [_settle(workspace, folder, None, ledger) for folder in _unheard(competition.paths.runs, runs, number)]
     return [f"{why}; it counts as no run" for why in damaged if why] + [
         f"{folder} has no {RUN_FILE}: it counts as no run and is left as it is; remove it if nothing is still copying "
         "it there"

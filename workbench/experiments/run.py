@@ -96,12 +96,12 @@ def _run(
     runner = runner_of(spec.kind)
     plan = runner.plan(workspace, competition, spec, request, context)
     with (
-        lock(lock_path(competition.runs_folder, number), f"experiment {number} of {competition.slug!r}"),
+        lock(lock_path(competition.paths.runs, number), f"experiment {number} of {competition.slug!r}"),
         Ledger.open(workspace.ledger) as ledger,
     ):
         folder_notes = reconcile_locked(workspace, competition, number, ledger)
         previous = find_run(
-            competition.runs_folder, number, plan.key, greater_is_better=competition.metric.greater_is_better
+            competition.paths.runs, number, plan.key, greater_is_better=competition.metric.greater_is_better
         )
         if previous and previous[1].status == "finished" and not request.force:
             finished = check_files(*previous)
@@ -146,10 +146,10 @@ def _rising(now: datetime, runs: list[RunRecord]) -> datetime:
 def _new_run(workspace: Workspace, plan: RunPlan, now: datetime) -> tuple[Path, RunRecord, str]:
     c, spec = plan.competition, plan.spec
     named_at = now
-    while (c.runs_folder / (run_id := f"{spec.number:03d}-{named_at:%Y%m%dT%H%M%S}-{plan.key[:8]}")).exists():
+    while (c.paths.runs / (run_id := f"{spec.number:03d}-{named_at:%Y%m%dT%H%M%S}-{plan.key[:8]}")).exists():
         # Forced twice within a second. Only the name is moved on: a run from the future would look newer than any edit.
         named_at += timedelta(seconds=1)
-    folder = c.runs_folder / run_id
+    folder = c.paths.runs / run_id
     record = RunRecord(
         run_id=run_id,
         competition=c.slug,

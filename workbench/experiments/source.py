@@ -73,11 +73,11 @@ def source_copy(plan: RunPlan, used: UsedSource) -> SourceCopy:
     """
     c = plan.competition
     named = [c.folder / reference.partition(":")[0] for reference in _references(plan)]
-    code = code_files([c.features_path, *(p for p in named if p.is_file())])
+    code = code_files([c.paths.features, *(p for p in named if p.is_file())])
     files, packages = {*c.folder.glob("*.py"), *code.files, *used.code}, {*code.packages, *used.packages}
     records = [c.folder / "competition.toml", plan.spec.path, *used.records]
     if plan.spec.selection is not None:
-        records.append(c.selection_path(plan.spec.selection))
+        records.append(c.paths.selection(plan.spec.selection))
     read_files = {c.folder / name for name in used.files}
     copied, excluded = _checked(sorted(files | read_files), c.folder)
     # Loading features.py may read what only other features name; without it the code could not be loaded elsewhere.
@@ -120,8 +120,8 @@ def code_keys(plan: RunPlan, used: UsedSource) -> dict[str, str]:
     """Return the keys of the code that a run uses: of its features and functions, each as ``file.py:name``."""
     c = plan.competition
     references = {r for r in _references(plan) if (c.folder / r.partition(":")[0]).is_file()}
-    if c.features_path.exists():
-        references |= {f"{c.features_path.name}:{name}" for name in used.features}
+    if c.paths.features.exists():
+        references |= {f"{c.paths.features.name}:{name}" for name in used.features}
     split = (reference.partition(":") for reference in sorted(references))
     with earlier_code_keys(c, plan.spec.number):
         return {f"{file}:{name}": code_key(c.folder / file, name) for file, _, name in split}

@@ -200,7 +200,7 @@ def read_spec(competition: Competition, number: int) -> ExperimentSpec:
     before: dict[str, Any] = {}
     for data in reversed(chain):
         before, resolved = resolved, _on_base(resolved, data)
-    path = competition.experiment_path(number)
+    path = competition.paths.experiment(number)
     file = validate(_WITH_TABLES, resolved, path)
     listed = read_list(competition, file.features, where=str(path)) if isinstance(file.features, str) else None
     ignored: tuple[str, ...] = ()
@@ -272,9 +272,9 @@ def _chain(competition: Competition, number: int) -> list[dict[str, Any]]:
     chain: list[dict[str, Any]] = []
     numbers = [number]
     while True:
-        path = competition.experiment_path(numbers[-1])
+        path = competition.paths.experiment(numbers[-1])
         if not path.exists():
-            nearby = sorted(competition.experiment_numbers(), key=lambda n: abs(n - numbers[-1]))[:5]
+            nearby = sorted(competition.paths.experiment_numbers(), key=lambda n: abs(n - numbers[-1]))[:5]
             nearest = f"the nearest are {', '.join(map(str, sorted(nearby)))}; " if nearby else ""
             needed_by = f" (base of experiment {numbers[-2]})" if len(numbers) > 1 else ""
             raise NotFoundError(

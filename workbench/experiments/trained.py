@@ -99,7 +99,7 @@ def _left_out_numbers(plan: Plan) -> list[str]:
     """Say which columns "auto" and "rows" leave out because they only number the rows."""
     if not {"auto", "rows"} & set(plan.spec.features):
         return []
-    named = [f"{c!r} ({why})" for c, why in plan.competition.row_numbers.items()]
+    named = [f"{c!r} ({why})" for c, why in plan.competition.ids.row_numbers.items()]
     return [f'left out, only tells rows apart: {", ".join(named)}; "rows.COLUMN" takes one all the same'] * bool(named)
 
 

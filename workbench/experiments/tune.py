@@ -149,7 +149,7 @@ def tune(
         experiment, because="LightGBM's parameters are tuned", hint="tune an experiment that has [model]"
     )
     space = search_space(experiment, spec, tuning)
-    folder = competition.study_folder(number)
+    folder = competition.paths.study(number)
     rows = _rows_of_search(experiment, tuning)
     scorer = FoldScorer(rows.problem, spec, room=0)
 
@@ -321,7 +321,7 @@ def run_tuned(
     spec = read_spec(competition, number)
     if spec.tune is None or request.sample is not None:
         return run(workspace, competition, number, request, context)
-    best = BestParameters.read(competition.study_folder(number))
+    best = BestParameters.read(competition.paths.study(number))
     # The best for another [tune] or [model], other features or folds is none of this experiment's.
     if best is not None and best.tune != spec.tune.content():
         best = None
@@ -437,7 +437,7 @@ def find_study(competition: Competition, number: int, *, storage: str | None = N
     NotFoundError
         When there is none.
     """
-    folder = competition.study_folder(number)
+    folder = competition.paths.study(number)
     study = read_study(folder, f"{competition.slug}-{number:03d}", url=storage)
     if study is None:
         raise NotFoundError(

@@ -28,7 +28,7 @@ def best_parameters(workspace: Workspace, competition: Competition, number: int)
     NotFoundError
         When it was not tuned, or no trial finished, or it was tuned before its features, folds or model changed.
     """
-    best = BestParameters.read(competition.study_folder(number))
+    best = BestParameters.read(competition.paths.study(number))
     if best is None:
         kind = read_spec(competition, number).kind
         if not can(kind, "tune"):
@@ -36,7 +36,7 @@ def best_parameters(workspace: Workspace, competition: Competition, number: int)
                 f"experiment {number} of {competition.slug!r} is of [{kind}], and `wb tune` tunes [model]",
                 hint=f"without --tuned: `wb new --from {number}`",
             )
-        was_tuned = any(competition.study_folder(number).glob("*"))
+        was_tuned = any(competition.paths.study(number).glob("*"))
         raise NotFoundError(
             f"experiment {number} of {competition.slug!r} has no tuned parameters"
             + (": no trial finished in the time that `wb tune` had" if was_tuned else ""),

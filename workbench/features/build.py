@@ -75,7 +75,7 @@ def load_features(competition: Competition) -> dict[str, Feature | FoldFeature]:
     FeatureError
         When it gives a name twice, or to a feature the name of the rows.
     """
-    path = competition.features_path
+    path = competition.paths.features
     if not path.exists():
         return {}
     for _ in range(LOADS):
@@ -134,7 +134,7 @@ class Blocks:
 
     def __post_init__(self) -> None:
         self.limit_bytes = self.memory_limit or default_limit()
-        self.store = Store(self.competition.cache_folder, max_bytes=self.competition.cache_limit)
+        self.store = Store(self.competition.paths.cache, max_bytes=self.competition.cache_limit)
         self.served_plan = self.plan
         self.features = {AUTO: self._auto(), **self.features}
 
@@ -159,7 +159,7 @@ class Blocks:
 
     def _decided(self) -> AutoPlan:
         c, started = self.competition, time.perf_counter()
-        plan = decide(c.rows(), leave_out=c.key_columns, n_train=c.n_train)
+        plan = decide(c.rows.scan(), leave_out=c.ids.key_columns, n_train=c.n_train)
         seconds = round(time.perf_counter() - started, 3)
         note: dict[str, Any] = {"plan_of": AUTO, "seconds": seconds}
         with self.store.writing(self.plan_key, note, suffix="bin") as path:
@@ -188,7 +188,7 @@ class Blocks:
         """
         if name not in self.features:
             names = [*self.features, "rows"]
-            path = self.competition.features_path
+            path = self.competition.paths.features
             raise NotFoundError(f"no feature is called {name!r} in {path}", hint=near(name, names, kind="feature"))
         return self.features[name]
 
@@ -212,7 +212,7 @@ class Blocks:
                 self._keys[name] = content_key(feature.key, [self._column_key(c) for c in feature.columns])
             else:
                 inputs = [(i, self._input_key(feature, i, (*chain, name))) for i in feature.inputs]
-                path = self.competition.features_path
+                path = self.competition.paths.features
                 # The name in features.py, not the function's: one function may make several features.
                 code = code_key(path if path.exists() else feature.path, feature.name)
                 files = [(file, self._file_key(feature, file)) for file in feature.files]
@@ -220,12 +220,12 @@ class Blocks:
         return self._keys[name]
 
     def _auto_key(self) -> str:
-        dataset = [list(self.competition.key_columns), self.competition.n_train]
+        dataset = [list(self.competition.ids.key_columns), self.competition.n_train]
         kind = "auto-v3" if self.served_plan is None else f"auto-served {self.served_plan.content}"
-        return content_key(kind, AUTO_VERSION, self.competition.rows_content, dataset, pl.__version__)
+        return content_key(kind, AUTO_VERSION, self.competition.rows.content_key, dataset, pl.__version__)
 
     def _file_key(self, feature: Feature, file: str) -> str:
-        path = self.competition.features_path.parent / file
+        path = self.competition.paths.features.parent / file
         if not path.is_file():
             raise FeatureError(
                 f"feature {feature.name!r} ({feature.where}) lists the file {file!r}, which is not there: {path}",
@@ -241,12 +241,12 @@ class Blocks:
 
     def _column_key(self, column: str) -> str:
         block, _, name = column.partition(".")
-        return self.key(block) if name and block in self.features else self.competition.rows_content
+        return self.key(block) if name and block in self.features else self.competition.rows.content_key
 
     def _input_key(self, reader: Feature, name: str, chain: tuple[str, ...]) -> str:
         kind = self._kind(reader, name, chain)
         if kind == "rows":
-            return self.competition.rows_content
+            return self.competition.rows.content_key
         if kind == "table":
             return self.competition.manifest.table(name, slug=self.competition.slug).content
         if name in chain:
@@ -462,7 +462,7 @@ class Blocks:
         """Refuse what was computed of a file that has changed since the key was made of it."""
         for feature in group:
             for file in feature.files:
-                path = self.competition.features_path.parent / file
+                path = self.competition.paths.features.parent / file
                 if path in self._read_files and not still_same(path, self._read_files[path]):
                     raise DataError(
                         f"{path} was changed while feature {feature.name!r}, which reads it, was computed",
@@ -472,7 +472,7 @@ class Blocks:
     def _left_out(self, auto_columns: Iterable[str]) -> dict[str, str]:
         """Return the columns of the rows of which `auto` made nothing, each with the reason."""
         c = self.competition
-        return left_out_by_auto(c.rows(), list(auto_columns), ids=c.key_columns, n_train=c.n_train)
+        return left_out_by_auto(c.rows.scan(), list(auto_columns), ids=c.ids.key_columns, n_train=c.n_train)
 
     def evaluation(self, feature: Feature) -> tuple[Evaluation, int]:
         """Return what computes a feature, and in how many parts of the rows it will.
@@ -494,7 +494,7 @@ class Blocks:
         return Evaluation(feature, frame_of, parts, c.definition.targets, n_rows, c.n_train), len(list(parts or "1"))
 
     def _parts(self, feature: Feature, n_rows: int) -> Parts | None:
-        column, rows_columns = str(feature.partition_by), self.competition.shared_columns
+        column, rows_columns = str(feature.partition_by), self.competition.rows.columns
         if column not in rows_columns:
             raise FeatureError(
                 f"feature {feature.name!r} ({feature.where}): partition_by={column!r} is no column of rows",
@@ -503,12 +503,12 @@ class Blocks:
         self._check_kinds(feature, column)
         planned = (column, self.limit_bytes)
         if planned not in self._planned:
-            self._planned[planned] = plan_parts(self.competition.rows(), column, n_rows, self.limit_bytes)
+            self._planned[planned] = plan_parts(self.competition.rows.scan(), column, n_rows, self.limit_bytes)
         return self._planned[planned]
 
     def _check_kinds(self, feature: Feature, column: str) -> None:
         """Refuse a table whose lines could not be kept together with the rows that they belong to."""
-        dtype = self.competition.rows().collect_schema()[column]
+        dtype = self.competition.rows.scan().collect_schema()[column]
         for name in feature.inputs:
             schema = self._input(feature, name).collect_schema() if self._kind(feature, name) == "table" else {}
             if column in schema and not is_like(dtype, schema[column]):
@@ -522,7 +522,7 @@ class Blocks:
     def _input(self, reader: Feature, name: str) -> pl.LazyFrame:
         kind = self._kind(reader, name)
         if kind == "rows":
-            return self.competition.rows()
+            return self.competition.rows.scan()
         if kind == "table":
             return self.competition.feature_table(name)
         return self.lines(name)
@@ -575,14 +575,14 @@ class Blocks:
         if column and block in self.features:
             path, block_columns = self.block(block).path, self.block(block).note["columns"]
             if column not in block_columns:
-                place = place_of_name(self.competition.features_path, "", reference)
+                place = place_of_name(self.competition.paths.features, "", reference)
                 raise NotFoundError(
                     f"feature {block!r} has no column {column!r}{f' ({place})' if place else ''}",
                     hint=near(column, block_columns, kind="column"),
                 )
             return read_parquet(path, columns=[column])[column]
         name = column if column and block == "rows" else reference
-        rows_columns = self.competition.shared_columns
+        rows_columns = self.competition.rows.columns
         if name not in rows_columns:
             raise NotFoundError(f"rows have no column {name!r}", hint=near(name, rows_columns, kind="column"))
-        return self.competition.rows().select(ROW, name).collect().sort(ROW)[name]
+        return self.competition.rows.scan().select(ROW, name).collect().sort(ROW)[name]

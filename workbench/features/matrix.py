@@ -370,7 +370,7 @@ def build_matrix(
     _check_drop(drop, blocks, features)
     named = [(s.name, [c.name for c in s.columns]) for s in sources]
     clashing = [*named, *((c.feature.name, [c.feature.name]) for c in fold_columns)]
-    _check_clashes(clashing, competition.shared_columns)
+    _check_clashes(clashing, competition.rows.columns)
     nonempty = tuple(s for s in sources if s.columns)
     if not nonempty and not fold_columns:
         raise FeatureError(f"no column is left to train on: features = {list(features)}, drop = {list(drop)}")
@@ -404,9 +404,9 @@ def columns_of(blocks: Blocks, name: str) -> list[str]:
     if feature != "rows":
         return list(blocks.block(feature).note["columns"])
     competition = blocks.competition
-    schema = competition.rows().collect_schema()
-    keys = set(competition.key_columns)
-    wanted = [c for c in competition.shared_columns if c not in keys]
+    schema = competition.rows.scan().collect_schema()
+    keys = set(competition.ids.key_columns)
+    wanted = [c for c in competition.rows.columns if c not in keys]
     return [c for c in wanted if not is_no_number(schema[c])]
 
 
@@ -428,9 +428,9 @@ def _feature_source(blocks: Blocks, name: str, drop: Sequence[str], categorical:
 
 def _rows_columns(competition: Competition, name: str) -> list[str]:
     """Return the columns that "rows" or "rows.x" asks for."""
-    column, rows_columns = name.partition(".")[2], competition.shared_columns
+    column, rows_columns = name.partition(".")[2], competition.rows.columns
     if not column:
-        keys = set(competition.key_columns)
+        keys = set(competition.ids.key_columns)
         return [c for c in rows_columns if c not in keys]
     if column not in rows_columns:
         raise NotFoundError(f"rows have no column {column!r}", hint=near(column, rows_columns, kind="column"))
@@ -441,7 +441,7 @@ def _rows_source(
     blocks: Blocks, name: str, drop: Sequence[str], categorical: Sequence[str]
 ) -> tuple[MatrixSource, dict[str, str]]:
     competition = blocks.competition
-    wanted, rows = _rows_columns(competition, name), competition.rows()
+    wanted, rows = _rows_columns(competition, name), competition.rows.scan()
     schema = rows.collect_schema()
     usable, dropped = [c for c in wanted if not is_no_number(schema[c])], set(drop)
     numbers = [as_number(c, schema[c]) for c in usable]
@@ -454,10 +454,10 @@ def _rows_source(
     )
 
     def between(start: int, stop: int) -> pl.LazyFrame:
-        return competition.rows_between(start, stop).select(ROW, *numbers)
+        return competition.rows.between(start, stop).select(ROW, *numbers)
 
     reasons = {c: f"{schema[c]}, neither a number nor a text" for c in wanted if is_no_number(schema[c])}
-    reasons |= dict.fromkeys(competition.key_columns, IS_ID) if name == "rows" else {}
+    reasons |= dict.fromkeys(competition.ids.key_columns, IS_ID) if name == "rows" else {}
     return MatrixSource(name, between, tuple(encoded)), reasons
 
 
@@ -480,9 +480,9 @@ def sparse_codes(blocks: Blocks, features: Sequence[str], categorical: Sequence[
     for name in features if categorical else ():
         feature, _, column = name.partition(".")
         if feature == "rows":
-            schema = competition.rows().collect_schema()
+            schema = competition.rows.scan().collect_schema()
             columns = [c for c in _rows_columns(competition, name) if not is_no_number(schema[c])]
-            lines = competition.rows().select(ROW, *(as_number(c, schema[c]) for c in columns))
+            lines = competition.rows.scan().select(ROW, *(as_number(c, schema[c]) for c in columns))
         elif isinstance(blocks.features.get(name), FoldFeature) or (column and column not in categorical):
             continue
         else:
@@ -493,7 +493,7 @@ def sparse_codes(blocks: Blocks, features: Sequence[str], categorical: Sequence[
 
 
 def _check_drop(drop: Sequence[str], blocks: Blocks, features: Sequence[str]) -> None:
-    columns = set(blocks.competition.shared_columns) if any(f.partition(".")[0] == "rows" for f in features) else set()
+    columns = set(blocks.competition.rows.columns) if any(f.partition(".")[0] == "rows" for f in features) else set()
     for name in {f.partition(".")[0] for f in features} - {"rows"}:
         if not isinstance(blocks.features[name], FoldFeature):
             columns |= set(blocks.block(name).note["columns"])

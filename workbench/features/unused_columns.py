@@ -81,9 +81,9 @@ def never_shared(competition: Competition) -> dict[str, str]:
     d = competition.definition
     tables = competition.manifest.tables
     train, test = tables[d.tables.train].dtypes, tables[d.tables.test].dtypes
-    template = competition.id_template
+    template = competition.ids.template
     roles = {*d.targets, *d.id_columns, *competition.weights.columns, d.query, *(template.columns if template else ())}
-    unlike = {c: why for c, why in competition.unlike_columns.items() if c not in roles}
+    unlike = {c: why for c, why in competition.rows.unlike_columns.items() if c not in roles}
     return (
         unlike
         | {c: f"{d.tables.test} lacks it" for c in train if c not in test and c not in roles}

@@ -234,7 +234,7 @@ def _code(competition: Competition, run: FinishedRun, details: dict[str, Any]) -
     source = details.get("source")
     if source is None:  # of an older version, which copied only the modules next to features.py
         names = [p.name for p in folder.glob("*.py")]
-        needed = code_files([competition.features_path]).files
+        needed = code_files([competition.paths.features]).files
         lacking = [n for n in (p.relative_to(competition.folder).as_posix() for p in needed) if n not in names]
         if lacking:
             raise ConfigError(f"run {run_id} kept no copy of {lacking[0]}, which its code imports", hint=hint)
@@ -247,7 +247,7 @@ def _code(competition: Competition, run: FinishedRun, details: dict[str, Any]) -
             raise DamagedError(f"{folder / name} is missing or changed", hint=hint)
     # A run copies every module of the folder; only what predicts is uploaded, with its imports.
     named = named_code(competition, details["spec"]["model"])
-    roots = [folder / competition.features_path.name, *(folder / name for name in named)]
+    roots = [folder / competition.paths.features.name, *(folder / name for name in named)]
     imported = {p.relative_to(folder).as_posix() for p in code_files([p for p in roots if p.is_file()]).files}
     uploaded_code = [n for n in source["files"] if n in imported or not n.endswith(".py")]
     wanted = (n for n in ("competition.toml", *uploaded_code) if n not in of_training and not n.startswith(DATA))

@@ -76,8 +76,8 @@ def emptied_data(competition: Competition, shown: Path, folder: Path, changes: l
         subset = frame.tail(max(1, int(frame.height * SUBSET_SHARE)))
         if not is_test:
             return subset
-        filled = [c for c in competition.shared_columns if c not in ids and c in subset.columns]
-        filled = [c for c in filled if subset[c].null_count() < subset.height and c not in competition.key_columns]
+        filled = [c for c in competition.rows.columns if c not in ids and c in subset.columns]
+        filled = [c for c in filled if subset[c].null_count() < subset.height and c not in competition.ids.key_columns]
         emptied_columns = filled[1::2]
         change_notes.append(f"{subset.height:,} rows")
         if emptied_columns:

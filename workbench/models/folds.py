@@ -296,7 +296,7 @@ def load_folds(competition: Competition) -> Folds:
     DamagedError
         When the saved file is not a split of these rows.
     """
-    path = competition.folds_folder / f"{_folds_key(competition)}.parquet"
+    path = competition.paths.folds / f"{_folds_key(competition)}.parquet"
     scheme = competition.definition.cv.scheme
     sweep(path.parent)
     if path.exists():
@@ -314,7 +314,7 @@ def saved_content(competition: Competition) -> str | None:
     DamagedError
         When the file can't be read.
     """
-    path = competition.folds_folder / f"{_folds_key(competition)}.parquet"
+    path = competition.paths.folds / f"{_folds_key(competition)}.parquet"
     if not path.exists():
         return None
     try:

@@ -71,7 +71,7 @@ class ModelRequest:
     @property
     def usual_threads(self) -> int:
         """How many threads train where nobody says; features are about as many as the columns are."""
-        return threads_for(self.competition.n_train, len(self.competition.shared_columns))
+        return threads_for(self.competition.n_train, len(self.competition.rows.columns))
 
     @property
     def n_threads(self) -> int:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import polars as pl
 
 from workbench.core.errors import DataError
+from workbench.data.competition import positive_class
 from workbench.models.row_weights import weights_of
 
 if TYPE_CHECKING:
@@ -202,7 +203,7 @@ def _positive_last(column: TargetColumn, competition: Competition) -> TargetColu
     if (
         column.task != "binary"
         or column.classes is None
-        or competition.positive(column.name, column.classes).index != 0
+        or positive_class(competition, column.name, column.classes).index != 0
     ):
         return column
     return replace(column, values=1 - column.values, classes=column.classes[::-1])

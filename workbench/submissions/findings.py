@@ -11,7 +11,7 @@ import polars as pl
 
 from workbench.core.errors import ConfigError, DataError, WorkbenchError
 from workbench.core.frames import scan_csv, scan_parquet
-from workbench.data.competition import Competition, as_written, match_targets
+from workbench.data.competition import Competition, as_written, class_labels, match_targets, sample_column
 from workbench.data.ingest import read_as_downloaded, read_parquet_as_text, read_text_file, reading_options
 from workbench.experiments.current_runs import CurrentRun, outdated_text
 from workbench.ledger import RunRecord, SubmissionRecord
@@ -253,7 +253,7 @@ def _expected(competition: Competition) -> tuple[pl.DataFrame, list[str]]:
     name = d.tables.sample_submission
     spelled = competition.manifest.table(name or d.tables.test, slug=d.slug).spelled
     if name is None:
-        return as_written(competition.test_ids(), spelled), list(d.targets)
+        return as_written(competition.ids.test_frame(), spelled), list(d.targets)
     # The downloaded file, not the table read from it: the platform expects what reading may have dropped.
     options = reading_options(competition.folder, None)
     sample = read_as_downloaded(competition.folder / "data" / "raw", competition.manifest.tables[name], options)
@@ -389,11 +389,11 @@ def positive_findings(competition: Competition, details: Mapping[str, Any]) -> l
         return []  # each class has a column of its own
     findings = []
     for column in target.columns:
-        labels = competition.class_words(column.name, sorted(column.classes or ()))
+        labels = class_labels(competition, column.name, sorted(column.classes or ()))
         predicted = details.get("positive", {}).get(column.name, labels[-1])
-        wanted = competition.class_words(column.name, column.classes or ())[-1]
+        wanted = class_labels(competition, column.name, column.classes or ())[-1]
         if predicted != wanted:
-            text = f"{competition.sample_column(column.name)} is of {wanted!r}, but the run predicts {predicted!r}"
+            text = f"{sample_column(competition, column.name)} is of {wanted!r}, but the run predicts {predicted!r}"
             findings.append(_error("positive", f"{text}: run the experiment again"))
     return findings
 

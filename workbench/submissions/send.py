@@ -204,7 +204,7 @@ def _with_surroundings(
         if record.run_id == current.record.run_id:
             findings += outdated_findings(current)
         if not prepared.named:
-            folders = [f.name for f in list_run_folders(competition.runs_folder, record.exp)]
+            folders = [f.name for f in list_run_folders(competition.paths.runs, record.exp)]
             findings += passed_over_findings(record, ledger.runs(competition.slug), folders)
     limits, in_doubt = SubmissionLimits(None, None), _in_doubt(submissions)
     try:

@@ -164,12 +164,12 @@ def repeat_findings(data: CheckedData) -> tuple[list[DataFinding], list[tuple[st
     findings, facts
     """
     c = data.competition
-    columns = [n for n in c.shared_columns if n not in data.ids]
+    columns = [n for n in c.rows.columns if n not in data.ids]
     n_rows = c.n_train + c.n_test
     modulus = max(1, -(-n_rows * BYTES_PER_HASH * 4 // data.limit_bytes))
     if not columns:
         return [], []
-    hashes = _hashes(c.rows(), columns, modulus)
+    hashes = _hashes(c.rows.scan(), columns, modulus)
     train = hashes.filter(pl.col(ROW) < c.n_train).join(_target_hashes(data, modulus), on=ROW, how="left")
     test = hashes.filter(pl.col(ROW) >= c.n_train)
     groups = train.group_by("h").agg(
@@ -199,7 +199,7 @@ def _hashes(rows: pl.LazyFrame, columns: list[str], modulus: int) -> pl.DataFram
 
 def _target_hashes(data: CheckedData, modulus: int) -> pl.DataFrame:
     c = data.competition
-    columns = [n for n in c.shared_columns if n not in data.ids]
+    columns = [n for n in c.rows.columns if n not in data.ids]
     train = c.table(c.definition.tables.train).with_row_index(ROW)
     targets = pl.struct(c.definition.targets).hash(seed=SEED).alias("y")
     if modulus == 1:

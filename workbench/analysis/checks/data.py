@@ -110,8 +110,8 @@ class CheckedData:
     def row_units(self) -> RowUnits | None:
         """The units of rows: groups of the folds; time blocks where test is later; groups that are in one side only."""
         cv, c = self.competition.definition.cv, self.competition
-        if cv.scheme in ("group", "stratified_group") and cv.group is not None and cv.group in c.shared_columns:
-            frames = [(c.rows(), {cv.group: cv.group})]
+        if cv.scheme in ("group", "stratified_group") and cv.group is not None and cv.group in c.rows.columns:
+            frames = [(c.rows.scan(), {cv.group: cv.group})]
             return by_group(
                 cv.group, *(_taken(frames, side[ROW].to_numpy())[cv.group] for side in (self.train, self.test))
             )
@@ -202,7 +202,7 @@ def read_data(
         Where a name does not exist, or `time` is not a time.
     """
     c = blocks.competition
-    ids, time_name = c.key_columns, _time_of(c) if time is None else time_column(c, time)
+    ids, time_name = c.ids.key_columns, _time_of(c) if time is None else time_column(c, time)
     frames, not_checked = _frames(blocks, names or ("rows",))
     columns = tuple(name for _, names_of_frame in frames for name in names_of_frame)
     n_columns = len(columns) + len(c.definition.targets)
@@ -210,7 +210,7 @@ def read_data(
     size = min(sample or SAMPLE_ROWS, most_rows)
     train_rows, test_rows = _sampled(c.n_train, size), _sampled(c.n_test, size) + c.n_train
     report("reading a sample of the rows" if len(train_rows) < c.n_train else "reading the rows")
-    extra = [n for n in _train_columns(c) if n not in c.shared_columns and n not in c.definition.targets]
+    extra = [n for n in _train_columns(c) if n not in c.rows.columns and n not in c.definition.targets]
     return CheckedData(
         c,
         _taken(frames, train_rows),
@@ -235,7 +235,7 @@ def _frames(blocks: Blocks, names: Sequence[str]) -> tuple[list[tuple[pl.LazyFra
     for reference in dict.fromkeys(names):
         name, _, column = reference.partition(".")
         if name == "rows":
-            frame, prefix = blocks.competition.rows(), ""
+            frame, prefix = blocks.competition.rows.scan(), ""
         elif not isinstance(blocks.get(name), Feature):
             not_checked[f"{name}: it depends on the fold"] = None
             continue
@@ -265,10 +265,10 @@ def _train_columns(c: Competition) -> list[str]:
 
 
 def _time_of(c: Competition) -> str | None:
-    cv, schema = c.definition.cv, c.rows().collect_schema()
+    cv, schema = c.definition.cv, c.rows.scan().collect_schema()
     # The column that the folds are cut by may be in train only.
-    first = [cv.column] if cv.scheme == "time" and cv.column in c.shared_columns and is_time(schema[cv.column]) else []
-    times = [*first, *(n for n in c.shared_columns if schema[n] in (pl.Date, pl.Datetime))]
+    first = [cv.column] if cv.scheme == "time" and cv.column in c.rows.columns and is_time(schema[cv.column]) else []
+    times = [*first, *(n for n in c.rows.columns if schema[n] in (pl.Date, pl.Datetime))]
     return times[0] if times else None
 
 
@@ -287,9 +287,9 @@ def time_column(c: Competition, column: str) -> str:
     ConfigError
         Where it is of another type.
     """
-    if column not in c.shared_columns:
-        raise NotFoundError(f"rows have no column {column!r} for the time", hint=near(column, c.shared_columns))
-    dtype = c.rows().collect_schema()[column]
+    if column not in c.rows.columns:
+        raise NotFoundError(f"rows have no column {column!r} for the time", hint=near(column, c.rows.columns))
+    dtype = c.rows.scan().collect_schema()[column]
     if not is_time(dtype):
         raise ConfigError(f"column {column!r} is a {dtype}; a time column is a date, a timestamp or a number")
     return column
@@ -311,7 +311,7 @@ def time_columns(c: Competition, names: Sequence[str]) -> tuple[str | None, dict
     table_columns: dict[str, str] = {}
     for name in dict.fromkeys(names):
         table, dot, column = name.partition(".")
-        if not dot or name in c.shared_columns:
+        if not dot or name in c.rows.columns:
             row_columns.append(name)
         elif table not in c.manifest.tables:
             raise NotFoundError(
@@ -329,7 +329,7 @@ def time_columns(c: Competition, names: Sequence[str]) -> tuple[str | None, dict
 
 
 def _times(c: Competition, column: str, rows: Ints) -> pl.Series:
-    return _taken([(c.rows(), {column: column})], rows)[column]
+    return _taken([(c.rows.scan(), {column: column})], rows)[column]
 
 
 def _sampled(n_rows: int, size: int) -> Ints:

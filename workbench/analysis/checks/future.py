@@ -188,7 +188,7 @@ class _Clock:
 
     def cuts(self, shares: Sequence[float]) -> list[Any]:
         """Return the times below which about these shares of the rows lie, ascending, without the very first time."""
-        rows = self.competition.rows().select(pl.col(self.column).drop_nulls())
+        rows = self.competition.rows.scan().select(pl.col(self.column).drop_nulls())
         quantiles = [
             pl.col(self.column).quantile(s, interpolation="lower").cast(self.dtype).alias(str(s)) for s in shares
         ]
@@ -210,7 +210,7 @@ def _clock(competition: Competition, columns: Sequence[str]) -> _Clock:
             f"the folds of {competition.slug!r} do not go forward in time, and no time column is named",
             hint="name the time column of rows: wb check --time-column COLUMN",
         )
-    dtype = competition.rows().collect_schema()[time_column(competition, column)]
+    dtype = competition.rows.scan().collect_schema()[time_column(competition, column)]
     return _Clock(competition, column, _times_of_tables(competition, column, dtype, of_table), dtype)
 
 
@@ -263,14 +263,14 @@ def _check_there(blocks: Blocks, reference: str, *, option: str = "", columns: b
     """
     name, _, column = reference.partition(".")
     if name != "rows" and name not in blocks.features:
-        where, available = blocks.competition.features_path, [*blocks.features, "rows"]
+        where, available = blocks.competition.paths.features, [*blocks.features, "rows"]
         hint = near(name, available, kind="feature")
         raise NotFoundError(f"{option}no feature is called {name!r} in {where}", hint=hint)
     if not column or not columns:
         return
     if isinstance(blocks.features.get(name), FoldFeature):
         raise NotFoundError(f"{option}{name!r} depends on the fold, and is taken whole", hint=f"name it as {name!r}")
-    available = list(blocks.competition.shared_columns if name == "rows" else blocks.block(name).note["columns"])
+    available = list(blocks.competition.rows.columns if name == "rows" else blocks.block(name).note["columns"])
     if column not in available:
         raise NotFoundError(f"{option}{name!r} has no column {column!r}", hint=near(column, available, kind="column"))
 
@@ -373,7 +373,7 @@ class _Truncated:
         return self._computed_features[feature.name]
 
     def _rows(self) -> pl.LazyFrame:
-        return self.clock.before(self.blocks.competition.rows(), self.clock.column, self.cut)
+        return self.clock.before(self.blocks.competition.rows.scan(), self.clock.column, self.cut)
 
     def _input(self, reader: Feature, name: str, new_path: Callable[[], Path]) -> pl.LazyFrame:
         kind = self.blocks._kind(reader, name)
@@ -396,7 +396,7 @@ class _Truncated:
         stored = sum(c.manifest.table(n, slug=c.slug).size_bytes for n in (names.train, names.test))
         # Data takes about four times as much in memory as in Parquet.
         n_parts = math.ceil(4 * stored * PART_SHARE / self.blocks.limit_bytes)
-        key = key_hash(feature.partition_by, c.rows().collect_schema()[feature.partition_by]) % n_parts
+        key = key_hash(feature.partition_by, c.rows.scan().collect_schema()[feature.partition_by]) % n_parts
         return [key == i for i in range(n_parts)] if n_parts > 1 else [None]
 
     @staticmethod
@@ -412,7 +412,7 @@ class _Truncated:
         schema, truncated_schema = full.collect_schema(), truncated.collect_schema()
         columns = [c for c in schema if c != ROW]
         time = pl.col(self.clock.column)
-        rows = self.blocks.competition.rows().filter(time < pl.lit(self.cut, self.clock.dtype)).select(ROW)
+        rows = self.blocks.competition.rows.scan().filter(time < pl.lit(self.cut, self.clock.dtype)).select(ROW)
         missing = [pl.lit(None, schema[c]).alias(c) for c in columns if c not in truncated_schema]
         # Side by side, columns are named by position: any other name may be that of another column.
         of_all = full.select(ROW, *[pl.col(c).alias(f"{i} all") for i, c in enumerate(columns)])
@@ -499,7 +499,7 @@ def _scratch(store: Store) -> Iterator[Callable[[], Path]]:
 def _fold_feature(blocks: Blocks, feature: FoldFeature, clock: _Clock) -> TimeCheck:
     """Change all labels from some time on, and check that no earlier row is encoded differently."""
     c = blocks.competition
-    feature.check_columns(c.shared_columns, blocks.features, c.features_path)
+    feature.check_columns(c.rows.columns, blocks.features, c.paths.features)
     cv = c.definition.cv
     if cv.scheme != "time" or cv.column != clock.column:
         note = f"it learns from the rows that a fold trains on, and the folds do not go by {clock.column}"
@@ -532,7 +532,7 @@ def _fold_feature(blocks: Blocks, feature: FoldFeature, clock: _Clock) -> TimeCh
         (_row_name(int(before[r]), c.n_train), _shown(float(original[r].flat[0])), _shown(float(changed[r].flat[0])))
         for r in rows
     )
-    where = c.features_path.name
+    where = c.paths.features.name
     shown = _shown(c.train_columns(clock.column)[clock.column].filter(pl.Series(time == cut))[0])
     difference = Difference(feature.name, where, feature.name, shown, int(differs.sum()), len(before), examples)
     return TimeCheck(feature.name, "reads the future", note, (difference,))

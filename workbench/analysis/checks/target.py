@@ -105,7 +105,7 @@ def by_period(data: CheckedData, name: str) -> Periods | None:
     The median, as a single outlier would move a period's mean more than years of trend.
     """
     c = data.competition
-    if data.time is None or data.time not in c.shared_columns or not data.target[name].count():
+    if data.time is None or data.time not in c.rows.columns or not data.target[name].count():
         return None
     train = c.table(c.definition.tables.train)
     dtype = train.collect_schema()[data.time]

@@ -147,7 +147,7 @@ def select(
     started = time.perf_counter()
     request = request or ListRequest()
     name = check_list_name(request.name or f"{number:03d}-{options.method}")
-    with _quiet(), lock(competition.runs_folder / f".select-{name}.lock", f"the feature list {name!r}"):
+    with _quiet(), lock(competition.paths.runs / f".select-{name}.lock", f"the feature list {name!r}"):
         context = replace(context, threads=request.threads or context.threads)
         experiment = ready(workspace, competition, number, sample=request.sample, context=context)
         judging_model(experiment)
@@ -158,14 +158,14 @@ def select(
         clock = Deadline(None if options.minutes is None else started + _until_written(60 * options.minutes))
         visible, no_holdout = _without_holdout(experiment, options)
         work = _SelectionRun(visible, groups, options, context, clock)
-        outcome = work.eliminated(competition.selection_path(name)) if options.method == "rfe" else work.judged()
+        outcome = work.eliminated(competition.paths.selection(name)) if options.method == "rfe" else work.judged()
         held_out, problems = (None, []) if no_holdout else work.held_out(outcome, experiment.problem)
         optimistic = None if all(j.keep for j in outcome.judged) else SELECTED
         caveats = [f"{SELECTED}: the list's score is optimistic; {w}" for w in (no_holdout, *problems) if w]
         notes = (*outcome.notes, *(caveats if optimistic else []))
         seconds = time.perf_counter() - started
         feature_list = _listed(experiment, options, outcome, held_out, key)
-        path = competition.selection_path(name)
+        path = competition.paths.selection(name)
         write_list(path, feature_list)
     judged = tuple(sorted(outcome.judged, key=lambda j: -j.importance))
     metric = experiment.problem.metric
@@ -205,7 +205,7 @@ def _until_written(seconds: float) -> float:
 
 def _check_name(competition: Competition, name: str, key: str, *, force: bool) -> None:
     """Refuse to replace a list that this call would not reproduce; checked before the work."""
-    path = competition.selection_path(name)
+    path = competition.paths.selection(name)
     if force or not path.exists():
         return
     existing = read_list(competition, name)

@@ -1,6 +1,7 @@
 """One competition: its files and data (`folder`), ``competition.toml`` (`definition`), its own code (`importing`)."""
 
 from workbench.data.competition.answer import IdTemplate, as_written, match_classes, match_targets
+from workbench.data.competition.classes import class_labels, positive_class, sample_column
 from workbench.data.competition.definition import (
     CvSpec,
     Definition,
@@ -11,14 +12,17 @@ from workbench.data.competition.definition import (
     read_options,
 )
 from workbench.data.competition.files import StrictModel, above, in_toml, read_toml, toml_key, validate
-from workbench.data.competition.folder import ROW, Competition, load_competition
+from workbench.data.competition.folder import Competition, load_competition
 from workbench.data.competition.importing import lies_in, load_code
 from workbench.data.competition.numbers import create_experiment, create_notebook, next_number
 from workbench.data.competition.own_code import RESERVED_MODULES, own_file
+from workbench.data.competition.paths import CompetitionPaths
+from workbench.data.competition.stacked import ROW, StackedRows
 from workbench.data.competition.tables import (
     ExcludedFile,
     Manifest,
     TableInfo,
+    check_key_spelling,
     check_table,
     has_manifest,
     read_manifest,
@@ -31,6 +35,7 @@ __all__ = [
     "RESERVED_MODULES",
     "ROW",
     "Competition",
+    "CompetitionPaths",
     "CvSpec",
     "Definition",
     "ExcludedFile",
@@ -39,12 +44,15 @@ __all__ = [
     "InteractionsSpec",
     "Manifest",
     "RowWeights",
+    "StackedRows",
     "StrictModel",
     "TableInfo",
     "TableNames",
     "above",
     "as_written",
+    "check_key_spelling",
     "check_table",
+    "class_labels",
     "create_experiment",
     "create_notebook",
     "has_manifest",
@@ -56,11 +64,13 @@ __all__ = [
     "match_targets",
     "next_number",
     "own_file",
+    "positive_class",
     "read_file_options",
     "read_keys",
     "read_manifest",
     "read_options",
     "read_toml",
+    "sample_column",
     "toml_key",
     "validate",
     "write_manifest",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,21 @@ from typing import Any
 import polars as pl
 
 from workbench.core.cache import content_key, file_sha256, read_json, write_json
-from workbench.core.errors import DamagedError, NotFoundError, near
+from workbench.core.errors import DamagedError, DataError, NotFoundError, near
 from workbench.core.frames import scan_parquet
 
-__all__ = ["ExcludedFile", "Manifest", "TableInfo", "check_table", "read_manifest", "write_manifest"]
+__all__ = [
+    "ExcludedFile",
+    "Manifest",
+    "TableInfo",
+    "check_columns",
+    "check_key_spelling",
+    "check_table",
+    "has_manifest",
+    "read_manifest",
+    "scan",
+    "write_manifest",
+]
 
 MANIFEST = "manifest.json"
 
@@ -192,3 +204,57 @@ def check_table(folder: Path, info: TableInfo, *, slug: str, full: bool = False)
 def scan(path: Path, row_index: str | None = None, offset: int = 0) -> pl.LazyFrame:
     """Scan a Parquet table, with a row number from `offset` where `row_index` names its column."""
     return scan_parquet(path, row_index_name=row_index, row_index_offset=offset)
+
+
+def check_columns(names: Iterable[str], columns: Iterable[str], table: str, *, key: str) -> None:
+    """Check that a table has the columns that competition.toml names.
+
+    Parameters
+    ----------
+    names : iterable of str
+        The columns that are named.
+    columns : iterable of str
+        Those of the table.
+    table : str
+    key : str
+        The file and the key, for the message.
+
+    Raises
+    ------
+    DataError
+        For the first column that the table lacks.
+    """
+    existing = list(columns)
+    for name in names:
+        if name not in existing:
+            raise DataError(
+                f"{key} = {name!r}, but table {table!r} has no such column", hint=near(name, existing, kind="column")
+            )
+
+
+def check_key_spelling(manifest: Manifest, columns_by_table: Mapping[str, Iterable[str]], *, slug: str) -> None:
+    """Refuse tables of an earlier version whose keys may be spelled otherwise than in their files.
+
+    Parameters
+    ----------
+    manifest : Manifest
+    columns_by_table : mapping
+        The key columns by table; tables that the manifest does not have are ignored.
+    slug : str
+
+    Raises
+    ------
+    DataError
+        Names table and column, and how to convert them again.
+    """
+    for name, columns in columns_by_table.items():
+        info = manifest.tables.get(name)
+        if info is None or info.keys is not None:
+            continue
+        for column in columns:
+            if info.may_have_lost(column):
+                raise DataError(
+                    f"table {name!r} was converted by an earlier version: {column!r} is a key, and became "
+                    f"{info.dtypes[column]}, which may spell it otherwise than the file does",
+                    hint=f"`wb fetch {slug} --force` converts the files again; keys keep their spelling now",
+                )

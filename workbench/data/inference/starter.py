@@ -27,13 +27,13 @@ def write_starter(competition: Competition) -> bool:
     StorageError
         When it can't be written.
     """
-    if competition.definition.interactions is not None or competition.features_path.exists():
+    if competition.definition.interactions is not None or competition.paths.features.exists():
         return False
     try:
         text = starter_text(competition)
     except (ConfigError, DataError):
         return False
-    return create_text(competition.features_path, text)
+    return create_text(competition.paths.features, text)
 
 
 def starter_text(competition: Competition) -> str:
@@ -41,7 +41,7 @@ def starter_text(competition: Competition) -> str:
     c, d = competition, competition.definition
     types = c.manifest.table(d.tables.train, slug=d.slug).dtypes
     # Pieces of an id, as Store and Date of "{Store}_{Date}", are columns like others.
-    columns = _Columns.of({name: types[name] for name in c.shared_columns}, c.key_columns)
+    columns = _Columns.of({name: types[name] for name in c.rows.columns}, c.ids.key_columns)
     other_tables = [
         t for t in c.manifest.tables if t not in (d.tables.train, d.tables.test, d.tables.sample_submission)
     ]

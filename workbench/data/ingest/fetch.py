@@ -185,7 +185,7 @@ def fetch(
             written = _write_missing(workspace, folder, manifest, data / "tables", facts, platform.name, report)
             with suppress(ConfigError):  # written by hand, and wrong: `wb run` says so
                 competition = load_competition(workspace, slug)
-                written += [competition.features_path] * write_starter(competition)
+                written += [competition.paths.features] * write_starter(competition)
     return Fetched(facts.slug, facts, manifest, tuple(downloaded), tuple(written), earlier, data / "fixed")
 
 

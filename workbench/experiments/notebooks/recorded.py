@@ -93,7 +93,7 @@ def _aligned(values: Any, target: Target, name: str, rows: range, competition: C
         if ROW in frame.columns:
             frame = _by_key(frame, pl.DataFrame({ROW: rows}, schema={ROW: pl.UInt32}), [ROW], name, side)
         elif ids and len(ids) == len(competition.definition.id_columns):
-            table_ids = competition.test_ids() if side == "test" else competition.train_columns(*ids)
+            table_ids = competition.ids.test_frame() if side == "test" else competition.train_columns(*ids)
             frame = _by_key(frame, table_ids, ids, name, side)
         values = frame.to_numpy()
     try:

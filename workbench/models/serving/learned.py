@@ -213,7 +213,7 @@ def with_trained_rows(competition: Competition, rows: Mapping[str, str]) -> Comp
         As `LearnedColumns` has it.
     """
     competition = replace(competition, columns=tuple(rows))
-    now = competition.rows()
+    now = competition.rows.scan()
     other = [c for c, t in now.collect_schema().items() if c != ROW and kind_of(str(t)) != kind_of(rows[c])]
     if not other:
         return competition
@@ -239,7 +239,7 @@ def _type_named(text: str) -> pl.DataType | None:
 
 
 def _types(blocks: Blocks) -> dict[str, str]:
-    schema = blocks.competition.rows().collect_schema()
+    schema = blocks.competition.rows.scan().collect_schema()
     return {name: str(dtype) for name, dtype in schema.items() if name != ROW}
 
 
@@ -265,7 +265,7 @@ def _sample(matrix: FeatureMatrix) -> pl.DataFrame:
 def _rows_sample(competition: Competition) -> pl.DataFrame:
     n, some = competition.n_train, min(SAMPLE_ROWS, competition.n_train)
     ends = [(0, some), (max(some, n - some), n)]
-    frame = pl.concat([competition.rows_between(start, stop) for start, stop in ends if start < stop])
+    frame = pl.concat([competition.rows.between(start, stop) for start, stop in ends if start < stop])
     nested = [c for c, t in frame.collect_schema().items() if t.is_nested() or t in (pl.Binary, pl.Object, pl.Null)]
     rows = frame.sort(ROW).drop(ROW, *nested).collect()
     return rows.with_columns(s.cast(pl.String).str.head(TEXT_START) for s in rows if kind_of(str(s.dtype)) == "text")

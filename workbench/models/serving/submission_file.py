@@ -17,7 +17,15 @@ from workbench import metrics
 from workbench.core.cache import atomic
 from workbench.core.errors import ConfigError, DataError
 from workbench.core.frames import read_parquet, write_csv
-from workbench.data.competition import Competition, as_written, match_classes, match_targets
+from workbench.data.competition import (
+    Competition,
+    as_written,
+    class_labels,
+    match_classes,
+    match_targets,
+    positive_class,
+    sample_column,
+)
 from workbench.data.ingest import read_text_file
 from workbench.models.scoring import as_metric_input
 from workbench.models.target import Target, TargetColumn
@@ -112,7 +120,7 @@ def _classes_of_columns(competition: Competition, value_columns: list[str], targ
     column = target.columns[0]
     if column.classes is None:
         return None
-    return match_classes(value_columns, competition.class_words(column.name, column.classes))
+    return match_classes(value_columns, class_labels(competition, column.name, column.classes))
 
 
 def _holds_labels(competition: Competition, column: TargetColumn) -> bool:
@@ -132,17 +140,17 @@ def _check_positive(competition: Competition, column: TargetColumn, form: Submis
     """
     if column.task != "binary" or column.classes is None:
         return
-    positive = competition.positive(column.name, column.classes)
-    labels = competition.class_words(column.name, column.classes)
-    sample_column, metric = competition.sample_column(column.name), competition.metric
+    positive = positive_class(competition, column.name, column.classes)
+    labels = class_labels(competition, column.name, column.classes)
+    file_column, metric = sample_column(competition, column.name), competition.metric
     if metric.needs == "proba" and form.by_class:
         return
-    question = f"whether {sample_column!r} is the probability of the one or of the other"
+    question = f"whether {file_column!r} is the probability of the one or of the other"
     if metric.needs in ("label", "ranked"):
         question = f"which of the two {metric.name} is of"
-        texts = form.texts.get(sample_column, labels)
+        texts = form.texts.get(file_column, labels)
         if [metrics.match_label(text, labels) for text in texts] != [0, 1]:
-            question = f"which of the two stands for {texts[1]!r} in {sample_column!r}"
+            question = f"which of the two stands for {texts[1]!r} in {file_column!r}"
         elif not metrics.depends_on_positive(metric):
             return
     if positive.index is not None:
@@ -159,7 +167,7 @@ def _check_positive(competition: Competition, column: TargetColumn, form: Submis
 def positive_labels(competition: Competition, target: Target) -> dict[str, str]:
     """Return by target the class whose probability is predicted, as train writes it, where there are two."""
     two = [c for c in target.columns if c.task == "binary" and c.classes is not None]
-    return {c.name: competition.class_words(c.name, c.classes or ())[-1] for c in two}
+    return {c.name: class_labels(competition, c.name, c.classes or ())[-1] for c in two}
 
 
 def write_submission(competition: Competition, form: SubmissionForm, target: Target, test: Any, path: Path) -> None:
@@ -174,7 +182,7 @@ def write_submission(competition: Competition, form: SubmissionForm, target: Tar
         Its ending says whether it is CSV or Parquet.
     """
     values = [_column(competition, form, target, test, name).alias(name) for name in form.sources]
-    frame = _as_the_sample(competition, form, competition.test_ids().hstack(values))
+    frame = _as_the_sample(competition, form, competition.ids.test_frame().hstack(values))
     # Only the ids are texts by now; a truth value among the predictions is written as ever.
     frame = as_written(frame, {}).select(form.columns)
     if path.suffix == ".parquet":
@@ -194,7 +202,7 @@ def write_as_parquet(competition: Competition, submission: Path, path: Path) -> 
 def _write_parquet(competition: Competition, frame: pl.DataFrame, path: Path) -> None:
     d = competition.definition
     sample = d.tables.sample_submission
-    schema = competition.test_ids().schema if sample is None else competition.table(sample).collect_schema()
+    schema = competition.ids.test_frame().schema if sample is None else competition.table(sample).collect_schema()
     columns = [_in_type(frame[name], schema.get(name)) for name in frame.columns]
     with atomic(path) as temporary:
         pl.DataFrame(columns).write_parquet(temporary)
@@ -249,7 +257,7 @@ def class_texts(competition: Competition, column: str, target: TargetColumn) -> 
     the sample does not show is written in the same manner, and without a sample as train does.
     """
     classes = target.classes or ()
-    labels = competition.class_words(target.name, classes)
+    labels = class_labels(competition, target.name, classes)
     shown = _sample_texts(competition, column)
     return respelled(labels, shown) if shown else labels
 

@@ -37,7 +37,7 @@ class Overview:
     def columns(self) -> list[str]:
         """The columns that train and test share, without the ids."""
         ids = self.competition.definition.id_columns
-        return [c for c in self.competition.shared_columns if c not in ids]
+        return [c for c in self.competition.rows.columns if c not in ids]
 
     def side(self, name: str) -> pl.LazyFrame:
         """Return the shared columns of "train" or "test"."""

@@ -1,0 +1,115 @@
+"""Train and test stacked in file order: the rows that features attach to."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from workbench.core.cache import content_key
+from workbench.core.errors import DataError, near
+from workbench.core.frames import parquet_schema
+from workbench.data.competition.tables import check_columns, scan
+
+if TYPE_CHECKING:
+    from workbench.data.competition.folder import Competition
+
+__all__ = ["ROW", "StackedRows"]
+
+ROW = "__row__"
+"""The row key: the stable number of a row, train first, then test, in file order."""
+
+NEVER_CAST = (pl.Binary, pl.Duration)
+"""Types that polars casts to others although the values then mean something else."""
+
+
+class StackedRows:
+    """The rows of a competition's train and test tables, with the columns that both have, without the targets."""
+
+    def __init__(self, competition: Competition) -> None:
+        self._competition = competition
+
+    @cached_property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that train and test share, in train's order, without the targets.
+
+        A column that test lacks is never a feature: it would be a leak.
+        """
+        c, d = self._competition, self._competition.definition
+        train, test = c.train_info.dtypes, c.test_info.dtypes
+        check_columns(d.targets, train, d.tables.train, key=f"{c.paths.definition}: target")
+        if c.ids.template is None:
+            check_columns(d.id_columns, test, d.tables.test, key=f"{c.paths.definition}: id")
+        _ = c.weights  # a wrong expression is reported here, before any feature is built
+        if c.columns is None:
+            return tuple(x for x in train if x in test and x not in d.targets and x not in self.unlike_columns)
+        for table, dtypes in ((d.tables.train, train), (d.tables.test, test)):
+            for column in c.columns:
+                if column not in dtypes:
+                    raise DataError(
+                        f"table {table!r} has no column {column!r}, which it had when the model was trained; "
+                        f"it has {', '.join(list(dtypes)[:20])}",
+                        hint=near(column, dtypes, kind="column"),
+                    )
+        return c.columns
+
+    @cached_property
+    def unlike_columns(self) -> dict[str, str]:
+        """The columns that train and test hold in types that can't be stacked, each with both types.
+
+        They are no columns of the rows: lists in one table and numbers in the other, for example.
+        """
+        c, names = self._competition, self._competition.definition.tables
+        train, test = c.train_info.dtypes, c.test_info.dtypes
+        differing = [x for x in train if x in test and train[x] != test[x]]
+        if not differing:
+            return {}
+        schemas = [parquet_schema(c.table_path(name)) for name in (names.train, names.test)]
+        return {
+            x: f"{train[x]} in {names.train}, {test[x]} in {names.test}: no type holds both"
+            for x in differing
+            if not _can_be_stacked(*(schema[x] for schema in schemas))
+        }
+
+    @property
+    def content_key(self) -> str:
+        """The key of the rows' content, equal for equal tables and columns."""
+        c, names = self._competition, self._competition.definition.tables
+        parts = [c.manifest.table(n, slug=c.slug).content for n in (names.train, names.test)]
+        empty = [[{x: str(t) for x, t in c.empty_types.items()}]] if c.empty_types else []
+        return content_key("rows", parts, list(self.columns), *empty)
+
+    def scan(self) -> pl.LazyFrame:
+        """Return the rows, lazily, in file order, train first, with the row key `ROW`."""
+        c, names = self._competition, self._competition.definition.tables
+        train = scan(c.table_path(names.train), ROW, 0).select(ROW, *self.columns)
+        test = scan(c.table_path(names.test), ROW, c.n_train).select(ROW, *self.columns)
+        rows = pl.concat([train, test], how="vertical_relaxed")
+        nulls = [pl.lit(None, dtype=t).alias(x) for x, t in (c.empty_types or {}).items()]
+        return rows.with_columns(nulls) if nulls else rows
+
+    def between(self, start: int, stop: int) -> pl.LazyFrame:
+        """Return the rows from `start` to `stop` (not included), lazily, without reading those before."""
+        c, names = self._competition, self._competition.definition.tables
+        types = self.scan().collect_schema()
+        slices = []
+        for name, first, end in ((names.train, 0, c.n_train), (names.test, c.n_train, c.n_train + c.n_test)):
+            low, high = max(start, first), min(stop, end)
+            if low < high:
+                slices.append(scan(c.table_path(name), ROW, first).slice(low - first, high - low))
+        return pl.concat([part.select(pl.col(x).cast(t) for x, t in types.items()) for part in slices])
+
+
+def _can_be_stacked(one: pl.DataType, other: pl.DataType) -> bool:
+    """Tell whether columns of two types can be stacked without changing what the values mean."""
+    if any(one.is_nested() != other.is_nested() or (t in (one, other) and one != other) for t in NEVER_CAST):
+        return False
+    # polars casts a time to the number of its units since 1970.
+    if any(a.is_temporal() and b.is_numeric() for a, b in ((one, other), (other, one))):
+        return False
+    try:
+        pl.concat([pl.DataFrame(schema={"": t}) for t in (one, other)], how="vertical_relaxed")
+    except pl.exceptions.PolarsError:
+        return False
+    return True
