@@ -1,4 +1,9 @@
-"""One competition: its files and data (`folder`), ``competition.toml`` (`definition`), its own code (`importing`)."""
+"""One competition on disk.
+
+`folder` has the competition itself, `paths` the layout of its folder, `definition` reads ``competition.toml``, `tables`
+the Parquet tables and their manifest, `stacked` train and test stacked, `ids` the ids of the rows, `classes` the labels
+of a target, `importing` the competition's own code.
+"""
 
 from workbench.data.competition.answer import IdTemplate, as_written, match_classes, match_targets
 from workbench.data.competition.classes import class_labels, positive_class, sample_column
