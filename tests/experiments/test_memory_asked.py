@@ -11,15 +11,18 @@ from typing import Any
 
 import pytest
 
+from tests.tuning.fake_scorer import search_context
 from workbench import nb
 from workbench.analysis.selection import options_of, select
 from workbench.core import memory
+from workbench.core.context import RunContext
 from workbench.core.errors import MemoryLimitError
+from workbench.core.events import SearchProgress
 from workbench.experiments.notebooks.context import VARIABLE, NotebookContext, write_context
 from workbench.experiments.ready import ReadyExperiment
 from workbench.experiments.tune import TuneRequest, run_tuned, tune
 from workbench.models.lightgbm.bins import BinnedRows
-from workbench.tuning import Progress, StudyKey, open_study
+from workbench.tuning import StudyKey, open_study
 
 MODEL = "[model]\nlearning_rate = 0.2\nnum_leaves = 8\nnum_iterations = 30\nearly_stopping_round = 5\nlambda_l2 = 1.0\n"
 TUNE = (
@@ -46,8 +49,8 @@ def nothing_binned(monkeypatch) -> None:
 
 
 def tuned(made: Any, **options: Any) -> Any:
-    request = TuneRequest(**({"trials": 4, "threads": 1, "holdout": False} | options))
-    return tune(made.workspace, made.open.access.competition, 1, request)
+    request = TuneRequest(**({"trials": 4, "holdout": False} | options))
+    return tune(made.workspace, made.open.access.competition, 1, request, RunContext(threads=1))
 
 
 @pytest.mark.usefixtures("nothing_binned")
@@ -106,7 +109,7 @@ class TestAFinishedSearchStays:
         self._but(monkeypatch, fits)
         outcome = tuned(made, holdout=True)
         assert outcome.tuned.best.holdout is None
-        assert "the rows held out are not scored: training would need about 9 TB" in outcome.notes
+        assert "the holdout is not scored: training would need about 9 TB" in outcome.notes
 
 
 class TestWorkersShareMemory:
@@ -130,7 +133,10 @@ class TestWorkersShareMemory:
         with pytest.raises(MemoryLimitError):
             tuned(made)
         said = replace(made.workspace, memory_limit=2**33)  # what the user says stays said
-        assert tune(said, made.open.access.competition, 1, TuneRequest(trials=1, threads=1)).tuned.best is not None
+        assert (
+            tune(said, made.open.access.competition, 1, TuneRequest(trials=1), RunContext(threads=1)).tuned.best
+            is not None
+        )
 
     def test_the_memory_of_another_process_is_seen(self) -> None:
         other = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE)
@@ -162,16 +168,16 @@ class TestASmallBudget:
         assert outcome.tuned.best is not None
 
     def test_gives_nothing_that_is_no_better_than_what_was_given(self, made, clock) -> None:
-        def progress(at: Progress) -> None:
-            if at.stage == "full":
+        def progress(at: SearchProgress) -> None:
+            if at.stage == "full CV":
                 clock[0] += 100
 
-        request = TuneRequest(minutes=2 / 60, threads=1, holdout=False)
-        outcome = tune(made.workspace, made.open.access.competition, 1, request, progress=progress)
+        request = TuneRequest(minutes=2 / 60, holdout=False)
+        outcome = tune(made.workspace, made.open.access.competition, 1, request, search_context(progress, 1))
         best, initial = outcome.tuned.best, outcome.tuned.initial
-        assert (best == initial) == any("nothing found is better" in n for n in outcome.notes)
+        assert (best == initial) == any("no trial is better" in n for n in outcome.notes)
         assert best.low_fidelity >= initial.low_fidelity
-        assert any(n.startswith("the time was too short for full scores") for n in outcome.notes)
+        assert any(n.startswith("the time was too short for full CV") for n in outcome.notes)
 
     @pytest.mark.usefixtures("nothing_binned")
     def test_that_is_spent_bins_nothing(self, made) -> None:

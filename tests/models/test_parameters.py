@@ -400,7 +400,7 @@ class TestSpaces:
         made = small()
         made.experiment(1, f"{ROWS}[model]\nnum_iterations = 5\n[tune]\ntrials = 2\n[tune.space]\n{space}")
         with pytest.raises(ConfigError, match=message):
-            tune(made.workspace, made.open.access.competition, 1, TuneRequest(threads=1))
+            tune(made.workspace, made.open.access.competition, 1, TuneRequest(), RunContext(threads=1))
 
     @pytest.mark.slow
     @pytest.mark.parametrize(
@@ -434,7 +434,11 @@ class TestStudies:
         for leaves in (4, 9, 17):
             made.experiment(1, TUNED.format(leaves=leaves, least=20) + SPACE)
             outcome = tune(
-                made.workspace, made.open.access.competition, 1, TuneRequest(threads=1, trials=6 if leaves == 4 else 1)
+                made.workspace,
+                made.open.access.competition,
+                1,
+                TuneRequest(trials=6 if leaves == 4 else 1),
+                RunContext(threads=1),
             )
             assert outcome.tuned.initial is not None
             assert outcome.tuned.initial.parameters == {"num_leaves": leaves}
@@ -454,9 +458,9 @@ class TestStudies:
         made.experiment(1, TUNED.format(leaves=13, least=40) + SPACE)
         said: list[str] = []
         run_tuned(made.workspace, definition, 1, context=RunContext((text_listener(said.append),), threads=1))
-        assert tune(made.workspace, definition, 1, TuneRequest(threads=1, only_rest=True)).tuned.initial.parameters == {
-            "num_leaves": 13
-        }
+        assert tune(
+            made.workspace, definition, 1, TuneRequest(only_rest=True), RunContext(threads=1)
+        ).tuned.initial.parameters == {"num_leaves": 13}
 
     @pytest.mark.parametrize("delta", [0.0, 0.02, 0.2])
     def test_the_least_gain_counts_as_in_a_run(self, small: Any, delta: float) -> None:

@@ -9,9 +9,21 @@ from typing import Any
 
 import numpy as np
 
+from workbench.core.context import RunContext
+from workbench.core.events import Event, SearchProgress
 from workbench.models.lightgbm.fold_scorer import Fidelity, FoldScore, NoUseError
 
-__all__ = ["Call", "Clock", "Scorer"]
+__all__ = ["Call", "Clock", "Scorer", "search_context"]
+
+
+def search_context(progress: Callable[[SearchProgress], None], threads: int | None = None) -> RunContext:
+    """Return a context in which a function is called with each progress of a search."""
+
+    def listen(event: Event) -> None:
+        if isinstance(event, SearchProgress):
+            progress(event)
+
+    return RunContext((listen,), threads=threads)
 
 
 @dataclass

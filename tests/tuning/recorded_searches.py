@@ -21,13 +21,13 @@ from unittest import mock
 import numpy as np
 import optuna
 
-from tests.tuning.fake_scorer import Call, Clock, Scorer
+from tests.tuning.fake_scorer import Call, Clock, Scorer, search_context
 from workbench.core.errors import DataError, TrainingError
+from workbench.core.events import SearchProgress
 from workbench.models.lightgbm.fold_scorer import FoldScore
 from workbench.tuning import (
     Budget,
     OpenStudy,
-    Progress,
     Scorers,
     Search,
     SearchOptions,
@@ -177,7 +177,7 @@ SITUATIONS = {
     "interrupted": Situation(
         (within(100.0),) * 5,
         {"parameters": OWN},
-        interrupted_at=("quick", "full", "other folds", "rows held out", ""),
+        interrupted_at=("low-fidelity", "full CV", "repeated CV", "holdout", ""),
     ),
 }  # fmt: skip
 
@@ -217,7 +217,7 @@ def record(situation: Situation, folder: Path, sampler: Callable[[int], Any] = P
                     lambda: scorer("held out", n_folds=7) if situation.held_out else None,
                 )
                 options = SearchOptions(budget(clock.now), **situation.options)
-                search = Search(opened, scorers, space, options, told(lines, stop))
+                search = Search(opened, scorers, space, options, search_context(told(lines, stop)))
                 with suppress(KeyboardInterrupt):
                     lines += outcome_lines(search.run())
                 lines += stored_lines(opened, processes)
@@ -239,11 +239,11 @@ class Noted(list[Call]):
         self._lines.append(f"{self._role} {call.parameters} {call.fold}/{call.seed} at {call.at!r}: {how} {flags}")
 
 
-def told(lines: list[str], stop: str) -> Callable[[Progress], None]:
+def told(lines: list[str], stop: str) -> Callable[[SearchProgress], None]:
     """Return what writes the first progress of a stage down; a search says it too often to keep all of it."""
     stages = [""]
 
-    def progress(now: Progress) -> None:
+    def progress(now: SearchProgress) -> None:
         if stop == now.stage:
             lines.append(f"interrupted at {now.stage}")
             raise KeyboardInterrupt

@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 
 from tests.commands import forked_wb
 from tests.needs import postgresql_url
+from tests.tuning.fake_scorer import search_context
 from workbench.cli.app import wb
 from workbench.core.context import RunContext, text_listener
 from workbench.core.errors import (
@@ -33,6 +34,7 @@ from workbench.core.errors import (
     StorageError,
     TrainingError,
 )
+from workbench.core.events import SearchProgress
 from workbench.core.locks import lock
 from workbench.experiments.held_out import without_last_fold
 from workbench.experiments.ready import ready
@@ -41,7 +43,7 @@ from workbench.experiments.runner import RunRequest
 from workbench.experiments.spec import read_spec
 from workbench.experiments.tune import TuneRequest, find_study, run_tuned, tune
 from workbench.models.lightgbm.fold_scorer import Fidelity, FoldScorer
-from workbench.tuning import Progress, StudyKey, default_space, open_study, parse_space, read_study
+from workbench.tuning import StudyKey, default_space, open_study, parse_space, read_study
 from workbench.tuning import dead_trials as dead_trials_module
 from workbench.tuning import deadline as deadline_module
 from workbench.tuning import full_cv as full_cv_module
@@ -97,17 +99,18 @@ def nothing(_: Any) -> None:
 def tuned(
     made: Any,
     report: Callable[[str], None] = nothing,
-    progress: Callable[[Progress], None] = nothing,
+    progress: Callable[[SearchProgress], None] = nothing,
     **options: Any,
 ) -> Any:
-    request = TuneRequest(**({"trials": 6, "threads": 1, "holdout": False} | options))
-    return tune(made.workspace, made.open.access.competition, 1, request, report=report, progress=progress)
+    context = search_context(progress, options.pop("threads", 1)).heard_by(text_listener(report))
+    request = TuneRequest(**({"trials": 6, "holdout": False} | options))
+    return tune(made.workspace, made.open.access.competition, 1, request, context)
 
 
-def killed_at(stage: str) -> Callable[[Progress], None]:
+def killed_at(stage: str) -> Callable[[SearchProgress], None]:
     """Return what ends a search, as Ctrl-C does, when a stage begins."""
 
-    def progress(now: Progress) -> None:
+    def progress(now: SearchProgress) -> None:
         if now.stage == stage:
             raise KeyboardInterrupt
 
@@ -117,7 +120,7 @@ def killed_at(stage: str) -> Callable[[Progress], None]:
 def begun(made: Any, **settled: Any) -> None:
     """Leave a study that no trial was made of, whose quick scores are as an earlier search settled them."""
     with pytest.raises(KeyboardInterrupt):
-        tuned(made, progress=killed_at("quick"))
+        tuned(made, progress=killed_at("low-fidelity"))
     study = journal(made)
     study.set_user_attr("quick", study.user_attrs["quick"] | settled)
 
@@ -128,10 +131,10 @@ class Clock:
 
     ahead_s: float = 0.0
 
-    def over_at(self, stage: str) -> Callable[[Progress], None]:
+    def over_at(self, stage: str) -> Callable[[SearchProgress], None]:
         """Return what lets all time be over when a stage begins."""
 
-        def progress(now: Progress) -> None:
+        def progress(now: SearchProgress) -> None:
             if now.stage == stage:
                 self.ahead_s = 1e6
 
@@ -784,7 +787,7 @@ class TestSearch:
     def test_folds_in_time_are_cut_at_other_times_instead(self, made) -> None:
         made.definition('scheme = "stratified"', 'scheme = "time"\ncolumn = "day"')
         outcome = tuned(made)
-        assert "the second score is of folds that are cut at other times, one more of them" in outcome.notes
+        assert "repeated CV has one fold more, with folds that are cut at other times" in outcome.notes
         assert (len(outcome.tuned.best.full_cv), len(outcome.tuned.best.repeated_cv)) == (5, 6)
 
     def test_the_same_seed_gives_the_same_trials(self, made) -> None:
@@ -815,7 +818,7 @@ class TestSearch:
         outcome = tuned(made, trials=None, minutes=1e-6)
         assert outcome.tuned.best is None
         assert outcome.parameters["num_leaves"] == 8
-        kept = f"no trial finished within the time: the experiment's own parameters are kept; its score stays: {done.cv_mean:.5f}"
+        kept = f"no trial finished within the time: the experiment's own parameters are kept, with their score {done.cv_mean:.5f}"
         assert kept in outcome.notes
         with pytest.raises(NotFoundError, match="has no tuned parameters"):
             made.open.experiments.new(source=1, tuned=True)
@@ -907,7 +910,7 @@ class TestSearch:
     def test_what_was_left_out_is_made_before_the_race_takes_the_time(self, made) -> None:
         first = tuned(made)
         with pytest.raises(KeyboardInterrupt):
-            tuned(made, progress=killed_at("full"), trials=1, keep=2)
+            tuned(made, progress=killed_at("full CV"), trials=1, keep=2)
         kept = {int(p.stem) for p in (first.folder / "oof").glob("*.npz")}
         assert kept == {s.number for s in first.tuned.ranked[:2]}
 
@@ -950,7 +953,7 @@ class TestSearch:
         begun(made, folds=[3, 4])
         tuned(made)
         outcome = tuned(made, trials=3, keep=20)
-        said = "OOF are kept of full scores only: the study's quick scores are of 2 of 5 folds"
+        said = "OOF are kept of full CV only: the study's low-fidelity scores are of 2 of 5 folds"
         assert said in outcome.notes
         paths = list((outcome.folder / "oof").glob("*.npz"))
         assert {int(p.stem) for p in paths} <= {s.number for s in outcome.tuned.ranked}
@@ -966,7 +969,7 @@ class TestSearch:
         def with_rate(rate: float) -> dict[int, float]:
             monkeypatch.setattr(full_cv_module, "affordable_rate", lambda *_: rate)
             with pytest.raises(KeyboardInterrupt):
-                tuned(made, progress=killed_at("other folds"), trials=2, minutes=60)
+                tuned(made, progress=killed_at("repeated CV"), trials=2, minutes=60)
             return {s.number: s.rate for s in scored_trials(journal(made), greater_is_better=True)}
 
         first = with_rate(0.1)
@@ -1002,13 +1005,13 @@ class TestSearch:
     @pytest.mark.parametrize("share", [1.0, 0.5])
     def test_without_time_for_full_scores_the_best_quick_one_is_taken(self, made, clock, share: float) -> None:
         begun(made, share=share)
-        outcome = tuned(made, progress=clock.over_at("full"), minutes=60)
+        outcome = tuned(made, progress=clock.over_at("full CV"), minutes=60)
         complete = [t for t in journal(made).get_trials() if t.state.name == "COMPLETE"]
         assert outcome.tuned.ranked == (outcome.tuned.best,)
         assert not any(name.startswith("full:") for name in journal(made).user_attrs)
         assert outcome.tuned.best.number == max(complete, key=lambda t: t.value).number
-        said = "quick ones" if share == 1.0 else "quick ones, of 50% of the rows"
-        assert f"the time was too short for full scores: what is best by {said} is taken" in outcome.notes
+        said = "" if share == 1.0 else ", of 50% of the rows"
+        assert f"the time was too short for full CV: the best is chosen by low-fidelity scores{said}" in outcome.notes
 
     def test_folds_scored_before_a_kill_are_not_scored_again(self, made, monkeypatch) -> None:
         whole, asked = FoldScorer.score, []
@@ -1056,7 +1059,7 @@ class TestSearch:
         assert rounds_after == {1}  # what one fold had no time for, the next ones need not be trained for
         assert short.tuned.best.cut == 1
         assert set(short.tuned.best.rounds) == {1}
-        assert any(n.startswith("the time was too short to train the best to the end") for n in short.notes)
+        assert any(n.startswith("the time was too short to finish training the best parameters") for n in short.notes)
         longer = tuned(made, trials=1)
         assert longer.tuned.best.cut is None
         assert longer.tuned.best.repeated_cv is not None
@@ -1087,9 +1090,7 @@ class TestSearch:
         assert outcome.tuned.initial is None
         quick = {t.number: t.value for t in journal(made).trials}
         best = outcome.tuned.best.number
-        said = (
-            f"full score of the experiment's own parameters: {quick[0]:.5f} by a quick score, against {quick[best]:.5f}"
-        )
+        said = f"full CV of the experiment's own parameters: {quick[0]:.5f} at low fidelity, against {quick[best]:.5f}"
         assert any(said in n for n in outcome.notes)
 
     def test_what_lightgbm_says_goes_into_a_file(self, made, capfd) -> None:
@@ -1112,11 +1113,11 @@ class TestSearch:
         on_folds(monkeypatch, failing)
         # By trials, the race is run once: the next search of the study tries again.
         first, again = tuned(made), tuned(made, trials=1)
-        assert [n for n in first.notes if "odd" in n] == ["trial 0, full score (tried once more): too odd"]
+        assert [n for n in first.notes if "odd" in n] == ["trial 0, full CV (tried once more): too odd"]
         assert first.tuned.best is not None
         assert 0 not in {s.number for s in first.tuned.ranked}
         assert (again.tuned.initial is not None) == (times == 1)
-        twice = ["trial 0, full score (failed twice): too odd"] if times == 2 else []
+        twice = ["trial 0, full CV (failed twice): too odd"] if times == 2 else []
         assert [n for n in again.notes if "odd" in n] == twice
         assert len(failed) == times
         third = tuned(made, trials=1)
@@ -1129,7 +1130,7 @@ class TestSearch:
         with monkeypatch.context() as patch:
             patch.setattr(sys.modules["workbench.experiments.tune"], "on_other_folds", impossible)
             outcome = tuned(made)
-        said = "other folds can't be made (6 folds need 7 times): the second score is of another seed of the model"
+        said = "other folds can't be made (6 folds need 7 times): repeated CV uses the same folds with another seed of the model"
         assert any(n.startswith(said) for n in outcome.notes)
         assert outcome.tuned.best.repeated_cv is not None
 
@@ -1137,7 +1138,10 @@ class TestSearch:
         made.definition('scheme = "stratified"', 'scheme = "group"\ngroup = "town"')
         made.definition("folds = 5", "folds = 12")
         outcome = tuned(made)
-        assert any(n.startswith("there are no other folds: the second score is of another seed") for n in outcome.notes)
+        assert any(
+            n.startswith("there are no other folds: repeated CV uses the same folds with another seed")
+            for n in outcome.notes
+        )
         # Nothing of the model depends on the seed, so that the same score shows what was done.
         assert sorted(outcome.tuned.best.repeated_cv) == pytest.approx(sorted(outcome.tuned.best.full_cv))
 
@@ -1168,7 +1172,7 @@ class TestSearch:
             outcome = tuned(made)
         before = {s.number: s.repeated_cv for s in outcome.tuned.ranked if s.repeated_cv is not None}
         assert {len(s) for s in before.values()} == {2}
-        assert "the time was too short for all other folds: 2 of 5 are scored" in outcome.notes
+        assert "the time was too short for all folds of repeated CV: 2 of 5 are scored" in outcome.notes
         outcome = tuned(made, trials=1)
         after = {s.number: s.repeated_cv for s in outcome.tuned.ranked if s.repeated_cv is not None}
         assert {len(s) for s in after.values()} == {5}
@@ -1279,7 +1283,7 @@ class TestSearch:
 
     def test_labelled_test_rows_have_no_part_and_that_is_said(self, made) -> None:
         made.experiment(1, EXPERIMENT + "[pseudo]\nthreshold = 0.9\n")
-        assert "[pseudo] has no part in the search: every score is without it" in tuned(made, trials=2).notes
+        assert "[pseudo] is not used while tuning: all scores are without it" in tuned(made, trials=2).notes
 
     @pytest.mark.parametrize("minutes", [math.inf, math.nan, -1.0])
     def test_minutes_are_a_number(self, made, minutes: float) -> None:
@@ -1299,7 +1303,7 @@ class TestSearch:
 
     def test_how_long_has_to_be_said(self, made) -> None:
         made.experiment(1, EXPERIMENT.partition("[tune]")[0])
-        with pytest.raises(ConfigError, match="how long to tune is not said") as caught:
+        with pytest.raises(ConfigError, match="neither minutes nor trials of tuning are given") as caught:
             tuned(made, trials=None)
         assert "--minutes 30" in str(caught.value.hint)
 
@@ -1481,7 +1485,7 @@ class TestRun:
         journal(made).set_user_attr("spent_s:another", 2400.0)
         left: list[float] = []
 
-        def progress(now: Progress) -> None:
+        def progress(now: SearchProgress) -> None:
             left.append(now.remaining_s)
             raise KeyboardInterrupt
 

@@ -16,13 +16,14 @@ import numpy as np
 import optuna
 import pytest
 
-from tests.tuning.fake_scorer import Call, Clock, Scorer
+from tests.tuning.fake_scorer import Call, Clock, Scorer, search_context
+from workbench.core.context import RunContext
 from workbench.core.errors import DataError, MemoryLimitError, TrainingError
+from workbench.core.events import Event, SearchProgress, StageStarted
 from workbench.models.lightgbm.fold_scorer import Fidelity
 from workbench.tuning import (
     Budget,
     OpenStudy,
-    Progress,
     Scorers,
     Search,
     SearchOptions,
@@ -55,7 +56,7 @@ def searched(opened: OpenStudy, scorer: Scorer, **more: Any) -> Search:
     options: dict[str, Any] = {"other": lambda: None, "held_out": lambda: None, "budget": Budget(0.0, trials=6)} | more
     scorers = Scorers(scorer, options.pop("other"), options.pop("held_out"))
     space, progress = options.pop("space", SPACE), options.pop("progress", lambda _: None)
-    return Search(opened, scorers, space, SearchOptions(**options), progress)
+    return Search(opened, scorers, space, SearchOptions(**options), search_context(progress))
 
 
 def within(seconds: float, **more: Any) -> Budget:
@@ -104,7 +105,7 @@ def test_each_stage_ends_at_its_share_of_the_time(opened: OpenStudy, clock: Cloc
     scorer, other, held = (Scorer(clock, cost=cost, value=lambda _: 0.5) for _ in range(3))
     stages: list[tuple[str, float]] = []
 
-    def progress(now: Progress) -> None:
+    def progress(now: SearchProgress) -> None:
         if not stages or stages[-1][0] != now.stage:
             stages.append((now.stage, clock.now))
 
@@ -112,7 +113,7 @@ def test_each_stage_ends_at_its_share_of_the_time(opened: OpenStudy, clock: Cloc
         opened, scorer, other=lambda: other, held_out=lambda: held, budget=within(1000), progress=progress
     )
     found = search.run()
-    assert [name for name, _ in stages] == ["quick", "OOF", "full", "other folds", "rows held out", "quick"]
+    assert [name for name, _ in stages] == ["low-fidelity", "OOF", "full CV", "repeated CV", "holdout", "low-fidelity"]
     # Of the four seconds that a fold takes each stage may begin so many late.
     assert [at for _, at in stages] == pytest.approx([0, 450, 450, 820, 940, 940], abs=30)
     quick = [c.at for c in scorer.quick]
@@ -160,13 +161,13 @@ def test_a_race_that_is_over_early_leaves_its_time_to_quick_scores(opened: OpenS
     scorer = Scorer(clock, cost=lambda call: 4.0 if call.is_watched else 1e-3, value=lambda _: 0.5)
     begun: list[tuple[str, float]] = []
 
-    def progress(now: Progress) -> None:
+    def progress(now: SearchProgress) -> None:
         if not begun or begun[-1][0] != now.stage:
             begun.append((now.stage, clock.now))
 
     clock.now = 300.0
     searched(opened, scorer, budget=Budget(300.0, 1300.0), progress=progress).run()
-    full = [at - 300 for name, at in begun if name == "full"]
+    full = [at - 300 for name, at in begun if name == "full CV"]
     expected = [450.0]
     while expected[-1] <= 770:
         expected.append(expected[-1] + 0.6 * (820 - expected[-1]))
@@ -225,7 +226,7 @@ def test_a_point_that_was_scored_has_its_score_again(opened: OpenStudy, clock: C
 
 
 def test_progress_counts_what_was_done(opened: OpenStudy, clock: Clock) -> None:
-    seen: list[Progress] = []
+    seen: list[SearchProgress] = []
 
     def value(call: Call) -> float:
         if call.leaves == 5:
@@ -234,7 +235,7 @@ def test_progress_counts_what_was_done(opened: OpenStudy, clock: Clock) -> None:
 
     queue(opened, 31, 5, 8)
     searched(opened, Scorer(clock, value=value, cost=lambda _: 0.3), budget=within(1000, trials=3), progress=seen.append).run()  # fmt: skip
-    quick = [p for p in seen if p.stage == "quick"]
+    quick = [p for p in seen if p.stage == "low-fidelity"]
     assert (quick[0].complete, quick[0].pruned, quick[0].failed, quick[0].best) == (0, 0, 0, None)
     assert {p.failed for p in seen} == {0, 1}
     assert {p.best and round(p.best, 9) for p in quick} == {None, 0.531}
@@ -245,7 +246,7 @@ def test_progress_counts_what_was_done(opened: OpenStudy, clock: Clock) -> None:
     left = [p.remaining_s for p in seen]
     assert left == sorted(left, reverse=True)
     assert 990 < left[0] <= 1000
-    full = [p.best for p in seen if p.stage == "other folds"]
+    full = [p.best for p in seen if p.stage == "repeated CV"]
     assert full == pytest.approx([0.531] * len(full))
 
 
@@ -259,15 +260,15 @@ def test_what_was_told_a_moment_ago_is_not_told_again(opened: OpenStudy, clock: 
     ).run()
     for told in times.values():
         assert all(0.5 < b - a < 1 for a, b in pairwise(told))
-    assert len(times["quick"]) > 5
-    assert [p for p in times if p == "rows held out"]
+    assert len(times["low-fidelity"]) > 5
+    assert [p for p in times if p == "holdout"]
 
 
 def test_half_a_second_after_is_not_late_enough(opened: OpenStudy, clock: Clock) -> None:
     times: dict[str, list[float]] = {}
     progress = lambda now: times.setdefault(now.stage, []).append(clock.now)  # noqa: E731
     searched(opened, Scorer(clock, cost=lambda _: 0.5), budget=Budget(0.0, trials=4), progress=progress).run()
-    assert {b - a for a, b in pairwise(times["quick"])} == {1.0}
+    assert {b - a for a, b in pairwise(times["low-fidelity"])} == {1.0}
 
 
 def test_time_without_a_promise_has_nothing_left(opened: OpenStudy, clock: Clock) -> None:
@@ -279,7 +280,7 @@ def test_time_without_a_promise_has_nothing_left(opened: OpenStudy, clock: Clock
 def test_the_time_spent_is_noted_every_ten_seconds(opened: OpenStudy, clock: Clock) -> None:
     spent: list[tuple[float, float]] = []
 
-    def progress(_: Progress) -> None:
+    def progress(_: SearchProgress) -> None:
         noted = opened.study.user_attrs.get(f"spent_s:{opened.worker}")
         if noted is not None:
             spent.append((clock.now, noted))
@@ -346,7 +347,7 @@ class TestBeginning:
         found = searched(opened, scorer, budget=within(1000, trials=1), keep=1).run()
         assert {c.fidelity for c in scorer.quick} == {Fidelity(0.2, 77, 9, 3, 0.5)}
         assert {c.fold for c in scorer.quick} == {1, 4}
-        said = "OOF are kept of full scores only: the study's quick scores are of 2 of 5 folds"
+        said = "OOF are kept of full CV only: the study's low-fidelity scores are of 2 of 5 folds"
         assert said in found.notes
         assert said not in searched(opened, scorer, budget=within(1000, trials=1)).run().notes
 
@@ -842,7 +843,7 @@ class TestRace:
 
         for times, how in ((1, "tried once more"), (2, "failed twice")):
             found = raced(opened, Scorer(clock, value=value, parameters={"num_leaves": 99}), seconds=0)
-            assert f"trial {number}, full score ({how}): no memory left: none" in found.notes
+            assert f"trial {number}, full CV ({how}): no memory left: none" in found.notes
             assert full(opened, number)["failed"] == times
             assert full(opened, number)["scores"] == [0.6] * 5
         assert not Scorer(clock).full
@@ -998,7 +999,7 @@ class TestRace:
         opened.study.set_user_attr(f"second:{number}", {"4": 0.1})
         opened.study.set_user_attr(f"held_out:{number}", 0.1)
         search = searched(
-            opened, Scorer(clock), budget=within(1e6, trials=0), progress=lambda p: _ended(p.stage == "other folds")
+            opened, Scorer(clock), budget=within(1e6, trials=0), progress=lambda p: _ended(p.stage == "repeated CV")
         )
         settled(opened)
         with suppress(KeyboardInterrupt):
@@ -1077,7 +1078,7 @@ class TestSecondScores:
     def test_without_other_folds_it_is_another_seed(self, opened: OpenStudy, clock: Clock) -> None:
         self.scored(opened, 1)
         scorer = Scorer(clock, parameters={"num_leaves": 99, "learning_rate": 0.02})
-        said = "the second score is of another seed of the model on the same folds"
+        said = "repeated CV uses the same folds with another seed of the model"
         assert f"there are no other folds: {said}" in raced(opened, scorer, seconds=0).notes
         assert {(c.seed, c.rounds) for c in scorer.calls} == {(2, (50,))}
 
@@ -1112,7 +1113,7 @@ class TestSecondScores:
         found = raced(
             opened, Scorer(clock, parameters={"num_leaves": 99, "learning_rate": 0.02}), seconds=0, other=lambda: other
         )
-        assert f"trial {numbers[0]}, other folds: odd" in found.notes
+        assert f"trial {numbers[0]}, repeated CV: odd" in found.notes
         assert len(self.second(opened, numbers[1])) == 5
 
     @pytest.mark.parametrize(
@@ -1142,7 +1143,7 @@ class TestSecondScores:
         found = raced(opened, scorer, seconds=10_000.0, other=lambda: other)
         assert {c.fold for c in other.calls} == {4}
         assert len(other.calls) == 3
-        assert "the time was too short for all other folds: 1 of 5 are scored" in found.notes
+        assert "the time was too short for all folds of repeated CV: 1 of 5 are scored" in found.notes
         assert opened.study.user_attrs["second_folds"] == 1
         more = Scorer(clock)
         clock.now = 9_000.0
@@ -1199,7 +1200,7 @@ class TestHeldOut:
             raise MemoryLimitError("9 GB are needed")
 
         found = raced(opened, Scorer(clock, parameters={"learning_rate": 0.02}), seconds=0, held_out=too_large)
-        assert "the rows held out are not scored: 9 GB are needed" in found.notes
+        assert "the holdout is not scored: 9 GB are needed" in found.notes
 
     def test_a_failure_is_said(self, opened: OpenStudy, clock: Clock) -> None:
         best, own = self.scored(opened)
@@ -1211,7 +1212,7 @@ class TestHeldOut:
 
         held = Scorer(clock, value=value)
         found = raced(opened, Scorer(clock, parameters={"learning_rate": 0.02}), seconds=0, held_out=lambda: held)
-        assert f"trial {best}, rows held out: odd" in found.notes
+        assert f"trial {best}, holdout: odd" in found.notes
         assert opened.study.user_attrs[f"held_out:{own}"] == 0.5
 
 
@@ -1248,7 +1249,7 @@ class TestResult:
         assert (found.best.parameters, found.initial.parameters) == ({"num_leaves": 20}, {"num_leaves": 31})
         assert found.ranked == (found.best,)
         assert (found.best.low_fidelity, found.best.full_cv, found.best.rate) == (0.6, (0.6,) * 5, None)
-        said = "the time was too short for full scores: what is best by quick ones, of 2 of 5 folds is taken"
+        said = "the time was too short for full CV: the best is chosen by low-fidelity scores, of 2 of 5 folds"
         assert said in found.notes
 
     def test_an_equal_quick_score_keeps_the_own_parameters(self, opened: OpenStudy, clock: Clock) -> None:
@@ -1267,7 +1268,7 @@ class TestResult:
             opened,
             Scorer(clock, parameters={"num_leaves": 99}),
             budget=Budget(0.0, trials=1),
-            progress=lambda p: _ended(p.stage == "full"),
+            progress=lambda p: _ended(p.stage == "full CV"),
         )
         with suppress(KeyboardInterrupt):
             search.run()
@@ -1293,7 +1294,7 @@ class TestResult:
         as_scored(opened, best, 0.9)
         add(opened, 31, own)
         found = self.result(opened, clock)
-        said = f"{own:.5f} by a quick score, against 0.50000 of trial {best}"
+        said = f"{own:.5f} at low fidelity, against 0.50000 of trial {best}"
         assert any(said in n for n in found.notes)
         assert (found.best.parameters["num_leaves"] == 31) == is_own
         assert (found.initial is not None) == is_own
@@ -1328,7 +1329,7 @@ class TestKeptOOF:
         queue(opened, 10, 20, 19, 30)
         scorer = Scorer(clock, parameters={"num_leaves": 99})
         search = searched(
-            opened, scorer, budget=Budget(0.0, trials=4), keep=2, progress=lambda p: _ended(p.stage == "full")
+            opened, scorer, budget=Budget(0.0, trials=4), keep=2, progress=lambda p: _ended(p.stage == "full CV")
         )
         with suppress(KeyboardInterrupt):
             search.run()
@@ -1359,7 +1360,7 @@ class TestKeptOOF:
             value=lambda c: 0.8 + c.leaves / 1000 - 0.01,
         )  # fmt: skip
         search = searched(
-            opened, scorer, budget=within(1e6, trials=0), keep=2, progress=lambda p: _ended(p.stage == "full")
+            opened, scorer, budget=within(1e6, trials=0), keep=2, progress=lambda p: _ended(p.stage == "full CV")
         )
         settled(opened)
         with suppress(KeyboardInterrupt):
@@ -1390,3 +1391,15 @@ class TestKeptOOF:
             (k, True) for k in range(5)
         ]
         assert self.kept(opened) == {0: 0.7}
+
+
+def test_stages_are_events(opened: OpenStudy, clock: Clock) -> None:
+    stages: list[str] = []
+
+    def listen(event: Event) -> None:
+        if isinstance(event, StageStarted):
+            stages.append(event.name)
+
+    scorers = Scorers(Scorer(clock), lambda: Scorer(clock), lambda: Scorer(clock))
+    Search(opened, scorers, SPACE, SearchOptions(Budget(0.0, trials=6)), RunContext((listen,))).run()
+    assert stages == [f"tuning: {name}" for name in ("low-fidelity", "OOF", "full CV", "repeated CV", "holdout")]

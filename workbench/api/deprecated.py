@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from workbench.api.features import SelectOptions
 from workbench.api.studies import TuneOptions
 from workbench.core.errors import ConfigError, near
+from workbench.core.events import Message
 
 if TYPE_CHECKING:
     from workbench.api.competition import OpenCompetition
@@ -78,7 +79,10 @@ def _with_keywords(call: Callable[..., Any], options: type) -> Callable[..., Any
     names = [field.name for field in fields(options)]
 
     def with_keywords(number: int, *method: str, **keywords: Any) -> Any:
-        callbacks = {name: keywords.pop(name) for name in ("listen", "report", "say", "progress") if name in keywords}
+        callbacks = {name: keywords.pop(name) for name in ("listen", "report", "progress") if name in keywords}
+        say = keywords.pop("say", None)
+        if say is not None:
+            callbacks["listen"] = lambda event: say(event.text) if isinstance(event, Message) else None
         for name in keywords:
             if name not in names:
                 raise ConfigError(f"unknown option {name!r}", hint=near(name, names, kind="option"))

@@ -7,13 +7,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from workbench.api.access import CompetitionAccess, Report
+from workbench.api.access import CompetitionAccess, Report, call_context
 
 if TYPE_CHECKING:
     from optuna import Study
 
+    from workbench.core.events import Event, Listener, SearchProgress
     from workbench.experiments.tune import TuneOutcome
-    from workbench.tuning import Progress
 
 __all__ = ["Studies", "StudyPlots", "TuneOptions"]
 
@@ -106,19 +106,36 @@ class Studies:
         number: int,
         options: TuneOptions = TuneOptions(),
         *,
-        report: Report = lambda _: None,
-        say: Report | None = None,
-        progress: Callable[[Progress], None] = lambda _: None,
+        listen: Listener | None = None,
+        report: Report | None = None,
+        progress: Callable[[SearchProgress], None] | None = None,
     ) -> TuneOutcome:
-        """Search for better parameters of an experiment, as ``wb tune`` does, going on where it was left.
+        """Search for better parameters of an experiment, as ``wb tune`` does; a study that exists is continued.
+
+        Parameters
+        ----------
+        number : int
+        options : TuneOptions
+        listen : callable, optional
+            Called with each event.
+        report : callable, optional
+            Called with the text of stages and messages.
+        progress : callable, optional
+            Called twice a second with how far the search has come.
 
         Raises
         ------
         ConfigError
-            When neither a time nor a number of trials is said, or the space contradicts itself.
+            When neither a time nor a number of trials is given, or the space contradicts itself.
         """
+        from workbench.core.events import SearchProgress
         from workbench.experiments.tune import TuneRequest, tune
 
-        request = TuneRequest(**asdict(options))
-        place, competition = self.access.workspace, self.access.competition
-        return tune(place, competition, number, request, report=report, say=say, progress=progress)
+        def pass_on(event: Event) -> None:
+            if progress is not None and isinstance(event, SearchProgress):
+                progress(event)
+
+        request_values = asdict(options)
+        context = call_context(listen, threads=request_values.pop("threads"), report=report).heard_by(pass_on)
+        access = self.access
+        return tune(access.workspace, access.competition, number, TuneRequest(**request_values), context)

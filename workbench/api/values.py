@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from workbench.experiments.run import RunOutcome
     from workbench.experiments.spec import parse_keep, parse_numbers
     from workbench.experiments.tune import TuneOutcome
-    from workbench.experiments.tune import as_text as progress_text
     from workbench.experiments.tuned_parameters import as_toml_lines
     from workbench.features import CachedBlock, FeatureSummary, shown_left_out
     from workbench.kernels import BuiltKernel, Machine
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from workbench.rehearsal import LogSpec, RehearsalSpec
     from workbench.review.table import Change, Row, RunTable, as_csv, as_dicts, as_text, cv_interval, scores_text
     from workbench.submissions import PreparedSubmission, SubmissionFinding, text_of
-    from workbench.tuning import Progress, TrialScores, TrialState
+    from workbench.tuning import TrialScores, TrialState
 
 __all__ = [
     "Approval",
@@ -44,7 +43,6 @@ __all__ = [
     "LogSpec",
     "Machine",
     "PreparedSubmission",
-    "Progress",
     "RehearsalSpec",
     "Row",
     "RunOutcome",
@@ -72,7 +70,6 @@ __all__ = [
     "parse_keep",
     "parse_numbers",
     "parse_weights",
-    "progress_text",
     "read_notebook",
     "scores_text",
     "shown_left_out",
@@ -89,7 +86,7 @@ _HOMES = {
     "experiments.notebooks": "read_notebook",
     "experiments.run": "RunOutcome",
     "experiments.spec": "parse_keep parse_numbers",
-    "experiments.tune": "TuneOutcome as_text:progress_text",
+    "experiments.tune": "TuneOutcome",
     "experiments.tuned_parameters": "as_toml_lines",
     "features": "CachedBlock FeatureSummary shown_left_out",
     "kernels": "BuiltKernel Machine",
@@ -99,7 +96,7 @@ _HOMES = {
     "rehearsal": "LogSpec RehearsalSpec",
     "review.table": "Change Row RunTable as_csv as_dicts as_text cv_interval scores_text",
     "submissions": "PreparedSubmission SubmissionFinding text_of",
-    "tuning": "Progress TrialScores TrialState",
+    "tuning": "TrialScores TrialState",
 }
 """Module -> its names here; "name:name here" where that says more."""
 

@@ -19,6 +19,7 @@ from workbench.core.events import (
     Message,
     ModelTrained,
     Progress,
+    SearchProgress,
     event_text,
 )
 from workbench.core.memory import shown_bytes
@@ -59,7 +60,7 @@ class Bar:
         text = TextColumn("{task.description}", markup=False)
         self._progress = Progress(text, *columns, console=terminal, transient=True)
         self._room = max(terminal.width - (BESIDE if terminal.width < WIDE else BESIDE_WIDE), 20)
-        self._task = self._progress.add_task(label, total=None)
+        self._task = self._progress.add_task(label, total=None, is_time=False)
         self._lock = threading.RLock()
         self._timer = threading.Timer(PATIENCE_S, self.appear)
         self._timer.daemon = True
@@ -156,7 +157,7 @@ def _counted_columns() -> list[ProgressColumn]:
         """How much of how much, where that is known."""
 
         def render(self, task: progress.Task) -> Text:
-            return super().render(task) if task.total is not None else Text()
+            return Text() if task.total is None or task.fields["is_time"] else super().render(task)
 
     width = 40 if console(err=True).width >= WIDE else 15
     return [progress.BarColumn(width), Count(), progress.TimeElapsedColumn()]
@@ -217,6 +218,7 @@ class _BarListener:
 
     def __init__(self, label: str, bar: Bar) -> None:
         self.label, self.bar, self.models = label, bar, 0
+        self.started_at = time.monotonic()
 
     def __call__(self, event: Event) -> None:
         match event:
@@ -228,11 +230,19 @@ class _BarListener:
                 self._show(text, completed=self.models - remaining, total=self.models)
             case Progress(done, total, text, unit) if unit != "share":
                 self._show(text, completed=done, total=total)
+            case SearchProgress(remaining_s=remaining_s):
+                self._show_search(event, remaining_s)
             case _ if (words := event_text(event)) is not None:
                 self._show(words)
 
-    def _show(self, text: str, **values: Any) -> None:
-        self.bar.update(description=f"{self.label}: {text}", **values)
+    def _show_search(self, event: SearchProgress, remaining_s: float | None) -> None:
+        """Fill the bar by the time, which is what limits a search; without a limit it only moves."""
+        spent_s = time.monotonic() - self.started_at
+        total_s = None if remaining_s is None else spent_s + remaining_s
+        self._show(event_text(event) or "", completed=spent_s, total=total_s, is_time=True)
+
+    def _show(self, text: str, *, is_time: bool = False, **values: Any) -> None:
+        self.bar.update(description=f"{self.label}: {text}", is_time=is_time, **values)
 
 
 class _Lines:
@@ -250,13 +260,18 @@ class _Lines:
                     f"  fold {event.fold}, seed {event.seed}: {_score(event)}, {event.rounds} rounds, "
                     f"{event.seconds:.1f} s ({event.remaining} to come)"
                 )
+            case SearchProgress():
+                self._note_count(event)
             case Progress(unit=unit) if unit != "share":
-                now = time.monotonic()
-                if now - self.last >= self.EVERY_S:
-                    self.last = now
-                    note(f"  {event_text(event)}")
+                self._note_count(event)
             case _ if (text := event_text(event)) is not None:
                 note(text)
+
+    def _note_count(self, event: Event) -> None:
+        now = time.monotonic()
+        if now - self.last >= self.EVERY_S:
+            self.last = now
+            note(f"  {event_text(event)}")
 
 
 def _score(event: ModelTrained) -> str:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import socket
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -23,11 +20,12 @@ from workbench.cli.app import (
 )
 from workbench.cli.commands import Command, experiment_option
 from workbench.cli.completion import complete_experiment
+from workbench.cli.progress import progress_bar
 from workbench.cli.terminal import echo, echo_lines, styled
 from workbench.core.text_table import text_table
 
 if TYPE_CHECKING:
-    from workbench.api.values import Progress, TrialScores, TuneOutcome
+    from workbench.api.values import TrialScores, TuneOutcome
 
 SHOWN = 10
 
@@ -102,13 +100,9 @@ def tune_command(  # noqa: PLR0913, PLR0917 one parameter per option
     from workbench.api.values import parse_keep
 
     fixed = None if keep is None else parse_keep(keep, where="--keep")
-    with _bar(f"tune {number}") as (report, say, progress):
+    with progress_bar(f"tune {number}") as listen:
         outcome = competition.studies.tune(
-            number,
-            TuneOptions(storage=storage, keep=fixed, started_at=started, **options),
-            report=report,
-            say=say,
-            progress=progress,
+            number, TuneOptions(storage=storage, keep=fixed, started_at=started, **options), listen=listen
         )
     if as_json:
         echo_json(_document(outcome, number, competition))
@@ -122,40 +116,6 @@ def _one_number(number: int | None, shown: int | None, dashboard: int | None) ->
     if len(named) != 1 or (shown is not None and dashboard is not None):
         raise click.UsageError("give one of --exp, --show and --dashboard, with the number of one experiment")
     return named.pop()
-
-
-@contextmanager
-def _bar(label: str) -> Iterator[tuple[Callable[[str], None], Callable[[str], None], Callable[[Progress], None]]]:
-    """Give three callbacks: for what is being done, for what has to stay on the screen, and for where the search is."""
-    from workbench.api.values import progress_text
-
-    if not sys.stderr.isatty():
-        last = time.monotonic()
-
-        def lines(at: Progress) -> None:
-            nonlocal last
-            if time.monotonic() - last >= 10.0:
-                last = time.monotonic()
-                note(f"  {progress_text(at)}")
-
-        yield note, note, lines
-        return
-    from rich.progress import BarColumn, TimeElapsedColumn
-
-    from workbench.cli.progress import Bar
-
-    started = time.monotonic()
-    with Bar(label, BarColumn(15), TimeElapsedColumn()).shown() as bar:
-
-        def report(text: str) -> None:
-            bar.update(description=f"{label}: {text}")
-
-        def progress(at: Progress) -> None:
-            spent = time.monotonic() - started
-            total = None if at.remaining_s is None else spent + at.remaining_s
-            bar.update(description=f"{label}: {progress_text(at)}", completed=spent, total=total)
-
-        yield report, bar.say, progress
 
 
 def _document(outcome: TuneOutcome, number: int, competition: library.OpenCompetition) -> dict[str, Any]:
@@ -200,7 +160,7 @@ def _print(outcome: TuneOutcome, number: int, competition: library.OpenCompetiti
     counts = f"{tuned.trials_now} trials now; in all {tuned.complete} complete, {tuned.pruned} pruned"
     counts += f", {tuned.failed} failed" if tuned.failed else ""
     echo(f"{counts}; {tuned.seconds:.0f} s")
-    lines: list[tuple[str, ...]] = [("trial", metric.name, "fold SD", "other folds", "held out", "quick", "")]
+    lines: list[tuple[str, ...]] = [("trial", metric.name, "fold SD", "repeated CV", "holdout", "low-fidelity", "")]
     best = tuned.best
     rows = list(tuned.ranked[:SHOWN])
     rows += [tuned.initial] if tuned.initial is not None and tuned.initial not in rows else []

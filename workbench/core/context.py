@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from workbench.core.events import Event, Listener, Message, Progress, StageStarted, event_text
+from workbench.core.events import Event, Listener, Message, Progress, SearchProgress, StageStarted, event_text
 from workbench.core.user_code import dropping
 
 __all__ = ["SILENT", "RunContext", "text_listener"]
@@ -64,7 +64,7 @@ def text_listener(report: Callable[[str], None]) -> Listener:
     """Return a listener that passes messages on as lines of text; counts come too often for lines."""
 
     def listen(event: Event) -> None:
-        is_count = isinstance(event, Progress) and event.unit != "share"
+        is_count = isinstance(event, SearchProgress) or (isinstance(event, Progress) and event.unit != "share")
         text = None if is_count else event_text(event)
         if text is not None:
             report(text)

@@ -33,6 +33,7 @@ __all__ = [
     "Progress",
     "RunFinished",
     "RunStarted",
+    "SearchProgress",
     "StageFinished",
     "StageStarted",
     "event_from_dict",
@@ -87,6 +88,29 @@ class Progress:
     total: float | None
     text: str = ""
     unit: str = ""
+
+
+@dataclass(frozen=True)
+class SearchProgress:
+    """How far a search for parameters has come.
+
+    Attributes
+    ----------
+    stage : str
+    complete, pruned, failed : int
+        The study's trials in each state.
+    best : float, or None
+        The best score so far.
+    remaining_s : float, or None
+        None without a time limit.
+    """
+
+    stage: str
+    complete: int
+    pruned: int
+    failed: int
+    best: float | None
+    remaining_s: float | None
 
 
 @dataclass(frozen=True)
@@ -161,6 +185,7 @@ Event: TypeAlias = (
     | StageStarted
     | StageFinished
     | Progress
+    | SearchProgress
     | DownloadStarted
     | BytesReceived
     | ModelTrained
@@ -240,19 +265,28 @@ def event_text(event: Event) -> str | None:
     ('writing', 'covisit: 25%')
     >>> event_text(Progress(3, 10, "fold 1"))
     '3 of 10: fold 1'
+    >>> event_text(SearchProgress("full CV", 80, 9, 0, 0.81256, 95.0))
+    'full CV: 80 trials, 9 pruned, best 0.81256, 1.6 min left'
     """
     match event:
-        case Message(text):
+        case Message(text) | StageStarted(text):
             return text
-        case StageStarted(name):
-            return name
         case Progress(done, _, text, "share"):
             return f"{text}: {done:.0%}"
         case Progress(done, None, text, unit):
             return f"{done:,g}{unit and ' '}{unit}: {text}"
         case Progress(done, total, text, unit):
             return f"{done:,g} of {total:,g}{unit and ' '}{unit}: {text}"
+        case SearchProgress():
+            return _search_text(event)
     return None
+
+
+def _search_text(progress: SearchProgress) -> str:
+    best = "" if progress.best is None else f", best {progress.best:.5f}"
+    remaining = "" if progress.remaining_s is None else f", {progress.remaining_s / 60:.1f} min left"
+    failed = f", {progress.failed} failed" if progress.failed else ""
+    return f"{progress.stage}: {progress.complete} trials, {progress.pruned} pruned{failed}{best}{remaining}"
 
 
 class EventLog:

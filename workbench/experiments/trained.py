@@ -40,7 +40,7 @@ def train_models(plan: Plan, model: ModelSpec, folder: Path, context: RunContext
     problem = problem_of(plan, matrix)
     limit = plan.blocks.limit_bytes
     granted = ask_memory(model.needs(problem, plan.spec.seeds), limit)
-    context.stage(granted.message)
+    context.say(granted.message)
     parts = FoldParts(folder)
     result = train(problem, model, plan.spec.seeds, parts=parts, held=granted.held, context=context)
     if plan.spec.refit:

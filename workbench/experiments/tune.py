@@ -1,19 +1,18 @@
-"""Tuning an experiment: its problem, its study beside the runs, and what the search found."""
+"""Tuning an experiment: the search, its study in the competition's folder, and the parameters that result."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from workbench.core.cache import content_key
-from workbench.core.context import SILENT, RunContext, text_listener
+from workbench.core.context import SILENT, RunContext
 from workbench.core.errors import ConfigError, MemoryLimitError, NotFoundError
 from workbench.core.memory import default_limit
-from workbench.core.user_code import dropping
 from workbench.data.competition import Competition
 from workbench.data.workspace import Workspace
 from workbench.experiments.best_parameters import BestParameters, SearchedParameters
@@ -36,7 +35,6 @@ from workbench.tuning import (
     SCORES_VERSION,
     Budget,
     OpenStudy,
-    Progress,
     Scorers,
     Search,
     SearchOptions,
@@ -49,30 +47,28 @@ from workbench.tuning import (
     read_study,
 )
 
-__all__ = [
-    "TuneOutcome",
-    "TuneRequest",
-    "as_text",
-    "find_study",
-    "run_tuned",
-    "tune",
-]
+if TYPE_CHECKING:
+    from optuna import Study
 
-Report = Callable[[str], None]
-ROOM_SHARE = 4
-"""The folds' datasets that are kept between trials may take a quarter of the memory limit, of what is left of it."""
+__all__ = ["TuneOutcome", "TuneRequest", "find_study", "run_tuned", "tune"]
+
+DATASETS_PER_LIMIT = 4
+"""Datasets that are kept between trials may take 1 / 4 of the memory limit, where that much is free. Arbitrary."""
+
+SCHEMES_OF_SIMILAR_FOLDS = ("kfold", "stratified", "time")
+"""In these schemes one large fold ranks parameters as the others do; a fold of groups may differ from the others."""
 
 
 @dataclass(frozen=True)
 class TuneRequest:
-    """How much to search: what the command says; None for what ``[tune]`` says.
+    """How long and how to search; None takes the value of ``[tune]``.
 
     Attributes
     ----------
     started_at : float, or None
-        Since when the time counts, of time.perf_counter; None for now.
+        When the time began to count, on time.perf_counter; None for now.
     only_rest : bool
-        Take off what the study has had already.
+        Whether the time and the trials of earlier searches of the study are subtracted.
     """
 
     minutes: float | None = None
@@ -80,7 +76,6 @@ class TuneRequest:
     storage: str | None = None
     keep: int | None = None
     seed: int | None = None
-    threads: int | None = None
     holdout: bool | None = None
     started_at: float | None = None
     only_rest: bool = False
@@ -88,13 +83,13 @@ class TuneRequest:
 
 @dataclass(frozen=True)
 class TuneOutcome:
-    """What tuning found.
+    """The result of tuning an experiment.
 
     Attributes
     ----------
     tuned : SearchResult
     parameters : dict
-        The best ones for ``[model]``; the experiment's own where no trial finished.
+        The best ``[model]``; the experiment's own where no trial finished.
     space : Space
     before : RunRecord, or None
         The experiment's finished run.
@@ -102,8 +97,8 @@ class TuneOutcome:
         The study's.
     notes : tuple of str
     optimistic : str, or None
-        Why the scores of what was found are better than on new rows, but for that of rows held out; None where nothing
-        new was found.
+        Why all scores of the best parameters but the holdout score are optimistic; None where the experiment's own
+        parameters are the best.
     """
 
     tuned: SearchResult
@@ -120,191 +115,207 @@ def tune(
     competition: Competition,
     number: int,
     request: TuneRequest,
-    *,
-    report: Report = lambda _: None,
-    say: Report | None = None,
-    progress: Callable[[Progress], None] = lambda _: None,
+    context: RunContext = SILENT,
 ) -> TuneOutcome:
-    """Search for better parameters of an experiment, going on where the study was left.
-
-    Parameters
-    ----------
-    report : callable
-        Told what is being done.
-    say : callable, optional
-        Told what the user has to know, as that a study begins anew; `report` by default.
-    progress : callable
+    """Search for better parameters of an experiment; a study of an earlier search is continued.
 
     Raises
     ------
     ConfigError
-        When neither a time nor a number of trials is given, the space is wrong, or the experiment has no ``[model]``.
+        When neither a time nor a number of trials is given, the space is invalid, or the experiment has no ``[model]``.
     """
-    started = time.perf_counter() if request.started_at is None else request.started_at
-    report, say, progress = dropping(report), dropping(say or report), dropping(progress)
-    context = RunContext((text_listener(report),), threads=request.threads)
+    started_at = time.perf_counter() if request.started_at is None else request.started_at
     experiment = ready(workspace, competition, number, context=context)
-    tuning = _tune_spec(experiment, request)
-    spec = lightgbm_of(
+    tune_spec = _tune_spec(experiment, request)
+    model = lightgbm_of(
         experiment, because="LightGBM's parameters are tuned", hint="tune an experiment that has [model]"
     )
-    space = search_space(experiment, spec, tuning)
+    space = search_space(experiment, model, tune_spec)
     folder = competition.paths.study(number)
-    rows = _rows_of_search(experiment, tuning)
-    scorer = FoldScorer(rows.problem, spec, room=0)
-
-    def fitting(problem: Problem) -> FoldScorer:
-        try:
-            room = memory.room_for(problem)
-        except MemoryLimitError:
-            scorer.release()  # its kept folds are in the way, and can be made again
-            room = memory.room_for(problem)
-        return FoldScorer(problem, spec, room=room)
-
-    def other_folds() -> FoldScorer | None:
-        problem = rows.on_other_folds()
-        return None if problem is None else fitting(problem)
-
-    def holdout() -> FoldScorer | None:
-        return fitting(experiment.problem) if rows.holds_out else None
-
-    key = _key(experiment, rows.problem, spec, space)
-    metric = experiment.problem.metric
+    rows = _search_rows(experiment, tune_spec)
+    key = _study_key(experiment, rows.problem, model, space)
+    greater_is_better = experiment.problem.metric.greater_is_better
     with (
         open_study(
-            folder, key, greater_is_better=metric.greater_is_better, url=request.storage, seed=tuning.seed
+            folder, key, greater_is_better=greater_is_better, url=request.storage, seed=tune_spec.seed
         ) as opened,
         log_file(folder),
     ):
-        for line in opened.notes:
-            say(line)
-        budget = _budget(tuning, started, opened.study if request.only_rest else None)
+        for note in opened.notes:
+            context.say(note)
+        initial = initial_point(space, model.parameters)
+        budget = _budget(tune_spec, started_at, opened.study if request.only_rest else None)
         if budget is None:
-            budget = _for_edited(opened.study, initial_point(space, spec.parameters), started)
-        memory = _Memory(experiment, replace(spec, parameters=spec.parameters | space.largest), opened)
+            budget = _budget_for_edited(opened.study, initial, started_at)
+        largest_model = replace(model, parameters=model.parameters | space.largest)
+        factory = _ScorerFactory(rows, model, _SearchMemory(experiment, largest_model, opened))
         if budget is not None:
-            scorer.room = memory.room_for(experiment.problem)
-        options = SearchOptions(budget or Budget(started), tuning.keep, competition.definition.cv.scheme not in ALIKE)
-        search = Search(opened, Scorers(scorer, other_folds, holdout), space, options, progress)
+            factory.grant_memory()
+        options = SearchOptions(
+            budget or Budget(started_at),
+            tune_spec.keep,
+            all_folds=competition.definition.cv.scheme not in SCHEMES_OF_SIMILAR_FOLDS,
+        )
+        search = Search(opened, factory.scorers(), space, options, context)
         tuned = search.run() if budget is not None else search.result()
-    parameters = tuned_parameters(tuned, spec, space, experiment.spec.model)
     before = None if experiment.finished is None else experiment.finished.record
     outcome = TuneOutcome(
         tuned,
-        parameters,
+        tuned_parameters(tuned, model, space, experiment.spec.model),
         space,
         before,
         folder,
-        (*_notes(tuned, experiment, initial_point(space, spec.parameters), before), *rows.notes, *tuned.notes),
+        (*_notes(tuned, experiment, initial, before), *rows.notes, *tuned.notes),
         None if tuned.best is None or tuned.best == tuned.initial else TUNED,
     )
     if tuned.best is not None:
-        _write_best(experiment, spec, space, outcome)
+        _write_best(experiment, model, outcome)
     return outcome
 
 
-def _write_best(experiment: ReadyExperiment, spec: LightGBMSpec, space: Space, outcome: TuneOutcome) -> None:
-    """Write ``best.json``: the parameters, what they are of, and which of them the search changed."""
-    parameters, tuned = outcome.parameters, outcome.tuned
-    names = {primary_name(key, where="[model]"): key for key in parameters}
+def _write_best(experiment: ReadyExperiment, model: LightGBMSpec, outcome: TuneOutcome) -> None:
+    """Write ``best.json``: the best ``[model]``, what it is valid for, and the parameters that the search changed."""
+    best_model, tuned = outcome.parameters, outcome.tuned
+    key_by_name = {primary_name(key, where="[model]"): key for key in best_model}
     is_new = tuned.best != tuned.initial
-    searched = {n: parameters[names[n]] for n in space.names if is_new and n in names}
-    before = lightgbm_defaults() | spec.parameters
-    changed = [n for n, value in searched.items() if before.get(n) != value]
+    searched = {n: best_model[key_by_name[n]] for n in outcome.space.names if is_new and n in key_by_name}
+    before = lightgbm_defaults() | model.parameters
+    changed = [name for name, value in searched.items() if before.get(name) != value]
     tune_content = None if experiment.spec.tune is None else experiment.spec.tune.content()
-    best = BestParameters(parameters, tune_content, experiment.untuned, SearchedParameters(searched, changed))
+    best = BestParameters(best_model, tune_content, experiment.untuned, SearchedParameters(searched, changed))
     best.write(outcome.folder)
 
 
 @dataclass(frozen=True)
-class _Memory:
-    """What a search may take, beside others that work on the study on this machine.
+class _SearchMemory:
+    """The memory of a search, which other processes on this machine may share.
 
     Attributes
     ----------
-    model : LightGBMSpec
-        The largest that is searched.
+    largest_model : LightGBMSpec
+        The model of the space that takes the most memory.
     """
 
     experiment: ReadyExperiment
-    model: LightGBMSpec
+    largest_model: LightGBMSpec
     opened: OpenStudy
 
     def room_for(self, problem: Problem) -> int:
-        """Ask for the memory that trials on a problem take; return what datasets that are kept may take beside it.
+        """Reserve the memory of trials on a problem; return the bytes that kept datasets may take in addition.
 
         Raises
         ------
         MemoryLimitError
+            When a trial alone takes more than the limit.
         """
-        experiment, seeds = self.experiment, (1,)
+        experiment = self.experiment
         with self.opened.locked():
-            # What was free when this process began, others may have taken since, or be about to take.
-            limit = experiment.blocks.limit_bytes
+            # Other processes of the study may have taken memory that was free when this one started, or announced it.
+            limit_bytes = experiment.blocks.limit_bytes
             if experiment.blocks.memory_limit is None:
-                limit = max(1, min(limit, default_limit() - self.opened.promised_to_others()))
-            granted = experiment.ask_memory(problem, self.model, seeds=seeds, limit=limit)
-            room = max(0, min(granted.spare_bytes, limit // ROOM_SHARE))
+                limit_bytes = max(1, min(limit_bytes, default_limit() - self.opened.promised_to_others()))
+            granted = experiment.ask_memory(problem, self.largest_model, seeds=(1,), limit=limit_bytes)
+            room = max(0, min(granted.spare_bytes, limit_bytes // DATASETS_PER_LIMIT))
             self.opened.promise(granted.foreseen_bytes + room)
         return room
 
 
+class _ScorerFactory:
+    """Makes the scorers of a search when a stage first needs them, each within the memory that is left.
+
+    Attributes
+    ----------
+    main : FoldScorer
+        On the experiment's folds; keeps no datasets before `grant_memory`.
+    """
+
+    def __init__(self, rows: _SearchRows, model: LightGBMSpec, memory: _SearchMemory) -> None:
+        self._rows, self._model, self._memory = rows, model, memory
+        self.main = FoldScorer(rows.problem, model, room=0)
+
+    def grant_memory(self) -> None:
+        """Let the main scorer keep datasets."""
+        self.main.room = self._memory.room_for(self._rows.experiment.problem)
+
+    def scorers(self) -> Scorers:
+        """Return the scorers as a search takes them."""
+        return Scorers(self.main, self._other_folds, self._holdout)
+
+    def _other_folds(self) -> FoldScorer | None:
+        problem = self._rows.on_other_folds()
+        return None if problem is None else self._scorer(problem)
+
+    def _holdout(self) -> FoldScorer | None:
+        return self._scorer(self._rows.experiment.problem) if self._rows.has_holdout else None
+
+    def _scorer(self, problem: Problem) -> FoldScorer:
+        try:
+            room = self._memory.room_for(problem)
+        except MemoryLimitError:
+            self.main.release()  # its datasets can be made again
+            room = self._memory.room_for(problem)
+        return FoldScorer(problem, self._model, room=room)
+
+
 @dataclass(frozen=True)
-class _Rows:
-    """What a search sees of an experiment's rows.
+class _SearchRows:
+    """The rows of an experiment that a search trains and validates on.
 
     Attributes
     ----------
     problem : Problem
-    holds_out : bool
-        Whether the rows of the experiment's last fold are not among them.
+    has_holdout : bool
+        Whether the validated rows of the experiment's last fold are excluded from `problem`.
     """
 
     experiment: ReadyExperiment
     problem: Problem
-    holds_out: bool
+    has_holdout: bool
     notes: tuple[str, ...]
 
     def on_other_folds(self) -> Problem | None:
         """Return the problem on other folds of these rows; None where there are none."""
-        problem, all_rows = on_other_folds(self.experiment), self.experiment.problem
-        if problem is None or not self.holds_out:
-            return problem
-        folds = without_rows(problem.folds, all_rows.folds.valid_rows(last_fold(all_rows)))
-        return None if folds is None else on_folds(problem, folds)
+        other_problem, full_problem = on_other_folds(self.experiment), self.experiment.problem
+        if other_problem is None or not self.has_holdout:
+            return other_problem
+        folds = without_rows(other_problem.folds, full_problem.folds.valid_rows(last_fold(full_problem)))
+        return None if folds is None else on_folds(other_problem, folds)
 
 
-def _rows_of_search(experiment: ReadyExperiment, tuning: TuneSpec) -> _Rows:
-    problem = without_last_fold(experiment.problem) if tuning.holdout else None
-    notes = []
-    if problem is None:
-        why = "there are too few folds or rows to hold some out" if tuning.holdout else "no rows were held out"
-        notes.append(f"{TUNED}: {why}, so that every score is of rows that the search has seen")
-    return _Rows(experiment, experiment.problem if problem is None else problem, problem is not None, tuple(notes))
+def _search_rows(experiment: ReadyExperiment, tune_spec: TuneSpec) -> _SearchRows:
+    problem = without_last_fold(experiment.problem) if tune_spec.holdout else None
+    if problem is not None:
+        return _SearchRows(experiment, problem, has_holdout=True, notes=())
+    reason = "there are too few folds or rows for a holdout" if tune_spec.holdout else "there is no holdout"
+    note = f"{TUNED}: {reason}, so every score is of rows that the search used"
+    return _SearchRows(experiment, experiment.problem, has_holdout=False, notes=(note,))
 
 
-def _budget(tuning: TuneSpec, started: float, before: Any) -> Budget | None:
-    """Return what may be spent; less what was spent `before`, and None where that was enough."""
-    seconds = None if tuning.minutes is None else 60 * tuning.minutes
-    trials = tuning.trials
-    if before is not None:
-        spent = StudyState(before).spent_s()
+def _budget(tune_spec: TuneSpec, started_at: float, continued: Study | None) -> Budget | None:
+    """Return the budget of a search, less what the `continued` study has spent; None where nothing is left."""
+    seconds = None if tune_spec.minutes is None else 60 * tune_spec.minutes
+    n_trials = tune_spec.trials
+    if continued is not None:
+        spent_s = StudyState(continued).spent_s()
         if seconds is not None:
-            seconds = max(0.0, seconds - spent) if spent < 0.95 * seconds else 0.0
-        if trials is not None:
-            trials = max(0, trials - sum(t.state.is_finished() for t in before.get_trials(deepcopy=False)))
-        if seconds == 0.0 or trials == 0:
+            seconds = max(0.0, seconds - spent_s) if spent_s < 0.95 * seconds else 0.0
+        if n_trials is not None:
+            n_trials = max(0, n_trials - sum(t.state.is_finished() for t in continued.get_trials(deepcopy=False)))
+        if seconds == 0.0 or n_trials == 0:
             return None
-    return Budget(started, None if seconds is None else started + seconds, trials)
+    return Budget(started_at, None if seconds is None else started_at + seconds, n_trials)
 
 
-def _for_edited(study: Any, initial: Mapping[str, Any] | None, started: float) -> Budget | None:
-    """Return what scores the experiment's own parameters where they were edited since all of the time was spent."""
+def _budget_for_edited(study: Study, initial: Mapping[str, Any] | None, started_at: float) -> Budget | None:
+    """Return a budget that scores the experiment's own parameters where the study has no trial of them.
+
+    They were edited after the study had spent its time.
+    """
     trials = study.get_trials(deepcopy=False)
     if initial is None or any(t.params == initial and t.state.is_finished() for t in trials):
         return None
-    waiting = sum(not t.state.is_finished() for t in trials)
-    return Budget(started, None, waiting + 1)
+    n_queued = sum(not t.state.is_finished() for t in trials)
+    return Budget(started_at, None, n_queued + 1)
 
 
 def run_tuned(
@@ -314,7 +325,7 @@ def run_tuned(
     request: RunRequest = USUAL,
     context: RunContext = SILENT,
 ) -> RunOutcome:
-    """Run an experiment like `run`; where it has ``[tune]``, search first for what is left of its time.
+    """Run an experiment as `run` does; one with ``[tune]`` is first tuned for what is left of its time.
 
     A subsample run is not tuned.
     """
@@ -322,46 +333,29 @@ def run_tuned(
     if spec.tune is None or request.sample is not None:
         return run(workspace, competition, number, request, context)
     best = BestParameters.read(competition.paths.study(number))
-    # The best for another [tune] or [model], other features or folds is none of this experiment's.
+    # The best for another [tune] or [model], other features or folds does not apply.
     if best is not None and best.tune != spec.tune.content():
         best = None
     if best is not None and best.untuned_key != untuned_key(workspace, competition, number):
         best = None
     model = None if best is None else best.model
     if model is None or find_finished(workspace, competition, number, model=model) is None:
-        of_study = TuneRequest(storage=request.storage, threads=context.threads, only_rest=True)
-        outcome = tune(workspace, competition, number, of_study, report=context.stage, progress=_Lines(context.stage))
-        for line in outcome.notes:
-            context.say(line)
+        tune_request = TuneRequest(storage=request.storage, only_rest=True)
+        outcome = tune(workspace, competition, number, tune_request, context)
+        for note in outcome.notes:
+            context.say(note)
         model = outcome.parameters
     return run(workspace, competition, number, replace(request, model=model), context)
 
 
-class _Lines:
-    """Progress as a line of text every few seconds."""
-
-    EVERY_S = 10.0
-
-    def __init__(self, report: Report) -> None:
-        self._report, self._last = report, 0.0
-
-    def __call__(self, at: Progress) -> None:
-        now = time.monotonic()
-        if now - self._last >= self.EVERY_S:
-            self._last = now
-            self._report(as_text(at))
-
-
-def as_text(at: Progress) -> str:
-    """Say in one line where a search is."""
-    best = "" if at.best is None else f", best {at.best:.5f}"
-    remaining = "" if at.remaining_s is None else f", {at.remaining_s / 60:.1f} min left"
-    failed = f", {at.failed} failed" if at.failed else ""
-    return f"{at.stage}: {at.complete} trials, {at.pruned} pruned{failed}{best}{remaining}"
-
-
 def _tune_spec(experiment: ReadyExperiment, request: TuneRequest) -> TuneSpec:
-    """Return what is asked for: the command before the file."""
+    """Return ``[tune]`` with the values of the request in place of its own.
+
+    Raises
+    ------
+    ConfigError
+        When neither gives a time or a number of trials.
+    """
     spec = experiment.spec.tune or TuneSpec()
     if request.minutes is not None and not 0 < request.minutes < math.inf:
         raise ConfigError(f"minutes = {request.minutes}: expected a number above 0", hint="--minutes 30")
@@ -375,62 +369,53 @@ def _tune_spec(experiment: ReadyExperiment, request: TuneRequest) -> TuneSpec:
         spec = replace(spec, holdout=request.holdout)
     if spec.minutes is None and spec.trials is None:
         raise ConfigError(
-            f"{experiment.spec.path}: how long to tune is not said",
+            f"{experiment.spec.path}: neither minutes nor trials of tuning are given",
             hint="--minutes 30 or --trials 100, or minutes = 30 under [tune]",
         )
     return spec
 
 
-def _key(experiment: ReadyExperiment, problem: Problem, spec: LightGBMSpec, space: Space) -> StudyKey:
-    content = spec.content()
+def _study_key(experiment: ReadyExperiment, problem: Problem, model: LightGBMSpec, space: Space) -> StudyKey:
+    model_content = model.content()
     searched = set(space.names)
-    fixed = {k: v for k, v in content.items() if k != "parameters"} | {
-        "parameters": {k: v for k, v in content["parameters"].items() if k not in searched}
-    }
-    # Scores of trials that stopped by another rule can't be compared.
-    least = {"least": spec.parameters["early_stopping_min_delta"]} if _stops_by_least(spec) else {}
+    not_searched = {name: value for name, value in model_content["parameters"].items() if name not in searched}
+    # Trials that stopped by different rules have no comparable scores.
+    stops_by_min_delta = bool(model.patience and model.parameters.get("early_stopping_min_delta"))
+    stopping = {"least": model.parameters["early_stopping_min_delta"]} if stops_by_min_delta else {}
     parts = {
         "features": experiment.matrix_key,
         "folds": problem.folds.content,
         "target": experiment.target_key,
         "space": content_key("space", space.content()),
-        "model": content_key("model", fixed),
-        "search": content_key(SCORES_VERSION, least) if least else SCORES_VERSION,
+        "model": content_key("model", {**model_content, "parameters": not_searched}),
+        "search": content_key(SCORES_VERSION, stopping) if stopping else SCORES_VERSION,
     }
     return StudyKey(f"{experiment.competition.slug}-{experiment.spec.number:03d}", parts)
 
 
-def _stops_by_least(spec: LightGBMSpec) -> bool:
-    return bool(spec.patience and spec.parameters.get("early_stopping_min_delta"))
-
-
 def _notes(
-    tuned: SearchResult, experiment: ReadyExperiment, initial: Mapping[str, Any] | None, before: Any
+    tuned: SearchResult, experiment: ReadyExperiment, initial: Mapping[str, Any] | None, before: RunRecord | None
 ) -> list[str]:
     notes = []
     if tuned.best is None:
-        score = f"; its score stays: {before.cv_mean:.5f}" if before is not None and before.cv_mean is not None else ""
+        score = f", with their score {before.cv_mean:.5f}" if before is not None and before.cv_mean is not None else ""
         notes.append(f"no trial finished within the time: the experiment's own parameters are kept{score}")
     if tuned.best is not None and tuned.best == tuned.initial:
-        notes.append("nothing found is better than the experiment's own parameters")
+        notes.append("no trial is better than the experiment's own parameters")
     if initial is None:
-        notes.append("the experiment's own parameters lie outside of the space, so they were not tried")
-    for one, name in ((tuned.best, "the best"), (tuned.initial, "the experiment's own")):
-        if one is not None and one.cut is not None:
-            notes.append(f"the time was too short to train {name} to the end: its score is of {one.cut} rounds")
+        notes.append("the experiment's own parameters are outside the search space, so they were not scored")
+    for scored, name in ((tuned.best, "the best parameters"), (tuned.initial, "the experiment's own parameters")):
+        if scored is not None and scored.cut is not None:
+            notes.append(f"the time was too short to finish training {name}: the score is of {scored.cut} rounds")
     if tuned.best is not None and experiment.competition.definition.cv.scheme == "time":
-        notes.append("the second score is of folds that are cut at other times, one more of them")
+        notes.append("repeated CV has one fold more, with folds that are cut at other times")
     if experiment.spec.pseudo is not None:
-        notes.append("[pseudo] has no part in the search: every score is without it")
+        notes.append("[pseudo] is not used while tuning: all scores are without it")
     return notes
 
 
-ALIKE = ("kfold", "stratified", "time")
-"""Schemes whose folds tell the same about parameters, where they are large; a group may be unlike the others."""
-
-
-def find_study(competition: Competition, number: int, *, storage: str | None = None) -> tuple[Any, Path]:
-    """Return the study of an experiment, to look at, and its folder.
+def find_study(competition: Competition, number: int, *, storage: str | None = None) -> tuple[Study, Path]:
+    """Return the study of an experiment, for reading, and its folder.
 
     Raises
     ------

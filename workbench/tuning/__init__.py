@@ -14,7 +14,7 @@ stay in an Optuna study that the next search continues.
 from workbench.tuning.context import Scorers, SearchOptions
 from workbench.tuning.deadline import Budget
 from workbench.tuning.plan import enough_rounds
-from workbench.tuning.results import Progress, SearchResult, TrialScores, scored_trials
+from workbench.tuning.results import SearchResult, TrialScores, scored_trials
 from workbench.tuning.search import SCORES_VERSION, Search
 from workbench.tuning.space import Dimension, Space, default_space, initial_point, parse_space
 from workbench.tuning.state import StudyState, TrialState
@@ -25,7 +25,6 @@ __all__ = [
     "Budget",
     "Dimension",
     "OpenStudy",
-    "Progress",
     "Scorers",
     "Search",
     "SearchOptions",

@@ -47,8 +47,10 @@ class Calibration:
                     return None
                 context.opened.state.low_fidelity = low
         if context.options.keep and len(low.folds) < context.n_folds:
-            of = f"{len(low.folds)} of {context.n_folds} folds"
-            context.notes.append(f"OOF are kept of full scores only: the study's quick scores are of {of}")
+            context.notes.append(
+                f"OOF are kept of full CV only: the study's low-fidelity scores are of {len(low.folds)} of "
+                f"{context.n_folds} folds"
+            )
         return low
 
     def _queue_points(self) -> None:

@@ -41,7 +41,7 @@ class HoldoutStage:
             try:
                 score = scorer.score(parameters, scorer.folds.n_folds - 1, fidelity, rounds=rounds)
             except (TrainingError, MemoryError) as exc:
-                context.failures.append(f"trial {scored.number}, rows held out: {failure_reason(exc)}")
+                context.failures.append(f"trial {scored.number}, holdout: {failure_reason(exc)}")
                 continue
             if score is None:
                 return
@@ -51,6 +51,6 @@ class HoldoutStage:
         try:
             scorer = self._holdout()
         except MemoryLimitError as exc:
-            self._context.notes.append(f"the rows held out are not scored: {exc.message}")
+            self._context.notes.append(f"the holdout is not scored: {exc.message}")
             return None
         return None if scorer is None else TimedScorer(scorer, self._context.deadline)

@@ -128,7 +128,7 @@ class Race:
     def _fail(self, number: int, exc: Exception) -> None:
         n_failures = self._context.cv.count_failure(number)
         outcome = "failed twice" if n_failures > 1 else "tried once more"
-        self._context.failures.append(f"trial {number}, full score ({outcome}): {failure_reason(exc)}")
+        self._context.failures.append(f"trial {number}, full CV ({outcome}): {failure_reason(exc)}")
         self._scores[number].clear()
 
     def _survivors(self, racing: list[int], folds: Sequence[int]) -> list[int]:

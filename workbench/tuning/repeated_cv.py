@@ -55,7 +55,7 @@ class RepeatedCVStage:
                 if not self._score(scorer, scored, folds, seed):
                     return
             except (TrainingError, MemoryError) as exc:
-                context.failures.append(f"trial {scored.number}, other folds: {failure_reason(exc)}")
+                context.failures.append(f"trial {scored.number}, repeated CV: {failure_reason(exc)}")
 
     def _n_chosen(self) -> int:
         context = self._context
@@ -74,7 +74,7 @@ class RepeatedCVStage:
         except WorkbenchError as exc:
             scorer, reason = None, f"other folds can't be made ({exc.message})"
         if scorer is None:
-            context.notes.append(f"{reason}: the second score is of another seed of the model on the same folds")
+            context.notes.append(f"{reason}: repeated CV uses the same folds with another seed of the model")
             return context.scorer, OTHER_SEED
         return TimedScorer(scorer, context.deadline), SEED
 
@@ -89,7 +89,9 @@ class RepeatedCVStage:
             n_scored = max(n_scored, context.opened.state.n_repeated_folds)
             context.opened.state.n_repeated_folds = n_scored
         if n_scored < n_folds:
-            context.notes.append(f"the time was too short for all other folds: {n_scored} of {n_folds} are scored")
+            context.notes.append(
+                f"the time was too short for all folds of repeated CV: {n_scored} of {n_folds} are scored"
+            )
         return n_scored, n_chosen
 
     def _score(self, scorer: TimedScorer, scored: TrialScores, folds: list[int], seed: int) -> bool:

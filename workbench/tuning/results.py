@@ -11,19 +11,7 @@ import numpy as np
 
 from workbench.tuning.state import CVScores
 
-__all__ = ["Progress", "SearchResult", "TrialScores", "best_of", "scored_trials", "value_of"]
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a search is; `remaining_s` is None without a time limit."""
-
-    stage: str
-    complete: int
-    pruned: int
-    failed: int
-    best: float | None
-    remaining_s: float | None
+__all__ = ["SearchResult", "TrialScores", "best_of", "scored_trials", "value_of"]
 
 
 @dataclass(frozen=True)

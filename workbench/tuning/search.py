@@ -16,6 +16,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from workbench.core.context import SILENT, RunContext
+from workbench.core.events import SearchProgress
 from workbench.tuning.calibration import Calibration
 from workbench.tuning.context import FullFidelity, Scorers, SearchContext, SearchOptions
 from workbench.tuning.deadline import Deadline, TimedScorer
@@ -26,7 +28,7 @@ from workbench.tuning.missing_oof import MissingOOF
 from workbench.tuning.oof_files import OOFFiles
 from workbench.tuning.plan import LowFidelity
 from workbench.tuning.repeated_cv import RepeatedCVStage
-from workbench.tuning.results import Progress, SearchResult
+from workbench.tuning.results import SearchResult
 from workbench.tuning.space import Space, initial_point
 from workbench.tuning.study import OpenStudy
 from workbench.tuning.summary import summarize
@@ -36,6 +38,9 @@ __all__ = ["SCORES_VERSION", "Search"]
 
 SCORES_VERSION = "4"
 """How scores are stored in a study. One that stores them otherwise can't be continued."""
+
+LOW_FIDELITY, FULL_CV = "low-fidelity", "full CV"
+"""The stages that alternate, as events name them."""
 
 LOW_FIDELITY_UNTIL, FULL_CV_UNTIL, REPEATED_CV_UNTIL, HOLDOUT_UNTIL = 0.45, 0.82, 0.94, 0.98
 """Of the time: when each stage ends."""
@@ -56,7 +61,8 @@ class Search:
     scorers : Scorers
     space : Space
     options : SearchOptions
-    progress : callable
+    run_context : RunContext
+        Its listeners get the start of each stage, and the search's progress twice a second.
     """
 
     def __init__(
@@ -65,9 +71,10 @@ class Search:
         scorers: Scorers,
         space: Space,
         options: SearchOptions,
-        progress: Callable[[Progress], None] = lambda _: None,
+        run_context: RunContext = SILENT,
     ) -> None:
-        self._scorers, self._progress = scorers, progress
+        self._scorers, self._run_context = scorers, run_context
+        self._announced_stage = ""
         deadline = Deadline(self._report, self._note_spent)
         scorer = TimedScorer(scorers.main, deadline)
         greater = scorer.problem.metric.greater_is_better
@@ -85,7 +92,7 @@ class Search:
     def run(self) -> SearchResult:
         """Search until the budget is spent."""
         budget, deadline = self._context.budget, self._context.deadline
-        deadline.begin("quick", budget.at(REPEATED_CV_UNTIL))
+        deadline.begin(LOW_FIDELITY, budget.at(REPEATED_CV_UNTIL))
         low = Calibration(self._context, budget.at(LOW_FIDELITY_UNTIL)).run()
         if low is not None:
             self._run_stages(low)
@@ -99,17 +106,17 @@ class Search:
     def _run_stages(self, low: LowFidelity) -> None:
         context = self._context
         trials, full_cv = LowFidelityStage(context, low), FullCVStage(context, low)
-        self._stage("quick", LOW_FIDELITY_UNTIL, trials.run)
+        self._stage(LOW_FIDELITY, LOW_FIDELITY_UNTIL, trials.run)
         # Half of the race's time at most.
         self._stage("OOF", (LOW_FIDELITY_UNTIL + FULL_CV_UNTIL) / 2, MissingOOF(context).run)
-        self._stage("full", FULL_CV_UNTIL, full_cv.run)
+        self._stage(FULL_CV, FULL_CV_UNTIL, full_cv.run)
         while not trials.is_exhausted and (until := self._more_trials_until()) is not None:
-            self._stage("quick", until, trials.run)
-            self._stage("full", FULL_CV_UNTIL, full_cv.run)
-        self._stage("other folds", REPEATED_CV_UNTIL, RepeatedCVStage(context, self._scorers.other_folds).run)
-        self._stage("rows held out", HOLDOUT_UNTIL, HoldoutStage(context, self._scorers.holdout).run)
+            self._stage(LOW_FIDELITY, until, trials.run)
+            self._stage(FULL_CV, FULL_CV_UNTIL, full_cv.run)
+        self._stage("repeated CV", REPEATED_CV_UNTIL, RepeatedCVStage(context, self._scorers.other_folds).run)
+        self._stage("holdout", HOLDOUT_UNTIL, HoldoutStage(context, self._scorers.holdout).run)
         if context.budget.ends_at is not None and context.budget.trials is None:
-            self._stage("quick", 1.0, trials.run)
+            self._stage(LOW_FIDELITY, 1.0, trials.run)
 
     def _stage(self, name: str, until: float, run: Callable[[], None]) -> None:
         """Run a stage until a share of the time is over; for one without time not even the data is made ready."""
@@ -133,7 +140,9 @@ class Search:
         context.opened.state.set_spent(context.opened.worker, context.budget.spent_s())
 
     def _report(self, stage: str) -> None:
+        if stage != self._announced_stage:
+            self._announced_stage = stage
+            self._run_context.stage(f"tuning: {stage}")
         trials = self._context.trials
-        n = trials.counts()
         best, remaining_s = trials.best_value(), self._context.budget.remaining_s()
-        self._progress(Progress(stage, n["complete"], n["pruned"], n["failed"], best, remaining_s))
+        self._run_context.emit(SearchProgress(stage, **trials.counts(), best=best, remaining_s=remaining_s))

@@ -51,7 +51,7 @@ def _by_low_fidelity(context: SearchContext, notes: list[str]) -> tuple[list[Tri
         return [], None
     start = None if initial is None else _low_fidelity_scores(initial)
     of = low.left_out(context.n_folds)
-    notes.append(f"the time was too short for full scores: what is best by quick ones{of} is taken")
+    notes.append(f"the time was too short for full CV: the best is chosen by low-fidelity scores{of}")
     best = _low_fidelity_scores(complete[0])
     return ([start] if start is not None and start.low_fidelity == best.low_fidelity else [best]), start
 
@@ -61,8 +61,8 @@ def _initial_without_full_cv(context: SearchContext, best: TrialScores | None, n
     initial = context.trials.initial_complete()
     if best is None or initial is None or best.number == initial.number or context.trials.initial_scored() is not None:
         return None
-    values = f"{initial.value:.5f} by a quick score, against {best.low_fidelity:.5f} of trial {best.number}"
-    notes.append(f"the time was too short for a full score of the experiment's own parameters: {values}")
+    values = f"{initial.value:.5f} at low fidelity, against {best.low_fidelity:.5f} of trial {best.number}"
+    notes.append(f"the time was too short for full CV of the experiment's own parameters: {values}")
     return _low_fidelity_scores(initial)
 
 
