@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from workbench.core.isolation import abilities
+from workbench.core.isolation import isolation_support
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
@@ -81,6 +81,6 @@ def postgresql_url() -> str:
     return url
 
 
-needs_namespaces = _marker(abilities().worlds, "namespaces", abilities().why_not)
+needs_namespaces = _marker(isolation_support().sandboxes, "namespaces", isolation_support().reason)
 needs_processes_listed = _marker(Path("/proc/self/stat").exists(), "/proc")
 needs_full_device = _marker(Path("/dev/full").exists(), "/dev/full")

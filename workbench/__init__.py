@@ -16,7 +16,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from workbench.core.threads import let_others_compute
+from workbench.core.threads import set_openmp_spin_count
 
 if TYPE_CHECKING:
     from workbench import features
@@ -80,4 +80,4 @@ def __dir__() -> list[str]:
 
 
 # Here and not in the command alone: a model library that is loaded later reads it once, when it is loaded.
-let_others_compute()
+set_openmp_spin_count()

@@ -17,7 +17,7 @@ from workbench.cli import terminal
 from workbench.core.printable import one_line, printable
 
 CLI = Path(terminal.__file__).parent
-HARMFUL = [
+HARMFUL_CHARACTERS = [
     "\x1b[2J",
     "\x1b]52;c;cm0gLXJm\x07",
     "\x1b]0;title\x1b\\",
@@ -32,7 +32,7 @@ HARMFUL = [
 TURNING = ["\u202e", "\u2066", "\u200f", "\u061c", "\u200b", "\ufeff", "\ud800"]
 
 
-@pytest.mark.parametrize("sequence", HARMFUL + TURNING)
+@pytest.mark.parametrize("sequence", HARMFUL_CHARACTERS + TURNING)
 def test_what_could_act_on_a_terminal_is_dropped(sequence):
     assert printable(f"a{sequence}b").replace("\n", "") == "ab"
     assert one_line(f"a{sequence}b") in ("ab", "a b")
@@ -69,7 +69,7 @@ def test_a_line_break_in_a_name_makes_no_second_line(capsys):
 
 
 def test_json_keeps_the_data_and_can_do_nothing():
-    data = {"name": "".join(HARMFUL + TURNING) + "\U000e0001é漢👩\u200d🔬"}
+    data = {"name": "".join(HARMFUL_CHARACTERS + TURNING) + "\U000e0001é漢👩\u200d🔬"}
     text = terminal.as_json(data)
     assert json.loads(text) == data
     assert harmless(text)

@@ -251,7 +251,7 @@ def test_a_cache_that_can_only_be_read_is_read(tmp_path: Path, monkeypatch: pyte
     block = store.get("a")
     assert block is not None
     assert pl.read_parquet(block.path)["x"].to_list() == [1]
-    assert store.hold("a") is not None
+    assert store.read_lock("a") is not None
 
 
 def hold(path: Path, ready: object) -> None:
@@ -411,7 +411,7 @@ class TestStore:
         note = read_json(tmp_path / "cache" / "k.json")
         for suffix in ("exe", "bin/../../other.bin"):
             write_json(tmp_path / "cache" / "k.json", note | {"suffix": suffix})
-            block = store.look("k")
+            block = store.peek("k")
             assert block is not None
             assert block.path == tmp_path / "cache" / "k.parquet"
 
@@ -420,7 +420,7 @@ class TestStore:
         self.put(store, "k")
         note = tmp_path / "k.json"
         os.utime(note, (5, 5))
-        assert store.look("k") is not None
+        assert store.peek("k") is not None
         assert note.stat().st_mtime == 5
         assert store.get("k") is not None
         assert note.stat().st_mtime > 5
@@ -483,10 +483,10 @@ class TestStore:
         if how == "remove":
             assert not store.remove("k")
         else:
-            hold = store.hold("k")
+            hold = store.read_lock("k")
             assert hold is not None
-            assert hold.is_of(tmp_path / "k.json")
-        block = store.look("k")
+            assert hold.locks(tmp_path / "k.json")
+        block = store.peek("k")
         assert block is not None
         assert block.note["rows"] == 5
 
@@ -521,7 +521,7 @@ class TestStore:
         with pytest.raises(RuntimeError), store.writing("b", {}):
             raise RuntimeError
         with store.lock("a"):
-            hold = store.hold("a")
+            hold = store.read_lock("a")
             assert hold is not None
             assert open_below(tmp_path) != []
             del hold
@@ -582,7 +582,7 @@ class TestStore:
             other.prune()
             assert not other.remove("k")
             other.clear()
-            assert other.hold("k") is None
+            assert other.read_lock("k") is None
             assert path.exists()
         assert store.get("k") is not None
 
@@ -608,8 +608,8 @@ class TestStore:
     def test_what_is_held_stays_until_it_is_let_go(self, tmp_path: Path) -> None:
         store = Store(tmp_path)
         path = self.put(store, "a")
-        holds = [store.hold("a"), Store(tmp_path).hold("a")]
-        assert store.hold("b") is None
+        holds = [store.read_lock("a"), Store(tmp_path).read_lock("a")]
+        assert store.read_lock("b") is None
         small = Store(tmp_path, max_bytes=1)
         small.prune()
         assert path.exists()
@@ -628,9 +628,9 @@ class TestStore:
         for age, key in enumerate("ab"):
             self.put(store, key)
             os.utime(tmp_path / "store" / f"{key}.json", (age, age))
-        hold = store.hold("a")
+        hold = store.read_lock("a")
         self.put(store, "c")
-        assert [store.look(k) is not None for k in "abc"] == [True, False, True], hold
+        assert [store.peek(k) is not None for k in "abc"] == [True, False, True], hold
 
 
 def test_the_doctor_says_what_kind_of_locks_the_drive_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -643,9 +643,9 @@ def test_the_doctor_says_what_kind_of_locks_the_drive_has(tmp_path: Path, monkey
 
 def test_the_digest_of_a_files_pieces_is_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Kept with blocks: another way of making it would call every block damaged."""
-    monkeypatch.setattr(cache, "PIECE_BYTES", 1000)
+    monkeypatch.setattr(cache, "CHUNK_BYTES", 1000)
     content = bytes(range(256)) * 10
     (tmp_path / "block").write_bytes(content)
     pieces = [content[at : at + 1000] for at in (0, 1000, 2000)]
     expected = hashlib.sha256(b"".join(hashlib.sha256(p).digest() for p in pieces)).hexdigest()
-    assert cache.pieces_sha256(tmp_path / "block") == expected
+    assert cache.chunked_sha256(tmp_path / "block") == expected

@@ -145,7 +145,7 @@ def test_a_listener_that_can_not_write_leaves_the_others_theirs() -> None:
     def broken(_: Event) -> None:
         raise BrokenPipeError
 
-    RunContext((told.append,)).heard_by(broken).stage("one")
+    RunContext((told.append,)).with_listeners(broken).stage("one")
     assert told == [StageStarted("one")]
 
 
@@ -159,7 +159,7 @@ def test_an_error_of_ours_passes() -> None:
 
 def test_who_is_added_hears_it_first() -> None:
     told: list[str] = []
-    context = RunContext((lambda _: told.append("first"),)).heard_by(lambda _: told.append("added"))
+    context = RunContext((lambda _: told.append("first"),)).with_listeners(lambda _: told.append("added"))
     context.say("x")
     assert told == ["added", "first"]
 

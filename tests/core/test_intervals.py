@@ -205,7 +205,7 @@ def test_windows_and_users_are_crossed(windows: int, groups: int, by: str) -> No
     ]
     of_rows, of_columns, rest = (total / degrees if degrees else 0.0 for total, degrees in squares)
     variance = max(of_rows, of_columns, rest, of_rows + of_columns - rest) / cells.size
-    values = intervals.over_windows(cells.ravel().tolist(), windows)
+    values = intervals.window_values(cells.ravel().tolist(), windows)
     assert np.mean(values) == pytest.approx(mean)
     # How windows differ is told from three at least.
     assert len(values) == (windows if windows >= 3 or groups == 1 else groups)
@@ -219,7 +219,7 @@ def test_windows_and_users_are_crossed(windows: int, groups: int, by: str) -> No
 
 def test_cells_that_differ_where_their_means_do_not_are_no_more_sure() -> None:
     cells = [0.1, 0.3, 0.2, 0.3, 0.1, 0.2, 0.2, 0.2, 0.2]  # each window has the mean 0.2, and so has each group
-    values = intervals.over_windows(cells, 3)
+    values = intervals.window_values(cells, 3)
     assert np.mean(values) == pytest.approx(0.2)
     assert sorted(values) == values[::-1]
     assert len(values) == 3
@@ -229,12 +229,12 @@ def test_cells_that_differ_where_their_means_do_not_are_no_more_sure() -> None:
 
 @pytest.mark.parametrize(("cells", "windows"), [([0.1, 0.2, 0.3], 2), ([0.1], 2), ([], 2)])
 def test_cells_that_are_not_all_there_stay_as_they_are(cells: list[float], windows: int) -> None:
-    assert intervals.over_windows(cells, windows) == cells
+    assert intervals.window_values(cells, windows) == cells
 
 
 def test_equal_cells_have_no_error_at_all() -> None:
-    assert intervals.over_windows([0.25] * 6, 3) == [0.25] * 3
-    assert intervals.over_windows([0.25], 1) == [0.25]
+    assert intervals.window_values([0.25] * 6, 3) == [0.25] * 3
+    assert intervals.window_values([0.25], 1) == [0.25]
 
 
 def test_what_varies_by_rounding_alone_is_a_test_of_signs() -> None:

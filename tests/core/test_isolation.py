@@ -13,20 +13,20 @@ from typing import Any
 
 import pytest
 
-import workbench.core.isolation.running as running_module
-import workbench.core.isolation.world as world_module
+import workbench.core.isolation.command as command_module
+import workbench.core.isolation.sandbox as sandbox_module
 from tests.needs import needs_namespaces, needs_processes_listed, skip_unless
-from workbench.core.isolation import World, abilities, clean_environment, started
-from workbench.core.isolation.processes import with_variable
-from workbench.core.isolation.world import steps
+from workbench.core.isolation import Sandbox, clean_environment, isolation_support, start_command
+from workbench.core.isolation.processes import processes_with_variable
+from workbench.core.isolation.sandbox import steps
 
-KAGGLE = World(host="system", home="/root", own_tmp=True, network=False, folder="/root")
+KAGGLE = Sandbox(host="system", home="/root", own_tmp=True, network=False, folder="/root")
 
 
-def ran(code: str, world: World | None = KAGGLE, **environment: str) -> Any:
+def ran(code: str, world: Sandbox | None = KAGGLE, **environment: str) -> Any:
     """Run Python in a world, and return what it assigns to `result`."""
     script = f"import json, os, sys\nfrom pathlib import Path\n{code}\nprint('RESULT' + json.dumps(result))"
-    with started(
+    with start_command(
         [sys.executable, "-c", script],
         world,
         environment=clean_environment(None, **environment),
@@ -81,7 +81,7 @@ class TestSeen:
 
     def test_the_machines_network_where_it_is_asked_for(self) -> None:
         names = "import socket\nresult = sorted(n for _, n in socket.if_nameindex())"
-        world = World(host="system", home="/root", own_tmp=True, network=True)
+        world = Sandbox(host="system", home="/root", own_tmp=True, network=True)
         assert ran(names, world) == ran(names, None)
 
     def test_this_pythons_packages_and_the_workbench(self) -> None:
@@ -93,7 +93,7 @@ class TestSeen:
         (tmp_path / "odd name, é").mkdir()
         (tmp_path / "odd name, é" / "a.csv").write_text("a\n1\n")
         mounts = {"/kaggle/input/one": (str(tmp_path / "odd name, é"), False)}
-        world = World(host="system", mounts=mounts, links={"/kaggle/input/two": "one"}, folder="/kaggle/input")
+        world = Sandbox(host="system", mounts=mounts, links={"/kaggle/input/two": "one"}, folder="/kaggle/input")
         assert ran("result = [Path('one/a.csv').read_text(), Path('two/a.csv').read_text()]", world) == ["a\n1\n"] * 2
 
     def test_a_hidden_home_where_the_machine_is_seen(self, tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ class TestSeen:
             folder.mkdir()
             (folder / "kaggle.json").write_text("{}")
         (home / "work").mkdir()
-        world = World(hidden=(str(home),), mounts={str(home / "work"): (str(home / "work"), True)})
+        world = Sandbox(hidden=(str(home),), mounts={str(home / "work"): (str(home / "work"), True)})
         code = (
             f"home, other = Path({str(home)!r}), Path({str(other)!r})\n(home / 'work' / 'new').write_text('x')\n"
             "result = [sorted(p.name for p in home.iterdir()), (other / 'kaggle.json').exists()]"
@@ -112,11 +112,11 @@ class TestSeen:
 
     def test_where_there_is_no_place_nothing_is_made(self, tmp_path: Path) -> None:
         """A place in a folder of the machine would have to be made there."""
-        world = World(mounts={f"{tmp_path}/new/place": (str(tmp_path), False)})
-        with started(["true"], world, stderr=subprocess.PIPE) as running:
+        world = Sandbox(mounts={f"{tmp_path}/new/place": (str(tmp_path), False)})
+        with start_command(["true"], world, stderr=subprocess.PIPE) as running:
             _, said = running.process.communicate(timeout=60)
         assert running.process.returncode == 125
-        assert said == f"isolation: {tmp_path}/new/place is not there, and what is above it is the machine's\n"
+        assert said == f"isolation: {tmp_path}/new/place does not exist, and its parent is a folder of the machine\n"
         assert list(tmp_path.iterdir()) == []
 
 
@@ -138,7 +138,7 @@ class TestReadOnly:
             "result = [errno_of(open, file, 'w'), errno_of(os.chmod, file, 0o777), errno_of(os.unlink, file),"
             " errno_of(os.rename, file, file + 'x'), errno_of(os.mkdir, '/kaggle/input/new'), errno_of(remount), errno_of(within)]"
         )
-        world = World(host=host, mounts={"/kaggle/input/one": (str(tmp_path / "data"), False)})
+        world = Sandbox(host=host, mounts={"/kaggle/input/one": (str(tmp_path / "data"), False)})
         assert ran(code, world) == [30, 30, 30, 30, 30, 1, 30]
         assert file.read_text() == "a\n1\n"
 
@@ -151,10 +151,10 @@ class TestReadOnly:
 
     def test_all_of_the_machine(self, tmp_path: Path) -> None:
         code = ERRNO + f"result = errno_of(open, {str(tmp_path / 'new')!r}, 'w')"
-        assert ran(code, World(host="read")) == 30
+        assert ran(code, Sandbox(host="read")) == 30
 
     def test_a_place_of_its_own_in_it_can_be_written(self, tmp_path: Path) -> None:
-        world = World(host="read", mounts={str(tmp_path): (str(tmp_path), True)})
+        world = Sandbox(host="read", mounts={str(tmp_path): (str(tmp_path), True)})
         ran(f"Path({str(tmp_path / 'new')!r}).write_text('x')\nresult = 0", world)
         assert (tmp_path / "new").read_text() == "x"
 
@@ -192,16 +192,16 @@ ESCAPES = {
 
 
 @pytest.fixture(params=["own numbers", "adopted", "as it is"])
-def world(request, monkeypatch) -> World | None:
+def world(request, monkeypatch) -> Sandbox | None:
     """Each way in which the system may let us end what was started."""
     if request.param == "as it is":
         return None
-    has_numbers = abilities().own_pids or request.param == "adopted"
-    skip_unless(abilities().worlds and has_numbers, "namespaces", abilities().why_not)
+    has_numbers = isolation_support().pid_namespace or request.param == "adopted"
+    skip_unless(isolation_support().sandboxes and has_numbers, "namespaces", isolation_support().reason)
     if request.param == "adopted":
-        able = running_module.Abilities(worlds=True, own_pids=False)
-        monkeypatch.setattr(running_module, "abilities", lambda: able)
-    return World(host="read")
+        able = command_module.IsolationSupport(sandboxes=True, pid_namespace=False)
+        monkeypatch.setattr(command_module, "isolation_support", lambda: able)
+    return Sandbox(host="read")
 
 
 def sleeping() -> list[str]:
@@ -233,19 +233,19 @@ def await_true(what: Any, seconds: float = 20.0) -> bool:
 @needs_processes_listed
 class TestNothingStaysBehind:
     @pytest.mark.parametrize("escape", ESCAPES)
-    def test_when_the_command_ends(self, world: World | None, escape: str) -> None:
+    def test_when_the_command_ends(self, world: Sandbox | None, escape: str) -> None:
         sleep = sleeping()
         code = f"import os, subprocess, time\nSLEEP = {sleep!r}\n{ESCAPES[escape]}\ntime.sleep(0.3)"
-        with started([sys.executable, "-c", code], world) as running:
+        with start_command([sys.executable, "-c", code], world) as running:
             assert await_true(lambda: still_there(sleep))
             assert running.process.wait(timeout=30) == 0
             assert await_true(lambda: not still_there(sleep))
 
     @pytest.mark.parametrize("escape", ["a double fork", "without variables"])
-    def test_when_the_block_ends(self, world: World | None, escape: str) -> None:
+    def test_when_the_block_ends(self, world: Sandbox | None, escape: str) -> None:
         sleep = sleeping()
         code = f"import os, subprocess, time\nSLEEP = {sleep!r}\n{ESCAPES[escape]}\ntime.sleep(1000)"
-        with pytest.raises(KeyboardInterrupt), started([sys.executable, "-c", code], world):
+        with pytest.raises(KeyboardInterrupt), start_command([sys.executable, "-c", code], world):
             assert await_true(lambda: still_there(sleep))
             raise KeyboardInterrupt
         assert not still_there(sleep)
@@ -253,13 +253,13 @@ class TestNothingStaysBehind:
     @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
     @pytest.mark.parametrize("of_world", [True, False])
     def test_when_whoever_started_it_is_killed(self, number: int, of_world: bool) -> None:
-        skip_unless(abilities().worlds or not of_world, "namespaces", abilities().why_not)
+        skip_unless(isolation_support().sandboxes or not of_world, "namespaces", isolation_support().reason)
         sleep = sleeping()
         inner = f"import os, subprocess, time\nSLEEP = {sleep!r}\n{ESCAPES['without variables']}\ntime.sleep(1000)"
-        given = "World(host='read')" if of_world else None
+        given = "Sandbox(host='read')" if of_world else None
         outer = (
-            "import sys, time\nfrom workbench.core.isolation import World, started\n"
-            f"with started([sys.executable, '-c', {inner!r}], {given}):\n    time.sleep(1000)"
+            "import sys, time\nfrom workbench.core.isolation import Sandbox, start_command\n"
+            f"with start_command([sys.executable, '-c', {inner!r}], {given}):\n    time.sleep(1000)"
         )
         process = subprocess.Popen([sys.executable, "-c", outer])
         try:
@@ -271,52 +271,52 @@ class TestNothingStaysBehind:
             process.kill()
             process.wait()
 
-    def test_when_the_launcher_is_killed(self, world: World | None) -> None:
+    def test_when_the_launcher_is_killed(self, world: Sandbox | None) -> None:
         """What an unfriendly command can do where it sees the launcher."""
         sleep = sleeping()
         code = f"import os, subprocess, time\nSLEEP = {sleep!r}\n{ESCAPES['a double fork']}\ntime.sleep(1000)"
-        with started([sys.executable, "-c", code], world) as running:
+        with start_command([sys.executable, "-c", code], world) as running:
             assert await_true(lambda: still_there(sleep))
             running.process.kill()
             running.process.wait()
         assert not still_there(sleep)
-        assert not with_variable(running_module.MARK, running.mark)
+        assert not processes_with_variable(command_module.PROCESS_VARIABLE, running.mark)
 
-    def test_what_the_command_started_can_be_ended_without_it(self, world: World | None) -> None:
+    def test_what_the_command_started_can_be_ended_without_it(self, world: Sandbox | None) -> None:
         sleep = sleeping()
         code = (
             f"import os, subprocess, time\nSLEEP = {sleep!r}\nchild = subprocess.Popen(SLEEP)\n{ESCAPES['a double fork']}\n"
             "print(child.wait(), flush=True)"
         )
-        with started([sys.executable, "-c", code], world, stdout=subprocess.PIPE) as running:
+        with start_command([sys.executable, "-c", code], world, stdout=subprocess.PIPE) as running:
             assert await_true(lambda: len(still_there(sleep)) == 2)
-            below = running.below()
+            below = running.descendant_bytes()
             assert set(still_there(sleep)) <= set(below)
             assert all(size > 0 for size in below.values())
-            running.end_below()
+            running.kill_descendants()
             out, _ = running.process.communicate(timeout=30)
         assert (out.strip(), running.process.returncode) == ("-9", 0)
         assert not still_there(sleep)
 
-    def test_the_exit_code_is_the_commands(self, world: World | None) -> None:
+    def test_the_exit_code_is_the_commands(self, world: Sandbox | None) -> None:
         for command, code in ((["sh", "-c", "exit 7"], 7), (["sh", "-c", "kill -9 $$"], 137), (["no-such"], 125)):
-            with started(command, world, stderr=subprocess.DEVNULL) as running:
+            with start_command(command, world, stderr=subprocess.DEVNULL) as running:
                 assert running.process.wait(timeout=30) == code
 
 
 def test_a_system_without_namespaces_is_told(monkeypatch) -> None:
-    running_module.abilities.cache_clear()
-    monkeypatch.setattr(running_module.sys, "platform", "darwin")
+    command_module.isolation_support.cache_clear()
+    monkeypatch.setattr(command_module.sys, "platform", "darwin")
     try:
-        found = abilities()
+        found = isolation_support()
     finally:
-        running_module.abilities.cache_clear()
-    assert (found.worlds, found.own_pids, found.why_not) == (False, False, "darwin has no namespaces")
+        command_module.isolation_support.cache_clear()
+    assert (found.sandboxes, found.pid_namespace, found.reason) == (False, False, "darwin has no namespaces")
 
 
 def test_the_steps_of_a_root_name_nothing_of_the_home(tmp_path: Path) -> None:
     """What is bound is the system, this Python and the workbench."""
-    bound = [step[2] for step in steps(KAGGLE, tmp_path, own_pids=True) if step[0] == "bind"]
+    bound = [step[2] for step in steps(KAGGLE, tmp_path, pid_namespace=True) if step[0] == "bind"]
     assert not [
         p for p in bound if p in ("/", "/home", "/root", "/opt", "/tmp", "/var", "/etc", "/run", "/mnt", "/srv")
     ]
@@ -324,7 +324,7 @@ def test_the_steps_of_a_root_name_nothing_of_the_home(tmp_path: Path) -> None:
 
 def test_a_machine_that_can_be_read_has_nothing_that_listens(tmp_path: Path) -> None:
     """Who can ask a user's session bus, docker or a login agent has a process outside; terminals are other programs'."""
-    bound = [step[1] for step in steps(World(host="read"), tmp_path, own_pids=True) if step[0] == "bind"]
+    bound = [step[1] for step in steps(Sandbox(host="read"), tmp_path, pid_namespace=True) if step[0] == "bind"]
     assert not {"/run", "/dev", "/proc"} & set(bound)
     assert "/etc" in bound
 
@@ -332,7 +332,7 @@ def test_a_machine_that_can_be_read_has_nothing_that_listens(tmp_path: Path) -> 
 @needs_namespaces
 def test_a_machine_that_can_be_read_runs_python(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("x")
-    world = World(host="read", network=False, folder=str(tmp_path))
+    world = Sandbox(host="read", network=False, folder=str(tmp_path))
     code = (
         f"import multiprocessing\nmultiprocessing.Lock()\n{ERRNO}"
         "result = [Path('a.txt').read_text(), errno_of(Path('b.txt').write_text, ''), os.listdir('/dev/shm'), "
@@ -348,17 +348,17 @@ def test_an_environment_in_a_projects_folder_shows_nothing_else_of_it(tmp_path: 
     for name in ("prefix", "exec_prefix"):
         monkeypatch.setattr(sys, name, str(tmp_path))
     paths = {"data": str(tmp_path), "scripts": str(tmp_path / "bin"), "purelib": str(tmp_path / "lib")}
-    monkeypatch.setattr(world_module.sysconfig, "get_paths", lambda: paths)
-    assert {str(tmp_path / "bin"), str(tmp_path / "lib")} <= {*world_module.python_places()}
-    assert str(tmp_path) not in world_module.python_places()
+    monkeypatch.setattr(sandbox_module.sysconfig, "get_paths", lambda: paths)
+    assert {str(tmp_path / "bin"), str(tmp_path / "lib")} <= {*sandbox_module.python_paths()}
+    assert str(tmp_path) not in sandbox_module.python_paths()
 
 
 @needs_namespaces
 def test_no_room_for_a_namespace_is_no_full_disk() -> None:
     """The limit is of each user namespace, and the system's number for it is that of a disk."""
     code = (
-        "from workbench.core.isolation import abilities\n"
-        "Path('/proc/sys/user/max_user_namespaces').write_text('0')\nresult = abilities().why_not"
+        "from workbench.core.isolation import isolation_support\n"
+        "Path('/proc/sys/user/max_user_namespaces').write_text('0')\nresult = isolation_support().reason"
     )
     script = f"import json\nfrom pathlib import Path\n{code}\nprint(json.dumps(result))"
     done = subprocess.run(

@@ -15,12 +15,12 @@ from workbench.core import memory
 from workbench.core.errors import ConfigError
 from workbench.core.memory import (
     available_bytes,
-    bound_polars,
+    format_bytes,
     group_limits,
+    limit_polars_memory,
     machine_bytes,
     measured_peak,
     parse_bytes,
-    shown_bytes,
     used_bytes,
 )
 
@@ -66,7 +66,7 @@ def test_no_size_is_explained(text: str) -> None:
 
 def test_a_size_is_shown_in_the_unit_that_it_fills() -> None:
     sizes = [0, 1, 1023, 1024, 1536, 2**20 - 1, 2**20, 2**30 - 1, 2**30, 2**40, 5 * 2**40]
-    assert [shown_bytes(s) for s in sizes] == [
+    assert [format_bytes(s) for s in sizes] == [
         "0 B", "1 B", "1,023 B", "1.0 KB", "1.5 KB", "1,024.0 KB", "1.0 MB", "1,024.0 MB", "1.0 GB", "1,024.0 GB", "5,120.0 GB",
     ]  # fmt: skip
 
@@ -131,9 +131,9 @@ def test_polars_has_half_of_the_limit_and_no_less_than_64_mb(
     monkeypatch: pytest.MonkeyPatch, limit: int, budget: str
 ) -> None:
     monkeypatch.delenv(memory.POLARS_BUDGET, raising=False)
-    bound_polars(limit)
+    limit_polars_memory(limit)
     assert os.environ[memory.POLARS_BUDGET] == budget
-    bound_polars(2**40)
+    limit_polars_memory(2**40)
     assert os.environ[memory.POLARS_BUDGET] == budget  # it was told before
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from workbench.cli import terminal
 from workbench.cli.app import main
-from workbench.core.credentials import Masks, has_password, own_masks, secret_values
+from workbench.core.credentials import Masks, has_password, process_masks, secret_values
 from workbench.platforms.kaggle.login import find_credential
 
 VALUE = "s3cr3t-0123456789abcdef"
@@ -21,9 +21,9 @@ OTHER = "an0ther-fedcba9876543210"
 @pytest.fixture
 def home(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    own_masks.cache_clear()
+    process_masks.cache_clear()
     yield tmp_path
-    own_masks.cache_clear()
+    process_masks.cache_clear()
 
 
 def put(home: Path, name: str, text: str) -> Path:

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from workbench.core.temporary import (
-    MOST_NAME_BYTES,
-    SETTLED_S,
+    ABANDONED_S,
+    MAX_NAME_BYTES,
     hidden_path,
     is_left_behind,
     machine,
@@ -41,7 +41,7 @@ def test_a_name_says_whose_it_is_and_is_nobody_elses(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("end", [".partial", ".x"])
 def test_a_name_that_just_fits_is_not_cut(tmp_path: Path, end: str) -> None:
-    room = MOST_NAME_BYTES - len(end) - 1
+    room = MAX_NAME_BYTES - len(end) - 1
     assert hidden_path(tmp_path / ("x" * room), end).name == f".{'x' * room}{end}"
     # Bytes that are no UTF-8 stay as they are where nothing is cut.
     odd = os.fsdecode(b"\xff" * room)
@@ -49,9 +49,9 @@ def test_a_name_that_just_fits_is_not_cut(tmp_path: Path, end: str) -> None:
     longer = [hidden_path(tmp_path / ("x" * room + last), end).name for last in "yz"]
     assert longer[0] != longer[1]
     for name in longer:
-        assert len(name) == MOST_NAME_BYTES
+        assert len(name) == MAX_NAME_BYTES
         assert re.fullmatch(rf"\.x+\.[0-9a-f]{{8}}{re.escape(end)}", name)
-    assert len(os.fsencode(temporary_path(tmp_path / ("x" * 255)).name)) == MOST_NAME_BYTES
+    assert len(os.fsencode(temporary_path(tmp_path / ("x" * 255)).name)) == MAX_NAME_BYTES
 
 
 def test_what_a_block_makes_is_gone_after_it(tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_of_an_earlier_boot_what_was_long_untouched(tmp_path: Path, monkeypatch:
     assert not is_left_behind(path)  # it is gone already
     path.write_text("")
     os.utime(path, (1_000, 1_000))
-    for age, expected in ((SETTLED_S, False), (SETTLED_S + 1, True)):
+    for age, expected in ((ABANDONED_S, False), (ABANDONED_S + 1, True)):
         monkeypatch.setattr("workbench.core.temporary.time.time", lambda age=age: 1_000.0 + age)
         assert is_left_behind(path) == expected
 

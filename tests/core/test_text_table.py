@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.core.text_table import cell_width, fitted, text_table
+from workbench.core.text_table import cell_width, fit_text, text_table
 
 WIDE = [("이름", "점수"), ("baseline", "0.5"), ("가격 ÷ 면적", "0.71"), ("🚀", "1")]
 
@@ -27,7 +27,7 @@ def test_an_indent_a_gap_and_no_rows() -> None:
 
 @given(st.text("ab가あ漢🚀é ", max_size=12), st.integers(1, 14), st.booleans())
 def test_a_fitted_text_takes_exactly_its_width(text: str, width: int, right: bool) -> None:
-    line = fitted(text, width, right=right)
+    line = fit_text(text, width, right=right)
     assert cell_width(line) == width
     assert line.strip().removesuffix("…").strip() in text
     assert ("…" in line) == (cell_width(text) > width)
@@ -35,4 +35,4 @@ def test_a_fitted_text_takes_exactly_its_width(text: str, width: int, right: boo
 
 @given(st.text("abc", max_size=8), st.integers(8, 12))
 def test_plain_text_is_padded_on_the_side_that_is_asked_for(text: str, width: int) -> None:
-    assert (fitted(text, width), fitted(text, width, right=True)) == (text.ljust(width), text.rjust(width))
+    assert (fit_text(text, width), fit_text(text, width, right=True)) == (text.ljust(width), text.rjust(width))

@@ -20,7 +20,7 @@ from workbench.core.threads import (
     available_cores,
     container_quota,
     cpu_quota,
-    let_others_compute,
+    set_openmp_spin_count,
     threads_for,
 )
 
@@ -136,7 +136,7 @@ def test_threads_wait_asleep_unless_the_environment_says_how(
         monkeypatch.delenv(name, raising=False)
     for name, value in given.items():
         monkeypatch.setenv(name, value)
-    let_others_compute()
+    set_openmp_spin_count()
     assert os.environ.get("GOMP_SPINCOUNT") == spins
 
 

@@ -23,13 +23,13 @@ import pytest
 from workbench.core.errors import DamagedError, DataError, StorageError
 from workbench.core.packed import (
     UnpackBudget,
-    damage,
+    checked_stream,
+    damage_errors,
     decompressed,
     is_damage,
-    most_of,
+    max_unpacked_bytes,
     packing_of,
-    too_large,
-    watched,
+    too_large_error,
 )
 from workbench.data.ingest.archives import (
     EncryptedError,
@@ -282,7 +282,7 @@ class TestPacked:
     )
     def test_what_is_damage(self, exc: Exception, expected: bool) -> None:
         assert is_damage(exc) == expected
-        with pytest.raises(DamagedError if expected else type(exc)), damage("x"):
+        with pytest.raises(DamagedError if expected else type(exc)), damage_errors("x"):
             raise exc
 
     @pytest.mark.parametrize(
@@ -290,22 +290,22 @@ class TestPacked:
         [(EOFError("it ends:\nhere"), "it ends"), (EOFError(), "EOFError"), (EOFError(":"), "EOFError")],
     )
     def test_what_is_said_of_it(self, exc: Exception, text: str) -> None:
-        with pytest.raises(DamagedError, match=rf"^x is not a complete zip archive: {text}\n"), damage("x"):
+        with pytest.raises(DamagedError, match=rf"^x is not a complete zip archive: {text}\n"), damage_errors("x"):
             raise exc
-        with pytest.raises(DamagedError, match="^x is not complete: "), damage("x", "complete"):
+        with pytest.raises(DamagedError, match="^x is not complete: "), damage_errors("x", "complete"):
             raise exc
-        with damage("x"):
+        with damage_errors("x"):
             pass
 
     def test_how_much_may_come(self) -> None:
-        assert most_of(0) == 64 * MB
-        assert most_of(64 * MB // 400) == 64 * MB
-        assert most_of(MB) == 400 * MB
-        assert most_of(1, harmless=10) == 400
-        assert most_of(0, harmless=10) == 10
+        assert max_unpacked_bytes(0) == 64 * MB
+        assert max_unpacked_bytes(64 * MB // 400) == 64 * MB
+        assert max_unpacked_bytes(MB) == 400 * MB
+        assert max_unpacked_bytes(1, min_limit_bytes=10) == 400
+        assert max_unpacked_bytes(0, min_limit_bytes=10) == 10
         text = "x would inflate from 1,000 to {}2,000 bytes; it is not unpacked"
-        assert too_large("x", 1000, 2000).message == text.format("")
-        assert too_large("x", 1000, 2000, so_far=True).message == text.format("more than ")
+        assert too_large_error("x", 1000, 2000).message == text.format("")
+        assert too_large_error("x", 1000, 2000, so_far=True).message == text.format("more than ")
 
     def test_a_budget_is_of_all_together(self, tmp_path: Path) -> None:
         budget = UnpackBudget(1000, tmp_path)
@@ -314,17 +314,17 @@ class TestPacked:
         with pytest.raises(DataError, match=r"^three would inflate from 1,000 to more than 67,108,865 bytes"):
             budget.spend(1, "three")
         with pytest.raises(DataError, match=r"^four would inflate from 7 to more than 67,108,866 bytes"):
-            budget.spend(1, "four", of=7)
+            budget.spend(1, "four", archive_bytes=7)
 
     def test_room_on_the_disk(self, tmp_path: Path, monkeypatch) -> None:
         free = 3 << 30
         monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=free))
         budget = UnpackBudget(1, tmp_path)
-        budget.need(free, "x")
+        budget.require_space(free, "x")
         with pytest.raises(StorageError, match=r"^unpacking x needs 4.0 GB, the disk has 3.0 GB free"):
-            budget.need(4 << 30, "x")
+            budget.require_space(4 << 30, "x")
         with pytest.raises(StorageError):
-            budget.need(free + 1, "x")
+            budget.require_space(free + 1, "x")
 
     def test_it_is_looked_at_whenever_so_much_has_come(self, tmp_path: Path, monkeypatch) -> None:
         looked: list[Path] = []
@@ -338,16 +338,16 @@ class TestPacked:
         budget = UnpackBudget(10 * MB, tmp_path)
         for spent, count in ((64 * MB - 1, 0), (1, 1), (64 * MB - 1, 1), (1, 2)):
             budget.spend(spent, "x")
-            budget.look("x")
+            budget.check_free_space("x")
             assert len(looked) == count
         budget.spend(64 * MB, "x")
         free[0] -= 1
         with pytest.raises(StorageError, match="no space left on the disk for unpacking x: less than 256 MB are free"):
-            budget.look("x")
+            budget.check_free_space("x")
         assert set(looked) == {tmp_path}
 
     def test_a_stream_that_is_watched(self) -> None:
-        stream = watched(io.BytesIO(b"0123456789"), "x", "complete")
+        stream = checked_stream(io.BytesIO(b"0123456789"), "x", "complete")
         assert (stream.readable(), stream.seekable()) == (True, True)
         assert (stream.read(3), stream.tell()) == (b"012", 3)
         assert (stream.seek(-2, 2), stream.read(), stream.tell()) == (8, b"89", 10)
@@ -357,29 +357,29 @@ class TestPacked:
             def seekable(self) -> bool:
                 return False
 
-        assert not watched(Pipe(), "x", "complete").seekable()
+        assert not checked_stream(Pipe(), "x", "complete").seekable()
 
     @pytest.mark.parametrize("packed", [1, 8 * MB // 400])
     def test_how_much_it_gives(self, packed: int) -> None:
         most = 8 * MB
-        assert len(watched(io.BytesIO(bytes(most)), "x", "complete", packed_bytes=packed).read()) == most
-        assert len(watched(io.BytesIO(bytes(most + 1)), "x", "complete").read()) == most + 1
+        assert len(checked_stream(io.BytesIO(bytes(most)), "x", "complete", packed_bytes=packed).read()) == most
+        assert len(checked_stream(io.BytesIO(bytes(most + 1)), "x", "complete").read()) == most + 1
         with pytest.raises(DataError, match=rf"^x would inflate from {packed:,} to more than 8,388,609 bytes"):
-            watched(io.BytesIO(bytes(most + 1)), "x", "complete", packed_bytes=packed).read()
+            checked_stream(io.BytesIO(bytes(most + 1)), "x", "complete", packed_bytes=packed).read()
         with pytest.raises(DataError, match="^x would inflate from 0 to more than"):
-            watched(io.BytesIO(bytes(most + 1)), "x", "complete", packed_bytes=0).read()
+            checked_stream(io.BytesIO(bytes(most + 1)), "x", "complete", packed_bytes=0).read()
 
     def test_one_that_breaks(self) -> None:
         cut = gzip.compress(bytes(1000))[:-9]
         with pytest.raises(DamagedError, match="^x is not complete: "):
-            watched(gzip.GzipFile(fileobj=io.BytesIO(cut)), "x", "complete").read()
+            checked_stream(gzip.GzipFile(fileobj=io.BytesIO(cut)), "x", "complete").read()
 
         class Broken(io.BytesIO):
             def seek(self, *_: Any) -> int:
                 raise ValueError("no such place")
 
         with pytest.raises(DamagedError, match="^x is not complete: no such place"):
-            watched(Broken(), "x", "complete").seek(3)
+            checked_stream(Broken(), "x", "complete").seek(3)
 
 
 # ---------------------------------------------------------------------------------------------------------------- zips
@@ -525,8 +525,8 @@ class TestZips:
 
     def test_a_member_that_inflates_beyond_measure(self, tmp_path: Path, monkeypatch) -> None:
         """By its ratio, where it is large at all; one that is stored inflates to what it is."""
-        monkeypatch.setattr("workbench.data.ingest.archives.HARMLESS_BYTES", 1000)
-        monkeypatch.setattr("workbench.data.ingest.archives.BOMB_RATIO", 1)
+        monkeypatch.setattr("workbench.data.ingest.archives.MIN_DOWNLOAD_LIMIT_BYTES", 1000)
+        monkeypatch.setattr("workbench.data.ingest.archives.MAX_RATIO", 1)
         for size, packing, is_refused in (
             (1000, zipfile.ZIP_DEFLATED, False),
             (1001, zipfile.ZIP_DEFLATED, True),
@@ -735,7 +735,7 @@ class TestTarsUnpacked:
 
     def test_the_disk_is_looked_at_meanwhile(self, tmp_path: Path, monkeypatch) -> None:
         archive = self.made(tmp_path / "x.tar", FILES)
-        monkeypatch.setattr("workbench.core.packed.LOOK_BYTES", 100)
+        monkeypatch.setattr("workbench.core.packed.CHECK_INTERVAL_BYTES", 100)
         monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=0))
         with pytest.raises(StorageError, match="no space left on the disk"):
             unpack_tar(archive, tmp_path / "out")

@@ -201,7 +201,7 @@ def test_times_of_gnu_are_no_folders(tmp_path: Path) -> None:
 
 
 def test_a_large_member_is_refused_by_its_ratio_and_not_by_its_size(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr("workbench.data.ingest.archives.HARMLESS_BYTES", 1000)
+    monkeypatch.setattr("workbench.data.ingest.archives.MIN_DOWNLOAD_LIMIT_BYTES", 1000)
     for name, content in (("noise", random.Random(1).randbytes(50_000)), ("zeros", bytes(2_000_000))):
         with zipfile.ZipFile(tmp_path / f"{name}.zip", "w", zipfile.ZIP_DEFLATED) as archive:
             archive.writestr(f"{name}.csv", content)

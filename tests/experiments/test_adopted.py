@@ -23,7 +23,7 @@ import pytest
 from tests.needs import needs_no_package, package, skip_unless
 from workbench.cli.app import wb
 from workbench.core.errors import DamagedError, NotebookError, StorageError
-from workbench.core.isolation import Abilities, World, abilities, started
+from workbench.core.isolation import IsolationSupport, Sandbox, isolation_support, start_command
 from workbench.core.notebook_worker.data_proxy import data_proxy, standin_path
 from workbench.data.ingest import unpacked as unpacked_module
 from workbench.data.ingest import unpacked_files
@@ -350,7 +350,7 @@ def way(request, monkeypatch) -> Any:
     if request.param == "linked":
         without_worlds(monkeypatch)
     else:
-        skip_unless(abilities().worlds, "namespaces", abilities().why_not)
+        skip_unless(isolation_support().sandboxes, "namespaces", isolation_support().reason)
     return request.param
 
 
@@ -360,10 +360,12 @@ def refused(*_: Any, **__: Any) -> None:
 
 
 def without_worlds(monkeypatch) -> None:
-    monkeypatch.setattr(mounts_module, "abilities", lambda: Abilities(worlds=False, own_pids=False, why_not="no"))
+    monkeypatch.setattr(
+        mounts_module, "isolation_support", lambda: IsolationSupport(sandboxes=False, pid_namespace=False, reason="no")
+    )
 
 
-def seen(folder: Path, *cells: str, shell: str = "", proxy: bool = False, like: World | None = None) -> Any:
+def seen(folder: Path, *cells: str, shell: str = "", proxy: bool = False, like: Sandbox | None = None) -> Any:
     """Run a notebook's cells as one script with Kaggle's folders around it, and return what it assigns to `result`."""
     root = folder.parent.parent
     notebook = read_notebook(notebook_at(root / "a.ipynb", *cells, *([f"# %%\n!{shell}"] if shell else [])))
@@ -381,7 +383,7 @@ def seen(folder: Path, *cells: str, shell: str = "", proxy: bool = False, like: 
         command = [sys.executable, str(script)] if not shell else ["sh", "-c", "".join(source[-1]).split("!", 1)[1]]
         environment = os.environ | place.environment
         if proxy:
-            code = f"from workbench.core.notebook_worker.worker import _attached\nimport subprocess, sys\nwith _attached({place.attached!r}):\n    sys.exit(subprocess.run({command!r}).returncode)"
+            code = f"from workbench.core.notebook_worker.worker import attached_data\nimport subprocess, sys\nwith attached_data({place.attached!r}):\n    sys.exit(subprocess.run({command!r}).returncode)"
             command = [sys.executable, "-c", code]
             environment |= {
                 "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
@@ -389,7 +391,7 @@ def seen(folder: Path, *cells: str, shell: str = "", proxy: bool = False, like: 
         # Inside, the command starts in the folder; without a world whoever runs it goes there, as papermill does.
         here = [] if place.world else ["sh", "-c", 'cd "$0" && exec "$@"', str(place.folder)]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        with started([*here, *command], place.world, environment=environment, **pipes) as running:
+        with start_command([*here, *command], place.world, environment=environment, **pipes) as running:
             out, err = running.process.communicate(timeout=300)
     assert running.process.returncode == 0, err
     assert not (working.parent / "input").exists()
@@ -475,7 +477,7 @@ class TestSeen:
         code = "path = '/kaggle/input/one/train.csv'\nresult = [open(path).read(), 0]\n"
         code += "try:\n    open(path, 'a')\nexcept OSError as exc:\n    result[1] = exc.errno"
         script = str(tmp_path / "script.py")
-        kaggles = World(host="system", mounts={script: (script, False)}, home="/root", own_tmp=True, network=False)
+        kaggles = Sandbox(host="system", mounts={script: (script, False)}, home="/root", own_tmp=True, network=False)
         text, errno = seen(folder, code, like=kaggles)
         assert (text, errno) == (TRAIN.decode(), 30 if way == "mounted" else 0)
         assert (folder / "data" / "raw" / "train.csv").read_bytes() == TRAIN

@@ -18,9 +18,9 @@ import pytest
 
 from tests.needs import needs_namespaces, needs_processes_listed
 from workbench.cli.app import wb
-from workbench.core.credentials import login_places, secret_values
+from workbench.core.credentials import login_paths, secret_values
 from workbench.core.errors import ConfigError
-from workbench.core.isolation import Abilities
+from workbench.core.isolation import IsolationSupport
 from workbench.experiments.foreign import foreign_environment, foreign_world, not_closed
 from workbench.experiments.notebook_spec import notebook_spec
 from workbench.experiments.notebooks import execute, read_notebook
@@ -133,9 +133,9 @@ def test_it_sees_nothing_of_its_users(small, tmp_path, monkeypatch, address, net
 
 @pytest.mark.slow
 def test_without_namespaces_it_has_an_empty_home_and_the_rest_is_said(small, tmp_path, monkeypatch, address) -> None:
-    without = Abilities(worlds=False, own_pids=False, why_not="not permitted")
-    for module in (mounts_module, __import__("workbench.experiments.foreign", fromlist=["abilities"])):
-        monkeypatch.setattr(module, "abilities", lambda: without)
+    without = IsolationSupport(sandboxes=False, pid_namespace=False, reason="not permitted")
+    for module in (mounts_module, __import__("workbench.experiments.foreign", fromlist=["isolation_support"])):
+        monkeypatch.setattr(module, "isolation_support", lambda: without)
     seen, outcome = adopted(small, tmp_path, monkeypatch, address)
     assert not set(KEYS) & set(seen["variables"])
     assert seen["variables"]["HOME"] != str(tmp_path / "home")
@@ -167,7 +167,7 @@ def test_a_kernel_of_its_own_sees_the_machine_without_the_places_of_logins(tmp_p
     for name in (".kaggle/kaggle.json", ".aws/credentials", ".netrc", ".config/gcloud/a.json", ".ssh/id", "notes.txt"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(SECRET)
-    names = {p.relative_to(tmp_path).as_posix() for p in login_places(tmp_path)}
+    names = {p.relative_to(tmp_path).as_posix() for p in login_paths(tmp_path)}
     assert names == {".kaggle", ".aws", ".netrc", ".config/gcloud", ".ssh"}
     path = tmp_path / "a.ipynb"
     nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1")]), path)
@@ -276,8 +276,10 @@ def test_it_does_not_choose_what_it_sees_by_the_kernel_that_it_names(small, name
 
 
 def test_what_is_not_closed_is_said(monkeypatch) -> None:
-    module = __import__("workbench.experiments.foreign", fromlist=["abilities"])
-    monkeypatch.setattr(module, "abilities", lambda: Abilities(worlds=False, own_pids=False, why_not="forbidden"))
+    module = __import__("workbench.experiments.foreign", fromlist=["isolation_support"])
+    monkeypatch.setattr(
+        module, "isolation_support", lambda: IsolationSupport(sandboxes=False, pid_namespace=False, reason="forbidden")
+    )
     assert "the network was open to it" in not_closed(network=False)
     assert "the network was open" not in not_closed(network=True)
     assert "the notebook has an empty home" in not_closed(network=False, is_over=False)
@@ -288,15 +290,19 @@ def test_adopt_says_so_and_network_is_a_key_of_such_notebooks(small, monkeypatch
     monkeypatch.chdir(made.folder)
     path = made.workspace.root / "a.ipynb"
     nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1")]), path)
-    closed = Abilities(worlds=True, own_pids=True)
-    monkeypatch.setattr("workbench.experiments.foreign.abilities", lambda: closed)
+    closed = IsolationSupport(sandboxes=True, pid_namespace=True)
+    monkeypatch.setattr("workbench.experiments.foreign.isolation_support", lambda: closed)
     wb.main(["notebook", "adopt", str(path)], standalone_mode=False)
     out, err = capsys.readouterr()
     assert "without the network (network = true under [notebook] gives it), without your logins" in err
     assert "network" not in Path(out.splitlines()[1]).read_text()
-    module = __import__("workbench.experiments.foreign", fromlist=["abilities"])
+    module = __import__("workbench.experiments.foreign", fromlist=["isolation_support"])
     with monkeypatch.context() as patch:
-        patch.setattr(module, "abilities", lambda: Abilities(worlds=False, own_pids=False, why_not="forbidden"))
+        patch.setattr(
+            module,
+            "isolation_support",
+            lambda: IsolationSupport(sandboxes=False, pid_namespace=False, reason="forbidden"),
+        )
         wb.main(["notebook", "adopt", str(path)], standalone_mode=False)
     err = capsys.readouterr().err
     assert "can read this machine's files, and the network is open to it" in err

@@ -221,7 +221,7 @@ class TestMasks:
         ["KGAT_0123456789abcdef0123", "hf_abcdefghijklmnopqrstu", "ghp_0123456789abcdefghijkl", "AKIA0123456789ABCDEF"],
     )
     def test_tokens_by_their_looks(self, text: str) -> None:
-        assert Masks([]).within({"text": [f"it is {text}."]}) == {"text": ["it is [masked]."]}
+        assert Masks([]).in_json({"text": [f"it is {text}."]}) == {"text": ["it is [masked]."]}
 
     def test_usual_text_stays(self) -> None:
         text = "AUC 0.78431 of https://host/path, sk-learn, KGAT, key_of_row"

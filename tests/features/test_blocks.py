@@ -340,7 +340,7 @@ class TestTogether:
         blocks = opened(small(), code.replace("KEY", "'town'"))
         with pytest.raises(FeatureError, match="feature 'wrong' .* failed"):
             blocks.build(["size", "wrong", "total"])
-        assert blocks.store.look(blocks.key("size")) is not None
+        assert blocks.store.peek(blocks.key("size")) is not None
         blocks.build(["size", "total"])
 
     def test_one_that_returns_the_target_is_refused(self, small) -> None:
@@ -469,10 +469,10 @@ class TestLimit:
 
     def test_polars_is_told_half_of_it_unless_it_was_told_before(self, monkeypatch) -> None:
         monkeypatch.setenv(memory.POLARS_BUDGET, "7")
-        memory.bound_polars(2**33)
+        memory.limit_polars_memory(2**33)
         assert os.environ[memory.POLARS_BUDGET] == "7"
         monkeypatch.delenv(memory.POLARS_BUDGET)
-        memory.bound_polars(2**33)
+        memory.limit_polars_memory(2**33)
         assert os.environ[memory.POLARS_BUDGET] == "4096"
         monkeypatch.delenv(memory.POLARS_BUDGET)
 

@@ -22,7 +22,7 @@ from tests.kernel_builds import HERE
 from tests.records import RUN
 from workbench.core.context import RunContext, text_listener
 from workbench.core.errors import ConfigError, DataError
-from workbench.core.isolation import Abilities, clean_environment
+from workbench.core.isolation import IsolationSupport, clean_environment
 from workbench.data.competition import Competition, load_competition
 from workbench.data.workspace import create_workspace
 from workbench.experiments.notebooks import Executed
@@ -40,7 +40,7 @@ BUNDLE = {
     "wheels/other-1-py3-none-any.whl": b"wheel",
     "wheels/kaggle_workbench-1-py3-none-any.whl": b"ours",
 }
-ABLE = Abilities(worlds=True, own_pids=True, why_not="")
+ABLE = IsolationSupport(sandboxes=True, pid_namespace=True, reason="")
 
 
 @dataclass
@@ -94,10 +94,10 @@ class Stage:
         return rehearse(self.competition, self.run, self.built, **options)
 
 
-def able(monkeypatch: pytest.MonkeyPatch, abilities: Abilities) -> None:
+def able(monkeypatch: pytest.MonkeyPatch, abilities: IsolationSupport) -> None:
     for module in ("workbench.kernels.rehearse", "workbench.experiments.notebooks.mounts"):
         # By way of sys.modules: the package has a function of the module's name.
-        monkeypatch.setattr(sys.modules[module], "abilities", lambda: abilities)
+        monkeypatch.setattr(sys.modules[module], "isolation_support", lambda: abilities)
 
 
 @pytest.fixture
@@ -227,7 +227,7 @@ class TestAll:
         assert (stage.built.bundle / "wheels" / "other-1-py3-none-any.whl").is_file()
 
     def test_what_this_system_can_not_give_is_said(self, stage: Stage, monkeypatch) -> None:
-        able(monkeypatch, replace(ABLE, own_pids=False, why_not="no proc"))
+        able(monkeypatch, replace(ABLE, pid_namespace=False, reason="no proc"))
         assert stage.rehearse().notes[0] == "the kernel saw this machine's processes (no proc)"
 
     def test_one_that_leaves_no_submission(self, stage: Stage) -> None:
@@ -301,7 +301,7 @@ class TestAll:
 
 
 def test_without_namespaces_the_network_is_at_least_not_used(stage: Stage, monkeypatch) -> None:
-    able(monkeypatch, Abilities(worlds=False, own_pids=False, why_not="not permitted"))
+    able(monkeypatch, IsolationSupport(sandboxes=False, pid_namespace=False, reason="not permitted"))
     seen: list[dict[str, Any]] = []
 
     def execute(*_: Any, **more: Any) -> Executed:

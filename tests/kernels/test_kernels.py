@@ -25,7 +25,7 @@ from tests.commands import forked_wb
 from tests.kernel_builds import HERE, built
 from tests.needs import needs_namespaces
 from workbench.core.errors import ConfigError, DamagedError, DataError, NotebookError
-from workbench.core.isolation import Abilities
+from workbench.core.isolation import IsolationSupport
 from workbench.kernels.layers import PackedFile, kernel_name, layers, packed_files
 from workbench.kernels.rehearse import check_hidden_submission, hidden_data, moved, shown_data
 from workbench.kernels.wheels import check_wheels, modules_of, needed_packages, own_wheel
@@ -781,10 +781,10 @@ def test_the_commands(small, no_wheels) -> None:
 
 @pytest.mark.slow
 def test_a_rehearsal_without_namespaces_says_what_is_not_kaggles(small, no_wheels, monkeypatch) -> None:
-    able = Abilities(worlds=False, own_pids=False, why_not="unshare: Operation not permitted")
+    able = IsolationSupport(sandboxes=False, pid_namespace=False, reason="unshare: Operation not permitted")
     for module in ("workbench.kernels.rehearse", "workbench.experiments.notebooks.mounts"):
         # By way of sys.modules: the package has a function of the module's name.
-        monkeypatch.setattr(sys.modules[module], "abilities", lambda: able)
+        monkeypatch.setattr(sys.modules[module], "isolation_support", lambda: able)
     made = small()
     made.experiment(1, EXPERIMENT)
     run = made.open.run(1)

@@ -16,7 +16,7 @@ from tests.habits import SMALL_RANKER, SOURCES, habits
 from tests.records import RUN
 from workbench import metrics
 from workbench.core.errors import ConfigError, DataError
-from workbench.core.intervals import half_width, over_windows, t_975
+from workbench.core.intervals import half_width, t_975, window_values
 from workbench.recommender import (
     AttributeSource,
     Columns,
@@ -475,7 +475,7 @@ class TestIntervals:
         rng = np.random.default_rng(7)
         missed = 0
         for _ in range(1_500):
-            values = over_windows(cells(rng, windows, between), windows)
+            values = window_values(cells(rng, windows, between), windows)
             missed += abs(math.fsum(values) / len(values)) > half_width(values, 0.0)
         assert missed / 1_500 <= 0.07
 
@@ -492,29 +492,29 @@ class TestIntervals:
         rng = np.random.default_rng(7)
         missed = sum(
             abs(np.mean(v)) > half_width(v, 0.0)
-            for v in (over_windows(cells(rng, windows, 0.0), windows) for _ in range(1_500))
+            for v in (window_values(cells(rng, windows, 0.0), windows) for _ in range(1_500))
         )
         assert missed / 1_500 <= 0.07
 
     @pytest.mark.parametrize(("cells", "windows"), [([0.2, 0.3], 4), ([0.2, 0.3, 0.4], 2), ([0.1], 3)])
     def test_cells_that_are_no_whole_windows_are_taken_by_themselves(self, cells: list[float], windows: int) -> None:
         """As runs of earlier versions have them: the table showed none of its rows."""
-        assert over_windows(cells, windows) == cells
+        assert window_values(cells, windows) == cells
         run = replace(RUN, fold_scores=tuple(cells), cv_mean=0.25, cv_std=0.1, cv_windows=windows)
         assert (cv_interval(run) is None) == (len(cells) < 2)
 
     def test_the_mean_stays(self) -> None:
         for values, windows in (([1.0, 2.0, 3.0, 5.0, 5.0, 8.0], 3), ([1.0, 2.0, 2.0, 1.0, 1.5, 1.5], 3), ([1.0], 1)):
-            independent = over_windows(values, windows)
+            independent = window_values(values, windows)
             assert np.mean(independent) == pytest.approx(np.mean(values))
-        assert np.std(over_windows([1.0, 2.0, 2.0, 1.0, 1.5, 1.5], 3)) > 0
+        assert np.std(window_values([1.0, 2.0, 2.0, 1.0, 1.5, 1.5], 3)) > 0
 
     def test_runs_are_compared_over_windows(self) -> None:
         base = replace(RUN, fold_scores=(0.1, 0.2, 0.3, 0.2, 0.1, 0.3), cv_windows=3, cv_mean=0.2)
         better = replace(base, fold_scores=(0.2, 0.3, 0.5, 0.4, 0.2, 0.4))
         change = change_against(better, base)
         assert change is not None
-        each = over_windows([0.1, 0.1, 0.2, 0.2, 0.1, 0.1], 3)
+        each = window_values([0.1, 0.1, 0.2, 0.2, 0.1, 0.1], 3)
         assert change.high - change.mean == pytest.approx(t_975(2) * np.std(each, ddof=1) / math.sqrt(3))
         assert cv_interval(base) is not None
         assert change_against(better, replace(base, cv_windows=1)) is None

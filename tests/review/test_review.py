@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.records import NOW, RUN, SUBMISSION
 from workbench.core.errors import ConfigError
-from workbench.core.intervals import family_p, over_windows, t_975
+from workbench.core.intervals import family_p, t_975, window_values
 from workbench.experiments.current_runs import CurrentRun
 from workbench.ledger import RunRecord, SubmissionRecord
 from workbench.models.folds import Folds, time_folds
@@ -387,7 +387,7 @@ def test_windows_in_time_are_compared_by_what_they_are_as_sure_of() -> None:
     """Three windows of two groups of users: three independent values, with no train rows shared."""
     base = run(1, [0.1, 0.2, 0.1, 0.2, 0.1, 0.2], cv_windows=3)
     new = run(2, [0.3, 0.42, 0.35, 0.45, 0.4, 0.52], cv_windows=3, base=1)
-    independent = over_windows([a - b for a, b in zip(new.fold_scores, base.fold_scores, strict=True)], 3)
+    independent = window_values([a - b for a, b in zip(new.fold_scores, base.fold_scores, strict=True)], 3)
     expected = 4.303 * np.std(independent, ddof=1) / 3**0.5
     for ratio in (None, 0.0, 7.0):
         change = change_against(new, base, ratio)
@@ -400,7 +400,7 @@ def test_windows_in_time_are_compared_by_what_they_are_as_sure_of() -> None:
     t = np.mean(independent) / (np.std(independent, ddof=1) / 3**0.5)
     assert shown.p == pytest.approx(2 * scipy.stats.t.sf(t, 2))
     low, high = cv_interval(replace(new, cv_std=0.1), 7.0) or (0, 0)
-    half = 4.303 * np.std(over_windows(new.fold_scores, 3), ddof=1) / 3**0.5
+    half = 4.303 * np.std(window_values(new.fold_scores, 3), ddof=1) / 3**0.5
     assert (low, high) == pytest.approx((new.cv_mean - half, new.cv_mean + half))
 
 

@@ -102,7 +102,7 @@ def tuned(
     progress: Callable[[SearchProgress], None] = nothing,
     **options: Any,
 ) -> Any:
-    context = search_context(progress, options.pop("threads", 1)).heard_by(text_listener(report))
+    context = search_context(progress, options.pop("threads", 1)).with_listeners(text_listener(report))
     request = TuneRequest(**({"trials": 6, "holdout": False} | options))
     return tune(made.workspace, made.open.access.competition, 1, request, context)
 

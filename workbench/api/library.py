@@ -148,7 +148,7 @@ def fetch(  # noqa: PLR0913 what the command may be asked
         only=only,
         force=force,
         approval=approval or Approval(),
-        context=call_context(listen, report=report).heard_by(pass_on),
+        context=call_context(listen, report=report).with_listeners(pass_on),
     )
 
 

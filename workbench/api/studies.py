@@ -136,6 +136,6 @@ class Studies:
                 progress(event)
 
         request_values = asdict(options)
-        context = call_context(listen, threads=request_values.pop("threads"), report=report).heard_by(pass_on)
+        context = call_context(listen, threads=request_values.pop("threads"), report=report).with_listeners(pass_on)
         access = self.access
         return tune(access.workspace, access.competition, number, TuneRequest(**request_values), context)

@@ -177,12 +177,12 @@ def memory_option(function: F) -> F:
 def _memory_limit(ctx: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
     if ctx.resilient_parsing:
         return None
-    from workbench.core.memory import bound_polars, default_limit, parse_bytes
+    from workbench.core.memory import default_limit, limit_polars_memory, parse_bytes
 
     source = ctx.get_parameter_source(str(parameter.name))
     where = "WB_MEMORY_LIMIT" if source is click.core.ParameterSource.ENVIRONMENT else "--memory-limit"
     limit = None if value is None else parse_bytes(value, where=where)
-    bound_polars(limit or default_limit())
+    limit_polars_memory(limit or default_limit())
     return limit
 
 

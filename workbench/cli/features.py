@@ -13,7 +13,7 @@ from workbench.cli.app import competition_option, echo_json, memory_option, note
 from workbench.cli.commands import Command, experiment_option
 from workbench.cli.completion import complete_experiment
 from workbench.cli.terminal import echo, echo_lines, styled
-from workbench.core.memory import parse_bytes, shown_bytes
+from workbench.core.memory import format_bytes, parse_bytes
 from workbench.core.printable import one_line
 from workbench.core.text_table import text_table
 
@@ -74,9 +74,9 @@ def _line(s: FeatureSummary) -> tuple[str, ...]:
         s.name,
         reads,
         _columns(s.columns or {}),
-        shown_bytes(s.size_bytes or 0),
+        format_bytes(s.size_bytes or 0),
         "" if s.seconds is None else f"{s.seconds:.1f}",
-        "" if s.peak_rss_mb is None else shown_bytes(s.peak_rss_mb * 2**20),
+        "" if s.peak_rss_mb is None else format_bytes(s.peak_rss_mb * 2**20),
         "cached",
     )
 
@@ -116,15 +116,15 @@ def cache_command(prune: bool, limit: str | None, slug: str | None, as_json: boo
         )
         return
     if removed is not None:
-        note(f"removed {len(removed)} blocks, {shown_bytes(sum(b.size_bytes for b in removed))}")
+        note(f"removed {len(removed)} blocks, {format_bytes(sum(b.size_bytes for b in removed))}")
     _print_table(("block", "columns", "size", "seconds", "last used", ""), [_block_line(b) for b in held])
-    echo(f"{len(held)} blocks, {shown_bytes(total)} of at most {shown_bytes(competition.features.cache_limit)}")
+    echo(f"{len(held)} blocks, {format_bytes(total)} of at most {format_bytes(competition.features.cache_limit)}")
 
 
 def _block_line(b: CachedBlock) -> tuple[str, ...]:
     seconds = "" if b.seconds is None else f"{b.seconds:.1f}"
     columns = str(b.columns or "")
-    return b.what, columns, shown_bytes(b.size_bytes), seconds, _ago(b.used_at), "" if b.current else "of older code"
+    return b.what, columns, format_bytes(b.size_bytes), seconds, _ago(b.used_at), "" if b.current else "of older code"
 
 
 def _ago(when: float) -> str:

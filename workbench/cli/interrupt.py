@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 
 from workbench.core.printable import printable
-from workbench.core.user_code import INTERRUPTING
+from workbench.core.user_code import INTERRUPT_SIGNALS
 
 __all__ = ["CODE", "Interrupted", "listening", "resumption", "wake_reads"]
 
@@ -90,7 +90,7 @@ def listening(arguments: Sequence[str]) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    previous = {number: signal.getsignal(number) for number in INTERRUPTING}
+    previous = {number: signal.getsignal(number) for number in INTERRUPT_SIGNALS}
     before: list[int] = []
 
     def interrupted(number: int, frame: FrameType | None) -> None:  # noqa: ARG001

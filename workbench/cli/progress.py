@@ -22,7 +22,7 @@ from workbench.core.events import (
     SearchProgress,
     event_text,
 )
-from workbench.core.memory import shown_bytes
+from workbench.core.memory import format_bytes
 from workbench.core.printable import one_line, printable
 
 if TYPE_CHECKING:
@@ -173,9 +173,9 @@ def _byte_columns() -> list[ProgressColumn]:
         def render(self, task: progress.Task) -> Text:
             if not task.fields.get("downloads"):
                 return Text()
-            total = "" if task.total is None else f" of {shown_bytes(task.total)}"
-            speed = "" if not task.speed else f"  {shown_bytes(task.speed)}/s"
-            return Text(f"{shown_bytes(task.completed)}{total}{speed}")
+            total = "" if task.total is None else f" of {format_bytes(task.total)}"
+            speed = "" if not task.speed else f"  {format_bytes(task.speed)}/s"
+            return Text(f"{format_bytes(task.completed)}{total}{speed}")
 
     return [Bytes(), progress.TimeElapsedColumn()]
 

@@ -15,7 +15,7 @@ from workbench.cli.commands import Command, experiment_option
 from workbench.cli.interrupt import wake_reads
 from workbench.cli.terminal import confirm, echo, styled
 from workbench.core.errors import PlatformError, SubmissionError
-from workbench.core.memory import shown_bytes
+from workbench.core.memory import format_bytes
 from workbench.core.text_table import text_table
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ def _shown(competition: library.OpenCompetition, prepared: PreparedSubmission) -
     if kernel is not None:
         yield "kernel", f"{kernel.owner}/{kernel.name}, version {kernel.number}"
     path, current = prepared.file, Path.cwd()
-    rows = "" if prepared.rows is None else f"{prepared.rows:,} rows, {shown_bytes(path.stat().st_size)}: "
+    rows = "" if prepared.rows is None else f"{prepared.rows:,} rows, {format_bytes(path.stat().st_size)}: "
     yield "file", f"{rows}{path.relative_to(current) if path.is_relative_to(current) else path}"
     if prepared.remaining_today is not None:
         if prepared.limited_by_total:

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from workbench.core.credentials import own_masks
-from workbench.core.printable import HARMFUL, one_line, printable
+from workbench.core.credentials import process_masks
+from workbench.core.printable import HARMFUL_CHARACTERS, one_line, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -40,7 +40,7 @@ __all__ = [
 
 _MARK = secrets.token_hex(8)
 _OURS = re.compile(f"\x1b{_MARK}(\\[[0-9;]*m)")
-_UNSHOWN = re.compile(f"[{HARMFUL}\u200c\u200d]")
+_UNSHOWN = re.compile(f"[{HARMFUL_CHARACTERS}\u200c\u200d]")
 
 
 def styled(text: str, **style: Any) -> str:
@@ -81,7 +81,7 @@ def note_lines(text: str) -> None:
 
 def masked(text: str) -> str:
     """Return a text without secrets: what another program says in its failure may quote an address with a password."""
-    return own_masks().text(text)
+    return process_masks().text(text)
 
 
 def _to_stderr(text: str) -> None:

@@ -1,10 +1,12 @@
-"""What every wing stands on: errors, files that are whole or not there, locks, memory, threads, other processes.
+"""Foundations that every wing uses; no module here imports from a wing above.
 
-In comes nothing of the workbench: no module here imports from a wing above. Out go the errors (`errors`), what goes
-with a piece of work and what happens in it (`context`, `events`), atomic files and the store of blocks (`cache`), locks
-(`locks`), reading files by their names (`frames`, `packed`), masks for secrets (`credentials`), text that is safe to
-show (`printable`, `html_page`), calls of a user's code (`user_code`), commands in a world of their own (`isolation`),
-the process of a notebook (`notebook_worker`).
+- `errors`: the exceptions that users see
+- `context`, `events`: threads, listeners and progress events of a piece of work
+- `cache`, `locks`, `temporary`: atomic files, the block cache, locks between processes
+- `frames`, `headers`, `packed`: reading files, compressed ones too
+- `credentials`, `printable`, `html_page`: masking secrets, and text that is safe to print or to put into a page
+- `user_code`, `isolation`, `notebook_worker`: calling a user's code, sandboxed commands, the process of a notebook
+- `memory`, `threads`: limits of the machine
 
-What is imported here is paid by every command: heavy packages load inside the function that needs them.
+Every command imports this package: heavy packages are imported inside the function that needs them.
 """

@@ -1,7 +1,7 @@
-"""Content keys, atomic files, and a store of Parquet blocks.
+"""Content keys, atomic files, and a cache of Parquet blocks on disk.
 
-What is written here is either whole or not there at all: a temporary file in the target's own folder, flushed to disk,
-then renamed over the name. A process killed at any moment leaves at most a ``*.tmp`` file, which nothing reads.
+Files are written atomically: a temporary file in the target's folder is flushed to disk and then renamed. A process
+that is killed leaves at most a ``*.tmp`` file, which nothing reads.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from workbench.core.temporary import sweep, temporary_file
 from workbench.core.threads import available_cores
 
 __all__ = [
-    "Block",
-    "Hold",
+    "CacheEntry",
+    "EntryInfo",
+    "ReadLock",
     "Store",
-    "Stored",
     "atomic",
     "atomic_folder",
     "content_key",
@@ -49,17 +49,17 @@ __all__ = [
 
 
 def content_key(*parts: Any) -> str:
-    """Return a hex key of 32 digits that differs where the parts differ, in value or in type.
+    """Return a hex key of 32 digits; parts that differ in value or type give different keys.
 
     Parameters
     ----------
     *parts : None, bool, int, float, str, bytes, or tuples, lists and dicts of them
-        Dicts are compared without regard to their order.
+        The order of a dict does not matter.
 
     Raises
     ------
     TypeError
-        For any other type: a silent collision would be worse.
+        For any other type, as a silent collision would be worse.
 
     Examples
     --------
@@ -69,12 +69,12 @@ def content_key(*parts: Any) -> str:
     True
     """
     digest = hashlib.sha256()
-    _feed(digest, parts)
+    _update_digest(digest, parts)
     return digest.hexdigest()[:32]
 
 
-def _feed(digest: Any, value: Any) -> None:
-    # Every value goes in with its type and its length, so that no two different values give the same bytes.
+def _update_digest(digest: Any, value: Any) -> None:
+    # Each value is preceded by its type and length, so that different values never feed the same bytes.
     if value is None or isinstance(value, bool):
         digest.update(f"c{value};".encode())
     elif isinstance(value, int):
@@ -87,12 +87,12 @@ def _feed(digest: Any, value: Any) -> None:
     elif isinstance(value, list | tuple):
         digest.update(f"l{len(value)}:".encode())
         for item in value:
-            _feed(digest, item)
+            _update_digest(digest, item)
     elif isinstance(value, dict):
         digest.update(f"d{len(value)}:".encode())
         for key in sorted(value, key=repr):
-            _feed(digest, key)
-            _feed(digest, value[key])
+            _update_digest(digest, key)
+            _update_digest(digest, value[key])
     else:
         raise TypeError(f"a {type(value).__name__} has no content key: {value!r}")
 
@@ -103,24 +103,24 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-PIECE_BYTES = 64 * 2**20
-READ_BYTES = 2**20
+CHUNK_BYTES = 64 * 2**20
+READ_BUFFER_BYTES = 2**20
 
 
-def pieces_sha256(path: Path) -> str:
-    """Return the SHA-256 of the SHA-256s of a file's pieces of 64 MB, which are taken on all processors at once."""
+def chunked_sha256(path: Path) -> str:
+    """Return the SHA-256 of the SHA-256 digests of a file's chunks of 64 MB, which are hashed in parallel."""
 
-    def of_piece(start: int) -> bytes:
-        digest, remaining_bytes = hashlib.sha256(), PIECE_BYTES
+    def chunk_digest(start: int) -> bytes:
+        digest, remaining_bytes = hashlib.sha256(), CHUNK_BYTES
         with path.open("rb") as file:
             file.seek(start)
-            while remaining_bytes and (read := file.read(min(remaining_bytes, READ_BYTES))):
-                digest.update(read)
-                remaining_bytes -= len(read)
+            while remaining_bytes and (data := file.read(min(remaining_bytes, READ_BUFFER_BYTES))):
+                digest.update(data)
+                remaining_bytes -= len(data)
         return digest.digest()
 
     with ThreadPoolExecutor(available_cores()) as threads:
-        digests = threads.map(of_piece, range(0, path.stat().st_size, PIECE_BYTES))
+        digests = threads.map(chunk_digest, range(0, path.stat().st_size, CHUNK_BYTES))
         return hashlib.sha256(b"".join(digests)).hexdigest()
 
 
@@ -129,14 +129,14 @@ def pieces_sha256(path: Path) -> str:
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """Give a temporary path in the folder of `path`; rename it to `path` if the block ends without an exception.
+    """Yield a temporary path in the folder of `path`, and rename it to `path` if the block raises nothing.
 
-    The folder is made where it is missing. After the block the file's bytes are on the disk before the name is.
+    A missing folder is created. The file is flushed to disk before it is renamed.
 
     Raises
     ------
     StorageError
-        When the disk is full or the folder can't be written; `path` is then as it was.
+        When the disk is full or the folder can't be written; `path` is then unchanged.
     """
     with storage_errors(path), temporary_file(path) as temporary:
         yield temporary
@@ -148,12 +148,14 @@ def atomic(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Give a temporary folder beside `path`; rename it to `path`, which must not be there, if the block ends well.
+    """Yield a temporary folder next to `path`, and rename it to `path` if the block raises nothing.
+
+    `path` must not exist.
 
     Raises
     ------
     StorageError
-        When the disk is full or the folder can't be written; there is no `path` then.
+        When the disk is full or the folder can't be written; `path` then does not exist.
     """
     with storage_errors(path), temporary_file(path) as temporary:
         temporary.mkdir()
@@ -164,7 +166,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def _fsync_folder(folder: Path) -> None:
-    # The rename itself lives in the folder; without this a power cut can undo it.
+    # A rename changes the folder: unless that is flushed, a power cut can undo it.
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -173,20 +175,20 @@ def _fsync_folder(folder: Path) -> None:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all; see `atomic`."""
+    """Write a file atomically; see `atomic`."""
     with atomic(path) as temporary:
         temporary.write_bytes(data)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file as UTF-8, whole or not at all; see `atomic`."""
+    """Write a text file as UTF-8, atomically; see `atomic`."""
     write_bytes(path, text.encode())
 
 
 def create_text(path: Path, text: str) -> bool:
-    """Write a text file whole if there is none of that name, and return whether it was written.
+    """Write a text file atomically unless `path` exists, and return whether it was written.
 
-    Of several processes that do this at once, one writes.
+    If several processes call this at once, exactly one writes.
 
     Raises
     ------
@@ -203,7 +205,7 @@ def create_text(path: Path, text: str) -> bool:
         except FileExistsError:
             return False
         except OSError:
-            # Some file systems (exFAT, some network drives) have no second names: an empty file takes the name first.
+            # Some file systems (exFAT, some network drives) have no hard links: reserve the name with an empty file.
             try:
                 path.open("xb").close()
             except FileExistsError:
@@ -214,7 +216,7 @@ def create_text(path: Path, text: str) -> bool:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a JSON document, whole or not at all; NaN and infinity are refused with ValueError."""
+    """Write a JSON document atomically; NaN and infinity raise ValueError."""
     write_text(path, json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
 
 
@@ -226,7 +228,7 @@ def read_json(path: Path) -> Any:
     DamagedError
         When the file is not JSON.
     FileNotFoundError
-        When it is not there.
+        When it does not exist.
     """
     try:
         return json.loads(path.read_bytes())
@@ -239,23 +241,23 @@ def read_json(path: Path) -> Any:
 # ------------------------------------------------------------------------------------------------------------- store
 
 
-MAX_BYTES = 50 * 2**30
+DEFAULT_MAX_BYTES = 50 * 2**30
 PARQUET = "parquet"
 SUFFIXES = (PARQUET, "bin")
 """Parquet, and LightGBM's binned data."""
 
 
 @dataclass(frozen=True)
-class Block:
-    """A stored file and what was noted beside it: `note` holds what the writer gave."""
+class CacheEntry:
+    """A file in the cache, and the metadata that its writer stored with it (`note`)."""
 
     path: Path
     note: dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Stored:
-    """What the store says of a block without reading it; `used_at` is in seconds since the epoch."""
+class EntryInfo:
+    """Metadata of a block; `used_at`, the time of its last use, is in seconds since the epoch."""
 
     key: str
     note: dict[str, Any]
@@ -263,145 +265,143 @@ class Stored:
     used_at: float
 
 
-class Hold:
-    """Keeps a block from being removed, by any process, as long as the object lives: a shared lock on the note."""
+class ReadLock:
+    """A shared lock on a block's note: no process removes the block while this object exists."""
 
     def __init__(self, note_path: Path) -> None:
         self._descriptor = os.open(note_path, os.O_RDONLY)
         weakref.finalize(self, os.close, self._descriptor)
         fcntl.flock(self._descriptor, fcntl.LOCK_SH)
 
-    def is_of(self, note_path: Path) -> bool:
-        """Say whether the note that is held is the one that has this name."""
-        return _is_at(self._descriptor, note_path)
+    def locks(self, note_path: Path) -> bool:
+        """Tell whether the locked file is still the one at `note_path`."""
+        return _is_open_file(self._descriptor, note_path)
 
 
 class Store:
-    """Blocks by content key, in one folder, kept under a size; the least recently used go first.
+    """A folder of blocks by content key, bounded in size: the least recently used blocks are removed first.
 
-    A block is two files, ``<key>.parquet`` (or ``.bin``) and ``<key>.json``. A note that says no more than that the
-    block is being written comes first, so that what a killed writer leaves is never without one; the note with the
-    block's size and SHA-256 is written last and makes it count. A block whose bytes are not what was noted is treated
-    as missing.
+    A block is two files: the data, ``<key>.parquet`` (or ``.bin``), and the note, ``<key>.json``. A note marked as
+    unfinished is written first, so that the data of a killed writer always has one; the final note has the size and
+    SHA-256 of the data and is written last. A block whose data does not match its note counts as missing.
 
     Parameters
     ----------
     folder : Path
-        Made at the first write.
+        Created at the first write.
     max_bytes : int, optional
-        What the store may hold after a write, 50 GB by default; the block just written always stays.
+        The size to prune to after each write, 50 GB by default; the block just written always stays.
     """
 
     def __init__(self, folder: Path, *, max_bytes: int | None = None) -> None:
         self.folder = folder
-        self.max_bytes = MAX_BYTES if max_bytes is None else max_bytes
+        self.max_bytes = DEFAULT_MAX_BYTES if max_bytes is None else max_bytes
 
-    def get(self, key: str) -> Block | None:
-        """Return the block, or None where there is none or its bytes are not what was written."""
-        block = self.look(key)
+    def get(self, key: str) -> CacheEntry | None:
+        """Return a block and mark it as used; None if it is missing or its data does not match its note."""
+        block = self.peek(key)
         if block is None:
             return None
         try:
             os.utime(block.path.with_suffix(".json"))  # the time of last use, for `prune`
         except FileNotFoundError:  # another process has removed it
             return None
-        except OSError:  # a cache that can only be read, or is another user's: it is as good to read from
+        except OSError:  # the cache is read-only or another user's, which does not matter for reading
             pass
         return block
 
-    def look(self, key: str) -> Block | None:
-        """Return the block like `get`, without counting it as used."""
-        note_path = self._note(key)
+    def peek(self, key: str) -> CacheEntry | None:
+        """Return a block like `get`, without marking it as used."""
+        note_path = self._note_path(key)
         try:
             note = read_json(note_path)
-            path = self._file(key, note)
+            path = self._data_path(key, note)
             stat = path.stat()
-            # The hash is taken again only where size or time say that someone touched the file: hashing
-            # gigabytes at every run would cost more than it protects.
-            fresh = stat.st_size == note["size_bytes"] and (
-                stat.st_mtime_ns == note["mtime_ns"] or pieces_sha256(path) == note["sha256"]
+            # Hashing gigabytes at every run would take too long: only a changed modification time asks for it.
+            is_unchanged = stat.st_size == note["size_bytes"] and (
+                stat.st_mtime_ns == note["mtime_ns"] or chunked_sha256(path) == note["sha256"]
             )
         except (OSError, AttributeError, KeyError, TypeError, DamagedError):
             return None
-        return Block(path, note) if fresh else None
+        return CacheEntry(path, note) if is_unchanged else None
 
     @contextmanager
     def writing(self, key: str, note: dict[str, Any], suffix: str = PARQUET) -> Iterator[Path]:
-        """Give a temporary path to write the file to; at the end of the block it becomes the block `key`.
+        """Yield a temporary path for the data, which is stored as the block `key` afterwards.
 
-        `note` may be filled inside the block; it must be JSON.
+        The caller may add to `note` until then; it must be serialisable as JSON.
         """
         note |= {} if suffix == PARQUET else {"suffix": suffix}
-        path, note_path = self._file(key, note), self._note(key)
-        with self._announced(key, note):
+        path, note_path = self._data_path(key, note), self._note_path(key)
+        with self._unfinished_note(key, note):
             with atomic(path) as temporary:
                 yield temporary
             stat = path.stat()
-            note |= {"size_bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns, "sha256": pieces_sha256(path)}
+            note |= {"size_bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns, "sha256": chunked_sha256(path)}
             write_json(note_path, note)
         self.prune(keep=key)
 
     @contextmanager
-    def _announced(self, key: str, note: dict[str, Any]) -> Iterator[None]:
-        """Note that a block is being written, and keep that from being removed while this process lives."""
-        note_path = self._note(key)
-        about = {name: value for name, value in note.items() if isinstance(value, str)}
+    def _unfinished_note(self, key: str, note: dict[str, Any]) -> Iterator[None]:
+        """Write a note marked as unfinished, and lock it while the block is being written."""
+        note_path = self._note_path(key)
+        text_fields = {name: value for name, value in note.items() if isinstance(value, str)}
         descriptor: int | None = None
         try:
             with atomic(note_path) as temporary:
-                temporary.write_text(json.dumps({**about, "unfinished": True}))
+                temporary.write_text(json.dumps({**text_fields, "unfinished": True}))
                 descriptor = os.open(temporary, os.O_RDONLY)
-                # Before it has its name, so that nobody finds it unlocked; on a drive without locks it goes without.
+                # Locked before it gets its final name, so that nobody finds it unlocked. Some drives have no locks.
                 with suppress(OSError):
                     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield
         except BaseException:
-            # Not where another process writes the same block by now.
-            if descriptor is not None and _is_at(descriptor, note_path):
+            # Another process may be writing the same block by now.
+            if descriptor is not None and _is_open_file(descriptor, note_path):
                 with suppress(OSError):
-                    self._file(key, note).unlink(missing_ok=True)
+                    self._data_path(key, note).unlink(missing_ok=True)
                     note_path.unlink()
             raise
         finally:
             if descriptor is not None:
                 os.close(descriptor)
 
-    def hold(self, key: str) -> Hold | None:
-        """Return what keeps the block `key` from being removed for as long as it lives; None where there is none."""
-        while self.look(key) is not None:
+    def read_lock(self, key: str) -> ReadLock | None:
+        """Return a lock that prevents the removal of the block `key`; None if there is no such block."""
+        while self.peek(key) is not None:
             try:
-                hold = Hold(self._note(key))
+                block_lock = ReadLock(self._note_path(key))
             except FileNotFoundError:
                 return None
-            # It may have been removed, or rewritten, between opening and locking.
-            if hold.is_of(self._note(key)) and self.look(key) is not None:
-                return hold
+            # The note may have been removed or rewritten between opening and locking.
+            if block_lock.locks(self._note_path(key)) and self.peek(key) is not None:
+                return block_lock
         return None
 
     def lock(self, key: str) -> Any:
-        """Return a context manager that lets one process at a time build the block; the others wait."""
+        """Return a context manager that lets one process at a time build the block, while others wait."""
         return lock(self.folder / f".{key}.lock", f"cache block {key}", wait=True)
 
     def prune(self, *, keep: str = "") -> None:
-        """Remove the least recently used blocks until the store fits into `max_bytes`; those that are held stay."""
+        """Remove the least recently used blocks until the cache fits into `max_bytes`; locked blocks stay."""
         sweep(self.folder)
         total, removable = 0, []
         for stored in self.stored():
-            if stored.key == keep or is_locked(self._note(stored.key)):
+            if stored.key == keep or is_locked(self._note_path(stored.key)):
                 total += stored.size_bytes
             else:
                 removable.append(stored)
         for stored in removable:
-            # Of a note without a block the writer was killed before there was one. What is removed makes room for
-            # smaller ones that were used before it.
+            # Without data the writer was killed. A block that is too large is removed, and smaller ones that were
+            # used less recently may still fit.
             is_over = total + stored.size_bytes > self.max_bytes or not stored.size_bytes
             if not (is_over and self.remove(stored.key)):
                 total += stored.size_bytes
 
-    def stored(self) -> list[Stored]:
-        """Return what the store holds, the most recently used first.
+    def stored(self) -> list[EntryInfo]:
+        """Return the metadata of all blocks, the most recently used first.
 
-        A damaged note, and one that a killed process left behind, counts with an empty one.
+        Blocks whose note is damaged or missing have an empty `note`.
         """
         sizes: dict[str, int] = {}
         for path in (p for suffix in ("json", *SUFFIXES) for p in self.folder.glob(f"[!.]*.{suffix}")):
@@ -410,19 +410,21 @@ class Store:
         stored = []
         for key, size_bytes in sizes.items():
             with suppress(FileNotFoundError):
-                note_path = self._note(key)
+                note_path = self._note_path(key)
                 has_note = note_path.exists()
-                used = note_path if has_note else next(p for p in self._files(key) if p.exists())
-                stored.append(Stored(key, _note_of(note_path) if has_note else {}, size_bytes, used.stat().st_mtime))
+                dated_path = note_path if has_note else next(p for p in self._data_paths(key) if p.exists())
+                stored.append(
+                    EntryInfo(key, _read_note(note_path) if has_note else {}, size_bytes, dated_path.stat().st_mtime)
+                )
         return sorted(stored, key=lambda s: s.used_at, reverse=True)
 
     def remove(self, key: str) -> bool:
-        """Remove a block; say whether it is gone, which it is not where someone holds it or writes it.
+        """Remove a block unless another process reads or writes it, and return whether it is gone.
 
-        The note goes last: a process that is killed in between leaves nothing that `stored` does not see. The file of
-        the lock stays: see `workbench.core.locks.lock`.
+        The note is removed last, so that `stored` lists the block if the process is killed in between. The lock file
+        stays: see `workbench.core.locks.lock`.
         """
-        note_path = self._note(key)
+        note_path = self._note_path(key)
         try:
             descriptor = os.open(note_path, os.O_RDONLY)
         except FileNotFoundError:
@@ -432,8 +434,8 @@ class Store:
             return False
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if not _is_at(descriptor, note_path):
-                return False  # it is rewritten
+            if not _is_open_file(descriptor, note_path):
+                return False  # it was rewritten
             self._unlink(key)
             note_path.unlink()
         except OSError:
@@ -443,35 +445,35 @@ class Store:
         return True
 
     def _unlink(self, key: str) -> None:
-        for path in self._files(key):
+        for path in self._data_paths(key):
             path.unlink(missing_ok=True)
 
     def clear(self) -> None:
-        """Remove every block that nobody holds."""
+        """Remove all blocks that no process reads or writes."""
         sweep(self.folder)
         for stored in self.stored():
             self.remove(stored.key)
 
-    def _files(self, key: str) -> list[Path]:
+    def _data_paths(self, key: str) -> list[Path]:
         return [self.folder / f"{key}.{suffix}" for suffix in SUFFIXES]
 
-    def _note(self, key: str) -> Path:
+    def _note_path(self, key: str) -> Path:
         return self.folder / f"{key}.json"
 
-    def _file(self, key: str, note: dict[str, Any]) -> Path:
+    def _data_path(self, key: str, note: dict[str, Any]) -> Path:
         suffix = note.get("suffix", PARQUET)
         return self.folder / f"{key}.{suffix if suffix in SUFFIXES else PARQUET}"
 
 
-def _is_at(descriptor: int, path: Path) -> bool:
-    """Say whether the file that is open still has that name."""
+def _is_open_file(descriptor: int, path: Path) -> bool:
+    """Tell whether `path` is still the file that is open."""
     try:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except OSError:
         return False
 
 
-def _note_of(path: Path) -> dict[str, Any]:
+def _read_note(path: Path) -> dict[str, Any]:
     try:
         note = read_json(path)
     except DamagedError:

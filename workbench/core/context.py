@@ -1,4 +1,4 @@
-"""What goes with a piece of work through all wings: how much of the machine it takes, and who listens."""
+"""Settings that are passed down with a piece of work: event listeners and the number of threads."""
 
 from __future__ import annotations
 
@@ -6,28 +6,28 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from workbench.core.events import Event, Listener, Message, Progress, SearchProgress, StageStarted, event_text
-from workbench.core.user_code import dropping
+from workbench.core.user_code import ignoring_write_errors
 
 __all__ = ["SILENT", "RunContext", "text_listener"]
 
 
 @dataclass(frozen=True)
 class RunContext:
-    """The circumstances of a piece of work: they are told to whoever takes part in it, from the call down.
+    """Event listeners and the number of threads of a piece of work.
 
     Attributes
     ----------
     listeners : tuple of callable
-        Each is called with every event, in the thread in which it happens.
+        Each is called with every event, in the thread that emits it.
     threads : int, or None
-        None for as many as the process may use.
+        None for all available cores.
 
     Examples
     --------
-    >>> told = []
-    >>> context = RunContext((told.append,), threads=2)
+    >>> events = []
+    >>> context = RunContext((events.append,), threads=2)
     >>> context.stage("writing")
-    >>> told
+    >>> events
     [StageStarted(name='writing')]
     """
 
@@ -35,33 +35,33 @@ class RunContext:
     threads: int | None = None
 
     def emit(self, event: Event) -> None:
-        """Tell all listeners of an event; one that can't write it, as its reader has gone, does not end the work."""
+        """Call all listeners with an event; a listener that fails to write it (OSError) does not stop the work."""
         for listener in self.listeners:
-            dropping(listener)(event)
+            ignoring_write_errors(listener)(event)
 
     def stage(self, name: str) -> None:
-        """Say what is being done from now on."""
+        """Emit the start of a stage."""
         self.emit(StageStarted(name))
 
     def say(self, text: str) -> None:
-        """Say what the user has to know."""
+        """Emit a message to the user."""
         self.emit(Message(text))
 
     def progress(self, done: float, total: float | None, text: str = "", unit: str = "") -> None:
-        """Say how much of the stage is done."""
+        """Emit how much of the stage is done."""
         self.emit(Progress(done, total, text, unit))
 
-    def heard_by(self, *listeners: Listener) -> RunContext:
-        """Return the same with more listeners, which are called before the others."""
+    def with_listeners(self, *listeners: Listener) -> RunContext:
+        """Return a copy with more listeners, which are called before the present ones."""
         return replace(self, listeners=(*listeners, *self.listeners))
 
 
 SILENT = RunContext()
-"""Nobody listens, and all cores may be used."""
+"""No listeners, all available cores."""
 
 
 def text_listener(report: Callable[[str], None]) -> Listener:
-    """Return a listener that passes messages on as lines of text; counts come too often for lines."""
+    """Return a listener that reports events as lines of text, except counts, which come too often."""
 
     def listen(event: Event) -> None:
         is_count = isinstance(event, SearchProgress) or (isinstance(event, Progress) and event.unit != "share")

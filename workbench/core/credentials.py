@@ -1,7 +1,7 @@
-"""Which texts are secrets, wherever a login of this user's is kept, and masks for what is printed, logged and sent.
+"""Find the user's secrets, and mask them in text that is printed, logged or sent.
 
-`secret_values` is the one place that knows: whatever login the workbench accepts, and whatever others are likely to be
-there (the cloud's, a database's), it yields. No value is ever shown, and none is kept.
+`secret_values` collects every login that the workbench accepts, and those of other services (clouds, databases) that
+are likely to be on the machine. Values are never shown or stored.
 """
 
 from __future__ import annotations
@@ -18,18 +18,27 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
-__all__ = ["Masks", "has_password", "kaggle_config_folder", "login_places", "own_masks", "secret_values", "token_files"]
+__all__ = [
+    "Masks",
+    "has_password",
+    "kaggle_config_folder",
+    "login_paths",
+    "process_masks",
+    "secret_values",
+    "token_files",
+]
 
-NAMED = re.compile(
+SECRET_NAME = re.compile(
     r"token|secret|passw|passphrase|api_?key|access_?key|private_?key|credential|connection_?string"
     r"|(?:^|_)(?:key|pass|dsn|sas|auth|cookie)$|_pwd$",
     re.IGNORECASE,
 )
-"""Names of variables, of entries in files and of an address's parameters whose values are secrets."""
+"""Names of environment variables, of entries in files and of URL parameters whose values are secrets."""
 
-NO_SECRET = re.compile(r"sock|user_?name|_?path$|_uri$|_expir|scopes?$", re.IGNORECASE)
+NOT_SECRET_NAME = re.compile(r"sock|user_?name|_?path$|_uri$|_expir|scopes?$", re.IGNORECASE)
+"""Names that `SECRET_NAME` matches and whose values are no secrets."""
 
-SHAPED = re.compile(
+SECRET_SHAPE = re.compile(
     r"KGAT_[0-9A-Za-z_-]{16,}"  # Kaggle
     r"|gh[pousr]_[0-9A-Za-z]{20,}|github_pat_[0-9A-Za-z_]{20,}"
     r"|hf_[0-9A-Za-z]{20,}"  # Hugging Face
@@ -38,24 +47,25 @@ SHAPED = re.compile(
     r"|AIza[0-9A-Za-z_-]{35}"  # Google
     r"|xox[abprs]-[0-9A-Za-z-]{10,}"  # Slack
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----[^-]*(?:-----END [A-Z ]*PRIVATE KEY-----)?"
-    r"|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)"  # user and password of an address
+    r"|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)"  # user and password in a URL
 )
-"""Texts that are secrets by their looks."""
+"""Texts that are secrets by their format."""
 
-LEAST = 8
-"""A shorter value is too likely to occur in a text by chance."""
+MIN_LENGTH = 8
+"""Shorter values are too likely to occur in a text by chance."""
 
-LEAST_PASSWORD = 6
-"""A password in an address is one for certain."""
+MIN_PASSWORD_LENGTH = 6
+"""Less than `MIN_LENGTH`, as a password in a URL is certainly a secret."""
 
-MOST_BYTES = 64 * 1024
-"""A larger file is no login."""
+MAX_FILE_BYTES = 64 * 1024
+"""Larger files do not hold a login."""
 
 MASK = "[masked]"
 
-PICTURES = ("image/png", "image/jpeg", "image/gif", "application/pdf")
+BASE64_KEYS = ("image/png", "image/jpeg", "image/gif", "application/pdf")
+"""MIME types whose base64 data may contain anything by chance."""
 
-FILES = (
+LOGIN_FILES = (
     ".netrc",
     ".pgpass",
     ".pypirc",
@@ -74,11 +84,11 @@ FILES = (
     ".modal.toml",
     ".s3cfg",
 )
-"""Where others keep their logins, below the home folder."""
+"""Files of other programs with logins, relative to the home folder."""
 
 
 def token_files(home: Path) -> tuple[Path, ...]:
-    """Return the files that Kaggle's client takes a token from, the one that comes first before the other."""
+    """Return the files that Kaggle's client reads a token from, in its order."""
     return tuple(home / ".kaggle" / name for name in ("access_token", "access_token.txt"))
 
 
@@ -94,44 +104,44 @@ def kaggle_config_folder(environ: Mapping[str, str], home: Path) -> Path:
 def secret_values(
     environment: Mapping[str, str] | None = None, home: Path | None = None, *, addresses: Iterable[str] = ()
 ) -> list[str]:
-    """Return every secret that this process could show, the longest first.
+    """Return every secret that this process could reveal, the longest first.
 
-    These are the values of variables that are named so, or the contents of the files that they name; passwords in
-    addresses of databases, proxies and package indexes; Kaggle's logins on disk, in all their forms; the logins that
-    cloud services, git and others keep in the home folder.
+    These are environment variables with telling names, or the contents of the files that they name; passwords in URLs
+    of databases, proxies and package indexes; Kaggle's logins on disk; and logins of cloud services, git and others in
+    the home folder. The forms in which URLs, JSON and HTML encode them are included.
 
     Parameters
     ----------
     environment : mapping, optional
-        By default the process's.
+        The environment of this process by default.
     home : Path, optional
-        By default the user's.
+        The user's home folder by default.
     addresses : iterable of str
-        URLs from elsewhere, such as that of a study's database.
+        Further URLs that may hold a password, such as that of a study's database.
     """
     environment = os.environ if environment is None else environment
     home = home or _home()
     secrets: set[str] = set()
     for name, value in environment.items():
-        secrets |= set(_of_variable(name, value))
+        secrets |= set(_variable_secrets(name, value))
     for address in addresses:
-        secrets |= set(_in_address(address))
-    for path in (*_kaggle_files(environment, home), *(home / name for name in FILES)):
-        secrets |= set(_in_file(path))
-    secrets |= {form for value in secrets for form in _other_forms(value)}
+        secrets |= set(_address_secrets(address))
+    for path in (*_kaggle_files(environment, home), *(home / name for name in LOGIN_FILES)):
+        secrets |= set(_file_secrets(path))
+    secrets |= {form for value in secrets for form in _encoded_forms(value)}
     user, key = environment.get("KAGGLE_USERNAME"), environment.get("KAGGLE_KEY")
     if user and key:
         secrets.add(base64.b64encode(f"{user}:{key}".encode()).decode())
     return sorted(secrets, key=lambda value: (-len(value), value))
 
 
-def login_places(home: Path | None = None) -> list[Path]:
-    """Return the files and folders of the home that hold logins and keys, as far as they are there."""
+def login_paths(home: Path | None = None) -> list[Path]:
+    """Return the existing files and folders below the home folder that hold logins and keys."""
     home = home or _home()
-    names = {name if name.startswith((".config/", ".cache/")) else name.partition("/")[0] for name in FILES}
+    names = {name if name.startswith((".config/", ".cache/")) else name.partition("/")[0] for name in LOGIN_FILES}
     names |= {".kaggle", ".ssh", ".gnupg", ".config/gcloud", ".config/kaggle", ".config/gh", ".cache/huggingface"}
-    places = [home / name for name in sorted(names) if (home / name).exists()]
-    return [p for p in places if not any(other in p.parents for other in places)]
+    paths = [home / name for name in sorted(names) if (home / name).exists()]
+    return [p for p in paths if not any(other in p.parents for other in paths)]
 
 
 def _home() -> Path:
@@ -148,19 +158,19 @@ def _kaggle_files(environment: Mapping[str, str], home: Path) -> Iterator[Path]:
         yield folder / "credentials.json"
 
 
-def _of_variable(name: str, value: str) -> Iterator[str]:
-    """Yield what is secret of a variable: its value, what the file holds that it names, passwords in addresses."""
-    yield from _in_address(value)
+def _variable_secrets(name: str, value: str) -> Iterator[str]:
+    """Yield the secrets of an environment variable: its value, those in the file it names, passwords in URLs."""
+    yield from _address_secrets(value)
     for entry in value.split(";") if ";" in value else ():  # a connection string
-        part, _, of_part = entry.partition("=")
-        if NAMED.search(part.strip().removeprefix("Account")) and len(of_part) >= LEAST:
-            yield of_part
-    is_secret = NAMED.search(name) is not None and NO_SECRET.search(name) is None
+        field_name, _, field_value = entry.partition("=")
+        if SECRET_NAME.search(field_name.strip().removeprefix("Account")) and len(field_value) >= MIN_LENGTH:
+            yield field_value
+    is_secret = SECRET_NAME.search(name) is not None and NOT_SECRET_NAME.search(name) is None
     if not is_secret and not re.search(r"credentials|token|netrc|pgpass", name, re.IGNORECASE):
         return
     if len(value) < 4096 and "\n" not in value and _is_file(value):
-        yield from _in_file(Path(value))
-    elif is_secret and len(value) >= LEAST:
+        yield from _file_secrets(Path(value))
+    elif is_secret and len(value) >= MIN_LENGTH:
         yield value
 
 
@@ -172,12 +182,12 @@ def _is_file(value: str) -> bool:
 
 
 def has_password(address: str) -> bool:
-    """Tell whether an address holds a password.
+    """Tell whether a URL contains a password.
 
     Examples
     --------
-    >>> [has_password(a) for a in ("postgresql://me:pw@host/db", "postgresql://me@host/db?password=x", "sqlite:///a.db")]
-    [True, True, False]
+    >>> [has_password(a) for a in ("postgresql://me:pw@host/db", "postgresql://me@host/db?password=x",
+    "sqlite:///a.db")] [True, True, False]
     """
     return any(True for _ in _passwords(address))
 
@@ -189,25 +199,25 @@ def _passwords(address: str) -> Iterator[str]:
         parts = urlsplit(address.strip())
     except ValueError:
         parts = None
-    # A password that has signs of the address itself in it is not found where it should be.
+    # urlsplit cuts a password that contains "/", "?" or "#".
     user_info = address.split("://", 1)[1].rpartition("@")[0]
-    named = user_info.partition(":")[2]
-    if named and "\n" not in named and " " not in named:
-        yield named
+    full_password = user_info.partition(":")[2]
+    if full_password and "\n" not in full_password and " " not in full_password:
+        yield full_password
     if parts is not None:
-        if parts.password and parts.password != named:
+        if parts.password and parts.password != full_password:
             yield parts.password
-        yield from (value for name, value in parse_qsl(parts.query) if NAMED.search(name) and value)
+        yield from (value for name, value in parse_qsl(parts.query) if SECRET_NAME.search(name) and value)
 
 
-def _in_address(address: str) -> Iterator[str]:
+def _address_secrets(address: str) -> Iterator[str]:
     for password in _passwords(address):
-        yield from (form for form in {password, unquote(password)} if len(form) >= LEAST_PASSWORD)
+        yield from (form for form in {password, unquote(password)} if len(form) >= MIN_PASSWORD_LENGTH)
 
 
-def _in_file(path: Path) -> Iterator[str]:
+def _file_secrets(path: Path) -> Iterator[str]:
     try:
-        if path.stat().st_size > MOST_BYTES:
+        if path.stat().st_size > MAX_FILE_BYTES:
             return
         text = path.read_text(encoding="utf-8-sig").strip()
     except (OSError, ValueError):
@@ -217,45 +227,50 @@ def _in_file(path: Path) -> Iterator[str]:
     except (ValueError, RecursionError):
         data = None
     if isinstance(data, dict | list):
-        yield from _in_json(data)
+        yield from _json_secrets(data)
         return
-    if len(text) >= LEAST and not re.search(r"\s", text):
+    if len(text) >= MIN_LENGTH and not re.search(r"\s", text):
         yield text  # a token alone
     for line in text.splitlines():
-        yield from _in_address(line)
+        yield from _address_secrets(line)
         entry = re.match(r"""\s*["']?([\w.-]+)["']?\s*[=:]\s*["']?([^\s"']+)""", line)
-        if entry and NAMED.search(entry[1]) and len(entry[2]) >= LEAST:
+        if entry and SECRET_NAME.search(entry[1]) and len(entry[2]) >= MIN_LENGTH:
             yield entry[2]
-        yield from (word for word in re.findall(r"\bpassword\s+(\S+)", line) if len(word) >= LEAST_PASSWORD)
-        if path.name == ".pgpass" and line.count(":") >= 4 and len(line.rpartition(":")[2]) >= LEAST_PASSWORD:
+        yield from (word for word in re.findall(r"\bpassword\s+(\S+)", line) if len(word) >= MIN_PASSWORD_LENGTH)
+        if path.name == ".pgpass" and line.count(":") >= 4 and len(line.rpartition(":")[2]) >= MIN_PASSWORD_LENGTH:
             yield line.rpartition(":")[2]
 
 
-def _in_json(value: Any, name: str = "") -> Iterator[str]:
+def _json_secrets(value: Any, name: str = "") -> Iterator[str]:
     if isinstance(value, dict):
         for key, inner in value.items():
-            yield from _in_json(inner, str(key))
+            yield from _json_secrets(inner, str(key))
     elif isinstance(value, list):
         for inner in value:
-            yield from _in_json(inner, name)
-    elif isinstance(value, str) and len(value) >= LEAST and NAMED.search(name) and not NO_SECRET.search(name):
+            yield from _json_secrets(inner, name)
+    elif (
+        isinstance(value, str)
+        and len(value) >= MIN_LENGTH
+        and SECRET_NAME.search(name)
+        and not NOT_SECRET_NAME.search(name)
+    ):
         yield value
-        # A key of several lines is printed line by line.
+        # A key of several lines may be printed line by line.
         yield from (line for line in value.splitlines() if len(line) >= 32 and not line.startswith("-----"))
 
 
-def _other_forms(value: str) -> Iterator[str]:
-    """Yield how a secret is written in an address, in JSON and in a page."""
+def _encoded_forms(value: str) -> Iterator[str]:
+    """Yield a secret as it is encoded in URLs, in JSON and in HTML."""
     yield from (quote(value, safe=""), json.dumps(value)[1:-1], html.escape(value))
 
 
 class Masks:
-    """Puts a mask in place of secrets.
+    """Replaces secrets by a mask.
 
     Parameters
     ----------
     secrets : iterable of str
-        Known values; what is a secret by its looks is masked beside them.
+        Known values; texts that match `SECRET_SHAPE` are masked as well.
     """
 
     def __init__(self, secrets: Iterable[str]) -> None:
@@ -270,26 +285,25 @@ class Masks:
         >>> Masks(["hunter2hunter2"]).text("logged in with hunter2hunter2 at https://me:pass@host/")
         'logged in with [masked] at https://[masked]@host/'
         """
-        return SHAPED.sub(MASK, text if self._pattern is None else self._pattern.sub(MASK, text))
+        return SECRET_SHAPE.sub(MASK, text if self._pattern is None else self._pattern.sub(MASK, text))
 
-    def within(self, value: Any) -> Any:
-        """Return JSON with the secrets of its texts masked."""
+    def in_json(self, value: Any) -> Any:
+        """Return a JSON value with the secrets in its texts masked."""
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, list):
-            return [self.within(v) for v in value]
+            return [self.in_json(v) for v in value]
         if isinstance(value, dict):
-            # In a picture's letters and digits anything may stand by chance.
-            return {k: v if str(k) in PICTURES else self.within(v) for k, v in value.items()}
+            return {k: v if str(k) in BASE64_KEYS else self.in_json(v) for k, v in value.items()}
         return value
 
     def lines_with_secrets(self, text: str) -> list[int]:
-        """Return the numbers of the lines in which a secret stands, beginning with 1."""
-        starts = {m.start() for pattern in (self._pattern, SHAPED) if pattern for m in pattern.finditer(text)}
+        """Return the numbers of the lines with a secret, counted from 1."""
+        starts = {m.start() for pattern in (self._pattern, SECRET_SHAPE) if pattern for m in pattern.finditer(text)}
         return sorted({text.count("\n", 0, start) + 1 for start in starts})
 
 
 @cache
-def own_masks() -> Masks:
-    """Return the masks for the secrets of this process, found once."""
+def process_masks() -> Masks:
+    """Return the masks for the secrets of this process, collected once."""
     return Masks(secret_values())

@@ -35,14 +35,14 @@ __all__ = [
 
 DISTRIBUTION = "kaggle-workbench"
 OTHER_DISTRIBUTION = "workbench"
-"""Somebody else's; also what this project was called at first."""
+"""An unrelated project on PyPI; also the former name of this one."""
 
 OWN_WHEELS = ("kaggle_workbench-", "workbench-")
-"""How the file names of our wheels begin, today's and those of before."""
+"""How the file names of this project's wheels begin: today's, and those of its former name."""
 
 
 def distribution_version() -> str:
-    """Return the installed version; ``0+unknown`` where the package is only on the path, such as in a bare clone."""
+    """Return the installed version; ``0+unknown`` if the package is not installed, as in a bare clone."""
     try:
         return importlib.metadata.version(DISTRIBUTION)
     except importlib.metadata.PackageNotFoundError:
@@ -51,9 +51,9 @@ def distribution_version() -> str:
 
 @cache
 def version_of(name: str) -> str:
-    """Return the version of an installed distribution; "" where there is none.
+    """Return the version of an installed distribution; "" if it is not installed.
 
-    It is read once for a process, which has imported that version.
+    Cached: the modules that this process has imported stay at that version.
     """
     try:
         return importlib.metadata.version(name)
@@ -62,12 +62,12 @@ def version_of(name: str) -> str:
 
 
 def distributions_of_modules() -> Mapping[str, list[str]]:
-    """Return by the name that is imported the distributions that install it, as `packages_distributions` does.
+    """Return import name -> distributions, a cached `importlib.metadata.packages_distributions`.
 
-    That reads a file of every package, for most of a second; here it is done again only when something was installed,
-    which changes the time of a folder of ``sys.path``.
+    That function reads a file of every package, which takes most of a second. An installation changes the modification
+    time of a folder in ``sys.path``, which invalidates the cache.
     """
-    return _distributions_of_modules(tuple((entry, _changed_at(entry)) for entry in sys.path))
+    return _distributions_of_modules(tuple((entry, _modified_ns(entry)) for entry in sys.path))
 
 
 @lru_cache(maxsize=1)
@@ -76,7 +76,7 @@ def _distributions_of_modules(path: tuple[tuple[str, int], ...]) -> Mapping[str,
     return importlib.metadata.packages_distributions()
 
 
-def _changed_at(entry: str) -> int:
+def _modified_ns(entry: str) -> int:
     try:
         return Path(entry).stat().st_mtime_ns
     except OSError:
@@ -84,21 +84,21 @@ def _changed_at(entry: str) -> int:
 
 
 def is_own_wheel(name: str) -> bool:
-    """Tell whether a wheel's file name is this package's."""
+    """Tell whether the file name of a wheel is one of this project."""
     return name.startswith(OWN_WHEELS)
 
 
 def install_hint(extra: str) -> str:
-    """Return the command that adds an extra to this installation, from where the installation came.
+    """Return the command that installs an extra from the same source as this installation.
 
-    The index is named only if the installation came from one, which is where ``direct_url.json`` is missing:
+    The source is PyPI if ``direct_url.json`` is missing, else the folder or URL in it:
     https://packaging.python.org/en/latest/specifications/direct-url/
     """
     return f"{_pip('install')} {_requirement(f'[{extra}]')}"
 
 
 def _pip(action: str) -> str:
-    """Return how pip is called for this interpreter: ``pip`` alone may be another environment's."""
+    """Return the pip command of this interpreter; ``pip`` alone may belong to another environment."""
     if importlib.util.find_spec("pip") is None:
         return f"uv pip {action} --python {shlex.quote(sys.executable)}"
     active = os.environ.get("VIRTUAL_ENV") or os.environ.get("CONDA_PREFIX")
@@ -112,56 +112,56 @@ def _requirement(extras: str = "") -> str:
     if root is not None:
         editable = "--editable " if _is_editable() else ""
         return editable + shlex.quote(f"{root}{extras}")
-    origin = _direct_url()
-    if origin is None:
+    direct_url = _direct_url()
+    if direct_url is None:
         return shlex.quote(f"{DISTRIBUTION}{extras}")
-    return shlex.quote(f"{DISTRIBUTION}{extras} @ {_with_revision(origin)}")
+    return shlex.quote(f"{DISTRIBUTION}{extras} @ {_with_revision(direct_url)}")
 
 
 def checkout() -> Path | None:
-    """Return the folder of the source that is installed, or that the package is imported from; None elsewhere."""
-    origin = _direct_url()
-    if origin is not None and "dir_info" in origin:
-        return Path(url2pathname(urlsplit(origin["url"]).path))
+    """Return the source folder that the package was installed or is imported from; None without one."""
+    direct_url = _direct_url()
+    if direct_url is not None and "dir_info" in direct_url:
+        return Path(url2pathname(urlsplit(direct_url["url"]).path))
     root = PACKAGE.parent
-    return root if _installed() is None and (root / "pyproject.toml").is_file() else None
+    return root if _installed_distribution() is None and (root / "pyproject.toml").is_file() else None
 
 
 def _is_editable() -> bool:
-    """Tell whether the source is imported from where it lies; so it is where nothing is installed, too."""
-    origin = _direct_url()
-    return origin is None or bool(origin["dir_info"].get("editable"))
+    """Tell whether the package is imported from its source folder: an editable installation, or none at all."""
+    direct_url = _direct_url()
+    return direct_url is None or bool(direct_url["dir_info"].get("editable"))
 
 
-def _with_revision(origin: dict[str, Any]) -> str:
-    vcs = origin.get("vcs_info")
+def _with_revision(direct_url: dict[str, Any]) -> str:
+    vcs = direct_url.get("vcs_info")
     if not vcs:
-        return str(origin["url"])
+        return str(direct_url["url"])
     revision = vcs.get("requested_revision") or vcs.get("commit_id")
-    return f"{vcs['vcs']}+{origin['url']}" + (f"@{revision}" if revision else "")
+    return f"{vcs['vcs']}+{direct_url['url']}" + (f"@{revision}" if revision else "")
 
 
-def _installed() -> importlib.metadata.Distribution | None:
-    """Return what an installer wrote; the ``.egg-info`` that a build leaves in the source has no ``METADATA``."""
+def _installed_distribution() -> importlib.metadata.Distribution | None:
+    """Return the metadata of an installer; the ``.egg-info`` of a build has no ``METADATA`` file."""
     distributions = importlib.metadata.distributions(name=DISTRIBUTION)
     return next((d for d in distributions if d.read_text("METADATA")), None)
 
 
 def _direct_url() -> dict[str, Any] | None:
-    installed = _installed()
+    installed = _installed_distribution()
     text = installed.read_text("direct_url.json") if installed is not None else None
     try:
-        origin = json.loads(text) if text else None
+        direct_url = json.loads(text) if text else None
     except ValueError:
         return None
-    return origin if isinstance(origin, dict) and isinstance(origin.get("url"), str) else None
+    return direct_url if isinstance(direct_url, dict) and isinstance(direct_url.get("url"), str) else None
 
 
 def other_workbench() -> str | None:
-    """Return what is installed under the name ``workbench``, with the way out; None where nothing is.
+    """Describe a second installed distribution called ``workbench`` and how to remove it; None without one.
 
-    Both distributions write into a folder called ``workbench``: the one that was installed last is imported, or a
-    mixture of both.
+    Both distributions install into a folder called ``workbench``, so that the last one or a mixture of both is
+    imported.
     """
     try:
         other = importlib.metadata.distribution(OTHER_DISTRIBUTION)
@@ -169,8 +169,8 @@ def other_workbench() -> str | None:
         return None
     scripts = [e for e in other.entry_points if e.group == "console_scripts" and e.name == "wb"]
     description = "this project under its former name" if scripts else "an unrelated project with the same import name"
-    again = f"{_pip('install')} --force-reinstall --no-deps {_requirement()}"
+    reinstall = f"{_pip('install')} --force-reinstall --no-deps {_requirement()}"
     return (
         f"workbench {other.version} is installed beside {DISTRIBUTION}: {description}. "
-        f"`{_pip('uninstall')} workbench`, then `{again}`"
+        f"`{_pip('uninstall')} workbench`, then `{reinstall}`"
     )

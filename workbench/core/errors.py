@@ -1,27 +1,26 @@
-"""Everything that goes wrong in an expected way.
+"""Exceptions for expected failures.
 
-One root; each class says by its name whose mistake it is, and specific ones also inherit the builtin that a caller
-would look for::
+They have one root, and also inherit the builtin exception that a caller would catch::
 
     WorkbenchError
     ├── ConfigError (ValueError)       a definition, an experiment file or an option is wrong
     │   └── NotFoundError (LookupError)   a name that does not exist, with the near ones
-    ├── DataError (ValueError)         a table, a target or an id is not as it must be
-    │   ├── DamagedError                  a file is not what was written: truncated, changed, half there
-    │   └── NewerError                    a file is whole, and of a newer workbench than this one
+    ├── DataError (ValueError)         a table, a target or an id is invalid
+    │   ├── DamagedError                  a file is truncated, changed or incomplete
+    │   └── NewerError                    a file was written by a newer version of the workbench
     ├── FeatureError (ValueError)      a feature breaks its contract or raises
-    ├── NotebookError (RuntimeError)   a notebook failed, or was ended
+    ├── NotebookError (RuntimeError)   a notebook failed or was stopped
     ├── TrainingError (RuntimeError)   folds or model parameters that can't be trained
-    │   └── MemoryLimitError (MemoryError)   what is to be done would take more memory than it may
+    │   └── MemoryLimitError (MemoryError)   a task would exceed the memory limit
     ├── StorageError (OSError)         the disk is full, or the folder can't be written
     ├── BusyError (RuntimeError)       another process holds the resource
-    ├── LedgerError (RuntimeError)     the ledger is newer than this program, or out of reach
-    │   └── DamagedLedgerError            it is not what was written; the run folders have what it had
-    ├── PlatformError (RuntimeError)   the platform refused, or can't be reached
-    │   ├── LoginError                    the platform does not accept the login, or no longer
-    │   ├── UnansweredError               it is not known whether the platform did what was asked
-    │   ├── UnavailableError              the platform does not give this now; another way to it may work
-    │   └── UnreachableError              the platform can't be reached, or has no time: nothing was refused
+    ├── LedgerError (RuntimeError)     the ledger is newer than this program, or unreachable
+    │   └── DamagedLedgerError            the ledger is corrupt; it can be rebuilt from the run folders
+    ├── PlatformError (RuntimeError)   the platform refused a request, or can't be reached
+    │   ├── LoginError                    the login is not accepted, or has expired
+    │   ├── UnansweredError               the response was lost: the request may have been carried out
+    │   ├── UnavailableError              a resource is not available this way; another way may work
+    │   └── UnreachableError              the platform can't be reached, or is overloaded
     └── SubmissionError (ValueError)   findings that stop a submission
 """
 
@@ -61,14 +60,14 @@ __all__ = [
 
 
 class WorkbenchError(Exception):
-    """The root of all expected failures.
+    """The base class of all expected failures.
 
     Parameters
     ----------
     message : str
-        What happened, where, what was expected and what was found.
+        What went wrong and where, what was expected and what was there instead.
     hint : str, optional
-        What to do about it; a command where one fixes it.
+        What the user can do about it; the command, where one fixes it.
 
     Examples
     --------
@@ -91,19 +90,19 @@ class ConfigError(WorkbenchError, ValueError):
 
 
 class NotFoundError(ConfigError, LookupError):
-    """A name that does not exist; the message lists the near ones."""
+    """A name does not exist; the hint lists similar names."""
 
 
 class DataError(WorkbenchError, ValueError):
-    """A table, a target or an id is not as it must be."""
+    """A table, a target or an id is invalid."""
 
 
 class DamagedError(DataError):
-    """A file is not what was written: truncated, changed or half there."""
+    """A file is truncated, changed or incomplete."""
 
 
 class NewerError(DataError):
-    """A file is whole, and was written by a newer workbench than this one."""
+    """A file was written by a newer version of the workbench."""
 
 
 class FeatureError(WorkbenchError, ValueError):
@@ -111,14 +110,14 @@ class FeatureError(WorkbenchError, ValueError):
 
 
 class NotebookError(WorkbenchError, RuntimeError):
-    """A notebook failed, was ended for a limit, or recorded nothing; the message has the cell.
+    """A notebook failed, exceeded a limit or recorded nothing; the message names the cell.
 
     Parameters
     ----------
     trace : str
-        The cell's traceback, where it raised.
+        The traceback, if a cell raised.
     peak_mb : float
-        The most memory that its kernel and what that started had.
+        The peak memory of the kernel and its child processes, in MB.
     """
 
     def __init__(self, message: str, *, hint: str = "", trace: str = "", peak_mb: float = 0.0) -> None:
@@ -132,7 +131,7 @@ class TrainingError(WorkbenchError, RuntimeError):
 
 
 class MemoryLimitError(TrainingError, MemoryError):
-    """What is to be done would take more memory than it may; said before it is begun."""
+    """A task would exceed the memory limit; raised before it starts."""
 
 
 class StorageError(WorkbenchError, OSError):
@@ -144,31 +143,31 @@ class BusyError(WorkbenchError, RuntimeError):
 
 
 class LedgerError(WorkbenchError, RuntimeError):
-    """The ledger is newer than this program, or out of reach."""
+    """The ledger is newer than this program, or unreachable."""
 
 
 class DamagedLedgerError(LedgerError):
-    """The ledger is not what was written; the run folders have what it had."""
+    """The ledger is corrupt; it can be rebuilt from the run folders."""
 
 
 class PlatformError(WorkbenchError, RuntimeError):
-    """The platform refused, or can't be reached."""
+    """The platform refused a request, or can't be reached."""
 
 
 class LoginError(PlatformError):
-    """The platform does not accept the login, or no longer: asking again is of no use before one signs in."""
+    """The login is not accepted, or has expired: a retry can't succeed before the user signs in."""
 
 
 class UnavailableError(PlatformError):
-    """The platform does not give this now, where another way to the same may work: single files for an archive."""
+    """A resource is not available this way, but another may work: single files instead of an archive."""
 
 
 class UnansweredError(PlatformError):
-    """The answer was lost: it is not known whether the platform did what was asked."""
+    """The response was lost: the platform may or may not have carried out the request."""
 
 
 class UnreachableError(PlatformError):
-    """The platform can't be reached, does not answer, or has no time: it says nothing of what was asked."""
+    """The platform can't be reached, does not answer, or is overloaded; the request was not refused."""
 
 
 class SubmissionError(WorkbenchError, ValueError):
@@ -176,7 +175,7 @@ class SubmissionError(WorkbenchError, ValueError):
 
 
 def near(name: str, valid_names: Iterable[str], *, kind: str = "name") -> str:
-    """Return a hint that names the known names nearest to `name`, or all of them where none is near.
+    """Return a hint with the valid names most similar to `name`, or with all of them if none is similar.
 
     Examples
     --------
@@ -190,7 +189,7 @@ def near(name: str, valid_names: Iterable[str], *, kind: str = "name") -> str:
     'there is no key yet'
     """
     names = sorted(set(valid_names))
-    # Upper and lower case are the most frequent slip, and no distance.
+    # Wrong case is the most frequent mistake, and difflib would count it as a difference.
     close = [n for n in names if n.casefold() == name.casefold()] or difflib.get_close_matches(name, names, n=3)
     if not close:
         folded = {n.casefold(): n for n in reversed(names)}
@@ -233,7 +232,7 @@ def storage_errors(path: Path) -> Iterator[None]:
     Parameters
     ----------
     path : Path
-        What was being written; the message names it.
+        The file being written, for the message.
 
     Raises
     ------
@@ -254,9 +253,9 @@ def storage_errors(path: Path) -> Iterator[None]:
 def _as_storage_error(exc: Exception, path: Path) -> StorageError | None:
     code, name = getattr(exc, "errno", None), getattr(exc, "filename", None)
     if code is None and (isinstance(exc, OSError) or type(exc).__module__.startswith("polars")):
-        # polars reports the system's errors as exceptions of its own or as bare OSErrors, with the number in the text.
-        numbered = re.search(r"os error (\d+)", str(exc))
-        code = int(numbered[1]) if numbered else errno.ENOSPC if "No space left" in str(exc) else None
+        # polars raises its own exceptions or OSErrors without errno, which is only in the message.
+        errno_match = re.search(r"os error (\d+)", str(exc))
+        code = int(errno_match[1]) if errno_match else errno.ENOSPC if "No space left" in str(exc) else None
     if code not in _STORAGE_ERRNOS:
         return None
     message, hint = _STORAGE_ERRNOS[code]

@@ -1,7 +1,7 @@
-"""What happens while something runs, as values: the terminal, ``events.jsonl`` of a run and a page read the same ones.
+"""Progress events: the terminal, ``events.jsonl`` of a run and its page are all fed by them.
 
-An event is a frozen dataclass of texts and numbers. In a file it is a line of JSON: "event" has its name, "at" the time
-in UTC, and its fields are next to them.
+An event is a frozen dataclass of texts and numbers. In a file it is a JSON object per line, with the name of the event
+("event"), the time in UTC ("at") and the fields of the dataclass.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, TypeAlias, get_args, get_type_hints
 
-from workbench.core.credentials import own_masks
+from workbench.core.credentials import process_masks
 
 __all__ = [
     "EVENTS_FILE",
@@ -43,26 +43,26 @@ __all__ = [
 ]
 
 EVENTS_FILE = "events.jsonl"
-"""In the folder of a run."""
+"""The name of the event log in the folder of a run."""
 
 
 @dataclass(frozen=True)
 class Message:
-    """Something that the user has to know, whatever is done next."""
+    """A message to the user."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class StageStarted:
-    """What is being done from now on, until the next stage starts."""
+    """A stage of the work starts, which lasts until the next one starts."""
 
     name: str
 
 
 @dataclass(frozen=True)
 class StageFinished:
-    """A stage that was measured is finished; `peak_mb` is the most memory that the process had in it."""
+    """A measured stage is finished; `peak_mb` is the peak memory of the process during it."""
 
     name: str
     seconds: float
@@ -71,17 +71,17 @@ class StageFinished:
 
 @dataclass(frozen=True)
 class Progress:
-    """How much of the present stage is done.
+    """How much of the current stage is done.
 
     Attributes
     ----------
     done : float
     total : float, or None
-        None where it is not known.
+        None if unknown.
     text : str
-        What it is of.
+        What is being worked on.
     unit : str
-        "share" where `done` is a part of 1; otherwise what is counted.
+        "share" if `done` is a fraction of 1; otherwise what is counted.
     """
 
     done: float
@@ -115,14 +115,14 @@ class SearchProgress:
 
 @dataclass(frozen=True)
 class DownloadStarted:
-    """Bytes are about to arrive; `size_bytes` is how many, None where that is not known."""
+    """A download starts; `size_bytes` is None if its size is unknown."""
 
     size_bytes: int | None
 
 
 @dataclass(frozen=True)
 class BytesReceived:
-    """More bytes have arrived."""
+    """Another `size_bytes` bytes of the download have arrived."""
 
     size_bytes: int
 
@@ -134,13 +134,13 @@ class ModelTrained:
     Attributes
     ----------
     fold : int
-        -1 for a model that is trained on all rows.
+        -1 for a model trained on all rows.
     score : float, or None
-        The early stopping metric of the validated rows; None where it was not computed.
+        The early stopping metric on the validation rows; None if not computed.
     rounds : int
-        0 where the library has none.
+        Boosting rounds or epochs; 0 if the library has none.
     remaining : int
-        The number of models still to be trained.
+        The number of models that are not trained yet.
     """
 
     target: int
@@ -154,7 +154,7 @@ class ModelTrained:
 
 @dataclass(frozen=True)
 class RunStarted:
-    """A run begins; `mode` is "new", or "resumed" where some folds were finished before."""
+    """A run starts; `mode` is "new", or "resumed" if some folds are already finished."""
 
     run_id: str
     mode: str
@@ -162,7 +162,7 @@ class RunStarted:
 
 @dataclass(frozen=True)
 class RunFinished:
-    """A run is over.
+    """A run has ended.
 
     Attributes
     ----------
@@ -171,7 +171,7 @@ class RunFinished:
     score : float, or None
         The mean over the folds.
     error : str, or None
-        Why it failed.
+        The error message of a failed run.
     """
 
     run_id: str
@@ -201,14 +201,14 @@ NAMES = {c: name for name, c in CLASSES.items()}
 
 @dataclass(frozen=True)
 class LoggedEvent:
-    """An event and when it happened, as a file has it."""
+    """An event from a log, with the time at which it was logged."""
 
     at: datetime
     event: Event
 
 
 def event_to_dict(event: Event) -> dict[str, Any]:
-    """Return an event as JSON has it; numbers that are none become null.
+    """Return an event as a JSON object; NaN and infinity become null.
 
     Examples
     --------
@@ -221,7 +221,7 @@ def event_to_dict(event: Event) -> dict[str, Any]:
 
 
 def event_from_dict(data: Any) -> Event | None:
-    """Return the event that `event_to_dict` described; None for anything else, as an event of a newer version.
+    """Return the event of a JSON object; None for anything invalid or unknown, such as events of newer versions.
 
     Examples
     --------
@@ -235,7 +235,7 @@ def event_from_dict(data: Any) -> Event | None:
         return None
     types = _field_types(name)
     values = {k: v for k, v in data.items() if k in types}
-    if not all(_is_of(value, types[key]) for key, value in values.items()):
+    if not all(_has_type(value, types[key]) for key, value in values.items()):
         return None
     try:
         event: Event = CLASSES[name](**values)
@@ -250,14 +250,14 @@ def _field_types(name: str) -> dict[str, tuple[type, ...]]:
     return {name: get_args(hint) if isinstance(hint, UnionType) else (hint,) for name, hint in hints.items()}
 
 
-def _is_of(value: Any, types: tuple[type, ...]) -> bool:
-    # JSON has 1 for 1.0, and for Python true is a number.
+def _has_type(value: Any, types: tuple[type, ...]) -> bool:
+    # JSON may have 1 in place of 1.0, and in Python a bool is an int.
     allowed = (*types, int) if float in types else types
     return isinstance(value, allowed) and not isinstance(value, bool)
 
 
 def event_text(event: Event) -> str | None:
-    """Return an event as a line of text; None for what is counted and not told: bytes, models, beginnings and ends.
+    """Return an event as a line of text; None for events that have none: downloads, models, starts and ends.
 
     Examples
     --------
@@ -290,15 +290,15 @@ def _search_text(progress: SearchProgress) -> str:
 
 
 class EventLog:
-    """A listener that appends each event to a file, a line at a time, with secrets masked.
+    """A listener that appends each event to a file as a line of JSON, with secrets masked.
 
-    A process that is killed leaves at most a torn last line, which readers skip. Where the disk is full an OSError is
-    raised: see `RunContext.emit`.
+    A killed process leaves at most an incomplete last line, which readers skip. If the disk is full, OSError is raised,
+    which `RunContext.emit` ignores.
 
     Parameters
     ----------
     path : Path
-        May be there already: what is appended goes behind what it has.
+        Events are appended if the file exists.
     """
 
     def __init__(self, path: Path) -> None:
@@ -306,31 +306,33 @@ class EventLog:
 
     def __call__(self, event: Event) -> None:
         """Append an event."""
-        stamped = {"at": datetime.now(UTC).isoformat(), **own_masks().within(event_to_dict(event))}
-        line = json.dumps(stamped, ensure_ascii=False, allow_nan=False).encode("utf-8", "backslashreplace") + b"\n"
-        # One write per line: a line is in the file as soon as the event has happened, whatever ends the process then.
-        file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+        record = {"at": datetime.now(UTC).isoformat(), **process_masks().in_json(event_to_dict(event))}
+        line = json.dumps(record, ensure_ascii=False, allow_nan=False).encode("utf-8", "backslashreplace") + b"\n"
+        # Unbuffered, one write per line: the line is in the file whatever ends the process afterwards. The file is
+        # opened for each event because a network drive shows a line to other machines when the file is closed (nfs(5),
+        # "close-to-open cache consistency").
+        descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o644)
         try:
-            size = os.fstat(file).st_size
-            is_torn = size > 0 and os.pread(file, 1, size - 1) != b"\n"
-            os.write(file, b"\n" * is_torn + line)
+            size = os.fstat(descriptor).st_size
+            ends_incomplete = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+            os.write(descriptor, b"\n" * ends_incomplete + line)
         finally:
-            os.close(file)
+            os.close(descriptor)
 
 
 def read_events(path: Path) -> list[LoggedEvent]:
-    """Return the events of a file in their order; empty where there is no file, as of runs of earlier versions.
+    """Return the events of a log in order; empty if there is no file, as in runs of earlier versions.
 
-    Lines that are torn, or of a newer version, are left out.
+    Incomplete lines and events of newer versions are skipped.
     """
     try:
-        lines = path.read_bytes().split(b"\n")[:-1]  # the last line is being written
+        lines = path.read_bytes().split(b"\n")[:-1]  # empty, or a line that is still being written
     except (FileNotFoundError, NotADirectoryError):
         return []
-    return [logged for line in lines if (logged := _logged(line)) is not None]
+    return [logged for line in lines if (logged := _parse_line(line)) is not None]
 
 
-def _logged(line: bytes) -> LoggedEvent | None:
+def _parse_line(line: bytes) -> LoggedEvent | None:
     try:
         data = json.loads(line)
         event = event_from_dict(data)

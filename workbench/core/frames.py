@@ -1,7 +1,7 @@
-"""Reading a named file with polars: the name is taken as it is written. And writing CSV, with its header.
+"""Read files with polars by their literal path, and write CSV files.
 
-polars takes a path for a pattern: of ``ws[1]/train.parquet`` it looks for ``ws1/train.parquet``, and reads that where
-it is there. Whatever reads a file by its path does so through these functions; a test holds it.
+polars treats a path as a glob pattern: for ``ws[1]/train.parquet`` it reads ``ws1/train.parquet``. All code that reads
+a file by its path must use these functions instead, which a test enforces.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ __all__ = [
     "write_csv",
 ]
 
-LONGEST_HEADER_BYTES = 64 << 20
+MAX_HEADER_BYTES = 64 << 20
+"""A file without a line end in its first 64 MB is treated as one header."""
 
 
 def scan_parquet(path: Path, **options: Any) -> pl.LazyFrame:
@@ -38,30 +39,31 @@ def read_parquet(path: Path, **options: Any) -> pl.DataFrame:
 
 
 def parquet_schema(path: Path) -> pl.Schema:
-    """Return the columns of a Parquet file with their types."""
+    """Return the names and types of a Parquet file's columns."""
     return pl.scan_parquet(path, glob=False, hive_partitioning=False).collect_schema()
 
 
 def scan_csv(path: Path, **options: Any) -> pl.LazyFrame:
     """Scan a CSV file in UTF-8 with a header; the options are those of `polars.scan_csv`."""
-    header, separator = _header(path, options.get("separator", ",")), options.get("separator", ",")
+    separator = options.get("separator", ",")
+    header = _read_header(path, separator)
     names = header_names(header.removeprefix("\ufeff").strip("\r\n"), separator)
     if header.count('"') % 2 and header.endswith("\n"):
-        # To polars a lone quote in a name opens a text that goes on behind the header.
+        # For polars an unpaired quote in a name opens a quoted field that continues after the header.
         options |= {"has_header": False, "skip_lines": header.count("\n"), "new_columns": names}
         return pl.scan_csv(path, glob=False, **options, raise_if_empty=False)
     scan = pl.scan_csv(path, glob=False, **options)
-    shown = scan.collect_schema().names()
-    renamed = {a: b for a, b in zip(shown, names, strict=False) if a != b}
-    return scan.rename(renamed) if renamed and len(shown) == len(names) else scan
+    polars_names = scan.collect_schema().names()
+    renamed = {old: new for old, new in zip(polars_names, names, strict=False) if old != new}
+    return scan.rename(renamed) if renamed and len(polars_names) == len(names) else scan
 
 
-def _header(path: Path, separator: str) -> str:
+def _read_header(path: Path, separator: str) -> str:
     data, size = b"", 1 << 20
     with path.open("rb") as file:
-        # Twice as much each time: what has no end is looked at twice over at most.
-        while len(data) < LONGEST_HEADER_BYTES and (piece := file.read(size)):
-            data, size = data + piece, len(data) + len(piece)
+        # Doubling the size keeps the total time of scanning a long header linear.
+        while len(data) < MAX_HEADER_BYTES and (chunk := file.read(size)):
+            data, size = data + chunk, len(data) + len(chunk)
             if end := end_of_header(data, separator):
                 return data[:end].decode("utf-8", "replace")
     return data.decode("utf-8", "replace")
@@ -73,10 +75,10 @@ def read_csv(path: Path, **options: Any) -> pl.DataFrame:
 
 
 def write_csv(frame: pl.DataFrame, file: Path | IO[bytes], *, include_header: bool = True) -> None:
-    """Write a frame as CSV, in place of the file that is there or where an open one stands."""
+    """Write a frame as CSV: replace the file at a path, or write to an open file at its position."""
     if isinstance(file, Path):
-        with file.open("wb") as opened:
-            write_csv(frame, opened, include_header=include_header)
+        with file.open("wb") as open_file:
+            write_csv(frame, open_file, include_header=include_header)
         return
     if include_header:
         file.write(header_line(frame.columns).encode())
@@ -84,7 +86,7 @@ def write_csv(frame: pl.DataFrame, file: Path | IO[bytes], *, include_header: bo
 
 
 def sink_csv(frame: pl.LazyFrame, path: Path, **options: Any) -> None:
-    """Write a frame as CSV, streaming; the options are those of `polars.LazyFrame.sink_csv`."""
+    """Write a lazy frame as CSV with the streaming engine; the options are those of `polars.LazyFrame.sink_csv`."""
     with path.open("wb") as file:
         file.write(header_line(frame.collect_schema().names()).encode())
         frame.sink_csv(file, include_header=False, **options)

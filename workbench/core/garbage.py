@@ -1,4 +1,4 @@
-"""Pausing the garbage collector where very many objects are built and none of them is garbage."""
+"""Pause the garbage collector while very many long-lived objects are created."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ __all__ = ["no_collection"]
 
 @contextmanager
 def no_collection() -> Iterator[None]:
-    """Build objects in the block without looking for garbage among them; afterwards all is as before."""
-    enabled = gc.isenabled()
+    """Disable the garbage collector for the length of the block."""
+    was_enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        if enabled:
+        if was_enabled:
             gc.enable()

@@ -1,7 +1,7 @@
-"""Headers of delimited text: the one place where they are read and written, so that what is written reads the same.
+"""Read and write the header of delimited text.
 
-polars is not asked: it leaves doubled quotes doubled in a header that it reads, and does not quote a carriage return in
-one that it writes.
+polars does neither correctly: it keeps doubled quotes doubled when it reads a header, and does not quote a carriage
+return when it writes one.
 """
 
 from __future__ import annotations
@@ -17,38 +17,38 @@ __all__ = ["end_of_header", "header_line", "header_names"]
 
 
 def end_of_header(data: bytes, separators: str = ",") -> int:
-    r"""Return where the header ends, with the blank lines before it; 0 where its end is not in `data`.
+    r"""Return the offset of the end of the header, leading blank lines included; 0 if `data` ends before it.
 
-    A quote that does not begin a field is a letter, of which there may be one: 5" pipe.
+    A quote inside an unquoted field is a normal character: 5" pipe.
 
     Parameters
     ----------
     data : bytes
-        The beginning of a text in UTF-8, with or without a byte order mark.
+        The beginning of a UTF-8 text, with or without a byte order mark.
     separators : str
-        What may separate the fields.
+        The characters that may separate fields.
 
     Examples
     --------
     >>> end_of_header(b'id,5" pipe\n1,2\n'), end_of_header(b'id,"a\nb"\n1,2\n'), end_of_header(b'id,"a\n1,2\n')
     (11, 9, 0)
     """
-    at = len(data) - len(data.lstrip(b"\r\n"))
-    at += len(codecs.BOM_UTF8) * data.startswith(codecs.BOM_UTF8, at)
-    header = _header(separators).match(data, at)
-    return header.end() if header else 0
+    start = len(data) - len(data.lstrip(b"\r\n"))
+    start += len(codecs.BOM_UTF8) * data.startswith(codecs.BOM_UTF8, start)
+    match = _header_pattern(separators).match(data, start)
+    return match.end() if match else 0
 
 
 @cache
-def _header(separators: str) -> re.Pattern[bytes]:
-    # In one go, and without a way back: what opens a quote and never closes it is looked at once.
-    marks = re.escape(separators.encode())
-    field = rb'(?:"(?:[^"]|"")*+"|(?!"))[^\n' + marks + rb"]*+"
-    return re.compile(rb"(?:" + field + rb"[" + marks + rb"])*+" + field + rb"\n")
+def _header_pattern(separators: str) -> re.Pattern[bytes]:
+    # Possessive quantifiers do not backtrack: a quote that is never closed is scanned once.
+    separator_class = re.escape(separators.encode())
+    field = rb'(?:"(?:[^"]|"")*+"|(?!"))[^\n' + separator_class + rb"]*+"
+    return re.compile(rb"(?:" + field + rb"[" + separator_class + rb"])*+" + field + rb"\n")
 
 
 def header_names(record: str, separator: str = ",") -> list[str]:
-    """Return the names in a header; a name that repeats gets a suffix.
+    """Return the names in a header; repeated names get a suffix.
 
     Examples
     --------
@@ -59,28 +59,28 @@ def header_names(record: str, separator: str = ",") -> list[str]:
 
 
 def _unique(names: list[str]) -> list[str]:
-    taken, earlier_names, unique = set(names), set[str](), []
-    suffixes: dict[str, int] = {}
+    used_names, earlier_names, unique_names = set(names), set[str](), []
+    next_suffix: dict[str, int] = {}
     for name in names:
-        new = name
+        new_name = name
         if name in earlier_names:
-            while new in taken:
-                n = suffixes.get(name, 0)
-                new, suffixes[name] = f"{name}_duplicated_{n}", n + 1
+            while new_name in used_names:
+                suffix = next_suffix.get(name, 0)
+                new_name, next_suffix[name] = f"{name}_duplicated_{suffix}", suffix + 1
         earlier_names.add(name)
-        taken.add(new)
-        unique.append(new)
-    return unique
+        used_names.add(new_name)
+        unique_names.append(new_name)
+    return unique_names
 
 
 def header_line(names: Sequence[str], separator: str = ",") -> str:
-    r"""Return names as the first line of a file, its end included.
+    r"""Return column names as the header line of a file, line end included.
 
     Examples
     --------
     >>> header_line(["id", "a, b", 'the "net" price'])
     'id,"a, b","the ""net"" price"\n'
     """
-    odd = re.compile(rf'[{re.escape(separator)}"\r\n]|^$')
-    quoted = (f'"{n}"' if odd.search(n) else n for n in (name.replace('"', '""') for name in names))
+    needs_quotes = re.compile(rf'[{re.escape(separator)}"\r\n]|^$')
+    quoted = (f'"{n}"' if needs_quotes.search(n) else n for n in (name.replace('"', '""') for name in names))
     return separator.join(quoted) + "\n"

@@ -1,4 +1,4 @@
-"""Whole numbers that a person wrote: checked, as true and 3.0 are none."""
+"""Validation of integers that a user wrote; bools and floats such as 3.0 are refused."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["integer_from", "is_integer"]
 
 
 def is_integer(value: Any, minimum: int | None = None) -> bool:
-    """Say whether a value is a whole number, and none below the minimum.
+    """Tell whether a value is an int (not a bool) of at least `minimum`.
 
     Examples
     --------
@@ -21,17 +21,19 @@ def is_integer(value: Any, minimum: int | None = None) -> bool:
 
 
 def integer_from(value: Any, name: str, minimum: int | None = None) -> int:
-    """Return a value that must be a whole number.
+    """Return a value after checking that it is an integer.
 
     Parameters
     ----------
     name : str
-        Where it stands, for the message: "012.toml: [model] num_leaves".
+        The name of the setting, for the message: "012.toml: [model] num_leaves".
+    minimum : int, optional
+        The smallest valid value.
 
     Raises
     ------
     ConfigError
-        For anything else.
+        If it is not an integer, or is below the minimum.
     """
     if not is_integer(value, minimum):
         limit = "" if minimum is None else f" from {minimum} up"

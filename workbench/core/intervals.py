@@ -1,11 +1,11 @@
-"""How sure a mean over folds is: corrected intervals, and what holds of many comparisons together.
+"""Confidence intervals of a mean over folds, and p-values of many comparisons at once.
 
-Fold scores and their differences are few and not independent, as the folds' train sets overlap. The variance of their
-mean is therefore taken as ``s^2 (1/k + r)`` instead of ``s^2 / k``, where r is the number of validated rows over the
-number of train rows, the mean over the folds (Nadeau and Bengio 2003, the corrected resampled t test). With k folds
-dealt from all rows r is 1/(k - 1); folds in time train on fewer rows, most of all the first ones.
+Scores of folds are not independent, as the train sets of the folds overlap. The variance of their mean is therefore
+estimated by ``s^2 (1/k + r)`` instead of ``s^2 / k``, where r is the ratio of validation rows to train rows, averaged
+over the folds (Nadeau and Bengio 2003, the corrected resampled t test). With k folds that partition the rows r is
+1/(k - 1); it is greater for folds in time, which train on fewer rows.
 
-Plain floats and nothing heavy: the experiment table starts in a moment.
+Without numpy, so that `wb table` starts quickly.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ import math
 from collections.abc import Sequence
 
 __all__ = [
-    "LEAST_WINDOWS",
+    "MIN_WINDOWS",
     "digamma",
     "family_p",
     "half_width",
     "holm",
-    "over_windows",
     "standard_error",
     "t_975",
     "trigamma",
     "trigamma_inverse",
     "two_sided_p",
+    "window_values",
 ]
 
-# Student's t, 97.5 % quantile for 1 to 30 degrees of freedom, then its limit with the first term of its expansion.
-_T975: tuple[float, ...] = (
+# Student's t, 97.5 % quantile for 1 to 30 degrees of freedom; beyond, the first terms of its expansion in 1/degrees.
+_T_975: tuple[float, ...] = (
     *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131),
     *(2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042),
 )
@@ -36,7 +36,7 @@ _T975: tuple[float, ...] = (
 
 def t_975(degrees: int) -> float:
     """Return the 97.5 % quantile of Student's t."""
-    return _T975[degrees - 1] if degrees <= len(_T975) else 1.95996 + 2.3723 / degrees
+    return _T_975[degrees - 1] if degrees <= len(_T_975) else 1.95996 + 2.3723 / degrees
 
 
 def standard_error(values: Sequence[float], ratio: float | None = None) -> float:
@@ -45,9 +45,10 @@ def standard_error(values: Sequence[float], ratio: float | None = None) -> float
     Parameters
     ----------
     values : sequence of float
-        A score, or a difference of scores, of each fold.
+        The score, or the difference of two scores, of each fold.
     ratio : float, optional
-        Validated rows over train rows, the mean over the folds; None for 1/(k - 1), that of folds dealt from all rows.
+        Validation rows over train rows, averaged over the folds; None for 1/(k - 1), the ratio of folds that partition
+        the rows.
 
     Examples
     --------
@@ -63,34 +64,40 @@ def standard_error(values: Sequence[float], ratio: float | None = None) -> float
 
 
 def half_width(values: Sequence[float], ratio: float | None = None) -> float:
-    """Return half of the corrected 95 % interval of the mean over folds; see `standard_error`."""
+    """Return half the width of the corrected 95 % interval of the mean over folds; see `standard_error`."""
     return t_975(len(values) - 1) * standard_error(values, ratio)
 
 
-LEAST_WINDOWS = 3
-"""The fewest windows that show how windows differ; with fewer an interval is that of the users alone."""
+MIN_WINDOWS = 3
+"""The fewest windows to estimate the variance between windows from; with fewer it is that between users alone."""
 
 
-def over_windows(cells: Sequence[float], windows: int) -> list[float]:
-    """Return independent values with the mean of cells, and as sure of it as users and windows together allow.
+def window_values(cells: Sequence[float], windows: int) -> list[float]:
+    """Return independent values whose mean is that of the cells, and whose standard error covers users and windows.
 
-    The cells are those of windows in time by groups of users, the same users in every window. The mean's variance is
-    that of two crossed random effects, ``(MS of users + MS of windows - MS of the rest) / cells``, and never below that
-    of the users alone, the windows alone or the rest alone. Of three windows or more as many values come, whose
-    standard error (`standard_error` with the ratio 0: the model of a window has seen nothing of it) is its root, with
-    as many degrees of freedom as windows less one. Of one or two windows a value for each group of users comes: what
-    differs between windows is no part of what they say, but for what two of them show.
+    A cell is the score of a group of users in a time window; the groups are the same in every window. The variance of
+    the mean is that of two crossed random effects, ``(MS of groups + MS of windows - MS of residuals) / cells``, but at
+    least that of the groups, the windows or the residuals alone. The values are scaled so that their `standard_error`
+    with ratio 0 (no model is trained on its own window) is the root of this variance.
 
     Parameters
     ----------
     cells : sequence of float
-        Window by window the groups' scores, or their differences.
+        The scores, or differences of scores, of all groups in the first window, then in the second, and so on.
+    windows : int
+        The number of windows.
+
+    Returns
+    -------
+    list of float
+        One value per window, or per group of users if there are fewer than `MIN_WINDOWS` windows. The cells themselves
+        if their number is no multiple of `windows`.
     """
-    n, groups = len(cells), len(cells) // windows
-    if n != groups * windows or not groups:
-        # Runs of earlier versions left out the cells without a score: which window is whose is not known any more.
+    n_cells, groups = len(cells), len(cells) // windows
+    if n_cells != groups * windows or not groups:
+        # Runs of earlier versions omit cells without a score, so that cells can't be assigned to windows.
         return list(cells)
-    mean = math.fsum(cells) / n
+    mean = math.fsum(cells) / n_cells
     of_window = [math.fsum(cells[w * groups : (w + 1) * groups]) / groups for w in range(windows)]
     of_group = [math.fsum(cells[g::groups]) / windows for g in range(groups)]
     residuals = [c - of_window[i // groups] - of_group[i % groups] + mean for i, c in enumerate(cells)]
@@ -101,20 +108,20 @@ def over_windows(cells: Sequence[float], windows: int) -> list[float]:
     by_window = mean_square([v - mean for v in of_window], groups, windows - 1)
     by_group = mean_square([v - mean for v in of_group], windows, groups - 1)
     noise = mean_square(residuals, 1, (windows - 1) * (groups - 1))
-    variance = max(by_window, by_group, noise, by_window + by_group - noise) / n
-    values = of_window if windows >= LEAST_WINDOWS or groups < 2 else of_group
-    own_error = standard_error(values, 0.0)
-    if math.isnan(own_error) or own_error**2 == variance:
+    variance = max(by_window, by_group, noise, by_window + by_group - noise) / n_cells
+    values = of_window if windows >= MIN_WINDOWS or groups < 2 else of_group
+    values_error = standard_error(values, 0.0)
+    if math.isnan(values_error) or values_error**2 == variance:
         return values
-    # Where the values themselves do not differ but by rounding, any that do by as much as is wanted.
-    alike = own_error <= ROUNDED_OFF * math.sqrt(variance)
-    away = [1.0, *([0.0] * (len(values) - 2)), -1.0] if alike else [v - mean for v in values]
-    factor = math.sqrt(variance) / (standard_error(away, 0.0) if alike else own_error)
-    return [mean + factor * d for d in away]
+    # Values that differ only by rounding can't be scaled: two arbitrary deviations replace theirs.
+    are_equal = values_error <= ROUNDING_ERROR * math.sqrt(variance)
+    deviations = [1.0, *([0.0] * (len(values) - 2)), -1.0] if are_equal else [v - mean for v in values]
+    factor = math.sqrt(variance) / (standard_error(deviations, 0.0) if are_equal else values_error)
+    return [mean + factor * d for d in deviations]
 
 
 def two_sided_p(t: float, degrees: float) -> float:
-    """Return the probability that Student's t is further from 0 than `t`.
+    """Return the two-sided p-value of Student's t statistic.
 
     Examples
     --------
@@ -154,22 +161,22 @@ def _incomplete_beta(a: float, b: float, x: float) -> float:
 
 
 def family_p(differences: Sequence[Sequence[float]], ratio: float | None = None) -> list[float]:
-    """Return the p-value of each of several changes on the same folds, adjusted for how many they are.
+    """Return the p-values of several comparisons on the same folds, adjusted for their number.
 
-    Of all that are 0 in truth, none is at or below 0.05 in at least 95 of 100 families: Holm's step-down procedure
-    (1979) over corrected t tests, whatever the dependence between them. A handful of folds gives each test 4 degrees of
-    freedom or so, which is next to no power where dozens are compared; the variances are therefore moderated, each
-    drawn towards what is usual in the family as far as the family's own variances agree (Smyth 2004). That is held
-    back, as a few changes of another kind among many small ones would be judged by the small ones' variance: 2 degrees
-    of freedom less than estimated, and 6, or half of what is compared less one, at most.
+    The family-wise error rate at 0.05 is at most 5 %: Holm's step-down procedure (1979) over corrected t tests,
+    whatever the dependence between them. With k folds a test has k - 1 degrees of freedom, too few for any power among
+    dozens of comparisons. The variances are therefore moderated: each is shrunk towards the common variance of the
+    family, as far as the variances of the family agree (Smyth 2004). The shrinkage is limited, as otherwise a few
+    large, variable differences among many small ones would be tested with the variance of the small ones: the prior has
+    `WITHHELD_DEGREES` fewer degrees of freedom than estimated, and at most `MAX_PRIOR_DEGREES` or (n - 2) / 2 of n
+    comparisons.
 
-    A difference that is the same in all folds has no variance to judge it by: its p-value is that of a test of signs,
-    2^(1 - k).
+    A difference that is equal in all folds has no variance: its p-value is that of a sign test, 2^(1 - k).
 
     Parameters
     ----------
     differences : sequence of sequences of float
-        Of each comparison the folds' differences, all of k >= 2 folds.
+        The differences per fold of each comparison, all on the same k >= 2 folds.
     ratio : float, optional
         As for `standard_error`.
     """
@@ -179,62 +186,64 @@ def family_p(differences: Sequence[Sequence[float]], ratio: float | None = None)
     factor = 1 / k + (1 / (k - 1) if ratio is None else ratio)
     means = [math.fsum(d) / k for d in differences]
     variances = [math.fsum([(v - mean) ** 2 for v in d]) / (k - 1) for d, mean in zip(differences, means, strict=True)]
-    prior, usual = _prior(variances, k - 1)
-    degrees = k - 1 + prior
+    prior_degrees, prior_variance = _prior(variances, k - 1)
+    degrees = k - 1 + prior_degrees
     p_values = []
     for mean, variance in zip(means, variances, strict=True):
-        moderated = (prior * usual + (k - 1) * variance) / degrees
-        if moderated > (ROUNDED_OFF * mean) ** 2:
+        moderated = (prior_degrees * prior_variance + (k - 1) * variance) / degrees
+        if moderated > (ROUNDING_ERROR * mean) ** 2:
             p_values.append(two_sided_p(mean / math.sqrt(moderated * factor), degrees))
         else:
-            # The same in every fold, as happens where scores are shares of few rows: no more than a test of signs says.
+            # Equal in every fold, as happens with scores that are fractions of few rows: a sign test.
             p_values.append(2.0 ** (1 - k) if mean else 1.0)
     return holm(p_values)
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Return p-values adjusted by Holm's procedure.
+    """Return p-values adjusted by Holm's step-down procedure.
 
     Examples
     --------
     >>> holm([0.01, 0.04, 0.03])
     [0.03, 0.06, 0.06]
     """
-    adjusted, least = [0.0] * len(p), 0.0
+    adjusted, running_max = [0.0] * len(p), 0.0
     for rank, i in enumerate(sorted(range(len(p)), key=p.__getitem__)):
-        least = max(least, min(1.0, (len(p) - rank) * p[i]))
-        adjusted[i] = least
+        running_max = max(running_max, min(1.0, (len(p) - rank) * p[i]))
+        adjusted[i] = running_max
     return adjusted
 
 
-ROUNDED_OFF = 1e-9
-"""Of a difference: what its folds vary by less is how scores were rounded."""
+ROUNDING_ERROR = 1e-9
+"""Relative to the mean: folds that differ by less are taken to be equal."""
 
-MOST_PRIOR, HELD_BACK = 6.0, 2.0
-"""Degrees of freedom that a family's other variances may lend to one, and how many fewer than estimated they do.
+MAX_PRIOR_DEGREES, WITHHELD_DEGREES = 6.0, 2.0
+"""Limits of the shrinkage in `family_p`: the most prior degrees of freedom, and how many are taken off the estimate.
 
-Simulated with 20 and 80 changes without effect, half of them or one in ten varying 3 to 10 times as much as the rest: 2
-to 6 % of the families have one that passes, as with Holm's procedure over plain t tests; up to 10 % without this limit.
+Simulated with 20 and 80 comparisons without effect, half or a tenth of them 3 to 10 times as variable as the
+others: 2 to 6 % of the families have a false positive, as with Holm's procedure over plain t tests; without these
+limits it is up to 10 %.
 """
 
 
 def _prior(variances: Sequence[float], degrees: int) -> tuple[float, float]:
-    """Return what the variances have in common: the degrees of freedom that it is worth, and the usual variance.
+    """Return the degrees of freedom and the variance of the prior of a family's variances.
 
-    From mean and variance of their logarithms, Smyth 2004, section 6.2; a variance of 0 says nothing.
+    Estimated from mean and variance of the logarithms of the positive variances (Smyth 2004, section 6.2).
     """
     logs = [math.log(v) for v in variances if v > 0]
     n = len(logs)
-    most = min(MOST_PRIOR, (n - 2) / 2)
-    if most <= 0:
+    max_degrees = min(MAX_PRIOR_DEGREES, (n - 2) / 2)
+    if max_degrees <= 0:
         return 0.0, 0.0
-    shifted = math.fsum(logs) / n - digamma(degrees / 2) + math.log(degrees / 2)
+    log_variance = math.fsum(logs) / n - digamma(degrees / 2) + math.log(degrees / 2)
     mean = math.fsum(logs) / n
     excess = math.fsum([(v - mean) ** 2 for v in logs]) / (n - 1) - trigamma(degrees / 2)
     if excess <= 0:
-        return most, math.exp(shifted)
-    worth = 2 * trigamma_inverse(excess)
-    return max(0.0, min(most, worth - HELD_BACK)), math.exp(shifted + digamma(worth / 2) - math.log(worth / 2))
+        return max_degrees, math.exp(log_variance)
+    estimated = 2 * trigamma_inverse(excess)
+    prior_degrees = max(0.0, min(max_degrees, estimated - WITHHELD_DEGREES))
+    return prior_degrees, math.exp(log_variance + digamma(estimated / 2) - math.log(estimated / 2))
 
 
 def digamma(x: float) -> float:
@@ -259,7 +268,7 @@ def trigamma(x: float) -> float:
 
 
 def trigamma_inverse(y: float) -> float:
-    """Return the x whose trigamma is y, by bisection: it falls from infinity to 0."""
+    """Return the x whose trigamma is y, by bisection, as trigamma falls from infinity to 0."""
     low, high = 1e-8, 1e8
     for _ in range(80):
         middle = math.sqrt(low * high)

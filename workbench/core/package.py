@@ -1,4 +1,4 @@
-"""Where this package lies; apart from `distribution`, as every command needs it and few need what that loads."""
+"""The folder of this package; not in `distribution`, whose imports few commands need."""
 
 from pathlib import Path
 

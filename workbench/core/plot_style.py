@@ -1,4 +1,4 @@
-"""How every plot looks: colours, fonts, axes. matplotlib is loaded when the first one is drawn."""
+"""The style of all plots: colours, fonts, axes. matplotlib is imported when the first plot is drawn."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import Any
 __all__ = ["EAST_ASIAN_FONTS", "MUTED", "PRIMARY", "SECONDARY", "east_asian_families", "plot_style", "style"]
 
 PRIMARY, SECONDARY, MUTED = "#2f6fab", "#c2662d", "#9aa5b1"
-"""Told apart without seeing red and green: the run or the train rows, what they are held against, what is behind."""
+"""Colours that red-green colour-blind readers can tell apart: the run or the train rows, what they are compared with,
+and the background."""
 
 EAST_ASIAN_FONTS = (
     # Hangul, each of them with most Chinese characters
@@ -21,23 +22,23 @@ EAST_ASIAN_FONTS = (
     # Simplified and traditional Chinese
     ("Noto Sans CJK SC", "Noto Sans SC", "Source Han Sans SC", "PingFang SC", "Microsoft YaHei", "WenQuanYi Micro Hei"),
 )
-"""For letters that DejaVu Sans lacks, the usual fonts of Debian, macOS and Windows; the first of each script is used.
+"""The usual fonts of Debian, macOS and Windows for characters that DejaVu Sans lacks, by script.
 
-matplotlib takes a letter from the first family in the list that has it:
+matplotlib takes a character from the first font family in a list that has it:
 https://matplotlib.org/stable/users/explain/text/fonts.html#font-fallback
 """
 
 
 @cache
 def east_asian_families() -> list[str]:
-    """Return the installed ones of `EAST_ASIAN_FONTS`, the first of each script."""
+    """Return the first installed font of each script in `EAST_ASIAN_FONTS`."""
     from matplotlib.font_manager import findSystemFonts, fontManager
 
-    # Its list is cached from when matplotlib first ran, maybe before a font was installed.
+    # matplotlib caches its list of fonts, which may be older than an installed font.
     listed = {entry.fname for entry in fontManager.ttflist}
     for path in findSystemFonts():
         if path not in listed:
-            with suppress(OSError, RuntimeError):  # not every file in those folders is a font that it can read
+            with suppress(OSError, RuntimeError):  # matplotlib can't read every font
                 fontManager.addfont(path)
     installed = {entry.name for entry in fontManager.ttflist}
     families = (next((name for name in script if name in installed), None) for script in EAST_ASIAN_FONTS)
@@ -59,22 +60,22 @@ def style() -> Any:
         "xtick.color": "#444",
         "ytick.color": "#444",
         "legend.frameon": False,
-        "svg.fonttype": "none",  # text stays text, in the reader's fonts
-        "text.parse_math": False,  # a name with dollar signs is no formula
+        "svg.fonttype": "none",  # keep text as text
+        "text.parse_math": False,  # column names may contain dollar signs
     }
 
 
 @contextmanager
 def plot_style(**settings: Any) -> Iterator[None]:
-    """Draw in this style for the length of the block; `settings` are added, an underscore for a dot."""
+    """Use the style for the length of the block; `settings` are further rcParams, with underscores for dots."""
     import matplotlib as mpl
 
-    # Fonts of other scripts often have no bold; which one is taken then is no news to the user.
-    fonts = logging.getLogger("matplotlib.font_manager")
-    level = fonts.level
-    fonts.setLevel(logging.ERROR)
+    # Many fonts have no bold variant, of which matplotlib would warn.
+    logger = logging.getLogger("matplotlib.font_manager")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
     try:
         with mpl.rc_context(style() | {name.replace("_", "."): value for name, value in settings.items()}):
             yield
     finally:
-        fonts.setLevel(level)
+        logger.setLevel(level)

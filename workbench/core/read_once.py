@@ -1,6 +1,6 @@
-"""The files of a competition's code, each read once: what is executed, what is hashed and what is kept are one.
+"""Read each source file of a competition once, so that the executed, hashed and archived code are identical.
 
-A file may be saved at any moment. Within `reading_once` the first reader's bytes are every reader's.
+The user may save a file at any moment. Within `reading_once` all readers get the bytes of the first read.
 """
 
 from __future__ import annotations
@@ -16,79 +16,79 @@ from importlib.abc import MetaPathFinder
 from pathlib import Path
 from types import CodeType, ModuleType
 
-__all__ = ["changed_since", "digest_once", "importing_once", "loading_once", "read_once", "reading_once", "still_same"]
+__all__ = ["digest_once", "has_digest", "importing_once", "loading_once", "modified_since", "read_once", "reading_once"]
 
 
 @dataclass
-class _ReadFile:
-    """What was read so far: the bytes of code, and the digests of files that code reads by itself."""
+class _ReadFiles:
+    """Cached content of source files, and SHA-256 digests of data files that the code reads."""
 
     code: dict[Path, bytes] = field(default_factory=dict)
     digests: dict[Path, str] = field(default_factory=dict)
 
 
-_read: ContextVar[_ReadFile | None] = ContextVar("workbench_read_once", default=None)
+_current_files: ContextVar[_ReadFiles | None] = ContextVar("workbench_read_once", default=None)
 
 
 @contextmanager
 def reading_once() -> Iterator[None]:
-    """Have each file of code read once until the end of the block; within another such block it is that one's."""
-    if _read.get() is not None:
+    """Cache the content of files for the length of the block; a nested block shares the outer cache."""
+    if _current_files.get() is not None:
         yield
         return
-    token = _read.set(_ReadFile())
+    token = _current_files.set(_ReadFiles())
     try:
         yield
     finally:
-        _read.reset(token)
+        _current_files.reset(token)
 
 
 def read_once(path: Path) -> bytes:
-    """Return a file's bytes, of which later calls within `reading_once` return the same.
+    """Return the content of a file, cached within `reading_once`.
 
     Raises
     ------
     OSError
         When it can't be read.
     """
-    read = _read.get()
-    if read is None:
+    cached = _current_files.get()
+    if cached is None:
         return path.read_bytes()
     path = path.absolute()
-    if path not in read.code:
-        read.code[path] = path.read_bytes()
-    return read.code[path]
+    if path not in cached.code:
+        cached.code[path] = path.read_bytes()
+    return cached.code[path]
 
 
 def digest_once(path: Path) -> str:
-    """Return the SHA-256 of a file that code reads by itself: that of the first call within `reading_once`.
+    """Return the SHA-256 of a data file that the code reads, cached within `reading_once`.
 
     Raises
     ------
     OSError
         When it can't be read.
     """
-    read = _read.get()
-    if read is None:
+    cached = _current_files.get()
+    if cached is None:
         return _digest(path)
     path = path.absolute()
-    if path in read.code:
-        return hashlib.sha256(read.code[path]).hexdigest()
-    if path not in read.digests:
-        read.digests[path] = _digest(path)
-    return read.digests[path]
+    if path in cached.code:
+        return hashlib.sha256(cached.code[path]).hexdigest()
+    if path not in cached.digests:
+        cached.digests[path] = _digest(path)
+    return cached.digests[path]
 
 
-def still_same(path: Path, digest: str) -> bool:
-    """Say whether a file has the bytes of a digest now, wherever else it was read."""
+def has_digest(path: Path, digest: str) -> bool:
+    """Tell whether a file on disk has this SHA-256 now, whatever is cached."""
     try:
         return _digest(path) == digest
     except OSError:
         return False
 
 
-def changed_since(path: Path, time_s: float) -> bool:
-    """Say whether a file was written, or got its name, after a time in seconds since the epoch."""
+def modified_since(path: Path, time_s: float) -> bool:
+    """Tell whether a file was written or renamed at or after a time in seconds since the epoch."""
     try:
         stat = path.stat()
     except OSError:
@@ -101,21 +101,21 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-class _Loader(importlib.machinery.SourceFileLoader):
-    """Compiles what `read_once` gives, never what lies in __pycache__: its time stamps are too coarse."""
+class _OnceLoader(importlib.machinery.SourceFileLoader):
+    """Compiles the bytes of `read_once`, not the __pycache__, whose time stamps are too coarse."""
 
     def get_code(self, fullname: str) -> CodeType | None:  # noqa: ARG002
         return self.source_to_code(read_once(Path(self.path)), self.path)
 
 
 def loading_once(spec: importlib.machinery.ModuleSpec) -> importlib.machinery.ModuleSpec:
-    """Have the module of a spec be what `read_once` gives, if it is one of Python's source."""
+    """Make a spec load its source through `read_once`, if it is a plain source file; return the spec."""
     if type(spec.loader) is importlib.machinery.SourceFileLoader:
-        spec.loader = _Loader(spec.loader.name, spec.loader.path)
+        spec.loader = _OnceLoader(spec.loader.name, spec.loader.path)
     return spec
 
 
-class _Finder(MetaPathFinder):
+class _OnceFinder(MetaPathFinder):
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
@@ -130,8 +130,8 @@ class _Finder(MetaPathFinder):
 
 @contextmanager
 def importing_once(folder: Path) -> Iterator[None]:
-    """Have what is imported from a folder, until the end of the block, be what `read_once` gives."""
-    finder = _Finder(folder)
+    """Load modules in a folder through `read_once` for the length of the block."""
+    finder = _OnceFinder(folder)
     sys.meta_path.insert(0, finder)
     try:
         yield

@@ -1,8 +1,7 @@
-"""Temporary files beside what they become, and the sweeping of those that a killed process left.
+"""Create temporary files next to their target, and remove those that killed processes left behind.
 
-Their names say whose they are: the host, its boot with the namespace of process numbers, and the process. A folder may
-be on a drive that several machines share, and a process number says something only where it was given. So what another
-machine, or an earlier version, has written stays where it is.
+The name of a temporary file identifies its process: the host, the boot and process namespace, and the process id. As
+several machines may share a drive, files of other machines and of earlier versions are never removed.
 """
 
 from __future__ import annotations
@@ -20,25 +19,25 @@ from pathlib import Path
 
 __all__ = ["hidden_path", "is_left_behind", "machine", "sweep", "temporary_file", "temporary_path"]
 
-MOST_NAME_BYTES = 255
-"""What a file's name may have on the file systems in use."""
+MAX_NAME_BYTES = 255
+"""The longest file name on common file systems."""
 
-SETTLED_S = 86_400
-"""Untouched for so long, a file of an earlier boot is nobody's; another machine may bear the same name."""
+ABANDONED_S = 86_400
+"""Files of an earlier boot are removed at this age: another machine with the same name may still use them."""
 
-_in_use: set[Path] = set()
-"""The temporary files that this process has open, for `sweep`."""
+_open_paths: set[Path] = set()
+"""The temporary files that this process is using, for `sweep`."""
 
 
 @lru_cache(maxsize=1)
 def machine() -> tuple[str, str]:
-    """Return short digests of the host's name, and of its boot and the namespace of its process numbers."""
+    """Return short digests of the host name, and of its boot id with the process namespace."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        numbers = str(Path("/proc/self/ns/pid").readlink())
+        pid_namespace = str(Path("/proc/self/ns/pid").readlink())
     except OSError:
-        boot, numbers = "", ""
-    return _digest(socket.gethostname()), _digest(f"{boot} {numbers}")
+        boot, pid_namespace = "", ""
+    return _digest(socket.gethostname()), _digest(f"{boot} {pid_namespace}")
 
 
 def _digest(text: str) -> str:
@@ -46,15 +45,15 @@ def _digest(text: str) -> str:
 
 
 def temporary_path(path: Path) -> Path:
-    """Return a name beside `path` that no other process takes; it is cut where it would be too long for a name."""
+    """Return a unique path next to `path`, with a name that is truncated if it would be too long."""
     host, boot = machine()
-    return _beside(path, f".{host}-{boot}-{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
+    return _sibling(path, f".{host}-{boot}-{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
 
 
-def hidden_path(path: Path, end: str) -> Path:
-    """Return the name beside `path` of a file that goes with it, a dot in front and `end` behind.
+def hidden_path(path: Path, suffix: str) -> Path:
+    """Return the path of a hidden companion of `path`: a dot, the name of `path`, and `suffix`.
 
-    One that would be too long for a name is cut, and tells by a digest whose it is.
+    A name that would be too long is truncated, with a digest of the full name.
 
     Examples
     --------
@@ -63,32 +62,32 @@ def hidden_path(path: Path, end: str) -> Path:
     >>> len(hidden_path(Path("x" * 255), ".partial").name)
     255
     """
-    if len(os.fsencode(path.name)) + len(end) + 1 > MOST_NAME_BYTES:
-        end = f".{_digest(path.name)}{end}"
-    return _beside(path, end)
+    if len(os.fsencode(path.name)) + len(suffix) + 1 > MAX_NAME_BYTES:
+        suffix = f".{_digest(path.name)}{suffix}"
+    return _sibling(path, suffix)
 
 
-def _beside(path: Path, end: str) -> Path:
-    name, room = os.fsencode(path.name), MOST_NAME_BYTES - len(end) - 1
-    if len(name) > room:
-        # Between two characters, as some file systems take nothing but UTF-8.
-        name = name[:room].decode("utf-8", "ignore").encode()
-    return path.with_name(f".{os.fsdecode(name)}{end}")
+def _sibling(path: Path, suffix: str) -> Path:
+    name, max_bytes = os.fsencode(path.name), MAX_NAME_BYTES - len(suffix) - 1
+    if len(name) > max_bytes:
+        # Cut between two characters, as some file systems refuse invalid UTF-8.
+        name = name[:max_bytes].decode("utf-8", "ignore").encode()
+    return path.with_name(f".{os.fsdecode(name)}{suffix}")
 
 
 @contextmanager
 def temporary_file(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path` for the length of the block; what a killed process leaves, `sweep` removes.
+    """Yield a temporary path next to `path`, and remove what the block creates there, a file or a folder.
 
-    The folder is made where it is missing. What the block makes there may be a file or a folder.
+    A missing parent folder is created. `sweep` removes what a killed process left behind.
     """
     temporary = temporary_path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    _in_use.add(temporary)
+    _open_paths.add(temporary)
     try:
         yield temporary
     finally:
-        _in_use.discard(temporary)
+        _open_paths.discard(temporary)
         _remove(temporary)
 
 
@@ -100,23 +99,23 @@ def _remove(path: Path) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove the temporary files in `folder` that killed processes of this machine have left."""
+    """Remove the temporary files in `folder` of killed processes of this machine."""
     for path in folder.glob(".*.tmp"):
         if is_left_behind(path):
             _remove(path)
 
 
 def is_left_behind(path: Path) -> bool:
-    """Tell whether a temporary file is of this machine, and its process is gone."""
-    if path in _in_use:
+    """Tell whether a temporary file belongs to a process of this machine that is gone."""
+    if path in _open_paths:
         return False
     parts = path.name.removesuffix(".tmp").rpartition(".")[2].split("-")
     host, boot = machine()
     if len(parts) != 4 or parts[0] != host or not parts[2].isdecimal():
         return False
     if parts[1] != boot:
-        return _is_untouched(path)
-    # A file of this process's number that it does not use is that of another, which was killed.
+        return _is_abandoned(path)
+    # With this process's id, but not in use: it belongs to an earlier process with the same id.
     return int(parts[2]) == os.getpid() or not _is_running(int(parts[2]))
 
 
@@ -130,8 +129,8 @@ def _is_running(pid: int) -> bool:
     return True
 
 
-def _is_untouched(path: Path) -> bool:
+def _is_abandoned(path: Path) -> bool:
     try:
-        return time.time() - path.stat().st_mtime > SETTLED_S
+        return time.time() - path.stat().st_mtime > ABANDONED_S
     except OSError:
         return False

@@ -1,14 +1,14 @@
-"""Text in columns for a terminal, aligned by the cells that it takes there: a letter of Hangul takes two."""
+"""Aligned columns of text for a terminal, in which some characters, such as Hangul, are two cells wide."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 
-__all__ = ["cell_width", "fitted", "text_table"]
+__all__ = ["cell_width", "fit_text", "text_table"]
 
 
 def cell_width(text: str) -> int:
-    """Return the number of cells that a text takes in a terminal.
+    """Return the width of a text in terminal cells.
 
     Examples
     --------
@@ -22,12 +22,12 @@ def cell_width(text: str) -> int:
     return cell_len(text)
 
 
-def fitted(text: str, width: int, *, right: bool = False) -> str:
-    """Return a text that takes exactly `width` cells: padded, or cut with an ellipsis.
+def fit_text(text: str, width: int, *, right: bool = False) -> str:
+    """Return a text padded with spaces, or truncated with an ellipsis, to exactly `width` cells.
 
     Examples
     --------
-    >>> fitted("age", 5), fitted("age", 5, right=True), fitted("나이 가격", 6)
+    >>> fit_text("age", 5), fit_text("age", 5, right=True), fit_text("나이 가격", 6)
     ('age  ', '  age', '나이 …')
     """
     excess = cell_width(text) - width
@@ -46,17 +46,19 @@ def text_table(
     Parameters
     ----------
     rows : iterable of sequence of str
-        The head is one of them; all have as many cells.
+        All of the same length; the header is a row like the others.
     right : collection of int
-        The columns that are aligned to the right.
+        The indices of right-aligned columns.
     gap, indent : str
-        Between two columns, and before the first.
+        The text between two columns, and before the first.
     """
     rows = list(rows)
     widths = [max(map(cell_width, column)) for column in zip(*rows, strict=True)]
 
     def line(row: Sequence[str]) -> str:
-        cells = (fitted(cell, width, right=i in right) for i, (cell, width) in enumerate(zip(row, widths, strict=True)))
+        cells = (
+            fit_text(cell, width, right=i in right) for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
         return (indent + gap.join(cells)).rstrip()
 
     return [line(row) for row in rows]

@@ -1,4 +1,4 @@
-"""How many threads a training takes, and how they wait for each other, so that other processes can compute, too."""
+"""The number of threads for training, and how they wait, so that other processes get their share of the cores."""
 
 from __future__ import annotations
 
@@ -7,25 +7,24 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-__all__ = ["available_cores", "container_quota", "cpu_quota", "let_others_compute", "threads_for"]
+__all__ = ["available_cores", "container_quota", "cpu_quota", "set_openmp_spin_count", "threads_for"]
 
 VALUES_PER_THREAD = 250_000
-"""Values of the table (rows times columns) for each thread."""
+"""Values of the table (rows times columns) per thread; see the measurements in `threads_for`."""
 
-SPINS = "1000"
-"""So often a thread of OpenMP looks for work before it sleeps; libgomp's own number for more threads than cores."""
+SPIN_COUNT = "1000"
+"""How often an OpenMP thread polls for work before it sleeps; libgomp's default for more threads than cores."""
 
-
-USUAL_PERIOD = "100000"
-"""The microseconds in which a quota holds where no period is said, as the kernel has it."""
+DEFAULT_PERIOD_US = "100000"
+"""The period of a CPU quota in microseconds if none is given, the default of the kernel."""
 
 
 def threads_for(rows: int, columns: int, *, cores: int | None = None) -> int:
-    """Return how many threads a training on a table takes where nobody says how many.
+    """Return the default number of threads for training on a table.
 
-    The threads of a training wait for each other many times a round. On a small table the work between is shorter than
-    the wait, and beside other processes each wait may be for a thread that has no core at all. What two threads took
-    for sixty rounds of LightGBM, as a multiple of what one took, on two cores that others used, too:
+    The threads synchronise many times per boosting round. On a small table the work between is shorter than the wait,
+    and with other processes running each wait may be for a thread that has no core. Time of two threads for sixty
+    rounds of LightGBM relative to one thread, on two cores shared with other processes:
 
     ============  ======  ======  ======  =======  =======  =======
     rows          500     624     1,500   2,000    4,000    5,000
@@ -37,24 +36,24 @@ def threads_for(rows: int, columns: int, *, cores: int | None = None) -> int:
     Parameters
     ----------
     rows, columns : int
-        Of the table that is trained on.
+        The size of the train table.
     cores : int, optional
-        That the process may use; looked up where it is not said.
+        The number of available cores, by default `available_cores`.
 
     Examples
     --------
     >>> threads_for(624, 12, cores=16), threads_for(8_000, 100, cores=16), threads_for(400_000, 80, cores=16)
     (1, 3, 16)
     """
-    available = available_cores() if cores is None else cores
-    return max(1, min(available, rows * columns // VALUES_PER_THREAD))
+    max_threads = available_cores() if cores is None else cores
+    return max(1, min(max_threads, rows * columns // VALUES_PER_THREAD))
 
 
 def available_cores() -> int:
-    """Return how many cores the process can keep busy: those that it may use, and no more than its quota of time.
+    """Return the number of cores in the process's affinity mask, or in its CPU quota if that is less.
 
-    A container that is given two of 64 cores mostly sees all of them: its control group stops it for the rest of each
-    period once the quota is used up, and 64 threads wait for each other meanwhile.
+    A container with a quota of two of 64 cores usually sees all of them, but its control group suspends it for the rest
+    of each period when the quota is used up.
     """
     quota = container_quota()
     cores = len(os.sched_getaffinity(0))
@@ -62,14 +61,14 @@ def available_cores() -> int:
 
 
 def container_quota(root: Path = Path("/sys/fs/cgroup"), group: str | None = None) -> float | None:
-    """Return how many cores' time the control groups of this process give, the least of all; None without a bound.
+    """Return the smallest CPU quota, in cores, of this process's control groups; None without a limit.
 
     Parameters
     ----------
     root : Path
-        Where the control groups' files are.
+        The mount point of the control groups.
     group : str, optional
-        Which groups the process is in, as ``/proc/self/cgroup`` says it; read there by default.
+        The groups of the process in the format of ``/proc/self/cgroup``, which is read by default.
     """
     if group is None:
         try:
@@ -89,8 +88,8 @@ def container_quota(root: Path = Path("/sys/fs/cgroup"), group: str | None = Non
 
 
 def _group_folders(root: Path, group: str) -> list[Path]:
-    """Return the folders of the process's control groups and of those that they lie in, for either version."""
-    # In a container the path may be the host's: then the root is the container's own group.
+    """Return the folders of the process's control groups and their parents, for cgroup v1 and v2."""
+    # In a container the path may be that of the host; the container's own group is then the root.
     folders = [root, root / "cpu", root / "cpu,cpuacct"]
     for line in group.splitlines():
         _, controllers, path = (*line.split(":", 2), "", "")[:3]
@@ -103,12 +102,12 @@ def _group_folders(root: Path, group: str) -> list[Path]:
 
 
 def cpu_quota(texts: Mapping[str, str]) -> float | None:
-    """Return how many cores' time a control group gives; None where it sets no bound.
+    """Return the CPU quota of a control group in cores; None without a limit.
 
     Parameters
     ----------
     texts : mapping
-        What its files say: "cpu.max" of version 2, "cpu.cfs_quota_us" and "cpu.cfs_period_us" of version 1.
+        File name -> content: "cpu.max" of cgroup v2, "cpu.cfs_quota_us" and "cpu.cfs_period_us" of v1.
 
     Examples
     --------
@@ -122,18 +121,18 @@ def cpu_quota(texts: Mapping[str, str]) -> float | None:
         texts.get("cpu.cfs_period_us", "").strip(),
     ]
     quota, period = (*quota_and_period, "", "")[:2]
-    period = period or USUAL_PERIOD
+    period = period or DEFAULT_PERIOD_US
     if not quota.isdigit() or not period.isdigit():
         return None
     return int(quota) / int(period) if int(quota) and int(period) else None
 
 
-def let_others_compute() -> None:
-    """Have OpenMP's threads wait asleep, unless the environment says how; to be called before anything loads it.
+def set_openmp_spin_count() -> None:
+    """Make waiting OpenMP threads sleep sooner, unless OMP_WAIT_POLICY is set; call this before OpenMP is loaded.
 
-    As it comes, a thread that waits for others keeps its core for some milliseconds. Beside other processes those that
-    it waits for then have no core to go on: trainings take ten times as long, and more. Processes that are started
-    from here, as notebooks are, have it from the environment.
+    By default a waiting thread spins for some milliseconds. If other processes use the cores as well, it keeps one from
+    the thread that it waits for, and training takes ten times as long or more. Child processes, such as notebooks,
+    inherit the setting through the environment.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
+        os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)

@@ -1,4 +1,4 @@
-"""Moments as numbers, however a column holds them: dates, stamps with and without a zone, counts since 1970, texts."""
+"""Convert times to numbers, whether they are dates, timestamps with or without time zone, epoch numbers or texts."""
 
 from __future__ import annotations
 
@@ -7,50 +7,52 @@ import re
 import polars as pl
 
 __all__ = [
-    "PER_SECOND",
+    "UNITS_PER_SECOND",
     "epoch_unit",
     "has_clock",
-    "has_own_unit",
+    "has_time_unit",
     "is_iso_text",
     "iso_texts",
     "moments",
     "offset_minutes",
 ]
 
-PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
-"""How many of a unit make a second."""
+UNITS_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+"""Time unit -> number per second."""
 
-FIRST_S, LAST_S = 631_152_000, 3_155_760_000
-"""1990 and 2070: numbers in between, in one of the units, are taken for moments since 1970."""
+MIN_EPOCH_S, MAX_EPOCH_S = 631_152_000, 3_155_760_000
+"""1990 and 2070: numbers between them, in one of the units, are taken for epoch times."""
 
-FEW = 200
-ISO = r"^\d{4}-\d\d-\d\d(?:[ T]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)?$"
+SAMPLE_ROWS = 200
+"""A column is checked on this many rows first, as most columns fail early."""
+
+ISO_8601 = r"^\d{4}-\d\d-\d\d(?:[ T]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)?$"
 
 
 def epoch_unit(low: float, high: float) -> str | None:
-    """Return the unit in which numbers from `low` to `high` are times since 1970, or None where they are none.
+    """Return the unit in which the range `low` to `high` is plausible as times since 1970; None if in none.
 
     Examples
     --------
     >>> epoch_unit(1_700_000_000, 1_710_000_000), epoch_unit(1.7e12, 1.71e12), epoch_unit(3, 1_700_000_000)
     ('s', 'ms', None)
     """
-    for unit, per_second in PER_SECOND.items():
-        if FIRST_S * per_second <= low <= high <= LAST_S * per_second:
+    for unit, per_second in UNITS_PER_SECOND.items():
+        if MIN_EPOCH_S * per_second <= low <= high <= MAX_EPOCH_S * per_second:
             return unit
     return None
 
 
-def has_own_unit(dtype: pl.DataType) -> bool:
-    """Whether a column of this type says itself what its moments are counted in: all but numbers."""
+def has_time_unit(dtype: pl.DataType) -> bool:
+    """Tell whether the type determines the time unit, as all types but numbers do."""
     return not dtype.is_numeric()
 
 
 def moments(column: str, dtype: pl.DataType) -> pl.Expr | None:
-    """Return a column's moments as numbers that can be compared; None where its type tells no time.
+    """Return an expression for the times of a column as comparable numbers; None if its type can't hold times.
 
-    Dates, stamps, spans and texts in ISO 8601 become microseconds, stamps with a zone in UTC; numbers stay what they
-    are. What is no moment (NaN, infinity, another text) is null.
+    Dates, timestamps, durations and ISO 8601 texts become microseconds, in UTC if they have a time zone; numbers are
+    unchanged. Values that are no time (NaN, infinity, other texts) become null.
 
     Examples
     --------
@@ -70,31 +72,33 @@ def moments(column: str, dtype: pl.DataType) -> pl.Expr | None:
         return pl.when(number.is_finite()).then(number).alias(column)
     if dtype.is_integer():
         return value
-    return _of_iso_text(column) if dtype == pl.String else None
+    return _parse_iso(column) if dtype == pl.String else None
 
 
 def iso_texts(frame: pl.DataFrame, columns: list[str]) -> list[str]:
-    """Return the columns of which every text is a date or a time in ISO 8601, and there is one."""
-    likely = columns
-    for look in (frame.head(FEW), frame):
-        if likely:
-            text = pl.col(likely).drop_nulls().str.strip_chars()
-            is_iso = look.select(text.str.contains(ISO).all() & (text.len() > 0)).row(0)
-            likely = [c for c, yes in zip(likely, is_iso, strict=True) if yes]
-    return likely
+    """Return the text columns with at least one value in which all values are ISO 8601 dates or times."""
+    candidates = columns
+    for part in (frame.head(SAMPLE_ROWS), frame):
+        if candidates:
+            text = pl.col(candidates).drop_nulls().str.strip_chars()
+            is_iso = part.select(text.str.contains(ISO_8601).all() & (text.len() > 0)).row(0)
+            candidates = [c for c, yes in zip(candidates, is_iso, strict=True) if yes]
+    return candidates
 
 
 def is_iso_text(frame: pl.LazyFrame, column: str) -> bool:
-    """Whether every text of a column is a date or a time in ISO 8601, and there is one."""
+    """Tell whether a text column has at least one value and all values are ISO 8601 dates or times."""
     text = pl.col(column).drop_nulls().str.strip_chars()
-    for look in (frame.head(FEW), frame):
-        n, n_iso = look.select(text.len(), text.str.contains(ISO).sum().alias("iso")).collect(engine="streaming").row(0)
+    for part in (frame.head(SAMPLE_ROWS), frame):
+        n, n_iso = (
+            part.select(text.len(), text.str.contains(ISO_8601).sum().alias("iso")).collect(engine="streaming").row(0)
+        )
         if not n or n_iso < n:
             return False
     return True
 
 
-def _of_iso_text(column: str) -> pl.Expr:
+def _parse_iso(column: str) -> pl.Expr:
     text = pl.col(column).str.strip_chars().str.replace(" ", "T", literal=True).str.replace("Z$", "+00:00")
     zoned = [text.str.strptime(pl.Datetime("us", "UTC"), f"%Y-%m-%dT%H:%M{s}%z", strict=False) for s in (":%S%.f", "")]
     plain = [text.str.strptime(pl.Datetime("us"), f"%Y-%m-%dT%H:%M{s}", strict=False) for s in (":%S%.f", "")]
@@ -102,26 +106,26 @@ def _of_iso_text(column: str) -> pl.Expr:
     return pl.coalesce([t.to_physical() for t in (*zoned, *plain, days)]).alias(column)
 
 
-def has_clock(form: str) -> bool:
-    """Whether a format of times has a time of the day, and not the day alone.
+def has_clock(time_format: str) -> bool:
+    """Tell whether a strftime format has a time of day.
 
     Examples
     --------
     >>> has_clock("%d.%m.%Y %-H:%M"), has_clock("%Y-%m-%d %T"), has_clock("%-d %B %Y"), has_clock("%F")
     (True, True, False, False)
     """
-    return re.search(r"%(?![-_0]?[YCymbBhdeaAwuUWGgVjDxFvnt%])", form) is not None
+    return re.search(r"%(?![-_0]?[YCymbBhdeaAwuUWGgVjDxFvnt%])", time_format) is not None
 
 
-def offset_minutes(form: str) -> int:
-    """Return how far east of UTC the offset is that a format of times ends in, in minutes; 0 where it has none.
+def offset_minutes(time_format: str) -> int:
+    """Return the literal UTC offset at the end of a strftime format, in minutes east; 0 if it has none.
 
     Examples
     --------
     >>> offset_minutes("%Y-%m-%d %H:%M+09:00"), offset_minutes("%H:%M -0330"), offset_minutes("%Y-%m-%dT%H:%MZ")
     (540, -210, 0)
     """
-    match = re.search(r"%\.?[MSpf] ?([+-])(\d{2}):?(\d{2})?$", form)
+    match = re.search(r"%\.?[MSpf] ?([+-])(\d{2}):?(\d{2})?$", time_format)
     if match is None:
         return 0
     return (1 if match[1] == "+" else -1) * (60 * int(match[2]) + int(match[3] or 0))

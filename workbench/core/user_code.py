@@ -1,8 +1,8 @@
-"""Calling code that the user wrote: whatever ends it, an exit of its own too, becomes an error that names its line.
+"""Calls of code that the user wrote: whatever it raises, SystemExit too, becomes an error that names its line.
 
-Every place that imports or calls a function of a competition's folder, an estimator, or a metric does so within
-`user_code` or `as_error`. What they can't catch is a process that is ended from within (`os._exit`, a crash of
-compiled code): such a run stays behind as "running", and the next command marks it as interrupted.
+Functions of a competition's folder, estimators and metrics are imported and called within `user_code` or `as_error`.
+Neither can catch `os._exit` or a crash of compiled code: such a run stays marked as "running", and the next command
+marks it as interrupted.
 """
 
 from __future__ import annotations
@@ -21,7 +21,16 @@ from typing import ParamSpec
 from workbench.core.errors import WorkbenchError
 from workbench.core.package import PACKAGE
 
-__all__ = ["EXIT_HINT", "INTERRUPTING", "as_error", "dropping", "is_interrupt", "user_code", "user_frame", "user_place"]
+__all__ = [
+    "EXIT_HINT",
+    "INTERRUPT_SIGNALS",
+    "as_error",
+    "ignoring_write_errors",
+    "is_interrupt",
+    "user_code",
+    "user_frame",
+    "user_place",
+]
 
 EXIT_HINT = (
     "the workbench decides when the program ends: raise an error, or return; what a script does belongs under "
@@ -30,37 +39,39 @@ EXIT_HINT = (
 
 P = ParamSpec("P")
 
-INTERRUPTING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""What a command takes for Ctrl-C."""
+INTERRUPT_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""The signals that a command treats like Ctrl-C."""
 
-PASSING = (WorkbenchError, MemoryError)
+PASS_THROUGH_ERRORS = (WorkbenchError, MemoryError)
 
 
 @contextmanager
 def as_error(
-    make: Callable[[BaseException], WorkbenchError], *, passing: tuple[type[BaseException], ...] = PASSING
+    make_error: Callable[[BaseException], WorkbenchError],
+    *,
+    pass_through: tuple[type[BaseException], ...] = PASS_THROUGH_ERRORS,
 ) -> Iterator[None]:
-    """Raise what `make` returns in place of anything that the block raises.
+    """Replace whatever the block raises by the error that `make_error` returns.
 
-    Ctrl-C passes, and so does what closes a generator; ``raise KeyboardInterrupt`` is an error like any other.
+    Ctrl-C and the closing of a generator pass unchanged; ``raise KeyboardInterrupt`` is an error like any other.
 
     Parameters
     ----------
-    make : callable
-        Takes what was raised.
-    passing : tuple of exception types
-        Errors that already say what is wrong.
+    make_error : callable
+        Takes the exception that was raised.
+    pass_through : tuple of exception types
+        Errors that already have a good message: they pass unchanged.
     """
     try:
         yield
-    except passing:
+    except pass_through:
         raise
     except BaseException as exc:
         if is_interrupt(exc):
             if isinstance(exc, SystemExit):
                 raise KeyboardInterrupt from exc
             raise
-        raise make(exc) from exc
+        raise make_error(exc) from exc
 
 
 @contextmanager
@@ -71,39 +82,39 @@ def user_code(
     folder: Path | None = None,
     hint: str = "",
     log: logging.Logger | None = None,
-    passing: tuple[type[BaseException], ...] = PASSING,
+    pass_through: tuple[type[BaseException], ...] = PASS_THROUGH_ERRORS,
 ) -> Iterator[None]:
-    """Run user code in the block; what it raises becomes ``error("{what}: {what was raised, file and line}")``.
+    """Run user code in the block; an exception becomes ``error("{failure}: {exception, file and line}")``.
 
     Parameters
     ----------
     failure : str
-        "metric.py:score failed".
+        How the message begins, such as "metric.py:score failed".
     error : type
-        The class of what is raised.
+        The class of the error to raise.
     folder : Path, optional
-        The folder of the code: the last line in it is named.
+        The folder of the code: the message names the last line of the traceback in it.
     hint : str
-        What to do; an exit has a hint of its own.
+        What the user can do; SystemExit has its own hint.
     log : Logger, optional
-        Gets the whole traceback.
-    passing : tuple of exception types
-        Errors that already say what is wrong.
+        Receives the full traceback.
+    pass_through : tuple of exception types
+        Errors that already have a good message: they pass unchanged.
     """
 
-    def make(exc: BaseException) -> WorkbenchError:
+    def make_error(exc: BaseException) -> WorkbenchError:
         if log is not None:
             log.error("%s", failure, exc_info=exc)
         return error(f"{failure}: {user_frame(exc, folder)}", hint=EXIT_HINT if isinstance(exc, SystemExit) else hint)
 
-    with as_error(make, passing=passing):
+    with as_error(make_error, pass_through=pass_through):
         yield
 
 
-def dropping(call: Callable[P, None]) -> Callable[P, None]:
-    """Return a callback for progress that is dropped where it can't be written: its reader may have gone."""
+def ignoring_write_errors(call: Callable[P, None]) -> Callable[P, None]:
+    """Wrap a progress callback so that an OSError is logged and ignored: the reader of a pipe may be gone."""
 
-    def called(*arguments: P.args, **keywords: P.kwargs) -> None:
+    def wrapped(*arguments: P.args, **keywords: P.kwargs) -> None:
         try:
             call(*arguments, **keywords)
         except WorkbenchError:
@@ -111,29 +122,29 @@ def dropping(call: Callable[P, None]) -> Callable[P, None]:
         except OSError as exc:
             logging.getLogger("workbench").info("progress could not be written: %s", exc)
 
-    return called
+    return wrapped
 
 
 def is_interrupt(exc: BaseException) -> bool:
-    """Tell whether an exception came from outside the code that it ended: Ctrl-C, or the closing of a generator.
+    """Tell whether an exception came from outside the code: Ctrl-C, or the closing of a generator.
 
-    Code that catches Ctrl-C and exits is ended by it all the same.
+    An exit in reaction to Ctrl-C counts as well.
     """
     if isinstance(exc, KeyboardInterrupt | GeneratorExit) and not _was_raised_by_code(exc.__traceback__):
         return True
-    before = exc.__cause__ or exc.__context__
-    ends = isinstance(exc, KeyboardInterrupt | SystemExit)
-    return ends and isinstance(before, KeyboardInterrupt) and is_interrupt(before)
+    cause = exc.__cause__ or exc.__context__
+    is_exit = isinstance(exc, KeyboardInterrupt | SystemExit)
+    return is_exit and isinstance(cause, KeyboardInterrupt) and is_interrupt(cause)
 
 
 def _was_raised_by_code(trace: TracebackType | None) -> bool:
-    """Tell whether the innermost line of a traceback is a ``raise``: the system interrupts between instructions."""
+    """Tell whether a ``raise`` statement raised: Ctrl-C interrupts between instructions instead."""
     if trace is None:
         return False
     while trace.tb_next is not None:
         trace = trace.tb_next
     code = trace.tb_frame.f_code
-    if any(code is getattr(signal.getsignal(n), "__code__", None) for n in INTERRUPTING):
+    if any(code is getattr(signal.getsignal(n), "__code__", None) for n in INTERRUPT_SIGNALS):
         return False
     return dis.opname[code.co_code[trace.tb_lasti]] == "RAISE_VARARGS"
 
@@ -141,25 +152,30 @@ def _was_raised_by_code(trace: TracebackType | None) -> bool:
 def user_frame(exc: BaseException, folder: Path | None = None) -> str:
     """Describe an exception by its last line in the user's code: "KeyError: 'x' (features.py, line 12)".
 
-    The last line in `folder`, or below it, is named; where there is none, or no folder, the last one that is neither
-    the workbench's nor an installed package's.
+    This is the last line of the traceback in `folder` or below it; without one, or without a folder, the last line that
+    is neither in the workbench nor in an installed package.
     """
     place = user_place(exc, folder)
     where = f" ({place})" if place else ""
-    says_nothing = isinstance(exc, SystemExit) and exc.code is None
-    text = "" if says_nothing else (str(exc).strip().splitlines() or [""])[0]
+    is_plain_exit = isinstance(exc, SystemExit) and exc.code is None
+    text = "" if is_plain_exit else (str(exc).strip().splitlines() or [""])[0]
     return f"{type(exc).__name__}: {text}{where}" if text else f"{type(exc).__name__}{where}"
 
 
 def user_place(exc: BaseException, folder: Path | None = None) -> str:
-    """Return the place of an exception's last line in the user's code, "features.py, line 12"; empty without one."""
+    """Return where the user's code raised, such as "features.py, line 12"; empty if no line is the user's.
+
+    See `user_frame`.
+    """
     frames = [(Path(f.filename), f.lineno) for f in traceback.extract_tb(exc.__traceback__)]
-    inside = [] if folder is None else [(p, n) for p, n in frames if p.is_relative_to(folder) and not _is_installed(p)]
-    own_frames = [(p, n) for p, n in frames if not _is_installed(p) and not p.name.startswith("<")]
-    if inside and folder is not None:
-        path, line = inside[-1]
+    folder_frames = (
+        [] if folder is None else [(p, n) for p, n in frames if p.is_relative_to(folder) and not _is_installed(p)]
+    )
+    user_frames = [(p, n) for p, n in frames if not _is_installed(p) and not p.name.startswith("<")]
+    if folder_frames and folder is not None:
+        path, line = folder_frames[-1]
         return f"{path.relative_to(folder)}, line {line}"
-    return f"{own_frames[-1][0].name}, line {own_frames[-1][1]}" if own_frames else ""
+    return f"{user_frames[-1][0].name}, line {user_frames[-1][1]}" if user_frames else ""
 
 
 _INSTALLED = tuple({PACKAGE, *(Path(sysconfig.get_path(n)) for n in ("stdlib", "purelib", "platlib"))})

@@ -184,7 +184,7 @@ def _current(present: _Present, runs: Sequence[RunRecord]) -> CurrentRun:
     newest_of_key = {(r.key, r.greater_is_better): r for r in complete}
     candidates = sorted(newest_of_key.values(), key=lambda r: r.created_at, reverse=True)
     newest = candidates[0]
-    if not present.changed_since(newest) and (len(candidates) == 1 or not present.code_changed_since(newest)):
+    if not present.modified_since(newest) and (len(candidates) == 1 or not present.code_changed_since(newest)):
         return CurrentRun(newest, present.differs_in_rounds(newest))
     compared: list[CurrentRun] = []
     for run in candidates:
@@ -217,7 +217,7 @@ class _Present:
 
     # ------------------------------------------------------------------------------------------ without reading
 
-    def changed_since(self, run: RunRecord) -> bool:
+    def modified_since(self, run: RunRecord) -> bool:
         """Whether a file that defines a run was touched after it began; if not, nothing has to be compared."""
         began = _began(run)
         shared = max(self._competition_changed, self._data_changed, self._split_changed)
@@ -333,7 +333,7 @@ class _Present:
     def differences(self, run: RunRecord) -> tuple[str, ...]:
         """Name what a run's definition differs in from the present one; what can't be read counts as equal."""
         rounds = self.differs_in_rounds(run)
-        if not self.changed_since(run) or self.competition is None:
+        if not self.modified_since(run) or self.competition is None:
             return rounds
         began = _began(run)
         run_folder = _RunFolder(self.workspace.root / run.folder)

@@ -11,8 +11,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from workbench.core.credentials import login_places
-from workbench.core.isolation import World, abilities, clean_environment
+from workbench.core.credentials import login_paths
+from workbench.core.isolation import Sandbox, clean_environment, isolation_support
 from workbench.experiments.notebooks import Notebook
 from workbench.experiments.notebooks.extra import library
 
@@ -45,7 +45,7 @@ def foreign_environment(
     return clean_environment(environment, also=proxies, **kernels)
 
 
-def foreign_world(notebook: Notebook, folder: Path, *, network: bool, home: Path | None = None) -> World:
+def foreign_world(notebook: Notebook, folder: Path, *, network: bool, home: Path | None = None) -> Sandbox:
     """Return what such a notebook sees.
 
     Parameters
@@ -56,21 +56,23 @@ def foreign_world(notebook: Notebook, folder: Path, *, network: bool, home: Path
         The run's, on whose disk its own folders are.
     """
     if notebook.kernel in OURS:
-        return World(host="system", home=HOME, own_tmp=True, network=network, disk=folder)
-    places = login_places(home)
+        return Sandbox(host="system", home=HOME, own_tmp=True, network=network, disk=folder)
+    places = login_paths(home)
     folders = tuple(str(p) for p in places if p.is_dir())
     files = {str(p): (os.devnull, False) for p in places if p.is_file()}
-    return World(host="read", hidden=folders, mounts=files, home=OTHER_HOME, own_tmp=True, network=network, disk=folder)
+    return Sandbox(
+        host="read", hidden=folders, mounts=files, home=OTHER_HOME, own_tmp=True, network=network, disk=folder
+    )
 
 
 def not_closed(*, network: bool, is_over: bool = True) -> str:
     """Return what is to be said where the system gives no world of its own; "" where it does."""
-    able = abilities()
-    if able.worlds:
+    able = isolation_support()
+    if able.sandboxes:
         return ""
     had, could, was = ("had", "could", "was") if is_over else ("has", "can", "is")
     more = "" if network else f", and the network {was} open to it"
     return (
-        f"this system has no namespaces ({able.why_not}): the notebook {had} an empty home and no logins in its "
+        f"this system has no namespaces ({able.reason}): the notebook {had} an empty home and no logins in its "
         f"environment, but {could} read this machine's files{more}; {able.hint}"
     )

@@ -19,7 +19,7 @@ from workbench.core.cache import atomic, content_key, file_sha256, write_json, w
 from workbench.core.context import RunContext
 from workbench.core.errors import ConfigError, DataError, TrainingError
 from workbench.core.frames import write_csv
-from workbench.core.intervals import LEAST_WINDOWS
+from workbench.core.intervals import MIN_WINDOWS
 from workbench.core.user_code import user_code
 from workbench.data.competition import Competition, InteractionsSpec, check_key_spelling
 from workbench.data.workspace import Workspace
@@ -428,9 +428,7 @@ def _scored_note(result: RecommenderResult) -> str:
     learned = ", each by a ranker that learned from windows before it" if result.models else ""
     scores = "" if v.windows < 2 else ": " + " ".join(f"{s:.5f}" for s in result.window_scores) + ", the last one first"
     few = (
-        ""
-        if v.windows >= LEAST_WINDOWS
-        else "; the interval is over users, windows are too few to tell how they differ"
+        "" if v.windows >= MIN_WINDOWS else "; the interval is over users, windows are too few to tell how they differ"
     )
     windows = "the last window was" if v.windows == 1 else f"the last {v.windows} windows were"
     return f"{windows} scored ({v.why}){learned}{scores}{few}"

@@ -14,7 +14,7 @@ from typing import Any
 
 from workbench.core.cache import lock, sweep
 from workbench.core.context import SILENT, RunContext
-from workbench.core.credentials import own_masks
+from workbench.core.credentials import process_masks
 from workbench.core.errors import BusyError, LedgerError, StorageError, WorkbenchError, storage_errors
 from workbench.core.events import EVENTS_FILE, EventLog, RunFinished, RunStarted
 from workbench.core.memory import measured_peak
@@ -114,7 +114,7 @@ def _run(
         else:
             folder, record, how = _new_run(workspace, plan, _rising(began, ledger.runs(competition.slug, number)))
         work = _Work(workspace, runner, plan, folder, record, ledger)
-        notes = work.execute(how, context.heard_by(EventLog(folder / EVENTS_FILE)))
+        notes = work.execute(how, context.with_listeners(EventLog(folder / EVENTS_FILE)))
         final, details = read_run(folder)
         return RunOutcome(
             check_files(folder, final, details), how, (*_standing_notes(competition), *folder_notes, *notes)
@@ -253,7 +253,7 @@ class _Work:
         except BaseException as exc:
             status = "interrupted" if isinstance(exc, KeyboardInterrupt | SystemExit) else "failed"
             text = exc.message if isinstance(exc, WorkbenchError) else f"{type(exc).__name__}: {exc}"
-            error = own_masks().text(text)[:2000] or None
+            error = process_masks().text(text)[:2000] or None
             ended = replace(self.record, status=status, error=error, seconds=seconds())
             try:
                 self.ledger.put_run(end_run(self.folder, ended))
@@ -288,7 +288,7 @@ class _Masked(logging.Formatter):
     """A run's folder is copied and shared: what is logged, tracebacks too, may quote a login."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return own_masks().text(super().format(record))
+        return process_masks().text(super().format(record))
 
 
 class _LogFile(logging.FileHandler):

@@ -13,7 +13,7 @@ from typing import Any
 
 from workbench.core.cache import file_sha256, write_bytes
 from workbench.core.errors import DataError, storage_errors
-from workbench.core.memory import shown_bytes
+from workbench.core.memory import format_bytes
 from workbench.core.read_once import digest_once, read_once
 from workbench.data.competition import Competition
 from workbench.experiments.earlier_keys import earlier_code_keys
@@ -169,7 +169,7 @@ def _checked(paths: Sequence[Path], folder: Path) -> tuple[dict[str, Path], dict
         elif not path.resolve().is_relative_to(folder.resolve()):
             excluded[name] = f"it is a link to {path.resolve()}, outside the competition's folder"
         elif size > MOST_BYTES or total + size > MOST_BYTES_IN_ALL:
-            excluded[name] = f"it has {shown_bytes(size)} (digest {file_sha256(path)[:16]})"
+            excluded[name] = f"it has {format_bytes(size)} (digest {file_sha256(path)[:16]})"
         else:
             copied[name] = path
             total += size

@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from workbench.core.cache import Block, Hold, Store, content_key
+from workbench.core.cache import CacheEntry, ReadLock, Store, content_key
 from workbench.core.errors import (
     DataError,
     FeatureError,
@@ -21,8 +21,8 @@ from workbench.core.errors import (
     near,
 )
 from workbench.core.frames import read_parquet, scan_parquet
-from workbench.core.memory import default_limit, measured_peak, shown_bytes
-from workbench.core.read_once import changed_since, digest_once, still_same
+from workbench.core.memory import default_limit, format_bytes, measured_peak
+from workbench.core.read_once import digest_once, has_digest, modified_since
 from workbench.core.user_code import as_error, is_interrupt
 from workbench.data.competition import ROW, Competition, load_code
 from workbench.features import auto
@@ -88,7 +88,7 @@ def load_features(competition: Competition) -> dict[str, Feature | FoldFeature]:
             for file in feature.files
         }
         # What it has read while it was loaded, and what is hashed now, must be one.
-        if not any(changed_since(file, began_s) for file in files):
+        if not any(modified_since(file, began_s) for file in files):
             break
     for file in files:
         if file.is_file():
@@ -287,7 +287,7 @@ class Blocks:
 
     # ---------------------------------------------------------------------------------------------------- building
 
-    def block(self, name: str) -> Block:
+    def block(self, name: str) -> CacheEntry:
         """Return the block of a feature, from the cache or built now, one process at a time.
 
         Raises
@@ -318,7 +318,7 @@ class Blocks:
             When a function raises, or its result breaks the contract.
         """
         wanted = [n for n in dict.fromkeys(names) if isinstance(self.get(n), Feature)]
-        missing = [n for n in wanted if self.store.look(self.key(n)) is None]
+        missing = [n for n in wanted if self.store.peek(self.key(n)) is None]
         groups: dict[tuple[str, int], list[Feature]] = {}
         for feature in (self.features[n] for n in missing):
             if isinstance(feature, Feature) and feature.partition_by:
@@ -329,7 +329,7 @@ class Blocks:
         for name in wanted:
             self.block(name)
 
-    def hold(self, name: str) -> Hold:
+    def hold(self, name: str) -> ReadLock:
         """Return what keeps a feature's block in the cache, whoever needs room there, for as long as it lives.
 
         Raises
@@ -337,7 +337,7 @@ class Blocks:
         FeatureError
             When another process has removed it just now.
         """
-        hold = self.store.hold(self.key(name))
+        hold = self.store.read_lock(self.key(name))
         if hold is None:
             raise FeatureError(
                 f"feature {name!r}: its block made room for those of another process in {self.store.folder}",
@@ -354,10 +354,10 @@ class Blocks:
             When some had to make room for others.
         """
         cacheable = [n for n in names if isinstance(self.features[n], Feature)]
-        gone = [n for n in cacheable if self.store.look(self.key(n)) is None]
+        gone = [n for n in cacheable if self.store.peek(self.key(n)) is None]
         if gone:
             raise FeatureError(
-                f"the cache may hold {shown_bytes(self.store.max_bytes)}, less than the {len(cacheable)} blocks that "
+                f"the cache may hold {format_bytes(self.store.max_bytes)}, less than the {len(cacheable)} blocks that "
                 f"are read together take: {', '.join(gone[:5])} made room for the others",
                 hint="raise WB_CACHE_LIMIT, or list fewer features",
             )
@@ -376,7 +376,7 @@ class Blocks:
             # In one order everywhere: two processes never wait for each other.
             for key in sorted(self.key(m.name) for m in group):
                 locks.enter_context(self.store.lock(key))
-            group = [m for m in group if self.store.look(self.key(m.name)) is None]
+            group = [m for m in group if self.store.peek(self.key(m.name)) is None]
             group = self._with_expressions(group)
             if len(group) > 1:
                 try:
@@ -409,7 +409,7 @@ class Blocks:
                 taken |= columns
         return chosen
 
-    def _build(self, feature: Feature, key: str) -> Block:
+    def _build(self, feature: Feature, key: str) -> CacheEntry:
         for name in feature.inputs:
             if self._kind(feature, name) == "feature":
                 self.block(name)
@@ -419,7 +419,7 @@ class Blocks:
             is_explained = isinstance(exc, WorkbenchError) and type(exc) is not FeatureError
             return exc if is_explained else self.evaluation(feature)[0].failure(exc)  # type: ignore[return-value]
 
-        with as_error(failure, passing=(MemoryError,)):
+        with as_error(failure, pass_through=(MemoryError,)):
             self._write([feature])
         block = self.store.get(key)
         if block is None:
@@ -454,8 +454,8 @@ class Blocks:
         if taken > self.limit_bytes:
             advice = "" if group[0].partition_by else ', @feature(partition_by="…") takes the rows in parts'
             self.report(
-                f"feature {', '.join(names)} took {shown_bytes(taken)}, more than the memory limit of "
-                f"{shown_bytes(self.limit_bytes)}{advice}"
+                f"feature {', '.join(names)} took {format_bytes(taken)}, more than the memory limit of "
+                f"{format_bytes(self.limit_bytes)}{advice}"
             )
 
     def _check_files_read(self, group: Sequence[Feature]) -> None:
@@ -463,7 +463,7 @@ class Blocks:
         for feature in group:
             for file in feature.files:
                 path = self.competition.paths.features.parent / file
-                if path in self._read_files and not still_same(path, self._read_files[path]):
+                if path in self._read_files and not has_digest(path, self._read_files[path]):
                     raise DataError(
                         f"{path} was changed while feature {feature.name!r}, which reads it, was computed",
                         hint="run it again, now that the file is saved",

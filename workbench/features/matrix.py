@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from workbench.core.cache import Hold
+from workbench.core.cache import ReadLock
 from workbench.core.errors import DamagedError, FeatureError, NotFoundError, near
 from workbench.data.competition import ROW, Competition
 from workbench.features.build import AUTO, Blocks
@@ -98,14 +98,14 @@ class MatrixSource:
     between : callable
         Gives the lines from one row to another (not included), lazily, with the row key.
     columns : tuple of EncodedColumn
-    hold : Hold, or None
+    hold : ReadLock, or None
         What keeps the block from making room for others meanwhile.
     """
 
     name: str
     between: Callable[[int, int], pl.LazyFrame]
     columns: tuple[EncodedColumn, ...]
-    hold: Hold | None = None
+    hold: ReadLock | None = None
 
     def read(self, start: int, stop: int) -> pl.DataFrame:
         """Return the encoded columns of the rows from `start` to `stop`, in their order, checked by the row key.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from workbench.core.cache import Stored
+from workbench.core.cache import EntryInfo
 from workbench.core.html_page import as_html
 from workbench.core.printable import one_line
 from workbench.features.build import AUTO, Blocks
@@ -70,7 +70,7 @@ def _summary(blocks: Blocks, name: str) -> FeatureSummary:
         return FeatureSummary(name, "fold", feature.columns, "features.py")
     where = "" if name == AUTO and blocks.built_in(feature) else feature.where
     summary = FeatureSummary(name, "feature", feature.inputs, where, feature.partition_by)
-    block = blocks.store.look(key)
+    block = blocks.store.peek(key)
     if block is None:
         return summary
     note = block.note
@@ -115,7 +115,7 @@ def cached_blocks(blocks: Blocks) -> list[CachedBlock]:
     return [_cached(stored, stored.key in current) for stored in blocks.store.stored()]
 
 
-def _cached(stored: Stored, current: bool) -> CachedBlock:
+def _cached(stored: EntryInfo, current: bool) -> CachedBlock:
     note = stored.note
     incomplete = "unfinished" if note.get("unfinished") else "damaged"
     copied = f"{note['parts_of']} by {note.get('by')}" if "parts_of" in note else incomplete

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from workbench.core.cache import content_key, file_sha256, lock, read_json, write_text
-from workbench.core.credentials import own_masks
+from workbench.core.credentials import process_masks
 from workbench.core.errors import (
     ConfigError,
     DamagedError,
@@ -474,7 +474,7 @@ class _Push:
             return complete
         status, failure, log = self.wait_for_end(kernel)
         run_files = _pushed(self.built.folder, kernel)
-        write_text(run_files.log, own_masks().text(log))
+        write_text(run_files.log, process_masks().text(log))
         if status != "complete":
             kernel.status, kernel.failure = status, failure
             if any(words in log for words in DOUBT):

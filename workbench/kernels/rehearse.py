@@ -21,7 +21,7 @@ from workbench.core.context import SILENT, RunContext
 from workbench.core.distribution import is_own_wheel
 from workbench.core.errors import DataError
 from workbench.core.frames import write_csv
-from workbench.core.isolation import World, abilities, clean_environment
+from workbench.core.isolation import Sandbox, clean_environment, isolation_support
 from workbench.data.competition import Competition
 from workbench.data.ingest import unpack
 from workbench.experiments.notebooks import Inputs, Limits, execute, left_file, placed, read_notebook
@@ -238,7 +238,7 @@ class _Session:
             raise DataError(f"the kernel finished without writing {submission}")
         return _SessionResult(result / submission, execution.seconds, execution.peak_mb)
 
-    def world(self, folder: Path) -> World:
+    def world(self, folder: Path) -> Sandbox:
         """Return a sandbox like Kaggle's: of this machine only the programs, an empty home, no network."""
         ipython = folder / "ipython"
         startup = ipython / "profile_default" / "startup" / "00-image.py"
@@ -246,7 +246,7 @@ class _Session:
         # For the session only: the process that runs the notebook keeps this machine's packages.
         image = None if self.image is None else str(self.image.resolve())
         startup.write_text(STARTUP.format(image=image), encoding="utf-8")
-        return World(
+        return Sandbox(
             host="system",
             mounts={IPYTHON: (str(ipython.resolve()), True)},
             shown=() if image is None else (image,),
@@ -256,7 +256,7 @@ class _Session:
             disk=folder,
         )
 
-    def environment(self, folder: Path, world: World | None) -> dict[str, str]:
+    def environment(self, folder: Path, world: Sandbox | None) -> dict[str, str]:
         """Return the variables of a session; without a sandbox they at least point the network to a dead proxy."""
         programs = os.pathsep.join([str(Path(sys.executable).parent), *PROGRAMS])
         packages = [p for p in sys.path if Path(p).name in ("site-packages", "dist-packages")]
@@ -295,14 +295,14 @@ def _datasets(bundle: Path, folder: Path) -> dict[str, Path]:
 
 def _isolation_gaps() -> list[str]:
     """Return notes on missing isolation, as code may pass here and fail on Kaggle."""
-    isolation = abilities()
-    if not isolation.worlds:
+    isolation = isolation_support()
+    if not isolation.sandboxes:
         return [
-            f"this system has no namespaces ({isolation.why_not}): the kernel could read and write this machine's "
+            f"this system has no namespaces ({isolation.reason}): the kernel could read and write this machine's "
             "files and reach the network; code that does passes here and fails on Kaggle. " + isolation.hint
         ]
-    if not isolation.own_pids:
-        return [f"the kernel saw this machine's processes ({isolation.why_not})"]
+    if not isolation.pid_namespace:
+        return [f"the kernel saw this machine's processes ({isolation.reason})"]
     return []
 
 

@@ -172,7 +172,7 @@ def from_function(
                 hint="give it a third argument: (y_true, y_pred, weight=None); or weigh rows in training alone: "
                 'weight = { train = "…" }',
             )
-        with user_code(f"metric {name!r} failed", DataError, hint="check its function", passing=(WorkbenchError,)):
+        with user_code(f"metric {name!r} failed", DataError, hint="check its function", pass_through=(WorkbenchError,)):
             value = function(y_true, y_pred) if weight is None else function(y_true, y_pred, weight)
             result = float(value)
         if not np.isfinite(result):

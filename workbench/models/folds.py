@@ -19,7 +19,7 @@ import polars as pl
 from workbench.core.cache import atomic, content_key, sweep
 from workbench.core.errors import ConfigError, DamagedError, DataError, WorkbenchError
 from workbench.core.frames import read_parquet
-from workbench.core.times import PER_SECOND, epoch_unit, has_own_unit, is_iso_text, moments
+from workbench.core.times import UNITS_PER_SECOND, epoch_unit, has_time_unit, is_iso_text, moments
 from workbench.core.user_code import user_code
 from workbench.data.competition import own_file
 from workbench.models.fold_sizes import read_size_ratios, write_size_ratio
@@ -468,7 +468,7 @@ def time_column(competition: Competition) -> tuple[npt.NDArray[Any], str]:
     low, high = times.min(), times.max()
     if low is None or high is None:
         raise DataError(f"cv.column {name!r} has no value in the {len(times):,} rows of train")
-    unit = "us" if has_own_unit(dtype) else epoch_unit(low, high) or ""  # type: ignore[arg-type]
+    unit = "us" if has_time_unit(dtype) else epoch_unit(low, high) or ""  # type: ignore[arg-type]
     if times.null_count():
         # Exact for microseconds of three centuries, and for as many of any unit.
         times = times.cast(pl.Float64).fill_null(float("nan"))
@@ -502,7 +502,7 @@ def _duration(value: str | float, unit: str, key: str, *, is_number: bool) -> fl
                 f"cv.{key} = {value!r}: expected " + ('a duration such as "12h" or "7d"' if unit else "a number"),
                 hint="units are s, m, h, d, w; they need a date or time column, or numbers that are times since 1970",
             )
-        return duration / timedelta(seconds=1) * PER_SECOND[unit]
+        return duration / timedelta(seconds=1) * UNITS_PER_SECOND[unit]
     if not is_number and value:
         raise ConfigError(
             f"cv.{key} = {value}: the time column is a date or time", hint='write a duration such as "7d"'
@@ -519,7 +519,7 @@ def _custom(competition: Competition, cv: CvSpec) -> Folds:
         DataError,
         folder=competition.folder,
         hint="it takes the train table and returns the fold of each row, or a list of (train rows, valid rows)",
-        passing=(WorkbenchError,),
+        pass_through=(WorkbenchError,),
     ):
         result = function(competition.table(d.tables.train).collect())
         if not isinstance(result, list | tuple):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from workbench.core.errors import MemoryLimitError
-from workbench.core.memory import shown_bytes, used_bytes
+from workbench.core.memory import format_bytes, used_bytes
 from workbench.features import CHUNK_ROWS
 
 if TYPE_CHECKING:
@@ -248,11 +248,11 @@ def check_memory(needs: MemoryNeeds, used: int, limit: int) -> str:
         The hint says how far each way out goes.
     """
     total = used + needs.total
-    message = f"training will need about {shown_bytes(total)} of the memory limit of {shown_bytes(limit)}"
+    message = f"training will need about {format_bytes(total)} of the memory limit of {format_bytes(limit)}"
     if total <= limit:
         return message
     room = limit - used - needs.passing
-    ways = [f"--memory-limit {shown_bytes(total * 1.1).replace(' ', '')}, where the machine has it"]
+    ways = [f"--memory-limit {format_bytes(total * 1.1).replace(' ', '')}, where the machine has it"]
     if room > 0:
         share = room / needs.with_rows
         ways.append(f"--sample {_down(share)} for a subsample run on part of the rows")
@@ -263,10 +263,11 @@ def check_memory(needs: MemoryNeeds, used: int, limit: int) -> str:
         if needs.numbers == "bins" and used + needs.few_bins().total <= limit:
             ways.append("max_bin = 15 under [model], which halves the binned data")
     raise MemoryLimitError(
-        f"training would need about {shown_bytes(total)}, more than the memory limit of {shown_bytes(limit)}: "
-        f"{shown_bytes(needs.binned)} for {needs.n_train:,} train rows x {needs.n_columns} columns as {needs.numbers}, "
-        f"{shown_bytes(needs.of_fold + needs.encoded)} for the fold that is trained, "
-        f"{shown_bytes(needs.per_row)} for labels, scores and predictions, {shown_bytes(used)} taken already",
+        f"training would need about {format_bytes(total)}, more than the memory limit of {format_bytes(limit)}: "
+        f"{format_bytes(needs.binned)} for {needs.n_train:,} train rows x {needs.n_columns} columns as "
+        f"{needs.numbers}, "
+        f"{format_bytes(needs.of_fold + needs.encoded)} for the fold that is trained, "
+        f"{format_bytes(needs.per_row)} for labels, scores and predictions, {format_bytes(used)} taken already",
         hint="what would fit: " + "; or ".join(reversed(ways)),
     )
 

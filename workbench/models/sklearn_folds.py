@@ -192,7 +192,9 @@ def _class(request: ModelRequest, name: str) -> type:
         raise NotFoundError(f"{request.where} estimator = {name!r}: Python's own library has no estimators", hint=hint)
     try:
         with user_code(
-            f"{request.where} estimator = {name!r} can't be imported", ConfigError, passing=(ImportError, ValueError)
+            f"{request.where} estimator = {name!r} can't be imported",
+            ConfigError,
+            pass_through=(ImportError, ValueError),
         ):
             module = importlib.import_module(module_name)
     except WorkbenchError:
@@ -216,7 +218,7 @@ def _class(request: ModelRequest, name: str) -> type:
 def _constructed(request: ModelRequest, cls: type, parameters: dict[str, Any]) -> Any:
     failure = f"{request.where}: {cls.__name__} can't be made"
     try:
-        with user_code(failure, ConfigError, hint="check its parameters", passing=(TypeError, ValueError)):
+        with user_code(failure, ConfigError, hint="check its parameters", pass_through=(TypeError, ValueError)):
             estimator = cls(**parameters)
             # scikit-learn's own rules, which it otherwise applies when it fits
             if hasattr(estimator, "_validate_params"):

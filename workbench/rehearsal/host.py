@@ -177,7 +177,9 @@ def load_metric(name: str, folder: Path, *, greater_is_better: bool) -> metrics.
     file, _, function = name.partition(":")
     path = own_file(folder, file, where=f"the metric {name!r}")
     namespace: dict[str, Any] = {}
-    with user_code(f"the metric {name!r} can't be loaded from {folder}", NotFoundError, folder=path.parent, passing=()):
+    with user_code(
+        f"the metric {name!r} can't be loaded from {folder}", NotFoundError, folder=path.parent, pass_through=()
+    ):
         exec(compile(path.read_bytes(), str(path), "exec"), namespace)  # noqa: S102 the user's own metric
         score = namespace[function]
     return metrics.from_function(score, function, greater_is_better=greater_is_better)

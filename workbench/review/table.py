@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.core.errors import ConfigError, near
 from workbench.core.html_page import as_table
-from workbench.core.intervals import family_p, half_width, over_windows, standard_error
+from workbench.core.intervals import family_p, half_width, standard_error, window_values
 from workbench.core.printable import one_line
-from workbench.core.text_table import cell_width, fitted
+from workbench.core.text_table import cell_width, fit_text
 from workbench.experiments.current_runs import CurrentRun, outdated_text
 from workbench.ledger import RunRecord, SubmissionRecord
 
@@ -201,7 +201,7 @@ def _differences(run: RunRecord, base: RunRecord) -> list[float] | None:
     differences = [sign * (a - b) for a, b in zip(run_scores, base_scores, strict=True)]
     if run.cv_windows != base.cv_windows:
         return None
-    return over_windows(differences, run.cv_windows) if run.cv_windows else differences
+    return window_values(differences, run.cv_windows) if run.cv_windows else differences
 
 
 def cv_interval(run: RunRecord, ratio: float | None = None) -> tuple[float, float] | None:
@@ -215,7 +215,7 @@ def cv_interval(run: RunRecord, ratio: float | None = None) -> tuple[float, floa
 def _independent(run: RunRecord, ratio: float | None) -> tuple[Sequence[float], float | None]:
     """Return the scores for the mean's standard error, and the ratio of validated rows to train rows."""
     windows = run.cv_windows
-    return (over_windows(run.fold_scores, windows), 0.0) if windows else (run.fold_scores, ratio)
+    return (window_values(run.fold_scores, windows), 0.0) if windows else (run.fold_scores, ratio)
 
 
 ELSEWHERE = "elsewhere"
@@ -536,11 +536,11 @@ def as_text(rows: Sequence[Row], *, width: int = 160, paint: Callable[[str, str]
     cells = [_cells(row) for row in rows]
     widths = _widths(cells, width)
     columns = list(widths)
-    head = "  ".join(fitted(_HEAD[i], widths[i], right=i in _RIGHT) for i in columns).rstrip()
+    head = "  ".join(fit_text(_HEAD[i], widths[i], right=i in _RIGHT) for i in columns).rstrip()
     lines = [paint(head, "head")]
     shown = [(i, widths[i], i in _RIGHT) for i in columns]
     for row, line in zip(rows, cells, strict=True):
-        parts = [fitted(line[i], size, right=right) for i, size, right in shown]
+        parts = [fit_text(line[i], size, right=right) for i, size, right in shown]
         lines.append(paint("  ".join(parts).rstrip(), _tone(row)))
     return "\n".join(lines)
 

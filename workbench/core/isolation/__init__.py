@@ -1,11 +1,11 @@
-"""Commands in a world of their own: what they see, what they may change, and that nothing of them stays behind.
+"""Run commands in a sandbox, and kill their processes with them.
 
-On Linux a command gets namespaces of its own for users, mounts, processes, and the network where there is to be none,
-through the system's own calls: no program has to be installed. Where the system forbids that, as many containers do,
-`abilities` says so, and a command can still be started so that what it starts ends with it.
+On Linux a sandbox has its own user, mount and process namespaces, and its own network namespace if it is to have no
+network. They are created by system calls, without another program. Many containers forbid that (`isolation_support`
+tells): a command then runs without a sandbox, but its processes are still killed with it.
 """
 
-from workbench.core.isolation.running import Abilities, Running, abilities, started
-from workbench.core.isolation.world import World, clean_environment
+from workbench.core.isolation.command import IsolationSupport, RunningCommand, isolation_support, start_command
+from workbench.core.isolation.sandbox import Sandbox, clean_environment
 
-__all__ = ["Abilities", "Running", "World", "abilities", "clean_environment", "started"]
+__all__ = ["IsolationSupport", "RunningCommand", "Sandbox", "clean_environment", "isolation_support", "start_command"]

@@ -1,4 +1,4 @@
-"""Which processes there are, from /proc; elsewhere, from ``ps``."""
+"""List processes: from /proc, or from ``ps`` on systems without it."""
 
 from __future__ import annotations
 
@@ -7,38 +7,41 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["descendants", "inner_number", "with_variable"]
+__all__ = ["descendants", "inner_pid", "processes_with_variable"]
 
 PROC = Path("/proc")
 
 
 def descendants(pid: int) -> dict[int, tuple[int, int]]:
-    """Return the processes that a process has started, at any remove: number -> its parent and its resident bytes."""
-    every = dict(_from_proc() if (PROC / "self" / "stat").exists() else _from_ps())
+    """Return the descendants of a process: process id -> parent id and resident bytes."""
+    processes = dict(_from_proc() if (PROC / "self" / "stat").exists() else _from_ps())
     children: dict[int, list[int]] = {}
-    for child, (parent, _) in every.items():
+    for child, (parent, _) in processes.items():
         children.setdefault(parent, []).append(child)
-    below: dict[int, tuple[int, int]] = {}
-    waiting = [pid]
-    while waiting:
-        for child in children.get(waiting.pop(), []):
-            below[child] = every[child]
-            waiting.append(child)
-    return below
+    descendant_processes: dict[int, tuple[int, int]] = {}
+    pending = [pid]
+    while pending:
+        for child in children.get(pending.pop(), []):
+            descendant_processes[child] = processes[child]
+            pending.append(child)
+    return descendant_processes
 
 
-def inner_number(pid: int) -> int | None:
-    """Return the number of a process in a namespace right below ours; None where it is gone, or in none such."""
+def inner_pid(pid: int) -> int | None:
+    """Return the id of a process in its own process namespace; None if it has ended.
+
+    None, too, unless that namespace is a direct child of the one of this process.
+    """
     try:
         text = (PROC / str(pid) / "status").read_text()
     except OSError:
         return None
-    numbers = next((line.split()[1:] for line in text.splitlines() if line.startswith("NSpid:")), [])
-    return int(numbers[-1]) if len(numbers) == 2 else None
+    pids = next((line.split()[1:] for line in text.splitlines() if line.startswith("NSpid:")), [])
+    return int(pids[-1]) if len(pids) == 2 else None
 
 
-def with_variable(name: str, value: str) -> set[int]:
-    """Return the processes that were started with a variable of this value; only one's own can be looked at."""
+def processes_with_variable(name: str, value: str) -> set[int]:
+    """Return the ids of this user's processes that were started with an environment variable of this value."""
     entry, pids = f"{name}={value}".encode(), set()
     for folder in PROC.glob("[0-9]*"):
         try:
@@ -50,14 +53,14 @@ def with_variable(name: str, value: str) -> set[int]:
 
 
 def _from_proc() -> Iterator[tuple[int, tuple[int, int]]]:
-    page = os.sysconf("SC_PAGE_SIZE")
+    page_bytes = os.sysconf("SC_PAGE_SIZE")
     for stat in PROC.glob("[0-9]*/stat"):
         try:
             fields = stat.read_text(errors="replace").rpartition(")")[2].split()
         except OSError:
             continue
         if fields[0] != "Z":
-            yield int(stat.parent.name), (int(fields[1]), int(fields[21]) * page)
+            yield int(stat.parent.name), (int(fields[1]), int(fields[21]) * page_bytes)
 
 
 def _from_ps() -> Iterator[tuple[int, tuple[int, int]]]:

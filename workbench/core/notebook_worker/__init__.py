@@ -1,6 +1,6 @@
-"""The process in which a notebook runs: papermill, the kernel's start, the page, and what Kaggle serves to kernels.
+"""The process that executes a notebook with papermill and writes its page.
 
-In comes a job, a file of JSON; out go lines of JSON, the executed copy and its page.
-`workbench.experiments.notebooks` starts it and watches it. Of the workbench it imports only how secrets are masked
-and pages written: it is started for each notebook, and everything else takes as long to load as papermill does.
+Its input is a JSON file, the job; its output are lines of JSON, the executed copy and a page of it.
+`workbench.experiments.notebooks` starts and monitors it. To start quickly, it imports only `credentials` and
+`html_page` of the workbench.
 """

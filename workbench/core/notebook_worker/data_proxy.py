@@ -1,8 +1,8 @@
-"""The part of Kaggle's data proxy that kagglehub asks inside Kaggle: where attached data are.
+"""A local stand-in for Kaggle's data proxy, through which kagglehub finds attached data.
 
-In a notebook on Kaggle, kagglehub downloads nothing. It asks the service that KAGGLE_DATA_PROXY_URL names to attach the
-data, and gets the name of their folder below ``/kaggle/input`` (kagglehub/kaggle_cache_resolver.py and clients.py of
-1.0.3). Here the service answers for what is there already, so that an unmodified kagglehub finds it without network.
+In a notebook on Kaggle kagglehub downloads nothing: it asks the service at KAGGLE_DATA_PROXY_URL to attach the data,
+and gets the name of a folder below ``/kaggle/input`` (kagglehub/kaggle_cache_resolver.py and clients.py of 1.0.3). This
+service answers for data that are present, so that an unmodified kagglehub finds them without network.
 """
 
 from __future__ import annotations
@@ -26,21 +26,22 @@ REFERENCES = {
     "modelRef": ("models", ("OwnerSlug", "ModelSlug")),
     "kernelRef": ("notebooks", ("OwnerSlug", "KernelSlug")),
 }
+"""Key of a request -> kind of data, and the fields that identify them."""
 
 
 def standin_path(python_path: str = "") -> str:
-    """Return PYTHONPATH with the folder of the module that stands in for kagglehub before what it had."""
+    """Return a PYTHONPATH that starts with the folder of the stand-in for kagglehub."""
     return os.pathsep.join(p for p in (str(Path(__file__).with_name("standin")), python_path) if p)
 
 
 @contextmanager
 def data_proxy(attached: Mapping[str, str]) -> Iterator[dict[str, str]]:
-    """Answer for the length of the block, and give the environment variables that lead there.
+    """Run the service for the length of the block, and yield the environment variables that kagglehub needs.
 
     Parameters
     ----------
     attached : mapping
-        Name of the data, such as ``"datasets/owner/slug"``, -> its folder.
+        Name of the data, such as ``"datasets/owner/slug"`` -> folder.
     """
     root = Path(os.environ.get("KAGGLE_CACHE_MOUNT_FOLDER", INPUT))
 
@@ -59,15 +60,15 @@ def data_proxy(attached: Mapping[str, str]) -> Iterator[dict[str, str]]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        beside = os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or ""
-        past = ",".join(filter(None, [beside, "127.0.0.1"]))
+        no_proxy = os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or ""
+        no_proxy = ",".join(filter(None, [no_proxy, "127.0.0.1"]))
         yield {
             "KAGGLE_DATA_PROXY_URL": f"http://127.0.0.1:{server.server_port}",
-            # kagglehub wants both to be there; nothing here looks at them.
+            # kagglehub requires both; the service ignores them.
             "KAGGLE_DATA_PROXY_TOKEN": "local",
             "KAGGLE_USER_SECRETS_TOKEN": "local",
-            "NO_PROXY": past,
-            "no_proxy": past,
+            "NO_PROXY": no_proxy,
+            "no_proxy": no_proxy,
         }
         server.shutdown()
 
@@ -75,31 +76,31 @@ def data_proxy(attached: Mapping[str, str]) -> Iterator[dict[str, str]]:
 def _answer(request: Mapping[str, Any], attached: Mapping[str, str], root: Path) -> dict[str, Any]:
     reference = next((r for r in REFERENCES if r in request), None)
     if reference is None:
-        return _refused(f"no data are named: expected one of {', '.join(REFERENCES)}")
+        return _error(f"no data are named: expected one of {', '.join(REFERENCES)}")
     kind, names = REFERENCES[reference]
     fields: dict[str, Any] = request[reference]
     name = "/".join([kind, *(str(fields.get(n, "")) for n in names)])
-    place = next((p for n, p in attached.items() if n.lower() == name.lower()), None)
-    if place is None:
-        return _refused(f"{name} is not available here, and nothing is downloaded")
-    folder, version = Path(place), fields.get("VersionNumber")
+    attached_folder = next((folder for n, folder in attached.items() if n.lower() == name.lower()), None)
+    if attached_folder is None:
+        return _error(f"{name} is not available here, and nothing is downloaded")
+    folder, version = Path(attached_folder), fields.get("VersionNumber")
     if kind == "models":
-        wanted = [str(fields.get("Framework", "")), str(fields.get("InstanceSlug", ""))]
-        of_version = _version(_below(folder, wanted), version)
-        if of_version is None:
-            shown = "/".join([name, *wanted, *([str(version)] if version else [])])
-            return _refused(f"{shown} is not available here, and nothing is downloaded")
-        folder, version = of_version, of_version.name
+        variation = [str(fields.get("Framework", "")), str(fields.get("InstanceSlug", ""))]
+        version_folder = _version_folder(_subfolder(folder, variation), version)
+        if version_folder is None:
+            handle = "/".join([name, *variation, *([str(version)] if version else [])])
+            return _error(f"{handle} is not available here, and nothing is downloaded")
+        folder, version = version_folder, version_folder.name
     result: dict[str, Any] = {"mountSlug": folder.relative_to(root).as_posix()}
     return {"wasSuccessful": True, "result": result | ({"versionNumber": int(version)} if version else {})}
 
 
-def _refused(text: str) -> dict[str, Any]:
-    return {"wasSuccessful": False, "errorMessage": text}
+def _error(message: str) -> dict[str, Any]:
+    return {"wasSuccessful": False, "errorMessage": message}
 
 
-def _below(folder: Path | None, names: list[str]) -> Path | None:
-    """Return a folder below another, whatever the case of its name: a handle has "pyTorch", the folder "pytorch"."""
+def _subfolder(folder: Path | None, names: list[str]) -> Path | None:
+    """Return a subfolder, ignoring the case of names: a handle has "pyTorch" where the folder is "pytorch"."""
     for name in names:
         if folder is None or not folder.is_dir():
             return None
@@ -107,8 +108,8 @@ def _below(folder: Path | None, names: list[str]) -> Path | None:
     return folder
 
 
-def _version(folder: Path | None, version: Any) -> Path | None:
-    """Return the folder of a version, or of the newest where none is asked for."""
+def _version_folder(folder: Path | None, version: Any) -> Path | None:
+    """Return the folder of a version, or of the newest one if no version is given."""
     versions = [p for p in folder.iterdir() if p.name.isdecimal()] if folder is not None and folder.is_dir() else []
     if version:
         return next((p for p in versions if p.name == str(version)), None)

@@ -1,8 +1,8 @@
-"""The kernel of a notebook, started so that nothing in its folder takes the place of a library's module.
+"""Start ipykernel so that modules next to the notebook can't shadow those of the standard library.
 
-``python -m ipykernel_launcher`` looks for modules in the folder that it stands in before it takes that folder from the
-path: a ``types.py`` or ``pathlib.py`` beside the notebook ends it. Started by the path of this file, it never does. The
-notebook's own imports find what is beside it all the same: IPython puts the folder before the installed packages.
+``python -m ipykernel_launcher`` imports from the working directory before it removes that from ``sys.path``, so that a
+``types.py`` or ``pathlib.py`` next to the notebook breaks it. A script that is started by its path does not. Imports in
+the notebook still find modules next to it, as IPython adds the folder to ``sys.path``.
 """
 
 import sys

@@ -1,8 +1,8 @@
-"""The page of an executed notebook: its texts, tables and pictures, and nothing that runs or is loaded.
+"""The HTML page of an executed notebook: texts, tables and pictures, without anything that runs or loads.
 
-A notebook may come from somebody else, and what it shows comes from data. Whatever nbconvert makes of it, the whole
-body passes one list of what may occur in it. Scripts, frames, styles and widgets are left out, and the page says so:
-the executed notebook beside it has them.
+Notebooks and their outputs are untrusted. The output of nbconvert is therefore sanitized with a list of allowed tags
+and attributes. Scripts, frames, styles and widgets are removed with a note in the page; the executed notebook next to
+it still has them.
 """
 
 from __future__ import annotations
@@ -15,29 +15,29 @@ from xml.parsers import expat
 
 from workbench.core.html_page import as_html, page
 
-__all__ = ["draws_only", "notebook_page", "sanitised", "without_raw"]
+__all__ = ["is_safe_svg", "notebook_page", "remove_raw_elements", "sanitize"]
 
-SHOWN = ("image/png", "image/jpeg", "image/svg+xml", "text/html", "text/markdown", "text/latex", "text/plain")
+SHOWN_TYPES = ("image/png", "image/jpeg", "image/svg+xml", "text/html", "text/markdown", "text/latex", "text/plain")
 
-TAGS = (  # noqa: SIM905 a column of names is not read better
+ALLOWED_TAGS = (  # noqa: SIM905 a list of strings would be less readable
     "a abbr b blockquote br caption code col colgroup dd del details dfn div dl dt em figcaption figure h1 h2 h3 h4 h5 "
     "h6 hr i img ins kbd li mark ol p pre q s samp small span strong sub summary sup table tbody td tfoot th thead tr "
     "u ul var"
 ).split()
-ATTRIBUTES = {"*": ["class", "title", "align", "style", "id"], "td": ["colspan", "rowspan"], "ol": ["start"]}
-ATTRIBUTES |= {"th": ATTRIBUTES["td"] + ["scope"], "details": ["open"], "table": ["border"]}
+ALLOWED_ATTRIBUTES = {"*": ["class", "title", "align", "style", "id"], "td": ["colspan", "rowspan"], "ol": ["start"]}
+ALLOWED_ATTRIBUTES |= {"th": ALLOWED_ATTRIBUTES["td"] + ["scope"], "details": ["open"], "table": ["border"]}
 
-PICTURE = re.compile(r"data:image/(?:png|jpeg|gif|svg\+xml);base64,[A-Za-z0-9+/=\s]*")
-"""The only address of a picture: in a picture nothing runs, and nothing is loaded."""
+DATA_URL = re.compile(r"data:image/(?:png|jpeg|gif|svg\+xml);base64,[A-Za-z0-9+/=\s]*")
+"""The only allowed source of an <img>, in which nothing runs or is loaded."""
 
-RAW = re.compile(r"<(script|style|template|noscript)\b", re.IGNORECASE)
-"""What is no text to be read. Its content would be shown; that it is gone is nothing that safety rests on."""
+RAW_TAG = re.compile(r"<(script|style|template|noscript)\b", re.IGNORECASE)
+"""Elements whose content would be shown as text when their tags are removed. Safety does not depend on this."""
 
-ACTIVE = re.compile(r"<(?:script|iframe|object|embed)\b", re.IGNORECASE)
+ACTIVE_TAG = re.compile(r"<(?:script|iframe|object|embed)\b", re.IGNORECASE)
 
 SVG, XHTML = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xhtml"
 
-DRAWN = (  # noqa: SIM905 as above
+SVG_ELEMENTS = (  # noqa: SIM905 as above
     "svg g path rect circle ellipse line polyline polygon text tspan textPath defs clipPath use symbol marker stop "
     "switch linearGradient radialGradient pattern mask title desc metadata style image view filter feBlend "
     "feColorMatrix feComponentTransfer feComposite feConvolveMatrix feDiffuseLighting feDisplacementMap feDistantLight "
@@ -45,10 +45,10 @@ DRAWN = (  # noqa: SIM905 as above
     "fePointLight feSpecularLighting feSpotLight feTile feTurbulence"
 ).split()
 
-LOADS = re.compile(r"@import|\\|(?:src|image-set)\s*\(|url\s*\(\s*(?![\s\"']*#)", re.IGNORECASE)
-"""What style is loaded by; a backslash spells it otherwise."""
+LOADING_STYLE = re.compile(r"@import|\\|(?:src|image-set)\s*\(|url\s*\(\s*(?![\s\"']*#)", re.IGNORECASE)
+"""CSS that loads resources; a backslash could disguise it."""
 
-OWN_PICTURE = re.compile(r"\s*(?:#|data:image/(?:png|jpeg|gif)[;,])", re.IGNORECASE)
+LOCAL_REFERENCE = re.compile(r"\s*(?:#|data:image/(?:png|jpeg|gif)[;,])", re.IGNORECASE)
 
 CSS = """
 body { margin: 0 auto; max-width: 1080px; padding: 20px 24px 60px; background: #fff; color: #1d2733;
@@ -76,34 +76,34 @@ def notebook_page(node: Any, *, title: str, with_code: bool) -> str:
     Parameters
     ----------
     node : NotebookNode
-        It is not changed.
+        Not modified.
     title : str
     with_code : bool
-        Whether the cells' code is shown beside what they put out.
+        Whether to show the code of the cells as well as their outputs.
     """
     nbconvert: Any = importlib.import_module("nbconvert")
     styles: Any = importlib.import_module("pygments.formatters")
 
-    shown, left_out = _shown(node)
+    copy, n_removed = _showable_copy(node)
     exporter = nbconvert.HTMLExporter(
         template_name="basic", exclude_input=not with_code, exclude_input_prompt=True, exclude_output_prompt=True
     )
-    # Of math its source is shown; nbconvert's own way to it is a script from elsewhere.
-    body, _ = exporter.from_notebook_node(shown)
+    # Math is shown as its source: nbconvert would render it with a remote script.
+    body, _ = exporter.from_notebook_node(copy)
     note = ""
-    if left_out:
-        omitted = "1 output that is a program" if left_out == 1 else f"{left_out} outputs that are programs"
+    if n_removed:
+        omitted = "1 output that is a program" if n_removed == 1 else f"{n_removed} outputs that are programs"
         note = f'<p class="left-out">{as_html(omitted)} (scripts, widgets, frames): not in this page</p>\n'
     code_css = styles.HtmlFormatter().get_style_defs(".highlight") if with_code else ""
-    return page(title, note + sanitised(body), css=CSS + code_css)
+    return page(title, note + sanitize(body), css=CSS + code_css)
 
 
-def sanitised(html: str) -> str:
-    """Return HTML with what shows something, and without what does something.
+def sanitize(html: str) -> str:
+    """Return HTML with only the allowed tags and attributes.
 
     Examples
     --------
-    >>> sanitised('<b onclick="x()">a</b><script>b()</script><img src="http://c/"><a href="javascript:d">e</a>')
+    >>> sanitize('<b onclick="x()">a</b><script>b()</script><img src="http://c/"><a href="javascript:d">e</a>')
     '<b>a</b><img><a>e</a>'
     """
     with warnings.catch_warnings():
@@ -111,19 +111,19 @@ def sanitised(html: str) -> str:
         bleach: Any = importlib.import_module("bleach")
         css: Any = importlib.import_module("bleach.css_sanitizer")
 
-    def picture(_tag: str, name: str, value: str) -> bool:
+    def is_image_attribute(_tag: str, name: str, value: str) -> bool:
         return name in ("alt", "width", "height", "class", "title") or (
-            name == "src" and PICTURE.fullmatch(value) is not None
+            name == "src" and DATA_URL.fullmatch(value) is not None
         )
 
-    def link(_tag: str, name: str, value: str) -> bool:
+    def is_link_attribute(_tag: str, name: str, value: str) -> bool:
         return name in ("class", "title") or (name == "href" and not value.strip().lower().startswith("data:"))
 
     return str(
         bleach.clean(
-            without_raw(html),
-            tags=TAGS,
-            attributes={**ATTRIBUTES, "a": link, "img": picture},
+            remove_raw_elements(html),
+            tags=ALLOWED_TAGS,
+            attributes={**ALLOWED_ATTRIBUTES, "a": is_link_attribute, "img": is_image_attribute},
             protocols=["http", "https", "mailto", "data"],
             css_sanitizer=css.CSSSanitizer(),
             strip=True,
@@ -131,72 +131,71 @@ def sanitised(html: str) -> str:
     )
 
 
-def draws_only(svg: str) -> bool:
-    """Tell whether a drawing runs and loads nothing, where it is opened by itself: no page around it forbids it.
+def is_safe_svg(svg: str) -> bool:
+    """Tell whether an SVG file runs and loads nothing when a browser opens it directly.
 
     Examples
     --------
     >>> start = '<svg xmlns="http://www.w3.org/2000/svg">'
-    >>> draws_only(f'{start}<path d="M0 0"/></svg>'), draws_only(f"{start}<script>alert(1)</script></svg>")
+    >>> is_safe_svg(f'{start}<path d="M0 0"/></svg>'), is_safe_svg(f"{start}<script>alert(1)</script></svg>")
     (True, False)
     """
     parser = expat.ParserCreate(namespace_separator=" ")
     texts: list[str] = []
 
-    def begin(name: str, attributes: dict[str, str]) -> None:
-        space, _, local = name.rpartition(" ")
-        # Elements of other vocabularies, as in the metadata, do nothing.
-        if space == XHTML or (space == SVG and local not in DRAWN):
+    def check_element(name: str, attributes: dict[str, str]) -> None:
+        namespace, _, local_name = name.rpartition(" ")
+        # Elements of other vocabularies, as in the metadata, have no effect.
+        if namespace == XHTML or (namespace == SVG and local_name not in SVG_ELEMENTS):
             raise ValueError(name)
         for attribute, value in attributes.items():
-            is_address = attribute.rpartition(" ")[2] in ("href", "src")
-            if attribute.lower().startswith("on") or (is_address and OWN_PICTURE.match(value) is None):
+            is_reference = attribute.rpartition(" ")[2] in ("href", "src")
+            if attribute.lower().startswith("on") or (is_reference and LOCAL_REFERENCE.match(value) is None):
                 raise ValueError(attribute)
-            if not is_address:
+            if not is_reference:
                 texts.append(value)
 
     def refuse(*_: object) -> None:
-        raise ValueError("it names what is elsewhere")
+        raise ValueError("a processing instruction or entity may refer to other files")
 
-    parser.StartElementHandler, parser.CharacterDataHandler = begin, texts.append
+    parser.StartElementHandler, parser.CharacterDataHandler = check_element, texts.append
     parser.ProcessingInstructionHandler = parser.EntityDeclHandler = refuse
     try:
         parser.Parse(svg, True)
     except (expat.ExpatError, ValueError):
         return False
-    return LOADS.search("".join(texts)) is None
+    return LOADING_STYLE.search("".join(texts)) is None
 
 
-def without_raw(html: str) -> str:
-    """Leave out what is no text, from its tag to the one that ends it, in a time that grows with the length alone.
+def remove_raw_elements(html: str) -> str:
+    """Remove scripts, styles and the like with their content, in linear time.
 
     Examples
     --------
-    >>> without_raw("a<style>b</style >c<script>d<script>e</SCRIPT>f<script>g")
+    >>> remove_raw_elements("a<style>b</style >c<script>d<script>e</SCRIPT>f<script>g")
     'acf<script>g'
     """
-    clean_parts, at, look_at, endless = [], 0, 0, set[str]()
-    while begin := RAW.search(html, look_at):
-        name = begin[1].lower()
-        look_at = begin.end()
-        if name in endless:
+    clean_parts, part_start, position, unclosed_tags = [], 0, 0, set[str]()
+    while opening := RAW_TAG.search(html, position):
+        tag = opening[1].lower()
+        position = opening.end()
+        if tag in unclosed_tags:
             continue
-        end = re.compile(rf"</{name}\s*>", re.IGNORECASE).search(html, look_at)
-        if end is None:
-            # There is none further on either: it is looked for once.
-            endless.add(name)
+        closing = re.compile(rf"</{tag}\s*>", re.IGNORECASE).search(html, position)
+        if closing is None:
+            unclosed_tags.add(tag)
             continue
-        clean_parts.append(html[at : begin.start()])
-        at = look_at = end.end()
-    return "".join([*clean_parts, html[at:]])
+        clean_parts.append(html[part_start : opening.start()])
+        part_start = position = closing.end()
+    return "".join([*clean_parts, html[part_start:]])
 
 
-def _shown(node: Any) -> tuple[Any, int]:
-    """Return a copy with the outputs that a page can show, and how many it can't."""
+def _showable_copy(node: Any) -> tuple[Any, int]:
+    """Return a copy with the outputs that a page can show, and the number of outputs that it can't."""
     nbformat: Any = importlib.import_module("nbformat")
 
     copy = nbformat.from_dict({**node, "metadata": {}, "cells": [], "nbformat": 4, "nbformat_minor": 5})
-    left_out = 0
+    n_removed = 0
     for number, cell in enumerate(node.cells):
         if cell.cell_type == "raw":
             continue
@@ -205,11 +204,11 @@ def _shown(node: Any) -> tuple[Any, int]:
             if "data" not in output:
                 continue
             output.metadata = nbformat.from_dict({})
-            kinds = {kind: content for kind, content in output.data.items() if kind in SHOWN}
-            is_active = bool(ACTIVE.search("".join(kinds.get("text/html", ""))))
-            left_out += is_active or (not kinds and bool(output.data))
-            output.data = nbformat.from_dict(kinds)
+            shown_data = {kind: content for kind, content in output.data.items() if kind in SHOWN_TYPES}
+            is_active = bool(ACTIVE_TAG.search("".join(shown_data.get("text/html", ""))))
+            n_removed += is_active or (not shown_data and bool(output.data))
+            output.data = nbformat.from_dict(shown_data)
         if "outputs" in cell_copy:
             cell_copy.outputs = [output for output in cell_copy.outputs if output.get("data", True)]
         copy.cells.append(cell_copy)
-    return copy, left_out
+    return copy, n_removed

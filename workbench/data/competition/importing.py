@@ -45,7 +45,7 @@ def load_code(path: Path) -> ModuleType:
     try:
         # The source is compiled here, never taken from __pycache__: its time stamps are too coarse for a file that
         # was edited and run twice within a second. And it is what its key is made of, and what is kept with a run.
-        with importing_once(path.parent), importable_from(path.parent), as_error(failure, passing=()):
+        with importing_once(path.parent), importable_from(path.parent), as_error(failure, pass_through=()):
             exec(compile(read_once(path), str(path), "exec"), module.__dict__)  # noqa: S102 the user's own code
     finally:
         sys.dont_write_bytecode = writes

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from workbench.core.times import PER_SECOND, epoch_unit, has_own_unit, is_iso_text, iso_texts, moments
+from workbench.core.times import UNITS_PER_SECOND, epoch_unit, has_time_unit, is_iso_text, iso_texts, moments
 from workbench.data.competition.row_numbers import sounds_like_id
 from workbench.data.inference.answer import Answer
 from workbench.data.inference.tables import DataTable, Roles
@@ -172,7 +172,7 @@ class _TimeColumn:
 
     def rank(self, roles: Roles, before: _Extent, after: _Extent) -> int | None:
         """Return how sure it is that the column tells the time, 0 for surest; None: it is rather something else."""
-        if has_own_unit(self.dtype):
+        if has_time_unit(self.dtype):
             return 0 if self.dtype != pl.String else 1
         low, high = min(before.low, after.low), max(before.high, after.high)
         if self.named and not self.is_id:
@@ -192,9 +192,9 @@ class _TimeColumn:
 
     def day(self, before: _Extent, after: _Extent) -> float | None:
         """Return what a day is in the numbers of the moments; None where that is unknown."""
-        has_unit = has_own_unit(self.dtype)
+        has_unit = has_time_unit(self.dtype)
         unit = "us" if has_unit else epoch_unit(min(before.low, after.low), max(before.high, after.high))
-        return None if unit is None or isinstance(self.dtype, pl.Duration) else float(DAY_S * PER_SECOND[unit])
+        return None if unit is None or isinstance(self.dtype, pl.Duration) else float(DAY_S * UNITS_PER_SECOND[unit])
 
 
 def _clocks(roles: Roles, answer: Answer) -> list[_TimeColumn]:
@@ -213,7 +213,7 @@ def _clocks(roles: Roles, answer: Answer) -> list[_TimeColumn]:
             continue
         one, other = (s[column] for s in schemas)
         extents = (moments(column, one), moments(column, other))
-        if extents[0] is None or extents[1] is None or has_own_unit(one) != has_own_unit(other):
+        if extents[0] is None or extents[1] is None or has_time_unit(one) != has_time_unit(other):
             continue
         if pl.Duration in (one.base_type(), other.base_type()) and one.base_type() != other.base_type():
             continue

@@ -17,7 +17,14 @@ from typing import Any
 
 from workbench.core.cache import file_sha256, read_json, write_json
 from workbench.core.errors import DamagedError, DataError, storage_errors
-from workbench.core.packed import BOMB_RATIO, HARMLESS_BYTES, UnpackBudget, damage, most_of, too_large
+from workbench.core.packed import (
+    MAX_RATIO,
+    MIN_DOWNLOAD_LIMIT_BYTES,
+    UnpackBudget,
+    damage_errors,
+    max_unpacked_bytes,
+    too_large_error,
+)
 from workbench.core.temporary import hidden_path, temporary_file
 from workbench.data.ingest.file_names import clashing_names, plain_name, refused_name
 from workbench.data.ingest.tars import HEADER_BYTES, PIECE_BYTES, tar_members
@@ -71,7 +78,7 @@ def check_members(archive: Path, folder: Path) -> list[zipfile.ZipInfo]:
     DamagedError
         When the archive is not whole.
     """
-    with damage(str(archive)):
+    with damage_errors(str(archive)):
         _check_contents(archive)
         with zipfile.ZipFile(archive) as opened:
             members = [
@@ -82,12 +89,12 @@ def check_members(archive: Path, folder: Path) -> list[zipfile.ZipInfo]:
         kind = KINDS.get(stat.S_IFMT(member.external_attr >> 16), "")
         if kind:
             raise _no_file(archive, member.filename, kind)
-        if member.file_size > HARMLESS_BYTES and member.file_size > BOMB_RATIO * max(member.compress_size, 1):
-            raise too_large(f"{archive}: member {member.filename!r}", member.compress_size, member.file_size)
+        if member.file_size > MIN_DOWNLOAD_LIMIT_BYTES and member.file_size > MAX_RATIO * max(member.compress_size, 1):
+            raise too_large_error(f"{archive}: member {member.filename!r}", member.compress_size, member.file_size)
     _check_places(archive, members)
     packed, size = archive.stat().st_size, sum(m.file_size for m in members)
-    if size > most_of(packed):
-        raise too_large(f"{archive}: its {len(members):,} members", packed, size)
+    if size > max_unpacked_bytes(packed):
+        raise too_large_error(f"{archive}: its {len(members):,} members", packed, size)
     members = list({plain_name(m.filename): m for m in members}.values())
     _check_clashes(archive, [m.filename for m in members], folder)
     return members
@@ -193,7 +200,7 @@ def unpack(
             hint="if you have it, unpack the archive by hand into data/fixed",
         )
     folder.mkdir(parents=True, exist_ok=True)
-    budget.need(sum(m.file_size for m in missing), str(archive))
+    budget.require_space(sum(m.file_size for m in missing), str(archive))
     if missing or note.files != names:
         _into_place(archive, folder, names, _zip_files(archive, missing, progress), BATCH_BYTES)
     return [folder / n for n in names]
@@ -232,7 +239,7 @@ def _zip_files(
 def _zip_pieces(opened: zipfile.ZipFile, member: zipfile.ZipInfo, archive: Path) -> Iterator[bytes]:
     remaining_bytes = member.file_size
     where = f"{archive}: {member.filename}"
-    with damage(where, "complete"), opened.open(member) as source:
+    with damage_errors(where, "complete"), opened.open(member) as source:
         while piece := source.read(PIECE_BYTES):
             remaining_bytes -= len(piece)
             yield piece
@@ -300,8 +307,8 @@ def _tar_files(
         if member.kind:
             raise _no_file(archive, member.name, member.kind)
         # Its header counts: millions of empty files are more than they seem.
-        budget.spend(member.size + HEADER_BYTES, f"{archive}: member {member.name!r}", of=packed)
-        budget.look(str(archive))
+        budget.spend(member.size + HEADER_BYTES, f"{archive}: member {member.name!r}", archive_bytes=packed)
+        budget.check_free_space(str(archive))
         name = plain_name(member.name)
         if _must_stay(folder, name, archive, is_protected):
             continue

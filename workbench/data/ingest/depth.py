@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 
-from workbench.core.packed import most_of
+from workbench.core.packed import max_unpacked_bytes
 
 __all__ = ["MOST_DEPTH", "TOO_DEEP", "depth_of", "too_wide"]
 
@@ -59,6 +59,6 @@ def too_wide(rows: int, columns: int, size_bytes: int) -> str:
     >>> too_wide(1000, 1000, 50_000), too_wide(3000, 3000, 58_000)
     ('', 'its 3,000 objects have 3,000 names between them, too many for the columns of a table')
     """
-    if rows * columns * CELL_BYTES <= most_of(size_bytes):
+    if rows * columns * CELL_BYTES <= max_unpacked_bytes(size_bytes):
         return ""
     return f"its {rows:,} objects have {columns:,} names between them, too many for the columns of a table"

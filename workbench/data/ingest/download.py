@@ -11,7 +11,7 @@ from workbench.core.cache import file_sha256, read_json, write_json
 from workbench.core.context import RunContext
 from workbench.core.errors import DamagedError, UnavailableError
 from workbench.core.events import BytesReceived, DownloadStarted
-from workbench.core.memory import shown_bytes
+from workbench.core.memory import format_bytes
 from workbench.data.ingest.evaluation import LISTING
 from workbench.data.ingest.space import Approval, Download, check_space
 from workbench.platforms.protocol import Listing, Platform, RemoteFile
@@ -175,7 +175,7 @@ class Downloader:
         self.context.emit(BytesReceived(size_bytes))
 
     def _download(self, file: RemoteFile, state: dict[str, Any]) -> None:
-        size = "" if file.size_bytes is None else f" ({shown_bytes(file.size_bytes)})"
+        size = "" if file.size_bytes is None else f" ({format_bytes(file.size_bytes)})"
         self.context.stage(f"downloading {file.name}{size}")
         target = self.raw / file.name
         self.platform.download(self.slug, file.name, target, progress=self._received)

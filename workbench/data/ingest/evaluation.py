@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from workbench.core.cache import read_json
 from workbench.core.errors import DamagedError, DataError
-from workbench.core.packed import damage
+from workbench.core.packed import damage_errors
 from workbench.data.competition import Competition
 from workbench.data.ingest.tars import tar_members
 
@@ -161,7 +161,7 @@ def _is_api(path: Path) -> bool:
 def _in_archive(path: Path) -> str | None:
     try:
         if path.suffix == ".zip":
-            with damage(str(path)), zipfile.ZipFile(path) as archive:
+            with damage_errors(str(path)), zipfile.ZipFile(path) as archive:
                 return _in_zip(archive, _ByteBudget(MOST_INNER))
         if path.stat().st_size <= MOST_INNER:
             return evaluation_server(m.name for m in tar_members(path))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from workbench.core.errors import ConfigError, StorageError
-from workbench.core.memory import shown_bytes
+from workbench.core.memory import format_bytes
 from workbench.data.ingest.sources import PACKED, is_table
 from workbench.platforms.protocol import RemoteFile, partial_of
 
@@ -90,7 +90,7 @@ class Download:
 
     def __str__(self) -> str:
         files = "a file" if self.n_files == 1 else f"{self.n_files:,} files"
-        return f"{files}, {shown_bytes(self.size_bytes)}"
+        return f"{files}, {format_bytes(self.size_bytes)}"
 
 
 def _converted_size(name: str, size: int, *, packed: bool) -> int:
@@ -133,20 +133,20 @@ def check_space(download: Download, folder: Path, slug: str, *, approval: Approv
     text = f"the data of {slug!r} are {download}"
     if download.at_least_bytes > free:
         raise StorageError(
-            f"{text}; the disk has {shown_bytes(free)} free: nothing was downloaded",
+            f"{text}; the disk has {format_bytes(free)} free: nothing was downloaded",
             hint="free some space, or fetch less with --only FILE",
         )
     if approval.given:
         return
-    need, converted = download.size_bytes + download.converted_bytes, shown_bytes(download.converted_bytes)
+    need, converted = download.size_bytes + download.converted_bytes, format_bytes(download.converted_bytes)
     if need > free:
         text += f", and about {converted} more when converted; "
-        text += f"the disk has {shown_bytes(free)} free, which may be too little"
+        text += f"the disk has {format_bytes(free)} free, which may be too little"
         if not approval.ask(text):
             hint = "free some space, fetch less with --only FILE, or try it all the same with --yes"
             raise StorageError(f"{text}; nothing was downloaded", hint=hint)
     elif not is_local and download.size_bytes > approval.ask_above_bytes:
-        text += f", more than {shown_bytes(approval.ask_above_bytes)}"
+        text += f", more than {format_bytes(approval.ask_above_bytes)}"
         if not approval.ask(text):
             raise ConfigError(
                 f"{text}: nothing was downloaded",

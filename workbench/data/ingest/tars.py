@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from workbench.core.errors import DamagedError
-from workbench.core.packed import COMPRESSIONS, decompressed, packing_of, watched
+from workbench.core.packed import COMPRESSIONS, checked_stream, decompressed, packing_of
 
 __all__ = ["HEADER_BYTES", "TarMember", "tar_members"]
 
@@ -103,7 +103,7 @@ def _opened(archive: Path) -> Iterator[IO[bytes]]:
             yield file
             return
         with decompressed(file, packing, str(archive)) as plain:
-            yield watched(plain, str(archive), EXPECTED)
+            yield checked_stream(plain, str(archive), EXPECTED)
 
 
 def _block(file: IO[bytes], where: str, *, is_first: bool) -> bytes:

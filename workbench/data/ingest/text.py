@@ -20,7 +20,7 @@ import numpy as np
 
 from workbench.core.errors import DataError
 from workbench.core.headers import end_of_header, header_names
-from workbench.core.packed import COMPRESSIONS, damage, decompressed, packing_of, watched
+from workbench.core.packed import COMPRESSIONS, checked_stream, damage_errors, decompressed, packing_of
 from workbench.data.ingest.ahead import ahead
 from workbench.data.ingest.encodings import (
     Guess,
@@ -105,17 +105,17 @@ class SourceFile:
             return
         where = f"{self.path}: {self.member}"
         with ExitStack() as stack:
-            with damage(where, "complete"):
+            with damage_errors(where, "complete"):
                 archive = stack.enter_context(zipfile.ZipFile(self.path))
                 member = stack.enter_context(archive.open(self.member))
-            yield watched(member, where, "complete")
+            yield checked_stream(member, where, "complete")
 
     @property
     def packed_bytes(self) -> int:
         """What the content takes on the disk."""
         if self.member is None:
             return self.path.stat().st_size
-        with damage(f"{self.path}: {self.member}", "complete"), zipfile.ZipFile(self.path) as archive:
+        with damage_errors(f"{self.path}: {self.member}", "complete"), zipfile.ZipFile(self.path) as archive:
             return archive.getinfo(self.member).compress_size
 
     @contextmanager
@@ -140,9 +140,9 @@ class SourceFile:
                 return
             expected = f"a complete {packing} file"
             with ExitStack() as stack:
-                with damage(str(self.path), expected):
+                with damage_errors(str(self.path), expected):
                     unpacked = stack.enter_context(decompressed(file, packing, str(self.path)))
-                yield watched(unpacked, str(self.path), expected, packed_bytes=self.packed_bytes)
+                yield checked_stream(unpacked, str(self.path), expected, packed_bytes=self.packed_bytes)
 
     @property
     def misnamed(self) -> str:
@@ -160,7 +160,7 @@ class SourceFile:
         """Open the only file of a zip archive whose name does not say that it is one."""
         where = f"{self.path}: {self.name}"
         with ExitStack() as stack:
-            with damage(where):
+            with damage_errors(where):
                 archive = stack.enter_context(zipfile.ZipFile(file))
                 members = [m for m in archive.infolist() if not m.is_dir() and "__MACOSX" not in m.filename]
             names = [m.filename for m in members]
@@ -175,9 +175,9 @@ class SourceFile:
                     f"{where} is a zip archive, whatever its name says, and {reason}",
                     hint="unpack it, and name the file as it is",
                 )
-            with damage(where):
+            with damage_errors(where):
                 member = stack.enter_context(archive.open(members[0]))
-            yield watched(member, where, "a complete zip archive", packed_bytes=self.packed_bytes)
+            yield checked_stream(member, where, "a complete zip archive", packed_bytes=self.packed_bytes)
 
 
 @dataclass(frozen=True)

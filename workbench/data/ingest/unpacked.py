@@ -19,7 +19,7 @@ from typing import IO, Any
 
 from workbench.core.cache import atomic, file_sha256, lock, read_json, write_json
 from workbench.core.errors import DamagedError, DataError, NotFoundError, StorageError, storage_errors
-from workbench.core.packed import damage, decompressed, watched
+from workbench.core.packed import checked_stream, damage_errors, decompressed
 from workbench.data.ingest.evaluation import LISTING
 from workbench.data.ingest.sources import PACKED, is_table, members_of
 from workbench.data.ingest.text import SourceFile
@@ -278,12 +278,12 @@ def _opener(path: Path) -> Iterator[Callable[[_Packed], AbstractContextManager[I
                 file = stack.enter_context(path.open("rb"))
             else:
                 packed_bytes = archive.getinfo(member).compress_size
-                with damage(where, "complete"):
-                    file = watched(stack.enter_context(archive.open(member)), where, "complete")
+                with damage_errors(where, "complete"):
+                    file = checked_stream(stack.enter_context(archive.open(member)), where, "complete")
             if item.is_compressed:
-                with damage(where, "complete"):
+                with damage_errors(where, "complete"):
                     plain = decompressed(file, PurePosixPath(item.source.name).suffix.lower(), where)
-                file = watched(stack.enter_context(plain), where, "complete", packed_bytes=packed_bytes)
+                file = checked_stream(stack.enter_context(plain), where, "complete", packed_bytes=packed_bytes)
             yield file
 
     try:

@@ -21,8 +21,8 @@ from workbench.core.cache import write_text
 from workbench.core.context import SILENT, RunContext
 from workbench.core.credentials import Masks, secret_values
 from workbench.core.errors import NotebookError
-from workbench.core.isolation import World, started
-from workbench.core.memory import shown_bytes
+from workbench.core.isolation import Sandbox, start_command
+from workbench.core.memory import format_bytes
 from workbench.core.package import PACKAGE
 from workbench.experiments.notebooks.extra import need
 from workbench.experiments.notebooks.source import Notebook
@@ -109,7 +109,7 @@ def execute(  # noqa: PLR0913 what a notebook may be run with
     environment: Mapping[str, str] | None = None,
     inherited: Mapping[str, str] | None = None,
     limits: Limits | None = None,
-    world: World | None = None,
+    world: Sandbox | None = None,
     attached: Mapping[str, str] | None = None,
     with_code: bool = True,
     context: RunContext = SILENT,
@@ -132,7 +132,7 @@ def execute(  # noqa: PLR0913 what a notebook may be run with
     inherited : mapping, optional
         The base environment, by default `os.environ`; see `clean_environment`.
     limits : Limits, optional
-    world : World, optional
+    world : Sandbox, optional
         The sandbox (mounts, network, process ids) that it runs in; by default none. Its child processes are killed
         when the notebook ends.
     attached : mapping, optional
@@ -175,7 +175,7 @@ def execute(  # noqa: PLR0913 what a notebook may be run with
             "kernel": notebook.kernel or "python3",
             "folder": str(folder),
             "cell_seconds": limits.cell_seconds,
-            "most_output": limits.output,
+            "max_output": limits.output,
             "with_code": with_code,
             "attached": None if attached is None else dict(attached),
         }
@@ -267,7 +267,7 @@ class _Ended:
 
 def _watched(
     command: Sequence[str],
-    world: World | None,
+    world: Sandbox | None,
     environment: Mapping[str, str],
     limits: Limits,
     context: RunContext,
@@ -276,12 +276,12 @@ def _watched(
     ended = _Ended({}, {}, "", 0, "")
     deadline = None if limits.seconds is None else time.monotonic() + limits.seconds
     with tempfile.TemporaryFile("w+") as errors:
-        with started(command, world, environment=environment, stdout=subprocess.PIPE, stderr=errors) as running:
+        with start_command(command, world, environment=environment, stdout=subprocess.PIPE, stderr=errors) as running:
             process = running.process
             reader = threading.Thread(target=_read, args=(process, ended, context), daemon=True)
             reader.start()
             while process.poll() is None:
-                used = sum(running.below().values())
+                used = sum(running.descendant_bytes().values())
                 ended.peak = max(ended.peak, used)
                 if not ended.why:
                     if deadline is not None and time.monotonic() > deadline:
@@ -289,12 +289,12 @@ def _watched(
                     elif limits.memory is not None and used > limits.memory:
                         ended.why = "memory"
                     if ended.why:
-                        running.end_below()
+                        running.kill_descendants()
                         deadline = time.monotonic() + LAST_WORDS_S
                 elif deadline is not None and time.monotonic() > deadline:
                     break
                 time.sleep(LOOK_S)
-            running.end()
+            running.kill()
             reader.join(timeout=5)
         errors.seek(0)
         ended.stderr = errors.read()[-2000:]
@@ -353,13 +353,13 @@ def _error(notebook: Notebook, copy: Path, ended: _Ended, limits: Limits) -> Not
     at: dict[str, Any] = {"cell": -1, "source": ""} | ended.last_cell | event
     cell, source = at["cell"], at["source"]
     where = f"{notebook.path.name}, cell {cell + 1}" if cell >= 0 else notebook.path.name
-    kind, peak = event.get("event", ""), shown_bytes(ended.peak)
+    kind, peak = event.get("event", ""), format_bytes(ended.peak)
     hint = f"the executed copy is {copy}"
     if ended.why == "time":
         text = f"{where}: the time of {limits.seconds:g} s in all is over"
         hint = f"seconds = … under [notebook] gives it more; {hint}"
     elif ended.why == "memory":
-        text = f"{where}: the kernel was ended for memory: it had {peak} of {shown_bytes(limits.memory or 0)}"
+        text = f"{where}: the kernel was ended for memory: it had {peak} of {format_bytes(limits.memory or 0)}"
         hint = f"--memory-limit allows more; {hint}"
     elif kind == "error":
         text = f"{where}: {event['name']}: {event['text']}"
@@ -370,7 +370,7 @@ def _error(notebook: Notebook, copy: Path, ended: _Ended, limits: Limits) -> Not
         text = f"{where}: the kernel died, as one does that the system kills for memory; at its peak it had {peak}"
         hint = f"read less at a time, or use a machine with more memory; {hint}"
     elif kind == "TooMuchOutputError":
-        text = f"{where}: the cells put out more than {shown_bytes(limits.output)}"
+        text = f"{where}: the cells put out more than {format_bytes(limits.output)}"
         hint = f"print less, or into a file; {hint}"
     elif kind == "no kernel":
         text = f"{notebook.path}: no kernel {event['text']!r} is installed"

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from workbench.core.errors import NotebookError, storage_errors
-from workbench.core.isolation import World, abilities
+from workbench.core.isolation import Sandbox, isolation_support
 from workbench.experiments.notebooks.kaggle_notebook import with_kaggle_folder
 from workbench.experiments.notebooks.source import Notebook
 
@@ -75,7 +75,7 @@ class Placed:
     notebook : Notebook
     folder : Path
         Where it starts.
-    world : World, or None
+    world : Sandbox, or None
         None where the system gives none.
     environment : dict
     attached : dict, or None
@@ -84,25 +84,25 @@ class Placed:
 
     notebook: Notebook
     folder: Path
-    world: World | None = None
+    world: Sandbox | None = None
     environment: dict[str, str] = field(default_factory=dict)
     attached: dict[str, str] | None = None
 
 
 @contextmanager
-def placed(notebook: Notebook, inputs: Inputs, working: Path, *, like: World | None = None) -> Iterator[Placed]:
+def placed(notebook: Notebook, inputs: Inputs, working: Path, *, like: Sandbox | None = None) -> Iterator[Placed]:
     """Put Kaggle's folders around a notebook for the length of the block.
 
     Parameters
     ----------
     working : Path
         The folder in place of ``/kaggle/working``; it is called so, and the folder that it is in belongs to it.
-    like : World, optional
+    like : Sandbox, optional
         What else the notebook sees of the machine; by default all. Where the system gives no worlds, only its folders
         of its own are: a home, as HOME, and a temporary one, as TMPDIR.
     """
-    like = like or World()
-    if not abilities().worlds or (like.host != "system" and working.resolve().is_relative_to(KAGGLE)):
+    like = like or Sandbox()
+    if not isolation_support().sandboxes or (like.host != "system" and working.resolve().is_relative_to(KAGGLE)):
         with _as_links(notebook, inputs, working, like) as linked:
             yield linked
         return
@@ -153,7 +153,7 @@ def _below(root: str, place: str) -> str:
 
 
 @contextmanager
-def _as_links(notebook: Notebook, inputs: Inputs, working: Path, like: World) -> Iterator[Placed]:
+def _as_links(notebook: Notebook, inputs: Inputs, working: Path, like: Sandbox) -> Iterator[Placed]:
     """Lay the folders out beside the working folder, as copies or links, and name them in the notebook's text."""
     kaggle = working.resolve().parent
     root = kaggle / "input"
@@ -182,7 +182,7 @@ def _as_links(notebook: Notebook, inputs: Inputs, working: Path, like: World) ->
 
 
 @contextmanager
-def _own_folders(like: World) -> Iterator[dict[str, str]]:
+def _own_folders(like: Sandbox) -> Iterator[dict[str, str]]:
     """Make the folders that a notebook is to have for itself, and give the variables that lead there."""
     with tempfile.TemporaryDirectory(dir=like.disk, prefix=".wb-own-", ignore_cleanup_errors=True) as folder:
         names = {"HOME": like.home is not None, "TMPDIR": like.own_tmp}

@@ -78,7 +78,7 @@ def _call(statistic: Statistic, values: Floats) -> float:
         return np.nan
     hint = "it takes an array of the target's values in a group, one or more, and returns a number"
     failure = f"the statistic {statistic.name!r} failed on {len(values):,} values"
-    with user_code(failure, FeatureError, hint=hint, passing=()):
+    with user_code(failure, FeatureError, hint=hint, pass_through=()):
         return float(function(values.copy()))
 
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import polars as pl
 
 from workbench.core.errors import StorageError
-from workbench.core.memory import available_bytes, is_in_memory, shown_bytes
+from workbench.core.memory import available_bytes, format_bytes, is_in_memory
 
 if TYPE_CHECKING:
     import lightgbm as lgb
@@ -111,9 +111,9 @@ def reserve_room(file: IO[bytes], size_bytes: int) -> None:
     """
     folder = Path(file.name).parent
     hint = "name a folder on a disk that has it: TMPDIR=/path/to/it wb …"
-    needed = f"the rows in the order of their queries need {shown_bytes(size_bytes)} in the folder for temporary files"
+    needed = f"the rows in the order of their queries need {format_bytes(size_bytes)} in the folder for temporary files"
     if is_in_memory(folder) and size_bytes > available_bytes():
-        free = shown_bytes(available_bytes())
+        free = format_bytes(available_bytes())
         raise StorageError(f"{needed}, {folder}, which is held in memory, and {free} of that are left", hint=hint)
     try:
         # Asked first: what is taken until there is no more would be missing to everybody until it is given back.
@@ -123,7 +123,7 @@ def reserve_room(file: IO[bytes], size_bytes: int) -> None:
             os.posix_fallocate(file.fileno(), 0, size_bytes)
     except OSError as exc:
         file.truncate(0)
-        free = shown_bytes(shutil.disk_usage(folder).free)
+        free = format_bytes(shutil.disk_usage(folder).free)
         raise StorageError(f"{needed}, {folder}, which has {free} left: {exc.strerror}", hint=hint) from exc
 
 

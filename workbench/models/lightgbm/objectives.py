@@ -215,7 +215,7 @@ class OwnObjective:
             When it raises, or gives arrays of another shape or values that are not finite.
         """
         hint = "it takes (predictions, labels, weights or None) and returns (gradient, hessian)"
-        with user_code(f"objective {self.reference!r} failed", TrainingError, hint=hint, passing=()):
+        with user_code(f"objective {self.reference!r} failed", TrainingError, hint=hint, pass_through=()):
             pair = self.function(predictions, data.get_label(), data.get_weight())
             gradient, hessian = (np.asarray(values, np.float64) for values in pair)
         for name, values in (("gradient", gradient), ("hessian", hessian)):

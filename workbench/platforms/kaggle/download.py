@@ -25,8 +25,8 @@ from workbench.core.errors import (
     WorkbenchError,
     storage_errors,
 )
-from workbench.core.memory import shown_bytes
-from workbench.core.packed import damage, most_of, too_large, watched
+from workbench.core.memory import format_bytes
+from workbench.core.packed import checked_stream, damage_errors, max_unpacked_bytes, too_large_error
 from workbench.core.temporary import hidden_path
 from workbench.platforms.kaggle.connection import Connection
 from workbench.platforms.kaggle.crc32c import file_crc32c
@@ -281,8 +281,8 @@ class _Transfer:
         need, free = (arriving.size_bytes or 0) - self.have, shutil.disk_usage(self.partial.parent).free
         if need > free:
             raise StorageError(
-                f"no space left on the disk for {self.action}: {shown_bytes(need)} are to come, "
-                f"{shown_bytes(free)} are free{self._resume_note()}",
+                f"no space left on the disk for {self.action}: {format_bytes(need)} are to come, "
+                f"{format_bytes(free)} are free{self._resume_note()}",
                 hint="free some space, then the same command resumes",
             )
 
@@ -378,18 +378,18 @@ def unwrap(path: Path, name: str) -> None:
     """
     where = f"the archive downloaded for {name!r}"
     try:
-        with damage(where), zipfile.ZipFile(path) as archive:
+        with damage_errors(where), zipfile.ZipFile(path) as archive:
             (member,) = [m for m in archive.infolist() if not m.is_dir()]
             need, free = member.file_size, shutil.disk_usage(path.parent).free
-            if need > most_of(path.stat().st_size):
-                raise too_large(where, path.stat().st_size, need)
+            if need > max_unpacked_bytes(path.stat().st_size):
+                raise too_large_error(where, path.stat().st_size, need)
             if need > free:
                 raise StorageError(
-                    f"no space left on the disk for unpacking {name!r}: it has {shown_bytes(need)}, "
-                    f"{shown_bytes(free)} are free",
+                    f"no space left on the disk for unpacking {name!r}: it has {format_bytes(need)}, "
+                    f"{format_bytes(free)} are free",
                     hint="free some space, then run it again",
                 )
-            source = watched(archive.open(member), where, "whole")
+            source = checked_stream(archive.open(member), where, "whole")
             with source, atomic(path) as temporary, temporary.open("wb") as out:
                 shutil.copyfileobj(source, out, 1 << 20)
     except DamagedError:

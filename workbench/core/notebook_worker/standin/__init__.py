@@ -1,1 +1,1 @@
-"""Modules that Kaggle's image has and this machine may not; a notebook imports them by their own names."""
+"""Stand-ins for modules of Kaggle's image, which notebooks import by their usual names."""

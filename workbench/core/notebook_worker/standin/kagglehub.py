@@ -1,8 +1,7 @@
-"""kagglehub, where it is not installed: its downloads give the folders of the data that are here already.
+"""A stand-in for kagglehub whose downloads return the folders of local data.
 
-This folder is put before the installed packages for notebooks that were written for Kaggle. Where kagglehub itself is
-installed, this module gives way to it. Both ask Kaggle's data proxy, whose part
-`workbench.core.notebook_worker.data_proxy` plays.
+This folder comes first in ``sys.path`` for notebooks that were written for Kaggle. If kagglehub is installed, this
+module replaces itself by it. Kaggle's data proxy, which both ask, is played by `core.notebook_worker.data_proxy`.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ __all__ = [
 
 
 class KaggleDatasetAdapter(enum.Enum):
-    """What `dataset_load` returns."""
+    """The type that `dataset_load` returns."""
 
     PANDAS = "pandas"
     HUGGING_FACE = "hugging_face"
@@ -39,7 +38,7 @@ class KaggleDatasetAdapter(enum.Enum):
 
 
 class PolarsFrameType(enum.Enum):
-    """Whether a frame of polars is read at once."""
+    """Whether `dataset_load` returns a lazy or an eager polars frame."""
 
     LAZY = "lazy"
     EAGER = "eager"
@@ -53,24 +52,24 @@ READERS = {
     ".jsonl": "json",
     ".feather": "feather",
 }
-"""Of pandas and polars, by a file's ending."""
+"""File suffix -> suffix of the reader's name in pandas and polars."""
 
 PANDAS_OPTIONS: dict[str, dict[str, Any]] = {".tsv": {"sep": "\t"}, ".jsonl": {"lines": True}}
 
 
 def login(validate_credentials: bool = True) -> None:
-    """Do nothing: what is here needs no login. A notebook that was exported from Kaggle begins with it."""
+    """Do nothing, as local data need no login. Notebooks exported from Kaggle start with this call."""
 
 
 def competition_download(handle: str, path: str | None = None, **_: Any) -> str:
     """Return the folder of a competition's files, or one of its files."""
-    return _attached({"competitionRef": {"CompetitionSlug": handle}}, path)
+    return _attached_path({"competitionRef": {"CompetitionSlug": handle}}, path)
 
 
 def dataset_download(handle: str, path: str | None = None, **_: Any) -> str:
-    """Return the folder of a dataset, or a file of it: "owner/name", with "/versions/N" behind it or without."""
-    names = ("OwnerSlug", "DatasetSlug", "", "VersionNumber")
-    return _attached({"datasetRef": _named(handle, names, 2)}, path)
+    """Return the folder of a dataset, or a file in it: "owner/name", optionally with "/versions/N"."""
+    fields = ("OwnerSlug", "DatasetSlug", "", "VersionNumber")
+    return _attached_path({"datasetRef": _split_handle(handle, fields, 2)}, path)
 
 
 def dataset_load(
@@ -84,42 +83,42 @@ def dataset_load(
     **_: Any,
 ) -> Any:
     """Return a file of a dataset as a frame of pandas or polars."""
-    ending = Path(path).suffix.lower()
-    if adapter is KaggleDatasetAdapter.HUGGING_FACE or ending not in READERS:
-        raise NotImplementedError(f"{adapter} of {path}: `pip install kagglehub` reads more than is read here")
-    file, reader = dataset_download(handle, path), READERS[ending]
+    suffix = Path(path).suffix.lower()
+    if adapter is KaggleDatasetAdapter.HUGGING_FACE or suffix not in READERS:
+        raise NotImplementedError(f"{adapter} of {path}: `pip install kagglehub` supports more types")
+    file, reader = dataset_download(handle, path), READERS[suffix]
     if adapter is KaggleDatasetAdapter.PANDAS:
-        options = PANDAS_OPTIONS.get(ending, {}) | (pandas_kwargs or {})
+        options = PANDAS_OPTIONS.get(suffix, {}) | (pandas_kwargs or {})
         return getattr(importlib.import_module("pandas"), f"read_{reader}")(file, **options)
-    reader = {".jsonl": "ndjson", ".feather": "ipc"}.get(ending, reader)
-    options = ({"separator": "\t"} if ending == ".tsv" else {}) | (polars_kwargs or {})
+    reader = {".jsonl": "ndjson", ".feather": "ipc"}.get(suffix, reader)
+    options = ({"separator": "\t"} if suffix == ".tsv" else {}) | (polars_kwargs or {})
     frame = getattr(importlib.import_module("polars"), f"read_{reader}")(file, **options)
     return frame.lazy() if polars_frame_type is PolarsFrameType.LAZY else frame
 
 
 def model_download(handle: str, path: str | None = None, **_: Any) -> str:
-    """Return the folder of a model, or a file of it: "owner/model/framework/variation", with a version or without."""
-    names = ("OwnerSlug", "ModelSlug", "Framework", "InstanceSlug", "VersionNumber")
-    return _attached({"modelRef": _named(handle, names, 4)}, path)
+    """Return the folder of a model, or a file in it: "owner/model/framework/variation", optionally with a version."""
+    fields = ("OwnerSlug", "ModelSlug", "Framework", "InstanceSlug", "VersionNumber")
+    return _attached_path({"modelRef": _split_handle(handle, fields, 4)}, path)
 
 
 def notebook_output_download(handle: str, path: str | None = None, **_: Any) -> str:
-    """Return the folder of what a notebook left, or a file of it: "owner/name"."""
-    names = ("OwnerSlug", "KernelSlug", "", "VersionNumber")
-    return _attached({"kernelRef": _named(handle, names, 2)}, path)
+    """Return the folder of a notebook's output, or a file in it: "owner/name"."""
+    fields = ("OwnerSlug", "KernelSlug", "", "VersionNumber")
+    return _attached_path({"kernelRef": _split_handle(handle, fields, 2)}, path)
 
 
-def _named(handle: str, names: tuple[str, ...], least: int) -> dict[str, str]:
+def _split_handle(handle: str, fields: tuple[str, ...], n_required: int) -> dict[str, str]:
     parts = handle.split("/")
-    if len(parts) not in (least, len(names)):
+    if len(parts) not in (n_required, len(fields)):
         raise ValueError(f"Invalid handle: {handle}")
-    return {name: part for name, part in zip(names, parts, strict=False) if name}
+    return {field: part for field, part in zip(fields, parts, strict=False) if field}
 
 
-def _attached(question: dict[str, Any], path: str | None) -> str:
-    request = urllib.request.Request(  # noqa: S310 it is the address of this machine
+def _attached_path(reference: dict[str, Any], path: str | None) -> str:
+    request = urllib.request.Request(  # noqa: S310 a URL of this machine
         f"{os.environ['KAGGLE_DATA_PROXY_URL']}/kaggle-jwt-handler/AttachDatasourceUsingJwtRequest",
-        data=json.dumps(question).encode(),
+        data=json.dumps(reference).encode(),
         headers={"Content-type": "application/json"},
     )
     with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30) as response:
@@ -132,11 +131,11 @@ def _attached(question: dict[str, Any], path: str | None) -> str:
     return str(folder / path if path else folder)
 
 
-def _give_way() -> None:
-    """Replace this module by the installed kagglehub, where there is one."""
-    own_folder = Path(__file__).resolve().parent
-    other_places = [place for place in sys.path if Path(place or ".").resolve() != own_folder]
-    spec = importlib.machinery.PathFinder.find_spec(__name__, other_places)
+def _use_installed() -> None:
+    """Replace this module by the installed kagglehub, if there is one."""
+    this_folder = Path(__file__).resolve().parent
+    other_folders = [entry for entry in sys.path if Path(entry or ".").resolve() != this_folder]
+    spec = importlib.machinery.PathFinder.find_spec(__name__, other_folders)
     if spec is not None and spec.loader is not None:
         module = importlib.util.module_from_spec(spec)
         sys.modules[__name__] = module
@@ -144,4 +143,4 @@ def _give_way() -> None:
 
 
 if __name__ == "kagglehub":
-    _give_way()
+    _use_installed()
