@@ -118,18 +118,18 @@ class TestWorkersShareMemory:
             open_study(tmp_path, StudyKey("s", {}), greater_is_better=True) as first,
             open_study(tmp_path, StudyKey("s", {}), greater_is_better=True) as second,
         ):
-            first.promise(memory.used_bytes() + 2**30)
-            assert abs(second.promised_to_others() - 2**30) < 2**28  # less what it has taken already
-            assert first.promised_to_others() == 0
-            second.promise(1)
-            assert first.promised_to_others() == 0
+            first.announce_memory(memory.used_bytes() + 2**30)
+            assert abs(second.memory_announced_by_others() - 2**30) < 2**28  # less what it has taken already
+            assert first.memory_announced_by_others() == 0
+            second.announce_memory(1)
+            assert first.memory_announced_by_others() == 0
         with open_study(tmp_path, StudyKey("s", {}), greater_is_better=True) as third:
-            assert third.promised_to_others() == 0  # of one that has ended nothing is kept
+            assert third.memory_announced_by_others() == 0  # of one that has ended nothing is kept
 
     def test_the_second_is_refused_what_the_first_is_about_to_take(self, made, monkeypatch) -> None:
-        from workbench.tuning.study import OpenStudy
+        from workbench.tuning.study import StudySession
 
-        monkeypatch.setattr(OpenStudy, "promised_to_others", lambda _: memory.machine_bytes())
+        monkeypatch.setattr(StudySession, "memory_announced_by_others", lambda _: memory.machine_bytes())
         with pytest.raises(MemoryLimitError):
             tuned(made)
         said = replace(made.workspace, memory_limit=2**33)  # what the user says stays said

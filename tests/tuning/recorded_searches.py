@@ -27,11 +27,11 @@ from workbench.core.events import SearchProgress
 from workbench.models.lightgbm.fold_scorer import FoldScore
 from workbench.tuning import (
     Budget,
-    OpenStudy,
     Scorers,
     Search,
     SearchOptions,
     StudyKey,
+    StudySession,
     open_study,
     parse_space,
 )
@@ -266,7 +266,7 @@ def fields_of(value: Any) -> Any:
     return [*vars(value).values()] if hasattr(value, "__dataclass_fields__") else value
 
 
-def stored_lines(opened: OpenStudy, processes: list[str]) -> Iterator[str]:
+def stored_lines(opened: StudySession, processes: list[str]) -> Iterator[str]:
     """Say what the study and its folder hold, but for what is of the moment or the process."""
     places = {process: f"process {n}" for n, process in enumerate(processes, 1)}
     for key, value in sorted(

@@ -46,7 +46,7 @@ def test_a_stored_study_is_read(study: optuna.Study) -> None:
     assert state.low_fidelity == LowFidelity(0.1, 1000, 30, 1, 1.0, (0, 1, 2, 3))
     assert (state.full_cv_rate, state.n_repeated_folds) == (None, 5)
     assert state.spent_s() == pytest.approx(3.3 + 1.1)
-    assert state.promised_memory([FIRST, "another", SECOND]) == [(10149, 4108689673), (10149, 4208775001)]
+    assert state.announced_memory([FIRST, "another", SECOND]) == [(10149, 4108689673), (10149, 4208775001)]
 
 
 def test_stored_scores_are_read(study: optuna.Study) -> None:
@@ -89,7 +89,7 @@ def test_what_is_written_is_what_was_stored(study: optuna.Study, new: optuna.Stu
     state.n_repeated_folds = before.n_repeated_folds
     for worker, seconds in ((FIRST, 3.32), (SECOND, 1.1)):
         state.set_spent(worker, seconds)
-        state.promise_memory(worker, *before.promised_memory([worker])[0])
+        state.announce_memory(worker, *before.announced_memory([worker])[0])
     for number in (0, 1, 3, 7):
         for fold, score in before_cv.fold_scores(number, RATE).items():
             cv.add_fold(number, RATE, fold, score)

@@ -53,11 +53,11 @@ from workbench.tuning import repeated_cv as repeated_cv_module
 from workbench.tuning import search as search_module
 from workbench.tuning import study as study_module
 from workbench.tuning.plan import (
-    ENOUGH_VALID,
+    ENOUGH_VALID_ROWS,
     FULL_CV_RATES,
-    LEAST_ROUNDS,
-    LEAST_ROWS,
-    LEAST_TRIALS,
+    MIN_ROUNDS,
+    MIN_ROWS,
+    MIN_TRIALS,
     LowFidelity,
     affordable_rate,
     affordable_trials,
@@ -189,7 +189,7 @@ class TestSpace:
             ({"lambda_l2": 3}, "expected a range", "{ low = 15"),
             ({"lambda_l2": {"low": "a", "high": 2}}, "low = 'a': expected a number", None),
             ({"lambda_l2": {"low": 0.1, "high": 2, "step": 5}}, "step = 5 must be above 0 and at most 1.9", None),
-            ({"lambda_l2": {"low": 0.1, "high": 2, "step": 0.1, "log": True}}, "goes with no log scale", None),
+            ({"lambda_l2": {"low": 0.1, "high": 2, "step": 0.1, "log": True}}, "can't be used with log = true", None),
             ({"lambda_l2": {"low": 0.1, "high": 2}, "reg_lambda": [1, 2]}, "has 'lambda_l2' twice", "keep one"),
             ({"num_iterations": {"low": 10, "high": 20}}, "is not searched: early stopping", None),
             ({"metric": ["auc"]}, "can't set 'metric'", None),
@@ -220,13 +220,13 @@ class TestSpace:
         space.distributions()
         points = proven_points(space)
         assert len(points) == 5
-        assert all(d.holds(p[d.name]) for p in points for d in space.dimensions)
+        assert all(d.contains(p[d.name]) for p in points for d in space.dimensions)
         assert ("cat_l2" in space.names) == categories
 
     def test_own_parameters_that_lie_outside_are_no_point(self) -> None:
         space = parse_space({"num_leaves": {"low": 4, "high": 16}}, where="")
-        assert space.inside({"num_leaves": 8}) == {"num_leaves": 8}
-        assert space.inside({"num_leaves": 99}) is None
+        assert space.point_of({"num_leaves": 8}) == {"num_leaves": 8}
+        assert space.point_of({"num_leaves": 99}) is None
 
     def test_what_is_not_given_is_lightgbms_own(self) -> None:
         """Of any parameter: none is taken for the lower end of its range."""
@@ -238,8 +238,8 @@ class TestSpace:
             },
             where="",
         )
-        assert space.inside({}) == {"max_bin": 255, "max_delta_step": 0.0, "extra_trees": False}
-        assert parse_space({"skip_drop": {"low": 0.0, "high": 0.4}}, where="").inside({}) is None  # it is 0.5
+        assert space.point_of({}) == {"max_bin": 255, "max_delta_step": 0.0, "extra_trees": False}
+        assert parse_space({"skip_drop": {"low": 0.0, "high": 0.4}}, where="").point_of({}) is None  # it is 0.5
 
     @pytest.mark.parametrize(
         ("own", "fraction"),
@@ -293,7 +293,7 @@ def test_a_fold_is_behind_only_where_all_top_trials_were_ahead_with_a_third_of_t
         curve = Curve()
         for step in range(1, 11):
             curve.add(100 * step, 0.5 + 0.01 * step + 0.001 * number)
-        curves.keep(0, number, curve)
+        curves.add(0, number, curve)
     top_trials = list(range(TOP_TRIALS))
     assert not curves.is_behind(0, top_trials, 200, 0.0)  # too early
     assert curves.is_behind(0, top_trials, 500, 0.509)
@@ -324,10 +324,10 @@ class TestPlan:
         quick = low_fidelity_within(
             seconds, per_round, train_rows, valid_rows, all_folds=all_folds, searches_rate=False
         )
-        enough = -(-ENOUGH_VALID * n_folds // sum(valid_rows))
+        enough = -(-ENOUGH_VALID_ROWS * n_folds // sum(valid_rows))
         least = n_folds if all_folds else min(n_folds, enough)
         # Where not even a few trials of a few rounds would fit, there are fewer folds.
-        fitting = seconds / LEAST_TRIALS / LEAST_ROUNDS / (per_round * quick.share)
+        fitting = seconds / MIN_TRIALS / MIN_ROUNDS / (per_round * quick.share)
         if not all_folds and fitting < 1.3 * least:
             least = len(quick.folds)
             assert least == 1 or least <= 1.3 * fitting
@@ -340,12 +340,12 @@ class TestPlan:
         if quick.share < 1:
             assert len(quick.folds) == least
             assert quick.rate >= 0.1
-            assert quick.share * np.mean(train_rows) >= 0.99 * LEAST_ROWS
+            assert quick.share * np.mean(train_rows) >= 0.99 * MIN_ROWS
         assert 0.03 <= quick.rate <= 0.3
         if quick.rate > 0.061:
             assert len(quick.folds) == least
         if quick.rate > 0.13:
-            assert quick.share * np.mean(train_rows) <= 1.3 * LEAST_ROWS
+            assert quick.share * np.mean(train_rows) <= 1.3 * MIN_ROWS
         assert LowFidelity.of(json.loads(json.dumps(quick.content()))) == quick
 
     @pytest.mark.parametrize(
@@ -571,10 +571,12 @@ class TestStudy:
     def test_it_begins_anew_where_a_part_changes_and_keeps_the_old_one(self, tmp_path: Path, part: str) -> None:
         with open_study(tmp_path, KEY, greater_is_better=True) as opened:
             opened.study.tell(opened.study.ask(), 1.0)
-        assert points(tmp_path)[1] == ["the study goes on after 1 trial"]
+        assert points(tmp_path)[1] == ["the study continues after 1 trial"]
         trials, notes = points(tmp_path, replace(KEY, parts=KEY.parts | {part: "z"}))
         assert trials == []
-        assert notes[0].startswith(f"the study begins anew, for {part} changed; the 1 trial before are kept: ")
+        assert notes[0].startswith(
+            f"the study begins anew because {part} changed; the old one, with 1 trial, is kept: "
+        )
         assert len(list(tmp_path.glob("journal-*.log"))) == 1
 
     def test_what_others_are_at_work_on_is_not_begun_anew(self, tmp_path: Path) -> None:
@@ -605,7 +607,7 @@ class TestStudy:
         from optuna.distributions import FloatDistribution
 
         space = {"x": FloatDistribution(0, 1)}
-        for expected in ("tried once more", "marked as failed"):
+        for expected in ("queued again", "marked as failed"):
             with open_study(tmp_path, KEY, greater_is_better=True) as opened:
                 trial = opened.ask(space)
                 x = trial.params["x"]
@@ -634,7 +636,7 @@ class TestStudy:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zone: str
     ) -> None:
         """However long it takes, and whatever time of day it is there."""
-        monkeypatch.setattr(study_module, "HEARTBEAT_S", 0.05)
+        monkeypatch.setattr(study_module, "HEARTBEAT_INTERVAL_S", 0.05)
         monkeypatch.setenv("TZ", zone)
         time.tzset()
         try:
@@ -654,7 +656,7 @@ class TestStudy:
             (later,), _ = points(tmp_path)
             assert later.user_attrs["seen_at"] == last.user_attrs["seen_at"]
             assert later.state.name == "RUNNING"
-            monkeypatch.setattr(dead_trials_module, "SILENT_S", 0.4)
+            monkeypatch.setattr(dead_trials_module, "DEAD_AFTER_S", 0.4)
             assert [t.state.name for t in points(tmp_path)[0]] == ["FAIL"]
         finally:
             monkeypatch.delenv("TZ")
@@ -694,8 +696,8 @@ class TestStudy:
         with open_study(tmp_path, KEY, greater_is_better=True) as first:
             (tmp_path / "workers" / "0-of-one-that-died").touch()
             with open_study(tmp_path, KEY, greater_is_better=True) as second:
-                assert sorted([first.place(), second.place()]) == [(0, 2), (1, 2)]
-            assert first.place() == (0, 1)
+                assert sorted([first.position(), second.position()]) == [(0, 2), (1, 2)]
+            assert first.position() == (0, 1)
 
     def test_a_database_that_is_not_there_is_named_without_its_password(self, tmp_path: Path) -> None:
         url = "postgresql+psycopg://me:secret@127.0.0.1:1/studies"
@@ -810,7 +812,7 @@ class TestSearch:
         study.set_user_attr("quick", {"rate": 0.1, "rounds": 300, "patience": 30, "every": 1, "share": 1.0})
         said: list[str] = []
         outcome = tuned(made, trials=3, report=said.append)
-        assert any("the study begins anew, for search changed" in s for s in said)
+        assert any("the study begins anew because search changed" in s for s in said)
         assert outcome.tuned.best is not None
 
     def test_no_time_for_one_trial_keeps_the_own_parameters_and_says_so(self, made) -> None:
@@ -1150,7 +1152,7 @@ class TestSearch:
             raise TrainingError("metric 'mine' gives nan")
 
         monkeypatch.setattr(FoldScorer, "score", failing)
-        with pytest.raises(TrainingError, match="all of the first 10 trials failed, the last one for: metric 'mine'"):
+        with pytest.raises(TrainingError, match="all of the first 10 trials failed, the last one with: metric 'mine'"):
             tuned(made, trials=1000)
 
     def test_many_failures_are_not_said_one_by_one(self, made, monkeypatch) -> None:
@@ -1182,7 +1184,7 @@ class TestSearch:
     def test_less_time_scores_no_fewer_of_the_other_folds_than_before(self, made, monkeypatch) -> None:
         tuned(made, trials=3)
         monkeypatch.setattr(repeated_cv_module, "repeated_cv_folds", lambda *_: (1, 9))
-        monkeypatch.setattr(repeated_cv_module, "LEAST_REPEATED", 9)
+        monkeypatch.setattr(repeated_cv_module, "MIN_REPEATED_TRIALS", 9)
         outcome = tuned(made, trials=6)
         scored = [s for s in outcome.tuned.ranked if s.repeated_cv is not None]
         assert {len(s.repeated_cv) for s in scored} == {5}
@@ -1229,7 +1231,7 @@ class TestSearch:
         made.experiment(1, EXPERIMENT.partition("[tune.space]")[0] + space)
         outcome = tuned(made, trials=None, minutes=10)
         assert outcome.tuned.seconds < 60
-        assert "the space is exhausted: no point is left that was not scored" in outcome.notes
+        assert "the search space is exhausted: all of its points were scored" in outcome.notes
         assert len({json.dumps(t.params) for t in journal(made).trials}) == 4
         assert outcome.tuned.best.repeated_cv is not None
 
@@ -1237,7 +1239,7 @@ class TestSearch:
         tuned(made, trials=8)
         learned: list[dict[int, dict[int, Curve]]] = []
         whole = Curves.is_behind
-        monkeypatch.setattr(Curves, "is_behind", lambda self, *rest: learned.append(self.of_fold) or whole(self, *rest))
+        monkeypatch.setattr(Curves, "is_behind", lambda self, *rest: learned.append(self.by_fold) or whole(self, *rest))
         tuned(made, trials=1)
         of_fold = learned[0]
         assert all(len(curves) >= TOP_TRIALS for curves in of_fold.values())
@@ -1299,7 +1301,7 @@ class TestSearch:
         (made.folder / "metric.py").write_text(code.replace("return ", "return 1.0 * "))
         said: list[str] = []
         tuned(made, trials=2, report=said.append)
-        assert any("the study begins anew, for target changed" in s for s in said)
+        assert any("the study begins anew because target changed" in s for s in said)
 
     def test_how_long_has_to_be_said(self, made) -> None:
         made.experiment(1, EXPERIMENT.partition("[tune]")[0])
@@ -1331,14 +1333,14 @@ class TestPostgreSQL:
             opened.study.tell(opened.study.ask(), 1.0)
         trials, notes = points(tmp_path, url=database)
         assert [t.value for t in trials] == [1.0]
-        assert notes == ["the study goes on after 1 trial"]
+        assert notes == ["the study continues after 1 trial"]
         other = replace(KEY, parts=KEY.parts | {"folds": "d"})
         trials, notes = points(tmp_path, other, url=database)
         assert trials == []
-        assert "begins anew, for folds changed; the one before is kept: study 'small-001-" in notes[0]
+        assert "begins anew because folds changed; the old one is kept: study 'small-001-" in notes[0]
         trials, notes = points(tmp_path, url=database)
         assert [t.value for t in trials] == [1.0]
-        assert notes[0].startswith("an earlier study is taken up again, for folds changed")
+        assert notes[0].startswith("an earlier study is continued because folds changed")
         assert read_study(tmp_path, "small-001", url=database).study_name.startswith("small-001-")
 
     def test_several_processes_share_one(self, made, database: str) -> None:
@@ -1369,7 +1371,7 @@ class TestPostgreSQL:
             patch.setattr(FoldScorer, "score", cut)
             with pytest.raises(StorageError, match="can't be used any more") as caught:
                 tuned(made, storage=database)
-        assert "the same command goes on" in str(caught.value.hint)
+        assert "the same command continues" in str(caught.value.hint)
         assert tuned(made, storage=database).tuned.best is not None
 
 
@@ -1477,7 +1479,7 @@ class TestRun:
         made.experiment(1, EXPERIMENT.replace("trials = 6", "minutes = 60"))
         with monkeypatch.context() as patch:
             patch.setattr(FoldScorer, "score", dying)
-            patch.setattr(deadline_module, "MARK_S", 0.0)
+            patch.setattr(deadline_module, "SPENT_INTERVAL_S", 0.0)
             with pytest.raises(KeyboardInterrupt):
                 run_tuned(made.workspace, made.open.access.competition, 1, context=RunContext(threads=1))
         (spent,) = [v for k, v in journal(made).user_attrs.items() if k.startswith("spent_s:")]
@@ -1512,7 +1514,7 @@ class TestRun:
             1,
             context=RunContext((text_listener(said.append),), threads=1),
         )
-        assert any("the study begins anew, for space changed" in s for s in said)
+        assert any("the study begins anew because space changed" in s for s in said)
 
     @pytest.mark.parametrize(
         ("table", "message"),

@@ -14,12 +14,12 @@ from workbench.tuning.plan import (
     affordable_trials,
     enough_rounds,
     is_much_lower,
-    least_share,
     low_fidelity_within,
     low_fidelity_without_time,
+    min_row_share,
     not_clearly_worse,
     repeated_cv_folds,
-    wanted_full_cvs,
+    target_full_cvs,
     with_fixed_rounds,
 )
 
@@ -28,8 +28,8 @@ QUICK = LowFidelity(0.1, 1000, 30, 5, 0.5, (1, 3))
 
 def test_a_share_of_the_time_is_counted_from_when_the_clock_began_to_run() -> None:
     budget = Budget(100.0, 300.0)
-    assert [budget.at(share) for share in (0.0, 0.25, 1.0)] == [100.0, 150.0, 300.0]
-    assert Budget(100.0).at(0.5) is None
+    assert [budget.time_at(share) for share in (0.0, 0.25, 1.0)] == [100.0, 150.0, 300.0]
+    assert Budget(100.0).time_at(0.5) is None
     assert (budget.trials, Budget(100.0, trials=3).ends_at) == (None, None)
 
 
@@ -50,7 +50,7 @@ def test_quick_scores_are_scored_and_kept_as_they_were_settled() -> None:
     ],
 )
 def test_what_quick_scores_leave_out_is_said(share: float, n_folds: int, expected: str) -> None:
-    assert LowFidelity(0.1, 1000, 30, 5, share, (1, 3)).left_out(n_folds) == expected
+    assert LowFidelity(0.1, 1000, 30, 5, share, (1, 3)).reduction(n_folds) == expected
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_what_tells_least_goes_first(
 
 
 def test_a_share_is_of_20_000_rows_at_the_least() -> None:
-    assert [least_share([n, n]) for n in (10_000, 20_000, 80_000)] == [1.0, 1.0, 0.25]
+    assert [min_row_share([n, n]) for n in (10_000, 20_000, 80_000)] == [1.0, 1.0, 0.25]
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_fixed_rounds_are_so_many_by_the_rate(
     [([20_000] * 2, False, 1.3), ([19_999] * 2, False, 2.5), ([20_000] * 2, True, 2.5), ([1] * 2, True, 2.5)],
 )
 def test_where_one_fold_tells_enough_fewer_have_to_fit(valid_rows: list[int], all_folds: bool, expected: float) -> None:
-    assert wanted_full_cvs(valid_rows, all_folds=all_folds) == expected
+    assert target_full_cvs(valid_rows, all_folds=all_folds) == expected
 
 
 @pytest.mark.parametrize(

@@ -23,11 +23,11 @@ from workbench.core.events import Event, SearchProgress, StageStarted
 from workbench.models.lightgbm.fold_scorer import Fidelity
 from workbench.tuning import (
     Budget,
-    OpenStudy,
     Scorers,
     Search,
     SearchOptions,
     StudyKey,
+    StudySession,
     open_study,
     parse_space,
 )
@@ -47,12 +47,12 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.fixture
-def opened(tmp_path: Path) -> Iterator[OpenStudy]:
+def opened(tmp_path: Path) -> Iterator[StudySession]:
     with open_study(tmp_path, KEY, greater_is_better=True) as opened:
         yield opened
 
 
-def searched(opened: OpenStudy, scorer: Scorer, **more: Any) -> Search:
+def searched(opened: StudySession, scorer: Scorer, **more: Any) -> Search:
     options: dict[str, Any] = {"other": lambda: None, "held_out": lambda: None, "budget": Budget(0.0, trials=6)} | more
     scorers = Scorers(scorer, options.pop("other"), options.pop("held_out"))
     space, progress = options.pop("space", SPACE), options.pop("progress", lambda _: None)
@@ -63,19 +63,19 @@ def within(seconds: float, **more: Any) -> Budget:
     return Budget(0.0, seconds, **more)
 
 
-def queue(opened: OpenStudy, *leaves: int) -> None:
+def queue(opened: StudySession, *leaves: int) -> None:
     """Have these points tried first, and none that is known to be good."""
     for n in leaves:
         opened.study.enqueue_trial({"num_leaves": n})
 
 
-def settled(opened: OpenStudy, quick: LowFidelity = QUICK) -> None:
+def settled(opened: StudySession, quick: LowFidelity = QUICK) -> None:
     """Have quick scores as an earlier search settled them."""
     opened.study.set_user_attr("quick", quick.content())
 
 
 def add(
-    opened: OpenStudy, leaves: int, value: float, *, seconds: float = 5.0, folds: int = 5, **attributes: Any
+    opened: StudySession, leaves: int, value: float, *, seconds: float = 5.0, folds: int = 5, **attributes: Any
 ) -> int:
     """Leave a trial that an earlier search has finished; return its number."""
     trial = optuna.trial.create_trial(
@@ -90,14 +90,14 @@ def add(
     return len(opened.study.trials) - 1
 
 
-def states(opened: OpenStudy) -> list[str]:
+def states(opened: StudySession) -> list[str]:
     return [t.state.name for t in opened.study.get_trials()]
 
 
 # ---------------------------------------------------------------------------------------------------------- the stages
 
 
-def test_each_stage_ends_at_its_share_of_the_time(opened: OpenStudy, clock: Clock) -> None:
+def test_each_stage_ends_at_its_share_of_the_time(opened: StudySession, clock: Clock) -> None:
     def cost(call: Call) -> float:
         return 4.0 if call.is_watched or call.fidelity.patience == 0 else 9.0
 
@@ -129,7 +129,7 @@ def test_each_stage_ends_at_its_share_of_the_time(opened: OpenStudy, clock: Cloc
     assert {c.fold for c in held.calls} == {4}
 
 
-def test_stages_end_to_the_moment(opened: OpenStudy, clock: Clock) -> None:
+def test_stages_end_to_the_moment(opened: StudySession, clock: Clock) -> None:
     """A score that ends with the stage leaves room for one more; the last writes have three tenths of a second."""
     space = parse_space({"lambda_l2": {"low": 0.1, "high": 10.0}}, where="")
     settled(opened, replace(QUICK, folds=(0,)))
@@ -141,7 +141,7 @@ def test_stages_end_to_the_moment(opened: OpenStudy, clock: Clock) -> None:
     assert max(with_end) <= 9.7
 
 
-def test_what_is_left_at_the_end_is_for_quick_scores(opened: OpenStudy, clock: Clock) -> None:
+def test_what_is_left_at_the_end_is_for_quick_scores(opened: StudySession, clock: Clock) -> None:
     space = parse_space({"lambda_l2": {"low": 0.1, "high": 10.0}}, where="")
     settled(opened, replace(QUICK, folds=(0,)))
     scorer = Scorer(clock, value=lambda _: 0.5, cost=lambda c: 0.125 if c.is_watched else 0.01)
@@ -149,14 +149,14 @@ def test_what_is_left_at_the_end_is_for_quick_scores(opened: OpenStudy, clock: C
     assert 9.7 - 0.125 < max(c.at for c in scorer.quick) <= 9.7
 
 
-def test_a_score_that_ends_with_its_stage_is_not_the_last(opened: OpenStudy, clock: Clock) -> None:
+def test_a_score_that_ends_with_its_stage_is_not_the_last(opened: StudySession, clock: Clock) -> None:
     settled(opened, replace(QUICK, folds=(0,)))
     scorer = Scorer(clock, cost=lambda _: 45.0)
     searched(opened, scorer, budget=within(100.0)).run()
     assert [c.at for c in scorer.quick] == [0.0, 45.0, 90.0]
 
 
-def test_a_race_that_is_over_early_leaves_its_time_to_quick_scores(opened: OpenStudy, clock: Clock) -> None:
+def test_a_race_that_is_over_early_leaves_its_time_to_quick_scores(opened: StudySession, clock: Clock) -> None:
     """Six tenths of it each time, while it is a twentieth of the whole at least."""
     scorer = Scorer(clock, cost=lambda call: 4.0 if call.is_watched else 1e-3, value=lambda _: 0.5)
     begun: list[tuple[str, float]] = []
@@ -176,7 +176,7 @@ def test_a_race_that_is_over_early_leaves_its_time_to_quick_scores(opened: OpenS
 
 
 @pytest.mark.parametrize("trials", [4, 1])
-def test_trials_end_a_search_whatever_time_there_is(opened: OpenStudy, clock: Clock, trials: int) -> None:
+def test_trials_end_a_search_whatever_time_there_is(opened: StudySession, clock: Clock, trials: int) -> None:
     scorer = Scorer(clock)
     found = searched(opened, scorer, budget=within(1e6, trials=trials)).run()
     assert found.trials_now == trials
@@ -184,18 +184,18 @@ def test_trials_end_a_search_whatever_time_there_is(opened: OpenStudy, clock: Cl
     assert found.complete + found.pruned == trials
 
 
-def test_without_a_time_only_trials_end_it(opened: OpenStudy, clock: Clock) -> None:
+def test_without_a_time_only_trials_end_it(opened: StudySession, clock: Clock) -> None:
     found = searched(opened, Scorer(clock, cost=lambda _: 1e7), budget=Budget(0.0, trials=3)).run()
     assert (found.trials_now, found.complete) == (3, 3)
 
 
-def test_a_space_that_is_exhausted_ends_quick_scores_for_good(opened: OpenStudy, clock: Clock) -> None:
+def test_a_space_that_is_exhausted_ends_quick_scores_for_good(opened: StudySession, clock: Clock) -> None:
     space = parse_space({"num_leaves": [8, 16]}, where="")
     scorer = Scorer(clock, parameters={"num_leaves": 8})
     found = searched(opened, scorer, space=space, budget=within(1e5)).run()
     assert {c.leaves for c in scorer.quick} == {8, 16}
     assert len(scorer.quick) == 10
-    assert found.notes.count("the space is exhausted: no point is left that was not scored") == 1
+    assert found.notes.count("the search space is exhausted: all of its points were scored") == 1
     # Fifty in a row, after the two that were scored.
     assert found.trials_now == len(opened.study.trials) == 52
     assert found.complete == 52
@@ -203,7 +203,7 @@ def test_a_space_that_is_exhausted_ends_quick_scores_for_good(opened: OpenStudy,
     assert found.seconds < 1e4
 
 
-def test_a_point_that_was_scored_has_its_score_again(opened: OpenStudy, clock: Clock) -> None:
+def test_a_point_that_was_scored_has_its_score_again(opened: StudySession, clock: Clock) -> None:
     first, lost = add(opened, 8, 0.7), add(opened, 9, 0.6)
     settled(opened)
     opened.study.tell(opened.study.ask(SPACE.distributions()), state=optuna.trial.TrialState.FAIL)
@@ -225,7 +225,7 @@ def test_a_point_that_was_scored_has_its_score_again(opened: OpenStudy, clock: C
     assert not scorer.quick
 
 
-def test_progress_counts_what_was_done(opened: OpenStudy, clock: Clock) -> None:
+def test_progress_counts_what_was_done(opened: StudySession, clock: Clock) -> None:
     seen: list[SearchProgress] = []
 
     def value(call: Call) -> float:
@@ -250,7 +250,7 @@ def test_progress_counts_what_was_done(opened: OpenStudy, clock: Clock) -> None:
     assert full == pytest.approx([0.531] * len(full))
 
 
-def test_what_was_told_a_moment_ago_is_not_told_again(opened: OpenStudy, clock: Clock) -> None:
+def test_what_was_told_a_moment_ago_is_not_told_again(opened: StudySession, clock: Clock) -> None:
     times: dict[str, list[float]] = {}
     searched(
         opened,
@@ -264,20 +264,20 @@ def test_what_was_told_a_moment_ago_is_not_told_again(opened: OpenStudy, clock: 
     assert [p for p in times if p == "holdout"]
 
 
-def test_half_a_second_after_is_not_late_enough(opened: OpenStudy, clock: Clock) -> None:
+def test_half_a_second_after_is_not_late_enough(opened: StudySession, clock: Clock) -> None:
     times: dict[str, list[float]] = {}
     progress = lambda now: times.setdefault(now.stage, []).append(clock.now)  # noqa: E731
     searched(opened, Scorer(clock, cost=lambda _: 0.5), budget=Budget(0.0, trials=4), progress=progress).run()
     assert {b - a for a, b in pairwise(times["low-fidelity"])} == {1.0}
 
 
-def test_time_without_a_promise_has_nothing_left(opened: OpenStudy, clock: Clock) -> None:
+def test_time_without_a_promise_has_nothing_left(opened: StudySession, clock: Clock) -> None:
     left: list[float | None] = []
     searched(opened, Scorer(clock), progress=lambda now: left.append(now.remaining_s)).run()
     assert set(left) == {None}
 
 
-def test_the_time_spent_is_noted_every_ten_seconds(opened: OpenStudy, clock: Clock) -> None:
+def test_the_time_spent_is_noted_every_ten_seconds(opened: StudySession, clock: Clock) -> None:
     spent: list[tuple[float, float]] = []
 
     def progress(_: SearchProgress) -> None:
@@ -296,7 +296,7 @@ def test_the_time_spent_is_noted_every_ten_seconds(opened: OpenStudy, clock: Clo
 
 
 class TestBeginning:
-    def test_a_new_study_begins_with_its_own_and_the_known_points(self, opened: OpenStudy, clock: Clock) -> None:
+    def test_a_new_study_begins_with_its_own_and_the_known_points(self, opened: StudySession, clock: Clock) -> None:
         scorer = Scorer(clock, parameters={"num_leaves": 9})
         searched(opened, scorer, budget=Budget(0.0, trials=1)).run()
         points = [t.params or t.system_attrs["fixed_params"] for t in opened.study.trials]
@@ -309,13 +309,15 @@ class TestBeginning:
         searched(opened, later, budget=Budget(0.0, trials=1)).run()
         assert len(opened.study.trials) == 7
 
-    def test_own_parameters_outside_of_the_space_are_not_tried(self, opened: OpenStudy, clock: Clock) -> None:
+    def test_own_parameters_outside_of_the_space_are_not_tried(self, opened: StudySession, clock: Clock) -> None:
         found = searched(opened, Scorer(clock, parameters={"num_leaves": 99}), budget=Budget(0.0, trials=2)).run()
         assert [t.params for t in opened.study.trials[:2]] == proven_points(SPACE)[:2]
         assert found.initial is None
         assert found.best is not None
 
-    def test_without_a_time_quick_scores_are_as_quick_as_they_have_to_be(self, opened: OpenStudy, clock: Clock) -> None:
+    def test_without_a_time_quick_scores_are_as_quick_as_they_have_to_be(
+        self, opened: StudySession, clock: Clock
+    ) -> None:
         scorer = Scorer(clock, n_train=600_000, n_folds=3)
         searched(opened, scorer, budget=Budget(0.0, trials=1)).run()
         expected = low_fidelity_without_time([600_000] * 3, searches_rate=False)
@@ -323,25 +325,25 @@ class TestBeginning:
         assert {c.fidelity for c in scorer.quick} == {expected.fidelity}
         assert len(scorer.calls) == 3 + 3 + 3  # no round is timed
 
-    def test_a_rate_that_is_searched_is_not_settled(self, opened: OpenStudy, clock: Clock) -> None:
+    def test_a_rate_that_is_searched_is_not_settled(self, opened: StudySession, clock: Clock) -> None:
         space = parse_space({"learning_rate": {"low": 0.05, "high": 0.3}, "num_leaves": [8, 31]}, where="")
         scorer = Scorer(clock)
         searched(opened, scorer, space=space, budget=Budget(0.0, trials=1)).run()
         assert {c.fidelity.rate for c in scorer.calls} == {None}
 
-    def test_rounds_that_are_fixed_stay_so(self, opened: OpenStudy, clock: Clock) -> None:
+    def test_rounds_that_are_fixed_stay_so(self, opened: StudySession, clock: Clock) -> None:
         scorer = Scorer(clock, patience=0, rounds=300, parameters={"learning_rate": 0.05})
         searched(opened, scorer, budget=Budget(0.0, trials=1)).run()
         assert {(c.fidelity.rate, c.fidelity.rounds, c.fidelity.patience) for c in scorer.quick} == {(0.1, 150, 0)}
         whole = {(c.fidelity.rate, c.fidelity.rounds, c.fidelity.patience, c.fidelity.every) for c in scorer.full}
         assert whole == {(0.05, 300, 0, 300)}
 
-    def test_without_a_rate_fixed_rounds_are_of_lightgbms_own(self, opened: OpenStudy, clock: Clock) -> None:
+    def test_without_a_rate_fixed_rounds_are_of_lightgbms_own(self, opened: StudySession, clock: Clock) -> None:
         scorer = Scorer(clock, patience=0, rounds=300)
         searched(opened, scorer, budget=Budget(0.0, trials=1)).run()
         assert {(c.fidelity.rate, c.fidelity.rounds) for c in scorer.quick} == {(0.1, 300)}
 
-    def test_what_was_settled_stays(self, opened: OpenStudy, clock: Clock) -> None:
+    def test_what_was_settled_stays(self, opened: StudySession, clock: Clock) -> None:
         settled(opened, LowFidelity(0.2, 77, 9, 3, 0.5, (1, 4)))
         scorer = Scorer(clock)
         found = searched(opened, scorer, budget=within(1000, trials=1), keep=1).run()
@@ -363,7 +365,7 @@ class TestBeginning:
         ],
     )
     def test_a_round_is_timed(
-        self, opened: OpenStudy, clock: Clock, n_train: int, seconds: float, per_round: float, timed: list[Any]
+        self, opened: StudySession, clock: Clock, n_train: int, seconds: float, per_round: float, timed: list[Any]
     ) -> None:
         scorer = Scorer(
             clock,
@@ -385,7 +387,7 @@ class TestBeginning:
         assert LowFidelity.of(opened.study.user_attrs["quick"]) == expected
 
     def test_where_timing_took_all_of_it_quick_scores_are_as_quick_as_can_be(
-        self, opened: OpenStudy, clock: Clock
+        self, opened: StudySession, clock: Clock
     ) -> None:
         """As though a tenth of a second were left."""
         scorer = Scorer(clock, cost=lambda c: 5.0 if c.at == 0 else 0.001 * c.fidelity.rounds)
@@ -393,7 +395,7 @@ class TestBeginning:
         expected = low_fidelity_within(0.1, 0.001, [4_000] * 5, [1_000] * 5, all_folds=False, searches_rate=False)
         assert LowFidelity.of(opened.study.user_attrs["quick"]) == expected
 
-    def test_a_round_that_takes_all_of_the_time_ends_the_search(self, opened: OpenStudy, clock: Clock) -> None:
+    def test_a_round_that_takes_all_of_the_time_ends_the_search(self, opened: StudySession, clock: Clock) -> None:
         scorer = Scorer(clock, cost=lambda _: 95.0)
         found = searched(opened, scorer, budget=within(100.0)).run()
         assert len(scorer.calls) == 1
@@ -401,7 +403,7 @@ class TestBeginning:
         assert "quick" not in opened.study.user_attrs
 
     def test_where_folds_are_unlike_all_of_them_are_scored(
-        self, opened: OpenStudy, clock: Clock, tmp_path: Path
+        self, opened: StudySession, clock: Clock, tmp_path: Path
     ) -> None:
         for name, more in (("plain", {}), ("unlike", {"all_folds": True}), ("kept", {"keep": 2})):
             with open_study(tmp_path / name, KEY, greater_is_better=True) as own:
@@ -421,7 +423,7 @@ class TestBeginning:
         ],
     )
     def test_rounds_are_timed_of_a_point_of_the_space(
-        self, opened: OpenStudy, clock: Clock, space: dict[str, Any], own: int, leaves: int
+        self, opened: StudySession, clock: Clock, space: dict[str, Any], own: int, leaves: int
     ) -> None:
         """Its own, else LightGBM's, else one that is known to be good, else the largest."""
         scorer = Scorer(clock, parameters={"num_leaves": own})
@@ -430,7 +432,7 @@ class TestBeginning:
 
 
 class TestTrials:
-    def test_a_score_is_the_mean_of_the_folds_and_its_rounds_are_kept(self, opened: OpenStudy, clock: Clock) -> None:
+    def test_a_score_is_the_mean_of_the_folds_and_its_rounds_are_kept(self, opened: StudySession, clock: Clock) -> None:
         settled(opened, replace(QUICK, folds=(0, 2, 3)))
         queue(opened, 24)
         scorer = Scorer(clock, best_rounds=lambda call: 100 + call.fold)
@@ -444,7 +446,7 @@ class TestTrials:
         assert trial.user_attrs["curves"]["0"][0] == [24 * done for done in range(10, 110, 10)]
         assert {c.seed for c in scorer.quick} == {1}
 
-    def test_folds_come_in_an_order_of_each_trials_own(self, opened: OpenStudy, clock: Clock) -> None:
+    def test_folds_come_in_an_order_of_each_trials_own(self, opened: StudySession, clock: Clock) -> None:
         settled(opened)
         scorer = Scorer(clock)
         searched(opened, scorer, budget=Budget(0.0, trials=4)).run()
@@ -466,7 +468,7 @@ class TestTrials:
         # The first five in any case; 15 as it takes the place of the worst of them; 16 is behind from its first fold.
         assert kept == {10: True, 11: True, 12: True, 13: True, 14: True, 15: True, 16: False, 17: True}
 
-    def test_one_that_is_not_among_the_five_best_leaves_none(self, opened: OpenStudy, clock: Clock) -> None:
+    def test_one_that_is_not_among_the_five_best_leaves_none(self, opened: StudySession, clock: Clock) -> None:
         for leaves in range(10, 15):
             add(opened, leaves, 0.8)
         settled(opened, replace(QUICK, folds=(0,)))
@@ -477,7 +479,7 @@ class TestTrials:
         assert (kept[20], kept[21]) == (False, True)
 
     def test_a_trial_is_given_up_where_its_folds_are_worse_than_the_fifths(
-        self, opened: OpenStudy, clock: Clock
+        self, opened: StudySession, clock: Clock
     ) -> None:
         settled(opened)
         queue(opened, 10, 11, 12, 13, 14, 15, 16)
@@ -498,7 +500,7 @@ class TestTrials:
         assert by_leaves[15] == "PRUNED"
         assert by_leaves[16] == "COMPLETE"
 
-    def test_all_folds_but_the_last_decide_whether_a_trial_goes_on(self, opened: OpenStudy, clock: Clock) -> None:
+    def test_all_folds_but_the_last_decide_whether_a_trial_goes_on(self, opened: StudySession, clock: Clock) -> None:
         """Once it has them all it is complete, however bad it is."""
         for leaves in range(10, 15):
             add(opened, leaves, 0.8)
@@ -508,7 +510,7 @@ class TestTrials:
         searched(opened, scorer, budget=Budget(0.0, trials=1)).run()
         assert next(t.state.name for t in opened.study.trials if t.params == {"num_leaves": 20}) == "COMPLETE"
 
-    def test_the_own_parameters_are_scored_to_the_end(self, opened: OpenStudy, clock: Clock) -> None:
+    def test_the_own_parameters_are_scored_to_the_end(self, opened: StudySession, clock: Clock) -> None:
         for leaves in range(10, 15):
             add(opened, leaves, 0.9)
         settled(opened)
@@ -517,7 +519,7 @@ class TestTrials:
         assert len(scorer.quick) == 5
         assert opened.study.trials[5].value == pytest.approx(0.1)
 
-    def test_a_fold_that_lies_behind_all_curves_is_given_up(self, opened: OpenStudy, clock: Clock) -> None:
+    def test_a_fold_that_lies_behind_all_curves_is_given_up(self, opened: StudySession, clock: Clock) -> None:
         curves = {str(k): [[100, 2000], [0.8, 0.9]] for k in range(5)}
         for leaves in range(10, 15):
             add(opened, leaves, 0.8, curves=curves)
@@ -530,7 +532,7 @@ class TestTrials:
         assert (by_leaves[20], by_leaves[21]) == ("PRUNED", "COMPLETE")
         assert len([c for c in scorer.quick if c.leaves == 20]) == 1
 
-    def test_leaves_that_are_not_searched_are_the_experiments(self, opened: OpenStudy, clock: Clock) -> None:
+    def test_leaves_that_are_not_searched_are_the_experiments(self, opened: StudySession, clock: Clock) -> None:
         settled(opened)
         space = parse_space({"lambda_l2": {"low": 0.1, "high": 10.0}}, where="")
         for own, expected in (({"num_leaves": 7}, 7), ({}, 31)):
@@ -540,7 +542,7 @@ class TestTrials:
             trial = [t for t in opened.study.trials if "curves" in t.user_attrs][-1]
             assert trial.user_attrs["curves"]["0"][0][0] == 10 * expected
 
-    def test_failures_are_said_five_by_name(self, opened: OpenStudy, clock: Clock) -> None:
+    def test_failures_are_said_five_by_name(self, opened: StudySession, clock: Clock) -> None:
         def value(call: Call) -> float:
             if call.leaves >= 10:
                 raise MemoryError("of 9 GB") if call.leaves == 10 else TrainingError("odd")
@@ -559,7 +561,7 @@ class TestTrials:
         assert opened.study.trials[1].user_attrs["failure"] == "no memory left: of 9 GB"
         assert [t.user_attrs.get("retry_of") for t in opened.study.trials[9:12]] == [1, 2, 3]
 
-    def test_five_failures_are_all_said(self, opened: OpenStudy, clock: Clock) -> None:
+    def test_five_failures_are_all_said(self, opened: StudySession, clock: Clock) -> None:
         def value(call: Call) -> float:
             if call.leaves >= 10:
                 raise TrainingError("odd")
@@ -573,19 +575,19 @@ class TestTrials:
         assert len([n for n in found.notes if "odd" in n]) == 5
         assert not [n for n in found.notes if "more failures" in n]
 
-    def test_failures_that_are_all_there_is_end_the_search(self, opened: OpenStudy, clock: Clock) -> None:
+    def test_failures_that_are_all_there_is_end_the_search(self, opened: StudySession, clock: Clock) -> None:
         def value(_: Call) -> float:
             raise TrainingError("odd")
 
         settled(opened)
         queue(opened, *range(10, 30))
         scorer = Scorer(clock, value=value, parameters={"num_leaves": 99})
-        with pytest.raises(TrainingError, match="all of the first 10 trials failed, the last one for: odd") as caught:
+        with pytest.raises(TrainingError, match="all of the first 10 trials failed, the last one with: odd") as caught:
             searched(opened, scorer, budget=Budget(0.0, trials=99)).run()
         assert "wb run" in str(caught.value.hint)
         assert len(scorer.calls) == 10
 
-    def test_ten_failures_beside_one_success_end_nothing(self, opened: OpenStudy, clock: Clock) -> None:
+    def test_ten_failures_beside_one_success_end_nothing(self, opened: StudySession, clock: Clock) -> None:
         def value(call: Call) -> float:
             if call.leaves != 8:
                 raise TrainingError("odd")
@@ -596,7 +598,7 @@ class TestTrials:
         scorer = Scorer(clock, value=value, parameters={"num_leaves": 99})
         assert searched(opened, scorer, budget=Budget(0.0, trials=15)).run().failed == 14
 
-    def test_what_is_stopped_has_not_failed_and_is_the_next(self, opened: OpenStudy, clock: Clock) -> None:
+    def test_what_is_stopped_has_not_failed_and_is_the_next(self, opened: StudySession, clock: Clock) -> None:
         settled(opened)
         queue(opened, 8, 9)
         scorer = Scorer(clock, parameters={"num_leaves": 99})
@@ -620,19 +622,19 @@ class TestTrials:
 # --------------------------------------------------------------------------------------------------------- full scores
 
 
-def full(opened: OpenStudy, number: int) -> dict[str, Any]:
+def full(opened: StudySession, number: int) -> dict[str, Any]:
     return dict(opened.study.user_attrs.get(f"full:{number}", {}))
 
 
 def as_scored(
-    opened: OpenStudy, number: int, value: float, *, seconds: float = 5.0, rate: float | None = 0.02, **more: Any
+    opened: StudySession, number: int, value: float, *, seconds: float = 5.0, rate: float | None = 0.02, **more: Any
 ) -> None:
     """Leave the full score that an earlier search has made of a trial."""
     known = {"scores": [value] * 5, "rounds": [50], "rate": rate, "cut": None, "seconds": seconds}
     opened.study.set_user_attr(f"full:{number}", known | more)
 
 
-def raced(opened: OpenStudy, scorer: Scorer, *, seconds: float = 1e6, begun: float = 0.0, **more: Any) -> Any:
+def raced(opened: StudySession, scorer: Scorer, *, seconds: float = 1e6, begun: float = 0.0, **more: Any) -> Any:
     """Run a search that makes no quick score: its trials are those of an earlier one."""
     if "quick" not in opened.study.user_attrs:
         settled(opened)
@@ -641,7 +643,7 @@ def raced(opened: OpenStudy, scorer: Scorer, *, seconds: float = 1e6, begun: flo
 
 
 class TestRace:
-    def test_a_full_score_is_kept_with_all_that_it_is_of(self, opened: OpenStudy, clock: Clock) -> None:
+    def test_a_full_score_is_kept_with_all_that_it_is_of(self, opened: StudySession, clock: Clock) -> None:
         number = add(opened, 24, 0.8)
         scorer = Scorer(
             clock, best_rounds=lambda c: 100 + 3 * c.fold, cost=lambda c: 1.00011, parameters={"learning_rate": 0.07}
@@ -661,7 +663,7 @@ class TestRace:
         assert (best.number, best.parameters, best.low_fidelity) == (number, {"num_leaves": 24}, 0.8)
         assert (best.rounds, best.rate, best.cut) == ((106,), 0.07, None)
 
-    def test_a_score_of_one_number_of_rounds_is_the_curves_best(self, opened: OpenStudy, clock: Clock) -> None:
+    def test_a_score_of_one_number_of_rounds_is_the_curves_best(self, opened: StudySession, clock: Clock) -> None:
         number = add(opened, 24, 0.8)
         scorer = Scorer(
             clock, per_fold=False, curves=lambda c: ({10: 0.5, 20: 0.7 + c.fold / 100, 30: 0.6},), greater=True
@@ -685,7 +687,7 @@ class TestRace:
     )
     def test_how_thoroughly(
         self,
-        opened: OpenStudy,
+        opened: StudySession,
         clock: Clock,
         parameters: dict[str, Any],
         patience: int,
@@ -700,7 +702,7 @@ class TestRace:
         raced(opened, scorer, space=space)
         assert {replace(c.fidelity, seconds=math.inf) for c in scorer.full} == {expected}
 
-    def test_the_last_folds_rows_tell_how_often_it_is_looked_at(self, opened: OpenStudy, clock: Clock) -> None:
+    def test_the_last_folds_rows_tell_how_often_it_is_looked_at(self, opened: StudySession, clock: Clock) -> None:
         """Folds in time grow."""
         add(opened, 24, 0.8)
         scorer = Scorer(clock, n_train=60_000, grows=10_000)
@@ -708,12 +710,12 @@ class TestRace:
         assert {c.fidelity.every for c in scorer.full} == {5}
 
     @pytest.mark.parametrize(("best", "kept"), [(0, 1), (1, 1), (2, 2)])
-    def test_a_model_has_one_round_at_least(self, opened: OpenStudy, clock: Clock, best: int, kept: int) -> None:
+    def test_a_model_has_one_round_at_least(self, opened: StudySession, clock: Clock, best: int, kept: int) -> None:
         number = add(opened, 24, 0.8)
         raced(opened, Scorer(clock, best_rounds=lambda _: best))
         assert full(opened, number)["rounds"] == [kept]
 
-    def test_what_the_time_ended_first_is_as_far_as_all_are_trained(self, opened: OpenStudy, clock: Clock) -> None:
+    def test_what_the_time_ended_first_is_as_far_as_all_are_trained(self, opened: StudySession, clock: Clock) -> None:
         number = add(opened, 24, 0.8)
         cuts = {1: 90, 3: 60}
         scorer = Scorer(clock, cut=lambda c: cuts.get(c.fold), parameters={"learning_rate": 0.1})
@@ -721,7 +723,7 @@ class TestRace:
         assert [c.fidelity.rounds for c in scorer.full] == [1000, 1000, 90, 90, 60]
         assert full(opened, number)["cut"] == 60
 
-    def test_the_rate_is_settled_once_and_lowered_by_two_steps(self, opened: OpenStudy, clock: Clock) -> None:
+    def test_the_rate_is_settled_once_and_lowered_by_two_steps(self, opened: StudySession, clock: Clock) -> None:
         """Five folds of a second at a rate of 0.1, two and a half times and a fifth for patience."""
         number = add(opened, 24, 0.8, seconds=5.0)
         for times, expected in ((37.0, 0.05), (33.0, 0.05), (60.0, 0.05), (90.0, 0.02), (20.0, 0.02)):
@@ -731,13 +733,13 @@ class TestRace:
             assert opened.study.user_attrs["full_rate"] == expected, times
             assert full(opened, number)["rate"] == expected
 
-    def test_without_a_time_the_rate_is_a_middling_one(self, opened: OpenStudy, clock: Clock) -> None:
+    def test_without_a_time_the_rate_is_a_middling_one(self, opened: StudySession, clock: Clock) -> None:
         add(opened, 24, 0.8)
         scorer = Scorer(clock)
         raced(opened, scorer, seconds=0)
         assert {c.fidelity.rate for c in scorer.full} == {0.03}
 
-    def test_the_own_parameters_race_behind_the_two_best(self, opened: OpenStudy, clock: Clock) -> None:
+    def test_the_own_parameters_race_behind_the_two_best(self, opened: StudySession, clock: Clock) -> None:
         for leaves in (12, 10, 13, 11):
             add(opened, leaves, 0.9 - leaves / 100)
         own = add(opened, 31, 0.3)
@@ -749,7 +751,7 @@ class TestRace:
 
     @pytest.mark.parametrize(("n_trials", "expected"), [(3, 3), (9, 4), (49, 5), (59, 6)])
     def test_by_trials_a_tenth_of_them_race(
-        self, opened: OpenStudy, clock: Clock, n_trials: int, expected: int
+        self, opened: StudySession, clock: Clock, n_trials: int, expected: int
     ) -> None:
         """Three beside the experiment's own at the least."""
         for n in range(n_trials):
@@ -758,7 +760,7 @@ class TestRace:
         raced(opened, scorer, seconds=0)
         assert len({c.leaves for c in scorer.full}) == expected
 
-    def test_twelve_race_at_a_time_and_the_next_ones_follow(self, opened: OpenStudy, clock: Clock) -> None:
+    def test_twelve_race_at_a_time_and_the_next_ones_follow(self, opened: StudySession, clock: Clock) -> None:
         for n in range(14):
             add(opened, 10 + n, 0.8 - n / 100)
         scorer = Scorer(clock, value=lambda _: 0.5, parameters={"num_leaves": 99})
@@ -768,14 +770,14 @@ class TestRace:
         assert order[:60] == first
         assert order[60:] == [(fold, leaves) for fold in range(5) for leaves in (22, 23)]
 
-    def test_folds_of_quick_scores_come_first(self, opened: OpenStudy, clock: Clock) -> None:
+    def test_folds_of_quick_scores_come_first(self, opened: StudySession, clock: Clock) -> None:
         settled(opened, replace(QUICK, folds=(2, 4)))
         add(opened, 24, 0.8)
         scorer = Scorer(clock)
         raced(opened, scorer)
         assert [c.fold for c in scorer.full] == [2, 4, 0, 1, 3]
 
-    def test_who_is_clearly_worse_is_dropped_and_stays_so(self, opened: OpenStudy, clock: Clock) -> None:
+    def test_who_is_clearly_worse_is_dropped_and_stays_so(self, opened: StudySession, clock: Clock) -> None:
         numbers = {leaves: add(opened, leaves, 0.8) for leaves in (20, 40, 31)}
         scorer = Scorer(clock)
         raced(opened, scorer)
@@ -786,14 +788,16 @@ class TestRace:
         raced(opened, again)
         assert not again.full
 
-    def test_one_is_dropped_for_being_worse_than_an_earlier_full_score(self, opened: OpenStudy, clock: Clock) -> None:
+    def test_one_is_dropped_for_being_worse_than_an_earlier_full_score(
+        self, opened: StudySession, clock: Clock
+    ) -> None:
         as_scored(opened, add(opened, 20, 0.8), 0.95)
         worse = add(opened, 21, 0.7)
         scorer = Scorer(clock, parameters={"num_leaves": 99})
         raced(opened, scorer)
         assert full(opened, worse) == {"dropped_after": 2}
 
-    def test_a_dropped_one_keeps_the_score_that_it_had(self, opened: OpenStudy, clock: Clock) -> None:
+    def test_a_dropped_one_keeps_the_score_that_it_had(self, opened: StudySession, clock: Clock) -> None:
         best, worse = add(opened, 20, 0.8), add(opened, 40, 0.7)
         for number in (best, worse):
             as_scored(opened, number, 0.6, rate=0.1)
@@ -821,7 +825,7 @@ class TestRace:
         ],
     )
     def test_who_wants_a_full_score(
-        self, opened: OpenStudy, clock: Clock, known: dict[str, Any] | None, again: bool
+        self, opened: StudySession, clock: Clock, known: dict[str, Any] | None, again: bool
     ) -> None:
         number = add(opened, 20, 0.8, seconds=0.0)
         if known is not None and "rate" in known:
@@ -832,7 +836,7 @@ class TestRace:
         raced(opened, scorer)
         assert bool(scorer.full) == again
 
-    def test_a_failure_is_counted_and_said(self, opened: OpenStudy, clock: Clock) -> None:
+    def test_a_failure_is_counted_and_said(self, opened: StudySession, clock: Clock) -> None:
         number = add(opened, 20, 0.8)
         as_scored(opened, number, 0.6, rate=0.1)
 
@@ -848,7 +852,7 @@ class TestRace:
             assert full(opened, number)["scores"] == [0.6] * 5
         assert not Scorer(clock).full
 
-    def test_one_that_fails_leaves_the_race_to_the_others(self, opened: OpenStudy, clock: Clock) -> None:
+    def test_one_that_fails_leaves_the_race_to_the_others(self, opened: StudySession, clock: Clock) -> None:
         odd, fine = add(opened, 20, 0.8), add(opened, 21, 0.7)
 
         def value(call: Call) -> float:
@@ -860,7 +864,7 @@ class TestRace:
         assert full(opened, odd) == {"failed": 1}
         assert full(opened, fine)["scores"] == [0.5] * 5
 
-    def test_folds_that_an_earlier_race_left_are_not_made_again(self, opened: OpenStudy, clock: Clock) -> None:
+    def test_folds_that_an_earlier_race_left_are_not_made_again(self, opened: StudySession, clock: Clock) -> None:
         number = add(opened, 24, 0.8)
         left = {"0": [0.4, [77], 2.0, None, []], "3": [0.5, [79], 2.0, 60, [[[1, 0.25]]]]}
         opened.study.set_user_attr(f"folds:{number}@0.07", left)
@@ -873,7 +877,7 @@ class TestRace:
         assert kept["0"] == left["0"]
         assert kept["3"] == [pytest.approx(0.863), [100], 1.0, None, []]
 
-    def test_what_was_cut_stays_where_there_is_no_more_time(self, opened: OpenStudy, clock: Clock) -> None:
+    def test_what_was_cut_stays_where_there_is_no_more_time(self, opened: StudySession, clock: Clock) -> None:
         number = add(opened, 24, 0.8)
         # A first fold may take 0.82 / 12.5 of the time: 65.6 s.
         opened.study.set_user_attr(f"folds:{number}@0.07", {"0": [0.4, [77], 32.9, 60, []]})
@@ -885,14 +889,14 @@ class TestRace:
         later = opened.study.user_attrs[f"folds:{number}@0.07"]
         assert [later[str(k)][3] for k in range(5)] == [60] * 5
 
-    def test_a_rate_that_is_searched_names_no_rate(self, opened: OpenStudy, clock: Clock) -> None:
+    def test_a_rate_that_is_searched_names_no_rate(self, opened: StudySession, clock: Clock) -> None:
         number = add(opened, 24, 0.8)
         space = parse_space({"num_leaves": {"low": 4, "high": 64}, "learning_rate": [0.1]}, where="")
         raced(opened, Scorer(clock), space=space)
         assert set(opened.study.user_attrs[f"folds:{number}"]) == set("01234")
         assert full(opened, number)["rate"] is None
 
-    def test_a_quick_score_without_early_stopping_is_a_full_one(self, opened: OpenStudy, clock: Clock) -> None:
+    def test_a_quick_score_without_early_stopping_is_a_full_one(self, opened: StudySession, clock: Clock) -> None:
         settled(opened, LowFidelity(0.1, 300, 0, 300, 1.0, (1, 3)))
         number = add(opened, 24, 0.8, folds=4, seconds=6.0, rounds=[40, 60])
         scorer = Scorer(clock, patience=0, rounds=300, parameters={"learning_rate": 0.1})
@@ -910,7 +914,7 @@ class TestRace:
             LowFidelity(0.2, 300, 0, 300, 1.0, (1, 3)),
         ],
     )
-    def test_a_quicker_one_is_not(self, opened: OpenStudy, clock: Clock, quick: LowFidelity) -> None:
+    def test_a_quicker_one_is_not(self, opened: StudySession, clock: Clock, quick: LowFidelity) -> None:
         settled(opened, quick)
         add(opened, 24, 0.8, folds=4)
         scorer = Scorer(clock, patience=quick.patience, rounds=300, parameters={"learning_rate": 0.1})
@@ -918,7 +922,7 @@ class TestRace:
         assert sorted(c.fold for c in scorer.full) == [0, 1, 2, 3, 4]
 
     def test_the_first_fold_has_four_tenths_of_the_time_and_two_of_the_race(
-        self, opened: OpenStudy, clock: Clock
+        self, opened: StudySession, clock: Clock
     ) -> None:
         for n in range(8):
             add(opened, 10 + n, 0.8 - n / 100)
@@ -937,7 +941,7 @@ class TestRace:
         assert len(slow.full) == 3
         assert slow.full[2].fold == 1
 
-    def test_limits_of_a_fold(self, opened: OpenStudy, clock: Clock) -> None:
+    def test_limits_of_a_fold(self, opened: StudySession, clock: Clock) -> None:
         """The first may take its share of two and a half sets; the last in the race has to get through."""
         add(opened, 24, 0.8)
         scorer = Scorer(clock, cost=lambda _: 10.0, parameters={"num_leaves": 99, "learning_rate": 0.1})
@@ -947,7 +951,7 @@ class TestRace:
         assert limits == pytest.approx([820 / 12.5, *(0.95 * (820 - 10 * k) / (5 - k) for k in range(1, 5))])
 
     def test_others_in_the_race_have_no_limit_and_large_folds_a_longer_first(
-        self, opened: OpenStudy, clock: Clock
+        self, opened: StudySession, clock: Clock
     ) -> None:
         for n in range(2):
             add(opened, 20 + n, 0.8)
@@ -956,7 +960,7 @@ class TestRace:
         limits = [c.fidelity.seconds for c in scorer.full]
         assert limits == pytest.approx([820 / 6.5] * 2 + [math.inf] * 8)
 
-    def test_there_is_a_race_where_a_median_score_fits(self, opened: OpenStudy, clock: Clock) -> None:
+    def test_there_is_a_race_where_a_median_score_fits(self, opened: StudySession, clock: Clock) -> None:
         """And a fifth more; else what is left goes to the other folds."""
         for waits, seconds in ((True, 680.0), (False, 690.0)):
             for n, took in enumerate((1.0, seconds, 5000.0)):
@@ -969,7 +973,7 @@ class TestRace:
             for name in [n for n in opened.study.user_attrs if n.startswith(("full:", "folds:"))]:
                 opened.study.set_user_attr(name, {"failed": 2})
 
-    def test_as_many_go_on_as_there_is_time_for(self, opened: OpenStudy, clock: Clock) -> None:
+    def test_as_many_go_on_as_there_is_time_for(self, opened: StudySession, clock: Clock) -> None:
         """After a fold of 20 s of each of six, 700 s are left: for four folds of eight."""
         for n in range(6):
             add(opened, 10 + n, 0.8 - n / 100)
@@ -986,14 +990,14 @@ class TestRace:
         assert [len(f) for f in of_fold] == [6, 1, 1, 1, 1]
         assert of_fold[1] == [15]
 
-    def test_a_race_of_a_moment_is_one_too(self, opened: OpenStudy, clock: Clock) -> None:
+    def test_a_race_of_a_moment_is_one_too(self, opened: StudySession, clock: Clock) -> None:
         for n in range(6):
             add(opened, 10 + n, 0.8 - n / 100)
         scorer = Scorer(clock, value=lambda _: 0.5, cost=lambda _: 0.02, parameters={"num_leaves": 99})
         raced(opened, scorer, seconds=1.0)
         assert len([c for c in scorer.full if c.fold == 1]) == 6
 
-    def test_a_new_full_score_makes_those_that_were_of_it_again(self, opened: OpenStudy, clock: Clock) -> None:
+    def test_a_new_full_score_makes_those_that_were_of_it_again(self, opened: StudySession, clock: Clock) -> None:
         number = add(opened, 24, 0.8)
         as_scored(opened, number, 0.6, cut=7)
         opened.study.set_user_attr(f"second:{number}", {"4": 0.1})
@@ -1008,18 +1012,18 @@ class TestRace:
         assert opened.study.user_attrs[f"held_out:{number}"] is None
         assert full(opened, number)["cut"] is None
 
-    def test_workers_share_out_what_waits(self, opened: OpenStudy, clock: Clock) -> None:
+    def test_workers_share_out_what_waits(self, opened: StudySession, clock: Clock) -> None:
         for n in range(5):
             add(opened, 10 + n, 0.8 - n / 100)
         settled(opened)
         scorer = Scorer(clock, value=lambda _: 0.5, parameters={"num_leaves": 99})
         search = searched(opened, scorer, budget=within(1e6, trials=0))
-        place = opened.place
-        opened.place = lambda: (1, 2)  # type: ignore[method-assign]
+        place = opened.position
+        opened.position = lambda: (1, 2)  # type: ignore[method-assign]
         try:
             search.run()
         finally:
-            opened.place = place  # type: ignore[method-assign]
+            opened.position = place  # type: ignore[method-assign]
         # Of five those at places 1 and 3; then what waits is dealt anew, and the first is left to the other.
         assert [c.leaves for c in scorer.full if c.fold == 0] == [11, 13, 12, 14]
 
@@ -1033,16 +1037,16 @@ def _ended(is_time: bool) -> None:
 
 
 class TestSecondScores:
-    def scored(self, opened: OpenStudy, n: int = 5, **more: Any) -> list[int]:
+    def scored(self, opened: StudySession, n: int = 5, **more: Any) -> list[int]:
         numbers = [add(opened, 10 + k, 0.9 - k / 100) for k in range(n)]
         for k, number in enumerate(numbers):
             as_scored(opened, number, 0.9 - k / 100, **more)
         return numbers
 
-    def second(self, opened: OpenStudy, number: int) -> dict[str, float]:
+    def second(self, opened: StudySession, number: int) -> dict[str, float]:
         return dict(opened.study.user_attrs.get(f"second:{number}", {}))
 
-    def test_the_three_best_and_the_own_are_scored_on_other_folds(self, opened: OpenStudy, clock: Clock) -> None:
+    def test_the_three_best_and_the_own_are_scored_on_other_folds(self, opened: StudySession, clock: Clock) -> None:
         numbers = self.scored(opened)
         other = Scorer(clock, n_folds=6)
         scorer = Scorer(clock, parameters={"num_leaves": 14, "learning_rate": 0.02})
@@ -1056,7 +1060,7 @@ class TestSecondScores:
         assert opened.study.user_attrs["second_folds"] == 6
         assert other.each_round is not Scorer(clock).each_round
 
-    def test_the_own_among_the_best_is_scored_once(self, opened: OpenStudy, clock: Clock) -> None:
+    def test_the_own_among_the_best_is_scored_once(self, opened: StudySession, clock: Clock) -> None:
         self.scored(opened)
         other = Scorer(clock)
         raced(
@@ -1064,7 +1068,7 @@ class TestSecondScores:
         )
         assert [c.leaves for c in other.calls] == [n for n in (10, 11, 12) for _ in range(5)]
 
-    def test_what_was_scored_before_is_not_again(self, opened: OpenStudy, clock: Clock) -> None:
+    def test_what_was_scored_before_is_not_again(self, opened: StudySession, clock: Clock) -> None:
         numbers = self.scored(opened)
         opened.study.set_user_attr(f"second:{numbers[0]}", dict.fromkeys("01234", 0.5))
         opened.study.set_user_attr(f"second:{numbers[1]}", {"4": 0.5, "2": 0.4})
@@ -1075,7 +1079,7 @@ class TestSecondScores:
         assert [(c.leaves, c.fold) for c in other.calls] == [(11, 3), (11, 1), (11, 0), *((12, k) for k in (4, 3, 2, 1, 0))]  # fmt: skip
         assert self.second(opened, numbers[1])["2"] == 0.4
 
-    def test_without_other_folds_it_is_another_seed(self, opened: OpenStudy, clock: Clock) -> None:
+    def test_without_other_folds_it_is_another_seed(self, opened: StudySession, clock: Clock) -> None:
         self.scored(opened, 1)
         scorer = Scorer(clock, parameters={"num_leaves": 99, "learning_rate": 0.02})
         said = "repeated CV uses the same folds with another seed of the model"
@@ -1090,7 +1094,7 @@ class TestSecondScores:
         found = raced(opened, scorer, seconds=0, other=impossible)
         assert f"other folds can't be made (too few rows): {said}" in found.notes
 
-    def test_a_model_without_early_stopping_has_its_own_rounds(self, opened: OpenStudy, clock: Clock) -> None:
+    def test_a_model_without_early_stopping_has_its_own_rounds(self, opened: StudySession, clock: Clock) -> None:
         self.scored(opened, 1, cut=33)
         other = Scorer(clock)
         scorer = Scorer(clock, patience=0, rounds=200, parameters={"num_leaves": 99, "learning_rate": 0.02})
@@ -1101,7 +1105,7 @@ class TestSecondScores:
         assert {(c.rounds, c.fidelity.rounds, c.fidelity.patience) for c in other.calls} == {(None, 33, 0)}
         assert {(c.rounds, c.fidelity.rounds, c.fidelity.patience) for c in held.calls} == {(None, 33, 0)}
 
-    def test_a_failure_is_said_and_leaves_the_others(self, opened: OpenStudy, clock: Clock) -> None:
+    def test_a_failure_is_said_and_leaves_the_others(self, opened: StudySession, clock: Clock) -> None:
         numbers = self.scored(opened, 2)
 
         def value(call: Call) -> float:
@@ -1120,7 +1124,7 @@ class TestSecondScores:
         ("each", "n_chosen"), [(5.0, 12), (500.0, 12), (13_000.0, 12), (20_000.0, 8), (60_000.0, 3), (1e6, 3)]
     )
     def test_more_of_them_where_the_time_allows(
-        self, opened: OpenStudy, clock: Clock, each: float, n_chosen: int
+        self, opened: StudySession, clock: Clock, each: float, n_chosen: int
     ) -> None:
         """Of a tenth of the time that is not needed elsewhere."""
         self.scored(opened, 15, seconds=each)
@@ -1134,7 +1138,7 @@ class TestSecondScores:
         assert len({c.leaves for c in other.calls}) == {20_000.0: 8, 60_000.0: 3, 1e6: 1}.get(each, n_chosen)
 
     def test_too_little_time_is_said_and_fewer_folds_are_not_scored_later(
-        self, opened: OpenStudy, clock: Clock
+        self, opened: StudySession, clock: Clock
     ) -> None:
         self.scored(opened, 3, seconds=500.0)
         other = Scorer(clock)
@@ -1151,7 +1155,7 @@ class TestSecondScores:
         raced(opened, scorer, seconds=10_000.0, other=lambda: more)
         assert {c.fold for c in more.calls} == {3}
 
-    def test_one_that_has_as_many_takes_no_place_of_another(self, opened: OpenStudy, clock: Clock) -> None:
+    def test_one_that_has_as_many_takes_no_place_of_another(self, opened: StudySession, clock: Clock) -> None:
         numbers = self.scored(opened, 3, seconds=500.0)
         opened.study.set_user_attr(f"second:{numbers[0]}", {"4": 0.5})
         other = Scorer(clock)
@@ -1162,14 +1166,14 @@ class TestSecondScores:
 
 
 class TestHeldOut:
-    def scored(self, opened: OpenStudy) -> tuple[int, int]:
+    def scored(self, opened: StudySession) -> tuple[int, int]:
         best, own = add(opened, 20, 0.9), add(opened, 31, 0.8)
         for number, value in ((best, 0.9), (own, 0.8)):
             as_scored(opened, number, value)
             opened.study.set_user_attr(f"second:{number}", dict.fromkeys("01234", value))
         return best, own
 
-    def test_the_best_and_the_own_are_scored_on_the_last_fold(self, opened: OpenStudy, clock: Clock) -> None:
+    def test_the_best_and_the_own_are_scored_on_the_last_fold(self, opened: StudySession, clock: Clock) -> None:
         best, own = self.scored(opened)
         held = Scorer(clock, n_folds=7)
         found = raced(opened, Scorer(clock, parameters={"learning_rate": 0.02}), seconds=0, held_out=lambda: held)
@@ -1186,14 +1190,14 @@ class TestHeldOut:
         raced(opened, Scorer(clock, parameters={"learning_rate": 0.02}), seconds=0, held_out=lambda: held)
         assert [c.leaves for c in held.calls[2:]] == [31]
 
-    def test_the_own_as_the_best_is_scored_once(self, opened: OpenStudy, clock: Clock) -> None:
+    def test_the_own_as_the_best_is_scored_once(self, opened: StudySession, clock: Clock) -> None:
         self.scored(opened)
         held = Scorer(clock)
         scorer = Scorer(clock, parameters={"learning_rate": 0.02, "num_leaves": 20})
         raced(opened, scorer, seconds=0, held_out=lambda: held)
         assert [c.leaves for c in held.calls] == [20]
 
-    def test_no_memory_for_them_is_said(self, opened: OpenStudy, clock: Clock) -> None:
+    def test_no_memory_for_them_is_said(self, opened: StudySession, clock: Clock) -> None:
         self.scored(opened)
 
         def too_large() -> Scorer:
@@ -1202,7 +1206,7 @@ class TestHeldOut:
         found = raced(opened, Scorer(clock, parameters={"learning_rate": 0.02}), seconds=0, held_out=too_large)
         assert "the holdout is not scored: 9 GB are needed" in found.notes
 
-    def test_a_failure_is_said(self, opened: OpenStudy, clock: Clock) -> None:
+    def test_a_failure_is_said(self, opened: StudySession, clock: Clock) -> None:
         best, own = self.scored(opened)
 
         def value(call: Call) -> float:
@@ -1220,17 +1224,17 @@ class TestHeldOut:
 
 
 class TestResult:
-    def result(self, opened: OpenStudy, clock: Clock, **more: Any) -> Any:
+    def result(self, opened: StudySession, clock: Clock, **more: Any) -> Any:
         settled(opened, more.pop("quick", QUICK))
         clock.now += 7.0
         return searched(opened, Scorer(clock, **more), budget=Budget(3.0)).result()
 
-    def test_an_empty_study_has_found_nothing(self, opened: OpenStudy, clock: Clock) -> None:
+    def test_an_empty_study_has_found_nothing(self, opened: StudySession, clock: Clock) -> None:
         found = self.result(opened, clock)
         assert (found.best, found.initial, found.ranked, found.notes) == (None, None, (), ())
         assert (found.complete, found.pruned, found.failed, found.trials_now, found.seconds) == (0, 0, 0, 0, 4.0)
 
-    def test_the_best_by_both_scores_is_found(self, opened: OpenStudy, clock: Clock) -> None:
+    def test_the_best_by_both_scores_is_found(self, opened: StudySession, clock: Clock) -> None:
         for leaves, first, second in ((10, 0.9, None), (11, 0.8, 0.6), (12, 0.7, 0.8)):
             number = add(opened, leaves, 0.5)
             as_scored(opened, number, first)
@@ -1242,7 +1246,7 @@ class TestResult:
         assert found.initial.parameters == {"num_leaves": 11}
         assert not found.notes
 
-    def test_without_full_scores_the_best_quick_one_is_taken(self, opened: OpenStudy, clock: Clock) -> None:
+    def test_without_full_scores_the_best_quick_one_is_taken(self, opened: StudySession, clock: Clock) -> None:
         add(opened, 31, 0.5)
         add(opened, 20, 0.6)
         found = self.result(opened, clock, quick=replace(QUICK, folds=(1, 3)))
@@ -1252,7 +1256,7 @@ class TestResult:
         said = "the time was too short for full CV: the best is chosen by low-fidelity scores, of 2 of 5 folds"
         assert said in found.notes
 
-    def test_an_equal_quick_score_keeps_the_own_parameters(self, opened: OpenStudy, clock: Clock) -> None:
+    def test_an_equal_quick_score_keeps_the_own_parameters(self, opened: StudySession, clock: Clock) -> None:
         add(opened, 20, 0.5)
         own = add(opened, 31, 0.5)
         found = self.result(opened, clock)
@@ -1261,7 +1265,7 @@ class TestResult:
         assert found.ranked == (found.best,)
         assert len(found.notes) == 1
 
-    def test_a_quick_score_is_told_fold_by_fold(self, opened: OpenStudy, clock: Clock) -> None:
+    def test_a_quick_score_is_told_fold_by_fold(self, opened: StudySession, clock: Clock) -> None:
         settled(opened)
         queue(opened, 24)
         search = searched(
@@ -1277,7 +1281,9 @@ class TestResult:
         assert best is not None
         assert best.full_cv == pytest.approx((0.86, 0.861, 0.862, 0.863, 0.864))
 
-    def test_own_parameters_without_any_score_leave_nothing_to_compare(self, opened: OpenStudy, clock: Clock) -> None:
+    def test_own_parameters_without_any_score_leave_nothing_to_compare(
+        self, opened: StudySession, clock: Clock
+    ) -> None:
         add(opened, 20, 0.5)
         found = self.result(opened, clock)
         assert (found.best, found.ranked) == (None, ())
@@ -1288,7 +1294,7 @@ class TestResult:
 
     @pytest.mark.parametrize(("own", "is_own"), [(0.6, True), (0.5, True), (0.4, False)])
     def test_own_parameters_without_a_full_score_are_held_against_the_best(
-        self, opened: OpenStudy, clock: Clock, own: float, is_own: bool
+        self, opened: StudySession, clock: Clock, own: float, is_own: bool
     ) -> None:
         best = add(opened, 20, 0.5)
         as_scored(opened, best, 0.9)
@@ -1316,7 +1322,7 @@ class TestResult:
 
 
 class TestKeptOOF:
-    def kept(self, opened: OpenStudy) -> dict[int, float]:
+    def kept(self, opened: StudySession) -> dict[int, float]:
         found = {}
         for path in (opened.folder / "oof").glob("*.npz"):
             with np.load(path) as file:
@@ -1324,7 +1330,7 @@ class TestKeptOOF:
                 found[int(path.stem)] = round(float(file["value"]), 6)
         return found
 
-    def test_those_of_the_best_quick_scores(self, opened: OpenStudy, clock: Clock) -> None:
+    def test_those_of_the_best_quick_scores(self, opened: StudySession, clock: Clock) -> None:
         settled(opened)
         queue(opened, 10, 20, 19, 30)
         scorer = Scorer(clock, parameters={"num_leaves": 99})
@@ -1336,13 +1342,13 @@ class TestKeptOOF:
         assert self.kept(opened) == {1: 0.902, 2: 0.892}
         assert all(c.keep_oof for c in scorer.quick)
 
-    def test_none_where_none_are_asked_for(self, opened: OpenStudy, clock: Clock) -> None:
+    def test_none_where_none_are_asked_for(self, opened: StudySession, clock: Clock) -> None:
         scorer = Scorer(clock)
         searched(opened, scorer, budget=Budget(0.0, trials=2)).run()
         assert not (opened.folder / "oof").exists()
         assert not any(c.keep_oof for c in scorer.calls)
 
-    def test_full_scores_take_the_place_of_quick_ones(self, opened: OpenStudy, clock: Clock) -> None:
+    def test_full_scores_take_the_place_of_quick_ones(self, opened: StudySession, clock: Clock) -> None:
         settled(opened)
         queue(opened, 20, 40)
         scorer = Scorer(
@@ -1351,7 +1357,7 @@ class TestKeptOOF:
         searched(opened, scorer, budget=Budget(0.0, trials=2), keep=1).run()
         assert self.kept(opened) == {1: 0.74}
 
-    def test_full_scores_that_have_none_are_made_again(self, opened: OpenStudy, clock: Clock) -> None:
+    def test_full_scores_that_have_none_are_made_again(self, opened: StudySession, clock: Clock) -> None:
         numbers = [add(opened, 10 + k, 0.9) for k in range(3)]
         for k, number in enumerate(numbers):
             as_scored(opened, number, 0.8 + (10 + k) / 1000 - 0.01, rate=0.02, cut=70 if k == 2 else None, seconds=1e9)
@@ -1374,7 +1380,7 @@ class TestKeptOOF:
             search.run()
         assert len(scorer.calls) == calls
 
-    def test_those_of_one_number_of_rounds_are_made_for_it(self, opened: OpenStudy, clock: Clock) -> None:
+    def test_those_of_one_number_of_rounds_are_made_for_it(self, opened: StudySession, clock: Clock) -> None:
         """Of folds that each stop at their own best there is another OOF."""
         settled(opened)
         queue(opened, 20)
@@ -1393,7 +1399,7 @@ class TestKeptOOF:
         assert self.kept(opened) == {0: 0.7}
 
 
-def test_stages_are_events(opened: OpenStudy, clock: Clock) -> None:
+def test_stages_are_events(opened: StudySession, clock: Clock) -> None:
     stages: list[str] = []
 
     def listen(event: Event) -> None:

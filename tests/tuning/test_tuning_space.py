@@ -106,10 +106,10 @@ class TestDimension:
         ],
     )
     def test_what_it_holds(self, given: Any, value: Any, expected: bool) -> None:
-        assert parsed("num_leaves", given).holds(value) == expected
+        assert parsed("num_leaves", given).contains(value) == expected
 
     def test_true_is_no_number(self) -> None:
-        assert not parsed("lambda_l2", {"low": 0.0, "high": 2.0}).holds(True)
+        assert not parsed("lambda_l2", {"low": 0.0, "high": 2.0}).contains(True)
 
     @pytest.mark.parametrize(
         ("name", "given", "content"),
@@ -168,7 +168,7 @@ class TestPoints:
         assert linear.parameters({"lambda_l2": 0.1}) == {"lambda_l2": 0.1}
 
     def test_a_point_is_of_the_types_that_are_searched(self) -> None:
-        point = self.space.inside({"lambda_l2": 1, "cat_smooth": 2, "extra_trees": 1, "max_bin": 63.0})
+        point = self.space.point_of({"lambda_l2": 1, "cat_smooth": 2, "extra_trees": 1, "max_bin": 63.0})
         assert point == {"num_leaves": 31, "lambda_l2": 1.0, "cat_smooth": 2.0, "extra_trees": True, "max_bin": 63,
                          "boosting": "gbdt"}  # fmt: skip
         assert point is not None
@@ -188,11 +188,11 @@ class TestPoints:
     def test_no_penalty_is_its_least_and_what_is_outside_is_no_point(
         self, given: dict[str, Any], expected: float | None
     ) -> None:
-        point = self.space.inside({"cat_smooth": 2.0, **given})
+        point = self.space.point_of({"cat_smooth": 2.0, **given})
         assert (None if point is None else point["lambda_l2"]) == expected
 
     def test_a_range_from_0_holds_0_itself(self) -> None:
-        assert parse_space({"lambda_l2": {"low": 0.0, "high": 1.0}}, where="").inside({}) == {"lambda_l2": 0.0}
+        assert parse_space({"lambda_l2": {"low": 0.0, "high": 1.0}}, where="").point_of({}) == {"lambda_l2": 0.0}
 
     def test_ranges_are_widened_to_what_is_given(self) -> None:
         wide = self.space.widened({"num_leaves": 100, "lambda_l2": 0.05, "cat_smooth": 5.0, "max_bin": 31})
@@ -345,7 +345,7 @@ class TestParse:
             ("lambda_l2", {"low": 1.0, "high": 2.0, "step": 1.5}, "must be above 0 and at most 1", None),
             ("lambda_l2", {"low": 1.0, "high": 2.0, "step": True}, "step = True: expected a number", None),
             ("extra_trees", {"low": 0, "high": 1}, "extra_trees is true or false, got a range", "give its values"),
-            ("boosting", {"low": 0, "high": 1}, "boosting is no number, got a range", "give its values"),
+            ("boosting", {"low": 0, "high": 1}, "boosting is not a number, got a range", "give its values"),
         ],
     )
     def test_what_contradicts_itself_is_explained(self, name: str, value: Any, message: str, hint: str | None) -> None:

@@ -62,7 +62,7 @@ class TestOpening:
         with opening(tmp_path) as opened:
             told(opened, *values)
         with opening(tmp_path) as opened:
-            assert opened.notes == [f"the study goes on after {n}" for n in said]
+            assert opened.notes == [f"the study continues after {n}" for n in said]
             assert opened.study.user_attrs["opened"] == 2
 
     def test_each_search_of_it_draws_from_a_seed_of_its_own(self, tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ class TestOpening:
             assert opened.study.trials == []
             (note,) = opened.notes
         (old,) = tmp_path.glob("journal-2*T*.log")
-        assert note == f"the study begins anew, for folds changed; the 2 trials before are kept: {old}"
+        assert note == f"the study begins anew because folds changed; the old one, with 2 trials, is kept: {old}"
         assert old.stat().st_size > 100
         assert [p.name[:5] for p in tmp_path.glob("oof*")] == ["oof-2"]
 
@@ -105,7 +105,7 @@ class TestOpening:
         with opening(tmp_path) as opened:
             assert [p.name for p in (tmp_path / "workers").iterdir()] == [opened.worker]
             assert opened.worker.startswith("-".join(machine()) + "-")
-            assert opened.place() == (0, 1)
+            assert opened.position() == (0, 1)
         assert list((tmp_path / "workers").iterdir()) == []
         with pytest.raises(KeyError), opening(tmp_path):
             raise KeyError
@@ -126,15 +126,15 @@ class TestOpening:
 
     def test_what_a_worker_will_take_is_reckoned_with_by_the_others(self, tmp_path: Path) -> None:
         with opening(tmp_path) as first, opening(tmp_path) as second:
-            assert first.promised_to_others() == 0
-            first.promise(2**40)
-            assert first.promised_to_others() == 0
-            assert 2**40 - 2**36 < second.promised_to_others() < 2**40
-            first.promise(1)  # it has taken more already
-            assert second.promised_to_others() == 0
+            assert first.memory_announced_by_others() == 0
+            first.announce_memory(2**40)
+            assert first.memory_announced_by_others() == 0
+            assert 2**40 - 2**36 < second.memory_announced_by_others() < 2**40
+            first.announce_memory(1)  # it has taken more already
+            assert second.memory_announced_by_others() == 0
         with opening(tmp_path) as third:
             third.study.set_user_attr("memory:one-that-died", [1, 2**40])
-            assert third.promised_to_others() == 0
+            assert third.memory_announced_by_others() == 0
 
 
 class TestTrials:
@@ -180,8 +180,8 @@ class TestTrials:
         dead = "-".join(machine()) + "-0123"
         attributes = [{"worker": dead}, {"worker": dead}, {"worker": dead, "retry_of": 0}]
         assert self.left(tmp_path, *attributes) == [
-            "tried once more, since the process ended in the middle: 2 trials",
-            "marked as failed, since the process ended in the middle twice: 1 trial",
+            "queued again, as their process ended during the trial: 2 trials",
+            "marked as failed, as their process ended during the trial twice: 1 trial",
             *["FAIL"] * 3,
         ]
         study = read_study(tmp_path, "small-001")
@@ -306,7 +306,7 @@ class TestDatabase:
         assert len(name) == len("small-001-") + 12
         with opening(tmp_path / "s", OTHER, url=url) as opened:
             assert opened.study.study_name != name
-            said = f"the study begins anew, for folds changed; the one before is kept: study {name!r} of the database"
+            said = f"the study begins anew because folds changed; the old one is kept: study {name!r} of the database"
             assert opened.notes == [said]
             told(opened, 0.7, 0.8)
         last = read_study(tmp_path / "s", "small-001", url=url)
@@ -314,8 +314,8 @@ class TestDatabase:
         assert [t.value for t in last.trials] == [0.7, 0.8]
         with opening(tmp_path / "s", url=url) as opened:
             assert opened.study.study_name == name
-            assert opened.notes[0].startswith("an earlier study is taken up again, for folds changed")
-            assert opened.notes[1] == "the study goes on after 1 trial"
+            assert opened.notes[0].startswith("an earlier study is continued because folds changed")
+            assert opened.notes[1] == "the study continues after 1 trial"
         assert not (tmp_path / "s" / "journal.log").exists()
         last = read_study(tmp_path / "s", "small-001", url=url)
         assert last is not None
@@ -339,7 +339,7 @@ class TestDatabase:
         assert last is not None
         assert [t.value for t in last.trials] == [0.7]
         with opening(tmp_path / "s", url=url) as opened:
-            assert opened.notes == ["the study goes on after 1 trial"]
+            assert opened.notes == ["the study continues after 1 trial"]
 
     def test_a_database_without_such_a_study(self, tmp_path: Path, url: str) -> None:
         with opening(tmp_path / "s", url=url):
@@ -350,7 +350,7 @@ class TestDatabase:
         ("url", "error", "message"),
         [
             ("postgresql+nodriver://me:secret@h/x", (ConfigError, StorageError), "nodriver"),
-            ("no address at all: secret", StorageError, r"\(not an address\) can't be used"),
+            ("no address at all: secret", StorageError, r"\(not a URL\) can't be used"),
             ("sqlite:////nowhere/at/all.db", StorageError, "can't be used: "),
         ],
     )
@@ -365,7 +365,7 @@ class TestDatabase:
             opening(tmp_path / "s", url=url),
         ):
             raise optuna.exceptions.StorageInternalError from _operational()
-        assert "same command goes on" in str(caught.value.hint)
+        assert "same command continues" in str(caught.value.hint)
 
 
 def _operational() -> Exception:
@@ -404,8 +404,8 @@ class TestPruning:
         curve = Curve()
         curve.add(10, 0.5)
         curve.add(20, 0.6)
-        assert [curve.at(n) for n in (9, 10, 19, 20, 99)] == [None, 0.5, 0.5, 0.6, 0.6]
-        assert Curve().at(5) is None
+        assert [curve.best_at(n) for n in (9, 10, 19, 20, 99)] == [None, 0.5, 0.5, 0.6, 0.6]
+        assert Curve().best_at(5) is None
 
     @pytest.mark.parametrize(("n", "expected"), [(0, []), (3, [1, 2, 3]), (4, [1, 2, 3, 4]), (5, [1, 3, 5]), (8, [2, 4, 6, 8]), (9, [3, 6, 9])])  # fmt: skip
     def test_a_thinned_curve_ends_where_it_ended(self, n: int, expected: list[int]) -> None:
@@ -416,7 +416,7 @@ class TestPruning:
         curves = Curves(greater)
         sign = 1 if greater else -1
         for number in range(n):
-            curves.keep(0, number, Curve([100, 200, 1000], [sign * v for v in (0.5, 0.6 + number / 1000, 0.9)]))
+            curves.add(0, number, Curve([100, 200, 1000], [sign * v for v in (0.5, 0.6 + number / 1000, 0.9)]))
         return curves
 
     @pytest.mark.parametrize("greater", [True, False])
@@ -448,22 +448,22 @@ class TestPruning:
     def test_before_the_rivals_first_point_nothing_is_known(self) -> None:
         curves = Curves(True)
         for number in range(5):
-            curves.keep(0, number, Curve([900], [0.9]))
+            curves.add(0, number, Curve([900], [0.9]))
         assert not curves.is_behind(0, [0, 1, 2, 3, 4], 300, 0.0)
 
     def test_curves_go_from_one_process_to_the_other(self) -> None:
         mine, other = self.rivals(greater=True), Curves(True)
-        mine.keep(3, 0, Curve([5], [0.1]))
-        mine.keep(3, 1, Curve())
+        mine.add(3, 0, Curve([5], [0.1]))
+        mine.add(3, 1, Curve())
         kept = json.loads(json.dumps({n: mine.of_trial(n) for n in (0, 1)}))
         assert set(kept["0"]) == {"0", "3"}
         assert set(kept["1"]) == {"0"}
-        other.learn(0, {int(n): of for n, of in kept.items()})
-        assert set(other.of_fold) == {0}
-        assert other.of_fold[0] == {0: mine.of_fold[0][0], 1: mine.of_fold[0][1]}
+        other.load(0, {int(n): of for n, of in kept.items()})
+        assert set(other.by_fold) == {0}
+        assert other.by_fold[0] == {0: mine.by_fold[0][0], 1: mine.by_fold[0][1]}
         # Its own stay.
-        other.learn(0, {0: {"0": [[1], [0.0]]}})
-        assert other.of_fold[0][0] == mine.of_fold[0][0]
+        other.load(0, {0: {"0": [[1], [0.0]]}})
+        assert other.by_fold[0][0] == mine.by_fold[0][0]
 
 
 class TestPictures:

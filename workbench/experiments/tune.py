@@ -34,13 +34,13 @@ from workbench.models.records import Problem
 from workbench.tuning import (
     SCORES_VERSION,
     Budget,
-    OpenStudy,
     Scorers,
     Search,
     SearchOptions,
     SearchResult,
     Space,
     StudyKey,
+    StudySession,
     StudyState,
     initial_point,
     open_study,
@@ -138,17 +138,17 @@ def tune(
     with (
         open_study(
             folder, key, greater_is_better=greater_is_better, url=request.storage, seed=tune_spec.seed
-        ) as opened,
+        ) as session,
         log_file(folder),
     ):
-        for note in opened.notes:
+        for note in session.notes:
             context.say(note)
         initial = initial_point(space, model.parameters)
-        budget = _budget(tune_spec, started_at, opened.study if request.only_rest else None)
+        budget = _budget(tune_spec, started_at, session.study if request.only_rest else None)
         if budget is None:
-            budget = _budget_for_edited(opened.study, initial, started_at)
+            budget = _budget_for_edited(session.study, initial, started_at)
         largest_model = replace(model, parameters=model.parameters | space.largest)
-        factory = _ScorerFactory(rows, model, _SearchMemory(experiment, largest_model, opened))
+        factory = _ScorerFactory(rows, model, _SearchMemory(experiment, largest_model, session))
         if budget is not None:
             factory.grant_memory()
         options = SearchOptions(
@@ -156,7 +156,7 @@ def tune(
             tune_spec.keep,
             all_folds=competition.definition.cv.scheme not in SCHEMES_OF_SIMILAR_FOLDS,
         )
-        search = Search(opened, factory.scorers(), space, options, context)
+        search = Search(session, factory.scorers(), space, options, context)
         tuned = search.run() if budget is not None else search.result()
     before = None if experiment.finished is None else experiment.finished.record
     outcome = TuneOutcome(
@@ -198,7 +198,7 @@ class _SearchMemory:
 
     experiment: ReadyExperiment
     largest_model: LightGBMSpec
-    opened: OpenStudy
+    session: StudySession
 
     def room_for(self, problem: Problem) -> int:
         """Reserve the memory of trials on a problem; return the bytes that kept datasets may take in addition.
@@ -209,14 +209,14 @@ class _SearchMemory:
             When a trial alone takes more than the limit.
         """
         experiment = self.experiment
-        with self.opened.locked():
+        with self.session.locked():
             # Other processes of the study may have taken memory that was free when this one started, or announced it.
             limit_bytes = experiment.blocks.limit_bytes
             if experiment.blocks.memory_limit is None:
-                limit_bytes = max(1, min(limit_bytes, default_limit() - self.opened.promised_to_others()))
+                limit_bytes = max(1, min(limit_bytes, default_limit() - self.session.memory_announced_by_others()))
             granted = experiment.ask_memory(problem, self.largest_model, seeds=(1,), limit=limit_bytes)
             room = max(0, min(granted.spare_bytes, limit_bytes // DATASETS_PER_LIMIT))
-            self.opened.promise(granted.foreseen_bytes + room)
+            self.session.announce_memory(granted.foreseen_bytes + room)
         return room
 
 

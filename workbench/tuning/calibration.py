@@ -1,4 +1,4 @@
-"""The first stage of a study: the points that come first, and the fidelity of its trials, once for all processes."""
+"""The first stage of a study: its first points, and the fidelity of its trials, decided once for all processes."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from workbench.tuning.context import SearchContext
 from workbench.tuning.plan import (
     LOW_FIDELITY_RATE,
     LowFidelity,
-    least_share,
     low_fidelity_within,
     low_fidelity_without_time,
+    min_row_share,
     with_fixed_rounds,
 )
 from workbench.tuning.space import proven_points
@@ -19,56 +19,57 @@ from workbench.tuning.space import proven_points
 __all__ = ["Calibration"]
 
 TIMED_ROUNDS, TIMED_SHARE = 45, 0.3
-"""So many rounds on all rows tell what one takes, where they take no more than this share of low fidelity's time."""
+"""This many rounds on all rows are timed if they take at most this share of the time for low-fidelity trials."""
 
 
 class Calibration:
-    """Queues the first points of a study, and decides its low fidelity from what a round costs.
+    """Queues the first points of a study, and chooses its low fidelity by what a boosting round costs.
 
     Parameters
     ----------
     context : SearchContext
-    until : float or None
-        When low-fidelity trials have to be done, of time.perf_counter.
+    low_fidelity_until : float, or None
+        When low-fidelity trials end, on time.perf_counter.
     """
 
-    def __init__(self, context: SearchContext, until: float | None) -> None:
-        self._context, self._until = context, until
+    def __init__(self, context: SearchContext, low_fidelity_until: float | None) -> None:
+        self._context, self._until = context, low_fidelity_until
 
     def run(self) -> LowFidelity | None:
-        """Return the fidelity of the study's trials; None where the time ended before it was known."""
+        """Return the fidelity of the study's trials; None where the time ended before a round was timed."""
         context = self._context
-        with context.opened.locked():
+        with context.session.locked():
             self._queue_points()
-            low = context.opened.state.low_fidelity
-            if low is None:
-                low = self._decide()
-                if low is None:
+            low_fidelity = context.session.state.low_fidelity
+            if low_fidelity is None:
+                low_fidelity = self._choose_fidelity()
+                if low_fidelity is None:
                     return None
-                context.opened.state.low_fidelity = low
-        if context.options.keep and len(low.folds) < context.n_folds:
+                context.session.state.low_fidelity = low_fidelity
+        if context.options.keep and len(low_fidelity.folds) < context.n_folds:
             context.notes.append(
-                f"OOF are kept of full CV only: the study's low-fidelity scores are of {len(low.folds)} of "
-                f"{context.n_folds} folds"
+                "OOF are kept of full CV only: the study's low-fidelity scores are of "
+                f"{len(low_fidelity.folds)} of {context.n_folds} folds"
             )
-        return low
+        return low_fidelity
 
     def _queue_points(self) -> None:
         context = self._context
         is_new = not context.trials.all()
         initial = context.trials.initial_point
-        # The experiment's own may have been edited since the study was begun.
+        # The experiment's own parameters may have been edited since the study was created.
         points = [*([initial] if initial is not None else []), *(proven_points(context.space) if is_new else [])]
         for point in points:
-            context.opened.study.enqueue_trial(dict(point), skip_if_exists=True)
+            context.session.study.enqueue_trial(dict(point), skip_if_exists=True)
 
-    def _decide(self) -> LowFidelity | None:
-        spec, low = self._context.scorer.spec, self._affordable()
-        if spec.patience or low is None:
-            return low
-        return with_fixed_rounds(low, spec.rounds, float(spec.parameters.get("learning_rate", LOW_FIDELITY_RATE)))
+    def _choose_fidelity(self) -> LowFidelity | None:
+        spec, low_fidelity = self._context.scorer.spec, self._affordable_fidelity()
+        if spec.patience or low_fidelity is None:
+            return low_fidelity
+        rate = float(spec.parameters.get("learning_rate", LOW_FIDELITY_RATE))
+        return with_fixed_rounds(low_fidelity, spec.rounds, rate)
 
-    def _affordable(self) -> LowFidelity | None:
+    def _affordable_fidelity(self) -> LowFidelity | None:
         context = self._context
         searches_rate = "learning_rate" in context.space.names
         if self._until is None:
@@ -86,27 +87,32 @@ class Calibration:
         )
 
     def _round_seconds(self, until: float) -> float | None:
-        """Return what a round of one fold takes on all of its rows: measured on them, where the time is long enough."""
+        """Return the seconds of a boosting round on all rows of a fold.
+
+        They are extrapolated from a share of the rows where timing all of them would take too long. None where the
+        time ended first.
+        """
         if self._context.deadline.is_over():
             return None
-        share = least_share(self._context.train_rows)
-        # The first call bins the data, which is done once.
-        if self._timed(1, share) is None or (few := self._timed(5, share)) is None:
+        share = min_row_share(self._context.train_rows)
+        # The first training also bins the data, which happens only once.
+        if self._time_rounds(1, share) is None or (five_rounds_s := self._time_rounds(5, share)) is None:
             return None
-        few /= 5
-        if TIMED_ROUNDS * few / share > TIMED_SHARE * (until - time.perf_counter()):
-            return few / share
-        # A fold's rows are made ready first.
-        if (share < 1 and self._timed(5, 1.0) is None) or (many := self._timed(40, 1.0)) is None:
+        round_s = five_rounds_s / 5 / share
+        if TIMED_ROUNDS * round_s > TIMED_SHARE * (until - time.perf_counter()):
+            return round_s
+        # The first training on all rows also makes their dataset.
+        if share < 1 and self._time_rounds(5, 1.0) is None:
             return None
-        return many / 40
+        forty_rounds_s = self._time_rounds(40, 1.0)
+        return None if forty_rounds_s is None else forty_rounds_s / 40
 
-    def _timed(self, rounds: int, share: float) -> float | None:
-        """Return the seconds of a training; None where the time ended it."""
+    def _time_rounds(self, n_rounds: int, share: float) -> float | None:
+        """Return the seconds of a training on a share of the rows; None where the deadline ended it."""
         context = self._context
-        points = (context.trials.initial_point, context.space.inside({}), *proven_points(context.space))
-        # Of choices that none of them has, the largest take longest.
+        points = (context.trials.initial_point, context.space.point_of({}), *proven_points(context.space))
+        # Where none of these is in the space, the largest model is timed: no trial takes longer.
         point = next((p for p in points if p is not None), context.space.largest)
-        fidelity = Fidelity(LOW_FIDELITY_RATE, rounds, 0, every=5, share=share)
+        fidelity = Fidelity(LOW_FIDELITY_RATE, n_rounds, 0, every=5, share=share)
         score = context.scorer.score(context.space.parameters(point), 0, fidelity)
         return None if score is None else score.seconds

@@ -1,4 +1,4 @@
-"""What the stages of a search share."""
+"""What the stages of a search share: scorers, options, and the study that they read and write."""
 
 from __future__ import annotations
 
@@ -15,54 +15,56 @@ from workbench.models.lightgbm.learner import LightGBMSpec
 from workbench.tuning.deadline import Budget, Deadline, TimedScorer
 from workbench.tuning.oof_files import OOFFiles
 from workbench.tuning.plan import enough_rounds
-from workbench.tuning.results import TrialScores, value_of
+from workbench.tuning.results import TrialScores, trial_value
 from workbench.tuning.space import Space
 from workbench.tuning.state import CVScores
-from workbench.tuning.study import OpenStudy
+from workbench.tuning.study import StudySession
 from workbench.tuning.trials import Trials
 
 __all__ = ["FullFidelity", "Scorers", "SearchContext", "SearchOptions", "failure_reason"]
 
 Candidate = TypeVar("Candidate")
 
-MANY_ROWS = 100_000
-"""Where a fold trains on so many rows, full CV is evaluated every fifth round."""
+MANY_TRAIN_ROWS = 100_000
+"""From this many train rows of a fold on, full CV evaluates every fifth round: there an evaluation costs more than it
+tells. The number is arbitrary."""
 
 
-def _none() -> None:
+def _no_scorer() -> None:
     """Return None: there is no such scorer."""
 
 
 @dataclass(frozen=True)
 class Scorers:
-    """What scores parameter sets.
+    """The scorers of parameter sets.
 
     Attributes
     ----------
     main : FoldScorer
         On the competition's folds.
     other_folds : callable
-        Makes the scorer on other folds; gives None where the scheme has no others, and then another seed stands in.
+        Returns a scorer on other folds of the same rows; None where the scheme has no others: then repeated CV uses
+        another seed.
     holdout : callable
-        Makes the scorer of the rows that are held out, whose last fold validates them; gives None where there are none.
+        Returns a scorer whose last fold validates the held-out rows; None without a holdout.
     """
 
     main: FoldScorer
-    other_folds: Callable[[], FoldScorer | None] = _none
-    holdout: Callable[[], FoldScorer | None] = _none
+    other_folds: Callable[[], FoldScorer | None] = _no_scorer
+    holdout: Callable[[], FoldScorer | None] = _no_scorer
 
 
 @dataclass(frozen=True)
 class SearchOptions:
-    """How a search is to go.
+    """Options of a search.
 
     Attributes
     ----------
     budget : Budget
     keep : int
-        How many trials' OOF are kept; the low-fidelity ones then are of all folds.
+        The number of trials whose OOF are kept; above 0, low-fidelity trials are scored on all folds.
     all_folds : bool
-        Whether one fold is too unlike the others to be scored alone.
+        Whether folds differ too much for a trial to be scored on some of them.
     """
 
     budget: Budget
@@ -77,14 +79,14 @@ class SearchOptions:
 
 @dataclass(frozen=True)
 class FullFidelity:
-    """How full CV trains: on all rows, with the rounds and the patience of the experiment.
+    """The fidelity of full CV: all rows, with the experiment's rounds and patience.
 
     Attributes
     ----------
     spec : LightGBMSpec
         The experiment's model.
     n_rows : int
-        Train rows of the last fold: folds in time grow.
+        Train rows of the last fold, the largest where folds go forward in time.
     """
 
     spec: LightGBMSpec
@@ -92,44 +94,45 @@ class FullFidelity:
 
     @property
     def shares_rounds(self) -> bool:
-        """Whether all folds have one number of rounds."""
+        """Whether all folds have the same number of rounds."""
         return bool(self.spec.patience) and not self.spec.per_fold
 
-    def at(self, rate: float | None) -> Fidelity:
-        """Return it at a learning rate; None for the parameter set's own."""
+    def at_rate(self, rate: float | None) -> Fidelity:
+        """Return the fidelity at a learning rate; None for the parameter set's own."""
         spec = self.spec
         if not spec.patience:
             return Fidelity(rate, spec.rounds, 0, every=spec.rounds)
         rounds, patience = spec.rounds, spec.patience
         if rate is not None and "learning_rate" not in spec.parameters:
             rounds, patience = enough_rounds(rate, rounds, patience)
-        return Fidelity(rate, rounds, patience, every=5 if self.n_rows >= MANY_ROWS else 1)
+        return Fidelity(rate, rounds, patience, every=5 if self.n_rows >= MANY_TRAIN_ROWS else 1)
 
-    def of(self, scored: TrialScores) -> Fidelity:
-        """Return that of a full CV which is finished."""
-        fidelity = self.at(scored.rate)
-        return fidelity if scored.cut is None else replace(fidelity, rounds=scored.cut)
+    def of_finished(self, trial_scores: TrialScores) -> Fidelity:
+        """Return the fidelity that a finished full CV was scored at."""
+        fidelity = self.at_rate(trial_scores.rate)
+        return fidelity if trial_scores.cut is None else replace(fidelity, rounds=trial_scores.cut)
 
-    def fixed_rounds(self, scored: TrialScores) -> tuple[int, ...] | None:
-        """Return the rounds that full CV has chosen, for scores that are not to choose them anew."""
-        return scored.rounds if self.spec.patience else None
+    def chosen_rounds(self, trial_scores: TrialScores) -> tuple[int, ...] | None:
+        """Return the rounds that early stopping chose in full CV; None without early stopping."""
+        return trial_scores.rounds if self.spec.patience else None
 
 
 @dataclass
 class SearchContext:
-    """What the stages of a search work with.
+    """The state that the stages of a search share.
 
     Attributes
     ----------
     scorer : TimedScorer
         On the competition's folds.
+    full : FullFidelity
     trials_now : int
-        The low-fidelity trials of this search.
+        The number of low-fidelity trials of this search.
     notes, failures : list of str
-        What the user is to be told.
+        Messages for the user.
     """
 
-    opened: OpenStudy
+    session: StudySession
     scorer: TimedScorer
     space: Space
     options: SearchOptions
@@ -143,12 +146,12 @@ class SearchContext:
 
     @property
     def cv(self) -> CVScores:
-        """The scores that the study stores of its best trials."""
-        return CVScores(self.opened.study)
+        """The stored full CV, repeated CV and holdout scores."""
+        return CVScores(self.session.study)
 
     @property
     def budget(self) -> Budget:
-        """When the search ends."""
+        """The limits of the search."""
         return self.options.budget
 
     @property
@@ -158,7 +161,7 @@ class SearchContext:
 
     @cached_property
     def n_folds(self) -> int:
-        """How many folds the competition has."""
+        """The number of the competition's folds."""
         return self.folds.n_folds
 
     @cached_property
@@ -171,27 +174,38 @@ class SearchContext:
         """The number of validated rows of each fold."""
         return [len(self.folds.valid_rows(k)) for k in range(self.n_folds)]
 
-    def share_of(self, candidates: Sequence[Candidate]) -> list[Candidate]:
-        """Return this process's part of them; when it is done with that, the others' next ones may be its own."""
-        place, n = self.opened.place()
-        # Who ends by trials has to have a full CV, and can't know how far the others are.
-        return list(candidates[place::n] if self.budget.ends_at is not None else candidates)
+    def assigned(self, candidates: Sequence[Candidate]) -> list[Candidate]:
+        """Return the candidates that this process has to score; the study's other processes score the rest."""
+        index, n_processes = self.session.position()
+        # With a number of trials alone each process scores all: it can't tell whether the others get that far.
+        return list(candidates[index::n_processes] if self.budget.ends_at is not None else candidates)
 
     def saving_oof(
-        self, number: int, value: float, scores: Mapping[int, FoldScore], *, is_full: bool
+        self, number: int, value: float, fold_scores: Mapping[int, FoldScore], *, is_full: bool
     ) -> AbstractContextManager[None]:
-        """Save a trial's OOF where it is among the best; its value is stored in the block."""
-        new = {number: value}
+        """Save a trial's OOF if it is among the best; the caller stores its value within the `with` block.
 
-        def full_cv() -> dict[int, float]:
-            return {s.number: s.value for s in self.trials.scored()} | (new if is_full else {})
+        Parameters
+        ----------
+        number : int
+            The trial.
+        value : float
+        fold_scores : mapping
+            Fold -> score.
+        is_full : bool
+            Whether they are of full CV.
+        """
+        new_value = {number: value}
 
-        def low_fidelity() -> dict[int, float]:
-            return {t.number: value_of(t) for t in self.trials.complete()} | ({} if is_full else new)
+        def full_cv_values() -> dict[int, float]:
+            return {s.number: s.value for s in self.trials.scored()} | (new_value if is_full else {})
 
-        return self.oof.saving(number, scores, full_cv, low_fidelity)
+        def low_fidelity_values() -> dict[int, float]:
+            return {t.number: trial_value(t) for t in self.trials.complete()} | ({} if is_full else new_value)
+
+        return self.oof.saving(number, fold_scores, full_cv_values, low_fidelity_values)
 
 
 def failure_reason(exc: Exception) -> str:
-    """Return why a training failed."""
+    """Return why a training failed, for a note."""
     return exc.message if isinstance(exc, WorkbenchError) else f"no memory left: {exc}"

@@ -1,4 +1,4 @@
-"""Trials whose process is gone: they are marked as failed, and queued once more."""
+"""Trials whose process died: they are marked as failed and queued once more."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 __all__ = ["n_trials", "settle_dead"]
 
-SILENT_S = 3600
-"""A trial of another machine that has said nothing for so long is taken for dead."""
+DEAD_AFTER_S = 3600
+"""A trial of another machine is taken for dead after this time without a heartbeat: twelve are missing then."""
 
-UNKNOWN_S = 2 * 86_400
-"""The same for one of an earlier version, which said once when it began, and not in which time zone."""
+DEAD_WITHOUT_HEARTBEAT_AFTER_S = 2 * 86_400
+"""The same for a trial of an earlier version, which stored only its local start time, in an unknown time zone."""
 
 
 def n_trials(n: int) -> str:
@@ -31,45 +31,50 @@ def n_trials(n: int) -> str:
 
 
 def settle_dead(study: Study, folder: Path, *, shared: bool) -> list[str]:
-    """Mark trials whose process is gone as failed, and queue them once more; the caller holds the study's lock.
+    """Mark trials whose process died as failed, and queue them once more; the caller holds the study's lock.
 
     Parameters
     ----------
+    study : optuna.Study
+    folder : Path
+        Of the study.
     shared : bool
-        Whether processes of other machines, which hold no lock here, may work on it.
+        Whether processes of other machines, whose locks are not in the folder, may work on it.
 
     Returns
     -------
     list of str
-        A line for what was found.
+        Notes for the user.
     """
-    retried, marked = 0, 0
-    state = optuna().trial.TrialState
-    for trial in study.get_trials(deepcopy=False, states=(state.RUNNING,)):
+    n_queued, n_failed = 0, 0
+    states = optuna().trial.TrialState
+    for trial in study.get_trials(deepcopy=False, states=(states.RUNNING,)):
         if _is_alive(trial, folder, shared=shared):
             continue
         TrialWriter(study, trial).set_failure("its process ended in the middle")
-        study.tell(trial.number, state=state.FAIL)
+        study.tell(trial.number, state=states.FAIL)
         if requeue_failed(study, trial):
-            retried += 1
+            n_queued += 1
         else:
-            marked += 1
-    notes = [f"tried once more, since the process ended in the middle: {n_trials(retried)}"] if retried else []
+            n_failed += 1
+    notes = [f"queued again, as their process ended during the trial: {n_trials(n_queued)}"] if n_queued else []
     return notes + (
-        [f"marked as failed, since the process ended in the middle twice: {n_trials(marked)}"] if marked else []
+        [f"marked as failed, as their process ended during the trial twice: {n_trials(n_failed)}"] if n_failed else []
     )
 
 
 def _is_alive(trial: FrozenTrial, folder: Path, *, shared: bool) -> bool:
     trial_state = TrialState(trial)
     worker = trial_state.worker
-    # A lock tells only where it was taken; earlier versions named the host alone.
+    # A lock tells only on the machine that took it. Earlier versions put only the host name before the "-".
     if worker.rpartition("-")[0] in ("-".join(machine()), socket.gethostname()):
         return is_locked(folder / "workers" / worker)
     if not worker and not shared:
         return False
     if trial_state.heartbeat_at is not None:
-        return (datetime.now(UTC) - trial_state.heartbeat_at).total_seconds() < SILENT_S
-    began = trial.datetime_start
+        return (datetime.now(UTC) - trial_state.heartbeat_at).total_seconds() < DEAD_AFTER_S
+    started_at = trial.datetime_start
     # Optuna's times are local and have no zone.
-    return began is None or (datetime.now() - began).total_seconds() < UNKNOWN_S  # noqa: DTZ005
+    if started_at is None:
+        return True
+    return (datetime.now() - started_at).total_seconds() < DEAD_WITHOUT_HEARTBEAT_AFTER_S  # noqa: DTZ005

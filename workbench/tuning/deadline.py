@@ -1,4 +1,4 @@
-"""How long a search may take: its budget, and the deadline of the stage that is running."""
+"""The time limits of a search: its budget, and the deadline of the stage that is running."""
 
 from __future__ import annotations
 
@@ -12,26 +12,31 @@ from workbench.models.lightgbm.fold_scorer import Fidelity, FoldScore, FoldScore
 
 __all__ = ["Budget", "Deadline", "TimedScorer"]
 
-REPORT_S = 0.5
-"""Seconds between two reports of progress."""
+PROGRESS_INTERVAL_S = 0.5
 
-MARK_S = 10.0
-"""Seconds between two notes of the time spent, which a killed search leaves behind."""
+SPENT_INTERVAL_S = 10.0
+"""Seconds between two writes of the time spent to the study; a killed search loses at most this much."""
 
 
 @dataclass(frozen=True)
 class Budget:
-    """When to stop: at `ends_at` (of time.perf_counter) or after `trials` low-fidelity trials, whatever comes first.
+    """The limits of a search; it ends at whichever is reached first.
 
-    `started_at` is when the clock of the promise began to run.
+    Attributes
+    ----------
+    started_at : float
+        When the time began to count, on time.perf_counter.
+    ends_at : float, or None
+    trials : int, or None
+        The number of low-fidelity trials.
     """
 
     started_at: float
     ends_at: float | None = None
     trials: int | None = None
 
-    def at(self, share: float) -> float | None:
-        """Return when a share of the time is over."""
+    def time_at(self, share: float) -> float | None:
+        """Return when a share of the time is over, on time.perf_counter; None without a time limit."""
         return None if self.ends_at is None else self.started_at + share * (self.ends_at - self.started_at)
 
     def spent_s(self) -> float:
@@ -44,50 +49,50 @@ class Budget:
 
 
 class Deadline:
-    """The end of the running stage's time; whoever works asks it between two pieces of work.
+    """The end of the running stage; whoever works checks it between two steps.
 
     Parameters
     ----------
-    report : callable
-        Told the stage twice a second, as long as there is time.
-    mark : callable
+    on_progress : callable
+        Called with the stage's name twice a second, while there is time.
+    save_spent : callable
         Called every ten seconds.
     """
 
-    def __init__(self, report: Callable[[str], None], mark: Callable[[], None]) -> None:
+    def __init__(self, on_progress: Callable[[str], None], save_spent: Callable[[], None]) -> None:
         self.stage, self.ends_at = "", math.inf
-        self._report, self._mark = report, mark
-        self._reported_at, self._marked_at = -math.inf, 0.0
+        self._on_progress, self._save_spent = on_progress, save_spent
+        self._progress_at, self._saved_at = -math.inf, 0.0
 
     def begin(self, stage: str, ends_at: float | None) -> None:
-        """Begin a stage, which is reported at once; None for one without a time limit."""
+        """Begin a stage; None for one without a time limit."""
         self.stage, self.ends_at = stage, math.inf if ends_at is None else ends_at
-        self._reported_at = -math.inf
+        self._progress_at = -math.inf
 
     def remaining_s(self) -> float:
         """Return the seconds that the stage has left; negative once they are over."""
         return self.ends_at - time.perf_counter()
 
     def is_over(self) -> bool:
-        """Say whether the stage's time is over; until then, report progress where it is due."""
+        """Return whether the stage's time is over; until then, report progress when it is due."""
         now = time.perf_counter()
         if now > self.ends_at:
             return True
-        if now > self._reported_at + REPORT_S:
-            self._reported_at = now
-            self._report(self.stage)
-        if now > self._marked_at + MARK_S:
-            self._marked_at = now
-            self._mark()
+        if now > self._progress_at + PROGRESS_INTERVAL_S:
+            self._progress_at = now
+            self._on_progress(self.stage)
+        if now > self._saved_at + SPENT_INTERVAL_S:
+            self._saved_at = now
+            self._save_spent()
         return False
 
 
 class _TrainingEndedError(Exception):
-    """The deadline passed in the middle of a training; it goes no further than `TimedScorer`."""
+    """The deadline passed during a training; `TimedScorer` catches it."""
 
 
 class TimedScorer:
-    """A scorer that gives no score of a fold whose training the deadline ended.
+    """A scorer whose trainings end at the deadline.
 
     Parameters
     ----------
@@ -104,7 +109,7 @@ class TimedScorer:
     def score(
         self, parameters: Mapping[str, Any], fold: int, fidelity: Fidelity, *, seed: int = 1, **options: Any
     ) -> FoldScore | None:
-        """Return a fold's score, as `FoldScorer.score` does; None where the time was over before."""
+        """Return the score of a fold, see `FoldScorer.score`; None where the deadline ended the training."""
         try:
             return self._scorer.score(parameters, fold, seed, fidelity, **options)
         except _TrainingEndedError:

@@ -1,4 +1,4 @@
-"""Full CV: the best trials race at the low learning rate on all rows and folds."""
+"""The full CV stage: the best trials race at the low learning rate on all rows and folds."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import numpy as np
 
 from workbench.tuning.context import SearchContext
 from workbench.tuning.missing_oof import MissingOOF
-from workbench.tuning.plan import FULL_CV_RATES, LowFidelity, affordable_rate, is_much_lower, wanted_full_cvs
+from workbench.tuning.plan import FULL_CV_RATES, LowFidelity, affordable_rate, is_much_lower, target_full_cvs
 from workbench.tuning.pruning import TOP_TRIALS
-from workbench.tuning.race import MUCH_LONGER, Race, first_fold_limit
-from workbench.tuning.repeated_cv import LEAST_REPEATED
+from workbench.tuning.race import LONGER_FOLD, Race, first_fold_limit
+from workbench.tuning.repeated_cv import MIN_REPEATED_TRIALS
 from workbench.tuning.trials import trial_seconds
 
 if TYPE_CHECKING:
@@ -20,53 +20,53 @@ if TYPE_CHECKING:
 
 __all__ = ["FullCVStage"]
 
-PROMOTED = 12
-"""So many race at a time; where time is left, the next ones follow."""
+MAX_RACING = 12
+"""This many trials race at a time; the next ones follow if there is time."""
 
 
 class FullCVStage:
-    """Has the best trials race for full CV, as long as there is time for one more.
+    """Scores the best trials by full CV, race after race, as long as there is time for one more trial.
 
     Parameters
     ----------
     context : SearchContext
-    low : LowFidelity
+    low_fidelity : LowFidelity
     """
 
-    def __init__(self, context: SearchContext, low: LowFidelity) -> None:
-        self._context, self._low = context, low
+    def __init__(self, context: SearchContext, low_fidelity: LowFidelity) -> None:
+        self._context, self._low_fidelity = context, low_fidelity
 
     def run(self) -> None:
-        """Race; then make the OOF that the races leave out."""
-        if self._race():
+        """Run races, then train OOF that they do not keep."""
+        if self._run_races():
             MissingOOF(self._context).run()
 
-    def _race(self) -> bool:
+    def _run_races(self) -> bool:
         """Return False where the stage's time ended a race."""
         context, rate = self._context, self._rate()
-        while promoted := context.share_of(self._candidates(rate)):
+        while candidates := context.assigned(self._candidates(rate)):
             seconds = [cv.full.seconds for cv in context.cv.finished()]
-            # Without time for one more, what there is left goes to the scores on other folds.
+            # Where the time is too short for another trial, repeated CV gets it.
             if seconds and context.deadline.remaining_s() < 1.2 * float(np.median(seconds)):
                 break
-            if not Race(context, self._low, rate, promoted[:PROMOTED]).run():
+            if not Race(context, self._low_fidelity, rate, candidates[:MAX_RACING]).run():
                 return False
             if context.budget.ends_at is None:
                 break
         return True
 
     def _candidates(self, rate: float | None) -> list[FrozenTrial]:
-        """Return the trials that want full CV: the experiment's own parameters and the best, the best first."""
+        """Return the trials that need full CV, the best first; the experiment's own parameters come third."""
         context = self._context
         ranked = context.trials.complete()
         initial = [t for t in ranked if context.trials.is_initial(t)]
         candidates = [*ranked[:2], *initial, *ranked[2:]]
         if context.budget.trials is not None and context.budget.ends_at is None:
-            candidates = candidates[: 1 + max(LEAST_REPEATED, len(ranked) // 10)]
-        return list({t.number: t for t in candidates if self._wants_full_cv(t, rate)}.values())
+            candidates = candidates[: 1 + max(MIN_REPEATED_TRIALS, len(ranked) // 10)]
+        return list({t.number: t for t in candidates if self._needs_full_cv(t, rate)}.values())
 
-    def _wants_full_cv(self, trial: FrozenTrial, rate: float | None) -> bool:
-        """Say whether a trial has none, or one at a higher rate, or one that the time cut short and now need not."""
+    def _needs_full_cv(self, trial: FrozenTrial, rate: float | None) -> bool:
+        """Return whether a trial has no full CV, one at a higher rate, or one that the time cut short too early."""
         context = self._context
         full = context.cv.full_cv(trial.number)
         if full is None:
@@ -79,15 +79,16 @@ class FullCVStage:
             return True
         if full.cut is None:
             return False
-        # By the fold that took longest, as a race has it: else the same score would be made for ever.
+        # The slowest fold decides, as in `Race._stored_score`: otherwise the same score would be repeated forever.
         folds = context.cv.fold_scores(trial.number, full.rate).values()
-        longest = max((s.seconds for s in folds), default=full.seconds / context.n_folds)
-        return first_fold_limit(context, time.perf_counter()) > MUCH_LONGER * longest
+        longest_s = max((s.seconds for s in folds), default=full.seconds / context.n_folds)
+        return first_fold_limit(context, time.perf_counter()) > LONGER_FOLD * longest_s
 
     def _rate(self) -> float | None:
-        """Return the experiment's learning rate, else the lowest that lets some fit; None where it is searched.
+        """Return the learning rate of full CV; None where the rate is searched.
 
-        A search of a study that is there takes its rate, or a much lower one where it has the time.
+        It is the experiment's own, or the lowest rate at which enough trials fit into the time. A study keeps its rate
+        unless there is now time for a much lower one.
         """
         context = self._context
         if "learning_rate" in context.space.names:
@@ -95,21 +96,21 @@ class FullCVStage:
         spec = context.scorer.spec
         if spec.parameters.get("learning_rate") is not None:
             return float(spec.parameters["learning_rate"])
-        if not spec.patience:  # so many rounds at another rate are another model
+        if not spec.patience:  # the number of rounds is fixed, and suits one rate only
             return None
-        with context.opened.locked():
-            state = context.opened.state
-            earlier, rate = state.full_cv_rate, self._affordable_rate()
-            if earlier is not None and not is_much_lower(rate, earlier):
-                return earlier
+        with context.session.locked():
+            state = context.session.state
+            stored_rate, rate = state.full_cv_rate, self._affordable_rate()
+            if stored_rate is not None and not is_much_lower(rate, stored_rate):
+                return stored_rate
             state.full_cv_rate = rate
         return rate
 
     def _affordable_rate(self) -> float:
-        context, low = self._context, self._low
-        # The best ones take more rounds than most.
-        seconds = [trial_seconds(t) / len(low.folds) for t in context.trials.complete()[:TOP_TRIALS]]
-        if context.budget.ends_at is None or not seconds:
+        context, low_fidelity = self._context, self._low_fidelity
+        # The best trials take more rounds than most.
+        fold_seconds = [trial_seconds(t) / len(low_fidelity.folds) for t in context.trials.complete()[:TOP_TRIALS]]
+        if context.budget.ends_at is None or not fold_seconds:
             return FULL_CV_RATES[1]
-        wanted = wanted_full_cvs(context.valid_rows, all_folds=context.options.scores_all_folds)
-        return affordable_rate(context.deadline.remaining_s(), seconds, low, context.n_folds, wanted)
+        n_sets = target_full_cvs(context.valid_rows, all_folds=context.options.scores_all_folds)
+        return affordable_rate(context.deadline.remaining_s(), fold_seconds, low_fidelity, context.n_folds, n_sets)

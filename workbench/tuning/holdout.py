@@ -1,4 +1,4 @@
-"""The score of rows that the search has not seen: every other one is of rows that the best was chosen by."""
+"""The holdout stage: scores on rows that the search has not used, and so are not optimistic."""
 
 from __future__ import annotations
 
@@ -14,42 +14,42 @@ __all__ = ["HoldoutStage"]
 
 
 class HoldoutStage:
-    """Scores the best, and the experiment's own parameters, on the rows that are held out.
+    """Scores the best parameters, and the experiment's own, on the held-out rows.
 
     Parameters
     ----------
     context : SearchContext
-    holdout : callable
-        As `Scorers` has it.
+    make_scorer : callable
+        See `Scorers.holdout`.
     """
 
-    def __init__(self, context: SearchContext, holdout: Callable[[], FoldScorer | None]) -> None:
-        self._context, self._holdout = context, holdout
+    def __init__(self, context: SearchContext, make_scorer: Callable[[], FoldScorer | None]) -> None:
+        self._context, self._make_scorer = context, make_scorer
 
     def run(self) -> None:
-        """Score those of the two that have no such score."""
+        """Score those of the two that have no holdout score yet."""
         context = self._context
         best = best_of(context.trials.scored(), greater_is_better=context.trials.greater_is_better)
-        wanted = (best, context.trials.initial_scored())
-        waiting = {s.number: s for s in wanted if s is not None and s.holdout is None}
-        scorer = self._scorer() if waiting else None
+        candidates = (best, context.trials.initial_scored())
+        unscored = {s.number: s for s in candidates if s is not None and s.holdout is None}
+        scorer = self._scorer() if unscored else None
         if scorer is None:
             return
-        for scored in waiting.values():
-            parameters, fidelity = context.space.parameters(scored.parameters), context.full.of(scored)
-            rounds = context.full.fixed_rounds(scored)
+        for trial_scores in unscored.values():
+            parameters = context.space.parameters(trial_scores.parameters)
+            fidelity, rounds = context.full.of_finished(trial_scores), context.full.chosen_rounds(trial_scores)
             try:
                 score = scorer.score(parameters, scorer.folds.n_folds - 1, fidelity, rounds=rounds)
             except (TrainingError, MemoryError) as exc:
-                context.failures.append(f"trial {scored.number}, holdout: {failure_reason(exc)}")
+                context.failures.append(f"trial {trial_scores.number}, holdout: {failure_reason(exc)}")
                 continue
             if score is None:
                 return
-            context.cv.set_holdout(scored.number, score.score)
+            context.cv.set_holdout(trial_scores.number, score.score)
 
     def _scorer(self) -> TimedScorer | None:
         try:
-            scorer = self._holdout()
+            scorer = self._make_scorer()
         except MemoryLimitError as exc:
             self._context.notes.append(f"the holdout is not scored: {exc.message}")
             return None

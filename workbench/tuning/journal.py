@@ -1,4 +1,4 @@
-"""A study's journal: its lock, and what a killed process leaves at its end."""
+"""The journal of a study: its lock, and its repair after a process was killed while it wrote."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ __all__ = ["JournalLock", "repair_journal"]
 
 
 class JournalLock:
-    """The journal's lock: let go by the system when its process ends, however it ends.
+    """A lock that the system releases when its process ends, in whatever way.
 
-    Optuna's own locks are files that a killed process leaves behind, and the others wait for them.
+    Optuna's own locks are files; a killed process leaves them behind, and other processes then wait for them.
     """
 
     def __init__(self, journal: Path) -> None:
@@ -31,20 +31,20 @@ class JournalLock:
         return True
 
     def release(self) -> None:
-        """Let the lock go."""
-        # Forgotten before it is closed: whoever waits for it, in another thread, sets its own at once.
+        """Release the lock."""
+        # Cleared before it is closed: another thread that waits for the lock then sets its own descriptor at once.
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             os.close(descriptor)
 
 
 def repair_journal(path: Path) -> None:
-    """Take out what makes a journal unreadable and says nothing: blank lines, and what was being written at its end.
+    """Remove what makes a journal unreadable without information: blank lines, and an unfinished entry at the end.
 
     Raises
     ------
     DamagedError
-        When an entry is damaged that others follow: without it these would be of other trials.
+        When a damaged entry is followed by others: without it they would refer to other trials.
     """
     if not path.exists():
         return
@@ -53,14 +53,14 @@ def repair_journal(path: Path) -> None:
     try:
         data = path.read_bytes()
         lines = data.split(b"\n")
-        # The end of a file without its last line end is half a line, though it may read like a whole one.
+        # Without a newline at its end the last line is unfinished, even if it parses.
         entries = {n: line for n, line in enumerate(lines[:-1], 1) if line.strip()}
         last = max((n for n, line in entries.items() if _is_entry(line)), default=0)
         for number, line in entries.items():
             if number < last and not _is_entry(line):
                 raise DamagedError(
                     f"{path}: line {number:,} of {last:,} is damaged, and the trials after it depend on it",
-                    hint=f"put the file back from a copy; or rename it, and the study begins anew: "
+                    hint=f"restore the file from a copy; or rename it, and the study begins anew: "
                     f"mv {path} {path}.damaged",
                 )
         repaired = b"".join(line + b"\n" for number, line in entries.items() if number <= last)

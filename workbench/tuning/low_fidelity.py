@@ -1,4 +1,4 @@
-"""Many trials at low fidelity: at a high learning rate, on fewer folds or rows, and pruned where they lie behind."""
+"""The low-fidelity stage: many trials at a high learning rate, on fewer folds or rows, most of them pruned."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from workbench.tuning.context import SearchContext, failure_reason
 from workbench.tuning.optuna_package import optuna
 from workbench.tuning.plan import LowFidelity
 from workbench.tuning.pruning import TOP_TRIALS, Curve, Curves, is_prunable
-from workbench.tuning.results import value_of
+from workbench.tuning.results import trial_value
 from workbench.tuning.state import TrialState, TrialWriter, requeue_failed
 
 if TYPE_CHECKING:
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 __all__ = ["LowFidelityStage"]
 
-REPEATED = 50
-"""A space of which so many points in a row were scored before has no others."""
+MAX_REPEATED_POINTS = 50
+"""After this many proposals in a row that were all scored before, the space is taken to be exhausted. Arbitrary."""
 
-ALL_FAILED = 10
-"""So many failed trials before the first that finishes say that something is wrong with all of them."""
+MAX_FIRST_FAILURES = 10
+"""If this many trials fail before the first one completes, the search ends: all others would fail, too. Arbitrary."""
 
 
-class _End(Enum):
+class _TrialEnd(Enum):
     COMPLETE = auto()
     PRUNED = auto()
     FAILED = auto()
@@ -39,43 +39,43 @@ class _End(Enum):
 class LowFidelityStage:
     """Scores one trial after the other, fold by fold.
 
-    A fold is given up when its curve lies behind those of the five best trials, a trial when its folds are worse than
-    the fifth's (Wilcoxon).
+    A fold is pruned when its learning curve falls behind those of the five best trials, a trial when its folds are
+    worse than those of the fifth (Wilcoxon's test).
 
     Parameters
     ----------
     context : SearchContext
-    low : LowFidelity
+    low_fidelity : LowFidelity
 
     Attributes
     ----------
     is_exhausted : bool
-        Whether the space has no point left that was not scored.
+        Whether all points of the space were scored.
     """
 
-    def __init__(self, context: SearchContext, low: LowFidelity) -> None:
+    def __init__(self, context: SearchContext, low_fidelity: LowFidelity) -> None:
         self.is_exhausted = False
-        self._context, self._low = context, low
-        self._study = context.opened.study
+        self._context, self._low_fidelity = context, low_fidelity
+        self._study = context.session.study
         self._states = optuna().trial.TrialState
         self._curves = Curves(context.scorer.watched.greater_is_better)
         self._n_repeated = 0
 
     def run(self) -> None:
-        """Score trials until the stage's time, their number, or the space is over."""
+        """Score trials until the stage's time is over, or their number or the space is exhausted."""
         context = self._context
-        n_trials = context.budget.trials
-        while not self.is_exhausted and (n_trials is None or context.trials_now < n_trials):
+        max_trials = context.budget.trials
+        while not self.is_exhausted and (max_trials is None or context.trials_now < max_trials):
             if context.deadline.is_over():
                 return
-            trial = context.opened.ask(context.space.distributions())
+            trial = context.session.ask(context.space.distributions())
             if self._copy_scores(trial):
                 continue
             if not self._run_trial(trial):
                 return
 
     def _copy_scores(self, trial: Trial) -> bool:
-        """Give a point that was scored before its scores again; Optuna proposes some twice in small spaces."""
+        """Copy the scores of an earlier trial of the same point; Optuna proposes points repeatedly in small spaces."""
         earlier = next((t for t in self._context.trials.finished() if t.params == trial.params), None)
         if earlier is None:
             self._n_repeated = 0
@@ -89,85 +89,88 @@ class LowFidelityStage:
             self._study.tell(trial, earlier.value)
         self._context.trials_now += 1
         self._n_repeated += 1
-        if self._n_repeated == REPEATED:
+        if self._n_repeated == MAX_REPEATED_POINTS:
             self.is_exhausted = True
-            self._context.notes.append("the space is exhausted: no point is left that was not scored")
+            self._context.notes.append("the search space is exhausted: all of its points were scored")
         return True
 
     def _run_trial(self, trial: Trial) -> bool:
         """Score a new point; return False where the stage's time ended it."""
         trials = self._context.trials
-        # The experiment's own parameters are scored to the end: the best is compared with them.
+        # The experiment's own parameters are never pruned: the best trial is compared with them.
         top_trials = [] if trials.is_initial(trial) else trials.complete()[:TOP_TRIALS]
-        scores: dict[int, FoldScore] = {}
+        fold_scores: dict[int, FoldScore] = {}
         try:
-            end = self._score_folds(trial, top_trials, scores)
+            end = self._score_folds(trial, top_trials, fold_scores)
         except (TrainingError, MemoryError) as exc:
             self._fail(trial, failure_reason(exc))
-            end = _End.FAILED
+            end = _TrialEnd.FAILED
         except BaseException:
             self._stop(trial)
             raise
-        if end is _End.OUT_OF_TIME:
+        if end is _TrialEnd.OUT_OF_TIME:
             self._stop(trial)
             return False
-        if end is _End.PRUNED:
+        if end is _TrialEnd.PRUNED:
             self._study.tell(trial, state=self._states.PRUNED)
-        elif end is _End.COMPLETE:
-            self._complete(trial, top_trials, scores)
+        elif end is _TrialEnd.COMPLETE:
+            self._complete(trial, top_trials, fold_scores)
         self._context.trials_now += 1
         return True
 
-    def _score_folds(self, trial: Trial, top_trials: Sequence[FrozenTrial], scores: dict[int, FoldScore]) -> _End:
-        """Score the folds, in an order of the trial's own, into `scores`."""
-        folds = [int(k) for k in np.random.default_rng(trial.number).permutation(self._low.folds)]
+    def _score_folds(
+        self, trial: Trial, top_trials: Sequence[FrozenTrial], fold_scores: dict[int, FoldScore]
+    ) -> _TrialEnd:
+        """Score the folds, in an order that differs between trials, and add them to `fold_scores`."""
+        folds = [int(k) for k in np.random.default_rng(trial.number).permutation(self._low_fidelity.folds)]
         for fold in folds:
             try:
                 score = self._score_fold(trial, fold, top_trials)
             except NoUseError:
-                return _End.PRUNED
+                return _TrialEnd.PRUNED
             if score is None:
-                return _End.OUT_OF_TIME
-            scores[fold] = score
+                return _TrialEnd.OUT_OF_TIME
+            fold_scores[fold] = score
             trial.report(score.score, fold)
-            is_comparable = len(scores) < len(folds) and len(top_trials) == TOP_TRIALS
-            if is_comparable and self._is_prunable(scores, top_trials[-1]):
-                return _End.PRUNED
-        return _End.COMPLETE
+            is_comparable = len(fold_scores) < len(folds) and len(top_trials) == TOP_TRIALS
+            if is_comparable and self._is_prunable(fold_scores, top_trials[-1]):
+                return _TrialEnd.PRUNED
+        return _TrialEnd.COMPLETE
 
-    def _is_prunable(self, scores: Mapping[int, FoldScore], last_of_top: FrozenTrial) -> bool:
-        values = {k: s.score for k, s in scores.items()}
-        greater = self._context.trials.greater_is_better
-        return is_prunable(values, last_of_top.intermediate_values, greater_is_better=greater)
+    def _is_prunable(self, fold_scores: Mapping[int, FoldScore], last_top_trial: FrozenTrial) -> bool:
+        values = {k: s.score for k, s in fold_scores.items()}
+        greater_is_better = self._context.trials.greater_is_better
+        return is_prunable(values, last_top_trial.intermediate_values, greater_is_better=greater_is_better)
 
     def _score_fold(self, trial: Trial, fold: int, top_trials: Sequence[FrozenTrial]) -> FoldScore | None:
         context = self._context
-        self._curves.learn(fold, {t.number: TrialState(t).curves for t in top_trials})
-        numbers = [t.number for t in top_trials]
-        leaves = int(trial.params.get("num_leaves", context.scorer.spec.parameters.get("num_leaves", 31)))
+        self._curves.load(fold, {t.number: TrialState(t).curves for t in top_trials})
+        top_numbers = [t.number for t in top_trials]
+        n_leaves = int(trial.params.get("num_leaves", context.scorer.spec.parameters.get("num_leaves", 31)))
         curve = Curve()
 
-        def watch(done: int, best: float) -> bool:
-            curve.add(done * leaves, best)
-            return self._curves.is_behind(fold, numbers, done * leaves, best)
+        def is_behind(n_rounds: int, best_value: float) -> bool:
+            curve.add(n_rounds * n_leaves, best_value)
+            return self._curves.is_behind(fold, top_numbers, n_rounds * n_leaves, best_value)
 
         parameters, keep_oof = context.space.parameters(trial.params), context.options.keep > 0
-        score = context.scorer.score(parameters, fold, self._low.fidelity, watch=watch, keep_oof=keep_oof)
+        fidelity = self._low_fidelity.fidelity
+        score = context.scorer.score(parameters, fold, fidelity, watch=is_behind, keep_oof=keep_oof)
         if score is not None:
-            self._curves.keep(fold, trial.number, curve)
+            self._curves.add(fold, trial.number, curve)
         return score
 
-    def _complete(self, trial: Trial, top_trials: Sequence[FrozenTrial], scores: Mapping[int, FoldScore]) -> None:
+    def _complete(self, trial: Trial, top_trials: Sequence[FrozenTrial], fold_scores: Mapping[int, FoldScore]) -> None:
         context, writer = self._context, self._writer(trial)
-        value = float(np.mean([s.score for s in scores.values()]))
-        writer.set_rounds([int(np.mean(scores[k].rounds)) for k in self._low.folds])
-        if len(top_trials) < TOP_TRIALS or value == context.trials.better(value, value_of(top_trials[-1])):
+        value = float(np.mean([s.score for s in fold_scores.values()]))
+        writer.set_rounds([int(np.mean(fold_scores[k].rounds)) for k in self._low_fidelity.folds])
+        if len(top_trials) < TOP_TRIALS or value == context.trials.best_of(value, trial_value(top_trials[-1])):
             writer.set_curves(self._curves.of_trial(trial.number))
-        with context.saving_oof(trial.number, value, scores, is_full=False):
+        with context.saving_oof(trial.number, value, fold_scores, is_full=False):
             self._study.tell(trial, value)
 
     def _stop(self, trial: Trial) -> None:
-        """Note that the end of the time, or the user, ended a trial: the next search begins with it."""
+        """Mark a trial as stopped by the end of the time or the user, and queue it: the next search begins with it."""
         self._writer(trial).set_stopped()
         self._study.tell(trial, state=self._states.FAIL)
         self._study.enqueue_trial(trial.params)
@@ -180,10 +183,10 @@ class LowFidelityStage:
         context.failures.append(
             f"trial {trial.number} ({'tried once more' if is_queued else 'failed twice'}): {reason}"
         )
-        if len(context.failures) == ALL_FAILED and not context.trials.complete():
+        if len(context.failures) == MAX_FIRST_FAILURES and not context.trials.complete():
             raise TrainingError(
-                f"all of the first {ALL_FAILED} trials failed, the last one for: {reason}",
-                hint="does the experiment run by itself? `wb run` says more",
+                f"all of the first {MAX_FIRST_FAILURES} trials failed, the last one with: {reason}",
+                hint="does the experiment run without tuning? `wb run` shows more",
             )
 
     def _writer(self, trial: Trial) -> TrialWriter:

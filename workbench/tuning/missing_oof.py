@@ -1,4 +1,4 @@
-"""The OOF of full CV that was scored without."""
+"""OOF predictions of full CV that was scored without keeping them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["MissingOOF"]
 
 
 class MissingOOF:
-    """Makes the OOF of the best full CV that has none: by a search that kept none, or one that was killed.
+    """Trains the best parameter sets again whose OOF are missing: an earlier search kept none, or was killed.
 
     Parameters
     ----------
@@ -19,18 +19,19 @@ class MissingOOF:
         self._context = context
 
     def run(self) -> None:
-        """Make what is missing, the best first, as long as there is time."""
+        """Save missing OOF, those of the best trial first, until the stage's time is over."""
         context = self._context
-        for scored in context.trials.scored()[: context.options.keep]:
-            if context.oof.has(scored.number, scored.value):
+        for trial_scores in context.trials.scored()[: context.options.keep]:
+            if context.oof.has(trial_scores.number, trial_scores.value):
                 continue
-            parameters, fidelity = context.space.parameters(scored.parameters), context.full.of(scored)
-            rounds = context.full.fixed_rounds(scored) if context.full.shares_rounds else None
-            scores = {}
+            parameters = context.space.parameters(trial_scores.parameters)
+            fidelity = context.full.of_finished(trial_scores)
+            rounds = context.full.chosen_rounds(trial_scores) if context.full.shares_rounds else None
+            fold_scores = {}
             for fold in range(context.n_folds):
                 score = context.scorer.score(parameters, fold, fidelity, rounds=rounds, keep_oof=True)
                 if score is None:
                     return
-                scores[fold] = score
-            with context.saving_oof(scored.number, scored.value, scores, is_full=True):
+                fold_scores[fold] = score
+            with context.saving_oof(trial_scores.number, trial_scores.value, fold_scores, is_full=True):
                 pass

@@ -1,4 +1,4 @@
-"""Optuna, which is an extra: `wb table` and inference do without it."""
+"""The optional package Optuna; `wb table` and inference work without it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["optuna"]
 
 
 def optuna() -> Any:
-    """Return the package, with its log turned to Python's.
+    """Return the package; its log records go to Python's `logging` only.
 
     Raises
     ------

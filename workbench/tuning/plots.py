@@ -1,4 +1,4 @@
-"""A study in pictures: history, importances, slices, as PNG (matplotlib) and as one page (plotly)."""
+"""Plots of a study: history, importances and slices, as PNG files (matplotlib) and on one page (plotly)."""
 
 from __future__ import annotations
 
@@ -16,17 +16,20 @@ from workbench.tuning.optuna_package import optuna
 
 __all__ = ["draw", "importances"]
 
-FEWEST = 3
-"""Complete trials without which there is nothing to see."""
+MIN_COMPLETE_TRIALS = 3
+"""Fewer show neither a history nor importances."""
 
-A_ROW = 4
-"""So many slices beside each other."""
+SLICES_PER_ROW = 4
+"""All slices in one row would be wider than a screen."""
 
 
 def importances(study: Any) -> dict[str, float]:
-    """Return how much of the spread of the scores each parameter explains, falling; PED-ANOVA, Watanabe et al. 2023."""
+    """Return each parameter's share of the variance of the scores, in descending order.
+
+    By PED-ANOVA (Watanabe et al. 2023). Empty for too few trials, or where all scores are equal.
+    """
     op = optuna()
-    if len(_complete(study)) < FEWEST:
+    if len(_complete(study)) < MIN_COMPLETE_TRIALS:
         return {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -42,7 +45,7 @@ def _evaluator() -> Any:
 
 
 def draw(study: Any, folder: Path, *, with_importances: bool) -> list[Path]:
-    """Write ``history.png``, ``importances.png`` where they are wanted, ``slices.png`` and ``study.html``.
+    """Write ``history.png``, ``slices.png``, ``study.html`` and, if asked for, ``importances.png``; return paths.
 
     Raises
     ------
@@ -51,9 +54,9 @@ def draw(study: Any, folder: Path, *, with_importances: bool) -> list[Path]:
     ConfigError
         When matplotlib or plotly is not installed.
     """
-    if len(_complete(study)) < FEWEST:
+    if len(_complete(study)) < MIN_COMPLETE_TRIALS:
         raise NotFoundError(
-            f"the study has {len(_complete(study))} complete trials, too few to show", hint="tune for longer"
+            f"the study has {len(_complete(study))} complete trials, too few to plot", hint="tune for longer"
         )
     return [*_as_png(study, folder, with_importances), _as_page(study, folder / "study.html", with_importances)]
 
@@ -69,14 +72,14 @@ def _as_png(study: Any, folder: Path, with_importances: bool) -> list[Path]:
 
         mpl.use("Agg")
         import matplotlib.pyplot as plt
-        from optuna.visualization import matplotlib as pictures
+        from optuna.visualization import matplotlib as plots
     except ImportError as exc:
-        raise ConfigError("the pictures need matplotlib", hint=install_hint("tune")) from exc
-    drawings: dict[str, Any] = {"history": pictures.plot_optimization_history, "slices": pictures.plot_slice}
+        raise ConfigError("the plots need matplotlib", hint=install_hint("tune")) from exc
+    plot_by_name: dict[str, Any] = {"history": plots.plot_optimization_history, "slices": plots.plot_slice}
     if with_importances:
-        drawings["importances"] = partial(pictures.plot_param_importances, evaluator=_evaluator())
-    written = []
-    for name, plot in drawings.items():
+        plot_by_name["importances"] = partial(plots.plot_param_importances, evaluator=_evaluator())
+    paths = []
+    for name, plot in plot_by_name.items():
         path = folder / f"{name}.png"
         with plot_style(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -85,24 +88,25 @@ def _as_png(study: Any, folder: Path, with_importances: bool) -> list[Path]:
                 plt.gcf().savefig(temporary, format="png", dpi=110, bbox_inches="tight")
                 temporary.rename(path)
             plt.close("all")
-        written.append(path)
-    return written
+        paths.append(path)
+    return paths
 
 
 def _as_page(study: Any, path: Path, with_importances: bool) -> Path:
     try:
         import plotly  # noqa: F401
-        from optuna import visualization as pictures
+        from optuna import visualization as plots
     except ImportError as exc:
         raise ConfigError("the page needs plotly", hint=install_hint("tune")) from exc
-    figures = [pictures.plot_optimization_history(study)]
+    figures = [plots.plot_optimization_history(study)]
     if with_importances:
-        figures.append(pictures.plot_param_importances(study, evaluator=_evaluator()))
-    # All in one row would be wider than a screen.
+        figures.append(plots.plot_param_importances(study, evaluator=_evaluator()))
     names = sorted(study.best_params)
-    figures += [pictures.plot_slice(study, params=names[i : i + A_ROW]) for i in range(0, len(names), A_ROW)]
-    # The script goes into the page: it is to be seen without network.
-    pieces = [f.to_html(full_html=False, include_plotlyjs=(i == 0)) for i, f in enumerate(figures)]
+    figures += [
+        plots.plot_slice(study, params=names[i : i + SLICES_PER_ROW]) for i in range(0, len(names), SLICES_PER_ROW)
+    ]
+    # The page contains plotly's script, to be shown without a network.
+    figures_html = [f.to_html(full_html=False, include_plotlyjs=(i == 0)) for i, f in enumerate(figures)]
     head = f"<h1>{as_html(study.study_name)}</h1>\n"
-    write_text(path, page(study.study_name, head + "".join(pieces), own_script=True))
+    write_text(path, page(study.study_name, head + "".join(figures_html), own_script=True))
     return path

@@ -1,4 +1,4 @@
-"""Repeated CV: the best of full CV on other folds of the same rows, to choose among them with less noise."""
+"""The repeated CV stage: the best of full CV on other folds of the same rows, to choose among them with less noise."""
 
 from __future__ import annotations
 
@@ -13,97 +13,100 @@ from workbench.tuning.deadline import TimedScorer
 from workbench.tuning.plan import repeated_cv_folds
 from workbench.tuning.results import TrialScores
 
-__all__ = ["LEAST_REPEATED", "RepeatedCVStage"]
+__all__ = ["MIN_REPEATED_TRIALS", "RepeatedCVStage"]
 
-LEAST_REPEATED, MOST_REPEATED = 3, 12
-"""So many are scored on other folds; at most so many where the time allows."""
+MIN_REPEATED_TRIALS, MAX_REPEATED_TRIALS = 3, 12
+"""The number of trials that are scored, the more the longer the time. Arbitrary."""
 
-SEED, OTHER_SEED = 1, 2
-"""Of the models; the other one stands in for other folds where there are none."""
+MODEL_SEED, OTHER_MODEL_SEED = 1, 2
+"""Full CV uses the first one; the other one replaces other folds where the scheme has none."""
 
 
 class RepeatedCVStage:
-    """Scores the best, and the experiment's own parameters, on other folds.
+    """Scores the best trials, and the experiment's own parameters, on other folds.
 
     Parameters
     ----------
     context : SearchContext
-    other_folds : callable
-        As `Scorers` has it.
+    make_scorer : callable
+        See `Scorers.other_folds`.
     """
 
-    def __init__(self, context: SearchContext, other_folds: Callable[[], FoldScorer | None]) -> None:
-        self._context, self._other_folds = context, other_folds
+    def __init__(self, context: SearchContext, make_scorer: Callable[[], FoldScorer | None]) -> None:
+        self._context, self._make_scorer = context, make_scorer
 
     def run(self) -> None:
-        """Score as many as there is time for, on the folds that all of them have."""
+        """Score as many trials as there is time for, all of them on the same folds."""
         context = self._context
         ranked, initial = context.trials.scored(), context.trials.initial_scored()
         chosen = ranked[: self._n_chosen()]
         chosen += [initial] if initial is not None and initial not in chosen else []
         scorer, seed = self._scorer()
         n_folds = scorer.folds.n_folds
-        waiting = [s for s in chosen if len(context.cv.repeated_cv(s.number)) < n_folds]
-        if not waiting:
+        incomplete = [s for s in chosen if len(context.cv.repeated_cv(s.number)) < n_folds]
+        if not incomplete:
             return
-        n_scored, n_chosen = self._affordable(waiting, n_folds)
-        waiting = [s for s in waiting if len(context.cv.repeated_cv(s.number)) < n_scored]
-        # The last ones first: folds in time grow.
-        folds = list(reversed(range(n_folds - n_scored, n_folds)))
-        for scored in context.share_of(waiting)[:n_chosen]:
+        n_scored_folds, n_sets = self._affordable(incomplete, n_folds)
+        incomplete = [s for s in incomplete if len(context.cv.repeated_cv(s.number)) < n_scored_folds]
+        # The last fold first: it trains on the most rows where folds go forward in time.
+        folds = list(reversed(range(n_folds - n_scored_folds, n_folds)))
+        for trial_scores in context.assigned(incomplete)[:n_sets]:
             try:
-                if not self._score(scorer, scored, folds, seed):
+                if not self._score(scorer, trial_scores, folds, seed):
                     return
             except (TrainingError, MemoryError) as exc:
-                context.failures.append(f"trial {scored.number}, repeated CV: {failure_reason(exc)}")
+                context.failures.append(f"trial {trial_scores.number}, repeated CV: {failure_reason(exc)}")
 
     def _n_chosen(self) -> int:
         context = self._context
         seconds = [cv.full.seconds for cv in context.cv.finished()]
         if context.budget.ends_at is None or not seconds:
-            return LEAST_REPEATED
-        affordable = 0.9 * context.deadline.remaining_s() / float(np.median(seconds))
-        return int(max(LEAST_REPEATED, min(MOST_REPEATED, affordable - 1)))
+            return MIN_REPEATED_TRIALS
+        n_affordable = 0.9 * context.deadline.remaining_s() / float(np.median(seconds))
+        return int(max(MIN_REPEATED_TRIALS, min(MAX_REPEATED_TRIALS, n_affordable - 1)))
 
     def _scorer(self) -> tuple[TimedScorer, int]:
-        """Return the scorer on other folds and the model's seed; another seed where there are no other folds."""
+        """Return the scorer and the model's seed; without other folds, the main scorer and another seed."""
         context = self._context
         try:
-            scorer = self._other_folds()
+            scorer = self._make_scorer()
             reason = "there are no other folds"
         except WorkbenchError as exc:
             scorer, reason = None, f"other folds can't be made ({exc.message})"
         if scorer is None:
             context.notes.append(f"{reason}: repeated CV uses the same folds with another seed of the model")
-            return context.scorer, OTHER_SEED
-        return TimedScorer(scorer, context.deadline), SEED
+            return context.scorer, OTHER_MODEL_SEED
+        return TimedScorer(scorer, context.deadline), MODEL_SEED
 
-    def _affordable(self, waiting: list[TrialScores], n_folds: int) -> tuple[int, int]:
-        """Return on how many folds there is time to score how many of those that wait; once for all processes."""
+    def _affordable(self, incomplete: list[TrialScores], n_folds: int) -> tuple[int, int]:
+        """Return how many folds, and how many of the trials, there is time to score.
+
+        The number of folds is stored, the same for all processes of the study.
+        """
         context = self._context
-        seconds = {cv.number: cv.full.seconds / context.n_folds for cv in context.cv.finished()}
-        fold_seconds = [seconds[s.number] for s in waiting]
-        n_scored, n_chosen = repeated_cv_folds(context.deadline.remaining_s(), fold_seconds, n_folds)
-        with context.opened.locked():
-            # Of fewer folds than before, they could not be held against those.
-            n_scored = max(n_scored, context.opened.state.n_repeated_folds)
-            context.opened.state.n_repeated_folds = n_scored
-        if n_scored < n_folds:
+        fold_seconds_by_number = {cv.number: cv.full.seconds / context.n_folds for cv in context.cv.finished()}
+        fold_seconds = [fold_seconds_by_number[s.number] for s in incomplete]
+        n_scored_folds, n_sets = repeated_cv_folds(context.deadline.remaining_s(), fold_seconds, n_folds)
+        with context.session.locked():
+            # Scores of fewer folds than before could not be compared with the stored ones.
+            n_scored_folds = max(n_scored_folds, context.session.state.n_repeated_folds)
+            context.session.state.n_repeated_folds = n_scored_folds
+        if n_scored_folds < n_folds:
             context.notes.append(
-                f"the time was too short for all folds of repeated CV: {n_scored} of {n_folds} are scored"
+                f"the time was too short for all folds of repeated CV: {n_scored_folds} of {n_folds} are scored"
             )
-        return n_scored, n_chosen
+        return n_scored_folds, n_sets
 
-    def _score(self, scorer: TimedScorer, scored: TrialScores, folds: list[int], seed: int) -> bool:
+    def _score(self, scorer: TimedScorer, trial_scores: TrialScores, folds: list[int], seed: int) -> bool:
         """Score the folds that a trial lacks; return False where the stage's time ended it."""
         context = self._context
-        parameters, fidelity = context.space.parameters(scored.parameters), context.full.of(scored)
-        rounds = context.full.fixed_rounds(scored)
+        parameters = context.space.parameters(trial_scores.parameters)
+        fidelity, rounds = context.full.of_finished(trial_scores), context.full.chosen_rounds(trial_scores)
         for fold in folds:
-            if fold in context.cv.repeated_cv(scored.number):
+            if fold in context.cv.repeated_cv(trial_scores.number):
                 continue
             score = scorer.score(parameters, fold, fidelity, seed=seed, rounds=rounds)
             if score is None:
                 return False
-            context.cv.add_repeated_fold(scored.number, fold, score.score)
+            context.cv.add_repeated_fold(trial_scores.number, fold, score.score)
         return True

@@ -1,4 +1,4 @@
-"""What a search finds: parameter sets with their scores, as the study holds them."""
+"""The results of a search: parameter sets with their scores, read from the study."""
 
 from __future__ import annotations
 
@@ -11,30 +11,31 @@ import numpy as np
 
 from workbench.tuning.state import CVScores
 
-__all__ = ["SearchResult", "TrialScores", "best_of", "scored_trials", "value_of"]
+__all__ = ["SearchResult", "TrialScores", "best_of", "scored_trials", "trial_value"]
 
 
 @dataclass(frozen=True)
 class TrialScores:
-    """A parameter set with its scores.
+    """The scores of one trial's parameter set.
 
     Attributes
     ----------
     number : int
-        The trial.
+        Of the trial.
     parameters : dict
-        What the study searched, by LightGBM's names.
+        The searched parameters, by LightGBM's names.
     low_fidelity : float
+        The mean score over the low-fidelity folds.
     full_cv, repeated_cv : tuple of float, or None
-        Fold scores at the low learning rate, on the competition's folds and on others.
+        Fold scores at the low learning rate, on the competition's folds and on other folds.
     rounds : tuple of int
-        The rounds of each target's models of full CV, the same in each fold.
+        The mean rounds of full CV, one number per target.
     rate : float, or None
-        The learning rate of full CV, where the study chose it.
+        The learning rate of full CV; None where the study did not choose it.
     cut : int, or None
-        The rounds after which a fold of full CV was ended by the time; None where none was.
+        The rounds after which the time limit ended a fold of full CV; None where it ended none.
     holdout : float, or None
-        The score of rows that the search has not seen, of a model with these rounds.
+        The score on the held-out rows, of a model with these rounds.
     """
 
     number: int
@@ -54,22 +55,29 @@ class TrialScores:
 
     @property
     def selection_score(self) -> float:
-        """What the best is chosen by: the mean over the folds of full and repeated CV, or of the one that there is."""
+        """The score that the best set is chosen by: the mean over the folds of full CV and any repeated CV."""
         return float(np.mean([*(self.full_cv or ()), *self.repeated_cv])) if self.repeated_cv else self.value
 
 
 @dataclass(frozen=True)
 class SearchResult:
-    """What a search found.
+    """The result of a search.
 
     Attributes
     ----------
     best : TrialScores, or None
         None where no trial finished within the time.
     initial : TrialScores, or None
-        The experiment's own parameters.
+        Of the experiment's own parameters.
     ranked : tuple of TrialScores
-        Those with full CV, the best first.
+        The trials with full CV, the best first.
+    complete, pruned, failed : int
+        The study's trials in each state.
+    trials_now : int
+        The trials of this search.
+    seconds : float
+    notes : tuple of str
+        Messages for the user.
     """
 
     best: TrialScores | None
@@ -84,15 +92,17 @@ class SearchResult:
 
 
 def best_of(ranked: Sequence[TrialScores], *, greater_is_better: bool) -> TrialScores | None:
-    """Return the best by full and repeated CV, of those with both where there are some; None of none."""
-    # Only what was scored twice can be trusted as much as the others that were.
+    """Return the best by `selection_score`; None of an empty sequence.
+
+    Where some have repeated CV, the best of those: the mean of fewer folds is noisier, and its best more optimistic.
+    """
     repeated = [s for s in ranked if s.repeated_cv is not None]
     sign = 1.0 if greater_is_better else -1.0
     return max(repeated or ranked, key=lambda s: sign * s.selection_score, default=None)
 
 
-def value_of(trial: Any) -> float:
-    """Return the value of a trial that is complete: such a one always has it."""
+def trial_value(trial: Any) -> float:
+    """Return the score of a complete trial."""
     return float(trial.value)
 
 
@@ -103,7 +113,7 @@ def scored_trials(study: Any, *, greater_is_better: bool) -> list[TrialScores]:
         TrialScores(
             number,
             dict(trials[number].params),
-            value_of(trials[number]),
+            trial_value(trials[number]),
             full.scores,
             repeated,
             full.rounds,

@@ -1,15 +1,15 @@
-"""The search itself: many trials at low fidelity, full CV of the best, repeated CV of the best of those.
+"""A search: many low-fidelity trials, full CV of the best, repeated CV of the best of those, a holdout score.
 
-1. Low fidelity. The experiment's own parameters come first, then points that do well on many tables, then Optuna's. A
-   trial trains fold by fold at a high learning rate, on fewer folds or a share of the rows where there are many, and is
-   pruned where it is behind.
-2. Full CV. The best trials race at the low learning rate on all rows, fold by fold: what is worse drops out, and what
+1. Low fidelity. The experiment's own parameters come first, then points that do well on many tables, then Optuna's
+   proposals. A trial trains fold by fold at a high learning rate, on fewer folds, or on a share of the rows of large
+   tables, and is pruned when it falls behind.
+2. Full CV. The best trials race at the low learning rate on all rows, fold by fold: worse ones drop out, and those that
    there is no time for.
-3. Repeated CV. The best of those are scored on other folds of the same rows. What is best by both is the result.
-4. Holdout. The result, and the experiment's own parameters, are scored on rows that the search has not seen: every
-   other score is of the rows that it was chosen by, and optimistic.
+3. Repeated CV. The best of those are scored on other folds of the same rows. The best by both is the result.
+4. Holdout. The result, and the experiment's own parameters, are scored on rows that the search has not used: all other
+   scores are of the rows that the parameters were chosen by, and optimistic.
 
-What remains of the time goes into more low-fidelity trials, which the next search of the study begins with.
+The remaining time goes into more low-fidelity trials, which the next search of the study starts from.
 """
 
 from __future__ import annotations
@@ -30,26 +30,26 @@ from workbench.tuning.plan import LowFidelity
 from workbench.tuning.repeated_cv import RepeatedCVStage
 from workbench.tuning.results import SearchResult
 from workbench.tuning.space import Space, initial_point
-from workbench.tuning.study import OpenStudy
+from workbench.tuning.study import StudySession
 from workbench.tuning.summary import summarize
 from workbench.tuning.trials import Trials
 
 __all__ = ["SCORES_VERSION", "Search"]
 
 SCORES_VERSION = "4"
-"""How scores are stored in a study. One that stores them otherwise can't be continued."""
+"""A study whose scores have another version can't be continued."""
 
 LOW_FIDELITY, FULL_CV = "low-fidelity", "full CV"
 """The stages that alternate, as events name them."""
 
 LOW_FIDELITY_UNTIL, FULL_CV_UNTIL, REPEATED_CV_UNTIL, HOLDOUT_UNTIL = 0.45, 0.82, 0.94, 0.98
-"""Of the time: when each stage ends."""
+"""Each stage ends at this share of the time. Chosen by hand."""
 
-MORE_TRIALS, WORTH_WHILE = 0.6, 0.05
-"""Where the race is over early, so much of what remains goes into more trials, if it is worth while."""
+MORE_TRIALS_SHARE, MIN_REMAINING_SHARE = 0.6, 0.05
+"""Where the races end early, this share of their remaining time goes into more trials, unless too little remains."""
 
 LAST_WRITES_S = 0.3
-"""The last stage ends so long before the time is over: its last writes take a moment, too."""
+"""The last stage ends this many seconds early, for its last writes."""
 
 
 class Search:
@@ -57,7 +57,7 @@ class Search:
 
     Parameters
     ----------
-    opened : OpenStudy
+    session : StudySession
     scorers : Scorers
     space : Space
     options : SearchOptions
@@ -67,7 +67,7 @@ class Search:
 
     def __init__(
         self,
-        opened: OpenStudy,
+        session: StudySession,
         scorers: Scorers,
         space: Space,
         options: SearchOptions,
@@ -75,39 +75,39 @@ class Search:
     ) -> None:
         self._scorers, self._run_context = scorers, run_context
         self._announced_stage = ""
-        deadline = Deadline(self._report, self._note_spent)
+        deadline = Deadline(self._report, self._save_spent)
         scorer = TimedScorer(scorers.main, deadline)
-        greater = scorer.problem.metric.greater_is_better
+        greater_is_better = scorer.problem.metric.greater_is_better
         self._context = SearchContext(
-            opened,
+            session,
             scorer,
             space,
             options,
             deadline,
-            Trials(opened.study, initial_point(space, scorer.spec.parameters), greater_is_better=greater),
+            Trials(session.study, initial_point(space, scorer.spec.parameters), greater_is_better=greater_is_better),
             FullFidelity(scorer.spec, len(scorer.folds.train_rows(scorer.folds.n_folds - 1))),
-            OOFFiles(opened, scorers.main, options.keep, greater_is_better=greater),
+            OOFFiles(session, scorers.main, options.keep, greater_is_better=greater_is_better),
         )
 
     def run(self) -> SearchResult:
         """Search until the budget is spent."""
         budget, deadline = self._context.budget, self._context.deadline
-        deadline.begin(LOW_FIDELITY, budget.at(REPEATED_CV_UNTIL))
-        low = Calibration(self._context, budget.at(LOW_FIDELITY_UNTIL)).run()
-        if low is not None:
-            self._run_stages(low)
-        self._note_spent()
+        deadline.begin(LOW_FIDELITY, budget.time_at(REPEATED_CV_UNTIL))
+        low_fidelity = Calibration(self._context, budget.time_at(LOW_FIDELITY_UNTIL)).run()
+        if low_fidelity is not None:
+            self._run_stages(low_fidelity)
+        self._save_spent()
         return self.result()
 
     def result(self) -> SearchResult:
         """Return the best of the study so far."""
         return summarize(self._context)
 
-    def _run_stages(self, low: LowFidelity) -> None:
+    def _run_stages(self, low_fidelity: LowFidelity) -> None:
         context = self._context
-        trials, full_cv = LowFidelityStage(context, low), FullCVStage(context, low)
+        trials, full_cv = LowFidelityStage(context, low_fidelity), FullCVStage(context, low_fidelity)
         self._stage(LOW_FIDELITY, LOW_FIDELITY_UNTIL, trials.run)
-        # Half of the race's time at most.
+        # At most half of the time for full CV.
         self._stage("OOF", (LOW_FIDELITY_UNTIL + FULL_CV_UNTIL) / 2, MissingOOF(context).run)
         self._stage(FULL_CV, FULL_CV_UNTIL, full_cv.run)
         while not trials.is_exhausted and (until := self._more_trials_until()) is not None:
@@ -119,8 +119,8 @@ class Search:
             self._stage(LOW_FIDELITY, 1.0, trials.run)
 
     def _stage(self, name: str, until: float, run: Callable[[], None]) -> None:
-        """Run a stage until a share of the time is over; for one without time not even the data is made ready."""
-        ends_at = self._context.budget.at(until)
+        """Run a stage until a share of the time is over; skip it where that is over already."""
+        ends_at = self._context.budget.time_at(until)
         if ends_at is not None and until == 1.0:
             ends_at -= LAST_WRITES_S
         self._context.deadline.begin(name, ends_at)
@@ -128,16 +128,18 @@ class Search:
             run()
 
     def _more_trials_until(self) -> float | None:
-        """Return until when more trials are made; None where the race took all of its time."""
+        """Return when further low-fidelity trials end; None where the races took all of their time."""
         budget = self._context.budget
         if budget.ends_at is None or budget.trials is not None:
             return None
-        spent = budget.spent_s() / (budget.ends_at - budget.started_at)
-        return None if spent > FULL_CV_UNTIL - WORTH_WHILE else spent + MORE_TRIALS * (FULL_CV_UNTIL - spent)
+        spent_share = budget.spent_s() / (budget.ends_at - budget.started_at)
+        if spent_share > FULL_CV_UNTIL - MIN_REMAINING_SHARE:
+            return None
+        return spent_share + MORE_TRIALS_SHARE * (FULL_CV_UNTIL - spent_share)
 
-    def _note_spent(self) -> None:
+    def _save_spent(self) -> None:
         context = self._context
-        context.opened.state.set_spent(context.opened.worker, context.budget.spent_s())
+        context.session.state.set_spent(context.session.worker, context.budget.spent_s())
 
     def _report(self, stage: str) -> None:
         if stage != self._announced_stage:

@@ -1,4 +1,4 @@
-"""What is searched: LightGBM's parameters with their ranges, given in ``[tune.space]`` or by default."""
+"""The search space: LightGBM's parameters with their ranges, from ``[tune.space]`` or by default."""
 
 from __future__ import annotations
 
@@ -39,19 +39,19 @@ LIMITS: dict[str, tuple[float, float]] = {
     "top_rate": (0.0, 1.0),
     "other_rate": (0.0, 1.0),
 }
-"""Where LightGBM takes a value; https://lightgbm.readthedocs.io/en/stable/Parameters.html"""
+"""The values that LightGBM allows; https://lightgbm.readthedocs.io/en/stable/Parameters.html"""
 
 NOT_SEARCHED = {
     "num_iterations": "early stopping finds the number of rounds",
-    "early_stopping_round": "it decides how the rounds are counted",
+    "early_stopping_round": "it decides the number of rounds",
     "num_threads": "it does not change the model",
     "verbosity": "it does not change the model",
-    "objective": "what it predicts may be another thing; compare objectives by experiments",
+    "objective": "models with different objectives may predict different things; compare them by experiments",
 }
 
 
-OF_SIZE = ("linear_tree", "max_bin", "num_leaves")
-"""A model takes the more memory, the larger these are."""
+MEMORY_PARAMETERS = ("linear_tree", "max_bin", "num_leaves")
+"""The parameters that a model's memory grows with."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Dimension:
     choices: tuple[Any, ...] | None = None
 
     def distribution(self) -> BaseDistribution:
-        """Return the range in Optuna's terms."""
+        """Return the range as a distribution of Optuna."""
         from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
         if self.choices is not None:
@@ -76,25 +76,25 @@ class Dimension:
             return IntDistribution(int(self.low), int(self.high), log=self.log, step=int(self.step or 1))
         return FloatDistribution(self.low, self.high, log=self.log, step=self.step)
 
-    def holds(self, value: Any) -> bool:
-        """Say whether a value is in the range."""
+    def contains(self, value: Any) -> bool:
+        """Return whether a value is in the range."""
         if self.choices is not None:
             return value in self.choices
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         return is_number and self.low <= value <= self.high
 
     def content(self) -> dict[str, Any]:
-        """Return what the range is, as JSON has it."""
+        """Return the range as ``[tune.space]`` has it."""
         if self.choices is not None:
             return {"choices": list(self.choices)}
         bounds = (int(self.low), int(self.high)) if self.is_integer else (self.low, self.high)
-        more = ({"log": True} if self.log else {}) | ({"step": self.step} if self.step else {})
-        return {"low": bounds[0], "high": bounds[1], **more}
+        options = ({"log": True} if self.log else {}) | ({"step": self.step} if self.step else {})
+        return {"low": bounds[0], "high": bounds[1], **options}
 
 
 @dataclass(frozen=True)
 class Space:
-    """The parameters that are searched, by LightGBM's primary names; the others stay as the experiment has them."""
+    """The searched parameters, by LightGBM's primary names; all others keep the experiment's values."""
 
     dimensions: tuple[Dimension, ...]
 
@@ -106,24 +106,24 @@ class Space:
     @property
     def largest(self) -> dict[str, Any]:
         """The values that take the most memory, of the parameters that memory depends on."""
-        of_size = [d for d in self.dimensions if d.name in OF_SIZE]
-        return {d.name: int(d.high) if d.choices is None else max(d.choices) for d in of_size}
+        dimensions = [d for d in self.dimensions if d.name in MEMORY_PARAMETERS]
+        return {d.name: int(d.high) if d.choices is None else max(d.choices) for d in dimensions}
 
     def distributions(self) -> dict[str, BaseDistribution]:
-        """Return the ranges in Optuna's terms."""
+        """Return the ranges as distributions of Optuna."""
         return {d.name: d.distribution() for d in self.dimensions}
 
     def content(self) -> dict[str, Any]:
-        """Return what decides a study, as JSON has it."""
+        """Return the ranges as ``[tune.space]`` has them; the study's key is made of them."""
         return {d.name: d.content() for d in self.dimensions}
 
     def parameters(self, point: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a point as LightGBM's parameters: the lower end of a logarithmic scale of a penalty is none at all."""
-        nothing = {d.name: d.low for d in self.dimensions if d.log and d.name in ZERO_IS_LEAST}
-        return {name: 0.0 if nothing.get(name) == value else value for name, value in point.items()}
+        """Return a point as LightGBM's parameters: the lower end of a penalty's logarithmic range becomes 0."""
+        low_by_penalty = {d.name: d.low for d in self.dimensions if d.log and d.name in ZERO_IS_LEAST}
+        return {name: 0.0 if low_by_penalty.get(name) == value else value for name, value in point.items()}
 
-    def inside(self, parameters: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Return a point of the space: the values given, else LightGBM's own; None if one is outside."""
+    def point_of(self, parameters: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Return parameters, by default LightGBM's own, as a point of the space; None if one is outside."""
         all_parameters = lightgbm_defaults() | dict(parameters)
         point = {}
         for d in self.dimensions:
@@ -132,16 +132,16 @@ class Space:
                 value = float(value)
             if d.name in ZERO_IS_LEAST and value == 0 and d.low > 0:
                 value = d.low
-            if not d.holds(value):
+            if not d.contains(value):
                 return None
-            # 0 and 1 are false and true.
+            # The choice itself: in Python 0 == False and 1 == True.
             point[d.name] = value if d.choices is None else next(c for c in d.choices if c == value)
         return point
 
     def widened(self, parameters: Mapping[str, Any]) -> Space:
-        """Return the space with its ranges stretched to the values given, else LightGBM's own, where they can be."""
+        """Return the space with its ranges extended to the given values, or LightGBM's defaults, where possible."""
         all_parameters = lightgbm_defaults() | dict(parameters)
-        return Space(tuple(_stretched(d, all_parameters.get(d.name)) for d in self.dimensions))
+        return Space(tuple(_extended(d, all_parameters.get(d.name)) for d in self.dimensions))
 
     def without(self, names: Collection[str]) -> Space:
         """Return the space without some of its dimensions."""
@@ -149,10 +149,10 @@ class Space:
 
 
 ZERO_IS_LEAST = {"lambda_l1", "lambda_l2", "min_gain_to_split", "path_smooth"}
-"""Penalties. A logarithmic scale can't hold 0; its lower end stands for it."""
+"""Penalties, whose logarithmic ranges can't contain 0; the lower end means 0."""
 
 
-def _stretched(d: Dimension, value: Any) -> Dimension:
+def _extended(d: Dimension, value: Any) -> Dimension:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if d.choices is not None or not is_number or (d.log and value <= 0):
         return d
@@ -160,21 +160,21 @@ def _stretched(d: Dimension, value: Any) -> Dimension:
 
 
 def initial_point(space: Space, parameters: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return an experiment's own parameters as a point of the space; None if they lie outside.
+    """Return an experiment's own parameters as a point of the space; None if they are outside.
 
-    A fraction of the rows has no effect without `bagging_freq`, which a trial sets where it is not searched: the
-    experiment's own parameters then are those of all rows.
+    `bagging_fraction` has no effect without `bagging_freq`, which trials set and the experiment may not: it then trains
+    on all rows, a fraction of 1.
     """
     if "bagging_freq" not in space.names and not parameters.get("bagging_freq"):
         parameters = {**parameters, "bagging_fraction": 1.0}
-    return space.inside(parameters)
+    return space.point_of(parameters)
 
 
 def default_space(task: str, n_rows: int, n_columns: int, *, has_categories: bool) -> Space:
-    """Return the ranges that suit a table of this size.
+    """Return ranges for a table of this size.
 
-    Small tables get small trees and strong regularisation, large ones large trees; the learning rate is not searched:
-    the search runs at a high one, and what is promoted is trained at a low one.
+    Small tables get small trees and strong regularisation, large ones large trees. The learning rate is not searched:
+    low-fidelity trials use a high one, full CV a low one.
 
     Parameters
     ----------
@@ -183,11 +183,11 @@ def default_space(task: str, n_rows: int, n_columns: int, *, has_categories: boo
         The train rows of a fold.
     n_columns : int
     has_categories : bool
-        Whether columns are codes of categories.
+        Whether there are categorical columns.
     """
     leaves = min(512, max(8, n_rows // 40))
     rows = min(2_000, max(20, n_rows // 50))
-    # Three columns to a tree do well in tables of few columns, too.
+    # Three columns per tree do well in tables with few columns, too.
     fraction = round(min(0.5, max(0.1, 3 / max(1, n_columns))), 2)
     dimensions = [
         Dimension("num_leaves", 4, leaves, log=True, is_integer=True),
@@ -207,25 +207,25 @@ def default_space(task: str, n_rows: int, n_columns: int, *, has_categories: boo
     return Space(tuple(dimensions))
 
 
-# They do well on many tables: few leaves, a few columns to a tree, many leaves held back by their rows, and between.
-PROVEN: tuple[dict[str, Any], ...] = (
+PROVEN_POINTS: tuple[dict[str, Any], ...] = (
     {"num_leaves": 31, "min_data_in_leaf": 20, "feature_fraction": 0.7, "bagging_fraction": 0.8, "lambda_l2": 1.0},
     {"num_leaves": 8, "min_data_in_leaf": 20, "feature_fraction": 0.5, "bagging_fraction": 0.8, "lambda_l2": 10.0},
     {"num_leaves": 15, "min_data_in_leaf": 10, "feature_fraction": 0.25, "bagging_fraction": 1.0, "lambda_l2": 0.2},
     {"num_leaves": 127, "min_data_in_leaf": 100, "feature_fraction": 0.5, "bagging_fraction": 0.9, "lambda_l2": 10.0},
     {"num_leaves": 63, "min_data_in_leaf": 50, "feature_fraction": 0.4, "bagging_fraction": 0.7, "extra_trees": True},
 )
+"""Parameters that did well on many tables: few leaves, few columns per tree, many large leaves, and mixtures."""
 
 
 def proven_points(space: Space) -> list[dict[str, Any]]:
-    """Return the points that do well on many tables, as far as the space has them."""
-    return [point for good in PROVEN if (point := space.inside(_clipped(space, good))) is not None]
+    """Return the points of `PROVEN_POINTS` that can be moved into the space."""
+    return [point for parameters in PROVEN_POINTS if (point := space.point_of(_clipped(space, parameters))) is not None]
 
 
-def _clipped(space: Space, good: Mapping[str, Any]) -> dict[str, Any]:
+def _clipped(space: Space, parameters: Mapping[str, Any]) -> dict[str, Any]:
     clipped = {}
     for d in space.dimensions:
-        value = good.get(d.name, lightgbm_defaults().get(d.name))
+        value = parameters.get(d.name, lightgbm_defaults().get(d.name))
         if d.choices is None and isinstance(value, int | float):
             value = min(max(value, d.low), d.high)
             value = round(value) if d.is_integer else float(value)
@@ -247,8 +247,7 @@ def parse_space(content: Mapping[str, Any], *, where: str) -> Space:
     Raises
     ------
     ConfigError
-        For a parameter that LightGBM does not know or that is not searched, one given twice, and a range that
-        contradicts itself.
+        For an unknown parameter, one that is not searched, one given twice, and an invalid range.
 
     Examples
     --------
@@ -309,8 +308,8 @@ def _range(name: str, value: Mapping[str, Any], where: str) -> Dimension:
         raise ConfigError(f"{where}: log = {log!r}: expected true or false")
     kind = parameter_type(name)
     if kind not in ("int", "float"):
-        of = "true or false" if kind == "bool" else "no number"
-        raise ConfigError(f"{where}: {name} is {of}, got a range", hint="give its values: […]")
+        expected = "true or false" if kind == "bool" else "not a number"
+        raise ConfigError(f"{where}: {name} is {expected}, got a range", hint="give its values: […]")
     is_integer = kind == "int"
     if is_integer and (low % 1 or high % 1 or (step or 0) % 1):
         raise ConfigError(f"{where}: {name} is a whole number, got a range from {low:g} to {high:g}")
@@ -322,12 +321,12 @@ def _range(name: str, value: Mapping[str, Any], where: str) -> Dimension:
     if log and low <= 0:
         raise ConfigError(f"{where}: log = true needs low above 0, got {low:g}")
     if step is not None and (log or step <= 0 or step > high - low):
-        reason = "goes with no log scale" if log else f"must be above 0 and at most {high - low:g}"
+        reason = "can't be used with log = true" if log else f"must be above 0 and at most {high - low:g}"
         raise ConfigError(f"{where}: step = {step!r} {reason}")
     for bound in (low, high):
         _check_limits(name, bound, where)
     if not is_integer and name not in LIMITS and isinstance(low, int) and isinstance(high, int):
-        # Studies of before searched whole numbers here: with another content they are not continued.
+        # Earlier versions searched whole numbers here; with floats the key differs, so their studies are not continued.
         low, high = float(low), float(high)
     return Dimension(name, low, high, log, step, is_integer)
 

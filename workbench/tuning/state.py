@@ -1,6 +1,6 @@
-"""What a study stores beside its trials' points and values: this module alone knows the keys.
+"""The user attributes of a study and of its trials; only this module has their keys.
 
-Older and newer versions continue each other's studies, and share them in databases: keys and values stay as they are.
+Versions of this package continue each other's studies, and share them in databases: keys and values must not change.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["CVScores", "FinishedCV", "FullCV", "StudyState", "TrialState", "Tria
 
 
 class StudyState:
-    """What a study stores of itself and of the processes that work on it.
+    """The attributes of a study, and of the processes that work on it.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ class StudyState:
 
     @property
     def key_parts(self) -> dict[str, str] | None:
-        """What its trials can be compared by, as `StudyKey.parts`; None of a study that was just created."""
+        """The parts of the study's `StudyKey`; None for a study that was just created."""
         parts: dict[str, str] | None = self._study.user_attrs.get("parts")
         return parts
 
@@ -42,14 +42,14 @@ class StudyState:
         self._study.set_user_attr("parts", dict(parts))
 
     def count_opening(self) -> int:
-        """Count that the study was opened once more; return how many times it was before."""
-        before = int(self._study.user_attrs.get("opened", 0))
-        self._study.set_user_attr("opened", before + 1)
-        return before
+        """Count an opening of the study; return how many there were before."""
+        n_before = int(self._study.user_attrs.get("opened", 0))
+        self._study.set_user_attr("opened", n_before + 1)
+        return n_before
 
     @property
     def low_fidelity(self) -> LowFidelity | None:
-        """How its trials are scored; None until that is decided."""
+        """The fidelity of its trials; None until calibration has chosen it."""
         content = self._study.user_attrs.get("quick")
         return None if content is None else LowFidelity.of(content)
 
@@ -59,7 +59,7 @@ class StudyState:
 
     @property
     def full_cv_rate(self) -> float | None:
-        """The learning rate of full CV where the study chooses it; None until it has."""
+        """The learning rate of full CV that the study has chosen; None until it has."""
         rate = self._study.user_attrs.get("full_rate")
         return None if rate is None else float(rate)
 
@@ -69,7 +69,7 @@ class StudyState:
 
     @property
     def n_repeated_folds(self) -> int:
-        """How many folds repeated CV has been scored on."""
+        """The number of folds that repeated CV scores."""
         return int(self._study.user_attrs.get("second_folds", 0))
 
     @n_repeated_folds.setter
@@ -77,40 +77,41 @@ class StudyState:
         self._study.set_user_attr("second_folds", n_folds)
 
     def spent_s(self) -> float:
-        """Return the seconds that all processes have searched."""
+        """Return the seconds of search of all processes together."""
         return sum(float(s) for name, s in self._study.user_attrs.items() if name.startswith("spent_s:"))
 
     def set_spent(self, worker: str, seconds: float) -> None:
-        """Note how long a process has searched."""
+        """Store the seconds that a process has searched."""
         self._study.set_user_attr(f"spent_s:{worker}", round(seconds, 1))
 
-    def promised_memory(self, workers: Sequence[str]) -> list[tuple[int, int]]:
-        """Return the process id and the peak in bytes that some of the processes have announced."""
+    def announced_memory(self, workers: Sequence[str]) -> list[tuple[int, int]]:
+        """Return the process id and the announced peak memory in bytes of each of the processes that announced one."""
         attributes = self._study.user_attrs
         return [(pid, n_bytes) for pid, n_bytes in filter(None, (attributes.get(f"memory:{w}") for w in workers))]
 
-    def promise_memory(self, worker: str, pid: int, n_bytes: int) -> None:
-        """Announce a process's memory at its peak."""
+    def announce_memory(self, worker: str, pid: int, n_bytes: int) -> None:
+        """Store the peak memory that a process will use."""
         self._study.set_user_attr(f"memory:{worker}", [pid, n_bytes])
 
 
 @dataclass(frozen=True)
 class FullCV:
-    """The full CV of a trial, as far as it came.
+    """The full CV of a trial, finished or not.
 
     Attributes
     ----------
     scores : tuple of float, or None
-        Of each fold; None where it has not finished.
+        Of each fold; None until all folds are scored.
     rounds : tuple of int
-        Of each target's models.
+        The mean rounds of each target's models.
     rate : float, or None
-        The learning rate, where the study chose it.
+        The learning rate; None where the study did not choose it.
     cut : int, or None
-        The rounds after which a fold was ended by the time; None where none was.
+        The rounds after which the time limit ended a fold; None where it ended none.
     seconds : float
+        The training time of all folds.
     dropped_after : int, or None
-        The folds after which it was dropped for being worse than others.
+        The number of folds after which a race dropped the trial.
     n_failures : int
     """
 
@@ -124,7 +125,7 @@ class FullCV:
 
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> FullCV:
-        """Return what a study has stored."""
+        """Return the full CV of a stored mapping."""
         scores = content.get("scores")
         return cls(
             None if scores is None else tuple(scores),
@@ -138,7 +139,7 @@ class FullCV:
 
 
 class FinishedCV(NamedTuple):
-    """The full CV of a trial, its scores on other folds where they can be compared, and that of rows held out."""
+    """The finished full CV of a trial, with its repeated CV, where that is comparable, and its holdout score."""
 
     number: int
     full: FullCV
@@ -147,7 +148,7 @@ class FinishedCV(NamedTuple):
 
 
 class CVScores:
-    """The scores of a study's best trials beside their low-fidelity ones, by trial number.
+    """The full CV, repeated CV and holdout scores of a study, by trial number.
 
     Parameters
     ----------
@@ -158,7 +159,7 @@ class CVScores:
         self._study = study
 
     def full_cv(self, number: int) -> FullCV | None:
-        """Return how far a trial's full CV came; None where it was not begun."""
+        """Return the full CV of a trial, finished or not; None where it has not begun."""
         content = self._study.user_attrs.get(f"full:{number}")
         return None if content is None else FullCV.of(content)
 
@@ -166,62 +167,64 @@ class CVScores:
         """Return the scores of the trials whose full CV is finished."""
         attributes = self._study.user_attrs
         full = {n: FullCV.of(content) for n, content in _by_number(attributes, "full:") if "scores" in content}
-        repeated_cv = {n: _by_fold(content) for n, content in _by_number(attributes, "second:") if content}
-        repeated = _of_the_same_folds(repeated_cv)
+        repeated_by_fold = {n: _by_fold(content) for n, content in _by_number(attributes, "second:") if content}
+        repeated = _on_common_folds(repeated_by_fold)
         return [FinishedCV(n, cv, repeated.get(n), attributes.get(f"held_out:{n}")) for n, cv in full.items()]
 
     def finish(self, number: int, full: FullCV) -> None:
-        """Store a trial's full CV; scores of the model before, which the time had cut short, go."""
+        """Store a trial's finished full CV in place of an earlier one."""
         content = {"scores": list(full.scores or ()), "rounds": list(full.rounds), "rate": full.rate}
         self._study.set_user_attr(f"full:{number}", content | {"cut": full.cut, "seconds": full.seconds})
 
     def forget_later_scores(self, number: int) -> None:
-        """Forget repeated CV and holdout score of a trial: they are of another model than its new full CV."""
+        """Remove the repeated CV and the holdout score of a trial; they belong to its earlier full CV."""
         if self.repeated_cv(number):
             self._study.set_user_attr(f"second:{number}", {})
         if self.holdout(number) is not None:
             self._study.set_user_attr(f"held_out:{number}", None)
 
     def drop(self, number: int, n_folds: int) -> None:
-        """Note after how many folds a trial was dropped; a score that it had at another rate stays."""
+        """Store after how many folds a race dropped a trial; its full CV at another rate is kept."""
         self._update(f"full:{number}", {"dropped_after": n_folds})
 
     def count_failure(self, number: int) -> int:
-        """Count a failure of a trial's full CV; return how many there were."""
+        """Count a failure of a trial's full CV; return how many there are now."""
         full = self.full_cv(number)
         n_failures = 1 + (0 if full is None else full.n_failures)
         self._update(f"full:{number}", {"failed": n_failures})
         return n_failures
 
     def fold_scores(self, number: int, rate: float | None) -> dict[int, FoldScore]:
-        """Return the folds of full CV at a learning rate that are scored, without their OOF."""
+        """Return the stored fold scores of full CV at a learning rate, by fold; they have no OOF."""
         scores = {}
-        for fold, (score, rounds, seconds, cut, curves) in self._study.user_attrs.get(_folds(number, rate), {}).items():
-            curve_of_target = tuple({int(n): float(v) for n, v in curve} for curve in curves)
-            scores[int(fold)] = FoldScore(score, tuple(rounds), seconds, None, cut, curve_of_target)
+        for fold, (score, rounds, seconds, cut, curves) in self._study.user_attrs.get(
+            _folds_key(number, rate), {}
+        ).items():
+            target_curves = tuple({int(n): float(v) for n, v in curve} for curve in curves)
+            scores[int(fold)] = FoldScore(score, tuple(rounds), seconds, None, cut, target_curves)
         return scores
 
     def add_fold(self, number: int, rate: float | None, fold: int, score: FoldScore) -> None:
-        """Store the score of a fold, for a race that is interrupted."""
+        """Store the score of a fold, so that an interrupted race can be continued."""
         curves = [list(c.items()) for c in score.curves]
         content = [score.score, list(score.rounds), score.seconds, score.cut, curves]
-        self._update(_folds(number, rate), {str(fold): content})
+        self._update(_folds_key(number, rate), {str(fold): content})
 
     def repeated_cv(self, number: int) -> dict[int, float]:
-        """Return a trial's scores on other folds, by fold."""
+        """Return a trial's scores of repeated CV, by fold."""
         return _by_fold(self._study.user_attrs.get(f"second:{number}", {}))
 
     def add_repeated_fold(self, number: int, fold: int, score: float) -> None:
-        """Store a trial's score on another fold."""
+        """Store a trial's score of a fold of repeated CV."""
         self._update(f"second:{number}", {str(fold): score})
 
     def holdout(self, number: int) -> float | None:
-        """Return a trial's score of the rows that are held out; None without one."""
+        """Return a trial's holdout score; None without one."""
         score: float | None = self._study.user_attrs.get(f"held_out:{number}")
         return score
 
     def set_holdout(self, number: int, score: float) -> None:
-        """Store a trial's score of the rows that are held out."""
+        """Store a trial's holdout score."""
         self._study.set_user_attr(f"held_out:{number}", score)
 
     def _update(self, name: str, content: Mapping[str, Any]) -> None:
@@ -236,22 +239,25 @@ def _by_fold(content: Mapping[str, float]) -> dict[int, float]:
     return {int(k): float(v) for k, v in content.items()}
 
 
-def _of_the_same_folds(scores: Mapping[int, Mapping[int, float]]) -> dict[int, tuple[float, ...]]:
-    """Return scores on other folds by trial, all of the same folds: of as many as two of the trials have."""
-    n_folds = sorted(map(len, scores.values()), reverse=True)[:2]
+def _on_common_folds(scores: Mapping[int, Mapping[int, float]]) -> dict[int, tuple[float, ...]]:
+    """Return repeated CV by trial, restricted to the same folds: to as many as two of the trials have.
+
+    Trials with fewer folds are excluded. The last folds are scored first, so two trials with n folds have the last n.
+    """
+    two_most = sorted(map(len, scores.values()), reverse=True)[:2]
     return {
-        number: tuple(of_fold[k] for k in sorted(of_fold)[-n_folds[-1] :])
-        for number, of_fold in scores.items()
-        if len(of_fold) >= n_folds[-1]
+        number: tuple(score_by_fold[k] for k in sorted(score_by_fold)[-two_most[-1] :])
+        for number, score_by_fold in scores.items()
+        if len(score_by_fold) >= two_most[-1]
     }
 
 
-def _folds(number: int, rate: float | None) -> str:
+def _folds_key(number: int, rate: float | None) -> str:
     return f"folds:{number}" if rate is None else f"folds:{number}@{rate:g}"
 
 
 class TrialState:
-    """What a study stores of one trial.
+    """The attributes of a trial.
 
     Parameters
     ----------
@@ -263,44 +269,44 @@ class TrialState:
 
     @property
     def worker(self) -> str:
-        """The process that runs it; empty where an earlier version noted none."""
+        """The process that runs it; empty for trials of earlier versions."""
         return str(self._attributes.get("worker", ""))
 
     @property
     def heartbeat_at(self) -> datetime | None:
-        """When its process last said that it lives."""
+        """When its process last wrote a heartbeat; None for trials of earlier versions."""
         text = self._attributes.get("seen_at")
         return None if text is None else datetime.fromisoformat(text)
 
     @property
     def is_stopped(self) -> bool:
-        """Whether the end of the time, or the user, stopped it: it has not failed."""
+        """Whether the end of the time, or the user, stopped it: its state is FAIL, though it has not failed."""
         return "stopped" in self._attributes
 
     @property
     def is_retry(self) -> bool:
-        """Whether it repeats one that failed."""
+        """Whether it repeats a failed trial."""
         return "retry_of" in self._attributes
 
     @property
     def is_duplicate(self) -> bool:
-        """Whether its scores are another trial's, of the same point."""
+        """Whether its scores are copied from another trial of the same point."""
         return "same_as" in self._attributes
 
     @property
     def rounds(self) -> list[int]:
-        """The mean rounds of each fold of the low fidelity, in their order."""
+        """The mean rounds of each low-fidelity fold, in the order of `LowFidelity.folds`."""
         return list(self._attributes["rounds"])
 
     @property
     def curves(self) -> Mapping[str, Sequence[Sequence[float]]]:
-        """Its learning curves by fold, as `Curves.of_trial` gives them; empty where it was not among the best."""
+        """Its learning curves by fold, see `Curves.of_trial`; empty where it was not among the best."""
         curves: Mapping[str, Sequence[Sequence[float]]] = self._attributes.get("curves", {})
         return curves
 
 
 class TrialWriter:
-    """Writes what a study stores of one trial.
+    """Writes the attributes of a trial.
 
     Parameters
     ----------
@@ -312,32 +318,32 @@ class TrialWriter:
         self._storage, self._trial_id = study._storage, trial._trial_id
 
     def set_worker(self, worker: str) -> None:
-        """Note the process that runs it, and that it lives."""
+        """Store the process that runs it, with a first heartbeat."""
         self._set("worker", worker)
         self.set_heartbeat()
 
     def set_heartbeat(self) -> None:
-        """Note that its process lives; in UTC, as machines of several time zones may share a study."""
+        """Store the current time, in UTC: machines in several time zones may share a study."""
         self._set("seen_at", datetime.now(UTC).isoformat("T", "seconds"))
 
     def set_stopped(self) -> None:
-        """Note that it was stopped, and has not failed."""
+        """Mark it as stopped, as opposed to failed."""
         self._set("stopped", value=True)
 
     def set_failure(self, reason: str) -> None:
-        """Note why it failed."""
+        """Store why it failed."""
         self._set("failure", reason)
 
     def set_duplicate_of(self, number: int) -> None:
-        """Note whose scores it has."""
+        """Store the trial that its scores are copied from."""
         self._set("same_as", number)
 
     def set_rounds(self, rounds: Sequence[int]) -> None:
-        """Note the mean rounds of each fold."""
+        """Store the mean rounds of each fold."""
         self._set("rounds", list(rounds))
 
     def set_curves(self, curves: Mapping[str, Any]) -> None:
-        """Note its learning curves, for processes that did not train it."""
+        """Store its learning curves for the study's other processes."""
         self._set("curves", dict(curves))
 
     def _set(self, name: str, value: Any) -> None:
@@ -345,7 +351,7 @@ class TrialWriter:
 
 
 def requeue_failed(study: Study, trial: FrozenTrial) -> bool:
-    """Queue a failed trial's parameters once more; False where that was the second try, or it had none yet."""
+    """Queue the parameters of a failed trial once more; return False after a retry, or if it had no parameters yet."""
     if TrialState(trial).is_retry or not trial.params:
         return False
     study.enqueue_trial(trial.params, user_attrs={"retry_of": trial.number})

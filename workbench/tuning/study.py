@@ -1,4 +1,4 @@
-"""Where a study is kept, and how it outlives the processes that work on it."""
+"""The storage of studies, in a journal or a database, and the processes that share them."""
 
 from __future__ import annotations
 
@@ -30,46 +30,49 @@ if TYPE_CHECKING:
     from optuna.storages import BaseStorage
     from optuna.trial import Trial
 
-__all__ = ["OpenStudy", "StudyKey", "open_study", "read_study"]
+__all__ = ["StudyKey", "StudySession", "open_study", "read_study"]
 
 JOURNAL = "journal.log"
-LAST = "database.json"
-"""Which study of a database was searched last."""
+LAST_SEARCHED = "database.json"
+"""In a study's folder: the name and the key of the study in a database that was searched last."""
 
-HEARTBEAT_S = 300.0
-"""So often a process says of its trial that it lives; in UTC, as machines of several time zones may share a study."""
+HEARTBEAT_INTERVAL_S = 300.0
+"""Seconds between two heartbeats of a running trial."""
 
 
 @dataclass(frozen=True)
 class StudyKey:
-    """What trials can be compared by, part by part: a study is begun anew when one of them changes.
+    """The key of a study: trials with different keys can't be compared, so a new study begins when it changes.
 
     Attributes
     ----------
     name : str
         The competition and the experiment.
     parts : dict
-        "features", "folds", "target", "space", "model" -> a key of the content; "search" -> how scores are kept.
+        "features", "folds", "target", "space", "model" -> a key of their content; "search" -> the version of scores.
     """
 
     name: str
     parts: dict[str, str]
 
     def changed(self, other: Mapping[str, str]) -> list[str]:
-        """Return the parts in which another study differs."""
+        """Return the names of the parts that differ from those of another study."""
         return [part for part, key in self.parts.items() if other.get(part) != key]
 
 
 @dataclass
-class OpenStudy:
-    """A study and the process that works on it.
+class StudySession:
+    """The work of this process on a study.
 
     Attributes
     ----------
+    study : optuna.Study
+    folder : Path
+        Of the study.
     worker : str
-        This process, for others to see whether it lives.
+        A unique name of this process; a lock of that name shows other processes that it is alive.
     notes : list of str
-        What is to be said: that it goes on, that it was begun anew and why.
+        Messages for the user: whether the study is continued, or begins anew and why.
     """
 
     study: Study
@@ -80,11 +83,11 @@ class OpenStudy:
 
     @property
     def state(self) -> StudyState:
-        """What the study stores of itself."""
+        """The attributes of the study."""
         return StudyState(self.study)
 
     def ask(self, distributions: dict[str, BaseDistribution]) -> Trial:
-        """Return the next trial, which bears this process's name before any other process looks for dead ones."""
+        """Return the next trial; it has this process's name before another process can take it for dead."""
         with self.locked():
             trial = self.study.ask(distributions)
             TrialWriter(self.study, trial).set_worker(self.worker)
@@ -92,19 +95,19 @@ class OpenStudy:
         return trial
 
     @contextmanager
-    def beating(self) -> Iterator[None]:
-        """Say of the trial that was asked for last that it lives, until the end of the block."""
+    def writing_heartbeats(self) -> Iterator[None]:
+        """Write heartbeats of the latest trial until the end of the block."""
         ended = threading.Event()
 
-        def beat() -> None:
-            while not ended.wait(HEARTBEAT_S):
+        def write_heartbeats() -> None:
+            while not ended.wait(HEARTBEAT_INTERVAL_S):
                 trial = self._trial
                 if trial is not None:
-                    # It may have ended by now; or the database be out of reach, which the search itself will say.
+                    # The trial may have just ended; and if the database fails, the search itself raises.
                     with suppress(Exception):
                         TrialWriter(self.study, trial).set_heartbeat()
 
-        thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
+        thread = threading.Thread(target=write_heartbeats, name="heartbeat", daemon=True)
         thread.start()
         try:
             yield
@@ -113,26 +116,26 @@ class OpenStudy:
             thread.join()
 
     def locked(self) -> AbstractContextManager[None]:
-        """Return the study's lock on this machine: what is settled once for all processes is settled under it."""
+        """Return the study's lock on this machine, for decisions that are made once for all processes."""
         return _study_lock(self.folder)
 
-    def place(self) -> tuple[int, int]:
-        """Return this process's place among those of this machine that work on the study now, and how many they are."""
-        working = self._working()
-        return working.index(self.worker), len(working)
+    def position(self) -> tuple[int, int]:
+        """Return this process's index among the live processes of the study on this machine, and their number."""
+        workers = self._live_workers()
+        return workers.index(self.worker), len(workers)
 
-    def _working(self) -> list[str]:
+    def _live_workers(self) -> list[str]:
         paths = (self.folder / "workers").iterdir()
         return sorted(p.name for p in paths if p.name == self.worker or is_locked(p))
 
-    def promise(self, n_bytes: int) -> None:
-        """Note how much memory this process will have taken at its peak; under the study's lock."""
-        self.state.promise_memory(self.worker, os.getpid(), n_bytes)
+    def announce_memory(self, n_bytes: int) -> None:
+        """Announce the peak memory of this process to the others; the caller holds the study's lock."""
+        self.state.announce_memory(self.worker, os.getpid(), n_bytes)
 
-    def promised_to_others(self) -> int:
-        """Return the bytes that the other processes of this machine that work on the study have yet to take."""
-        other_workers = [name for name in self._working() if name != self.worker]
-        return sum(max(0, n_bytes - used_bytes(pid)) for pid, n_bytes in self.state.promised_memory(other_workers))
+    def memory_announced_by_others(self) -> int:
+        """Return the bytes that the study's other processes on this machine have announced and not yet taken."""
+        other_workers = [name for name in self._live_workers() if name != self.worker]
+        return sum(max(0, n_bytes - used_bytes(pid)) for pid, n_bytes in self.state.announced_memory(other_workers))
 
 
 def _study_lock(folder: Path) -> AbstractContextManager[None]:
@@ -142,13 +145,13 @@ def _study_lock(folder: Path) -> AbstractContextManager[None]:
 @contextmanager
 def open_study(
     folder: Path, key: StudyKey, *, greater_is_better: bool, url: str | None = None, seed: int = 0
-) -> Iterator[OpenStudy]:
-    """Open a study, the one that is there where it is of the same problem; let the worker go at the end.
+) -> Iterator[StudySession]:
+    """Open a study for this process until the end of the block; an existing one of the same key is continued.
 
     Parameters
     ----------
     folder : Path
-        Of the study; the journal, the workers' locks and kept OOF are in it.
+        Of the study; it has the journal, the workers' locks and the OOF files.
     key : StudyKey
     greater_is_better : bool
     url : str, optional
@@ -159,9 +162,9 @@ def open_study(
     Raises
     ------
     StorageError
-        When the folder or the database can't be used, or can't be any more while the study is open.
+        When the folder or the database can't be used, or fails while the study is open.
     BusyError
-        When the study has to begin anew while another process is at work on the one before.
+        When the study has to begin anew while another process searches the old one.
     """
     worker = f"{'-'.join(machine())}-{uuid.uuid4().hex[:12]}"
     with storage_errors(folder):
@@ -169,22 +172,25 @@ def open_study(
     with _study_errors(folder, url), lock(folder / "workers" / worker, f"worker {worker}"):
         try:
             with _study_lock(folder):
-                study, notes = _opened(folder, key, greater_is_better, url, seed, worker)
-                settled = settle_dead(study, folder, shared=url is not None)
-            opened = OpenStudy(study, folder, worker, [*notes, *settled])
-            with opened.beating():
-                yield opened
+                study, notes = _continue_or_create(folder, key, greater_is_better, url, seed, worker)
+                dead_notes = settle_dead(study, folder, shared=url is not None)
+            session = StudySession(study, folder, worker, [*notes, *dead_notes])
+            with session.writing_heartbeats():
+                yield session
         finally:
             (folder / "workers" / worker).unlink(missing_ok=True)
 
 
-def _opened(
-    folder: Path, key: StudyKey, greater: bool, url: str | None, seed: int, worker: str
+def _continue_or_create(
+    folder: Path, key: StudyKey, greater_is_better: bool, url: str | None, seed: int, worker: str
 ) -> tuple[Study, list[str]]:
+    """Return the study of a key, and notes; a study of the same name with another key is set aside."""
     storage, notes = _storage(folder, url), []
-    # In a database workspaces share, others may have a study of this name on other data.
+    # In a database that workspaces share, another one may have a study of this name on other data.
     name = key.name if url is None else f"{key.name}-{content_key('study', key.parts)[:12]}"
-    last = _last(folder) if url is not None else _as_last(_created(storage, name, greater))
+    last = _last_searched(folder)
+    if url is None:
+        last = _description(_load_or_create(storage, name, greater_is_better))
     if last is not None and (changed := key.changed(last["parts"])):
         if any(p.name != worker and is_locked(p) for p in (folder / "workers").iterdir()):
             raise BusyError(
@@ -192,73 +198,77 @@ def _opened(
                 hint="wait for it, or stop it: the study then begins anew",
             )
         aside = _set_aside(folder, last, url)
-        notes.append(f"the study begins anew, for {' and '.join(changed)} changed; the {aside}")
+        notes.append(f"the study begins anew because {' and '.join(changed)} changed; the {aside}")
         storage = _storage(folder, url)
-    study = _created(storage, name, greater)
+    study = _load_or_create(storage, name, greater_is_better)
     state = StudyState(study)
     if state.key_parts is None:
         state.key_parts = key.parts
     elif study.trials:
-        if notes:  # changed back to what a study of the database is of
-            notes = [notes[0].replace("the study begins anew", "an earlier study is taken up again")]
-        notes.append(f"the study goes on after {n_trials(len(study.trials))}")
-    # Processes that share a study, and one that goes on with it, must not draw the same points.
+        if notes:  # changed back to the key of an earlier study in the database
+            notes = [notes[0].replace("the study begins anew", "an earlier study is continued")]
+        notes.append(f"the study continues after {n_trials(len(study.trials))}")
+    # Different seeds: processes that share or continue a study must not draw the same points. The factor is a prime.
     study.sampler = optuna().samplers.TPESampler(seed=seed + 104_729 * state.count_opening(), multivariate=True)
     if url is not None:
-        write_json(folder / LAST, {"name": name, "parts": key.parts})
+        write_json(folder / LAST_SEARCHED, {"name": name, "parts": key.parts})
     return study, notes
 
 
-def _as_last(study: Study) -> dict[str, Any] | None:
+def _description(study: Study) -> dict[str, Any] | None:
+    """Return a study's name, key parts and number of trials; None for a study that was just created."""
     parts = StudyState(study).key_parts
     return None if parts is None else {"name": study.study_name, "parts": parts, "trials": len(study.trials)}
 
 
-def _last(folder: Path) -> dict[str, Any] | None:
-    """Return the study of a database that this folder's last search was of."""
+def _last_searched(folder: Path) -> dict[str, Any] | None:
+    """Return the name and the key parts of the database's study that was searched last; None without one."""
     try:
-        last = read_json(folder / LAST)
+        last = read_json(folder / LAST_SEARCHED)
         return {"name": str(last["name"]), "parts": dict(last["parts"])}
     except (OSError, DamagedError, KeyError, TypeError, ValueError):
         return None
 
 
-def _created(storage: BaseStorage, name: str, greater: bool) -> Study:
-    op = optuna()
-    study: Study = op.create_study(
-        storage=storage, study_name=name, direction="maximize" if greater else "minimize", load_if_exists=True
+def _load_or_create(storage: BaseStorage, name: str, greater_is_better: bool) -> Study:
+    package = optuna()
+    study: Study = package.create_study(
+        storage=storage, study_name=name, direction="maximize" if greater_is_better else "minimize", load_if_exists=True
     )
-    # What to give up is decided fold by fold in `pruning`.
-    study.pruner = op.pruners.NopPruner()
+    # The module `pruning` decides fold by fold.
+    study.pruner = package.pruners.NopPruner()
     return study
 
 
 def _set_aside(folder: Path, last: dict[str, Any], url: str | None) -> str:
-    """Put the kept OOF of the study before aside, and its journal; a database keeps each under its own name."""
+    """Rename the OOF folder and the journal of the old study; return a note of where it is.
+
+    A database keeps each study under a name of its own.
+    """
     stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%S}"
     if (folder / "oof").exists():
         (folder / "oof").rename(folder / f"oof-{stamp}")
     if url is not None:
-        return f"one before is kept: study {last['name']!r} of the database"
-    old = folder / f"journal-{stamp}.log"
-    (folder / JOURNAL).rename(old)
-    return f"{n_trials(last['trials'])} before are kept: {old}"
+        return f"old one is kept: study {last['name']!r} of the database"
+    old_journal = folder / f"journal-{stamp}.log"
+    (folder / JOURNAL).rename(old_journal)
+    return f"old one, with {n_trials(last['trials'])}, is kept: {old_journal}"
 
 
 def read_study(folder: Path, name: str, *, url: str | None = None) -> Study | None:
-    """Return a study to look at, of a database the one that was searched last; None where there is none."""
+    """Return a study for reading, from a database the one that was searched last; None where there is none."""
     if url is None and not (folder / JOURNAL).exists():
         return None
-    op, storage = optuna(), _storage(folder, url)
+    package, storage = optuna(), _storage(folder, url)
     if url is not None:
-        summaries = [s for s in op.get_all_study_summaries(storage) if s.study_name.startswith(f"{name}-")]
-        last = _last(folder) or {}
+        summaries = [s for s in package.get_all_study_summaries(storage) if s.study_name.startswith(f"{name}-")]
+        last = _last_searched(folder) or {}
         summaries.sort(key=lambda s: (s.study_name == last.get("name"), s.datetime_start or datetime.min))  # noqa: DTZ901
         if not summaries:
             return None
         name = summaries[-1].study_name
     try:
-        study: Study = op.load_study(storage=storage, study_name=name)
+        study: Study = package.load_study(storage=storage, study_name=name)
     except KeyError:
         return None
     return study
@@ -279,19 +289,19 @@ def _storage(folder: Path, url: str | None) -> BaseStorage:
     except ImportError as exc:
         raise ConfigError(f"the driver of {_shown(url)} is not installed: {exc}") from exc
     except Exception as exc:  # noqa: BLE001 each driver has its own errors
-        # SQLAlchemy's own say the address with its password.
+        # The messages of SQLAlchemy contain the URL with its password.
         raise StorageError(
             f"the studies' database {_shown(url)} can't be used: {type(exc).__name__}",
-            hint="is it running, and does the user exist? WB_STUDY_URL or --storage names it",
+            hint="check that it runs and that the user exists; its URL is in WB_STUDY_URL or --storage",
         ) from None
-    # Optuna leaves its connections open for as long as the process lives.
+    # Optuna would leave its connections open until the process ends.
     weakref.finalize(database, database.engine.dispose)
     return cast("BaseStorage", database)
 
 
 @contextmanager
 def _study_errors(folder: Path, url: str | None) -> Iterator[None]:
-    """Say what became of the journal or the database; what was written is there for the next search."""
+    """Raise a StorageError where the journal or the database fails within the block."""
     if url is None:
         with storage_errors(folder):
             yield
@@ -304,16 +314,16 @@ def _study_errors(folder: Path, url: str | None) -> Iterator[None]:
         cause = type(exc.__cause__ or exc).__name__
         raise StorageError(
             f"the studies' database {_shown(url)} can't be used any more: {cause}",
-            hint="the trials that it has are kept: once it runs again, the same command goes on",
+            hint="its trials are kept: once it runs again, the same command continues the study",
         ) from None
 
 
 def _shown(url: str) -> str:
-    """Return the address without its password."""
+    """Return the URL without its password."""
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError
 
     try:
         return make_url(url).render_as_string(hide_password=True)
     except ArgumentError:
-        return "(not an address)"
+        return "(not a URL)"

@@ -1,11 +1,11 @@
-"""What a search has found: the best of its study, and what the user is to know of it."""
+"""The summary of a search: the best trials of its study, and notes for the user."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from workbench.tuning.context import SearchContext
-from workbench.tuning.results import SearchResult, TrialScores, best_of, value_of
+from workbench.tuning.results import SearchResult, TrialScores, best_of, trial_value
 from workbench.tuning.trials import Trials
 
 if TYPE_CHECKING:
@@ -13,22 +13,22 @@ if TYPE_CHECKING:
 
 __all__ = ["summarize"]
 
-MOST_FAILURES = 5
-"""So many failures are listed one by one."""
+MAX_LISTED_FAILURES = 5
+"""Further failures are only counted."""
 
 
 def summarize(context: SearchContext) -> SearchResult:
-    """Return the best of a study so far, with the notes of the search."""
+    """Return the best trials of the study so far, with the notes of this search."""
     trials, notes = context.trials, list(context.notes)
     ranked, initial = trials.scored(), trials.initial_scored()
     if not ranked:
         ranked, initial = _by_low_fidelity(context, notes)
     best = best_of(ranked, greater_is_better=trials.greater_is_better)
-    compared = _initial_without_full_cv(context, best, notes)
-    if compared is not None and best is not None and _is_no_worse(compared, best, trials):
-        best = initial = compared
-    more = len(context.failures) - MOST_FAILURES
-    notes += context.failures[:MOST_FAILURES] + ([f"and {more} more failures"] if more > 0 else [])
+    unraced_initial = _initial_without_full_cv(context, best, notes)
+    if unraced_initial is not None and best is not None and _is_at_least_as_good(unraced_initial, best, trials):
+        best = initial = unraced_initial
+    n_unlisted = len(context.failures) - MAX_LISTED_FAILURES
+    notes += context.failures[:MAX_LISTED_FAILURES] + ([f"and {n_unlisted} more failures"] if n_unlisted > 0 else [])
     return SearchResult(
         best,
         initial,
@@ -41,23 +41,26 @@ def summarize(context: SearchContext) -> SearchResult:
 
 
 def _by_low_fidelity(context: SearchContext, notes: list[str]) -> tuple[list[TrialScores], TrialScores | None]:
-    """Return the best by low fidelity, where no time was left for full CV, and the experiment's own point.
+    """Return the best low-fidelity trial and that of the experiment's own parameters, where no trial has full CV.
 
-    What was not compared with the experiment's own parameters says nothing; nor does one score by itself.
+    Both are empty where the experiment's own parameters are in the space but not scored: then nothing shows that the
+    best trial is better than they are.
     """
     complete, initial = context.trials.complete(), context.trials.initial_complete()
-    low = context.opened.state.low_fidelity
-    if not complete or low is None or (initial is None and context.trials.initial_point is not None):
+    low_fidelity = context.session.state.low_fidelity
+    if not complete or low_fidelity is None or (initial is None and context.trials.initial_point is not None):
         return [], None
-    start = None if initial is None else _low_fidelity_scores(initial)
-    of = low.left_out(context.n_folds)
-    notes.append(f"the time was too short for full CV: the best is chosen by low-fidelity scores{of}")
+    initial_scores = None if initial is None else _low_fidelity_scores(initial)
+    basis = low_fidelity.reduction(context.n_folds)
+    notes.append(f"the time was too short for full CV: the best is chosen by low-fidelity scores{basis}")
     best = _low_fidelity_scores(complete[0])
-    return ([start] if start is not None and start.low_fidelity == best.low_fidelity else [best]), start
+    if initial_scores is not None and initial_scores.low_fidelity == best.low_fidelity:
+        best = initial_scores
+    return [best], initial_scores
 
 
 def _initial_without_full_cv(context: SearchContext, best: TrialScores | None, notes: list[str]) -> TrialScores | None:
-    """Return the experiment's own parameters where they have no full CV, for a comparison with the best."""
+    """Return low-fidelity scores of the experiment's own parameters if only the best trial has full CV."""
     initial = context.trials.initial_complete()
     if best is None or initial is None or best.number == initial.number or context.trials.initial_scored() is not None:
         return None
@@ -66,11 +69,11 @@ def _initial_without_full_cv(context: SearchContext, best: TrialScores | None, n
     return _low_fidelity_scores(initial)
 
 
-def _is_no_worse(one: TrialScores, other: TrialScores, trials: Trials) -> bool:
-    return trials.better(one.low_fidelity, other.low_fidelity) == one.low_fidelity
+def _is_at_least_as_good(one: TrialScores, other: TrialScores, trials: Trials) -> bool:
+    return trials.best_of(one.low_fidelity, other.low_fidelity) == one.low_fidelity
 
 
 def _low_fidelity_scores(trial: FrozenTrial) -> TrialScores:
-    """Return a trial as far as it is scored; the learning rate is left to the experiment."""
+    """Return the scores of a trial without full CV; to rank it, its low-fidelity fold scores take that place."""
     scores = tuple(trial.intermediate_values[k] for k in sorted(trial.intermediate_values))
-    return TrialScores(trial.number, dict(trial.params), value_of(trial), scores)
+    return TrialScores(trial.number, dict(trial.params), trial_value(trial), scores)

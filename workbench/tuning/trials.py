@@ -1,4 +1,4 @@
-"""A study's trials in the order of their scores."""
+"""The trials of a study, ranked by their scores."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from workbench.tuning.optuna_package import optuna
-from workbench.tuning.results import TrialScores, scored_trials, value_of
+from workbench.tuning.results import TrialScores, scored_trials, trial_value
 from workbench.tuning.state import TrialState
 
 if TYPE_CHECKING:
@@ -17,13 +17,13 @@ __all__ = ["Trials", "trial_seconds"]
 
 
 class Trials:
-    """A study's trials, ranked.
+    """The trials of a study.
 
     Parameters
     ----------
     study : optuna.Study
     initial_point : mapping, or None
-        The experiment's own parameters as a point of the space; None where they lie outside.
+        The experiment's own parameters as a point of the space; None where they are outside.
     greater_is_better : bool
     """
 
@@ -33,20 +33,20 @@ class Trials:
         self._state = optuna().trial.TrialState
 
     def all(self, *states: Any) -> list[FrozenTrial]:
-        """Return the trials, all or those in some states; not as copies, since nobody changes them."""
+        """Return the trials in the given states, by default all; they are not copies, and must not be changed."""
         return list(self._study.get_trials(deepcopy=False, states=states or None))
 
     def finished(self) -> list[FrozenTrial]:
-        """Return those that were scored, to the end or until they were pruned, in their order."""
+        """Return the complete and the pruned trials, in their order."""
         return self.all(self._state.COMPLETE, self._state.PRUNED)
 
     def complete(self) -> list[FrozenTrial]:
-        """Return the complete trials, the best first; of those with the same point the one that was scored."""
+        """Return the complete trials, the best first, without those that copy the scores of another."""
         trials = [t for t in self.all(self._state.COMPLETE) if not TrialState(t).is_duplicate]
-        return sorted(trials, key=value_of, reverse=self.greater_is_better)
+        return sorted(trials, key=trial_value, reverse=self.greater_is_better)
 
     def scored(self) -> list[TrialScores]:
-        """Return those whose full CV is finished, the best first."""
+        """Return the trials whose full CV is finished, the best first."""
         return scored_trials(self._study, greater_is_better=self.greater_is_better)
 
     def initial_scored(self) -> TrialScores | None:
@@ -58,26 +58,26 @@ class Trials:
         return next((t for t in self.complete() if self.is_initial(t)), None)
 
     def is_initial(self, trial: FrozenTrial | Trial) -> bool:
-        """Say whether a trial is of the experiment's own parameters."""
+        """Return whether a trial is of the experiment's own parameters."""
         return bool(trial.params == self.initial_point)
 
-    def better(self, *values: float) -> float:
+    def best_of(self, *values: float) -> float:
         """Return the best of some scores."""
         return max(values) if self.greater_is_better else min(values)
 
     def best_value(self) -> float | None:
-        """Return the best score: of full CV where there is one, else of low fidelity."""
-        for scored in self.scored():
-            return scored.value
+        """Return the best full CV score, or low-fidelity score where there is none; None without any."""
+        for trial_scores in self.scored():
+            return trial_scores.value
         return next((t.value for t in self.complete()), None)
 
     def counts(self) -> dict[str, int]:
-        """Return how many are "complete", "pruned" and "failed"; what the end of the time stopped has not failed."""
+        """Return the numbers of "complete", "pruned" and "failed" trials, without those that were stopped."""
         states = [t.state for t in self.all() if not TrialState(t).is_stopped]
         names = {"complete": self._state.COMPLETE, "pruned": self._state.PRUNED, "failed": self._state.FAIL}
         return {name: states.count(state) for name, state in names.items()}
 
 
 def trial_seconds(trial: FrozenTrial) -> float:
-    """Return what a trial took; 0 while it runs."""
+    """Return the duration of a trial; 0 while it runs."""
     return 0.0 if trial.duration is None else trial.duration.total_seconds()
