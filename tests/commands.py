@@ -84,7 +84,7 @@ def command(arguments: list[str], cwd: Path, environment: dict[str, str], out: P
 
     _conditions[:] = [c]
     platforms.IMPLEMENTATIONS["kaggle"] = f"{__name__}:impatient_kaggle"
-    follow.FIRST_POLL_S = c.first_poll_s
+    follow.FIRST_PAUSE_S = c.first_poll_s
     if c.endpoint:
         from kagglesdk import kaggle_env
 

@@ -10,7 +10,7 @@ from workbench.api import library
 from workbench.core.errors import SubmissionError, UnansweredError
 from workbench.data.workspace import Workspace
 from workbench.ledger import Ledger
-from workbench.submissions import prepare, send, sync
+from workbench.submissions import SubmissionChannel, prepare, send, sync
 
 __all__ = ["MANNERS", "USUAL", "look", "place", "submit"]
 
@@ -42,12 +42,13 @@ def submit(folder: Path, manners: Manners = USUAL, *, yes: bool = False, again: 
     workspace = Workspace(folder)
     with platform.clock.running(), Ledger.open(workspace.ledger) as ledger:
         competition = library.OpenCompetition(workspace, "small").access.competition
-        prepared = prepare(workspace, competition, 1, platform, ledger)
+        channel = SubmissionChannel(workspace, competition, platform, ledger)
+        prepared = prepare(channel, 1)
         warnings = [f.code for f in prepared.warnings if not (again if f in prepared.doubts else yes)]
         if warnings:
             return f"asks: {', '.join(warnings)}"
         try:
-            return send(workspace, competition, prepared, platform, ledger, again=again).status
+            return send(channel, prepared, again=again).status
         except (SubmissionError, UnansweredError) as exc:
             return f"{type(exc).__name__}: {exc.message}"
 
@@ -58,4 +59,4 @@ def look(folder: Path, manners: Manners = USUAL) -> list[str]:
     workspace = Workspace(folder)
     with platform.clock.running(), Ledger.open(workspace.ledger) as ledger:
         competition = library.OpenCompetition(workspace, "small").access.competition
-        return [s.status for s in sync(workspace, competition, platform, ledger)]
+        return [s.status for s in sync(SubmissionChannel(workspace, competition, platform, ledger))]

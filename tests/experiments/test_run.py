@@ -614,7 +614,7 @@ class TestNotOurs:
 
     def test_a_record_of_a_newer_version_is_left_alone(self, small) -> None:
         from workbench.api import library
-        from workbench.submissions.log import Log
+        from workbench.submissions.log import SubmissionLog
 
         made = small()
         run = quick(made)
@@ -632,7 +632,7 @@ class TestNotOurs:
         (sent,) = made.workspace.submissions.glob("small/*.json")
         sent.write_text(json.dumps(json.loads(sent.read_text()) | {"version": 99}))
         with pytest.raises(NewerError, match="has version 99"):
-            Log(made.workspace, Ledger.open(made.workspace.ledger)).put(record, "news")
+            SubmissionLog(made.workspace, Ledger.open(made.workspace.ledger)).put(record, "news")
         found = library.rebuild_ledger(made.workspace)
         assert ["has version 99" in problem for problem in found["problems"]] == [True, True]
         with Ledger.open(made.workspace.ledger) as ledger:

@@ -61,7 +61,7 @@ def test_a_file_that_is_in_order(shop, tmp_path: Path, log: Any) -> None:
         (
             where("7001 7002 7003 7004", 5),
             ("warning", "long_lists"),
-            "5 lists have more than 3 items; the platform takes",
+            "5 lists have more than 3 items; only the first",
         ),
         (where("7001 7002 7001", 6), ("warning", "repeated_items"), "6 lists repeat an item"),
         (
@@ -97,7 +97,7 @@ def test_lists_are_counted_over_all_slices(shop, tmp_path: Path, monkeypatch: py
     competition, frame = shop()
     spoiled = frame.with_columns(where("7001 8000", 30))
     expected = found(competition, spoiled, tmp_path)
-    monkeypatch.setattr("workbench.submissions.lists.SLICE", 7)
+    monkeypatch.setattr("workbench.submissions.list_findings.CHUNK_ROWS", 7)
     assert found(competition, spoiled, tmp_path) == expected
     assert "30 of 150 items" in expected["error", "labels"]
 

@@ -25,7 +25,7 @@ from workbench.api import library
 from workbench.core.errors import BusyError, PlatformError, SubmissionError, WorkbenchError
 from workbench.data.workspace import Workspace
 from workbench.ledger import Ledger, SubmissionRecord
-from workbench.submissions import prepare, send
+from workbench.submissions import SubmissionChannel, prepare, send
 from workbench.submissions.follow import send_lock
 
 DAY_S = 86_400.0
@@ -183,13 +183,19 @@ def test_what_may_have_arrived_counts_against_the_day(bench: Bench) -> None:
     with platform.clock.running(), Ledger.open(workspace.ledger) as ledger:
         platform.daily_limit = 1
         prepared = prepare(
-            workspace, library.OpenCompetition(workspace, "small").access.competition, 1, platform, ledger
+            SubmissionChannel(
+                workspace, library.OpenCompetition(workspace, "small").access.competition, platform, ledger
+            ),
+            1,
         )
         assert (prepared.remaining_today, prepared.in_doubt) == (1, 1)
         assert {f.code for f in prepared.warnings} == {"possibly_sent", "limit_in_doubt"}
         platform.clock.advance(DAY_S)
         prepared = prepare(
-            workspace, library.OpenCompetition(workspace, "small").access.competition, 1, platform, ledger
+            SubmissionChannel(
+                workspace, library.OpenCompetition(workspace, "small").access.competition, platform, ledger
+            ),
+            1,
         )
         assert {f.code for f in prepared.warnings} == {"possibly_sent"}
 
@@ -214,19 +220,23 @@ def test_what_another_terminal_sent_while_the_question_stood_is_seen(bench: Benc
     workspace, platform = Workspace(folder), place(folder)
     with platform.clock.running(), Ledger.open(workspace.ledger) as ledger:
         competition = library.OpenCompetition(workspace, "small").access.competition
-        prepared = prepare(workspace, competition, 1, platform, ledger)
+        prepared = prepare(SubmissionChannel(workspace, competition, platform, ledger), 1)
         assert prepared.findings == ()
         assert submit(folder) == "complete"  # the other terminal
         with pytest.raises(SubmissionError, match="the same bytes were sent before"):
-            send(workspace, competition, prepared, platform, ledger)
+            send(SubmissionChannel(workspace, competition, platform, ledger), prepared)
         asked: list[Any] = []
         with pytest.raises(SubmissionError):
-            send(workspace, competition, prepared, platform, ledger, agree=lambda f: asked.append(f) or False)  # type: ignore[func-returns-value]
+            send(
+                SubmissionChannel(workspace, competition, platform, ledger),
+                prepared,
+                agree=lambda f: asked.append(f) or False,
+            )  # type: ignore[func-returns-value]
         assert [f.code for f in asked[0]] == ["same_bytes"]
         assert len(platform.arrived) == 1
         platform.daily_limit = 1
         with pytest.raises(SubmissionError, match="used up"):
-            send(workspace, competition, prepared, platform, ledger, agree=lambda _: True)
+            send(SubmissionChannel(workspace, competition, platform, ledger), prepared, agree=lambda _: True)
         assert len(platform.arrived) == 1
 
 

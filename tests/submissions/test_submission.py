@@ -13,14 +13,15 @@ import pytest
 from tests.clock import Clock
 from tests.quick_run import ALL, QUICK, quick
 from workbench.api import library
+from workbench.core.context import RunContext, text_listener
 from workbench.core.errors import NotFoundError, PlatformError, SubmissionError, UnansweredError
 from workbench.ledger import Ledger
 from workbench.platforms.protocol import Creating, PlatformSubmission, SubmissionLimits, connect
 from workbench.rehearsal import Rehearsal
 from workbench.review.table import as_text
-from workbench.submissions import prepare, send, sync, wait_for_score
+from workbench.submissions import SubmissionChannel, prepare, send, sync, wait_for_score
 from workbench.submissions.findings import file_findings
-from workbench.submissions.message import LONGEST
+from workbench.submissions.message import MAX_CHARACTERS
 
 
 def codes(findings: Any) -> set[tuple[str, str]]:
@@ -248,7 +249,7 @@ class TestSending:
         (theirs,) = Rehearsal(made.workspace.root).submissions("small")
         assert theirs.message.startswith(f"wb:{sent.submission_id} | many words many words")
         assert theirs.message.endswith(f"… | CV {sent.cv_mean:.6g}")
-        assert len(theirs.message) == LONGEST
+        assert len(theirs.message) == MAX_CHARACTERS
         assert made.open.submissions.sync() == []
 
     def test_a_refusal_is_logged(self, small) -> None:
@@ -262,7 +263,7 @@ class TestSending:
         late.submit, late.limits = real.submit, lambda _slug: SubmissionLimits(1, 1)  # type: ignore[method-assign]
         with Ledger.open(made.workspace.ledger) as ledger:
             with pytest.raises(PlatformError, match="used up"):
-                send(made.workspace, made.open.access.competition, prepared, late, ledger)
+                send(SubmissionChannel(made.workspace, made.open.access.competition, late, ledger), prepared)
             assert [s.status for s in ledger.submissions("small")] == ["complete", "error"]
 
     @pytest.mark.parametrize("arrives", [True, False])
@@ -272,23 +273,26 @@ class TestSending:
         real = Rehearsal(made.workspace.root)
         with Ledger.open(made.workspace.ledger) as ledger:
             competition = made.open.access.competition
-            prepared = prepare(made.workspace, competition, 1, real, ledger)
+            prepared = prepare(SubmissionChannel(made.workspace, competition, real, ledger), 1)
             with pytest.raises(UnansweredError):
-                send(made.workspace, competition, prepared, Broken(real, arrives=arrives), ledger)
+                send(SubmissionChannel(made.workspace, competition, Broken(real, arrives=arrives), ledger), prepared)
             assert [s.status for s in ledger.submissions("small")] == ["sending"]
-            (changed,) = sync(made.workspace, competition, real, ledger)
+            (changed,) = sync(SubmissionChannel(made.workspace, competition, real, ledger))
             assert changed.status == ("complete" if arrives else "unlisted")
             assert ("does not list it" in (changed.error or "")) != arrives
             assert len(real.submissions("small")) == arrives
             # Neither is sent another time unasked: the list may be later than ever.
-            prepared = prepare(made.workspace, competition, 1, real, ledger)
+            prepared = prepare(SubmissionChannel(made.workspace, competition, real, ledger), 1)
             assert codes(prepared.findings) == {("warning", "same_bytes" if arrives else "possibly_sent")}
             assert prepared.in_doubt == (not arrives)
             if not arrives:
                 with pytest.raises(SubmissionError, match="may have been sent already") as caught:
-                    send(made.workspace, competition, prepared, real, ledger)
+                    send(SubmissionChannel(made.workspace, competition, real, ledger), prepared)
                 assert "--again" in caught.value.hint
-            assert send(made.workspace, competition, prepared, real, ledger, again=True).status == "complete"
+            assert (
+                send(SubmissionChannel(made.workspace, competition, real, ledger), prepared, again=True).status
+                == "complete"
+            )
             assert len(real.submissions("small")) == 1 + arrives
 
     @pytest.mark.parametrize("arrives", [True, False])
@@ -301,9 +305,9 @@ class TestSending:
         clock = Clock(tmp_path / "clock.json")
         with clock.running(), Ledger.open(made.workspace.ledger) as ledger:
             competition = made.open.access.competition
-            prepared = prepare(made.workspace, competition, 1, real, ledger)
+            prepared = prepare(SubmissionChannel(made.workspace, competition, real, ledger), 1)
             with pytest.raises(UnansweredError):
-                send(made.workspace, competition, prepared, Broken(real, arrives=arrives), ledger)
+                send(SubmissionChannel(made.workspace, competition, Broken(real, arrives=arrives), ledger), prepared)
             late = Broken(real, arrives=True, listed_after_s=12, listing_delay_s=60)
             late.submit = real.submit  # type: ignore[method-assign]
             started = clock.true_s
@@ -313,7 +317,12 @@ class TestSending:
                 asked.extend(findings)
                 return True
 
-            sent = send(made.workspace, competition, prepared, late, ledger, agree=agree, report=said.append)
+            sent = send(
+                SubmissionChannel(made.workspace, competition, late, ledger),
+                prepared,
+                agree=agree,
+                context=RunContext((text_listener(said.append),)),
+            )
             took = clock.true_s - started
             assert sent.status == "complete"
             assert len(real.submissions("small")) == 1
@@ -328,7 +337,7 @@ class TestSending:
         real = Rehearsal(made.workspace.root)
         with Ledger.open(made.workspace.ledger) as ledger:
             competition = made.open.access.competition
-            prepared = prepare(made.workspace, competition, 1, real, ledger)
+            prepared = prepare(SubmissionChannel(made.workspace, competition, real, ledger), 1)
             mute = Broken(real, arrives=True)
             mute.submit = real.submit  # type: ignore[method-assign]
             answers = iter([real.submissions("small")])
@@ -339,21 +348,20 @@ class TestSending:
                 raise PlatformError("no answer")
 
             mute.submissions = once  # type: ignore[method-assign]
-            sent = send(made.workspace, competition, prepared, mute, ledger)
+            sent = send(SubmissionChannel(made.workspace, competition, mute, ledger), prepared)
             assert (sent.status, sent.public_score) == ("pending", None)
-            (synced,) = sync(made.workspace, competition, real, ledger)
+            (synced,) = sync(SubmissionChannel(made.workspace, competition, real, ledger))
             assert (synced.submission_id, synced.status) == (sent.submission_id, "complete")
 
     def test_the_score_is_waited_for(self, small, monkeypatch: pytest.MonkeyPatch) -> None:
         made = small()
         quick(made)
-        monkeypatch.setattr("workbench.submissions.follow.FIRST_POLL_S", 0.01)
+        monkeypatch.setattr("workbench.submissions.follow.FIRST_PAUSE_S", 0.01)
         real = Rehearsal(made.workspace.root)
         with Ledger.open(made.workspace.ledger) as ledger:
             competition = made.open.access.competition
-            sent = send(
-                made.workspace, competition, prepare(made.workspace, competition, 1, real, ledger), real, ledger
-            )
+            channel = SubmissionChannel(made.workspace, competition, real, ledger)
+            sent = send(channel, prepare(channel, 1))
             pending = replace(sent, status="pending", public_score=None, private_score=None)
             queue = Broken(real, arrives=True)
             answers: list[Any] = ["pending", PlatformError("busy"), "pending", "complete"]
@@ -367,11 +375,15 @@ class TestSending:
 
             queue.submissions = next_answer  # type: ignore[method-assign]
             said: list[str] = []
-            found = wait_for_score(made.workspace, competition, pending, queue, ledger, report=said.append)
+            found = wait_for_score(
+                SubmissionChannel(made.workspace, competition, queue, ledger),
+                pending,
+                context=RunContext((text_listener(said.append),)),
+            )
             assert (found.status, found.public_score) == ("complete", sent.public_score)
             assert (answers, len(said)) == ([], 3)
             answers += ["pending"] * 1000
-            still = wait_for_score(made.workspace, competition, pending, queue, ledger, limit_s=0.2)
+            still = wait_for_score(SubmissionChannel(made.workspace, competition, queue, ledger), pending, limit_s=0.2)
             assert still.status == "pending"
 
     def test_what_was_sent_elsewhere_is_shown_as_that(self, small, tmp_path: Path) -> None:
@@ -412,7 +424,7 @@ class TestSending:
         assert made.open.submissions.sync() == []
         later = Rehearsal(made.workspace.root, lambda: deadline.replace(year=2100))
         with Ledger.open(made.workspace.ledger) as ledger:
-            (changed,) = sync(made.workspace, made.open.access.competition, later, ledger)
+            (changed,) = sync(SubmissionChannel(made.workspace, made.open.access.competition, later, ledger))
             assert changed.private_score is not None
             assert ledger.submissions("small") == [changed]
             assert changed == replace(sent, private_score=changed.private_score)

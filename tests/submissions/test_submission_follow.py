@@ -14,15 +14,23 @@ import pytest
 from tests.clock import START
 from tests.code_host import ShortClock
 from tests.records import RUN, SUBMISSION
+from workbench.core.context import RunContext, text_listener
 from workbench.core.errors import DamagedError, LoginError, NewerError, PlatformError
 from workbench.data.competition import Competition, load_competition
 from workbench.data.workspace import Workspace, create_workspace
 from workbench.ledger import Ledger, SubmissionRecord
 from workbench.platforms.protocol import PlatformSubmission
-from workbench.submissions import PreparedSubmission, SubmissionFinding, load_sidecars, sync, text_of, wait_for_score
+from workbench.submissions import (
+    PreparedSubmission,
+    SubmissionChannel,
+    SubmissionFinding,
+    load_sidecars,
+    sync,
+    text_of,
+    wait_for_score,
+)
 from workbench.submissions.follow import followed_up, send_lock, settle
-from workbench.submissions.log import Log
-from workbench.submissions.message import LONGEST, cv_of, message
+from workbench.submissions.message import MAX_CHARACTERS, cv_of, message
 
 DEFINITION = """
 slug = "flights"
@@ -65,27 +73,27 @@ class Desk:
     clock: ShortClock
 
     @property
-    def log(self) -> Log:
-        return Log(self.workspace, self.ledger)
+    def channel(self) -> SubmissionChannel:
+        return SubmissionChannel(self.workspace, self.competition, self.platform, self.ledger)
 
     def put(self, status: str, **values: Any) -> SubmissionRecord:
         name = values.get("submission_id", "s1")
         usual = {"file": f"submissions/flights/{name}.csv", "workspace": self.workspace.id}
         record = replace(SUBMISSION, status=status, created_at=self.clock.now, **(usual | values))
-        self.log.put(record, "on purpose")
+        self.channel.log.put(record, "on purpose")
         return record
 
     def sync(self) -> list[SubmissionRecord]:
-        return sync(self.workspace, self.competition, self.platform, self.ledger)
+        return sync(self.channel)
 
     def settle(self, of: Callable[[SubmissionRecord], bool] = lambda _: True) -> list[str]:
         said: list[str] = []
         with send_lock(self.workspace, "flights"):
-            settle(self.workspace, self.competition, self.platform, self.ledger, of, said.append)
+            settle(self.channel, of, RunContext((text_listener(said.append),)))
         return said
 
     def wait(self, record: SubmissionRecord, **options: Any) -> SubmissionRecord:
-        return wait_for_score(self.workspace, self.competition, record, self.platform, self.ledger, **options)
+        return wait_for_score(self.channel, record, **options)
 
     def states(self) -> dict[str, str]:
         return {s.submission_id: s.status for s in self.ledger.submissions("flights")}
@@ -120,22 +128,22 @@ class TestSync:
     def test_how_it_is_known(self, desk: Desk, by: str) -> None:
         record = desk.put("pending", ref="r1" if by == "ref" else None)
         theirs = replace(THEIRS, message="by hand") if by == "ref" else replace(THEIRS, ref="r9")
-        found = followed_up(record, [replace(THEIRS, ref="r5", message="another's"), theirs], desk.log)
+        found = followed_up(record, [replace(THEIRS, ref="r5", message="another's"), theirs], desk.channel.log)
         assert (found.ref, found.status) == (theirs.ref, "complete")
-        assert followed_up(record, [replace(THEIRS, ref="r5", message="wb:s2 | x")], desk.log) is record
+        assert followed_up(record, [replace(THEIRS, ref="r5", message="wb:s2 | x")], desk.channel.log) is record
 
     def test_what_it_says_is_logged_once(self, desk: Desk) -> None:
         record = desk.put("pending", ref="r1")
         theirs = [replace(THEIRS, status="error", public_score=None, private_score=None, error="wrong columns")]
-        found = followed_up(record, theirs, desk.log)
+        found = followed_up(record, theirs, desk.channel.log)
         assert (found.status, found.error) == ("error", "wrong columns")
-        followed_up(found, theirs, desk.log)
-        followed_up(replace(found, error=None), [replace(theirs[0], error=None)], desk.log)
+        followed_up(found, theirs, desk.channel.log)
+        followed_up(replace(found, error=None), [replace(theirs[0], error=None)], desk.channel.log)
         events = json.loads((desk.folder / "s1.s1.json").read_text())["events"]
         assert [(e["status"], e["detail"]) for e in events] == [("pending", "on purpose"), ("error", "wrong columns")]
-        followed_up(found, [replace(THEIRS, error=None)], desk.log)
+        followed_up(found, [replace(THEIRS, error=None)], desk.channel.log)
         events = json.loads((desk.folder / "s1.s1.json").read_text())["events"]
-        assert events[-1]["detail"] == "the platform's word"
+        assert events[-1]["detail"] == "the platform's status"
         assert (events[-1]["public_score"], events[-1]["private_score"]) == (0.7, 0.6)
 
     @pytest.mark.parametrize(("age_s", "status"), [(59.0, "sending"), (60.0, "unlisted"), (61.0, "unlisted")])
@@ -156,7 +164,7 @@ class TestSync:
         [found] = desk.sync()
         assert (found.status, found.error) == (
             "error",
-            "it was not sent: it was interrupted before the platform was asked to create it",
+            "it was not sent: the process was interrupted before the request to create it",
         )
 
     @pytest.mark.parametrize("status", ["prepared", "sending"])
@@ -252,7 +260,7 @@ class TestWait:
         at: list[float] = []
         desk.clock.sleeps = lambda: at.append(desk.clock.true_s)
         said: list[str] = []
-        found = desk.wait(record, report=said.append)
+        found = desk.wait(record, context=RunContext((text_listener(said.append),)))
         assert (found.status, found.public_score) == ("complete", 0.7)
         pauses = [b - a for a, b in zip([0.0, *at], at, strict=False)]
         assert pauses == pytest.approx([min(60.0, 2 * 1.5**n) for n in range(12)])
@@ -280,7 +288,7 @@ class TestWait:
         record = desk.put("pending", ref="r1")
         said: list[str] = []
         desk.platform.answers = [PlatformError("busy"), LoginError("no login", hint="log in")]
-        assert desk.wait(record, report=said.append) is record
+        assert desk.wait(record, context=RunContext((text_listener(said.append),))) is record
         assert said == [
             "could not fetch the score, trying again: busy",
             "stopped waiting for the score: no login. log in",
@@ -292,7 +300,7 @@ class TestLog:
         first = desk.put("prepared")
         desk.clock.advance(5.0)
         second = replace(first, status="sending", public_score=0.5)
-        desk.log.put(second, "sending")
+        desk.channel.log.put(second, "sending")
         told = json.loads((desk.folder / "s1.s1.json").read_text())
         assert told["version"] == 1
         assert SubmissionRecord.from_dict(told["record"]) == second
@@ -331,7 +339,7 @@ class TestLog:
         else:
             desk.ledger.put_submission(replace(record, status=of_ledger))
         path.write_text(json.dumps(told))
-        desk.log.catch_up("flights")
+        desk.channel.log.catch_up("flights")
         expected = {"s1": of_file if is_told else of_ledger}
         assert desk.states() == ({"s1": "prepared", "s2": "prepared"} if of_ledger is None else expected)
 
@@ -351,14 +359,14 @@ class TestLog:
         desk.put("prepared")
         (desk.folder / "a.s0.json").write_text(text)
         desk.ledger.put_submission(replace(SUBMISSION, submission_id="s9"))
-        desk.log.catch_up("flights")
+        desk.channel.log.catch_up("flights")
         records, events, problems = load_sidecars(desk.workspace)
         assert ([r.submission_id for r in records], len(events), list(problems)) == (["s1"], 1, ["s0"])
         assert "a.s0.json" in problems["s0"]
         record = replace(SUBMISSION, submission_id="s0", file="submissions/flights/a.csv")
         if text != '{"events": [], "record": {}}':
             with pytest.raises(DamagedError):
-                desk.log.put(record, "more")
+                desk.channel.log.put(record, "more")
 
     def test_files_of_other_versions(self, desk: Desk) -> None:
         record = desk.put("prepared")
@@ -370,8 +378,8 @@ class TestLog:
         path.write_text(json.dumps(told | {"version": 2}))
         assert list(load_sidecars(desk.workspace)[2]) == ["s1"]
         with pytest.raises(NewerError):
-            desk.log.put(record, "more")
-        desk.log.catch_up("flights")
+            desk.channel.log.put(record, "more")
+        desk.channel.log.catch_up("flights")
 
     def test_in_the_order_of_their_names(self, desk: Desk) -> None:
         for name in ("s3", "s1", "s2"):
@@ -383,11 +391,11 @@ class TestMessages:
     @pytest.mark.parametrize("cv", [None, 0.79])
     def test_the_longest(self, cv: float | None) -> None:
         behind = "" if cv is None else " | CV 0.79"
-        room = LONGEST - len("wb:0123456789 | ") - len(behind)
+        room = MAX_CHARACTERS - len("wb:0123456789 | ") - len(behind)
         for length, expected in ((room, "x" * room), (room + 1, "x" * (room - 1) + "…")):
             made = message("0123456789", "x" * length, cv)
             assert made == f"wb:0123456789 | {expected}{behind}"
-            assert (len(made), text_of(made), cv_of(made)) == (LONGEST, expected, cv)
+            assert (len(made), text_of(made), cv_of(made)) == (MAX_CHARACTERS, expected, cv)
         assert message("0", "  two \n lines ", None) == "wb:0 | two lines"
 
     @pytest.mark.parametrize(

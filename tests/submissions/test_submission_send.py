@@ -30,7 +30,7 @@ from workbench.platforms.protocol import (
     PlatformSubmission,
     SubmissionLimits,
 )
-from workbench.submissions import KernelOutput, PreparedSubmission, SubmissionFinding, prepare, send
+from workbench.submissions import KernelOutput, PreparedSubmission, SubmissionChannel, SubmissionFinding, prepare, send
 
 EXPERIMENT = 'title = "quick"\nfeatures = ["ratio"]\n[model]\nnum_iterations = 3\n'
 
@@ -99,12 +99,16 @@ class Counter:
     def competition(self) -> Any:
         return self.made.open.access.competition
 
+    @property
+    def channel(self) -> SubmissionChannel:
+        return SubmissionChannel(self.made.workspace, self.competition, self.platform, self.ledger)
+
     def prepare(self, **options: Any) -> PreparedSubmission:
-        return prepare(self.made.workspace, self.competition, 1, self.platform, self.ledger, **options)
+        return prepare(self.channel, 1, **options)
 
     def send(self, prepared: PreparedSubmission | None = None, **options: Any) -> SubmissionRecord:
         prepared = prepared or self.prepare()
-        return send(self.made.workspace, self.competition, prepared, self.platform, self.ledger, **options)
+        return send(self.channel, prepared, **options)
 
     def sent_before(self, **values: Any) -> SubmissionRecord:
         """Put a submission of another run into the ledger, as it is of another day."""
@@ -376,7 +380,7 @@ class TestSend:
         counter.platform.fact = replace(counter.platform.fact, deadline=past)
         with pytest.raises(SubmissionError, match="is not sent: the deadline was") as no:
             counter.send(prepared)
-        assert no.value.hint == "that has changed since the check: `wb submit 1` checks it again"
+        assert no.value.hint == "this has changed since the check: `wb submit 1` checks it again"
         asked: list[str] = []
         with pytest.raises(SubmissionError):
             counter.send(prepared, again=True, agree=lambda f: bool(asked.extend(codes(f))))

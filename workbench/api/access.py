@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from workbench.data.competition import Competition
     from workbench.features import Blocks
     from workbench.platforms.protocol import Platform
+    from workbench.submissions import SubmissionChannel
 
 __all__ = ["CompetitionAccess", "Report", "call_context"]
 
@@ -77,6 +79,16 @@ class CompetitionAccess:
         from workbench.platforms.protocol import connect
 
         return connect(self.competition.definition.platform, self.workspace.root)
+
+    @contextmanager
+    def submission_channel(self) -> Iterator[SubmissionChannel]:
+        """Yield where its submissions go and are logged, with the ledger open."""
+        from workbench.ledger import Ledger
+        from workbench.submissions import SubmissionChannel
+
+        competition, platform = self.competition, self.platform
+        with Ledger.open(self.workspace.ledger) as ledger:
+            yield SubmissionChannel(self.workspace, competition, platform, ledger)
 
     def blocks(self, report: Report = lambda _: None) -> Blocks:
         """Return the features of `features.py` with their cache."""

@@ -113,22 +113,14 @@ class Kernels:
             When the competition has an evaluation server, or the platform has no kernels.
         """
         from workbench.kernels import check_no_server, pushed
-        from workbench.ledger import Ledger
         from workbench.submissions import KernelOutput, prepare
 
-        workspace, competition = self.access.workspace, self.access.competition
+        competition = self.access.competition
         check_no_server(competition)
         platform = self.access.platform
         if platform.code is None:
             raise ConfigError(f"the platform {platform.name!r} has no kernels", hint=f"`wb submit {number}`")
         version, newer = pushed(competition.folder / "kernels" / f"{number:03d}", platform.code.owner)
-        with Ledger.open(workspace.ledger) as ledger:
-            return prepare(
-                workspace,
-                competition,
-                number,
-                platform,
-                ledger,
-                run_id=version.run_id,
-                kernel=KernelOutput(version.version, version.submission, newer),
-            )
+        output = KernelOutput(version.version, version.submission, newer)
+        with self.access.submission_channel() as channel:
+            return prepare(channel, number, run_id=version.run_id, kernel=output)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from workbench.api.access import CompetitionAccess, Report
+from workbench.api.access import CompetitionAccess, Report, call_context
 
 if TYPE_CHECKING:
     from workbench.ledger import SubmissionRecord
@@ -44,12 +44,10 @@ class Submissions:
 
     def prepare(self, number: int, *, run_id: str = "") -> PreparedSubmission:
         """Return what would be sent of an experiment, and all blocking issues and warnings; nothing is changed."""
-        from workbench.ledger import Ledger
         from workbench.submissions import prepare
 
-        place, competition = self.access.workspace, self.access.competition
-        with Ledger.open(place.ledger) as ledger:
-            return prepare(place, competition, number, self.access.platform, ledger, run_id=run_id)
+        with self.access.submission_channel() as channel:
+            return prepare(channel, number, run_id=run_id)
 
     def send(
         self,
@@ -76,42 +74,27 @@ class Submissions:
         PlatformError
             When the platform refuses.
         """
-        from workbench.ledger import Ledger
         from workbench.submissions import send
 
-        place, competition, platform = self.access.workspace, self.access.competition, self.access.platform
-        with Ledger.open(place.ledger) as ledger:
-            return send(
-                place,
-                competition,
-                prepared,
-                platform,
-                ledger,
-                message=message,
-                again=again,
-                agree=agree,
-                report=report,
-            )
+        context = call_context(report=report)
+        with self.access.submission_channel() as channel:
+            return send(channel, prepared, message=message, again=again, agree=agree, context=context)
 
     def wait_for_score(
         self, record: SubmissionRecord, *, limit_s: float = 3600.0, report: Report = lambda _: None
     ) -> SubmissionRecord:
         """Ask for the score of what `send` returned until it comes, or the time is over."""
-        from workbench.ledger import Ledger
         from workbench.submissions import wait_for_score
 
-        place, competition, platform = self.access.workspace, self.access.competition, self.access.platform
-        with Ledger.open(place.ledger) as ledger:
-            return wait_for_score(place, competition, record, platform, ledger, limit_s=limit_s, report=report)
+        with self.access.submission_channel() as channel:
+            return wait_for_score(channel, record, limit_s=limit_s, context=call_context(report=report))
 
     def sync(self) -> list[SubmissionRecord]:
         """Ask the platform for scores that came later and for what was sent elsewhere; return what changed."""
-        from workbench.ledger import Ledger
         from workbench.submissions import sync
 
-        place = self.access.workspace
-        with Ledger.open(place.ledger) as ledger:
-            return sync(place, self.access.competition, self.access.platform, ledger)
+        with self.access.submission_channel() as channel:
+            return sync(channel)
 
     def limits(self) -> SubmissionLimits:
         """Return how many submissions are left today."""

@@ -1,4 +1,4 @@
-"""A finding about a file that is to be submitted."""
+"""A finding of the checks of a submission."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["SubmissionFinding", "error", "note", "warning"]
 class SubmissionFinding:
     """A finding about a submission: an "error" blocks it, a "warning" needs confirmation, a "note" is for information.
 
-    `hint` says how to fix it.
+    `hint` describes the fix.
     """
 
     level: str

@@ -29,7 +29,7 @@ from workbench.submissions.finding import SubmissionFinding
 from workbench.submissions.finding import error as _error
 from workbench.submissions.finding import note as _note
 from workbench.submissions.finding import warning as _warning
-from workbench.submissions.lists import list_findings
+from workbench.submissions.list_findings import list_findings
 from workbench.submissions.log import SENT
 
 __all__ = [
@@ -49,11 +49,11 @@ __all__ = [
 ]
 
 POSSIBLY_SENT = "possibly_sent"
-"""The code of the warning that an earlier submission may have arrived; only `again` confirms it."""
+"""The code of the warning that an earlier submission may have arrived; it is confirmed only by `again`."""
 
 
 def run_findings(record: RunRecord) -> list[SubmissionFinding]:
-    """Check the run itself: trained on a subsample, not finished."""
+    """Find whether the run was trained on a subsample or is not finished."""
     findings = []
     if record.sample is not None:
         findings.append(
@@ -67,13 +67,15 @@ def run_findings(record: RunRecord) -> list[SubmissionFinding]:
 
 
 def history_findings(record: RunRecord, sha256: str, earlier: list[SubmissionRecord]) -> list[SubmissionFinding]:
-    """Compare with earlier submissions: the same bytes, a better CV."""
+    """Warn of earlier submissions with the same bytes or a better CV."""
     findings = []
     sent = [s for s in earlier if s.status in SENT]
-    same = [s for s in sent if s.sha256 == sha256]
-    if same:
-        score = "" if same[0].public_score is None else f", public score {same[0].public_score:.5f}"
-        findings.append(_warning("same_bytes", f"the same bytes were sent before: experiment {same[0].exp}{score}"))
+    same_bytes = [s for s in sent if s.sha256 == sha256]
+    if same_bytes:
+        score = "" if same_bytes[0].public_score is None else f", public score {same_bytes[0].public_score:.5f}"
+        findings.append(
+            _warning("same_bytes", f"the same bytes were sent before: experiment {same_bytes[0].exp}{score}")
+        )
     scored = [(s.cv_mean, s) for s in sent if s.cv_mean is not None and s.run_id != record.run_id]
     if scored and record.cv_mean is not None:
         sign = 1 if record.greater_is_better else -1
@@ -90,10 +92,10 @@ def history_findings(record: RunRecord, sha256: str, earlier: list[SubmissionRec
 
 def doubt_findings(file: str, sha256: str, earlier: list[SubmissionRecord]) -> list[SubmissionFinding]:
     """Warn that the same file may have been submitted already: it was sent, but the platform does not list it."""
-    same = [s for s in earlier if s.status == "unlisted" and (s.file == file or s.sha256 == sha256)]
-    if not same:
+    unlisted = [s for s in earlier if s.status == "unlisted" and (s.file == file or s.sha256 == sha256)]
+    if not unlisted:
         return []
-    newest = same[-1]
+    newest = unlisted[-1]
     text = (
         f"it may have been sent already, at {newest.sent_at or newest.created_at:%Y-%m-%d %H:%M} UTC: the platform "
         "does not list it; if it did arrive, another one would count as well"
@@ -113,16 +115,16 @@ def passed_over_findings(record: RunRecord, runs: list[RunRecord], folders: list
     folders : list of str
         The names of the experiment's run folders.
     """
-    states = {"running": "is still running", "interrupted": "was interrupted", "failed": "failed"}
+    text_by_status = {"running": "is still running", "interrupted": "was interrupted", "failed": "failed"}
     newer = [
         r
         for r in runs
         if r.exp == record.exp
         and r.sample is None
-        and r.status in states
+        and r.status in text_by_status
         and (r.created_at, r.run_id) > (record.created_at, record.run_id)
     ]
-    texts = [f"run {r.run_id} of the experiment is newer and {states[r.status]}" for r in newer]
+    texts = [f"run {r.run_id} of the experiment is newer and {text_by_status[r.status]}" for r in newer]
     recorded_ids = {r.run_id for r in runs}
     texts += [
         f"{name} is newer and has no record: it may be incomplete or still being copied"
@@ -141,7 +143,7 @@ def newer_findings(record: RunRecord, latest: RunRecord) -> list[SubmissionFindi
 
 
 def optimistic_findings(record: RunRecord) -> list[SubmissionFinding]:
-    """Note that the CV, with which the score will be compared, is likely to be optimistic."""
+    """Note that the CV, which the score will be compared with, is likely to be optimistic."""
     if not record.optimistic:
         return []
     return [_note("optimistic", f"its CV is optimistic: {record.optimistic}")]
@@ -158,14 +160,17 @@ def outdated_findings(current: CurrentRun) -> list[SubmissionFinding]:
     return [_warning("outdated", text)]
 
 
-def kernel_findings(competition: Competition, written: Path, run_file: Path, newer: str) -> list[SubmissionFinding]:
-    """Compare a kernel's output with the run's own file: the score is of the one, the CV of the other."""
+def kernel_findings(competition: Competition, kernel_file: Path, run_file: Path, newer: str) -> list[SubmissionFinding]:
+    """Compare a kernel's output with the run's own file: the score is of the former, the CV of the latter.
+
+    `newer` describes a later version of the kernel; "" if there is none.
+    """
     findings = [_warning("older_version", f"it is not the newest version: {newer}")] if newer else []
     try:
         ids = competition.definition.id_columns
-        largest, differing = compared(written, read_submission(run_file, ids), ids)
+        largest, differing = compared(kernel_file, read_submission(run_file, ids), ids)
     except (DataError, OSError, pl.exceptions.PolarsError):
-        return findings  # `file_findings` says what is wrong with it
+        return findings  # `file_findings` reports what is wrong with it
     if not differing:
         return findings
     text = f"{differing:,} of the kernel's predictions are not the run's own, by up to {largest:.2g} of their spread"
@@ -182,15 +187,22 @@ def platform_findings(
 ) -> list[SubmissionFinding]:
     """Check the platform's rules: closed, limit used up, notebooks only.
 
-    `server` is a file of the competition's evaluation server, if it has one: `wb kernel` can't be used then. `in_doubt`
-    counts the submissions that the platform may have received without listing them: they may count towards the limit.
+    Parameters
+    ----------
+    kernel : bool
+        Whether a kernel's output is submitted.
+    server : str, optional
+        A file of the competition's evaluation server; `wb kernel` can't be used if there is one.
+    in_doubt : int
+        The number of submissions that the platform may have received without listing them: they may count towards the
+        limit.
     """
     findings = []
     if facts.kind == "notebook" and not kernel:
-        where = f": {facts.url}" if facts.url else ""
-        by = f"on its page, where its evaluation server ({server}) calls them" if server else "on its page"
-        ours = "" if server else "by `wb kernel push` and `wb kernel submit` or "
-        text = f"the competition takes notebooks only, {ours}{by}{where}"
+        address = f": {facts.url}" if facts.url else ""
+        page = f"on its page, where its evaluation server ({server}) calls them" if server else "on its page"
+        commands = "" if server else "by `wb kernel push` and `wb kernel submit` or "
+        text = f"the competition takes notebooks only, {commands}{page}{address}"
         findings.append(_error("notebook_only", text))
     if not facts.accepts_submissions:
         since = f" since {facts.deadline:%Y-%m-%d %H:%M} UTC" if facts.deadline else ""
@@ -207,9 +219,9 @@ def platform_findings(
         text = f"today's {number}submissions are used up (days are UTC days)"
         findings.append(_error("daily_limit", text, hint=next_day_hint(datetime.now(UTC))))
     elif limits.remaining_today is not None and in_doubt >= limits.remaining_today:
-        remaining, uncertain = limits.remaining_today, f"{in_doubt} that may have arrived"
         text = (
-            f"{remaining} left by the platform's count, and {uncertain} may not be in it yet: the limit may be used up"
+            f"{limits.remaining_today} left by the platform's count, and {in_doubt} that may have arrived may not be "
+            "in it yet: the limit may be used up"
         )
         findings.append(_warning("limit_in_doubt", text))
     return findings
@@ -219,27 +231,27 @@ def platform_findings(
 
 
 def file_findings(competition: Competition, path: Path) -> list[SubmissionFinding]:
-    """Compare the file with the sample as it was downloaded (or, without one, against the test ids)."""
-    expected, values = _expected(competition)
+    """Compare the file with the sample as downloaded, or with the test ids if there is no sample."""
+    expected, prediction_columns = _expected(competition)
     is_parquet = path.suffix == ".parquet"
     try:
         sent = read_parquet_as_text(path) if is_parquet else read_text_file(path)
     except (OSError, DataError, pl.exceptions.PolarsError) as exc:
-        form, why = "Parquet" if is_parquet else "CSV", (str(exc).splitlines() or [""])[0]
-        return [_error("unreadable", f"{path} can't be read as {form}: {why}")]
-    findings = _column_findings(sent.columns, expected.columns, values)
+        file_format, reason = "Parquet" if is_parquet else "CSV", (str(exc).splitlines() or [""])[0]
+        return [_error("unreadable", f"{path} can't be read as {file_format}: {reason}")]
+    findings = _column_findings(sent.columns, expected.columns, prediction_columns)
     if any(f.level == "error" for f in findings):
         return findings
-    ids = [c for c in expected.columns if c not in values]
+    ids = [c for c in expected.columns if c not in prediction_columns]
     findings += _spelling_findings(sent, expected, ids, competition) or _id_findings(sent, expected, ids)
-    targets = match_targets(values, competition.definition.targets) or {}
-    for column in values:
-        findings += _value_findings(sent[column], competition, targets.get(column))
+    target_by_column = match_targets(prediction_columns, competition.definition.targets) or {}
+    for column in prediction_columns:
+        findings += _value_findings(sent[column], competition, target_by_column.get(column))
     return findings
 
 
 def count_rows(path: Path) -> int | None:
-    """Return how many rows a file has below its header; None where it can't be read."""
+    """Return the number of rows below a file's header; None if it can't be read."""
     try:
         rows = scan_parquet(path) if path.suffix == ".parquet" else scan_csv(path, infer_schema=False)
         return int(rows.select(pl.len()).collect(engine="streaming").item())
@@ -249,27 +261,27 @@ def count_rows(path: Path) -> int | None:
 
 def _expected(competition: Competition) -> tuple[pl.DataFrame, list[str]]:
     """Return the sample (or the test ids) and the names of the columns that hold predictions."""
-    d = competition.definition
-    name = d.tables.sample_submission
-    spelled = competition.manifest.table(name or d.tables.test, slug=d.slug).spelled
+    definition = competition.definition
+    name = definition.tables.sample_submission
+    spelled = competition.manifest.table(name or definition.tables.test, slug=definition.slug).spelled
     if name is None:
-        return as_written(competition.ids.test_frame(), spelled), list(d.targets)
-    # The downloaded file, not the table read from it: the platform expects what reading may have dropped.
+        return as_written(competition.ids.test_frame(), spelled), list(definition.targets)
+    # The downloaded file, not the table read from it: the platform expects rows that reading may have dropped.
     options = reading_options(competition.folder, None)
     sample = read_as_downloaded(competition.folder / "data" / "raw", competition.manifest.tables[name], options)
     if sample is None:
         sample = as_written(competition.table(name).collect(), spelled)
-    return sample, [c for c in sample.columns if c not in d.id_columns]
+    return sample, [c for c in sample.columns if c not in definition.id_columns]
 
 
-def _column_findings(have: list[str], expected: list[str], values: list[str]) -> list[SubmissionFinding]:
-    wanted = expected + [v for v in values if v not in expected]
-    missing, extra = [c for c in wanted if c not in have], [c for c in have if c not in wanted]
+def _column_findings(sent: list[str], expected: list[str], prediction_columns: list[str]) -> list[SubmissionFinding]:
+    wanted = expected + [c for c in prediction_columns if c not in expected]
+    missing, extra = [c for c in wanted if c not in sent], [c for c in sent if c not in wanted]
     findings = [_error("columns", f"columns are missing: {', '.join(missing)}")] * bool(missing)
     findings += [_error("columns", f"columns that the sample does not have: {', '.join(extra)}")] * bool(extra)
-    if not findings and have != wanted:
+    if not findings and sent != wanted:
         findings.append(
-            _warning("column_order", f"the columns are in another order than the sample's: {', '.join(have)}")
+            _warning("column_order", f"the columns are in another order than the sample's: {', '.join(sent)}")
         )
     return findings
 
@@ -278,15 +290,17 @@ def _spelling_findings(
     sent: pl.DataFrame, expected: pl.DataFrame, ids: list[str], competition: Competition
 ) -> list[SubmissionFinding]:
     """Find ids that equal the sample's as numbers but not as text: 2025.1 where it has 2025.10."""
-    have, want = (f.select(pl.col(c).cast(pl.String) for c in ids) for f in (sent, expected))
-    missing, extra = (a.join(b, on=ids, how="anti", nulls_equal=True) for a, b in ((want, have), (have, want)))
+    sent_ids, expected_ids = (f.select(pl.col(c).cast(pl.String) for c in ids) for f in (sent, expected))
+    missing = expected_ids.join(sent_ids, on=ids, how="anti", nulls_equal=True)
+    extra = sent_ids.join(expected_ids, on=ids, how="anti", nulls_equal=True)
+    # A NUL ends the added names, so that they differ from the file's.
     numbers = {f"{c}\0": pl.col(c).cast(pl.Float64, strict=False) for c in ids}
     respelled = missing.with_columns(**numbers).join(extra.with_columns(**numbers), on=list(numbers), suffix="\0sent")
     if not respelled.height:
         return []
     example = respelled.row(0, named=True)
-    sent_as, as_sample = ("/".join(example[f"{c}{end}"] for c in ids) for end in ("\0sent", ""))
-    example_text = f"for example {sent_as} where it has {as_sample}"
+    sent_spelling, sample_spelling = ("/".join(example[f"{c}{suffix}"] for c in ids) for suffix in ("\0sent", ""))
+    example_text = f"for example {sent_spelling} where it has {sample_spelling}"
     text = f"{respelled.height:,} ids are spelled differently from the sample, {example_text}"
     tables = competition.manifest.tables.values()
     if any(t.keys is None for t in tables):
@@ -296,30 +310,33 @@ def _spelling_findings(
 
 
 def _id_findings(sent: pl.DataFrame, expected: pl.DataFrame, ids: list[str]) -> list[SubmissionFinding]:
+    """Compare the ids with the sample's: their number, repeated, missing and unknown ones, their order."""
     findings = []
     if sent.height != expected.height:
         findings.append(_error("row_count", f"{sent.height:,} rows, expected {expected.height:,}"))
-    have, want = (f.select(pl.col(c).cast(pl.String) for c in ids) for f in (sent, expected))
-    repeated = have.filter(have.is_duplicated())
+    sent_ids, expected_ids = (f.select(pl.col(c).cast(pl.String) for c in ids) for f in (sent, expected))
+    repeated = sent_ids.filter(sent_ids.is_duplicated())
     if repeated.height:
         findings.append(_error("repeated_ids", f"{repeated.height:,} rows repeat an id: {_some(repeated.unique())}"))
-    missing = want.join(have, on=ids, how="anti", nulls_equal=True)
+    missing = expected_ids.join(sent_ids, on=ids, how="anti", nulls_equal=True)
     if missing.height:
         findings.append(_error("missing_ids", f"{missing.height:,} ids are missing: {_some(missing)}"))
-    extra = have.join(want, on=ids, how="anti", nulls_equal=True)
+    extra = sent_ids.join(expected_ids, on=ids, how="anti", nulls_equal=True)
     if extra.height:
         findings.append(_error("extra_ids", f"{extra.height:,} ids are not in the sample: {_some(extra)}"))
-    if not findings and not have.equals(want):
+    if not findings and not sent_ids.equals(expected_ids):
         findings.append(_warning("row_order", "the rows are in another order than the sample's"))
     return findings
 
 
 def _some(frame: pl.DataFrame) -> str:
+    """Return the first rows of a frame of ids as text."""
     shown = ["/".join(map(str, row)) for row in frame.head(3).rows()]
     return ", ".join(shown) + (", …" if frame.height > 3 else "")
 
 
 def _value_findings(text: pl.Series, competition: Competition, target: str | None) -> list[SubmissionFinding]:
+    """Check a column of predictions, read as texts; `target` is the column of train that it predicts, if known."""
     name, findings = text.name, []
     is_lists = competition.definition.task == "recommend"
     if text.null_count() and not is_lists:
@@ -332,9 +349,10 @@ def _value_findings(text: pl.Series, competition: Competition, target: str | Non
     if competition.definition.task not in ("regression", "ranking") and competition.metric.needs in ("label", "ranked"):
         return findings + _label_findings(text, competition, target)
     numbers = text.cast(pl.Float64, strict=False)
-    wrong = text.filter(numbers.is_null() & text.is_not_null())
-    if len(wrong):
-        findings.append(_error("type", f"{name}: {len(wrong):,} values are not numbers, for example {wrong[0]!r}"))
+    not_numbers = text.filter(numbers.is_null() & text.is_not_null())
+    if len(not_numbers):
+        example = f"for example {not_numbers[0]!r}"
+        findings.append(_error("type", f"{name}: {len(not_numbers):,} values are not numbers, {example}"))
     non_finite = int((numbers.is_infinite() | numbers.is_nan()).sum() or 0)
     if non_finite:
         findings.append(_error("infinite", f"{name}: {non_finite:,} values are infinite or NaN"))
@@ -342,7 +360,7 @@ def _value_findings(text: pl.Series, competition: Competition, target: str | Non
 
 
 def _label_findings(text: pl.Series, competition: Competition, target: str | None) -> list[SubmissionFinding]:
-    """Find labels that train does not have; a ranked column holds several, separated by spaces."""
+    """Find labels that train does not have; a ranked column has several in a row, separated by spaces."""
     name = text.name
     if target is None:
         return []
@@ -370,15 +388,14 @@ def _quoted(texts: list[str]) -> str:
 
 
 def positive_findings(competition: Competition, details: Mapping[str, Any]) -> list[SubmissionFinding]:
-    """Compare the class whose probability a run predicts with the one that the column stands for.
+    """Compare the class whose probability a run predicts with the one that the submission's column expects.
 
     Parameters
     ----------
     details : mapping
-        Of `run.json`. Runs that do not name the class predict the greater of the two values.
+        The contents of `run.json`. Runs that do not name the class predict the greater of the two values.
     """
-    d = competition.definition
-    if d.task != "binary" or competition.metric.needs in ("label", "ranked"):
+    if competition.definition.task != "binary" or competition.metric.needs in ("label", "ranked"):
         return []
     target = read_target(competition)
     try:
@@ -405,12 +422,12 @@ def _range_findings(
     if not len(numbers):
         return []
     low, high = float(numbers.min()), float(numbers.max())  # type: ignore[arg-type]
-    d = competition.definition
-    if d.task == "ranking":  # only the order counts
+    task = competition.definition.task
+    if task == "ranking":  # only the order counts
         return []
-    if d.task != "regression":
-        outside = competition.metric.needs == "proba" and (low < 0 or high > 1)
-        return [_warning("range", f"{name}: from {low:g} to {high:g}; expected probabilities from 0 to 1")] * outside
+    if task != "regression":
+        is_outside = competition.metric.needs == "proba" and (low < 0 or high > 1)
+        return [_warning("range", f"{name}: from {low:g} to {high:g}; expected probabilities from 0 to 1")] * is_outside
     if target is None:
         return []
     target_values = competition.train_columns(target)[target].cast(pl.Float64)
@@ -422,6 +439,6 @@ def _range_findings(
     return []
 
 
-def describe(exc: WorkbenchError) -> SubmissionFinding:
-    """Return a finding that a check could not be carried out."""
+def unchecked(exc: WorkbenchError) -> SubmissionFinding:
+    """Return the finding that a check could not be carried out."""
     return _error("unchecked", exc.message)

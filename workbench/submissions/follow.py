@@ -1,4 +1,4 @@
-"""Status and scores of submissions from the platform, and submissions that were made elsewhere."""
+"""Fetch the status and scores of submissions from the platform, and log submissions that were made elsewhere."""
 
 from __future__ import annotations
 
@@ -9,25 +9,32 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from workbench.core.cache import lock, sweep
+from workbench.core.context import SILENT, RunContext
 from workbench.core.errors import BusyError, LoginError, PlatformError, StorageError
 from workbench.data.competition import Competition
 from workbench.data.workspace import Workspace
-from workbench.ledger import Ledger, SubmissionRecord
-from workbench.platforms.protocol import MARK, Platform, PlatformSubmission, has_token
-from workbench.submissions.log import Log
+from workbench.ledger import SubmissionRecord
+from workbench.platforms.protocol import MARK, PlatformSubmission, has_token
+from workbench.submissions.channel import SubmissionChannel
+from workbench.submissions.log import SubmissionLog
 from workbench.submissions.message import cv_of
 
 __all__ = ["followed_up", "send_lock", "settle", "sync", "wait_for_score"]
 
-FIRST_POLL_S = 2.0
-LONGEST_PAUSE_S = 60.0
-WAIT_S = 3600.0
+FIRST_PAUSE_S = 2.0
+"""Before the first request for a score."""
 
-Report = Callable[[str], None]
+PAUSE_GROWTH = 1.5
+"""Ratio of each pause between requests for a score to the one before."""
 
+MAX_PAUSE_S = 60.0
+DEFAULT_WAIT_S = 3600.0
+
+LIST_PAUSE_S = 5.0
+"""Between two looks at the platform's list for an interrupted submission."""
 
 NOT_LISTED = "it was sent, but the platform does not list it: it may have arrived nevertheless"
-NEVER_SENT = "it was not sent: it was interrupted before the platform was asked to create it"
+NEVER_SENT = "it was not sent: the process was interrupted before the request to create it"
 
 
 def send_lock(workspace: Workspace, slug: str) -> AbstractContextManager[None]:
@@ -35,50 +42,50 @@ def send_lock(workspace: Workspace, slug: str) -> AbstractContextManager[None]:
     return lock(workspace.submissions / slug / ".send.lock", f"submitting to {slug!r}")
 
 
-def sync(workspace: Workspace, competition: Competition, platform: Platform, ledger: Ledger) -> list[SubmissionRecord]:
+def sync(channel: SubmissionChannel) -> list[SubmissionRecord]:
     """Fetch status and scores from the platform; log and return what changed.
 
-    A submission that was interrupted while it was sent is found by the token in its message. One that is not listed
-    after the platform's listing delay becomes "unlisted": the platform may have it all the same, and every later call
-    looks for it again. A submission that another process is sending at this moment is not touched. Submissions that
-    were made elsewhere are logged as such.
+    An interrupted submission is recognised by the token in its message. One that is not listed after the platform's
+    listing delay becomes "unlisted": the platform may have received it nevertheless, so every later call looks for it
+    again. A submission that another process is sending is left unchanged. Submissions that were made elsewhere are
+    logged as such.
 
     Raises
     ------
     PlatformError
         When it can't be reached.
     """
-    with _nobody_sends(workspace, competition.slug) as is_idle:
-        before = {s.submission_id: s for s in ledger.submissions(competition.slug)}
-        news(workspace, competition, platform, ledger, is_idle=is_idle)
-        now = ledger.submissions(competition.slug)
-        for record in now if is_idle else []:
+    workspace, delay_s = channel.workspace, channel.platform.listing_delay_s
+    with _idle_lock(workspace, channel.competition.slug) as is_idle:
+        earlier_by_id = {s.submission_id: s for s in channel.logged()}
+        log_listed(channel, is_idle=is_idle)
+        for record in channel.logged() if is_idle else []:
             # By the wall clock; the sending process itself watches the list for this long by the monotonic clock.
-            if record.status == "sending" and _is_own(workspace, record) and _age_s(record) >= platform.listing_delay_s:
-                unlisted(record, Log(workspace, ledger))
-    return [s for s in ledger.submissions(competition.slug) if s != before.get(s.submission_id)]
+            if record.status == "sending" and _is_own(workspace, record) and _age_s(record) >= delay_s:
+                log_unlisted(record, channel.log)
+    return [s for s in channel.logged() if s != earlier_by_id.get(s.submission_id)]
 
 
 @contextmanager
-def _nobody_sends(workspace: Workspace, slug: str) -> Iterator[bool]:
-    """Hold the send lock for the length of the block and yield True; yield False where another process holds it."""
+def _idle_lock(workspace: Workspace, slug: str) -> Iterator[bool]:
+    """Hold the send lock within the block and yield True; yield False if another process holds it."""
     is_idle = True
     with ExitStack() as stack:
         try:
             stack.enter_context(send_lock(workspace, slug))
-        except (BusyError, StorageError):  # a read-only workspace can't settle anything either
+        except (BusyError, StorageError):  # in a read-only workspace nothing can be settled either
             is_idle = False
         yield is_idle
 
 
-def news(workspace: Workspace, competition: Competition, platform: Platform, ledger: Ledger, *, is_idle: bool) -> None:
-    """Log the platform's list; where no other process sends, also log interrupted submissions as never sent."""
-    slug, log = competition.slug, Log(workspace, ledger)
-    listed = platform.submissions(slug)
+def log_listed(channel: SubmissionChannel, *, is_idle: bool) -> None:
+    """Log the platform's list; if no other process is sending, also log prepared submissions as never sent."""
+    workspace, slug, log = channel.workspace, channel.competition.slug, channel.log
+    listed = channel.platform.submissions(slug)
     if is_idle:
         sweep(workspace.submissions / slug)
         log.catch_up(slug)
-    logged = ledger.submissions(slug)
+    logged = channel.logged()
     updated = []
     for record in logged:
         is_open = record.status in ("prepared", "sending")
@@ -90,16 +97,18 @@ def news(workspace: Workspace, competition: Competition, platform: Platform, led
         else:
             updated.append(followed_up(record, listed, log))
     refs, tokens = {s.ref for s in updated}, [f"{MARK}{s.submission_id}" for s in logged]
-    elsewhere = [t for t in listed if t.ref not in refs and not any(has_token(t.message, token) for token in tokens)]
-    for foreign in reversed(elsewhere):
-        record = _from_elsewhere(foreign, competition)
-        log.put(record, "sent from elsewhere")
+    elsewhere = [s for s in listed if s.ref not in refs and not any(has_token(s.message, token) for token in tokens)]
+    for submission in reversed(elsewhere):
+        log.put(_from_elsewhere(submission, channel.competition), "sent from elsewhere")
 
 
-def followed_up(record: SubmissionRecord, listed: list[PlatformSubmission], log: Log) -> SubmissionRecord:
-    """Return a submission with its status and scores on the platform, and log them if they are new."""
+def followed_up(record: SubmissionRecord, listed: list[PlatformSubmission], log: SubmissionLog) -> SubmissionRecord:
+    """Return a submission with its status and scores on the platform, and log them if they are new.
+
+    A submission that is not among `listed` is returned unchanged.
+    """
     token = f"{MARK}{record.submission_id}"
-    matches = [t for t in listed if t.ref == record.ref or has_token(t.message, token)]
+    matches = [s for s in listed if s.ref == record.ref or has_token(s.message, token)]
     if not matches:
         return record
     match = matches[0]
@@ -112,17 +121,17 @@ def followed_up(record: SubmissionRecord, listed: list[PlatformSubmission], log:
         error=match.error,
     )
     if updated != record:
-        log.put(updated, match.error or "the platform's word")
+        log.put(updated, match.error or "the platform's status")
     return updated
 
 
-def unlisted(record: SubmissionRecord, log: Log) -> None:
+def log_unlisted(record: SubmissionRecord, log: SubmissionLog) -> None:
     """Log that a submission was sent but is not on the platform's list after the listing delay."""
     log.put(replace(record, status="unlisted", error=NOT_LISTED), NOT_LISTED)
 
 
 def _is_own(workspace: Workspace, record: SubmissionRecord) -> bool:
-    """Tell whether a submission is of this workspace: no other one knows whether it is being sent."""
+    """Tell whether a submission was made in this workspace; only there is it known whether it is being sent."""
     return record.workspace in ("", workspace.id)
 
 
@@ -132,6 +141,7 @@ def _age_s(record: SubmissionRecord) -> float:
 
 
 def _from_elsewhere(listed: PlatformSubmission, competition: Competition) -> SubmissionRecord:
+    """Return the record of a submission that was not made in a workspace of this ledger."""
     by = f" (by {listed.submitted_by})" if listed.submitted_by else ""
     text = f": {listed.message}" if listed.message and listed.message != listed.file_name else ""
     return SubmissionRecord(
@@ -155,73 +165,66 @@ def _from_elsewhere(listed: PlatformSubmission, competition: Competition) -> Sub
 
 
 def settle(
-    workspace: Workspace,
-    competition: Competition,
-    platform: Platform,
-    ledger: Ledger,
-    is_wanted: Callable[[SubmissionRecord], bool],
-    report: Report = lambda _: None,
+    channel: SubmissionChannel, is_wanted: Callable[[SubmissionRecord], bool], context: RunContext = SILENT
 ) -> None:
     """Find out whether interrupted submissions arrived; the caller holds the send lock.
 
-    The list is polled for the platform's listing delay, counted from now: the time of sending was taken from a wall
-    clock, which may have been set since. A submission that does not appear becomes "unlisted".
+    The list is polled for the platform's listing delay, counted from this call: the recorded time of sending is of the
+    wall clock, which may have been set since. A submission that does not appear becomes "unlisted".
 
     Parameters
     ----------
     is_wanted : callable
-        Selects the submissions.
+        Selects the submissions to look for.
     """
-    started = time.monotonic()
+    started_at = time.monotonic()
     while True:
         listed_at = time.monotonic()
-        news(workspace, competition, platform, ledger, is_idle=True)
-        earlier = ledger.submissions(competition.slug)
-        unsettled = [s for s in earlier if s.status == "sending" and _is_own(workspace, s) and is_wanted(s)]
-        remaining_s = platform.listing_delay_s - (listed_at - started)
+        log_listed(channel, is_idle=True)
+        sending = [s for s in channel.logged() if s.status == "sending"]
+        unsettled = [s for s in sending if _is_own(channel.workspace, s) and is_wanted(s)]
+        remaining_s = channel.platform.listing_delay_s - (listed_at - started_at)
         if not unsettled:
             return
         if remaining_s <= 0:
             for record in unsettled:
-                unlisted(record, Log(workspace, ledger))
+                log_unlisted(record, channel.log)
             return
-        report(
+        context.say(
             "an earlier attempt to send this was interrupted: looking for it in the platform's list, "
             f"for {remaining_s:.0f} s more"
         )
-        time.sleep(min(5.0, remaining_s) + 0.01)
+        # A little longer, so that the last look is not just before the end of the delay.
+        time.sleep(min(LIST_PAUSE_S, remaining_s) + 0.01)
 
 
 def wait_for_score(
-    workspace: Workspace,
-    competition: Competition,
+    channel: SubmissionChannel,
     record: SubmissionRecord,
-    platform: Platform,
-    ledger: Ledger,
     *,
-    limit_s: float = WAIT_S,
-    report: Report = lambda _: None,
+    limit_s: float = DEFAULT_WAIT_S,
+    context: RunContext = SILENT,
 ) -> SubmissionRecord:
-    """Poll for a submission's score at growing intervals; a failed request is tried again.
+    """Poll for a submission's score at growing intervals; a failed request is repeated.
 
     Returns
     -------
     SubmissionRecord
-        Still "pending" where `limit_s` seconds were not enough, or the login has ended.
+        Still "pending" if it was not scored within `limit_s` seconds or the login has expired.
     """
-    started, pause = time.monotonic(), FIRST_POLL_S
-    while record.status == "pending" and time.monotonic() - started < limit_s:
-        time.sleep(min(pause, max(0.0, limit_s - (time.monotonic() - started))))
-        pause = min(LONGEST_PAUSE_S, pause * 1.5)
+    started_at, pause_s = time.monotonic(), FIRST_PAUSE_S
+    while record.status == "pending" and time.monotonic() - started_at < limit_s:
+        time.sleep(min(pause_s, max(0.0, limit_s - (time.monotonic() - started_at))))
+        pause_s = min(MAX_PAUSE_S, pause_s * PAUSE_GROWTH)
         try:
-            listed = platform.submissions(competition.slug)
+            listed = channel.platform.submissions(channel.competition.slug)
         except LoginError as exc:
-            report(f"stopped waiting for the score: {exc.message}. {exc.hint}")
+            context.say(f"stopped waiting for the score: {exc.message}. {exc.hint}")
             return record
         except PlatformError as exc:
-            report(f"could not fetch the score, trying again: {exc.message}")
+            context.say(f"could not fetch the score, trying again: {exc.message}")
             continue
-        record = followed_up(record, listed, Log(workspace, ledger))
+        record = followed_up(record, listed, channel.log)
         if record.status == "pending":
-            report(f"not scored after {time.monotonic() - started:.0f} s")
+            context.say(f"not scored after {time.monotonic() - started_at:.0f} s")
     return record

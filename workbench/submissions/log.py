@@ -11,30 +11,30 @@ from workbench.core.errors import DamagedError, NewerError
 from workbench.data.workspace import Workspace
 from workbench.ledger import Ledger, SubmissionEvent, SubmissionRecord, check_version
 
-__all__ = ["DOUBTFUL", "SENT", "Log", "load_sidecars"]
+__all__ = ["DOUBTFUL", "SENT", "SubmissionLog", "load_sidecars"]
 
 DOUBTFUL = ("sending", "unlisted")
-"""States of a submission that the platform may have, though it has not said so."""
+"""Statuses of a submission that the platform may have received without confirming it."""
 
 SENT = (*DOUBTFUL, "pending", "complete")
-"""States of a submission that the platform has or may have; in order."""
+"""Statuses of a submission that the platform has or may have received, in their order."""
 
-_ORDER = {status: place for place, status in enumerate(("prepared", *SENT))} | {"error": len(SENT)}
-
+_ORDER = {status: position for position, status in enumerate(("prepared", *SENT))} | {"error": len(SENT)}
+"""A submission's later status has the greater number."""
 
 VERSION = 1
-"""Of the sidecar files: raised when an older workbench would misread them. The first files had none."""
+"""The format of sidecar files, increased when an older workbench would misread them. The first files had none."""
 
 
-class Log:
-    """Writes each new state of a submission to its sidecar file and to the ledger."""
+class SubmissionLog:
+    """Writes each new status of a submission to its sidecar file and to the ledger."""
 
     def __init__(self, workspace: Workspace, ledger: Ledger) -> None:
         self.workspace = workspace
         self.ledger = ledger
 
     def put(self, record: SubmissionRecord, detail: str) -> None:
-        """Write a submission's new state, with a short explanation."""
+        """Write a submission with its new status, and a short explanation."""
         path = _sidecar(self.workspace, record)
         events = _read(path)["events"] if path.exists() else []
         event = SubmissionEvent(
@@ -49,23 +49,23 @@ class Log:
         self.ledger.put_submission(record, detail)
 
     def catch_up(self, slug: str) -> None:
-        """Write states to the ledger that only the files have: the process was killed in between, or the ledger locked.
+        """Write to the ledger what only the files have: the process was killed in between, or the ledger was locked.
 
-        Where the ledger has a later state than the file, it stays: another workspace of the ledger has written it.
+        A later status in the ledger is kept: another workspace that shares the ledger wrote it.
         """
-        logged_status = {s.submission_id: s.status for s in self.ledger.submissions(slug)}
+        status_by_id = {s.submission_id: s.status for s in self.ledger.submissions(slug)}
         for path in sorted((self.workspace.submissions / slug).glob("*.json")):
             try:
                 record, events = _parsed(path)
-            except (DamagedError, NewerError):  # `wb ledger rebuild` reports it; it may be somebody else's file
+            except (DamagedError, NewerError):  # `wb ledger rebuild` reports it; another program may own the file
                 continue
-            before = logged_status.get(record.submission_id)
-            if before is None or _ORDER.get(record.status, 0) > _ORDER.get(before, 0):
+            status = status_by_id.get(record.submission_id)
+            if status is None or _ORDER.get(record.status, 0) > _ORDER.get(status, 0):
                 self.ledger.put_submission(record, events[-1].detail if events else "")
 
 
 def _sidecar(workspace: Workspace, record: SubmissionRecord) -> Path:
-    if not record.file:  # submitted elsewhere: the file itself is not in this workspace
+    if not record.file:  # submitted elsewhere: this workspace does not have the file
         return workspace.submissions / record.competition / f"elsewhere.{record.submission_id}.json"
     return (workspace.root / record.file).with_suffix(f".{record.submission_id}.json")
 
@@ -77,7 +77,7 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict) or not isinstance(data.get("events"), list) or "record" not in data:
         raise DamagedError(
             f"{path} is damaged: it is not the record of a submission",
-            hint="move it out of the way; `wb sync` brings what the platform knows of that submission",
+            hint="move it elsewhere; `wb sync` fetches that submission's record from the platform",
         )
     return data
 

@@ -6,10 +6,10 @@ import re
 
 from workbench.platforms.protocol import MARK
 
-__all__ = ["LONGEST", "cv_of", "message", "text_of"]
+__all__ = ["MAX_CHARACTERS", "cv_of", "message", "text_of"]
 
-LONGEST = 250
-"""Characters: our own bound, as neither Kaggle's documentation nor its client names one. The token is never cut off."""
+MAX_CHARACTERS = 250
+"""Our own limit, as neither Kaggle's documentation nor its client names one. The token is never truncated."""
 
 _CV = re.compile(rf" \| CV (\S+)(?: \| {MARK}\w+)?$")
 
@@ -22,10 +22,10 @@ def message(token: str, text: str, cv_mean: float | None) -> str:
     >>> message("0123456789", "012 more features", 0.79)
     'wb:0123456789 | 012 more features | CV 0.79'
     """
-    before, after = f"{MARK}{token} | ", "" if cv_mean is None else f" | CV {cv_mean:.6g}"
-    line = " ".join(text.split())
-    room = LONGEST - len(before) - len(after)
-    return f"{before}{line if len(line) <= room else f'{line[: room - 1]}…'}{after}"
+    prefix, suffix = f"{MARK}{token} | ", "" if cv_mean is None else f" | CV {cv_mean:.6g}"
+    one_line = " ".join(text.split())
+    max_text = MAX_CHARACTERS - len(prefix) - len(suffix)
+    return f"{prefix}{one_line if len(one_line) <= max_text else f'{one_line[: max_text - 1]}…'}{suffix}"
 
 
 def text_of(message: str) -> str:
@@ -41,7 +41,7 @@ def text_of(message: str) -> str:
 
 
 def cv_of(message: str) -> float | None:
-    """Return the CV that a workbench wrote into a message; None where there is none.
+    """Return the CV in a message that a workbench wrote; None where it has none.
 
     Examples
     --------

@@ -11,6 +11,7 @@ from operator import attrgetter
 from pathlib import Path
 
 from workbench.core.cache import atomic, file_sha256
+from workbench.core.context import SILENT, RunContext
 from workbench.core.errors import (
     DamagedError,
     NotFoundError,
@@ -21,18 +22,17 @@ from workbench.core.errors import (
 )
 from workbench.data.competition import Competition
 from workbench.data.ingest import evaluation_server_of
-from workbench.data.workspace import Workspace
 from workbench.experiments.current_runs import CurrentRun, current_run, with_marks
 from workbench.experiments.reconcile import reconcile
 from workbench.experiments.run_folder import check_files, list_run_folders, read_run
-from workbench.ledger import Ledger, RunRecord, SubmissionRecord
+from workbench.ledger import RunRecord, SubmissionRecord
 from workbench.models.serving import write_as_parquet
-from workbench.platforms.protocol import KernelVersion, Platform, SubmissionLimits
+from workbench.platforms.protocol import KernelVersion, SubmissionLimits
+from workbench.submissions.channel import SubmissionChannel
 from workbench.submissions.findings import (
     POSSIBLY_SENT,
     SubmissionFinding,
     count_rows,
-    describe,
     doubt_findings,
     file_findings,
     history_findings,
@@ -44,22 +44,23 @@ from workbench.submissions.findings import (
     platform_findings,
     positive_findings,
     run_findings,
+    unchecked,
 )
-from workbench.submissions.follow import Report, followed_up, send_lock, settle
-from workbench.submissions.log import DOUBTFUL, SENT, Log
+from workbench.submissions.follow import followed_up, send_lock, settle
+from workbench.submissions.log import DOUBTFUL, SENT
 from workbench.submissions.message import message as message_of
 
 __all__ = ["Agree", "KernelOutput", "PreparedSubmission", "prepare", "send"]
 
 Agree = Callable[[tuple[SubmissionFinding, ...]], bool]
-"""Asks the user to confirm warnings that are not confirmed yet."""
+"""Asks the user to confirm warnings; returns whether they are confirmed."""
 
 
 @dataclass(frozen=True)
 class KernelOutput:
     """A kernel version and the file that it wrote: the version is submitted, and the file is logged.
 
-    `newer` describes the state of a version that was pushed later; "" where there is none.
+    `newer` describes the state of a version that was pushed later; "" if there is none.
     """
 
     version: KernelVersion
@@ -71,11 +72,22 @@ class KernelOutput:
 class PreparedSubmission:
     """A run that may be submitted, and all its blocking issues and warnings.
 
-    `rows` counts the file's rows below the header, None where it can't be read; `remaining_today` and `per_day` are
-    None where no limit is known; `limited_by_total` as in `SubmissionLimits`. `in_doubt` counts submissions that the
-    platform may have received without listing them: up to that many of the remaining ones may be used up.
-    `compared_with` is the submission that its score will be compared with: the best of those that have a public score,
-    else the one with the best CV, None where nothing was sent. `named` tells that the user chose this very run.
+    Attributes
+    ----------
+    rows : int, optional
+        The file's rows below the header; None if it can't be read.
+    remaining_today, per_day : int, optional
+        None if no limit is known.
+    limited_by_total : bool
+        See `SubmissionLimits`.
+    in_doubt : int
+        The number of submissions that the platform may have received without listing them: up to this many of the
+        remaining ones may be used up.
+    compared_with : SubmissionRecord, optional
+        The submission that its score will be compared with: the best of those with a public score, else the one with
+        the best CV; None if nothing was sent.
+    named : bool
+        Whether the user chose this particular run.
     """
 
     record: RunRecord
@@ -116,21 +128,14 @@ class PreparedSubmission:
 
 
 def prepare(
-    workspace: Workspace,
-    competition: Competition,
-    exp: int,
-    platform: Platform,
-    ledger: Ledger,
-    *,
-    run_id: str = "",
-    kernel: KernelOutput | None = None,
+    channel: SubmissionChannel, exp: int, *, run_id: str = "", kernel: KernelOutput | None = None
 ) -> PreparedSubmission:
     """Check a run before it is submitted; nothing is changed.
 
     Parameters
     ----------
     exp : int
-        The experiment; its current run is taken, see `workbench.experiments.current_runs`.
+        The number of the experiment whose current run is submitted; see `workbench.experiments.current_runs`.
     run_id : str
         A particular run instead.
     kernel : KernelOutput, optional
@@ -143,6 +148,7 @@ def prepare(
     DamagedError
         When the run's files have changed since they were written.
     """
+    workspace, competition, ledger = channel.workspace, channel.competition, channel.ledger
     record = ledger.run(run_id) if run_id else None
     if run_id and record is None:
         raise NotFoundError(f"no run {run_id!r}", hint="`wb table --all` lists them")
@@ -151,10 +157,11 @@ def prepare(
     current = current_run(workspace, competition.slug, exp, ledger.runs(competition.slug))
     record = record or current.record
     findings = run_findings(record)
-    file, sha256 = workspace.root / record.folder / "submission.csv", ""
+    run_folder = workspace.root / record.folder
+    file, sha256 = run_folder / "submission.csv", ""
     if not findings:
-        on_disk, details = read_run(workspace.root / record.folder)
-        check_files(workspace.root / record.folder, on_disk, details)
+        record_on_disk, details = read_run(run_folder)
+        check_files(run_folder, record_on_disk, details)
         if kernel is not None:
             findings += kernel_findings(competition, kernel.file, file, kernel.newer)
             file = kernel.file
@@ -168,33 +175,29 @@ def prepare(
         findings += positive_findings(competition, details)
         findings += optimistic_findings(*with_marks(workspace, [record]))
     version = None if kernel is None else kernel.version
-    of_file = PreparedSubmission(
+    checked_file = PreparedSubmission(
         record,
         file,
         sha256,
         tuple(findings),
-        None,
-        version,
+        remaining_today=None,
+        kernel=version,
         rows=count_rows(file),
-        compared_with=_best(ledger.submissions(competition.slug), record, competition),
+        compared_with=_best(channel.logged(), record, competition),
         named=bool(run_id) and kernel is None,
     )
-    return _with_surroundings(workspace, competition, of_file, platform, ledger, current)
+    return _with_changing_findings(channel, checked_file, current)
 
 
-def _with_surroundings(
-    workspace: Workspace,
-    competition: Competition,
-    prepared: PreparedSubmission,
-    platform: Platform,
-    ledger: Ledger,
-    current: CurrentRun,
+def _with_changing_findings(
+    channel: SubmissionChannel, prepared: PreparedSubmission, current: CurrentRun
 ) -> PreparedSubmission:
     """Add the findings that may change at any time: of other runs, other submissions, the platform."""
+    competition, platform = channel.competition, channel.platform
     record, kernel, findings = prepared.record, prepared.kernel, list(prepared.findings)
-    file = _sent_as(workspace, competition, prepared)
-    # `send` settles what an interrupted call has left in the state "sending" and never sends it twice: no warning.
-    submissions = [s for s in ledger.submissions(competition.slug) if (s.file, s.status) != (file, "sending")]
+    file = _copy_path(channel, prepared)
+    # No warning about an interrupted call's submission of this file: `send` settles it and never sends it twice.
+    submissions = [s for s in channel.logged() if (s.file, s.status) != (file, "sending")]
     if prepared.sha256:
         earlier = [s for s in submissions if s.status not in DOUBTFUL or (s.file, s.sha256) != (file, prepared.sha256)]
         findings += doubt_findings(file, prepared.sha256, submissions)
@@ -205,7 +208,7 @@ def _with_surroundings(
             findings += outdated_findings(current)
         if not prepared.named:
             folders = [f.name for f in list_run_folders(competition.paths.runs, record.exp)]
-            findings += passed_over_findings(record, ledger.runs(competition.slug), folders)
+            findings += passed_over_findings(record, channel.ledger.runs(competition.slug), folders)
     limits, in_doubt = SubmissionLimits(None, None), _in_doubt(submissions)
     try:
         limits = platform.limits(competition.slug)
@@ -213,7 +216,7 @@ def _with_surroundings(
         server = evaluation_server_of(competition) if facts.kind == "notebook" else None
         findings += platform_findings(facts, limits, kernel=kernel is not None, server=server, in_doubt=in_doubt)
     except (PlatformError, NotFoundError) as exc:
-        findings.append(describe(exc))
+        findings.append(unchecked(exc))
     return replace(
         prepared,
         findings=tuple(findings),
@@ -225,7 +228,7 @@ def _with_surroundings(
 
 
 def _in_doubt(submissions: Sequence[SubmissionRecord]) -> int:
-    """Count submissions that may have been made today by the local clock, or later, if that was set back since."""
+    """Count doubtful submissions of today (UTC), and of later days, in case the local clock was set back since."""
     today = datetime.now(UTC).date()
     return sum(s.status in DOUBTFUL and (s.sent_at or s.created_at).date() >= today for s in submissions)
 
@@ -236,47 +239,46 @@ def _best(earlier: list[SubmissionRecord], record: RunRecord, competition: Compe
     sent = [s for s in earlier if s.status in SENT]
     scored = [s for s in sent if s.public_score is not None]
     if scored and competition.definition.metric_of_platform is not None:
-        return scored[-1]  # which of the platform's scores is better, the metric that stands in for its own can't tell
+        # The local metric only approximates the platform's, whose direction is unknown: no score is the better one.
+        return scored[-1]
     if scored:
         return best(scored, key=attrgetter("public_score"))
     with_cv = [s for s in sent if s.cv_mean is not None]
     return best(with_cv, key=attrgetter("cv_mean"), default=None)
 
 
-def send(  # noqa: PLR0913 each option of `wb submit`
-    workspace: Workspace,
-    competition: Competition,
+def send(
+    channel: SubmissionChannel,
     prepared: PreparedSubmission,
-    platform: Platform,
-    ledger: Ledger,
     *,
     message: str = "",
     again: bool = False,
     agree: Agree | None = None,
-    report: Report = lambda _: None,
+    context: RunContext = SILENT,
 ) -> SubmissionRecord:
     """Send a prepared submission, once, and log it before and after.
 
-    The file is first copied to ``submissions/<slug>/``: the copy is what is sent, or what the submitted kernel wrote.
-    The log has the state "sending" from the moment the platform is asked to create the submission. If the process dies
-    then, or the answer is lost, the next call (or `sync`) finds out from the platform whether it arrived; if so, the
-    next call returns that submission and sends nothing. If the platform does not list it within its listing delay, it
-    may still have it, and it is sent once more only with `again` or a confirmation.
+    The file is first copied to ``submissions/<slug>/``. The copy is sent; for a kernel it records what the submitted
+    version wrote. The log has the status "sending" from just before the request to create the submission. If the
+    process dies then, or the answer is lost, the next call (or `sync`) finds out from the platform whether the
+    submission arrived; if so, the next call returns it and sends nothing. If the platform does not list it within its
+    listing delay, it may have received it nevertheless: it is sent again only with `again` or a confirmation.
 
-    Whatever may have changed since it was prepared (other submissions, runs, limits) is checked again under the lock.
+    Findings that may have changed since it was prepared (other submissions, runs, limits) are checked again under the
+    lock.
 
     Parameters
     ----------
     again : bool
         Send it even though an earlier submission of it may have arrived.
     agree : callable, optional
-        Called to confirm warnings that `prepared` does not have, and that an earlier submission may have arrived.
-        Without it they block the submission.
+        Confirms warnings that `prepared` does not have, and the warning that an earlier submission may have arrived.
+        By default these block the submission.
 
     Raises
     ------
     SubmissionError
-        When there are errors among the findings, or unconfirmed warnings.
+        When a finding is an error, or a warning is not confirmed.
     BusyError
         When another process is sending to the competition.
     UnansweredError
@@ -285,21 +287,21 @@ def send(  # noqa: PLR0913 each option of `wb submit`
         When the platform rejects it; that is logged too.
     """
     _refuse(prepared)
-    slug = competition.slug
+    workspace, platform, slug = channel.workspace, channel.platform, channel.competition.slug
     with send_lock(workspace, slug):
-        log, file = Log(workspace, ledger), _sent_as(workspace, competition, prepared)
+        log, file = channel.log, _copy_path(channel, prepared)
         log.catch_up(slug)
-        before = {s.submission_id: s for s in ledger.submissions(slug)}
+        earlier_by_id = {s.submission_id: s for s in channel.logged()}
 
         def is_same(earlier: SubmissionRecord) -> bool:
             return earlier.file == file or earlier.sha256 == prepared.sha256
 
-        settle(workspace, competition, platform, ledger, is_same, report)
-        arrived = _arrived(before, ledger.submissions(slug), file)
+        settle(channel, is_same, context)
+        arrived = _arrived(earlier_by_id, channel.logged(), file)
         if arrived is not None:
             return arrived
-        _look_again(workspace, competition, prepared, platform, ledger, again=again, agree=agree)
-        record = _prepared_record(workspace, competition, prepared, message)
+        _check_again(channel, prepared, again=again, agree=agree)
+        record = _prepared_record(channel, prepared, message)
         copy = workspace.root / record.file
         if not copy.exists() or file_sha256(copy) != prepared.sha256:
             with atomic(copy) as temporary:
@@ -307,11 +309,11 @@ def send(  # noqa: PLR0913 each option of `wb submit`
         if file_sha256(copy) != prepared.sha256:
             raise DamagedError(f"{prepared.file} changed while it was being copied", hint="run `wb submit` again")
         log.put(record, "about to send")
-        record = _submitted(platform, competition, copy, prepared, record, log)
+        record = _submitted(channel, copy, prepared, record)
         try:
             return followed_up(record, platform.submissions(slug), log)
         except PlatformError:
-            return record  # it was accepted; `sync` fetches its score later
+            return record  # it was accepted: `sync` fetches its score later
 
 
 def _refuse(prepared: PreparedSubmission) -> None:
@@ -322,45 +324,31 @@ def _refuse(prepared: PreparedSubmission) -> None:
         )
 
 
-def _look_again(
-    workspace: Workspace,
-    competition: Competition,
-    prepared: PreparedSubmission,
-    platform: Platform,
-    ledger: Ledger,
-    *,
-    again: bool,
-    agree: Agree | None,
-) -> None:
+def _check_again(channel: SubmissionChannel, prepared: PreparedSubmission, *, again: bool, agree: Agree | None) -> None:
     """Raise if there are new blocking issues or unconfirmed warnings by now; the caller holds the lock."""
-    reconcile(workspace, ledger, competition.slug)
-    current = current_run(workspace, competition.slug, prepared.record.exp, ledger.runs(competition.slug))
-    of_file = replace(prepared, findings=())
-    now = _with_surroundings(workspace, competition, of_file, platform, ledger, current)
-    _refuse(now)
-    unanswered = tuple(
-        f for f in now.warnings if (not again if f.code == POSSIBLY_SENT else f not in prepared.findings)
+    workspace, ledger, slug = channel.workspace, channel.ledger, channel.competition.slug
+    reconcile(workspace, ledger, slug)
+    current = current_run(workspace, slug, prepared.record.exp, ledger.runs(slug))
+    checked = _with_changing_findings(channel, replace(prepared, findings=()), current)
+    _refuse(checked)
+    unconfirmed = tuple(
+        f for f in checked.warnings if (not again if f.code == POSSIBLY_SENT else f not in prepared.findings)
     )
-    if not unanswered or (agree is not None and agree(unanswered)):
+    if not unconfirmed or (agree is not None and agree(unconfirmed)):
         return
-    text = "; ".join(f.message for f in unanswered)
-    if any(f.code == POSSIBLY_SENT for f in unanswered):
+    text = "; ".join(f.message for f in unconfirmed)
+    if any(f.code == POSSIBLY_SENT for f in unconfirmed):
         hint = "`wb sync` looks for it; --again sends another one anyway"
     else:
-        hint = f"that has changed since the check: `wb submit {prepared.record.exp}` checks it again"
+        hint = f"this has changed since the check: `wb submit {prepared.record.exp}` checks it again"
     raise SubmissionError(f"experiment {prepared.record.exp} is not sent: {text}", hint=hint)
 
 
 def _submitted(
-    platform: Platform,
-    competition: Competition,
-    copy: Path,
-    prepared: PreparedSubmission,
-    record: SubmissionRecord,
-    log: Log,
+    channel: SubmissionChannel, copy: Path, prepared: PreparedSubmission, record: SubmissionRecord
 ) -> SubmissionRecord:
-    """Send it; log the state "sending" just before the platform creates the submission, and the outcome."""
-    sending = record
+    """Send it; log the status "sending" just before the request to create the submission, and the outcome."""
+    log, sending = channel.log, record
 
     def creating() -> None:
         nonlocal sending
@@ -368,9 +356,9 @@ def _submitted(
         log.put(sending, "sending")
 
     try:
-        ref = _submit(platform, competition.slug, copy, prepared, record.message, creating)
+        ref = _submit(channel, copy, prepared, record.message, creating)
     except UnansweredError as exc:
-        log.put(sending, exc.message)  # still "sending": only the platform's list can tell
+        log.put(sending, exc.message)  # still "sending": only the platform's list shows whether it arrived
         raise
     except WorkbenchError as exc:
         log.put(replace(sending, status="error", error=exc.message), exc.message)
@@ -381,9 +369,10 @@ def _submitted(
 
 
 def _submit(
-    platform: Platform, slug: str, copy: Path, prepared: PreparedSubmission, message: str, creating: Callable[[], None]
+    channel: SubmissionChannel, copy: Path, prepared: PreparedSubmission, message: str, creating: Callable[[], None]
 ) -> str:
-    kernel = prepared.kernel
+    """Submit a file, or the kernel version that wrote it; return the platform's reference."""
+    platform, slug, kernel = channel.platform, channel.competition.slug, prepared.kernel
     if kernel is None:
         return platform.submit(slug, copy, message, creating=creating)
     if platform.code is None:
@@ -391,30 +380,32 @@ def _submit(
     return platform.code.submit_kernel(slug, kernel, prepared.file.name, message, creating=creating)
 
 
-def _arrived(before: dict[str, SubmissionRecord], now: list[SubmissionRecord], file: str) -> SubmissionRecord | None:
-    """Return the submission of an interrupted call if it has arrived after all.
+def _arrived(
+    earlier_by_id: dict[str, SubmissionRecord], logged: list[SubmissionRecord], file: str
+) -> SubmissionRecord | None:
+    """Return an interrupted call's submission of this file if the platform has received it.
 
     A run whose kernel was pushed twice has two files, which are two submissions.
     """
-    for record in now:
-        earlier = before.get(record.submission_id)
+    for record in logged:
+        earlier = earlier_by_id.get(record.submission_id)
         if record.file == file and record.ref and earlier is not None and earlier.status in DOUBTFUL:
             return record
     return None
 
 
-def _sent_as(workspace: Workspace, competition: Competition, prepared: PreparedSubmission) -> str:
-    """Return the path, in the workspace, of the copy that is sent."""
+def _copy_path(channel: SubmissionChannel, prepared: PreparedSubmission) -> str:
+    """Return the path of the copy that is sent, relative to the workspace."""
+    workspace = channel.workspace
     # A kernel that was deleted and created again has two versions of the same number.
     version = "" if prepared.kernel is None else f"-v{prepared.kernel.number}-{prepared.sha256[:8]}"
     name = f"{prepared.record.run_id}{version}{prepared.file.suffix}"
-    return (workspace.submissions / competition.slug / name).relative_to(workspace.root).as_posix()
+    return (workspace.submissions / channel.competition.slug / name).relative_to(workspace.root).as_posix()
 
 
-def _prepared_record(
-    workspace: Workspace, competition: Competition, prepared: PreparedSubmission, message: str
-) -> SubmissionRecord:
-    run = prepared.record
+def _prepared_record(channel: SubmissionChannel, prepared: PreparedSubmission, message: str) -> SubmissionRecord:
+    """Return the record of a new submission, with a token of its own."""
+    competition, run = channel.competition, prepared.record
     token = uuid.uuid4().hex[:10]
     return SubmissionRecord(
         submission_id=token,
@@ -422,9 +413,9 @@ def _prepared_record(
         exp=run.exp,
         run_id=run.run_id,
         platform=competition.definition.platform,
-        file=_sent_as(workspace, competition, prepared),
+        file=_copy_path(channel, prepared),
         sha256=prepared.sha256,
-        # The token finds this submission on the platform when the answer to sending it was lost.
+        # By the token this submission is recognised on the platform if the answer to sending it is lost.
         message=message_of(token, message or f"{run.exp:03d} {run.title}", run.cv_mean),
         cv_mean=run.cv_mean,
         created_at=datetime.now(UTC),
@@ -434,5 +425,5 @@ def _prepared_record(
         public_score=None,
         private_score=None,
         error=None,
-        workspace=workspace.id,
+        workspace=channel.workspace.id,
     )

@@ -1,4 +1,4 @@
-"""Checks of submissions that are lists of items: the task recommend."""
+"""Checks of submissions to competitions of the task recommend: lists of items."""
 
 from __future__ import annotations
 
@@ -9,17 +9,16 @@ from workbench.submissions.finding import SubmissionFinding, error, warning
 
 __all__ = ["list_findings"]
 
-FEW = 0.01
-"""Up to this share of unknown items is a warning; a larger one means that the ids are spelled differently."""
+MAX_UNKNOWN_SHARE = 0.01
+"""Up to this share, unknown items are a warning; above it they are an error: the ids are spelled differently."""
 
-
-COUNTED = ("empty", "long", "repeating", "items")
-SLICE = 1_000_000
-"""Rows at a time: the items of all of them would take gigabytes."""
+COUNTS = ("empty", "long", "repeating", "items")
+CHUNK_ROWS = 1_000_000
+"""Rows that are split into items at a time: the items of all rows would need gigabytes."""
 
 
 def list_findings(text: pl.Series, competition: Competition) -> list[SubmissionFinding]:
-    """Find lists that are empty, too long, or repeat an item, and items that never occur.
+    """Find lists that are empty, too long, or repeat an item, and unknown items.
 
     Parameters
     ----------
@@ -29,23 +28,24 @@ def list_findings(text: pl.Series, competition: Competition) -> list[SubmissionF
     """
     name, k = text.name, competition.definition.list_length
     item_table = _item_table(competition)
-    chunks = [_counted(chunk["text"], k, item_table) for chunk in text.alias("text").to_frame().iter_slices(SLICE)]
-    total = {key: sum(counts[key] for counts, _ in chunks) for key in COUNTED}
+    slices = text.alias("text").to_frame().iter_slices(CHUNK_ROWS)
+    chunks = [_count_items(chunk["text"], k, item_table) for chunk in slices]
+    total = {key: sum(counts[key] for counts, _ in chunks) for key in COUNTS}
     findings = []
     if total["empty"]:
         findings.append(warning("empty_lists", f"{name}: {total['empty']:,} of {len(text):,} lists are empty"))
     if total["long"]:
-        message = f"{name}: {total['long']:,} lists have more than {k} items; the platform takes the first {k}"
+        message = f"{name}: {total['long']:,} lists have more than {k} items; only the first {k} count"
         findings.append(warning("long_lists", message))
     if total["repeating"]:
-        message = f"{name}: {total['repeating']:,} lists repeat an item, which counts once and takes two places"
+        message = f"{name}: {total['repeating']:,} lists repeat an item, which counts once but uses two positions"
         findings.append(warning("repeated_items", message))
     unknown = pl.concat([items for _, items in chunks]).group_by("items").agg(pl.col("len").sum())
-    return findings + _unknown_items(unknown, name, total["items"])
+    return findings + _unknown_item_findings(unknown, name, total["items"])
 
 
-def _counted(text: pl.Series, k: int | None, item_table: pl.DataFrame) -> tuple[dict[str, int], pl.DataFrame]:
-    """Return how many lists are empty, too long or repeat an item, how many items there are, and the unknown ones."""
+def _count_items(text: pl.Series, k: int | None, item_table: pl.DataFrame) -> tuple[dict[str, int], pl.DataFrame]:
+    """Return the `COUNTS` (lists that are empty, too long or repeat an item; all items), and the unknown items."""
     stripped = text.fill_null("").str.strip_chars()
     lists = pl.DataFrame({"items": stripped.str.split(" ")}).filter(stripped != "")
     items = pl.col("items")
@@ -59,26 +59,28 @@ def _counted(text: pl.Series, k: int | None, item_table: pl.DataFrame) -> tuple[
     return counts | {"empty": len(text) - lists.height}, unknown.collect(engine="streaming")
 
 
-def _unknown_items(unknown: pl.DataFrame, name: str, total: int) -> list[SubmissionFinding]:
-    """Find items that neither the log nor the table of items has."""
+def _unknown_item_findings(unknown: pl.DataFrame, name: str, n_items: int) -> list[SubmissionFinding]:
+    """Report items that are neither in the log nor in the table of items."""
     if not unknown.height:
         return []
-    n = int(unknown["len"].sum())
+    n_unknown = int(unknown["len"].sum())
     example = unknown.sort("len", "items", descending=[True, False])["items"][0]
     message = (
-        f"{name}: {n:,} of {total:,} items are neither in the log nor in a table of items, for example {example!r}"
+        f"{name}: {n_unknown:,} of {n_items:,} items are neither in the log nor in a table of items, "
+        f"for example {example!r}"
     )
-    return [(warning if n < FEW * total else error)("labels", message)]
+    return [(warning if n_unknown < MAX_UNKNOWN_SHARE * n_items else error)("labels", message)]
 
 
 def _item_table(competition: Competition) -> pl.DataFrame:
-    """Return the items of train, of test where there is one, and of the table of items, as texts."""
-    d = competition.definition
-    if d.interactions is None:
+    """Return the items of train, of test if there is one, and of the table of items, as texts in the column `items`."""
+    definition = competition.definition
+    if definition.interactions is None:
         return pl.DataFrame(schema={"items": pl.String})
-    named = [d.tables.train, d.tables.test, *([d.interactions.items] if d.interactions.items else [])]
-    tables = [competition.table(n) for n in dict.fromkeys(named) if n in competition.manifest.tables]
-    column = d.interactions.item
+    names = [definition.tables.train, definition.tables.test]
+    names += [definition.interactions.items] if definition.interactions.items else []
+    tables = [competition.table(name) for name in dict.fromkeys(names) if name in competition.manifest.tables]
+    column = definition.interactions.item
     with_items = [t for t in tables if column in t.collect_schema()]
     values = [t.select(pl.col(column).unique().cast(pl.String).alias("items")) for t in with_items]
     return pl.concat(values).unique().collect(engine="streaming")
