@@ -12,7 +12,7 @@ from tests.clock import START, Clock
 from tests.faults import paused, point
 from workbench.core.cache import file_sha256
 from workbench.core.errors import PlatformError, UnansweredError, UnreachableError
-from workbench.platforms.protocol import CompetitionFacts, Creating, PlatformSubmission, SubmissionLimits
+from workbench.platforms.protocol import BeforeCreate, CompetitionFacts, PlatformSubmission, SubmissionLimits
 
 __all__ = ["FakePlatform", "Manners"]
 
@@ -79,14 +79,14 @@ class FakePlatform:
         point("limits")
         return SubmissionLimits(self.daily_limit, max(0, self.daily_limit - len(self.arrived)))
 
-    def submit(self, slug: str, file: Path, message: str, *, creating: Creating = lambda: None) -> str:
+    def submit(self, slug: str, file: Path, message: str, *, before_create: BeforeCreate = lambda: None) -> str:
         """Take a file, slowly; answer, or not."""
         del slug
         point("upload")
         sha256 = file_sha256(file)
         self.clock.advance(self.manners.upload_s)
         self._happens("uploaded")
-        creating()
+        before_create()
         self._happens("creating")
         if self.manners.answer == "refused":
             raise PlatformError("Submission not allowed: on purpose")

@@ -151,14 +151,14 @@ class PlatformContract:
             raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            hosted.platform.submit(hosted.slug, hosted.good, "m", creating=fail)
+            hosted.platform.submit(hosted.slug, hosted.good, "m", before_create=fail)
         assert hosted.platform.submissions(hosted.slug) == []
         seen: list[int] = []
         hosted.platform.submit(
             hosted.slug,
             hosted.good,
             "m",
-            creating=lambda: seen.append(len(hosted.platform.submissions(hosted.slug))),
+            before_create=lambda: seen.append(len(hosted.platform.submissions(hosted.slug))),
         )
         assert seen == [0]
         assert len(hosted.platform.submissions(hosted.slug)) == 1

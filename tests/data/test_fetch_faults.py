@@ -155,10 +155,10 @@ def test_bursts_of_errors_are_sat_out(place: Place, hosted: Hosted) -> None:
     [
         (
             "ListDataFiles",
-            "in trouble while listing the files for 'flights': it keeps answering 500",
+            "has a problem while listing the files for 'flights': it keeps answering 500",
             "nothing is lost; try again",
         ),
-        ("DownloadDataFiles", "in trouble while downloading flights.zip", "nothing is lost; try again"),
+        ("DownloadDataFiles", "has a problem while downloading flights.zip", "nothing is lost; try again"),
         ("storage", "sends status 500 while downloading flights.zip", "the same command resumes from there"),
     ],
 )
@@ -356,7 +356,7 @@ def test_a_login_that_expires_half_way(place: Place, hosted: Hosted) -> None:
     place.server.fault("storage", status=400)
     place.server.logins_left = 3
     said = place.fails(says="does not accept the login .* while downloading flights.zip", do="kaggle.com/settings")
-    assert "it was accepted before, and has ended" in said
+    assert "it was accepted before, and has expired" in said
     assert "0.0 MB are kept" in said
     assert place.server.bytes_sent == 40_000
     place.server.logins_left = None

@@ -13,8 +13,7 @@ from tests.kaggle_client import SHORT_PATIENCE
 from tests.wire import Hosted, Server
 from workbench.core.errors import ConfigError, DamagedError, NotFoundError, StorageError
 from workbench.data.ingest.space import Approval, Download, check_space
-from workbench.platforms.kaggle import Kaggle
-from workbench.platforms.kaggle import platform as kaggle_module
+from workbench.platforms.kaggle import Kaggle, data_files
 from workbench.platforms.kaggle.connection import pages
 from workbench.platforms.kaggle.crc32c import file_crc32c
 from workbench.platforms.protocol import RemoteFile
@@ -357,7 +356,7 @@ def test_several_files_are_paged_for_once(place: Place, many: Hosted) -> None:
 def test_a_file_far_back_is_asked_for_by_its_name(
     server: Server, kaggle: Kaggle, many: Hosted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kaggle_module, "SEARCHED_PAGES", 5)
+    monkeypatch.setattr(data_files, "MAX_SEARCHED_PAGES", 5)
     server.packs_on_the_way = True
     listing = kaggle.find("flights", ["train.csv", "images/001.png"])
     assert (server.calls.count("ListDataFiles"), listing.complete) == (5, False)
@@ -374,7 +373,7 @@ def test_a_file_far_back_is_asked_for_by_its_name(
 def test_a_name_that_is_not_there_is_told_without_reading_everything(
     server: Server, kaggle: Kaggle, many: Hosted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kaggle_module, "SEARCHED_PAGES", 22)
+    monkeypatch.setattr(data_files, "MAX_SEARCHED_PAGES", 22)
     with pytest.raises(NotFoundError, match="has no file 'trian.csv'") as caught:
         kaggle.download("flights", "trian.csv", tmp_path / "a.csv")
     assert "'train.csv'" in caught.value.hint
@@ -385,13 +384,13 @@ def test_a_name_that_is_not_there_is_told_without_reading_everything(
 def test_many_files_far_back_are_paged_for(
     server: Server, kaggle: Kaggle, many: Hosted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kaggle_module, "SEARCHED_PAGES", 5)
+    monkeypatch.setattr(data_files, "MAX_SEARCHED_PAGES", 5)
     names = [n for n in many.files if n.startswith("videos")]
     listing = kaggle.find("flights", [*names, "gone.csv"])
     assert set(names) <= listing.by_name.keys()
     assert "gone.csv" not in listing.by_name
     assert server.calls.count("ListDataFiles") <= 40
-    assert server.calls.count("DownloadDataFile") <= kaggle_module.MAX_LOOKED_UP
+    assert server.calls.count("DownloadDataFile") <= data_files.MAX_DIRECT_LOOKUPS
 
 
 def test_a_list_that_goes_in_circles_ends() -> None:

@@ -14,9 +14,9 @@ from workbench.data.competition.definition import Definition, read_definition
 from workbench.platforms.interactions import (
     InteractionsSpec,
     duration_text,
+    invalid_values,
     parse_duration,
     parse_weights,
-    wrong_values,
 )
 
 HEAD = """
@@ -95,8 +95,8 @@ def test_other_tasks_have_no_log(read) -> None:
         (HEAD + LOG.replace("product_id", ""), "interactions.item: .*at least 1 character"),
         (HEAD + LOG + 'unit = "sec"\n', "interactions.unit: 'sec' is none of s, ms, us, ns"),
         (HEAD + LOG + 'cut = "sesion"\n', "interactions.cut: 'sesion' is none of last, session\n.*'session'"),
-        (HEAD + LOG + 'id = "{usr}"\n', "interactions.id: '{usr}' must hold {user} once"),
-        (HEAD + LOG + 'id = "7"\n', "interactions.id: '7' must hold {user} once"),
+        (HEAD + LOG + 'id = "{usr}"\n', "interactions.id: '{usr}' must contain {user} once"),
+        (HEAD + LOG + 'id = "7"\n', "interactions.id: '7' must contain {user} once"),
         (HEAD + LOG + 'id = "{user}_{kind}"\n', "interactions.id: .* no column of types is named\nadd kind"),
         (HEAD + KINDS.replace("weights", "# weights"), "interactions.weights: missing: ids have a type"),
         (HEAD + KINDS.replace('id = "{user}_{kind}"', ""), "interactions.weights: they are for ids that have a type"),
@@ -158,7 +158,7 @@ TYPED = replace(SPEC, kind="k", id="{user}_{kind}", weights={"clicks": 0.5, "car
 
 @pytest.mark.parametrize("spec", [SPEC, TYPED, replace(TYPED, first=("clicks",), horizon_s=1, unit="ns")])
 def test_nothing_is_wrong_with_what_fits_together(spec: InteractionsSpec) -> None:
-    assert list(wrong_values(spec)) == []
+    assert list(invalid_values(spec)) == []
 
 
 @pytest.mark.parametrize(
@@ -184,11 +184,11 @@ def test_nothing_is_wrong_with_what_fits_together(spec: InteractionsSpec) -> Non
         (replace(TYPED, weights={"clicks": 0.0, "carts": 1.0}), ["weights"], "leave out a type"),
         (replace(TYPED, first=("click",)), ["first"], "clicks"),
         (replace(TYPED, first=("carts", "x")), ["first"], ""),
-        (replace(SPEC, first=("clicks",)), ["first"], "take it out"),
+        (replace(SPEC, first=("clicks",)), ["first"], "remove it"),
     ],
 )
 def test_each_wrong_value_is_told_once_with_what_to_write(spec: InteractionsSpec, wrong: list[str], hint: str) -> None:
-    found = list(wrong_values(spec))
+    found = list(invalid_values(spec))
     assert [w.key for w in found] == wrong
     assert hint in found[0].hint
 

@@ -111,7 +111,7 @@ def test_a_token_that_can_not_be_renewed(kaggle: Kaggle, server: Server, tmp_pat
     server.refresh_ok = False
     server.fault("storage", cut_after=60_000)
     server.fault("storage", status=403, before=lambda: ends_after(server, 0))
-    with pytest.raises(LoginError, match=r"accepted before, and has ended.*; 0.1 MB are kept") as caught:
+    with pytest.raises(LoginError, match=r"accepted before, and has expired.*; 0.1 MB are kept") as caught:
         kaggle.download("flights", "train.csv", tmp_path / "train.csv")
     assert "kaggle auth login --force" in caught.value.hint
     assert "what has been downloaded is kept, and the download resumes" in caught.value.hint
@@ -128,7 +128,7 @@ def test_a_network_that_goes_while_it_is_renewed(kaggle: Kaggle, server: Server)
     kaggle.facts("flights")
     server.tokens.clear()
     server.fault("GenerateAccessToken", status=503, times=100)
-    with pytest.raises(PlatformError, match="in trouble while renewing the login while listing the files") as caught:
+    with pytest.raises(PlatformError, match="has a problem while renewing the login while listing the files") as caught:
         kaggle.files("flights")
     assert not isinstance(caught.value, LoginError)
 

@@ -16,7 +16,7 @@ from workbench.api import library
 from workbench.core.context import RunContext, text_listener
 from workbench.core.errors import NotFoundError, PlatformError, SubmissionError, UnansweredError
 from workbench.ledger import Ledger
-from workbench.platforms.protocol import Creating, PlatformSubmission, SubmissionLimits, connect
+from workbench.platforms.protocol import BeforeCreate, PlatformSubmission, SubmissionLimits, connect
 from workbench.rehearsal import Rehearsal
 from workbench.review.table import as_text
 from workbench.submissions import SubmissionChannel, prepare, send, sync, wait_for_score
@@ -211,8 +211,8 @@ class Broken:
         self.real, self.arrives, self.listing_delay_s = real, arrives, listing_delay_s
         self.listed_at = time.monotonic() + listed_after_s
 
-    def submit(self, slug: str, file: Path, message: str, *, creating: Creating = lambda: None) -> str:
-        creating()
+    def submit(self, slug: str, file: Path, message: str, *, before_create: BeforeCreate = lambda: None) -> str:
+        before_create()
         if self.arrives:
             self.real.submit(slug, file, message)
         raise UnansweredError("the line was cut")

@@ -24,8 +24,8 @@ from workbench.core.errors import (
 )
 from workbench.ledger import Ledger, SubmissionRecord
 from workbench.platforms.protocol import (
+    BeforeCreate,
     CompetitionFacts,
-    Creating,
     KernelVersion,
     PlatformSubmission,
     SubmissionLimits,
@@ -66,10 +66,10 @@ class Takes:
             raise self.silent
         return self.theirs
 
-    def taken(self, file: str, data: bytes, message: str, creating: Creating) -> str:
+    def taken(self, file: str, data: bytes, message: str, before_create: BeforeCreate) -> str:
         if self.refuses is not None:
             raise self.refuses
-        creating()
+        before_create()
         if self.ends is not None:
             raise self.ends
         self.sent.append((file, data, message))
@@ -77,13 +77,13 @@ class Takes:
         self.theirs.insert(0, PlatformSubmission(ref, file, message, START, "complete", 0.7, None))
         return ref
 
-    def submit(self, slug: str, file: Path, message: str, *, creating: Creating = lambda: None) -> str:
-        return self.taken(file.name, file.read_bytes(), message, creating)
+    def submit(self, slug: str, file: Path, message: str, *, before_create: BeforeCreate = lambda: None) -> str:
+        return self.taken(file.name, file.read_bytes(), message, before_create)
 
     def submit_kernel(
-        self, slug: str, version: KernelVersion, file: str, message: str, *, creating: Creating = lambda: None
+        self, slug: str, version: KernelVersion, file: str, message: str, *, before_create: BeforeCreate = lambda: None
     ) -> str:
-        return self.taken(f"{version.name}/{version.number}/{file}", b"", message, creating)
+        return self.taken(f"{version.name}/{version.number}/{file}", b"", message, before_create)
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""What a log of interactions is: its columns, what to predict, and how it is written."""
+"""Logs of interactions between users and items: their columns, what to predict from them, durations and weights."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ __all__ = [
     "CUTS",
     "UNITS",
     "InteractionsSpec",
-    "Wrong",
+    "InvalidValue",
     "duration_text",
+    "invalid_values",
     "parse_duration",
     "parse_weights",
-    "wrong_values",
 ]
 
 UNITS = {"s": 1_000_000, "ms": 1_000, "us": 1, "ns": 0.001}
-"""Of times that are whole numbers: how many microseconds one is."""
+"""The microseconds in a unit of times that are whole numbers."""
 
 CUTS = ("last", "session")
+"""The ways to split a log into what is known and what is to be predicted; see `InteractionsSpec`."""
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
@@ -38,24 +39,24 @@ class InteractionsSpec:
     user, item, time : str
         Columns of train, and of test where there is one.
     kind : str, optional
-        The column with the type of an event; None where there is but one type.
+        The column with the type of an event; None if all events are of one type.
     unit : str
-        "s", "ms", "us" or "ns": of times that are whole numbers.
+        The unit of times that are whole numbers: "s", "ms", "us" or "ns".
     cut : str
-        "last": what comes in the horizon after the end of the log is asked for. "session": test holds the beginnings of
-        sessions that begin in the last horizon, and how they go on is asked for.
+        "last": the events in the horizon after the end of the log are predicted. "session": test has the beginnings of
+        sessions that begin in the last horizon, and their remaining events are predicted.
     horizon_s : int
-        In seconds.
+        The length of the horizon in seconds.
     id : str
-        How an id of the sample is written: "{user}", or "{user}_{kind}" where each type is asked for by itself.
+        The form of the sample's ids: "{user}", or "{user}_{kind}" if each type of event is predicted separately.
     weights : dict
-        The types that are asked for and what each weighs in the score, which is the sum; empty where `id` has no type.
+        The weight of each predicted type in the score, which is the weighted sum; empty if `id` has no type.
     first : tuple of str
-        Of these types only the next event is asked for, of the others all.
+        The types of which only the next event is predicted; of the others all are.
     weight : str, optional
-        The column with what an event weighs by itself: a rating, a quantity.
+        The column with the weight of an event, such as a rating or a quantity.
     users, items : str, optional
-        Tables with a line per user, or per item, keyed by the columns `user` and `item`.
+        Tables with a row per user, or per item, with the key column `user` or `item`.
     """
 
     user: str
@@ -74,17 +75,17 @@ class InteractionsSpec:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The columns of the log: user, item, time, and the type and the weight where there are any."""
-        more = (self.kind, self.weight)
-        return (self.user, self.item, self.time, *(column for column in more if column is not None))
+        """The columns of the log: user, item, time, and if there are any, type and weight."""
+        optional = (self.kind, self.weight)
+        return (self.user, self.item, self.time, *(column for column in optional if column is not None))
 
     @property
     def by_kind(self) -> bool:
-        """Whether each type of event is asked for by itself: the sample has a line per user and type."""
+        """Whether each type of event is predicted separately: the sample has a row per user and type."""
         return "{kind}" in self.id
 
     def id_of(self, user: str, kind: str = "") -> str:
-        """Return the id of the sample for a user, and a type where ids have one.
+        """Return the sample's id for a user, and for a type if ids have one.
 
         Examples
         --------
@@ -95,71 +96,75 @@ class InteractionsSpec:
 
 
 @dataclass(frozen=True)
-class Wrong:
-    """A value that is wrong: the key it is written under, what is wrong with it, and what to write."""
+class InvalidValue:
+    """An invalid value of a specification: its key, what is wrong, and what to write instead."""
 
     key: str
     message: str
     hint: str
 
 
-def wrong_values(spec: InteractionsSpec) -> Iterator[Wrong]:
-    """Find the values that can't be, or contradict each other.
+def invalid_values(spec: InteractionsSpec) -> Iterator[InvalidValue]:
+    """Yield the values that are invalid or contradict each other.
 
     Examples
     --------
-    >>> [wrong.key for wrong in wrong_values(InteractionsSpec("u", "i", "t", 60, cut="first"))]
+    >>> [invalid.key for invalid in invalid_values(InteractionsSpec("u", "i", "t", 60, cut="first"))]
     ['cut']
     """
     for key, column in (("item", spec.item), ("time", spec.time), ("kind", spec.kind), ("weight", spec.weight)):
         if column is not None and spec.columns.count(column) > 1:
-            yield Wrong(
+            yield InvalidValue(
                 key, f"{column!r} is named twice among user, item, time, kind and weight", "name another column"
             )
     for key, value, valid in (("unit", spec.unit, tuple(UNITS)), ("cut", spec.cut, CUTS)):
         if value not in valid:
-            yield Wrong(key, f"{value!r} is none of {', '.join(valid)}", near(value, valid, kind=key))
+            yield InvalidValue(key, f"{value!r} is none of {', '.join(valid)}", near(value, valid, kind=key))
     if spec.horizon_s <= 0:
-        yield Wrong("horizon", f"{spec.horizon_s} s is not a valid horizon", 'write a duration such as "28d" or "12h"')
-    yield from _wrong_id(spec)
-    yield from _wrong_weights(spec)
+        yield InvalidValue(
+            "horizon", f"{spec.horizon_s} s is not a valid horizon", 'write a duration such as "28d" or "12h"'
+        )
+    yield from _invalid_ids(spec)
+    yield from _invalid_weights(spec)
 
 
-def _wrong_id(spec: InteractionsSpec) -> Iterator[Wrong]:
-    named = re.findall(r"\{([^{}]*)\}", spec.id)
-    unknown = [n for n in named if n not in ("user", "kind")]
-    hint = 'write "{user}", or "{user}_{kind}" where each type is asked for by itself'
-    if named.count("user") != 1 or named.count("kind") > 1 or unknown:
-        yield Wrong(
-            "id", f"{spec.id!r} must hold {{user}} once, may hold {{kind}} once, and nothing else in braces", hint
+def _invalid_ids(spec: InteractionsSpec) -> Iterator[InvalidValue]:
+    placeholders = re.findall(r"\{([^{}]*)\}", spec.id)
+    unknown = [p for p in placeholders if p not in ("user", "kind")]
+    hint = 'write "{user}", or "{user}_{kind}" if each type is predicted separately'
+    if placeholders.count("user") != 1 or placeholders.count("kind") > 1 or unknown:
+        yield InvalidValue(
+            "id", f"{spec.id!r} must contain {{user}} once, may contain {{kind}} once, and nothing else in braces", hint
         )
     elif spec.by_kind and spec.kind is None:
-        yield Wrong("id", f"{spec.id!r} has a type, but no column of types is named", 'add kind = "COLUMN"')
+        yield InvalidValue("id", f"{spec.id!r} has a type, but no column of types is named", 'add kind = "COLUMN"')
 
 
-def _wrong_weights(spec: InteractionsSpec) -> Iterator[Wrong]:
+def _invalid_weights(spec: InteractionsSpec) -> Iterator[InvalidValue]:
     if spec.by_kind and not spec.weights:
-        yield Wrong(
-            "weights", "missing: ids have a type, and the weights say which are asked for", "{ clicks = 0.1, … }"
+        yield InvalidValue(
+            "weights", "missing: ids have a type, and the weights name the types to predict", "{ clicks = 0.1, … }"
         )
     if spec.weights and not spec.by_kind:
-        yield Wrong("weights", f"they are for ids that have a type, got id = {spec.id!r}", 'id = "{user}_{kind}"')
+        yield InvalidValue(
+            "weights", f"they are for ids that have a type, got id = {spec.id!r}", 'id = "{user}_{kind}"'
+        )
     for kind, weight in spec.weights.items():
         if not 0 < weight < float("inf"):
-            yield Wrong(
-                "weights", f"{kind} = {weight}: expected a number above 0", "leave out a type that is not asked for"
+            yield InvalidValue(
+                "weights", f"{kind} = {weight}: expected a number above 0", "leave out a type that is not predicted"
             )
     for kind in spec.first:
         if kind not in spec.weights:
-            hint = near(kind, spec.weights, kind="type") if spec.weights else "take it out"
-            yield Wrong("first", f"{kind!r} is not among the types that have a weight", hint)
+            hint = near(kind, spec.weights, kind="type") if spec.weights else "remove it"
+            yield InvalidValue("first", f"{kind!r} is not among the types that have a weight", hint)
 
 
 # ---------------------------------------------------------------------------------------------------------- durations
 
 
 def parse_duration(text: str) -> timedelta | None:
-    """Return a duration such as "12h" or "7d" (units s, m, h, d, w); None for what is none.
+    """Return a duration such as "12h" or "7d" (units s, m, h, d, w); None for any other text.
 
     Examples
     --------
@@ -171,7 +176,7 @@ def parse_duration(text: str) -> timedelta | None:
 
 
 def duration_text(seconds: int) -> str:
-    """Return a duration as `parse_duration` takes it, in the largest unit up to days that is whole.
+    """Return a duration as text for `parse_duration`, in the largest unit up to days that gives a whole number.
 
     Examples
     --------
@@ -190,7 +195,7 @@ def parse_weights(text: str) -> dict[str, float]:
     Raises
     ------
     ValueError
-        For what is written otherwise.
+        For any other form, an empty name, or a name that is repeated.
 
     Examples
     --------

@@ -1,7 +1,6 @@
-"""The contract of a platform: a place where competitions live.
+"""The contract of a platform, which hosts competitions: Kaggle, or a local competition (`workbench.rehearsal`).
 
-A platform is Kaggle or a local rehearsal. What differs between them ends at this protocol; `connect` finds an
-implementation by name, so that nothing below the command line needs to know which one it talks to.
+`connect` finds an implementation by name; callers do not depend on which one it is.
 """
 
 from __future__ import annotations
@@ -19,9 +18,9 @@ from workbench.core.temporary import hidden_path
 from workbench.platforms.interactions import InteractionsSpec
 
 __all__ = [
+    "BeforeCreate",
     "CodeHost",
     "CompetitionFacts",
-    "Creating",
     "DatasetState",
     "KernelSource",
     "KernelState",
@@ -41,25 +40,42 @@ __all__ = [
     "partial_of",
 ]
 
-Creating = Callable[[], None]
-"""Called when a submission is about to be created: what comes before that, such as an upload, makes none."""
+BeforeCreate = Callable[[], None]
+"""Called just before the request that creates a submission; earlier steps, such as an upload, create none."""
 
 Progress = Callable[[int], None]
-"""Called with the number of bytes that arrived since the last call; negative where some had to be thrown away."""
+"""Called with the number of bytes that arrived since the last call; negative if some were discarded."""
 
 IMPLEMENTATIONS = {"kaggle": "workbench.platforms.kaggle:Kaggle", "rehearsal": "workbench.rehearsal:Rehearsal"}
 
 
 @dataclass(frozen=True)
 class CompetitionFacts:
-    """What the platform says of a competition; None where it does not say.
+    """What the platform knows about a competition; None or empty for what it does not know.
 
-    `metric` is a built-in name of `workbench.metrics` or the platform's own words. `id_columns`, `target_columns` and
-    `task` are given only by a platform that knows them; elsewhere they are inferred from the files. `kind` is
-    "notebook" where kernels are taken and no files; `accepts_submissions` is of what is taken. `interactions` is the
-    log of the task recommend, where the platform knows it. `positive_classes` are, of each target of two classes,
-    the one whose probability is scored; `description` is what the competition is about, in the platform's words.
-    `evaluation_server` is a file of the server that hands the test set to notebooks, where there is one among the data.
+    Attributes
+    ----------
+    metric : str, optional
+        A built-in name of `workbench.metrics`, or the platform's own words.
+    task : str, optional
+    id_columns, target_columns : tuple of str
+        Kaggle does not know these and the task: they are inferred from the files.
+    weight_column : str, optional
+        The column with the weights of rows, or an expression of columns.
+    daily_limit : int, optional
+        Submissions per UTC day.
+    accepts_submissions : bool
+        Whether it is open, for files or for notebooks.
+    kind : str
+        "notebook" if it accepts kernels only, "over" after the deadline, else "tabular".
+    interactions : InteractionsSpec, optional
+        The log of a competition of the task recommend.
+    positive_classes : tuple of str
+        For each target of two classes, the class whose probability is scored.
+    description : str, optional
+        The platform's text about the competition.
+    evaluation_server : str, optional
+        A data file of the server that sends the test set to notebooks.
     """
 
     slug: str
@@ -83,7 +99,7 @@ class CompetitionFacts:
 
 @dataclass(frozen=True, slots=True)
 class RemoteFile:
-    """One file that the platform offers. None where the platform does not say; `sha256` and `md5` are hex digests."""
+    """A data file of a competition, as far as the platform describes it; `sha256` and `md5` are hex digits."""
 
     name: str
     size_bytes: int | None
@@ -94,7 +110,7 @@ class RemoteFile:
 
 @dataclass(frozen=True)
 class Listing:
-    """The files that were seen in the platform's list; all of them where it is `complete`."""
+    """Files of the platform's list: all of them if it is `complete`."""
 
     files: tuple[RemoteFile, ...]
     complete: bool = True
@@ -105,19 +121,21 @@ class Listing:
         return {f.name: f for f in self.files}
 
     def check(self, slug: str, names: Iterable[str]) -> None:
-        """Raise `NotFoundError`, with the nearest names that were seen, for a name that is not there."""
+        """Raise `NotFoundError`, with similar names, for a name that is not in it."""
         by_name = self.by_name
         for name in names:
             if name not in by_name:
-                some = "" if self.complete else f" (of the first {len(by_name):,})"
-                raise NotFoundError(f"{slug!r} has no file {name!r}", hint=near(name, by_name, kind="file") + some)
+                limitation = "" if self.complete else f" (of the first {len(by_name):,})"
+                raise NotFoundError(
+                    f"{slug!r} has no file {name!r}", hint=near(name, by_name, kind="file") + limitation
+                )
 
 
 @dataclass(frozen=True)
 class PlatformSubmission:
-    """A submission as the platform tells it.
+    """A submission as the platform lists it.
 
-    `status` is ``"pending"``, ``"complete"`` or ``"error"``. A score is None while it is not known or not shown.
+    `status` is ``"pending"``, ``"complete"`` or ``"error"``. A score is None as long as it is unknown or hidden.
     """
 
     ref: str
@@ -133,10 +151,9 @@ class PlatformSubmission:
 
 @dataclass(frozen=True)
 class SubmissionLimits:
-    """How many submissions a day allows and how many are left today (UTC). None: no limit is known.
+    """The submissions allowed per UTC day, and those left today; None if no limit is known.
 
-    `limited_by_total` says that what is left is bounded by the submissions of the whole competition, not by the day's:
-    another day brings no more.
+    With `limited_by_total`, the limit is that of the whole competition: the next day allows no more.
     """
 
     per_day: int | None
@@ -146,9 +163,9 @@ class SubmissionLimits:
 
 @dataclass(frozen=True)
 class Standing:
-    """Where a score stands: rank from 1, percentile (100 rank / teams: "top 3 %"), medal by Kaggle's rules.
+    """The position of a score on a leaderboard: rank from 1, percentile (100 rank / teams), medal by Kaggle's rules.
 
-    `medal` is None, too, where the competition gives none.
+    `medal` is also None if the competition awards none.
     """
 
     rank: int
@@ -158,15 +175,16 @@ class Standing:
 
     @classmethod
     def at(cls, rank: int, teams: int, *, medals: bool = True) -> Standing:
-        """Return the standing of a rank among so many teams, in a competition with medals or without."""
+        """Return the standing of a rank among a number of teams; `medals`: whether the competition awards medals."""
         return cls(rank, teams, 100 * rank / teams, medal(rank, teams) if medals else None)
 
 
 @dataclass(frozen=True)
 class Leaderboard:
-    """The leaderboard, best first, as (team, score); and where the user's best submission stands, if there is one.
+    """The leaderboard: entries (team, score), the best first, and the standing of the user's best submission.
 
-    `scope` says of which scores the entries are: ``"public"`` or ``"private"``.
+    `public` and `private` are None if there is no such submission. `scope` is the kind of the entries' scores:
+    ``"public"`` or ``"private"``.
     """
 
     entries: tuple[tuple[str, float], ...] = field(default=())
@@ -177,16 +195,16 @@ class Leaderboard:
 
 @dataclass(frozen=True)
 class DatasetState:
-    """A dataset of the user's.
+    """The state of one of the user's datasets.
 
     Attributes
     ----------
     version : int
         The number of its newest version.
     status : str
-        Whether that is ``"ready"``, ``"pending"`` or ``"failed"``.
+        The status of that version: ``"ready"``, ``"pending"`` or ``"failed"``.
     is_private : bool
-        Whether nobody else sees it.
+        Whether only the user can see it.
     """
 
     version: int
@@ -196,23 +214,24 @@ class DatasetState:
 
 @dataclass(frozen=True)
 class KernelSource:
-    """A notebook that is to be run, privately and without network.
+    """A notebook to be run as a private kernel without network.
 
     Attributes
     ----------
     title : str
-        The name in the address is made of it.
+        The platform derives the name in the address from it.
     notebook : str
-        Its text.
+        The JSON text of the notebook.
     datasets : tuple of str
-        The user's, by name.
+        The names of the user's datasets that it reads.
     competition : str
+        The competition whose data it reads.
     accelerator : str
-        In the platform's words; "" for none.
+        The platform's name for it; "" for none.
     docker_pin : str
         ``"original"`` (the image of the first version) or ``"latest"``.
     limit_s : float, optional
-        After how many seconds the platform ends the run; None leaves that to the platform.
+        The time limit of the run in seconds; None for the platform's.
     """
 
     title: str
@@ -226,7 +245,7 @@ class KernelSource:
 
 @dataclass(frozen=True)
 class KernelVersion:
-    """A version of a kernel: whose, its name in the address, and its number from 1."""
+    """A version of a kernel: its owner, its name in the address, and its number from 1."""
 
     owner: str
     name: str
@@ -235,93 +254,93 @@ class KernelVersion:
 
 @dataclass(frozen=True)
 class KernelState:
-    """A version of a kernel and its text."""
+    """A version of a kernel, and the text of its notebook."""
 
     version: KernelVersion
     source: str
 
 
 class CodeHost(Protocol):
-    """Where one has datasets, and kernels that read them and whose output can be submitted.
+    """The part of a platform that hosts the user's datasets and kernels; a kernel's output can be submitted.
 
-    Every method may raise `PlatformError`. Those that make something are sent once: `UnansweredError` when it is not
-    known whether it was made.
+    Every method may raise `PlatformError`. Those that create something make a single request, and raise
+    `UnansweredError` when it is not known whether it was created.
     """
 
     delay_s: float
-    """How long it may take to show what it took."""
+    """How long it may take to list what was created."""
 
     @property
     def owner(self) -> str:
-        """The account whose datasets and kernels these are."""
+        """The account that owns these datasets and kernels."""
         ...
 
     def dataset(self, name: str) -> DatasetState | None:
-        """Return the state of a dataset; None where there is none of that name."""
+        """Return the state of a dataset; None if there is no dataset of that name."""
         ...
 
     def dataset_files(self, name: str, version: int) -> dict[str, int]:
-        """Return the sizes of a version's files, by name."""
+        """Return the sizes of a version's files in bytes, by name."""
         ...
 
     def upload(self, file: Path) -> str:
-        """Upload a file and return the token by which `put_dataset` knows it."""
+        """Upload a file and return its token for `put_dataset`."""
         ...
 
     def put_dataset(self, name: str, tokens: list[str], *, first: bool, notes: str) -> None:
-        """Make a private dataset, or its next version, of uploaded files: all of them, there are no others in it."""
+        """Create a private dataset if `first`, otherwise its next version, with exactly these uploaded files."""
         ...
 
     def kernel(self, name: str, number: int | None = None) -> KernelState | None:
-        """Return the newest version of a kernel, or that of a number; None where there is none."""
+        """Return the newest version of a kernel, or that of a number; None if there is none."""
         ...
 
     def save_kernel(self, name: str, source: KernelSource) -> KernelVersion:
-        """Save the next version of a kernel, which runs at once."""
+        """Save the next version of a kernel, which starts its run."""
         ...
 
     def kernel_status(self, version: KernelVersion) -> tuple[str, str] | None:
-        """Return how a version's run is doing ("complete", "error", "cancelled" end it) and why it failed.
+        """Return the status of a version's run and why it failed; None if that can't be read yet.
 
-        None where it can't be read yet.
+        The statuses "complete", "error" and "cancelled" are final.
         """
         ...
 
     def kernel_log(self, version: KernelVersion) -> str:
-        """Return what a version's run printed so far."""
+        """Return what a version's run has printed so far."""
         ...
 
     def fetch_output(self, version: KernelVersion, folder: Path) -> list[str]:
-        """Fetch what a version's run wrote; return the names that lead out of the folder, which are left out."""
+        """Fetch the files that a version's run wrote; return the names outside the folder, which are not fetched."""
         ...
 
     def submit_kernel(
-        self, slug: str, version: KernelVersion, file: str, message: str, *, creating: Creating = lambda: None
+        self, slug: str, version: KernelVersion, file: str, message: str, *, before_create: BeforeCreate = lambda: None
     ) -> str:
-        """Submit a file that a version writes and return the submission's reference; see `Platform.submit`."""
+        """Submit a file that a version wrote and return the submission's reference; see `Platform.submit`."""
         ...
 
 
 class Platform(Protocol):
-    """A place where competitions live.
+    """A host of competitions.
 
     Every method may raise `PlatformError` (the platform refused, or can't be reached) and, for a slug that does not
-    exist, `NotFoundError`. No method prints, prompts or exits. Times are aware UTC.
+    exist, `NotFoundError`. No method prints, prompts or exits. Times are UTC, with that zone.
     """
 
     name: str
     is_local: bool
-    """Whether its files are on this machine, so that bringing them costs no more than a copy."""
+    """Whether its files are on this machine, so that fetching them is only a copy."""
     listing_delay_s: float
-    """How long the platform usually takes to list a submission that it took."""
+    """How long the platform usually takes to list a new submission."""
 
     @property
     def code(self) -> CodeHost | None:
-        """Datasets and kernels; None where there are none."""
+        """Datasets and kernels; None if the platform has none."""
         ...
 
     def facts(self, slug: str) -> CompetitionFacts:
-        """Return what the platform says of the competition."""
+        """Return what the platform knows about the competition."""
         ...
 
     def files(self, slug: str) -> list[RemoteFile]:
@@ -329,36 +348,35 @@ class Platform(Protocol):
         ...
 
     def find(self, slug: str, names: Collection[str]) -> Listing:
-        """Return files among which are those of these names, without reading more of the list than that takes.
+        """Return the files of these names and perhaps others, reading no more of the list than necessary.
 
-        A name that is not in what is returned does not exist.
+        A name that is missing from the result does not exist.
         """
         ...
 
     def archive(self, slug: str) -> RemoteFile | None:
-        """Return the zip archive of all the files, for `download`; None where the platform has none."""
+        """Return the zip archive of all files, for `download`; None if the platform has none."""
         ...
 
     def download(self, slug: str, name: str, destination: Path, *, progress: Progress | None = None) -> None:
-        """Download one file, or the archive, to `destination`, replacing what is there only once the file is whole.
+        """Download one file, or the archive, to `destination`; an existing file is replaced once it is complete.
 
-        What has arrived when a download breaks off may be kept beside it, at `partial_of`, for the next call to go on
-        from.
+        The bytes that have arrived of an interrupted download may be kept at `partial_of`: the next call resumes there.
 
         Raises `NotFoundError` for a name that `files` does not list, `PlatformError` when what arrived is not what was
-        announced (size, digest), and `UnavailableError` when the archive can't be had now, though the files can.
+        announced (size, checksum), and `UnavailableError` when only the archive is not available now.
         """
         ...
 
-    def submit(self, slug: str, file: Path, message: str, *, creating: Creating = lambda: None) -> str:
+    def submit(self, slug: str, file: Path, message: str, *, before_create: BeforeCreate = lambda: None) -> str:
         """Send a file and return its reference. Scoring may come later: see `submissions`.
 
-        `creating` is called once, after the file was uploaded and before the platform is asked to make a submission of
-        it: until then there is none. What it raises goes on, and none is made.
+        `before_create` is called once, after the upload and just before the request that creates the submission. If it
+        raises, no submission is created, and the exception propagates.
 
         Raises `PlatformError` when the competition is closed or the daily limit is used up: nothing was sent then.
-        `UnansweredError` when it is not known whether the file was taken. A file that can't be scored is accepted and
-        gets the status ``"error"``.
+        Raises `UnansweredError` when it is not known whether the submission was created. A file that can't be scored is
+        accepted and gets the status ``"error"``.
         """
         ...
 
@@ -367,7 +385,7 @@ class Platform(Protocol):
         ...
 
     def limits(self, slug: str) -> SubmissionLimits:
-        """Return what is left of today's submissions."""
+        """Return the limit of submissions, and how many are left today."""
         ...
 
     def leaderboard(self, slug: str) -> Leaderboard:
@@ -376,11 +394,11 @@ class Platform(Protocol):
 
 
 MARK = "wb:"
-"""What the token in a submission's message begins with, by which the workbench knows it again."""
+"""The beginning of the token in a submission's message, by which the workbench recognises the submission."""
 
 
 def has_token(message: str, token: str) -> bool:
-    """Say whether a submission's message is that of the token, with which it begins (of earlier versions: ends).
+    """Tell whether a submission's message has this token, at its beginning or (earlier versions) at its end.
 
     Examples
     --------
@@ -395,23 +413,23 @@ def has_token(message: str, token: str) -> bool:
 
 
 def partial_of(destination: Path) -> Path:
-    """Return where a platform keeps what has arrived of a download to `destination`."""
+    """Return the path where a platform keeps the bytes of an incomplete download to `destination`."""
     return hidden_path(destination, ".partial")
 
 
 def next_day_hint(now: datetime) -> str:
-    """Return when the next day of submissions begins, and what can be done until then.
+    """Return a hint: when the next day of submissions begins, and what can be done until then.
 
     Examples
     --------
     >>> next_day_hint(datetime(2026, 11, 30, 21, 48, tzinfo=UTC)).partition(":")[0]
     'the next day begins at 2026-12-01 00'
     """
-    begins = (now.astimezone(UTC) + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
-    minutes = -int((now - begins).total_seconds() // 60)
+    next_day = (now.astimezone(UTC) + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
+    minutes = -int((now - next_day).total_seconds() // 60)
     return (
-        f"the next day begins at {begins:%Y-%m-%d} 00:00 UTC, in {minutes // 60} h {minutes % 60:02d} min; until then "
-        "`wb table` compares by CV, and `wb submit N --dry-run` checks a file without sending it"
+        f"the next day begins at {next_day:%Y-%m-%d} 00:00 UTC, in {minutes // 60} h {minutes % 60:02d} min; "
+        "until then `wb table` compares by CV, and `wb submit N --dry-run` checks a file without sending it"
     )
 
 
@@ -439,26 +457,27 @@ def medal(rank: int, teams: int) -> str | None:
     else:
         gold = 10 + teams // 500
         silver, bronze = (50, 100) if teams < 1000 else (teams * 0.05, teams * 0.1)
-    for name, places in (("gold", gold), ("silver", silver), ("bronze", bronze)):
-        if rank <= places:
+    for name, max_rank in (("gold", gold), ("silver", silver), ("bronze", bronze)):
+        if rank <= max_rank:
             return name
     return None
 
 
 _ADDRESS = re.compile(r"(?:[a-z]+:)?(?://)?(?:[\w-]+\.)*kaggle\.com(?::\d+)?(?P<path>[/?#].*)?", re.IGNORECASE)
-_PLACES = ("competitions", "c")
+_PATHS = ("competitions", "c")
+"""The first part of the path of a competition's page."""
 
 
 def competition_slug(text: str) -> str:
-    """Return the name of a competition that is given by its name or its address.
+    """Return the name of a competition from its name or an address.
 
-    An address is that of any of its pages, as a browser shows it or without what goes before ``/c/`` or
-    ``/competitions/``; or the path of its folder in a workspace.
+    The address of any of its pages is accepted, complete or beginning with ``/c/`` or ``/competitions/``, and so is
+    the path of its folder in a workspace.
 
     Raises
     ------
     ConfigError
-        For an address that is none of a competition.
+        For any other address.
 
     Examples
     --------
@@ -471,11 +490,11 @@ def competition_slug(text: str) -> str:
     address = _ADDRESS.fullmatch(stripped)
     parts = [p for p in re.split(r"[?#]", (address["path"] or "") if address else stripped)[0].split("/") if p]
     if address:
-        slug = parts[1].rstrip(".,;:)") if len(parts) > 1 and parts[0].lower() in _PLACES else ""
+        slug = parts[1].rstrip(".,;:)") if len(parts) > 1 and parts[0].lower() in _PATHS else ""
     elif "://" in stripped or "\\" in stripped:
         slug = ""
     else:
-        slug = _last_of_path(parts, bare=not stripped.startswith("/"))
+        slug = _slug_of_path(parts, is_relative=not stripped.startswith("/"))
     if slug in ("", ".", ".."):
         raise ConfigError(
             f"{text!r} is neither a competition's name nor its address",
@@ -484,27 +503,27 @@ def competition_slug(text: str) -> str:
     return slug
 
 
-def _last_of_path(parts: list[str], *, bare: bool) -> str:
+def _slug_of_path(parts: list[str], *, is_relative: bool) -> str:
     """Return the name in "NAME", "c/NAME", "/competitions/NAME/overview" or the path of a competition's folder."""
-    behind = [parts[i + 1] for i, part in enumerate(parts[:-1]) if part == "competitions"]
-    if behind:
-        return behind[-1]
+    slugs = [parts[i + 1] for i, part in enumerate(parts[:-1]) if part == "competitions"]
+    if slugs:
+        return slugs[-1]
     if len(parts) > 1:
         return parts[1] if parts[0] == "c" else ""
-    return parts[0] if parts and bare else ""
+    return parts[0] if parts and is_relative else ""
 
 
 def connect(name: str, workspace: Path) -> Platform:
     """Return the platform called `name`.
 
-    Implementations are looked up by name and imported only here, so that this module depends on none of them.
+    Implementations are imported only here, so that this module does not depend on them.
 
     Parameters
     ----------
     name : str
         ``"kaggle"`` or ``"rehearsal"``.
     workspace : Path
-        The workspace's folder; a platform that lives on disk keeps its competitions there.
+        The workspace's folder, which contains the competitions of a local platform.
 
     Raises
     ------

@@ -14,7 +14,7 @@ from workbench import metrics
 from workbench.core.errors import DamagedError, NotFoundError, near
 from workbench.core.user_code import user_code
 from workbench.data.competition import in_toml, own_file
-from workbench.platforms.interactions import InteractionsSpec, wrong_values
+from workbench.platforms.interactions import InteractionsSpec, invalid_values
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -132,8 +132,8 @@ def _host(data: dict[str, Any]) -> Host:
     _ = host.ends_at
     if (host.task == "recommend") != (host.interactions is not None):
         raise ValueError(f"[interactions] is for the task recommend and needed there, got task = {host.task!r}")
-    for wrong in wrong_values(host.interactions) if host.interactions else ():
-        raise ValueError(f"interactions.{wrong.key}: {wrong.message}")
+    for invalid in invalid_values(host.interactions) if host.interactions else ():
+        raise ValueError(f"interactions.{invalid.key}: {invalid.message}")
     return host
 
 

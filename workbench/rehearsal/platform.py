@@ -12,8 +12,8 @@ from workbench.core.cache import atomic, file_sha256, lock, read_json, write_jso
 from workbench.core.errors import DamagedError, NotFoundError, PlatformError, near
 from workbench.metrics import Metric
 from workbench.platforms.protocol import (
+    BeforeCreate,
     CompetitionFacts,
-    Creating,
     Leaderboard,
     Listing,
     PlatformSubmission,
@@ -129,7 +129,7 @@ class Rehearsal:
 
     # -------------------------------------------------------------------------------------------------- submissions
 
-    def submit(self, slug: str, file: Path, message: str, *, creating: Creating = lambda: None) -> str:
+    def submit(self, slug: str, file: Path, message: str, *, before_create: BeforeCreate = lambda: None) -> str:
         """Receive a file and grade it at once."""
         folder, host = self._open(slug)
         if not file.is_file():
@@ -143,7 +143,7 @@ class Rehearsal:
                     f"today's {host.daily_limit} submissions to {slug!r} are used up",
                     hint=next_day_hint(self._now()),
                 )
-            creating()
+            before_create()
             return self._receive(folder, host, file, message)
 
     def _refuse_when_closed(self, slug: str, host: Host) -> None:

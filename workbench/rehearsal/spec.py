@@ -8,7 +8,7 @@ from pathlib import Path
 
 from workbench import metrics
 from workbench.core.errors import ConfigError, NotFoundError, near
-from workbench.platforms.interactions import InteractionsSpec, wrong_values
+from workbench.platforms.interactions import InteractionsSpec, invalid_values
 from workbench.rehearsal.leaderboard import read_leaderboard
 
 __all__ = ["KIND", "USAGE", "LogSpec", "RehearsalSpec", "check_log_options", "check_options"]
@@ -117,8 +117,8 @@ def check_log_options(slug: str, spec: LogSpec) -> metrics.Metric:
     ConfigError, NotFoundError, DamagedError
         As `check_options`.
     """
-    for wrong in wrong_values(spec.log):
-        raise ConfigError(f"--{wrong.key}: {wrong.message}", hint=wrong.hint)
+    for invalid in invalid_values(spec.log):
+        raise ConfigError(f"--{invalid.key}: {invalid.message}", hint=invalid.hint)
     lists = ", ".join(name for name in metrics.names() if name.endswith("@K"))
     metric = None if ".py:" in spec.metric else metrics.get(spec.metric)
     if metric is None or metric.needs != "ranked":

@@ -350,13 +350,13 @@ def _submitted(
     """Send it; log the status "sending" just before the request to create the submission, and the outcome."""
     log, sending = channel.log, record
 
-    def creating() -> None:
+    def before_create() -> None:
         nonlocal sending
         sending = replace(record, status="sending", sent_at=datetime.now(UTC))
         log.put(sending, "sending")
 
     try:
-        ref = _submit(channel, copy, prepared, record.message, creating)
+        ref = _submit(channel, copy, prepared, record.message, before_create)
     except UnansweredError as exc:
         log.put(sending, exc.message)  # still "sending": only the platform's list shows whether it arrived
         raise
@@ -369,15 +369,19 @@ def _submitted(
 
 
 def _submit(
-    channel: SubmissionChannel, copy: Path, prepared: PreparedSubmission, message: str, creating: Callable[[], None]
+    channel: SubmissionChannel,
+    copy: Path,
+    prepared: PreparedSubmission,
+    message: str,
+    before_create: Callable[[], None],
 ) -> str:
     """Submit a file, or the kernel version that wrote it; return the platform's reference."""
     platform, slug, kernel = channel.platform, channel.competition.slug, prepared.kernel
     if kernel is None:
-        return platform.submit(slug, copy, message, creating=creating)
+        return platform.submit(slug, copy, message, before_create=before_create)
     if platform.code is None:
         raise PlatformError(f"the platform {platform.name!r} has no kernels")
-    return platform.code.submit_kernel(slug, kernel, prepared.file.name, message, creating=creating)
+    return platform.code.submit_kernel(slug, kernel, prepared.file.name, message, before_create=before_create)
 
 
 def _arrived(

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from workbench.core.errors import ConfigError
 from workbench.data.competition.files import StrictModel
-from workbench.platforms.interactions import InteractionsSpec, parse_duration, wrong_values
+from workbench.platforms.interactions import InteractionsSpec, invalid_values, parse_duration
 
 __all__ = ["InteractionsTable", "read_interactions", "refuse_interactions"]
 
@@ -52,8 +52,8 @@ def read_interactions(table: InteractionsTable | None, path: Path) -> Interactio
         )
     settings = table.model_dump(exclude={"horizon"}) | {"first": tuple(table.first)}
     spec = InteractionsSpec(horizon_s=int(horizon.total_seconds()), **settings)
-    for wrong in wrong_values(spec):
-        raise ConfigError(f"{path}: interactions.{wrong.key}: {wrong.message}", hint=wrong.hint)
+    for invalid in invalid_values(spec):
+        raise ConfigError(f"{path}: interactions.{invalid.key}: {invalid.message}", hint=invalid.hint)
     return spec
 
 

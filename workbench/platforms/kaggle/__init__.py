@@ -1,8 +1,11 @@
 """Kaggle, through its official client: the only importer of `kaggle`.
 
-The client is used for what it owns: logging in, the calls and their types, resumable uploads. Its own downloads are
-not: they keep only whole mebibytes of what arrived, give up after five cuts in all, write an error page over what was
-there, and check no digest. So a download asks the client for the address, and fetches the bytes here.
+The client is used for logging in, for calls and their types, and for uploads. Its downloads are not used: an
+interrupted one keeps only whole mebibytes, fails after five interruptions in all, may overwrite a file with an error
+page, and no checksum is compared. Here a download requests the address from the client and fetches the bytes itself.
+
+`platform` implements the protocol with `competitions` (calls about a competition), `data_files`, `submissions` and
+`code_host` (datasets and kernels). All of them call Kaggle through `connection`.
 """
 
 from workbench.platforms.kaggle.connection import Patience

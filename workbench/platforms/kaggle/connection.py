@@ -1,10 +1,10 @@
-"""Calls to Kaggle: with deadlines, repeated where that is safe, and their failures in plain words."""
+"""Calls to Kaggle: with timeouts, repeated if that is safe, and with readable errors."""
 
 from __future__ import annotations
 
 import importlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -25,14 +25,24 @@ if TYPE_CHECKING:
 
 __all__ = ["Connection", "Patience", "pages"]
 
-SHORT_WAIT_S = 20
-"""What comes by another way, too, is not waited for longer than this."""
-SERVICES = {"competitions": "competition", "datasets": "dataset", "kernels": "kernels", "blobs": "blob"}
+MAX_WAIT_WITH_ALTERNATIVE_S = 20
+"""The longest time to wait, when Kaggle asks for a pause, before a call that something else can replace."""
+
+MODULE_PREFIX_BY_SERVICE = {
+    "competitions": "competition",
+    "datasets": "dataset",
+    "kernels": "kernels",
+    "blobs": "blob",
+}
+"""What the names of the client's modules and attributes begin with, by service."""
 
 
 @dataclass(frozen=True)
 class Patience:
-    """How long to wait and how often to try again. The waits between tries double from `backoff_s`."""
+    """How long to wait and how often to try. The pauses between tries double from `backoff_s` up to `backoff_max_s`.
+
+    `retry_after_max_s` is the longest pause on Kaggle's request (``Retry-After``) before giving up.
+    """
 
     login_s: float = 45.0
     connect_s: float = 15.0
@@ -44,10 +54,10 @@ class Patience:
 
 
 class Connection:
-    """The client, logged in at the first call, with one session for calls that may be repeated and one for the others.
+    """Kaggle's client, logged in at the first call, with one session for repeatable calls and one for the others.
 
-    A login that ends while it is in use is renewed where that is possible, once for all threads, and the call that
-    found it out is made again: what Kaggle answers with 401 it has not carried out.
+    A login that expires is renewed if possible, once for all threads, and the call that failed is repeated: a call that
+    Kaggle answers with 401 was not carried out.
 
     Parameters
     ----------
@@ -57,11 +67,11 @@ class Connection:
     def __init__(self, patience: Patience) -> None:
         self.patience = patience
         self._api: Any = None
-        self._clients: dict[str, Any] = {}
-        self._retired: list[Any] = []
+        self._client_by_kind: dict[str, Any] = {}
+        self._retired_clients: list[Any] = []
         self._lock = threading.RLock()
-        self._logins = 0
-        self._accepted = False
+        self._n_renewals = 0
+        self._was_accepted = False
 
     @property
     def api(self) -> Any:
@@ -77,156 +87,168 @@ class Connection:
             return self._api
 
     def ask(
-        self, action: str, method: str, request: Callable[[Any], Any], *, slug: str = "", service: str = "competitions"
+        self, action: str, method: str, fields: Mapping[str, Any], *, slug: str = "", service: str = "competitions"
     ) -> Any:
-        """Make a call that may be repeated, and return the answer.
+        """Make a call that may be repeated, and return the client's response object.
 
         Parameters
         ----------
         action : str
             For messages: "listing the files of 'titanic'".
         method : str
-            Of the client's service.
-        request : callable
-            Makes the request from the module of the service's request types.
+            The method of the client's service, such as ``"get_competition"``.
+        fields : mapping
+            The fields of the request that are set, by name.
         slug : str
-            For hints.
+            The competition, for hints.
         service : str
             ``"competitions"``, ``"datasets"``, ``"kernels"`` or ``"blobs"``.
         """
-        return self._call(action, method, request, slug, kind="repeated", service=service)
+        return self._call(action, method, fields, slug, kind="repeatable", service=service)
 
     def tell(
-        self, action: str, method: str, request: Callable[[Any], Any], *, slug: str = "", service: str = "competitions"
+        self, action: str, method: str, fields: Mapping[str, Any], *, slug: str = "", service: str = "competitions"
     ) -> Any:
-        """Make a call that must not be repeated.
+        """Make a call that must not be repeated; parameters as of `ask`.
 
         Raises
         ------
         UnansweredError
             When it is not known whether it was carried out.
         PlatformError
-            When it was not.
+            When it was not carried out.
         """
-        return self._call(action, method, request, slug, kind="once", service=service)
+        return self._call(action, method, fields, slug, kind="once", service=service)
 
-    def address(
-        self, action: str, method: str, request: Callable[[Any], Any], *, slug: str = "", hurried: bool = False
+    def redirect(
+        self, action: str, method: str, fields: Mapping[str, Any], *, slug: str = "", has_alternative: bool = False
     ) -> requests.Response:
-        """Make a call that is answered by a redirect, and return that answer without following it.
+        """Make a call that is answered by a redirect to the storage, and return that answer without following it.
 
-        The redirect leads to a storage that must not see the login, and whose content the client would take apart
-        when it looks like JSON. `hurried`: the answer can be had in another way, so that there is no long wait.
+        The storage must not receive the login, and the client would parse a file that looks like JSON. With
+        `has_alternative`, a call that Kaggle postpones for long fails instead.
         """
-        kind = "hurried address" if hurried else "address"
-        return self._call(action, method, request, slug, kind=kind)  # type: ignore[no-any-return]
+        kind = "redirect with alternative" if has_alternative else "redirect"
+        return self._call(action, method, fields, slug, kind=kind)  # type: ignore[no-any-return]
 
     def _call(
         self,
         action: str,
         method: str,
-        request: Callable[[Any], Any],
+        fields: Mapping[str, Any],
         slug: str,
         *,
         kind: str,
         service: str = "competitions",
     ) -> Any:
-        types = importlib.import_module(f"kagglesdk.{service}.types.{SERVICES[service]}_api_service")
-        login, client = self._client(kind)
+        login_number, client = self._client(kind)
         try:
-            answer = self._sent(client, service, method, request(types))
+            answer = _call_client(client, service, method, fields)
         except WorkbenchError:
             raise
         except Exception as exc:
-            if status_of(exc) != 401 or not self._renew(login, action):
+            if status_of(exc) != 401 or not self._renew(login_number, action):
                 raise self._failure(exc, action, slug, kind) from exc
             try:
-                answer = self._sent(self._client(kind)[1], service, method, request(types))
-            except Exception as second:
-                raise self._failure(second, action, slug, kind) from second
-        self._accepted = True
+                answer = _call_client(self._client(kind)[1], service, method, fields)
+            except Exception as second_exc:
+                raise self._failure(second_exc, action, slug, kind) from second_exc
+        self._was_accepted = True
         return answer
 
-    def _sent(self, client: Any, service: str, method: str, request: Any) -> Any:
-        return getattr(getattr(getattr(client, service), f"{SERVICES[service]}_api_client"), method)(request)
-
     def _failure(self, exc: Exception, action: str, slug: str, kind: str) -> Exception:
+        """Return our error for a failed call."""
         if isinstance(exc, WorkbenchError):
             return exc
         if kind == "once" and not is_definite(exc):
             return UnansweredError(f"the answer of Kaggle was lost while {action}: {reason(exc)}")
         if status_of(exc) == 401:
-            return login_failure(action, ended=self._accepted)
+            return login_failure(action, has_expired=self._was_accepted)
         return explain(exc, action, slug)
 
     def _client(self, kind: str) -> tuple[int, Any]:
-        """Return the client for a kind of call, and the number of the login that it uses."""
+        """Return the number of the login in use, and the client for a kind of call."""
         with self._lock:
-            if kind not in self._clients:
-                self._clients[kind] = self._built(self.api.build_kaggle_client(), kind)
-            return self._logins, self._clients[kind]
+            if kind not in self._client_by_kind:
+                self._client_by_kind[kind] = self._configure(self.api.build_kaggle_client(), kind)
+            return self._n_renewals, self._client_by_kind[kind]
 
-    def _built(self, client: Any, kind: str) -> Any:
+    def _configure(self, client: Any, kind: str) -> Any:
+        """Open a client's session and give it the timeouts and repetitions of a kind of call."""
         client.__enter__()
         session = client.http_client()._session
-        address, patience = kind.endswith("address"), self.patience
-        if kind == "hurried address":
-            patience = replace(patience, retry_after_max_s=min(SHORT_WAIT_S, patience.retry_after_max_s))
-        adapter = _adapter(patience, repeat=kind != "once", correct=partial(_correct_type, hide=address))
+        is_redirect, patience = kind.startswith("redirect"), self.patience
+        if kind == "redirect with alternative":
+            max_wait_s = min(MAX_WAIT_WITH_ALTERNATIVE_S, patience.retry_after_max_s)
+            patience = replace(patience, retry_after_max_s=max_wait_s)
+        on_response = partial(_remove_wrong_type, hides_json=is_redirect)
+        adapter = _adapter(patience, repeats=kind != "once", on_response=on_response)
         session.mount("https://", adapter)
         session.mount("http://", adapter)
-        if address:
+        if is_redirect:
             session.get_redirect_target = lambda _: None
         return client
 
-    def _renew(self, login: int, action: str) -> bool:
-        """Renew the login of that number, unless another thread did; False where there is nothing to renew it with."""
+    def _renew(self, login_number: int, action: str) -> bool:
+        """Renew a login unless another thread has done so; return False if it can't be renewed."""
         with self._lock:
-            if login != self._logins:
+            if login_number != self._n_renewals:
                 return True
             try:
-                if not renew_login(self._api, lambda client: self._built(client, "repeated")):
+                if not renew_login(self._api, lambda client: self._configure(client, "repeatable")):
                     return False
             except Exception as exc:
                 if status_of(exc) in (400, 401, 403, 404):
-                    return False  # what would renew it is not accepted either
+                    return False  # the token that renews it was refused
                 raise explain(exc, f"renewing the login while {action}") from exc
-            # Another thread may be in the middle of a call through one of these: they are closed with the connection.
-            self._retired += self._clients.values()
-            self._clients = {}
-            self._logins += 1
+            # Other threads may be using these clients: they are closed together with the connection.
+            self._retired_clients += self._client_by_kind.values()
+            self._client_by_kind = {}
+            self._n_renewals += 1
             return True
 
     def close(self) -> None:
         """Close the sessions; the next call opens new ones."""
         with self._lock:
-            for client in (*self._clients.values(), *self._retired):
+            for client in (*self._client_by_kind.values(), *self._retired_clients):
                 client.__exit__(None, None, None)
-            self._clients, self._retired = {}, []
+            self._client_by_kind, self._retired_clients = {}, []
 
     def storage(self) -> requests.Session:
-        """Return a session for the storage: no login, the same patience."""
+        """Return a session for the storage, without the login and with fewer repetitions."""
         import requests
 
         session = requests.Session()
-        # A ~/.netrc must not send a password to the storage; proxies and certificates come from the environment.
+        # So that requests sends no password of ~/.netrc; proxies and certificates still come from the environment.
         session.auth = lambda r: r
-        # The download has a patience of its own, which counts what arrived: here only a hiccup is sat out.
-        adapter = _adapter(replace(self.patience, tries=2), repeat=True)
+        # A download repeats its requests itself, depending on the bytes that arrived.
+        adapter = _adapter(replace(self.patience, tries=2), repeats=True)
         session.mount("https://", adapter)
         session.mount("http://", adapter)
         return session
 
 
+def _call_client(client: Any, service: str, method: str, fields: Mapping[str, Any]) -> Any:
+    """Call a method of one of the client's services with a new request."""
+    prefix = MODULE_PREFIX_BY_SERVICE[service]
+    types = importlib.import_module(f"kagglesdk.{service}.types.{prefix}_api_service")
+    # The client's naming rule: `get_competition` takes an `ApiGetCompetitionRequest`.
+    request = getattr(types, f"Api{method.title().replace('_', '')}Request")()
+    for name, value in fields.items():
+        setattr(request, name, value)
+    return getattr(getattr(getattr(client, service), f"{prefix}_api_client"), method)(request)
+
+
 def _adapter(
-    patience: Patience, *, repeat: bool, correct: Callable[[requests.Response], None] = lambda _: None
+    patience: Patience, *, repeats: bool, on_response: Callable[[requests.Response], None] = lambda _: None
 ) -> requests.adapters.HTTPAdapter:
+    """Return an adapter with timeouts that repeats failed requests if `repeats`, and calls `on_response` for each."""
     from requests.adapters import HTTPAdapter
     from urllib3.exceptions import MaxRetryError, ResponseError
     from urllib3.util.retry import Retry
 
-    class Polite(Retry):
-        """Waits for as long as the answer asks for, or gives up at once where that is too long."""
+    class RetryWithinLimit(Retry):
+        """Waits as long as the answer's ``Retry-After`` requests, or gives up at once if that exceeds the maximum."""
 
         def get_retry_after(self, response: Any) -> float | None:
             return retry_after_s(response.headers)
@@ -236,54 +258,57 @@ def _adapter(
                 raise MaxRetryError(kw.get("_pool"), str(url), ResponseError("asks for a long wait"))  # type: ignore[arg-type]
             return super().increment(method, url, response, *args, **kw)
 
-    class WithDeadline(HTTPAdapter):
-        """The client gives no timeout; without one an answer that never comes would be awaited forever."""
+    class AdapterWithTimeout(HTTPAdapter):
+        """Adds the timeout that the client lacks: it would wait forever for an answer that never comes."""
 
         def send(self, request: Any, *args: Any, **kwargs: Any) -> Any:
             kwargs["timeout"] = kwargs.get("timeout") or (patience.connect_s, patience.answer_s)
-            # Here and not in a hook of the session: the client prepares its requests past those.
             response = super().send(request, *args, **kwargs)
-            correct(response)
+            # Not in a hook of the session: the client prepares its requests without the session's hooks.
+            on_response(response)
             return response
 
-    retry = Polite(
-        total=patience.tries if repeat else 0,
-        connect=min(patience.tries, 3) if repeat else 0,
-        read=min(patience.tries, 3) if repeat else 0,
-        status=patience.tries if repeat else 0,
-        # A proxied connection that breaks off counts as neither of the three.
-        other=min(patience.tries, 3) if repeat else 0,
+    retry = RetryWithinLimit(
+        total=patience.tries if repeats else 0,
+        connect=min(patience.tries, 3) if repeats else 0,
+        read=min(patience.tries, 3) if repeats else 0,
+        status=patience.tries if repeats else 0,
+        # A proxied connection that breaks counts as none of the three.
+        other=min(patience.tries, 3) if repeats else 0,
         allowed_methods=None,
-        status_forcelist=(429, 500, 502, 503, 504) if repeat else (),
+        status_forcelist=(429, 500, 502, 503, 504) if repeats else (),
         backoff_factor=patience.backoff_s,
         backoff_max=patience.backoff_max_s,
         retry_after_max=patience.retry_after_max_s,
         raise_on_status=False,
     )
-    return WithDeadline(max_retries=retry)
+    return AdapterWithTimeout(max_retries=retry)
 
 
-def _correct_type(response: requests.Response, *, hide: bool) -> None:
-    # The client parses whatever calls itself JSON: a data file too (`hide`), and an error that is none, over which it
-    # would fail before it looks at the status.
+def _remove_wrong_type(response: requests.Response, *, hides_json: bool) -> None:
+    """Remove the content type of an answer that the client must not parse as JSON.
+
+    It parses every answer of that type: with `hides_json`, a data file too; and an error answer that is not a JSON
+    object, where it would fail before it looks at the status.
+    """
     if response.status_code < 400:
-        wrong = hide
+        is_wrong = hides_json
     else:
         try:
-            wrong = not isinstance(response.json(), dict)
+            is_wrong = not isinstance(response.json(), dict)
         except ValueError:
-            wrong = True
-    if wrong:
+            is_wrong = True
+    if is_wrong:
         response.headers.pop("Content-Type", None)
 
 
 def pages(ask: Callable[[str], Any]) -> Iterator[Any]:
-    """Give every page of a list; `ask` asks for one by the token that the page before it has for it."""
-    token, before = "", {""}
+    """Yield every page of a list; `ask` returns the page of a token, and each page has the token of the next one."""
+    token, earlier_tokens = "", {""}
     while True:
         page = ask(token)
         yield page
         token = page.next_page_token
-        if not token or token in before:
+        if not token or token in earlier_tokens:
             return
-        before.add(token)
+        earlier_tokens.add(token)

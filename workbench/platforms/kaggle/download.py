@@ -1,21 +1,17 @@
-"""Downloads that go on where they broke off, and are checked against what the storage says of the object."""
+"""Downloads that resume after an interruption, and are checked against the storage's checksum."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import os
 import shutil
 import time
 import zipfile
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from workbench.core.cache import atomic, read_json, write_json
+from workbench.core.cache import atomic
 from workbench.core.errors import (
     DamagedError,
     NotFoundError,
@@ -27,90 +23,57 @@ from workbench.core.errors import (
 )
 from workbench.core.memory import format_bytes
 from workbench.core.packed import checked_stream, damage_errors, max_unpacked_bytes, too_large_error
-from workbench.core.temporary import hidden_path
 from workbench.platforms.kaggle.connection import Connection
-from workbench.platforms.kaggle.crc32c import file_crc32c
 from workbench.platforms.kaggle.failures import explain
-from workbench.platforms.protocol import Progress, partial_of
+from workbench.platforms.kaggle.partial_file import PartialFile, StoredObject
+from workbench.platforms.protocol import Progress
 
 if TYPE_CHECKING:
     import requests
 
-__all__ = ["Arrived", "discard_partial", "download", "look_at", "unwrap"]
+__all__ = ["ReceivedFile", "download", "stored_file", "unpack_single_file"]
 
-PIECE_BYTES = 1 << 17
-GONE = (404, 410)
-PASSING = (408, 416, 429)
-"""What the storage answers with 4xx, and the address is still good."""
+CHUNK_BYTES = 1 << 17
+STATUS_NO_SUCH_OBJECT = (404, 410)
+STATUS_ADDRESS_STILL_VALID = (408, 416, 429)
+"""The statuses below 500 with which the storage refuses a request, but not its address."""
 
 
 @dataclass(frozen=True)
-class Arrived:
-    """What the storage sent: the name in its address, and the size."""
+class ReceivedFile:
+    """The name in the address of what the storage sent, and its size."""
 
     name: str
     size_bytes: int
 
 
-@dataclass(frozen=True)
-class _Object:
-    """The identity of the object that is being fetched; a part of one must never be joined to a part of another."""
-
-    validator: str | None
-    size_bytes: int | None
-    md5: str | None
-    crc32c: str | None = None
-
-    @classmethod
-    def of(cls, response: requests.Response) -> _Object:
-        headers = response.headers
-        total = headers.get("Content-Range", "").rpartition("/")[2] or headers.get("Content-Length", "")
-        return cls(
-            headers.get("ETag") or headers.get("Last-Modified"),
-            int(total) if total.isdigit() else None,
-            _announced(headers, "md5", 16),
-            _announced(headers, "crc32c", 4),
-        )
-
-
-def _announced(headers: Any, kind: str, n_bytes: int) -> str | None:
-    """Return a digest of the object, in hex. What was put together from parts has a CRC-32C and no MD5."""
-    for part in headers.get("x-goog-hash", "").split(","):
-        name, _, value = part.strip().partition("=")
-        if name == kind:
-            with suppress(ValueError):
-                digest = base64.b64decode(value, validate=True)
-                return digest.hex() if len(digest) == n_bytes else None
-    return None
-
-
 def download(
     connection: Connection,
-    ask: Callable[[], requests.Response | str],
+    request: Callable[[], requests.Response | str],
     destination: Path,
     *,
     action: str,
     progress: Progress | None = None,
-    address: requests.Response | None = None,
-) -> Arrived:
-    """Fetch an object to `destination`, going on from what an earlier call left in ``.NAME.partial`` beside it.
+    redirect: requests.Response | None = None,
+) -> ReceivedFile:
+    """Fetch an object to `destination`, after the bytes that an earlier call left in ``.NAME.partial`` next to it.
 
-    Every piece that arrives counts: a connection that is cut again and again still gets there, as long as something
-    arrives each time. When nothing does, it gives up after as many tries as the patience has.
+    It gives up after as many requests in a row without a new byte as `Patience.tries` allows; while each request brings
+    some bytes it continues, however often the connection breaks.
 
     Parameters
     ----------
     connection : Connection
-    ask : callable
-        Asks Kaggle for the object: the answer is a redirect to the storage, its address there, or the object itself.
-        Kaggle lets only so many of these calls through: the address is used, whatever breaks off, until the storage
-        refuses it, as it does when it has expired. It holds a signature, and is written nowhere.
+    request : callable
+        Requests the object from Kaggle: returns a redirect to the storage, the address there, or the object itself.
+        Kaggle limits these calls, so an address is used again after each interruption until the storage refuses it, as
+        it does after some time. An address contains a signature and is never stored.
     destination : Path
     action : str
         For messages: "downloading train.csv of 'titanic'".
     progress : callable, optional
-    address : Response, optional
-        What `ask` has answered already.
+    redirect : Response, optional
+        An earlier result of `request`, which is used first.
 
     Raises
     ------
@@ -119,121 +82,123 @@ def download(
     UnavailableError
         When the storage has no such object, and nothing of it had arrived.
     StorageError
-        When the disk has less room than the object needs; nothing more of it is fetched then.
+        When the disk lacks the space for the object; no more of it is fetched then.
     DamagedError
-        When what arrived has another digest than announced, twice.
+        When what arrived has another checksum than announced, twice.
     """
     with storage_errors(destination):
         destination.parent.mkdir(parents=True, exist_ok=True)
-        transfer = _Transfer(connection, ask, destination, action, progress or (lambda _: None))
-        transfer.answer = address
+        transfer = _Transfer(connection, request, destination, action, progress or (lambda _: None))
+        transfer.redirect = redirect
         with transfer.session:
             for _ in range(2):
                 transfer.complete()
-                if transfer.is_sound():
-                    return transfer.finish()
-                digest = transfer.digest
+                if transfer.partial.is_sound():
+                    received = ReceivedFile(transfer.name, transfer.partial.size_bytes)
+                    transfer.partial.finish()
+                    return received
+                checksum_kind = transfer.partial.checksum_kind
                 transfer.discard()
         raise DamagedError(
-            f"what arrived while {action} is not what the storage announced ({digest}), twice",
+            f"what arrived while {action} is not what the storage announced ({checksum_kind}), twice",
             hint="a proxy or a faulty connection may corrupt it; try from another network",
         )
 
 
 class _Transfer:
-    """One object on its way into a partial file."""
+    """The requests that bring one object into a partial file.
+
+    Attributes
+    ----------
+    name : str
+        The name in the address of the last answer.
+    received_instead, status : str, int
+        What the last answer held in place of the object's bytes, and its status; for messages.
+    address : str
+        The object's address in the storage; "" if it has to be requested from Kaggle.
+    """
 
     def __init__(
         self,
         connection: Connection,
-        ask: Callable[[], requests.Response | str],
+        request: Callable[[], requests.Response | str],
         destination: Path,
         action: str,
         progress: Progress,
     ) -> None:
-        self.connection, self.ask, self.action, self.progress = connection, ask, action, progress
-        self.destination = destination
-        self.partial = partial_of(destination)
-        self.marker = _marker_of(destination)
-        self.object = self._left_behind()
-        self.name, self.sent, self.status = "", "nothing", 0
-        self.answer: requests.Response | None = None
+        self.patience, self.request, self.action, self.progress = connection.patience, request, action, progress
+        self.partial = PartialFile(destination)
+        self.name, self.received_instead, self.status = "", "nothing", 0
+        self.redirect: requests.Response | None = None
         self.address = ""
         self.session = connection.storage()
-        if self.have:
-            progress(self.have)
-
-    @property
-    def have(self) -> int:
-        return self.partial.stat().st_size if self.partial.exists() else 0
-
-    def _left_behind(self) -> _Object | None:
-        try:
-            partial_object = _Object(**read_json(self.marker))
-        except (DamagedError, OSError, TypeError):
-            partial_object = None
-        if partial_object is None or partial_object.validator is None:
-            self.partial.unlink(missing_ok=True)
-            return None
-        return partial_object
+        if self.partial.size_bytes:
+            progress(self.partial.size_bytes)
 
     def discard(self) -> None:
-        self.progress(-self.have)
-        self.partial.unlink(missing_ok=True)
-        self.marker.unlink(missing_ok=True)
-        self.object = None
+        """Remove what has arrived, and report it as lost."""
+        self.progress(-self.partial.size_bytes)
+        self.partial.discard()
 
     def complete(self) -> None:
-        """Fetch until all of it is there."""
-        patience, stalled = self.connection.patience, 0
-        most, expected = self.have, self.object
+        """Make requests until the object is complete."""
+        patience, n_stalled = self.patience, 0
+        max_bytes, expected = self.partial.size_bytes, self.partial.object
         while True:
-            address = self.address
+            earlier_address = self.address
             try:
                 if self._fetch():
                     return
-                kind = UnavailableError if self.status in GONE and not self.have else PlatformError
-                failure: WorkbenchError = kind(f"the storage of Kaggle sends {self.sent} while {self.action}")
+                is_missing = self.status in STATUS_NO_SUCH_OBJECT and not self.partial.size_bytes
+                error_class = UnavailableError if is_missing else PlatformError
+                failure: WorkbenchError = error_class(
+                    f"the storage of Kaggle sends {self.received_instead} while {self.action}"
+                )
             except Exception as exc:  # noqa: BLE001 raised again unless it is the network's
-                failure = self._expected(exc)
-            # What comes from its beginning each time, or is another object each time, does not come nearer to its end.
-            is_other = expected is not None and self.object not in (None, expected)
-            stalled = 0 if self.have > most and not is_other else stalled + 1
-            most, expected = self.have if is_other else max(most, self.have), self.object or expected
-            if stalled >= patience.tries:
+                failure = self._network_failure(exc)
+            size_bytes, stored = self.partial.size_bytes, self.partial.object
+            # A request that starts again from the beginning, or brings another object, is no progress.
+            is_other_object = expected is not None and stored not in (None, expected)
+            n_stalled = 0 if size_bytes > max_bytes and not is_other_object else n_stalled + 1
+            max_bytes, expected = size_bytes if is_other_object else max(max_bytes, size_bytes), stored or expected
+            if n_stalled >= patience.tries:
                 raise type(failure)(
                     f"{failure.message}{self._resume_note()}", hint="the same command resumes from there"
                 )
-            # An address that has served and is refused now has expired: that is no reason to wait.
-            if stalled and not (address and not self.address):
-                time.sleep(min(patience.backoff_s * 2**stalled, patience.backoff_max_s))
+            # An address that worked before and is refused now has expired: the next one is requested without a pause.
+            if n_stalled and not (earlier_address and not self.address):
+                time.sleep(min(patience.backoff_s * 2**n_stalled, patience.backoff_max_s))
 
     def _resume_note(self) -> str:
-        return f"; {self.have / 2**20:,.1f} MB are kept" if self.have else ""
+        size_bytes = self.partial.size_bytes
+        return f"; {size_bytes / 2**20:,.1f} MB are kept" if size_bytes else ""
 
-    def _expected(self, exc: Exception) -> WorkbenchError:
+    def _network_failure(self, exc: Exception) -> WorkbenchError:
+        """Return a failure of the network as our error; raise any other exception."""
         import requests
         import urllib3
 
         if isinstance(exc, requests.exceptions.RequestException | urllib3.exceptions.HTTPError):
             return explain(exc, self.action)
         if isinstance(exc, PlatformError | NotFoundError):
-            # From Kaggle, which has been asked again as often as is of use.
+            # From Kaggle's API, whose calls were already repeated by the connection.
             raise type(exc)(exc.message + self._resume_note(), hint=exc.hint) from exc.__cause__
         raise exc
 
     def _fetch(self) -> bool:
-        """Make one request and take in what it brings; True when the object is complete."""
-        if self.object is not None and self.have == self.object.size_bytes:
+        """Make one request and store what it brings; return whether the object is complete."""
+        stored = self.partial.object
+        if stored is not None and self.partial.size_bytes == stored.size_bytes:
             return True
         response = self._open()
         with response:
             self.name = unquote(PurePosixPath(urlsplit(response.url).path).name)
-            return self._take_in(response) and self._is_complete()
+            return self._receive(response) and self._is_complete()
 
     def _open(self) -> requests.Response:
+        """Return an answer with the object's remaining bytes, from the storage or from Kaggle itself."""
         if not self.address:
-            answer, self.answer = self.ask() if self.answer is None else self.answer, None
+            answer, self.redirect = self.request() if self.redirect is None else self.redirect, None
             if not isinstance(answer, str):
                 if "Location" not in answer.headers:
                     return answer
@@ -241,104 +206,74 @@ class _Transfer:
                 answer = answer.headers["Location"]
             self.address = answer
         headers = {"Accept-Encoding": "identity"}
-        if self.object is not None and self.have:
-            headers |= {"Range": f"bytes={self.have}-", "If-Range": str(self.object.validator)}
+        if self.partial.object is not None and self.partial.size_bytes:
+            # If-Range: the whole object comes if it has changed (RFC 9110, section 13.1.5).
+            headers["Range"] = f"bytes={self.partial.size_bytes}-"
+            headers["If-Range"] = str(self.partial.object.validator)
         response = self.session.get(self.address, headers=headers, stream=True)
         self.status = response.status_code
-        if 400 <= self.status < 500 and self.status not in PASSING:
+        if 400 <= self.status < 500 and self.status not in STATUS_ADDRESS_STILL_VALID:
             self.address = ""
         return response
 
-    def _take_in(self, response: requests.Response) -> bool:
-        if response.status_code not in (200, 206) or _is_error_page(response, self.destination):
-            is_page = response.status_code in (200, 206)
-            self.sent = "a web page in place of the file" if is_page else f"status {response.status_code}"
-            if response.status_code == 416:
+    def _receive(self, response: requests.Response) -> bool:
+        """Append an answer's bytes to the partial file; return False if it has none of the object's."""
+        status = response.status_code
+        if status not in (200, 206) or _is_error_page(response, self.partial.destination):
+            is_page = status in (200, 206)
+            self.received_instead = "a web page in place of the file" if is_page else f"status {status}"
+            if status == 416:
                 self.discard()
             return False
-        arriving = _Object.of(response)
-        if response.status_code == 206 and not self._continues(response, arriving):
-            self.sent = "a part of another file"
+        stored = StoredObject.from_headers(response.headers)
+        if status == 206 and not self._is_continuation(response, stored):
+            self.received_instead = "a part of another file"
             self.discard()
             return False
-        if response.status_code == 200:
-            # The first time, or the object changed meanwhile: it comes whole, from its beginning.
+        if status == 200:
+            # The first request, or the object has changed: it is sent from the beginning.
             self.discard()
-        self._check_room(arriving)
-        if self.object is None:
-            self.object = arriving
-            write_json(self.marker, vars(arriving))
-        with self.partial.open("ab") as out:
-            # read1 gives what there is: a read that waits for a full piece would lose it when the connection breaks.
-            while piece := response.raw.read1(PIECE_BYTES, decode_content=False):
-                out.write(piece)
+        self._check_free_space(stored)
+        if self.partial.object is None:
+            self.partial.begin(stored)
+        with self.partial.path.open("ab") as out:
+            # read1 returns what has arrived: a read of a full chunk would lose a part of it when the connection breaks.
+            while chunk := response.raw.read1(CHUNK_BYTES, decode_content=False):
+                out.write(chunk)
                 out.flush()
-                self.progress(len(piece))
+                self.progress(len(chunk))
         return True
 
-    def _check_room(self, arriving: _Object) -> None:
-        """Refuse what the disk has no room for before it is filled."""
-        need, free = (arriving.size_bytes or 0) - self.have, shutil.disk_usage(self.partial.parent).free
-        if need > free:
+    def _check_free_space(self, stored: StoredObject) -> None:
+        """Refuse an object that the disk has no space for before it is full."""
+        remaining_bytes = (stored.size_bytes or 0) - self.partial.size_bytes
+        free_bytes = shutil.disk_usage(self.partial.path.parent).free
+        if remaining_bytes > free_bytes:
             raise StorageError(
-                f"no space left on the disk for {self.action}: {format_bytes(need)} are to come, "
-                f"{format_bytes(free)} are free{self._resume_note()}",
+                f"no space left on the disk for {self.action}: {format_bytes(remaining_bytes)} are to come, "
+                f"{format_bytes(free_bytes)} are free{self._resume_note()}",
                 hint="free some space, then the same command resumes",
             )
 
-    def _continues(self, response: requests.Response, arriving: _Object) -> bool:
-        starts = response.headers.get("Content-Range", "").partition(" ")[2].partition("-")[0]
-        expected = self.object
-        if expected is None or starts != str(self.have) or arriving.size_bytes != expected.size_bytes:
-            return False
-        if arriving.crc32c not in (None, expected.crc32c):
-            return False
-        return arriving.validator in (None, expected.validator) and arriving.md5 in (None, expected.md5)
+    def _is_continuation(self, response: requests.Response, stored: StoredObject) -> bool:
+        """Tell whether an answer continues the partial file where it ends, with bytes of the same object."""
+        start = response.headers.get("Content-Range", "").partition(" ")[2].partition("-")[0]
+        expected = self.partial.object
+        return expected is not None and start == str(self.partial.size_bytes) and expected.may_be(stored)
 
     def _is_complete(self) -> bool:
-        expected = self.object.size_bytes if self.object else None
-        if expected is not None and self.have != expected:
-            self.sent = f"{self.have:,} bytes where {expected:,} were announced"
-        if expected is not None and self.have > expected:
+        """Tell whether all bytes have arrived; discard them if there are too many."""
+        stored, size_bytes = self.partial.object, self.partial.size_bytes
+        expected_bytes = stored.size_bytes if stored else None
+        if expected_bytes is not None and size_bytes != expected_bytes:
+            self.received_instead = f"{size_bytes:,} bytes where {expected_bytes:,} were announced"
+        if expected_bytes is not None and size_bytes > expected_bytes:
             self.discard()
-        return self.object is not None and expected in (None, self.have)
-
-    @property
-    def digest(self) -> str:
-        """By what it is seen whether it is sound."""
-        return "crc32c" if self.object is not None and self.object.md5 is None else "md5"
-
-    def is_sound(self) -> bool:
-        """Whether the digest is the announced one; True where none is announced."""
-        if self.object is None:
-            return True
-        if self.object.md5 is None:
-            return self.object.crc32c is None or file_crc32c(self.partial) == self.object.crc32c
-        with self.partial.open("rb") as file:
-            return hashlib.file_digest(file, "md5").hexdigest() == self.object.md5
-
-    def finish(self) -> Arrived:
-        """Give the file its name."""
-        with self.partial.open("rb+") as file:
-            os.fsync(file.fileno())
-        arrived = Arrived(self.name, self.have)
-        self.partial.replace(self.destination)
-        self.marker.unlink(missing_ok=True)
-        return arrived
+        return self.partial.object is not None and expected_bytes in (None, self.partial.size_bytes)
 
 
-def discard_partial(destination: Path) -> None:
-    """Remove what has arrived of a download that will not go on."""
-    partial_of(destination).unlink(missing_ok=True)
-    _marker_of(destination).unlink(missing_ok=True)
-
-
-def _marker_of(destination: Path) -> Path:
-    return hidden_path(destination, ".partial.json")
-
-
-def look_at(connection: Connection, answer: requests.Response, action: str) -> Arrived | None:
-    """Return the name and size of what Kaggle's answer leads to without fetching it, or None where that is not said.
+def stored_file(connection: Connection, redirect: requests.Response, action: str) -> ReceivedFile | None:
+    """Return the name and size of the object that Kaggle redirects to without fetching it; None if they are not given.
 
     Raises
     ------
@@ -347,46 +282,46 @@ def look_at(connection: Connection, answer: requests.Response, action: str) -> A
     """
     import requests
 
-    address = answer.headers.get("Location")
+    address = redirect.headers.get("Location")
     if not address:
         return None
     try:
-        # As it is stored: the size of what is packed on its way is not that of the file.
+        # Without compression, the size is that of the stored file.
         headers = {"Accept-Encoding": "identity"}
         with connection.storage() as session, session.get(address, headers=headers, stream=True) as response:
             size = response.headers.get("Content-Length", "")
             name = unquote(PurePosixPath(urlsplit(address).path).name)
-            return Arrived(name, int(size)) if response.status_code == 200 and size.isdecimal() else None
+            return ReceivedFile(name, int(size)) if response.status_code == 200 and size.isdecimal() else None
     except requests.exceptions.RequestException as exc:
         raise explain(exc, action) from exc
 
 
 def _is_error_page(response: requests.Response, destination: Path) -> bool:
-    is_page = "text/html" in response.headers.get("Content-Type", "")
-    return is_page and destination.suffix.lower() not in (".html", ".htm")
+    is_html = "text/html" in response.headers.get("Content-Type", "")
+    return is_html and destination.suffix.lower() not in (".html", ".htm")
 
 
-def unwrap(path: Path, name: str) -> None:
-    """Replace a zip archive that stands for a single file by that file, checked by its CRC.
+def unpack_single_file(path: Path, name: str) -> None:
+    """Replace a zip archive by the single file in it, whose CRC is checked.
 
-    Kaggle sends large single files so, whatever they are called.
+    Kaggle zips large files without changing their names.
 
     Raises
     ------
     DamagedError
-        When the archive is not whole, or holds something else.
+        When the archive is incomplete, or does not contain exactly one file.
     """
     where = f"the archive downloaded for {name!r}"
     try:
         with damage_errors(where), zipfile.ZipFile(path) as archive:
             (member,) = [m for m in archive.infolist() if not m.is_dir()]
-            need, free = member.file_size, shutil.disk_usage(path.parent).free
-            if need > max_unpacked_bytes(path.stat().st_size):
-                raise too_large_error(where, path.stat().st_size, need)
-            if need > free:
+            unpacked_bytes, free_bytes = member.file_size, shutil.disk_usage(path.parent).free
+            if unpacked_bytes > max_unpacked_bytes(path.stat().st_size):
+                raise too_large_error(where, path.stat().st_size, unpacked_bytes)
+            if unpacked_bytes > free_bytes:
                 raise StorageError(
-                    f"no space left on the disk for unpacking {name!r}: it has {format_bytes(need)}, "
-                    f"{format_bytes(free)} are free",
+                    f"no space left on the disk for unpacking {name!r}: it has {format_bytes(unpacked_bytes)}, "
+                    f"{format_bytes(free_bytes)} are free",
                     hint="free some space, then run it again",
                 )
             source = checked_stream(archive.open(member), where, "whole")

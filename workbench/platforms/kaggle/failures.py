@@ -1,4 +1,4 @@
-"""What went wrong in a call to Kaggle, in plain words: who refused what, why, and what to do."""
+"""Readable errors for failed calls to Kaggle: what was refused or unreachable, why, and what to do."""
 
 from __future__ import annotations
 
@@ -31,34 +31,34 @@ __all__ = [
 ]
 
 WEB = "https://www.kaggle.com/competitions"
-SHOWN_CHARACTERS = 300
+MAX_QUOTED_CHARACTERS = 300
 OR_NO_SUCH = ", or no competition has that name"
-"""What is added to a refusal that comes for a name that does not exist, too."""
+"""Added to the message of a refusal that Kaggle also sends for a name that does not exist."""
 
 
 def status_of(exc: BaseException | None) -> int | None:
-    """Return the status of the answer behind a failure, or None where none came."""
-    # `if response` would be False for every 4xx: a Response is true only when its status is.
+    """Return the HTTP status of the answer that caused an exception, or None if there was no answer."""
+    # Compared with None, as a response of an error status is false.
     response = getattr(exc, "response", None)
     return None if response is None else int(response.status_code)
 
 
 def is_definite(exc: BaseException) -> bool:
-    """Whether a failure says for certain that nothing was done: refused by Kaggle, or never on its way."""
+    """Tell whether a call was certainly not carried out: refused by Kaggle, or never sent."""
     import requests
 
     status = status_of(exc)
     if status is not None:
         return 400 <= status < 500 and status != 408
-    # The class alone does not say it: behind a proxy an answer that was lost comes as a ProxyError too.
-    return isinstance(exc, requests.exceptions.ConnectionError) and any(w in repr(exc) for w in _NEVER_CONNECTED)
+    # The class is not enough: behind a proxy, a lost answer raises a ProxyError too.
+    return isinstance(exc, requests.exceptions.ConnectionError) and any(name in repr(exc) for name in _NEVER_CONNECTED)
 
 
 _NEVER_CONNECTED = ("Tunnel connection failed", "NewConnectionError", "NameResolutionError", "ConnectTimeoutError")
 
 
 def _error_text(response: requests.Response) -> str:
-    """Return the platform's own words in an error answer, or ""."""
+    """Return the message in an error answer, or ""."""
     try:
         data = response.json()
     except ValueError:
@@ -69,7 +69,7 @@ def _error_text(response: requests.Response) -> str:
 
 
 def quoted(text: str) -> str:
-    """Return what the platform says as a quotation, cut where it is long; "" where it says nothing.
+    """Return a text of the platform in quotation marks, truncated if it is long; "" for an empty text.
 
     Examples
     --------
@@ -77,35 +77,37 @@ def quoted(text: str) -> str:
     ('“You must accept the rules.”', '')
     """
     line = one_line(text)
-    if len(line) > SHOWN_CHARACTERS:
-        line = line[:SHOWN_CHARACTERS].rstrip() + "…"
+    if len(line) > MAX_QUOTED_CHARACTERS:
+        line = line[:MAX_QUOTED_CHARACTERS].rstrip() + "…"
     return f"“{line}”" if line else ""
 
 
 def refusal(action: str, text: str) -> PlatformError:
-    """Return the failure for an answer that says no in its text, where the call itself went well."""
+    """Return the error for a call that succeeded with an answer whose text is a refusal."""
     return PlatformError(f"Kaggle refused {action}: {quoted(text) or 'it does not say why'}")
 
 
 def explain(exc: BaseException, action: str, slug: str = "") -> PlatformError | NotFoundError:
-    """Return what to raise for a failure of the client while it was doing `action`."""
+    """Return the error to raise for an exception of the client; `action` is for the message: "listing the files"."""
     response = getattr(exc, "response", None)
     if response is not None:
         return _refused(response, action, slug)
     return UnreachableError(f"Kaggle can't be reached while {action}: {reason(exc)}", hint=_network_hint(exc))
 
 
-def login_failure(action: str, *, ended: bool = False) -> LoginError:
-    """Return the failure for a login that is not accepted; `ended`: it was accepted before, in this process."""
+def login_failure(action: str, *, has_expired: bool = False) -> LoginError:
+    """Return the error for a login that is not accepted; `has_expired` if it was accepted earlier in this process."""
     credential = find_credential(os.environ, Path.home())
     source = f" from {credential.source}" if credential else ""
-    more = "".join(f"; {p}" for p in credential.problems) if credential else ""
-    why = "it was accepted before, and has ended" if ended else "wrong or expired"
+    problems = "".join(f"; {p}" for p in credential.problems) if credential else ""
+    reason = "it was accepted before, and has expired" if has_expired else "wrong or expired"
     steps = HOW_TO_SIGN_IN if credential and credential.kind == "browser sign-in" else HOW_TO_LOG_IN
     resume_note = (
-        "; then repeat the command: what has been downloaded is kept, and the download resumes" if ended else ""
+        "; then repeat the command: what has been downloaded is kept, and the download resumes" if has_expired else ""
     )
-    return LoginError(f"Kaggle does not accept the login{source} while {action}: {why}{more}", hint=steps + resume_note)
+    return LoginError(
+        f"Kaggle does not accept the login{source} while {action}: {reason}{problems}", hint=steps + resume_note
+    )
 
 
 def _refused(response: requests.Response, action: str, slug: str) -> PlatformError | NotFoundError:
@@ -119,31 +121,34 @@ def _refused(response: requests.Response, action: str, slug: str) -> PlatformErr
             f"Kaggle could not find what was requested while {action}: {quoted(error_text) or 'not found'}"
         )
     if status == 429:
-        return UnreachableError(f"Kaggle limits the rate of calls while {action}", hint=_when_to_come_back(response))
+        return UnreachableError(f"Kaggle limits the rate of calls while {action}", hint=_retry_hint(response))
     if status >= 500:
         return UnreachableError(
-            f"Kaggle is in trouble while {action}: it keeps answering {status}",
+            f"Kaggle has a problem while {action}: it keeps answering {status}",
             hint="nothing is lost; try again later",
         )
     return PlatformError(f"Kaggle refused {action}: {quoted(error_text) or f'status {status}'}")
 
 
 def _forbidden(error_text: str, action: str, slug: str) -> PlatformError:
-    rules, participate = "rules" in error_text.lower(), "participate" in error_text.lower()
-    if slug and (rules or participate):
-        # For a name that is mistyped "participate" comes, too: https://github.com/Kaggle/kaggle-cli/issues/530.
-        or_no_such, no_page = ("", "") if rules else (OR_NO_SUCH, "; if there is no such page, the name is mistyped")
+    """Return the error for status 403."""
+    has_rules, has_participate = "rules" in error_text.lower(), "participate" in error_text.lower()
+    if slug and (has_rules or has_participate):
+        # A mistyped name is refused with "participate" too: https://github.com/Kaggle/kaggle-cli/issues/530.
+        or_no_such, mistyped_hint = (
+            ("", "") if has_rules else (OR_NO_SUCH, "; if there is no such page, the name is mistyped")
+        )
         return PlatformError(
             f"the rules of {slug!r} are not accepted{or_no_such}: Kaggle says {quoted(error_text)} while {action}",
-            hint=f"open {WEB}/{slug}/rules, join and accept them, then repeat the command{no_page}",
+            hint=f"open {WEB}/{slug}/rules, join and accept them, then repeat the command{mistyped_hint}",
         )
-    denied = re.search(r"permission .* (denied|not satisfied)", error_text, re.IGNORECASE)
-    hint = "Kaggle says so, too, of what does not exist: check the name, and whose it is" if denied else ""
+    is_denied = re.search(r"permission .* (denied|not satisfied)", error_text, re.IGNORECASE)
+    hint = "Kaggle answers the same for what does not exist: check the name and the owner" if is_denied else ""
     return PlatformError(f"Kaggle refused {action}: {quoted(error_text) or 'status 403'}", hint=hint)
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds that an answer asks to wait for, or None where it says nothing, or nothing that can be read.
+    """Return the seconds to wait that an answer requests, or None if it has no readable request.
 
     Examples
     --------
@@ -161,7 +166,7 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
         return None
 
 
-def _when_to_come_back(response: requests.Response) -> str:
+def _retry_hint(response: requests.Response) -> str:
     seconds = retry_after_s(response.headers)
     if not seconds:
         return "wait a few minutes, then try again: what has been downloaded is kept"
@@ -187,18 +192,19 @@ _REASONS = (
 
 
 def reason(exc: BaseException) -> str:
-    """Return in some words why a call did not come back."""
-    # The texts of the exceptions below hold addresses, and an address of the storage holds a signature: not shown.
+    """Return a short explanation of why a call had no answer."""
+    # The exceptions' own texts are not shown: they contain addresses, and those of the storage contain a signature.
     text = repr(exc)
-    for word, reason in _REASONS:
+    for word, explanation in _REASONS:
         if word in text:
-            return reason
+            return explanation
     return f"its client failed with {type(exc).__name__}: {_without_secrets(str(exc))}"
 
 
 def _without_secrets(text: str) -> str:
-    first = (text.strip().splitlines() or [""])[0]
-    return re.sub(r"\?\S+|(?i:bearer|basic)\s+\S+", "…", first)[:200]
+    """Return the first line of a text without the queries of addresses and without authorisations."""
+    first_line = (text.strip().splitlines() or [""])[0]
+    return re.sub(r"\?\S+|(?i:bearer|basic)\s+\S+", "…", first_line)[:200]
 
 
 def _network_hint(exc: BaseException) -> str:
@@ -206,5 +212,5 @@ def _network_hint(exc: BaseException) -> str:
     if reason(exc).startswith("the proxy"):
         return "check HTTPS_PROXY and NO_PROXY, then try again"
     if "SSLError" in text:
-        return "behind a proxy that opens connections, set REQUESTS_CA_BUNDLE to its certificate"
+        return "behind a proxy that inspects TLS connections, set REQUESTS_CA_BUNDLE to its certificate"
     return "check the network, then repeat the command: nothing is lost"

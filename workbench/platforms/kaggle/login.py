@@ -1,4 +1,4 @@
-"""Logging in: which credential the client takes, and the client itself, imported with a deadline and in silence."""
+"""Logging in: the credential that the client will use, and the client itself, imported with a timeout and silenced."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ __all__ = [
 T = TypeVar("T")
 
 HOW_TO_LOG_IN = (
-    "make a token on https://www.kaggle.com/settings (API) and put it into ~/.kaggle/access_token, or set "
+    "create a token on https://www.kaggle.com/settings (API) and put it into ~/.kaggle/access_token, or set "
     "KAGGLE_API_TOKEN; an older kaggle.json (username and key) works too"
 )
 HOW_TO_SIGN_IN = (
@@ -44,7 +44,10 @@ HOW_TO_SIGN_IN = (
 
 @dataclass(frozen=True)
 class Credential:
-    """Where the credential that the client takes comes from, and what may be wrong with it; never the secret itself."""
+    """Where the credential that the client will use is stored, and its problems; never the secret itself.
+
+    `kind` is "token", "key", "incomplete" or "browser sign-in".
+    """
 
     source: str
     kind: str
@@ -53,10 +56,10 @@ class Credential:
 
 @dataclass(frozen=True)
 class LoginState:
-    """What `wb doctor` says of the login. `ok` is False when something has to be fixed.
+    """The state of the login, as `wb doctor` reports it.
 
-    `is_note` says that nothing is wrong, and yet there is something to know: there is no login, or it could not be
-    tried.
+    `ok` is False if something has to be fixed. `is_note` marks information without a fault: there is no login, or it
+    could not be tested.
     """
 
     ok: bool
@@ -65,12 +68,12 @@ class LoginState:
 
 
 def find_credential(environ: Mapping[str, str], home: Path) -> Credential | None:
-    """Return what the client will log in with, in its own order, or None; nothing is asked of the network.
+    """Return the credential that the client will log in with, or None; without a request.
 
-    A token goes before a key, the environment before a file, and a sign-in through the browser comes last; a token
-    that does not work still beats a key that does.
+    In the client's order: tokens, keys, a sign-in through the browser; of each, the environment before files. A token
+    that does not work still precedes a key that does.
     """
-    credentials = [*_tokens(environ, home), *_keys(environ, home), *_browser(home)]
+    credentials = [*_tokens(environ, home), *_keys(environ, home), *_browser_sign_in(home)]
     if not credentials:
         return None
     first = credentials[0]
@@ -84,98 +87,99 @@ def _tokens(environ: Mapping[str, str], home: Path) -> list[Credential]:
     tokens = []
     value = environ.get("KAGGLE_API_TOKEN")
     if value:
-        where = "the file that KAGGLE_API_TOKEN names" if Path(value).is_file() else "KAGGLE_API_TOKEN"
-        tokens.append(Credential(where, "token"))
+        source = "the file that KAGGLE_API_TOKEN names" if Path(value).is_file() else "KAGGLE_API_TOKEN"
+        tokens.append(Credential(source, "token"))
     for path in token_files(home):
         if path.is_file() and path.read_text(errors="replace").strip():
             tokens.append(Credential(str(path), "token", _readable_by_others(path)))
     if environ.get("KAGGLE_TOKEN"):
-        # The client reads every KAGGLE_ variable as a setting of its own, and "token" is one.
+        # The client reads every KAGGLE_ variable as one of its settings, of which "token" is one.
         tokens.append(Credential("KAGGLE_TOKEN", "token", ("the client reads KAGGLE_API_TOKEN, not this one",)))
     return tokens
 
 
 def _keys(environ: Mapping[str, str], home: Path) -> list[Credential]:
     path = kaggle_config_folder(environ, home) / "kaggle.json"
-    in_file: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     problems: tuple[str, ...] = ()
     if path.is_file():
         problems = _readable_by_others(path)
         try:
             loaded = json.loads(path.read_text())
-            in_file = loaded if isinstance(loaded, dict) else {}
+            settings = loaded if isinstance(loaded, dict) else {}
         except (ValueError, OSError):
             problems += (f"{path} is not JSON and is ignored",)
     variables = [v for v in ("KAGGLE_USERNAME", "KAGGLE_KEY") if environ.get(v)]
-    user, key = (environ.get(f"KAGGLE_{k.upper()}") or in_file.get(k) for k in ("username", "key"))
-    if user and key:
+    username, key = (environ.get(f"KAGGLE_{k.upper()}") or settings.get(k) for k in ("username", "key"))
+    if username and key:
         source = " and ".join([*variables, *([str(path)] if len(variables) < 2 else [])])
         return [Credential(source, "key", problems if len(variables) < 2 else ())]
     if variables or path.is_file():
-        missing = "username" if not user else "key"
-        where = " and ".join(variables) or str(path)
-        return [Credential(where, "incomplete", (*problems, f"{where} has no {missing}"))]
+        missing = "username" if not username else "key"
+        source = " and ".join(variables) or str(path)
+        return [Credential(source, "incomplete", (*problems, f"{source} has no {missing}"))]
     return []
 
 
-def _browser(home: Path) -> list[Credential]:
+def _browser_sign_in(home: Path) -> list[Credential]:
     path = home / ".kaggle" / "credentials.json"
     return [Credential(str(path), "browser sign-in", _readable_by_others(path))] if path.is_file() else []
 
 
 def _readable_by_others(path: Path) -> tuple[str, ...]:
+    """Return the problem that other users can read a file, if they can."""
     if os.name == "posix" and path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH):
         return (f"{path} can be read by other users: chmod 600 {path}",)
     return ()
 
 
-def within(seconds: float, function: Callable[[], T], *, action: str) -> T:
-    """Call a function of the client, in silence, and give up waiting after so many seconds.
+def within(timeout_s: float, function: Callable[[], T], *, action: str) -> T:
+    """Return the result of a function of the client, with its output dropped and a timeout.
 
-    The client prints, calls `exit`, and in places waits forever: what it prints is dropped, an exit becomes an
-    exception, and a call that does not come back is left behind in a thread that does not keep the process alive.
+    The client prints, calls `exit`, and sometimes waits forever. An exit raises `SystemExit` here. A call that does not
+    return is abandoned in a daemon thread, which does not keep the process alive.
 
     Raises
     ------
     PlatformError
         When it takes too long.
     """
-    outcome: list[Any] = []
+    result_and_error: list[Any] = []
 
     def call() -> None:
         try:
-            outcome.append((function(), None))
-        except BaseException as exc:  # noqa: BLE001 handed to the caller, SystemExit too
-            outcome.append((None, exc))
+            result_and_error.append((function(), None))
+        except BaseException as exc:  # noqa: BLE001 raised in the caller's thread, SystemExit too
+            result_and_error.append((None, exc))
 
-    silence = io.StringIO()
+    dropped_output = io.StringIO()
     thread = threading.Thread(target=call, daemon=True)
-    with contextlib.redirect_stdout(silence), contextlib.redirect_stderr(silence):
+    with contextlib.redirect_stdout(dropped_output), contextlib.redirect_stderr(dropped_output):
         thread.start()
-        thread.join(seconds)
-    if not outcome:
+        thread.join(timeout_s)
+    if not result_and_error:
         raise UnreachableError(
-            f"Kaggle did not answer within {seconds:.0f} s while {action}", hint="check the network, then try again"
+            f"Kaggle did not answer within {timeout_s:.0f} s while {action}", hint="check the network, then try again"
         )
-    value, error = outcome[0]
+    result, error = result_and_error[0]
     if error is not None:
         raise error
-    return value  # type: ignore[no-any-return]
+    return result  # type: ignore[no-any-return]
 
 
-def log_in(deadline_s: float) -> Any:
+def log_in(timeout_s: float) -> Any:
     """Return the client's `KaggleApi`, logged in.
 
     Raises
     ------
     PlatformError
-        When the client is not installed, finds no credential, or can't make its folder.
+        When the client is not installed, finds no credential, or can't create its folder.
     Exception
-        What the client raises when it can't reach Kaggle, or is refused; `workbench.platforms.kaggle.connection`
-        explains it.
+        Any exception of the client when it can't reach Kaggle or is refused, to be passed to
+        `workbench.platforms.kaggle.failures.explain`.
     """
     try:
-        return within(deadline_s, _authenticated, action="logging in")
+        return within(timeout_s, _authenticated_api, action="logging in")
     except ModuleNotFoundError as exc:
         raise PlatformError(
             f"Kaggle's client is not installed ({exc.name} is missing)", hint=install_hint("kaggle")
@@ -187,8 +191,8 @@ def log_in(deadline_s: float) -> Any:
             if credential is None
             else f"the login for Kaggle from {credential.source} is wrong"
         )
-        more = "".join(f"; {p}" for p in credential.problems) if credential else ""
-        raise PlatformError(problem + more, hint=HOW_TO_LOG_IN) from exc
+        details = "".join(f"; {p}" for p in credential.problems) if credential else ""
+        raise PlatformError(problem + details, hint=HOW_TO_LOG_IN) from exc
     except PermissionError as exc:
         raise PlatformError(
             f"Kaggle's client can't write its folder: {exc.filename}",
@@ -196,64 +200,66 @@ def log_in(deadline_s: float) -> Any:
         ) from exc
 
 
-def _authenticated() -> Any:
-    import_is_login = "kaggle" not in sys.modules
+def _authenticated_api() -> Any:
+    """Return the client's `KaggleApi`; importing the client logs in."""
+    is_first_import = "kaggle" not in sys.modules
     import kaggle
     from kaggle.api.kaggle_api_extended import KaggleApi
 
-    if import_is_login and kaggle.api._authenticated:
+    if is_first_import and kaggle.api._authenticated:
         return kaggle.api
-    # The import swallowed why it failed, or was done with another credential: this says it.
+    # The import hides why it failed, or was done with another credential: an explicit login raises the reason.
     api = KaggleApi()
     api.authenticate()
     return api
 
 
 def renew_login(api: Any, prepare: Callable[[Any], Any]) -> bool:
-    """Give the client a login that is newer than the one it has; False where there is none.
+    """Give the client a newer login than the one it has; return False if there is none.
 
-    A sign-in through the browser gives a token for 12 hours, and another token to renew it with; the client itself
-    does that only half an hour after the first has ended (`KaggleCredentials.access_token_has_expired`). A token or key
-    may have been replaced where the client reads it from.
+    A sign-in through the browser gives a token for 12 hours and a second token that renews it. The client itself renews
+    it only half an hour after it has expired (`KaggleCredentials.access_token_has_expired`). A token or key may have
+    been replaced in the file or variable that the client reads.
 
     Parameters
     ----------
     api : KaggleApi
         The client; its settings are changed.
     prepare : callable
-        Makes a client of the service ready for calls.
+        Opens the session of a client of Kaggle's services, and returns that client.
 
     Raises
     ------
     Exception
-        What the client raises when it can't reach Kaggle, or is refused.
+        Any exception of the client when it can't reach Kaggle or is refused.
     """
     from kagglesdk import get_access_token_from_env
 
-    values = api.config_values
+    settings = api.config_values
     token, _ = get_access_token_from_env()
-    if token and token != values.get("token"):
-        values["token"] = token
+    if token and token != settings.get("token"):
+        settings["token"] = token
         return True
-    if values.get("auth_method", "").endswith("OAUTH"):
-        renewed = _renewed_token(api, prepare)
-        if renewed:
-            values["token"] = renewed
-        return bool(renewed)
-    if values.get("token"):
+    if settings.get("auth_method", "").endswith("OAUTH"):
+        new_token = _renewed_token(api, prepare)
+        if new_token:
+            settings["token"] = new_token
+        return bool(new_token)
+    if settings.get("token"):
         return False
-    config = api.read_config_environment(api.read_config_file(quiet=True))
-    if config.get("username") != values.get("username") or config.get("key") in (None, values.get("key")):
+    stored = api.read_config_environment(api.read_config_file(quiet=True))
+    if stored.get("username") != settings.get("username") or stored.get("key") in (None, settings.get("key")):
         return False
-    values["key"] = config["key"]
+    settings["key"] = stored["key"]
     return True
 
 
 def _renewed_token(api: Any, prepare: Callable[[Any], Any]) -> str | None:
+    """Return a new token of a sign-in through the browser, or None if there is no sign-in."""
     import requests
     from kagglesdk import KaggleCredentials
 
-    # Without the token that has ended, as when the client logs in.
+    # Without the expired token, as when the client logs in.
     client = api.build_kaggle_client_with_params(args=api.args)
     try:
         credentials = KaggleCredentials.load(client=prepare(client))
@@ -261,35 +267,35 @@ def _renewed_token(api: Any, prepare: Callable[[Any], Any]) -> str | None:
             return None
         try:
             credentials.refresh_access_token()
-        except requests.exceptions.RequestException:  # an OSError, too
+        except requests.exceptions.RequestException:  # a subclass of OSError
             raise
         except OSError:
-            pass  # its file can't be written: this process has the new token all the same
+            pass  # the client can't write its file: this process has the new token nevertheless
         return str(credentials.get_access_token())
     finally:
         client.__exit__(None, None, None)
 
 
 def login_state(ask: Callable[[], None]) -> LoginState:
-    """Return what `wb doctor` says of the login.
+    """Return the state of the login.
 
     Parameters
     ----------
     ask : callable
-        Logs in and asks Kaggle something that needs a login; raises `PlatformError`.
+        Logs in and makes a call that needs a login; raises `PlatformError`.
     """
     credential = find_credential(os.environ, Path.home())
     if credential is None:
         return LoginState(True, f"no login; only needed for competitions on Kaggle: {HOW_TO_LOG_IN}", is_note=True)
-    more = "".join(f"; {p}" for p in credential.problems)
+    problems = "".join(f"; {p}" for p in credential.problems)
     source = f"{credential.kind} from {credential.source}"
     try:
         ask()
     except (UnreachableError, UnansweredError) as exc:
         reason = f"{exc.message}. {exc.hint}".rstrip(". ")
-        return LoginState(True, f"{source}{more}; whether Kaggle accepts it is not known: {reason}.", is_note=True)
+        return LoginState(True, f"{source}{problems}; whether Kaggle accepts it is not known: {reason}.", is_note=True)
     except PlatformError as exc:
-        return LoginState(False, f"{source}{more}: {exc.message}. {exc.hint}".rstrip(". ") + ".")
-    # A file that others can read lets them in as this user: that has to be fixed, though the login works.
+        return LoginState(False, f"{source}{problems}: {exc.message}. {exc.hint}".rstrip(". ") + ".")
+    # With a file that others can read they can log in as this user: it has to be fixed although the login works.
     serious = [p for p in credential.problems if not p.startswith("it takes precedence over")]
-    return LoginState(not serious, f"{source}, accepted{more}")
+    return LoginState(not serious, f"{source}, accepted{problems}")

@@ -1,4 +1,4 @@
-"""Uploads that go on where they broke off."""
+"""Uploads that resume after an interruption."""
 
 from __future__ import annotations
 
@@ -14,50 +14,51 @@ from workbench.platforms.kaggle.login import within
 
 __all__ = ["upload"]
 
-UPLOAD_BYTES_PER_S = 20_000
-"""A slower upload than this is taken for one that hangs."""
+MIN_BYTES_PER_S = 20_000
+"""A slower upload is treated as one that hangs."""
 
 
-def upload(connection: Connection, file: Path, start: Callable[[], Any], *, otherwise: str, again: str) -> str:
+def upload(connection: Connection, file: Path, start: Callable[[], Any], *, consequence: str, command: str) -> str:
     """Upload a file and return its token.
 
-    The client's own state of uploads is not used: it is keyed by path, size and time, so that one file can be spliced
-    into another's.
+    The client's own record of unfinished uploads is not used: its key is path, size and time, so that the rest of one
+    file could be appended to the beginning of another.
 
     Parameters
     ----------
     start : callable
-        Asks for an address and a token.
-    otherwise, again : str
+        Starts an upload at Kaggle and returns an answer with the address and the token.
+    consequence, command : str
         For messages: what a failure means, and the command to repeat.
 
     Raises
     ------
     PlatformError
-        When it does not arrive whole.
+        When it does not arrive completely.
     """
     from kaggle.api.kaggle_api_extended import ResumableUploadResult
 
     api, patience = connection.api, connection.patience
-    deadline = patience.answer_s + file.stat().st_size / UPLOAD_BYTES_PER_S
+    timeout_s = patience.answer_s + file.stat().st_size / MIN_BYTES_PER_S
     result = None
     for attempt in range(patience.tries):
-        resume = result == ResumableUploadResult.INCOMPLETE
-        if not resume:
-            started = start()
-        result = _upload_once(api, file, started.create_url, deadline, resume=resume)
+        resumes = result == ResumableUploadResult.INCOMPLETE
+        if not resumes:
+            target = start()
+        result = _upload_once(api, file, target.create_url, timeout_s, resumes=resumes)
         if result == ResumableUploadResult.COMPLETE:
-            return str(started.token)
+            return str(target.token)
         time.sleep(min(patience.backoff_s * 2**attempt, patience.backoff_max_s))
     raise PlatformError(
-        f"{file.name} could not be uploaded in {patience.tries} tries; {otherwise}",
-        hint=f"check the network, then `{again}` again",
+        f"{file.name} could not be uploaded in {patience.tries} tries; {consequence}",
+        hint=f"check the network, then `{command}` again",
     )
 
 
-def _upload_once(api: Any, file: Path, url: str, deadline_s: float, *, resume: bool) -> Any:
+def _upload_once(api: Any, file: Path, url: str, timeout_s: float, *, resumes: bool) -> Any:
+    """Return the client's `ResumableUploadResult` of one try."""
     try:
-        return within(deadline_s, lambda: api.upload_complete(str(file), url, True, resume), action="uploading")
+        return within(timeout_s, lambda: api.upload_complete(str(file), url, True, resumes), action="uploading")
     except PlatformError:
         raise
     except Exception as exc:
