@@ -603,7 +603,7 @@ def test_datasets_and_kernels_are_refused_in_quotation_marks_too(
     server.host("flights", FILES)
     with pytest.raises(PlatformError, match="“Permission 'kernels.get' was denied”") as caught:
         kaggle.code.submit_kernel("flights", KernelVersion(USER, "none", 1), "submission.csv", "m")
-    assert "of what does not exist" in caught.value.hint
+    assert "for what does not exist" in caught.value.hint
     server.kernel_error = "Maximum \x1b[1mbatch\x1b[0m GPU session count of 2 reached."
     source = KernelSource("A kernel", "{}", (), "flights", "", "original", 60.0)
     with pytest.raises(

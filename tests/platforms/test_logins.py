@@ -154,7 +154,7 @@ def test_a_token_without_another_to_renew_it(
         assert kaggle.facts("flights")
         server.fault("ListDataFiles", status=401, times=2)
         with pytest.raises(
-            LoginError, match="login from .*access_token while listing the files .* has ended"
+            LoginError, match="login from .*access_token while listing the files .* has expired"
         ) as caught:
             kaggle.files("flights")
         assert caught.value.hint.startswith(HOW_TO_LOG_IN)

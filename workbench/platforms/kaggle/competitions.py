@@ -27,7 +27,7 @@ class CompetitionCalls:
         self._connection = connection
         self._competition_by_slug: dict[str, Any] = {}
 
-    def is_known(self, slug: str) -> bool:
+    def has_competition(self, slug: str) -> bool:
         """Tell whether a competition has been looked up and exists."""
         return slug in self._competition_by_slug
 

@@ -80,7 +80,7 @@ class DataFiles:
         try:
             redirect = self._redirect(slug, name, action)
         except NotFoundError as exc:
-            if status_of(exc.__cause__) == 404 and self._calls.is_known(slug):
+            if status_of(exc.__cause__) == 404 and self._calls.has_competition(slug):
                 return None
             raise
         self._unused_redirects[slug, name] = redirect
