@@ -51,7 +51,7 @@ AREAS: dict[str, tuple[list[str], list[str]]] = {
         ["models/losses.py", "models/transforms.py"],
         ["test_transforms.py", "test_losses.py", "test_training.py"],
     ),
-    "metrics": (["metrics/*.py"], ["test_metrics.py", "test_positive.py"]),
+    "metrics": (["metrics/*.py"], ["test_metrics.py", "test_positive.py", "test_nulls.py"]),
     "intervals": (
         ["core/intervals.py", "review/table.py"],
         ["test_intervals.py", "test_review.py", "test_optimistic.py"],

@@ -164,6 +164,15 @@ def test_codes_are_places_in_the_categories_of_train(values, at: int, dtype: pl.
     assert [(u.values, u.rows) for u in made.unseen] == ([(len(set(unseen)), len(unseen))] if unseen else [])
 
 
+@pytest.mark.parametrize(("n_levels", "exact"), [(3, True), (4, False)])
+def test_codes_are_exact_in_32_bits_up_to_the_integers_that_these_hold(
+    n_levels: int, exact: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workbench.features.encoded.MAX_EXACT_FLOAT32", 3)
+    made = encoded(pl.DataFrame({"x": [str(i) for i in range(n_levels)]}), n_levels)
+    assert made.encoded[0].exact_in_float32 == exact
+
+
 @pytest.mark.parametrize(
     ("values", "dtype", "kept", "exact"),
     [

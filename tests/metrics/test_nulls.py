@@ -6,6 +6,8 @@ series, had the trials been independent. ``python -m tests.bench nulls`` measure
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import scipy.stats
@@ -100,6 +102,20 @@ class TestUnits:
         assert correlation_length(walk[np.repeat(np.arange(200), 10)], np.repeat(np.arange(200), 10)) > 20
         assert correlation_length(np.full(100, 3.7), np.arange(100)) == 1
         assert correlation_length(np.full(100, np.nan), np.arange(100)) == 1
+
+    @pytest.mark.parametrize("n", [4, 5, 6, 7, 40, 201])
+    @pytest.mark.parametrize("persistence", [0.0, 0.5, 0.95])
+    def test_the_correlation_length_is_the_sum_of_autocorrelations(self, n: int, persistence: float) -> None:
+        rng = np.random.default_rng(n)
+        means = [0.0]
+        for shock in rng.normal(size=n - 1):
+            means.append(persistence * means[-1] + shock)
+        deviations = np.array(means) - np.mean(means)
+        lags = range(max(2, n // 2))
+        correlation = [float(deviations[lag:] @ deviations[: n - lag]) / float(deviations @ deviations) for lag in lags]
+        before_chance = list(itertools.takewhile(lambda r: r >= 2 / np.sqrt(n), correlation))[1:]
+        expected = int(np.ceil(2 * (1 + 2 * sum(before_chance)))) if sum(before_chance) > 0 else 1
+        assert correlation_length(np.array(means), np.arange(n)) == expected
 
     def test_how_many_rows_a_column_is_worth(self) -> None:
         rng = np.random.default_rng(4)
