@@ -18,7 +18,7 @@ from tests.records import RUN
 from workbench.api import library
 from workbench.core.errors import ConfigError, DamagedError, NotFoundError
 from workbench.data.competition import load_code
-from workbench.data.competition.own_code import OF_THE_WORKBENCH, RESERVED_MODULES, own_file
+from workbench.data.competition.own_code import PACKAGES_OF_THE_WORKBENCH, RESERVED_MODULES, own_file
 from workbench.data.workspace import find_workspace
 from workbench.experiments.notebooks import execute, read_notebook
 from workbench.experiments.run_folder import read_run
@@ -168,7 +168,7 @@ class TestNamesOfACompetition:
                 elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
                     imported.add(node.module.partition(".")[0])
         assert sorted(imported - RESERVED_MODULES) == []
-        assert {"workbench", "polars"} <= OF_THE_WORKBENCH
+        assert {"workbench", "polars"} <= PACKAGES_OF_THE_WORKBENCH
 
 
 class TestNamedInToml:

@@ -1,8 +1,8 @@
 """From a platform's files to a competition on disk.
 
-In come the files as they were downloaded; out come typed Parquet tables, ``competition.toml`` and a first experiment.
+Input: the files as they were downloaded. Output: typed Parquet tables, ``competition.toml`` and a first experiment.
 `workspace` finds the folders, `competition` reads a competition and loads its own code, `ingest` reads every file
-format and converts it, `inference` concludes what the tables are for: roles of columns, task, metric, folds.
+format and converts it, `inference` derives the roles of tables and columns, the task, the metric and the folds.
 
 A new file format begins in `ingest.sources` (its ending) and `ingest.convert` (its reader), a new rule about columns
 in `inference.roles`.

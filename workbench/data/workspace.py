@@ -26,18 +26,25 @@ DRIVE = Path("/content/drive/MyDrive")
 """Where Colab mounts its user's files."""
 
 CONTAINER_MARKS = ("/.dockerenv", "/run/.containerenv")
-"""What docker and podman put into a container."""
+"""Files that Docker and Podman create in a container."""
 
 ID_FILE = "workspace.id"
-"""Beside the ledger, which no copy of the code has."""
+"""Stored next to the ledger, so that a clone of the repository does not share the id."""
 
 
 @dataclass(frozen=True)
 class Workspace:
-    """A workspace on disk, where its ledger is, and what may be used for it.
+    """A workspace on disk, the location of its ledger, and its limits.
 
-    `ledger_url` is a SQLAlchemy URL, or None for ``submissions/ledger.db``. `memory_limit` is what building features
-    may use of the memory, `cache_limit` what each competition's cache may hold, in bytes; None for the usual.
+    Attributes
+    ----------
+    root : Path
+    ledger_url : str, optional
+        A SQLAlchemy URL; None for ``submissions/ledger.db``.
+    memory_limit : int, optional
+        The bytes of memory that building features may use; None for the default.
+    cache_limit : int, optional
+        The bytes that each competition's cache may hold; None for the default.
     """
 
     root: Path
@@ -52,17 +59,17 @@ class Workspace:
 
     @property
     def submissions(self) -> Path:
-        """The folder of what was sent, and of the ledger."""
+        """The folder of the submitted files and of the ledger."""
         return self.root / "submissions"
 
     @property
     def ledger(self) -> str | Path:
-        """Where the ledger is: a URL, or a path."""
+        """The ledger's URL or path."""
         return self.ledger_url or self.submissions / "ledger.db"
 
     @property
     def id(self) -> str:
-        """What tells it from the other workspaces of a ledger, made when it is first asked for; "" if it can't be."""
+        """The id among the workspaces that share a ledger, created on first use; "" where it can't be written."""
         path = self.submissions / ID_FILE
         try:
             if not path.exists():
@@ -72,19 +79,19 @@ class Workspace:
             return ""
 
     def slugs(self) -> list[str]:
-        """Return the competitions that have a definition, or files to make one from."""
+        """Return the names of the competitions that have a definition or a rehearsal, sorted."""
         if not self.competitions.is_dir():
             return []
         folders = [p for p in self.competitions.iterdir() if p.is_dir()]
         return sorted(p.name for p in folders if any((p / n).exists() for n in ("competition.toml", "rehearsal")))
 
     def competition_folder(self, slug: str) -> Path:
-        """Return the folder of a competition that is there.
+        """Return the folder of an existing competition.
 
         Raises
         ------
         NotFoundError
-            With the near names, where there is none of that name.
+            For an unknown name; the hint has similar names.
         """
         if slug not in self.slugs():
             raise NotFoundError(
@@ -93,18 +100,20 @@ class Workspace:
         return self.competitions / slug
 
     def choose(self, slug: str | None, *, inside: Path | None = None) -> str:
-        """Return what `slug` names, else the competition that the folder `inside` belongs to, else the only one.
+        """Return the full name of a competition.
 
         Parameters
         ----------
         slug : str or None
-            A competition's name, or its beginning where no other begins so; what names none is returned as it is. Or
-            the competition's address, see `workbench.platforms.protocol.competition_slug`.
+            A name, an unambiguous prefix of one, or an address (see `workbench.platforms.protocol.competition_slug`).
+            An unknown name is returned unchanged. None for the competition of the folder `inside`, else the only one.
+        inside : Path, optional
+            Usually the current folder.
 
         Raises
         ------
         ConfigError
-            Where none of the three names exactly one, or `slug` is the address of something else.
+            When these do not determine exactly one competition, or `slug` is an address of something else.
         """
         if slug:
             return self._full_name(slug if slug in self.slugs() else competition_slug(slug))
@@ -143,18 +152,18 @@ def find_workspace(
     ledger_url: str | None = None,
     cache_limit: int | None = None,
 ) -> Workspace:
-    """Return the workspace that is named, else the one that `start` is in: the nearest folder with ``competitions/``.
+    """Find the workspace: the named folder, else the nearest folder with ``competitions/`` at or above `start`.
 
-    Where there is none, it is the one on the drive that Colab has mounted.
+    On Colab, the mounted drive is searched last.
 
     Parameters
     ----------
     start : Path
         Usually the current folder.
     named : str, optional
-        A folder that was named (the value of ``WB_WORKSPACE``): it is taken wherever `start` is, whoever owns it.
+        The value of ``WB_WORKSPACE``: it is used wherever `start` is, whoever owns it.
     is_trusted : bool
-        Whether `start` was named, too, and is not just where one stands.
+        Whether the user named `start` explicitly; otherwise the owner of the workspace is checked.
     ledger_url : str, optional
         Where the ledger is, if it is not in the workspace.
     cache_limit : int, optional
@@ -163,9 +172,9 @@ def find_workspace(
     Raises
     ------
     NotFoundError
-        Where there is no workspace.
+        When there is no workspace.
     ConfigError
-        Where the one that is named is none, or the one that was found is another user's: it has code.
+        When the named folder is no workspace, or the nearest workspace belongs to another user, whose code would run.
     """
     if named:
         root = _expanded(Path(named)).resolve()
@@ -192,15 +201,15 @@ def find_workspace(
 
 
 def _check_owner(root: Path) -> None:
-    """Refuse a workspace that another user could have put where one stands: its code would be run.
+    """Refuse a workspace that belongs to another user: its code would run with the caller's rights.
 
-    Root's are trusted, for root can do so anyway; root itself trusts what is of whoever called sudo, and in a container
-    everybody, for there it is no more than the user who started that.
+    Files of root are trusted, who could change the caller's files anyway. Root trusts the user who called sudo, and
+    everybody in a container, where mounted files belong to the user who started it.
 
     Raises
     ------
     ConfigError
-        Says whose it is, and how it is entered all the same.
+        Names the owner, and how to use the workspace nevertheless.
     """
     if not hasattr(os, "geteuid"):
         return
@@ -208,25 +217,25 @@ def _check_owner(root: Path) -> None:
     if user == 0 and _in_container():
         return
     trusted = {0, user, *([int(os.environ["SUDO_UID"])] if user == 0 and _is_number("SUDO_UID") else [])}
-    for place in (root, *(root / name for name in ("competitions", "notebooks", "submissions"))):
-        owner = next((o for o in _owners(place) if o not in trusted), None)
+    for path in (root, *(root / name for name in ("competitions", "notebooks", "submissions"))):
+        owner = next((o for o in _owners(path) if o not in trusted), None)
         if owner is not None:
             raise ConfigError(
-                f"{root} is a workspace of another user: {place} belongs to {_user(owner)}, and you are {_user(user)}. "
+                f"{root} is a workspace of another user: {path} belongs to {_user(owner)}, and you are {_user(user)}. "
                 "Its code would run as you",
                 hint=f"if you trust it, name it: WB_WORKSPACE={shlex.quote(str(root))} wb …",
             )
 
 
-def _owners(place: Path) -> list[int]:
-    """Return whose a place is, and of a link whose what it leads to is.
+def _owners(path: Path) -> list[int]:
+    """Return the user ids of the owners of a path and, for a link, of its target.
 
-    In ``/tmp`` anybody can make one that leads to a folder of root's, as ``/tmp`` itself is, and lay code beside it.
+    The owner of the target alone proves nothing: in ``/tmp`` anybody can link to a folder of root's.
     """
     owners = []
-    for look in (place.lstat, place.stat):
+    for read_status in (path.lstat, path.stat):
         with suppress(OSError):
-            owners.append(look().st_uid)
+            owners.append(read_status().st_uid)
     return owners
 
 
@@ -248,7 +257,7 @@ def _user(number: int) -> str:
 
 
 def _expanded(path: Path) -> Path:
-    """Return a path with the home folder in place of a leading ``~``, unless something is called so, or no user is."""
+    """Replace a leading ``~`` by the home folder, unless the path exists literally or there is no such user."""
     if path.exists():
         return path
     try:
@@ -282,14 +291,14 @@ submissions/
 
 
 def create_workspace(root: Path) -> Workspace:
-    """Make an empty workspace; what is already there stays as it is.
+    """Create an empty workspace; existing files stay unchanged.
 
     Raises
     ------
     ConfigError
         When `root` is a file.
     StorageError
-        When it can't be written.
+        When the folder can't be written.
     """
     root = _expanded(root).resolve()
     if root.exists() and not root.is_dir():
@@ -299,13 +308,13 @@ def create_workspace(root: Path) -> Workspace:
             write_text(root / name, text)
     for folder in ("competitions", "notebooks", "submissions"):
         if not (root / folder).is_dir():
-            # The empty file makes git keep the folder.
+            # Git tracks no empty folders.
             write_text(root / folder / ".gitkeep", "")
     return Workspace(root)
 
 
 def list_run_folders(runs: Path, exp: int | None = None) -> list[Path]:
-    """Return the run folders, oldest first; those of one experiment where `exp` is given."""
+    """Return the run folders, oldest first: all, or those of the experiment `exp`."""
     prefix = "" if exp is None else f"{exp:03d}-"
     try:
         with os.scandir(runs) as entries:
@@ -316,27 +325,27 @@ def list_run_folders(runs: Path, exp: int | None = None) -> list[Path]:
 
 
 def experiment_files(folder: Path, number: int) -> list[Path]:
-    """Return the files of an experiment, which is one: 012.toml, or what was written by hand as 12.toml.
+    """Return the files that have an experiment's number: 012.toml, or 12.toml if a person wrote it.
 
     Parameters
     ----------
     folder : Path
-        Of the competition.
+        The competition's folder.
     number : int
 
     Returns
     -------
     list of Path
-        Where there is none, the path that a new one gets; where several have the number, all of them, that one first.
+        Usually one. Where there is none, the path of a new file; where there are several, 012.toml comes first.
     """
-    place = folder / "experiments"
-    plain = place / f"{number:03d}.toml"
-    # Zeros in front: as few as none, as many as somebody who counts to millions writes.
-    names = dict.fromkeys((plain.name, *(f"{number:0{width}d}.toml" for width in range(1, 8))))
-    return [place / name for name in names if (place / name).exists()] or [plain]
+    parent = folder / "experiments"
+    default_path = parent / f"{number:03d}.toml"
+    # Up to seven digits with leading zeros.
+    names = dict.fromkeys((default_path.name, *(f"{number:0{width}d}.toml" for width in range(1, 8))))
+    return [parent / name for name in names if (parent / name).exists()] or [default_path]
 
 
 def experiment_numbers(folder: Path) -> list[int]:
-    """Return the numbers of the experiments of a competition's folder that have a file, ascending."""
+    """Return the numbers of the experiments that have a file in a competition's folder, ascending."""
     paths = (folder / "experiments").glob("*.toml")
     return sorted({int(p.stem) for p in paths if p.stem.isdecimal()})

@@ -1,4 +1,4 @@
-"""How the tables and the sample submission refer to the same things: ids, targets, classes, and their spelling."""
+"""Match ids, targets and classes of the tables with those of the sample submission, whatever their spelling."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ from workbench.metrics import match_label, name_words
 __all__ = ["ROW_NUMBER", "IdTemplate", "as_written", "match_classes", "match_targets"]
 
 ROW_NUMBER = "row"
-"""What a template calls the number of a test row, from 0."""
+"""The name that stands for the number of a test row, from 0, in an id template: ``{row}``, ``{row+1}``."""
 
 
 @dataclass(frozen=True)
 class IdTemplate:
-    """How an id of the sample is made from columns of the test table: texts and columns, in turn.
+    """How the ids of the sample submission are made from columns of the test table.
+
+    An id is ``texts[0] + columns[0] + texts[1] + columns[1] + …``; or the number of the row, from `first_row`.
 
     Examples
     --------
@@ -35,23 +37,29 @@ class IdTemplate:
 
     @classmethod
     def parse(cls, template: str, columns: Sequence[str]) -> IdTemplate | None:
-        """Read a template; a plain column's name is one too. None where it names no column that there is."""
+        """Parse a template, or the name of a column; None where it names a column that does not exist."""
         if template in columns:
             return cls(("", ""), (template,))
         row = re.fullmatch(r"\{row(?:\+(\d+))?\}", template)
         if row and ROW_NUMBER not in columns:
             return cls(("", ""), (), int(row[1] or 0))
         parts = re.split(r"\{([^{}]+)\}", template)
-        texts, named = tuple(parts[::2]), tuple(parts[1::2])
-        return cls(texts, named) if named and all(c in columns for c in named) else None
+        texts, names = tuple(parts[::2]), tuple(parts[1::2])
+        return cls(texts, names) if names and all(name in columns for name in names) else None
 
     @property
     def is_column(self) -> bool:
-        """Whether the id is one column of test, only called otherwise."""
+        """Whether the id is one column of test under another name."""
         return len(self.columns) == 1 and self.texts == ("", "")
 
     def make(self, frame: pl.DataFrame, name: str) -> pl.Series:
-        """Return the ids of the rows of `frame`, which are all test rows in file order with `columns` as written."""
+        """Return the ids as a series called `name`.
+
+        Parameters
+        ----------
+        frame : DataFrame
+            All test rows in file order, with `columns` as their file writes them.
+        """
         if self.first_row is not None:
             return pl.Series(name, range(self.first_row, self.first_row + frame.height), pl.Int64)
         if self.is_column:
@@ -63,18 +71,18 @@ class IdTemplate:
         return frame.select(pl.concat_str(parts).alias(name))[name]
 
 
-def as_written(frame: pl.DataFrame, spelled: Mapping[str, str]) -> pl.DataFrame:
-    """Return the columns as their file writes them: dates in its format, booleans in its words; the rest as it is.
+def as_written(frame: pl.DataFrame, spellings: Mapping[str, str]) -> pl.DataFrame:
+    """Return the columns as their file writes them: dates in its format, booleans in its words, others unchanged.
 
     Parameters
     ----------
     frame : DataFrame
-    spelled : mapping
-        As `TableInfo` has it: by column a format, or the words "False/True".
+    spellings : mapping
+        `TableInfo.spelled`: by column a time format (or several with "|" between them), or words such as "False/True".
     """
     columns: dict[str, pl.Series] = {}
     for series in frame.get_columns():
-        spelling = spelled.get(series.name, "")
+        spelling = spellings.get(series.name, "")
         if series.dtype in (pl.Date, pl.Datetime) and spelling:
             columns[series.name] = _times_as_written(series, spelling.split("|"))
         elif series.dtype == pl.Boolean:
@@ -87,23 +95,28 @@ def as_written(frame: pl.DataFrame, spelled: Mapping[str, str]) -> pl.DataFrame:
 
 
 def _times_as_written(series: pl.Series, formats: list[str]) -> pl.Series:
-    """Return times in a format, with its offset from UTC; midnight as a day alone where one of the formats is that."""
+    """Return times as text; midnight is written as a day alone where one of the formats has no clock."""
 
-    def written(form: str) -> pl.Series:
-        minutes = offset_minutes(form)
-        return (series.dt.offset_by(f"{minutes}m") if minutes else series).dt.strftime(form)
+    def format_times(time_format: str) -> pl.Series:
+        minutes = offset_minutes(time_format)
+        return (series.dt.offset_by(f"{minutes}m") if minutes else series).dt.strftime(time_format)
 
-    days = [f for f in formats if not has_clock(f)]
-    timed = [f for f in formats if f not in days]
-    if not days or not timed:
-        return written(formats[0])
-    midnight = series.dt.truncate("1d") == series
-    as_day = written(days[0]), written(timed[0])
-    return pl.select(pl.when(midnight).then(as_day[0]).otherwise(as_day[1]).alias(series.name)).to_series()
+    day_formats = [f for f in formats if not has_clock(f)]
+    clock_formats = [f for f in formats if f not in day_formats]
+    if not day_formats or not clock_formats:
+        return format_times(formats[0])
+    is_midnight = series.dt.truncate("1d") == series
+    days, times = format_times(day_formats[0]), format_times(clock_formats[0])
+    return pl.select(pl.when(is_midnight).then(days).otherwise(times).alias(series.name)).to_series()
 
 
 def match_targets(sample_columns: Sequence[str], targets: Sequence[str]) -> dict[str, str] | None:
-    """Match the sample's columns to targets: by name, by another spelling of it, else the only one to the only one.
+    """Match the sample's columns to targets: by equal names, by similar names, else a single column to a single target.
+
+    Returns
+    -------
+    dict or None
+        Targets by column; None where the names do not decide.
 
     Examples
     --------
@@ -112,23 +125,28 @@ def match_targets(sample_columns: Sequence[str], targets: Sequence[str]) -> dict
     >>> match_targets(["a", "b"], ["c"]) is None
     True
     """
-    for spell in (str, str.casefold, _joined):
-        target_of = {spell(t): t for t in targets}
-        if len(target_of) == len(sample_columns) and {spell(a) for a in sample_columns} == set(target_of):
-            return {a: target_of[spell(a)] for a in sample_columns}
+    for normalize in (str, str.casefold, _letters_and_digits):
+        target_by_name = {normalize(t): t for t in targets}
+        names = {normalize(c) for c in sample_columns}
+        if len(target_by_name) == len(sample_columns) and names == set(target_by_name):
+            return {c: target_by_name[normalize(c)] for c in sample_columns}
     return {sample_columns[0]: targets[0]} if len(sample_columns) == len(targets) == 1 else None
 
 
-def _joined(name: str) -> str:
+def _letters_and_digits(name: str) -> str:
     return "".join(name_words(name))
 
 
 def match_classes(sample_columns: Sequence[str], labels: Sequence[str]) -> tuple[int, ...] | None:
-    """Match the sample's columns to classes, one each: by equal names, else by the one class that each name holds.
+    """Match the sample's columns to classes, one each: by equal names, else by the class that each name contains.
 
-    Spellings count as equal that differ in case, in what joins their words, or in the zeros of a number. A class is
-    held by a name that has its words in a row, or ends in it; of several the longest. None where that is not one class
-    for each column.
+    Names are equal if they differ only in case, in separators between words, or in leading and trailing zeros of a
+    number. A name contains a class whose words occur in it one after the other, or that it ends in; the longest counts.
+
+    Returns
+    -------
+    tuple of int, or None
+        For each column the index of its class; None where the columns do not match the classes one to one.
 
     Examples
     --------
@@ -153,24 +171,30 @@ def _equal_class(name: str, labels: Sequence[str]) -> int | None:
 
 
 def _class_words(text: str) -> tuple[str, ...]:
-    """Return the words of a class, letters apart from numbers, and numbers without the zeros that say nothing."""
+    """Split the name of a class into words and numbers; numbers lose leading zeros and zero decimals."""
     text = re.sub(r"(?<![\d.])(\d+)\.0+(?![\d.])", r"\1", text)
     words = [part for word in name_words(text) for part in re.findall(r"\d+|[^\d]+", word)]
     return tuple(word.lstrip("0") or "0" if word.isdigit() else word for word in words)
 
 
 def _class_of_words(name: str, labels: Sequence[str]) -> int | None:
-    """Return the class whose words follow each other in the name; the longest, and of equally long ones the last."""
+    """Return the index of the class whose words are in the name, one after the other.
+
+    The longest class counts, of equally long ones the one that comes last in the name; None where two are equal in
+    both.
+    """
     words, matches = _class_words(name), []
-    for i, label in enumerate(map(_class_words, labels)):
-        places = [at for at in range(len(words) - len(label) + 1) if label and words[at : at + len(label)] == label]
-        matches += [(len(label), at, i) for at in places[-1:]]
-    best = sorted(matches)[-2:]
-    return None if not best or (len(best) == 2 and best[0][:2] == best[1][:2]) else best[-1][2]
+    for index, label in enumerate(map(_class_words, labels)):
+        n_words = len(label)
+        starts = [i for i in range(len(words) - n_words + 1) if label and words[i : i + n_words] == label]
+        matches += [(n_words, start, index) for start in starts[-1:]]
+    best_two = sorted(matches)[-2:]
+    is_tied = len(best_two) == 2 and best_two[0][:2] == best_two[1][:2]
+    return None if not best_two or is_tied else best_two[-1][2]
 
 
 def _class_at_end(name: str, labels: Sequence[str]) -> int | None:
-    # "classA": no gap, and no word of its own. A number is not cut in two.
-    ends = [i for i, c in enumerate(labels) if c and name.casefold().endswith(c.casefold())]
-    ends = [i for i in ends if not (labels[i][0].isdigit() and name[: -len(labels[i])][-1:].isdigit())]
-    return max(ends, key=lambda i: len(labels[i]), default=None)
+    # For names such as "classA". "class12" does not end in the class "2": that would split a number.
+    matches = [i for i, c in enumerate(labels) if c and name.casefold().endswith(c.casefold())]
+    matches = [i for i in matches if not (labels[i][0].isdigit() and name[: -len(labels[i])][-1:].isdigit())]
+    return max(matches, key=lambda i: len(labels[i]), default=None)

@@ -1,4 +1,4 @@
-"""`competition.toml`: what a competition is."""
+"""Read and check `competition.toml`, the definition of a competition."""
 
 from __future__ import annotations
 
@@ -61,6 +61,8 @@ class _Cv(StrictModel):
 
 
 class _ReadTable(StrictModel):
+    """``[read.TABLE]``: how the files of one table are read."""
+
     encoding: str | None = None
     separator: str | None = None
     decimal: Literal[".", ","] | None = None
@@ -89,7 +91,7 @@ class _DraftTables(StrictModel):
 
 
 class _Draft(StrictModel):
-    """A file that says how files are read and which is which, and leaves the rest to `wb fetch`."""
+    """A file without a task, id, target or metric: it only configures reading, and `wb fetch` adds the definition."""
 
     slug: str = ""
     title: str = ""
@@ -155,10 +157,21 @@ class _DefinitionFile(StrictModel):
 class CvSpec:
     """How the train rows are split; see `workbench.models.folds`.
 
-    `column` is the time column of scheme "time", `group` the group column of "group" and "stratified_group", `function`
-    is ``file.py:name`` of scheme "custom". `gap` and `purge` are numbers in the time column's unit, or durations such
-    as ``"7d"`` where it is a date or time. Of the task recommend the scheme is "windows", "users" or, where the file
-    says nothing, "kfold": as the log's length allows; `windows` is how many windows are scored.
+    Attributes
+    ----------
+    scheme : str
+        For the task recommend "windows", "users", or "kfold" where the file names none: then the length of the log
+        decides.
+    column : str, optional
+        The time column of the scheme "time".
+    group : str, optional
+        The group column of the schemes "group" and "stratified_group".
+    gap, purge : str, int or float
+        Numbers in the time column's unit, or durations such as ``"7d"`` where it holds dates or times.
+    function : str, optional
+        ``file.py:name`` of the scheme "custom".
+    windows : int, optional
+        The number of windows that are scored, for the task recommend.
     """
 
     scheme: str
@@ -174,7 +187,7 @@ class CvSpec:
 
 @dataclass(frozen=True)
 class TableNames:
-    """Which table plays which part. `sample_submission` is None where the competition has no such file."""
+    """The names of the tables by role; `sample_submission` is None where the competition has no such file."""
 
     train: str
     test: str
@@ -183,15 +196,15 @@ class TableNames:
 
 @dataclass(frozen=True)
 class SubmissionSpec:
-    """What is handed in: ``[submission]``.
+    """``[submission]``: the file that is submitted.
 
     Attributes
     ----------
     file : str
-        The name of what a notebook writes; its ending says whether it is CSV or Parquet.
+        The file that a notebook writes; the suffix decides between CSV and Parquet.
     server : str, False or None
-        A file of the competition's evaluation server, where it has one: notebooks answer to that server. False where
-        the definition says that there is none, whatever the files look like; None where it says nothing.
+        A file of the competition's evaluation server, to which notebooks submit their predictions; False where the
+        definition states that there is none; None where it states nothing.
     """
 
     file: str = SUBMISSION_FILE
@@ -199,7 +212,7 @@ class SubmissionSpec:
 
     @property
     def is_parquet(self) -> bool:
-        """Whether it is Parquet, and not CSV."""
+        """Whether the file is Parquet rather than CSV."""
         return self.file.endswith(".parquet")
 
 
@@ -207,13 +220,26 @@ class SubmissionSpec:
 class Definition:
     """A competition's definition, checked.
 
-    `id_columns` are those of the sample submission. `id_in_test` says where test has them under another name or in
-    pieces: a column, ``"{Store}_{Date}"``, or ``"{row+1}"`` for the rows' numbers; None: under the same names.
-    `metric_of_platform` is what the platform scores by where `metric` only approximates it. `query` is the column
-    whose rows are ranked among each other, for the task ranking and no other. `interactions` says what the log of the
-    task recommend is, and what to predict from it; None for other tasks. `positive` is, by target, the class of two
-    whose probability is predicted, as text, where the file says it. `weight` is what a row weighs in training,
-    `metric_weight` in the metric: columns of train, or expressions of them; `Competition.weights` has them read.
+    Attributes
+    ----------
+    id_columns : tuple of str
+        Columns of the sample submission.
+    id_in_test : str, optional
+        How the test table has the ids, if not under the same names: a column, ``"{Store}_{Date}"``, or ``"{row+1}"``
+        for the number of the row.
+    metric_of_platform : str, optional
+        The platform's metric, where `metric` only approximates it.
+    metric_needs : str, optional
+        The predictions that a metric of the competition's own code takes: "value", "proba", "label" or "ranked".
+    weight, metric_weight : str, optional
+        The weight of a row in training and in the metric: a column of train or an expression; see
+        `Competition.weights`.
+    query : str, optional
+        The column whose rows are ranked among each other; only for the task ranking.
+    interactions : InteractionsSpec, optional
+        The log, and what is predicted from it; only for the task recommend.
+    positive : mapping
+        By target, the one of two classes whose probability is predicted, where the file states it.
     """
 
     slug: str
@@ -249,7 +275,7 @@ def read_definition(path: Path, slug: str) -> Definition:
     Raises
     ------
     NotFoundError
-        When it is not there, or names a metric that does not exist.
+        When the file does not exist, or names a metric that does not exist.
     ConfigError
         When a key or a value is wrong.
     """
@@ -296,12 +322,20 @@ def read_definition(path: Path, slug: str) -> Definition:
 
 @dataclass(frozen=True)
 class FileOptions:
-    """What a `competition.toml` says of its files: ``[read.TABLE]`` by table, ``[types]``, and ``[tables]`` by role.
+    """The settings of a `competition.toml` for reading its files.
 
-    `submission` is what ``[submission]`` says of the file that is handed in.
-
-    `is_draft` says that it has none of the keys of a definition: `wb fetch` adds them. `sample_submission` in `tables`
-    is False where there is none.
+    Attributes
+    ----------
+    read : dict
+        ``[read.TABLE]``, by table.
+    types : dict
+        ``[types]``: type names by column, or by ``table.column``.
+    tables : dict
+        ``[tables]``: tables by role; False for a sample submission that does not exist.
+    is_draft : bool
+        Whether the file has none of the keys of a definition, which `wb fetch` then adds.
+    submission : mapping
+        ``[submission]``, without defaults.
     """
 
     read: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -312,7 +346,7 @@ class FileOptions:
 
 
 def read_file_options(path: Path) -> FileOptions:
-    """Return what a `competition.toml` says of the reading of its files.
+    """Return the settings of a `competition.toml`, a draft or a definition, for reading its files.
 
     Raises
     ------
@@ -322,13 +356,13 @@ def read_file_options(path: Path) -> FileOptions:
     data = read_toml(path)
     is_draft = not {"task", "id", "target", "metric"} & set(data)
     file: _DefinitionFile | _Draft = validate(_Draft, data, path) if is_draft else validate(_DefinitionFile, data, path)
-    read = {name: _reading(r) for name, r in file.read.items()}
+    read = {name: _read_table(settings) for name, settings in file.read.items()}
     tables = file.tables.model_dump(exclude_defaults=True, exclude_none=True)
     return FileOptions(read, file.types, tables, is_draft, file.submission.model_dump(exclude_unset=True))
 
 
 def read_options(path: Path) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
-    """Return what a `competition.toml` says of the reading of its files: ``[read.TABLE]`` by table, and ``[types]``.
+    """Return ``[read.TABLE]``, by table, and ``[types]`` of a `competition.toml`.
 
     Raises
     ------
@@ -339,14 +373,14 @@ def read_options(path: Path) -> tuple[dict[str, dict[str, Any]], dict[str, str]]
     return options.read, options.types
 
 
-def _reading(read: _ReadTable) -> dict[str, Any]:
-    options = read.model_dump(exclude_defaults=True)
-    # -999 and "-999" say the same.
-    return options | ({"missing": [str(m) for m in read.missing]} if read.missing else {})
+def _read_table(settings: _ReadTable) -> dict[str, Any]:
+    options = settings.model_dump(exclude_defaults=True)
+    # -999 and "-999" are equivalent.
+    return options | ({"missing": [str(m) for m in settings.missing]} if settings.missing else {})
 
 
 def read_keys(path: Path) -> tuple[str, ...]:
-    """Return the columns that a `competition.toml` names as ids, users, items and kinds of events.
+    """Return the columns that a `competition.toml` names as ids, users, items and event types; none for a draft.
 
     Raises
     ------
@@ -374,7 +408,7 @@ def _as_tuple(value: str | list[str], key: str, path: Path) -> tuple[str, ...]:
 
 
 def _positive(file: _DefinitionFile, path: Path) -> dict[str, str]:
-    """Return the positive class of each target that has one in the file."""
+    """Return the positive class by target, for the targets that have one in the file."""
     if file.positive is None:
         return {}
     targets = _as_tuple(file.target, "target", path)
@@ -394,7 +428,7 @@ def _positive(file: _DefinitionFile, path: Path) -> dict[str, str]:
 
 
 def _query(file: _DefinitionFile, path: Path) -> str | None:
-    """Return the column of the queries: `query`, else that of the groups; None for other tasks."""
+    """Return the query column of the task ranking: `query`, else the group column; None for other tasks."""
     if file.task != "ranking":
         if file.query is not None:
             raise ConfigError(f"{path}: query is for the task ranking, got task = {file.task!r}", hint="take it out")
@@ -409,7 +443,7 @@ def _query(file: _DefinitionFile, path: Path) -> str | None:
 
 
 def _interactions(file: _DefinitionFile, path: Path) -> InteractionsSpec | None:
-    """Return what the log is; None for other tasks."""
+    """Check and return ``[interactions]``, which only the task recommend has; None for other tasks."""
     if file.task != "recommend":
         if file.interactions is not None:
             refuse_interactions(file.task, path)
@@ -436,10 +470,10 @@ def _interactions(file: _DefinitionFile, path: Path) -> InteractionsSpec | None:
             f'{path}: cv.windows = {file.cv.windows}, but with cv.scheme = "users" there is one', hint="take one out"
         )
     if ".py:" in file.metric or metrics.get(file.metric).needs != "ranked":
-        lists = [name for name in metrics.names() if name.endswith("@K")]
+        list_metrics = [name for name in metrics.names() if name.endswith("@K")]
         raise ConfigError(
             f"{path}: metric = {file.metric!r} does not score lists, which the task recommend gives",
-            hint=f"one of {', '.join(lists)}, with a number for K",
+            hint=f"one of {', '.join(list_metrics)}, with a number for K",
         )
     return read_interactions(file.interactions, path)
 
@@ -459,8 +493,8 @@ def _check_metric(file: _DefinitionFile, path: Path) -> None:
         raise ConfigError(
             f"{path}: greater_is_better = {file.greater_is_better} contradicts the metric {metric.name!r}"
         )
-    has_none = file.weight is None or (isinstance(file.weight, _Weight) and file.weight.metric is None)
-    if metric.name.startswith("wmae") and has_none:
+    is_unweighted = file.weight is None or (isinstance(file.weight, _Weight) and file.weight.metric is None)
+    if metric.name.startswith("wmae") and is_unweighted:
         raise ConfigError(
             f"{path}: the metric {metric.name!r} needs weights",
             hint='add weight = "COLUMN" (of train), or an expression: weight = "IsHoliday * 4 + 1"',
@@ -468,6 +502,6 @@ def _check_metric(file: _DefinitionFile, path: Path) -> None:
 
 
 def _check_cv(cv: _Cv, path: Path) -> None:
-    needed = {"time": "column", "group": "group", "stratified_group": "group", "custom": "function"}.get(cv.scheme)
-    if needed and getattr(cv, needed) is None:
-        raise ConfigError(f"{path}: cv.scheme = {cv.scheme!r} needs cv.{needed}", hint=f'add {needed} = "…" under [cv]')
+    key = {"time": "column", "group": "group", "stratified_group": "group", "custom": "function"}.get(cv.scheme)
+    if key and getattr(cv, key) is None:
+        raise ConfigError(f"{path}: cv.scheme = {cv.scheme!r} needs cv.{key}", hint=f'add {key} = "…" under [cv]')

@@ -16,7 +16,7 @@ from workbench.core.read_once import read_once
 
 __all__ = ["StrictModel", "above", "in_toml", "read_toml", "toml_key", "validate"]
 
-M = TypeVar("M", bound=BaseModel)
+Model = TypeVar("Model", bound=BaseModel)
 
 
 class StrictModel(BaseModel):
@@ -31,7 +31,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     Raises
     ------
     ConfigError
-        When it can't be read or is not TOML; the message has the line.
+        When the file can't be read or is not valid TOML; the message shows the line.
     """
     text = ""
     try:
@@ -48,45 +48,47 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"can't read {path}: {exc.strerror}") from exc
     except RecursionError as exc:
         raise _too_deep(path) from exc
-    except ValueError as exc:  # of numbers that Python does not read, as they take too long
+    except ValueError as exc:  # Python refuses to convert integers of more than 4,300 digits
         raise _too_long(path) from exc
     _check_values(data, path)
     return data
 
 
-MOST_LEVELS = 50
-"""Nothing that a file says needs more tables in tables, and whoever goes through them goes as deep."""
+MAX_DEPTH = 50
+"""No setting needs deeper nesting; a limit keeps the functions that walk the values recursively from overflowing."""
 
-MOST_BITS = 256
-"""A larger whole number is none of ours, and Python can't even show one of 4,300 digits."""
+MAX_BITS = 256
+"""No setting needs larger integers; Python refuses to print one of more than 4,300 digits."""
 
 
 def _check_values(data: dict[str, Any], path: Path) -> None:
-    level: list[Any] = [data]
-    for _ in range(MOST_LEVELS):
-        inner = [v for value in level for v in (value.values() if isinstance(value, dict) else value)]
-        if any(isinstance(v, int) and v.bit_length() > MOST_BITS for v in inner):
+    containers: list[Any] = [data]
+    for _ in range(MAX_DEPTH):
+        values = [v for c in containers for v in (c.values() if isinstance(c, dict) else c)]
+        if any(isinstance(v, int) and v.bit_length() > MAX_BITS for v in values):
             raise _too_long(path)
-        level = [v for v in inner if isinstance(v, dict | list)]
-        if not level:
+        containers = [v for v in values if isinstance(v, dict | list)]
+        if not containers:
             return
     raise _too_deep(path)
 
 
 def _too_deep(path: Path) -> ConfigError:
-    return ConfigError(f"{path}: tables or lists lie more than {MOST_LEVELS} deep in each other", hint="fix that file")
+    return ConfigError(f"{path}: tables or lists are nested more than {MAX_DEPTH} deep", hint="fix that file")
 
 
 def _too_long(path: Path) -> ConfigError:
-    return ConfigError(f"{path}: a whole number has too many digits, more than {MOST_BITS} bits", hint="fix that file")
+    return ConfigError(f"{path}: a whole number has too many digits, more than {MAX_BITS} bits", hint="fix that file")
 
 
 ESCAPED = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-"""What may not occur in a TOML string, and other ends of lines."""
+"""Control characters, which a TOML string may not contain, and the Unicode line separators."""
 
 
 def in_toml(value: object) -> str:
-    r"""Return a value as TOML has it. JSON's way is another: a character beyond the first 65,536 is two there.
+    r"""Return a value as TOML.
+
+    TOML is not JSON here: JSON escapes a character beyond U+FFFF as a pair of surrogates, which TOML refuses.
 
     Examples
     --------
@@ -96,8 +98,8 @@ def in_toml(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, Mapping):
-        inner = ", ".join(f"{in_toml(str(k))} = {in_toml(v)}" for k, v in value.items())
-        return f"{{ {inner} }}" if inner else "{}"
+        pairs = ", ".join(f"{in_toml(str(k))} = {in_toml(v)}" for k, v in value.items())
+        return f"{{ {pairs} }}" if pairs else "{}"
     if isinstance(value, tuple | list):
         return "[" + ", ".join(in_toml(v) for v in value) + "]"
     if isinstance(value, float):
@@ -105,14 +107,14 @@ def in_toml(value: object) -> str:
     if not isinstance(value, str):
         return str(value)
     escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-    # Half a character can't be written at all.
+    # A lone surrogate can't be encoded in UTF-8.
     escaped = escaped.encode("utf-8", "replace").decode()
     escaped = escaped.replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t")
     return '"' + ESCAPED.sub(lambda match: f"\\u{ord(match[0]):04X}", escaped) + '"'
 
 
 def toml_key(name: str) -> str:
-    """Return a key as TOML has it: bare where it may be.
+    """Return a key as TOML: bare where possible, else quoted.
 
     Examples
     --------
@@ -134,12 +136,12 @@ _TOML_HINTS = {
     r"Cannot declare": "the table is there twice: keep one",
     r"Expected '='|Invalid statement": "a line is KEY = VALUE, [TABLE], or a comment after #",
 }
-"""What `tomllib` says -> what it is most often."""
+"""Messages of `tomllib`, as patterns, and the most frequent cause of each."""
 
 
 def _toml_hint(message: str) -> str:
-    why = next((hint for pattern, hint in _TOML_HINTS.items() if re.search(pattern, message)), "")
-    return f"fix that line: {why}" if why else "fix that line"
+    cause = next((cause for pattern, cause in _TOML_HINTS.items() if re.search(pattern, message)), "")
+    return f"fix that line: {cause}" if cause else "fix that line"
 
 
 def _line_of(text: str, message: str) -> str:
@@ -148,13 +150,13 @@ def _line_of(text: str, message: str) -> str:
     return lines[int(number[1]) - 1].strip()[:80] if number and int(number[1]) <= len(lines) else ""
 
 
-def validate(model: type[M], data: dict[str, Any], path: Path) -> M:
+def validate(model: type[Model], data: dict[str, Any], path: Path) -> Model:
     """Check `data`, read from `path`, against `model`.
 
     Raises
     ------
     ConfigError
-        Names the file, the key, what was expected and what was found; for an unknown key, the nearest valid one.
+        Names the file, the key, the expected and the actual value; for an unknown key, the nearest valid one.
     """
     try:
         return model.model_validate(data)
@@ -164,7 +166,7 @@ def validate(model: type[M], data: dict[str, Any], path: Path) -> M:
 
 def _as_config_error(exc: ValidationError, model: type[BaseModel], path: Path) -> ConfigError:
     first = exc.errors()[0]
-    # pydantic names the member of a union, too: tune._Tune.seed.
+    # pydantic includes the member of a union in the location: tune._Tune.seed.
     location = [str(part) for part in first["loc"] if not re.match(r"_[A-Z]|literal\[", str(part))]
     key = ".".join(location) or "the file"
     if first["type"] == "extra_forbidden":
@@ -180,26 +182,29 @@ def _as_config_error(exc: ValidationError, model: type[BaseModel], path: Path) -
 
 
 def _right_table(model: type[BaseModel], location: list[str]) -> str:
-    """Return where a key belongs that is written in another table than its own; empty where it is no key anywhere."""
+    """Return a hint for a key that belongs in another table; empty where no table, or more than one, has the key."""
     *tables, key = location
     if tables and key in model.model_fields:
         return above(key, tables[0])
-    places = [name for name in model.model_fields if name not in tables and key in _keys_at(model, [name], alone=True)]
-    return f"write it under [{places[0]}]" if len(places) == 1 else ""
+    matching = [n for n in model.model_fields if n not in tables and key in _keys_at(model, [n], only_tables=True)]
+    return f"write it under [{matching[0]}]" if len(matching) == 1 else ""
 
 
 def above(key: str, table: str) -> str:
-    """Return the hint for a key of the file itself that stands under a table's line."""
+    """Return the hint for a top-level key that is written below a table's header."""
     return f"write {key} above [{table}]: what follows that line belongs to [{table}]"
 
 
-def _keys_at(model: type[BaseModel], location: list[str], *, alone: bool = False) -> list[str]:
-    """Return the keys of a table; of the nearest that has keys, or with `alone` none, where it takes any."""
+def _keys_at(model: type[BaseModel], location: list[str], *, only_tables: bool = False) -> list[str]:
+    """Return the valid keys of the table at `location`.
+
+    Where the value there is no table with fixed keys, return those of the table around it, or none with `only_tables`.
+    """
     for part in location:
         annotation = model.model_fields[part].annotation if part in model.model_fields else None
-        options = [annotation, *getattr(annotation, "__args__", ())]
-        inner = [o for o in options if isinstance(o, type) and issubclass(o, BaseModel)]
-        if not inner:
-            return [] if alone else list(model.model_fields)
-        model = inner[0]
+        members = [annotation, *getattr(annotation, "__args__", ())]
+        models = [m for m in members if isinstance(m, type) and issubclass(m, BaseModel)]
+        if not models:
+            return [] if only_tables else list(model.model_fields)
+        model = models[0]
     return list(model.model_fields)

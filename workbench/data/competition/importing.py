@@ -1,4 +1,4 @@
-"""Imports of a competition's own Python files, reloaded each time."""
+"""Import a competition's own Python files, anew each time."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from workbench.data.competition.own_code import importable_from, misnamed_module
 
 
 def load_code(path: Path) -> ModuleType:
-    """Import a Python file of a competition again, under a name of its own.
+    """Import a Python file of a competition, under a module name that no other file has.
 
-    Files beside it can be imported by their names, but for those in `RESERVED_MODULES`. They are imported again, too:
-    what runs is what is written.
+    The file can import the other files of its folder by name, except names in `RESERVED_MODULES`. All of them are
+    reloaded, so that the code that runs is the code on disk.
 
     Raises
     ------
     ConfigError
-        When it raises; the message has the line, and the hint is that of what was raised.
+        When the file raises; the message has the line, and the hint is that of the error.
     """
     name = f"_competition_{path.parent.name.replace('-', '_')}_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
@@ -32,9 +32,9 @@ def load_code(path: Path) -> ModuleType:
     sys.modules[name] = module
     _forget_modules(path.parent)
     _loaded_from.add(path.parent)
-    writes, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    dont_write_bytecode, sys.dont_write_bytecode = sys.dont_write_bytecode, True
 
-    def failure(exc: BaseException) -> ConfigError:
+    def as_config_error(exc: BaseException) -> ConfigError:
         if isinstance(exc, SyntaxError):
             return ConfigError(f"{exc.filename}, line {exc.lineno}: {exc.msg}", hint="fix that line")
         hint = EXIT_HINT if isinstance(exc, SystemExit) else exc.hint if isinstance(exc, WorkbenchError) else ""
@@ -43,58 +43,59 @@ def load_code(path: Path) -> ModuleType:
         return ConfigError(f"{path} can't be loaded: {user_frame(exc, path.parent)}", hint=hint)
 
     try:
-        # The source is compiled here, never taken from __pycache__: its time stamps are too coarse for a file that
-        # was edited and run twice within a second. And it is what its key is made of, and what is kept with a run.
-        with importing_once(path.parent), importable_from(path.parent), as_error(failure, pass_through=()):
+        # Compiled here rather than taken from __pycache__, whose time stamps are too coarse for a file that is edited
+        # and run twice within a second. The same bytes are hashed for the run's key and stored with the run.
+        with importing_once(path.parent), importable_from(path.parent), as_error(as_config_error, pass_through=()):
             exec(compile(read_once(path), str(path), "exec"), module.__dict__)  # noqa: S102 the user's own code
     finally:
-        sys.dont_write_bytecode = writes
+        sys.dont_write_bytecode = dont_write_bytecode
     return module
 
 
 def lies_in(path: str, folder: Path) -> bool:
-    """Return whether a path is the folder or lies below it, without taking apart a path that can't.
+    """Tell whether a path is a folder or is below it.
 
-    A process has thousands of modules, of which few are a competition's, and `pathlib` is slow to take a path apart.
+    The text is compared first: a process has thousands of modules, few of them a competition's, and `pathlib` is slow
+    at parsing paths.
     """
     return folder.name in path and Path(path).is_relative_to(folder)
 
 
 _loaded_from: set[Path] = set()
-"""The folders whose code this process has loaded; some may be gone."""
+"""The folders whose code this process has loaded; some may no longer exist."""
 
 
 def _invalidate_finders(folder: Path) -> None:
-    """Let imports look again which files the folder has: what was just written is younger than its time tells.
+    """Clear the import system's cached listing of a folder: files written a moment ago may be missing from it.
 
-    As `importlib.invalidate_caches`, but for this folder alone: that one lets everything be looked for again, also each
-    package whose version is asked for.
+    As `importlib.invalidate_caches`, but for this folder only: that one also clears the caches of installed packages,
+    and makes the next look-ups of their versions slow.
     """
-    for place, finder in list(sys.path_importer_cache.items()):
-        if lies_in(place, folder):
+    for searched_path, finder in list(sys.path_importer_cache.items()):
+        if lies_in(searched_path, folder):
             if finder is None:
-                del sys.path_importer_cache[place]
+                del sys.path_importer_cache[searched_path]
             elif hasattr(finder, "invalidate_caches"):
                 finder.invalidate_caches()
 
 
 def _forget_modules(folder: Path) -> None:
-    """Forget modules of the folder, and those of the same name that came from another competition's."""
+    """Remove the folder's modules from `sys.modules`, and modules of the same names from another competition."""
     _invalidate_finders(folder)
     names = {p.stem for p in folder.glob("*.py")} | {p.name for p in folder.iterdir() if p.is_dir()}
     stale = []
     for name, module in list(sys.modules.items()):
         if name.startswith("_competition_") or name == "__main__":
             continue
-        beside = name.partition(".")[0] in names
+        has_same_name = name.partition(".")[0] in names
         file = getattr(module, "__file__", None)
-        if file is None and beside:
-            # A folder without an __init__.py: it would go on standing for the other's package.
+        if file is None and has_same_name:
+            # A namespace package has no file: without this the other competition's package would be used.
             file = next(iter(getattr(module, "__path__", ())), None)
         if file is None:
             continue
-        if lies_in(file, folder) or (beside and not _loaded_from.isdisjoint(Path(file).parents)):
+        if lies_in(file, folder) or (has_same_name and not _loaded_from.isdisjoint(Path(file).parents)):
             stale.append(name)
-    # All at once: the path of a package without an __init__.py is worked out from the one that it is in.
+    # After the loop: the path of a namespace package is computed from its parent package, which must still be there.
     for name in stale:
         del sys.modules[name]

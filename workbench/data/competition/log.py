@@ -14,7 +14,7 @@ __all__ = ["InteractionsTable", "read_interactions", "refuse_interactions"]
 
 
 class InteractionsTable(StrictModel):
-    """The table as it is written."""
+    """The keys of ``[interactions]``."""
 
     user: str = Field(min_length=1)
     item: str = Field(min_length=1)
@@ -32,12 +32,12 @@ class InteractionsTable(StrictModel):
 
 
 def read_interactions(table: InteractionsTable | None, path: Path) -> InteractionsSpec:
-    """Check the table and return what it says.
+    """Check ``[interactions]`` and return it as a spec.
 
     Raises
     ------
     ConfigError
-        Names the file, the key, and what may stand there.
+        When the table is missing or a value is wrong; names the file, the key, and valid values.
     """
     if table is None:
         raise ConfigError(
@@ -58,7 +58,7 @@ def read_interactions(table: InteractionsTable | None, path: Path) -> Interactio
 
 
 def refuse_interactions(task: str, path: Path) -> None:
-    """Refuse the table for another task.
+    """Refuse ``[interactions]`` for another task than recommend.
 
     Raises
     ------

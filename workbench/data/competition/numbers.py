@@ -1,4 +1,4 @@
-"""The numbers of experiments: which are used, and how the next one is taken."""
+"""Number new experiments and write their files."""
 
 from __future__ import annotations
 
@@ -18,16 +18,15 @@ _NUMBER = re.compile(r"(\d+)", re.ASCII)
 
 
 def next_number(workspace: Workspace, slug: str) -> int:
-    """Return one more than the largest number that an experiment of a competition has, or ever left a trace of.
+    """Return one more than the largest number that any experiment of a competition has or had.
 
-    Traces are its file, run folders, a study, a kernel, a list of features that `wb select` named after it, a notebook
-    written for it, what was submitted of it, and what the ledger has: a new experiment under its number would show the
-    scores of the one before.
+    A deleted experiment may have left run folders, a study, a kernel, a feature list of `wb select`, a notebook,
+    submitted files, or entries in the ledger: a new experiment of its number would be shown with its scores.
 
     Raises
     ------
     LedgerError, BusyError, StorageError
-        When the ledger can't be read: the number is not guessed without it.
+        When the ledger can't be read.
     """
     return 1 + max((*_numbers_on_disk(workspace, slug), _largest_in_ledger(workspace, slug)))
 
@@ -35,7 +34,7 @@ def next_number(workspace: Workspace, slug: str) -> int:
 def _numbers_on_disk(workspace: Workspace, slug: str) -> Iterator[int]:
     folder = workspace.competitions / slug
     notebook = re.compile(rf"{re.escape(slug)}-(\d{{3,}})", re.ASCII)
-    places = (
+    patterns = (
         (folder / "experiments", _NUMBER),
         (folder / "runs", _RUN),
         (folder / "studies", _NUMBER),
@@ -44,22 +43,22 @@ def _numbers_on_disk(workspace: Workspace, slug: str) -> Iterator[int]:
         (workspace.root / "notebooks", notebook),
         (workspace.submissions / slug, _RUN),
     )
-    for place, pattern in places:
-        for path in place.iterdir() if place.is_dir() else ():
-            # A run's folder and the file that was sent of it are called by its id, which has no suffix.
+    for parent, pattern in patterns:
+        for path in parent.iterdir() if parent.is_dir() else ():
+            # Run folders and submitted files are named by the run's id, in which a dot does not begin a suffix.
             match = pattern.fullmatch(path.name if pattern is _RUN else path.stem)
-            if match and not (place.name == "experiments" and path.suffix != ".toml"):
+            if match and not (parent.name == "experiments" and path.suffix != ".toml"):
                 yield int(match[1])
 
 
 def _largest_in_ledger(workspace: Workspace, slug: str) -> int:
-    where = workspace.ledger
-    if isinstance(where, Path) and not where.exists():
+    location = workspace.ledger
+    if isinstance(location, Path) and not location.exists():
         return 0
     from workbench.ledger import Ledger
 
     try:
-        with Ledger.open(where) as ledger:
+        with Ledger.open(location) as ledger:
             return ledger.largest_experiment(slug)
     except (LedgerError, BusyError, StorageError) as exc:
         raise type(exc)(
@@ -68,7 +67,7 @@ def _largest_in_ledger(workspace: Workspace, slug: str) -> int:
 
 
 def create_experiment(workspace: Workspace, slug: str, text: str) -> tuple[int, Path]:
-    """Write an experiment's file under the next number, and return both; two processes never get the same.
+    """Write an experiment's file under the next number, which no other process gets, and return number and path.
 
     Raises
     ------
@@ -82,18 +81,22 @@ def create_experiment(workspace: Workspace, slug: str, text: str) -> tuple[int, 
 
 
 def create_notebook(
-    workspace: Workspace, slug: str, text: Callable[[int], str], suffix: str, experiment: Callable[[Path], str]
+    workspace: Workspace,
+    slug: str,
+    notebook_text: Callable[[int], str],
+    suffix: str,
+    experiment_text: Callable[[Path], str],
 ) -> tuple[Path, Path]:
-    """Write a notebook, and under the same, next number the experiment that runs it; return both paths.
+    """Write a notebook and the experiment that runs it, both under the next number; return both paths.
 
     Parameters
     ----------
-    text : callable
-        Gives the notebook's text for its number.
+    notebook_text : callable
+        Returns the notebook's text for its number.
     suffix : str
-        Of the notebook.
-    experiment : callable
-        Gives the experiment's text for the notebook's path.
+        The suffix of the notebook's file.
+    experiment_text : callable
+        Returns the experiment's text for the notebook's path.
 
     Raises
     ------
@@ -104,8 +107,8 @@ def create_notebook(
     while True:
         path = _experiment_path(workspace, slug, number)
         notebook = workspace.root / "notebooks" / f"{slug}-{number:03d}{suffix}"
-        if create_text(notebook, text(number)):
-            if create_text(path, experiment(notebook)):
+        if create_text(notebook, notebook_text(number)):
+            if create_text(path, experiment_text(notebook)):
                 return notebook, path
             notebook.unlink()
         number += 1

@@ -1,4 +1,4 @@
-"""Which files are a competition's own code, and how what they import is found beside them."""
+"""A competition's own Python files: which ones a definition may name, and how they import each other."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from workbench.core.read_once import loading_once
 
 __all__ = ["RESERVED_MODULES", "importable_from", "misnamed_modules", "own_file"]
 
-OF_THE_WORKBENCH = frozenset(
+PACKAGES_OF_THE_WORKBENCH = frozenset(
     {
         *("workbench", "kaggle_workbench"),
         *("alembic", "click", "lightgbm", "numpy", "polars", "pydantic", "rich", "sqlalchemy"),
@@ -24,31 +24,31 @@ OF_THE_WORKBENCH = frozenset(
         *("ipykernel", "jupyter_client", "jupytext", "nbclient", "nbconvert", "nbformat", "papermill"),
     }
 )
-"""Packages that the workbench itself imports, some of them late: while a competition's code is loaded, say."""
+"""Packages that the workbench itself imports, some of them lazily, and so while a competition's code is loaded."""
 
-RESERVED_MODULES = frozenset(sys.stdlib_module_names) | OF_THE_WORKBENCH
-"""Names that always mean Python's own library or these packages. Else a ``random.py`` or ``types.py`` of a competition
-would be what every package, and the workbench, gets that happens to import it for the first time just then."""
+RESERVED_MODULES = frozenset(sys.stdlib_module_names) | PACKAGES_OF_THE_WORKBENCH
+"""Names that always mean the standard library or these packages. Otherwise a competition's ``random.py`` would be
+imported by any package that imports ``random`` for the first time while the competition's code is loaded."""
 
 
 def own_file(folder: Path, name: str, *, where: str) -> Path:
-    """Return a file of a competition's folder that a TOML file names.
+    """Return the path of a competition's Python file that a TOML file names.
 
     Parameters
     ----------
     folder : Path
-        The competition's.
+        The competition's folder.
     name : str
-        Relative to it.
+        The path relative to the folder.
     where : str
-        The file and the key, for the message.
+        The TOML file and the key, for the message.
 
     Raises
     ------
     ConfigError
-        When it lies outside, by its name or through a link: what a definition names is run.
+        When the file is outside of the folder, by its name or through a link: its code would be run.
     NotFoundError
-        When there is none.
+        When there is no such file.
     """
     path = folder / name
     if not path.resolve().is_relative_to(folder.resolve()):
@@ -63,42 +63,46 @@ def own_file(folder: Path, name: str, *, where: str) -> Path:
 
 @contextmanager
 def importable_from(folder: Path) -> Iterator[None]:
-    """Let code find the modules of a folder by their names, before installed ones, for the length of the block.
+    """Make the modules of a folder importable within the block, before installed ones.
 
-    As in Python, a folder without an ``__init__.py`` is taken last. Names in `RESERVED_MODULES` are never found there.
+    As in Python, a folder without an ``__init__.py`` (a namespace package) is searched last. Names in
+    `RESERVED_MODULES` are never found in the folder.
     """
-    first, last = _FolderFinder(folder, plain_folders=False), _FolderFinder(folder, plain_folders=True)
-    sys.meta_path.insert(0, first)
-    sys.meta_path.append(last)
+    modules_finder = _FolderFinder(folder, is_for_namespaces=False)
+    namespaces_finder = _FolderFinder(folder, is_for_namespaces=True)
+    sys.meta_path.insert(0, modules_finder)
+    sys.meta_path.append(namespaces_finder)
     try:
         yield
     finally:
-        sys.meta_path.remove(first)
-        sys.meta_path.remove(last)
+        sys.meta_path.remove(modules_finder)
+        sys.meta_path.remove(namespaces_finder)
 
 
 class _FolderFinder:
-    def __init__(self, folder: Path, *, plain_folders: bool) -> None:
-        self._places, self._plain_folders = [str(folder)], plain_folders
+    """An entry of `sys.meta_path` that finds top-level modules, or only namespace packages, in one folder."""
+
+    def __init__(self, folder: Path, *, is_for_namespaces: bool) -> None:
+        self._search_path, self._is_for_namespaces = [str(folder)], is_for_namespaces
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         if path is not None or name in RESERVED_MODULES:
             return None
-        spec = PathFinder.find_spec(name, self._places, target)
-        if spec is None or (spec.loader is None) != self._plain_folders:
+        spec = PathFinder.find_spec(name, self._search_path, target)
+        if spec is None or (spec.loader is None) != self._is_for_namespaces:
             return None
         if spec.loader is None:
-            # What Python makes of it would look on its own path for more such folders, whenever something is imported.
-            plain = ModuleSpec(name, None, is_package=True)
-            plain.submodule_search_locations = [*(spec.submodule_search_locations or ())]
-            return plain
+            # A plain list of locations: Python's own would search `sys.path` for more portions at each import.
+            namespace = ModuleSpec(name, None, is_package=True)
+            namespace.submodule_search_locations = [*(spec.submodule_search_locations or ())]
+            return namespace
         return loading_once(spec)
 
 
 def misnamed_modules(folder: Path) -> str:
-    """Say which files beside can't be imported because their names mean something else; empty where there are none."""
+    """Return a hint on the files of a folder that can't be imported by their names; empty if there are none."""
     names = sorted(p.name for p in folder.glob("*.py") if p.stem in RESERVED_MODULES)
     if not names:
         return ""

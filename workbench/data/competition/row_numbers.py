@@ -1,4 +1,4 @@
-"""Columns that only number the rows of train: no features, for a train that is sorted by its target leaks by them."""
+"""Find the columns that only number the rows of train: in a train that is sorted by its target they are a leak."""
 
 from __future__ import annotations
 
@@ -13,34 +13,35 @@ from workbench.metrics import name_words
 __all__ = ["find_row_numbers", "is_unnamed", "sounds_like_id"]
 
 UNNAMED = r"|unnamed: ?\d+(_level_\d+)?(\.\d+)*|_duplicated_\d+|__index_level_\d+__"
-PERHAPS_UNNAMED = r"column_[01]|level_0|v1"
-"""What programs call the column of a frame's index, which has no name. The second may be somebody's own names, too: of
-these only what rises from row to row is an index."""
+"""Names that pandas, polars and pyarrow give the unnamed column of a frame's index; the empty name is one too."""
 
-IN_ORDER = frozenset(
+PERHAPS_UNNAMED = r"column_[01]|level_0|v1"
+"""Such names that may also have been chosen by a person: the values decide, which rise from row to row in an index."""
+
+MEANINGFUL_COUNTS = frozenset(
     """year month week day hour minute second date time timestamp datetime step t period quarter epoch rank ranking
     position place order age years months weeks days hours minutes seconds steps periods quarters epochs timestep
     elapsed since dt ds ts trend cycle season era""".split()  # noqa: SIM905 a list in three lines
 )
-"""Words of columns that may well count from 1 to the number of rows and yet mean something."""
+"""Words in the names of columns that may count from 1 to the number of rows and still carry information."""
 
 FEW_ROWS = 50
-"""In fewer rows, a column of any name may count by chance."""
+"""In fewer rows, a column of any name may count up by chance."""
 
 SAMPLE_ROWS = 10_000
-MANY_ROWS = 5_000_000
-"""With more, values are counted by an estimate where they are not dense."""
+MAX_EXACT_ROWS = 5_000_000
+"""With more rows, distinct values are estimated rather than counted."""
 
 ID = (
     r"(?i:(^|[\W_])(id|uuid|guid|rowid|idx)($|[\W_])|^(row|record|line|obs|serial|case|seq|sequence)[\W_]*(index|number|num|no|nr|key)$|"
     r"^(row|nr|seq|row[\W_]?names?)$|^(old|orig|original|source|sample|data|df|level)[\W_]*index$|^s(r|l)?[\W_]*no\.?$|"
     r"^(index|key)$)|(?<=[a-z])Id$|(?<![A-Z])ID$"
 )
-NUMBERED = r"^(\D*)(\d{1,15})$"
+TEXT_AND_NUMBER = r"^(\D*)(\d{1,15})$"
 
 
 def is_unnamed(name: str) -> bool:
-    """Say whether a column is called as programs call one without a name.
+    """Tell whether a column's name is one that programs give to columns without a name.
 
     Examples
     --------
@@ -51,7 +52,7 @@ def is_unnamed(name: str) -> bool:
 
 
 def sounds_like_id(name: str) -> bool:
-    """Say whether a column's name is that of an id.
+    """Tell whether a column's name is that of an id.
 
     Examples
     --------
@@ -64,36 +65,42 @@ def sounds_like_id(name: str) -> bool:
 def find_row_numbers(
     train: pl.LazyFrame, n_rows: int, dtypes: Mapping[str, str], ids: Collection[str] = ()
 ) -> dict[str, str]:
-    """Find the columns that only tell the rows of a table apart, and say of each why.
+    """Find the columns that only tell the rows of a table apart.
 
-    Only train decides, so that the columns are the same for any test set.
+    Only train is examined, so that the columns are the same for any test set.
 
     Parameters
     ----------
     train : LazyFrame
     n_rows : int
+        The number of its rows.
     dtypes : mapping
-        The columns that may be features, with the names of their types.
+        The names of types by column, for the columns that may be features.
     ids : collection of str
-        Those among them that are part of the id.
+        The columns that are part of the id.
+
+    Returns
+    -------
+    dict
+        By column the reason.
     """
-    # An index becomes a float where a table once had rows without one.
+    # pandas turns an integer index into floats when rows without one are appended.
     numeric = [
         c for c, t in dtypes.items() if t.startswith(("Int", "UInt")) or (t.startswith("Float") and sounds_like_id(c))
     ]
     texts = [c for c, t in dtypes.items() if t == "String"]
-    candidates = _unique_at_the_ends(train, [*numeric, *texts], n_rows)
+    candidates = _unique_at_both_ends(train, [*numeric, *texts], n_rows)
     reasons: dict[str, str] = {}
     for column in dtypes:
         if column in candidates:
-            why = _number_of_row(train, column, n_rows, column in ids) if column in numeric else ""
-            why = why or (_text_of_row(train, column, n_rows, column in ids) if column in texts else "")
-            reasons |= {column: why} if why else {}
+            check = _reason_of_numbers if column in numeric else _reason_of_texts
+            reason = check(train, column, n_rows, column in ids)
+            reasons |= {column: reason} if reason else {}
     return reasons
 
 
-def _unique_at_the_ends(train: pl.LazyFrame, columns: list[str], n_rows: int) -> list[str]:
-    """Return the columns whose first and last rows have no missing or repeated value; few do."""
+def _unique_at_both_ends(train: pl.LazyFrame, columns: list[str], n_rows: int) -> list[str]:
+    """Return the columns without a missing or repeated value in the first and in the last `SAMPLE_ROWS` rows."""
     for offset in dict.fromkeys((0, max(0, n_rows - SAMPLE_ROWS))):
         if not columns:
             return []
@@ -102,7 +109,8 @@ def _unique_at_the_ends(train: pl.LazyFrame, columns: list[str], n_rows: int) ->
     return columns
 
 
-def _number_of_row(train: pl.LazyFrame, column: str, n_rows: int, is_id: bool) -> str:
+def _reason_of_numbers(train: pl.LazyFrame, column: str, n_rows: int, is_id: bool) -> str:
+    """Return why a column of numbers only tells rows apart, "" where it does not."""
     value = pl.col(column)
     low, high, nulls, are_integers = (
         train.select(value.min(), b=value.max(), c=value.null_count(), d=(value % 1 == 0).all())
@@ -112,8 +120,8 @@ def _number_of_row(train: pl.LazyFrame, column: str, n_rows: int, is_id: bool) -
     if nulls or not are_integers:
         return ""
     span, is_id = int(high) - int(low) + 1, is_id or sounds_like_id(column)
-    may_count = n_rows >= FEW_ROWS and not IN_ORDER & set(name_words(column))
-    if (is_id or may_count) and span == n_rows and _is_dense(train, column, int(low), n_rows):
+    may_be_counter = n_rows >= FEW_ROWS and not MEANINGFUL_COUNTS & set(name_words(column))
+    if (is_id or may_be_counter) and span == n_rows and _is_dense(train, column, int(low), n_rows):
         return f"numbers the rows, from {int(low):,}"
     if is_id and _is_unique(train, column, n_rows):
         return "an index without a name" if is_unnamed(column) else "every row has its own"
@@ -123,26 +131,27 @@ def _number_of_row(train: pl.LazyFrame, column: str, n_rows: int, is_id: bool) -
     return ""
 
 
-def _text_of_row(train: pl.LazyFrame, column: str, n_rows: int, is_id: bool) -> str:
+def _reason_of_texts(train: pl.LazyFrame, column: str, n_rows: int, is_id: bool) -> str:
+    """Return why a column of texts only tells rows apart, "" where it does not."""
     sample = train.select(column).head(SAMPLE_ROWS).collect()[column]
     if sample.str.contains(r"\s").any():
         return ""
     if (is_id or sounds_like_id(column)) and _is_unique(train, column, n_rows):
         return "every row has its own"
     parts = pl.DataFrame({"text": sample}).select(
-        pl.col("text").str.extract(NUMBERED, 1).alias("text"),
-        pl.col("text").str.extract(NUMBERED, 2).cast(pl.Int64).alias("n"),
+        pl.col("text").str.extract(TEXT_AND_NUMBER, 1).alias("text"),
+        pl.col("text").str.extract(TEXT_AND_NUMBER, 2).cast(pl.Int64).alias("number"),
     )
-    if n_rows < FEW_ROWS or parts["n"].null_count() or parts["text"].n_unique() > 1:
+    if n_rows < FEW_ROWS or parts["number"].null_count() or parts["text"].n_unique() > 1:
         return ""
-    number = pl.col(column).str.extract(NUMBERED, 2).cast(pl.Int64)
+    number = pl.col(column).str.extract(TEXT_AND_NUMBER, 2).cast(pl.Int64)
     low, high = train.select(number.min(), number.max().alias("high")).collect(engine="streaming").row(0)
-    counts = high - low + 1 == n_rows and _is_unique(train, column, n_rows)
-    return "numbers the rows" if counts else ""
+    is_counter = high - low + 1 == n_rows and _is_unique(train, column, n_rows)
+    return "numbers the rows" if is_counter else ""
 
 
 def _is_dense(train: pl.LazyFrame, column: str, low: int, n_rows: int) -> bool:
-    """Say whether the values are n_rows different ones from `low` up; a byte for each row, whatever the size."""
+    """Tell whether the values are `low` to ``low + n_rows - 1``, each once; takes one byte of memory per row."""
     occurs = np.zeros(n_rows, np.bool_)
     for batch in train.select((pl.col(column).cast(pl.Int128) - low).cast(pl.Int64)).collect_batches():
         occurs[batch.to_series().to_numpy()] = True
@@ -151,6 +160,8 @@ def _is_dense(train: pl.LazyFrame, column: str, low: int, n_rows: int) -> bool:
 
 def _is_unique(train: pl.LazyFrame, column: str, n_rows: int) -> bool:
     value = pl.col(column)
-    count = value.n_unique() if n_rows <= MANY_ROWS else value.approx_n_unique()
-    n_unique = train.select(count).collect(engine="streaming").item()
-    return int(n_unique) == n_rows if n_rows <= MANY_ROWS else int(n_unique) > 0.95 * n_rows
+    is_exact = n_rows <= MAX_EXACT_ROWS
+    count = value.n_unique() if is_exact else value.approx_n_unique()
+    n_unique = int(train.select(count).collect(engine="streaming").item())
+    # The estimate may be a few percent off.
+    return n_unique == n_rows if is_exact else n_unique > 0.95 * n_rows

@@ -1,4 +1,4 @@
-"""The Parquet tables of a competition and the manifest that says what they are."""
+"""The Parquet tables of a competition and the manifest that describes them."""
 
 from __future__ import annotations
 
@@ -31,20 +31,36 @@ MANIFEST = "manifest.json"
 
 @dataclass(frozen=True)
 class TableInfo:
-    """One table: where it came from, what is in it, and the hashes that tell whether it is still that.
+    """The manifest's entry of one table: its source, its columns, and the hashes that verify its file.
 
-    `source_sha256` is the hash of the downloaded file, `dtypes` maps columns to polars' type names; together they
-    are the table's content. `sha256`, `size_bytes` and `mtime_ns` belong to the Parquet file.
-
-    `stamp` tells without reading whether the source is still the same; `options` are those of competition.toml that
-    it was read with. `read` is what was guessed of how the text is written, as lines of TOML; `spelled` is how the
-    source writes its dates (a format, or several with "|" between them) and booleans ("False/True"). `keys` are the
-    columns whose values are written as the source has them; None where the table was converted by a version that knew
-    none. `codes` are text although they look like numbers, `beyond_64_bits` the columns of fractions that were whole
-    numbers too large for 64 bits. `types` are those that were guessed from spellings, as ``[types]`` names them, and
-    `notes` say of a column why it is read as it is, or why it stays text, where its values could be read otherwise.
-    `choices` are the types that are others than a column alone would be taken for: the same source and type may then
-    have other values.
+    Attributes
+    ----------
+    source, source_sha256, source_bytes
+        The downloaded file (several are joined by ", "), the hash of its content, and its size.
+    dtypes : dict
+        polars' type names by column; with `source_sha256` they are the key of the table's content.
+    sha256, size_bytes, mtime_ns
+        Of the Parquet file.
+    stamp : str
+        Changes when the source does, and is computed without reading it.
+    options : str
+        The settings of competition.toml that the table was converted with.
+    read : list of str
+        The guessed encoding, separator and so on of the text, as lines of TOML.
+    spelled : dict
+        By column, how the source writes dates (a format, or several with "|" between them) and booleans ("False/True").
+    keys : list of str, or None
+        The columns whose values are exactly as the source writes them; None for a table of a version without keys.
+    codes : list of str
+        The columns that are text although they look like numbers.
+    beyond_64_bits : list of str
+        The columns of floats that were integers too large for 64 bits.
+    types : dict
+        The types that were guessed from spellings, by column, as ``[types]`` names them.
+    choices : dict
+        The types that other columns or tables decided, by column: with the same source and type, values may differ.
+    notes : dict
+        By column with several possible types, why this one was chosen, or why it stays text.
     """
 
     name: str
@@ -69,16 +85,18 @@ class TableInfo:
 
     @property
     def lists_of_records(self) -> list[str]:
-        """The columns that hold lists of structs, as a session holds its events, with no field of a column's name."""
+        """The columns of lists of structs (sessions with their events) whose fields can become columns of the table.
+
+        A list whose fields have the name of another column is left out.
+        """
         nested = [c for c, dtype in self.dtypes.items() if dtype.startswith("List(Struct(")]
         return [c for c in nested if not any(f"{o!r}: " in self.dtypes[c] for o in self.dtypes if o != c)]
 
     def may_have_lost(self, column: str) -> bool:
-        """Whether the values of a column may have been written otherwise by the source than they are here.
+        """Tell whether the source may spell the values of a column otherwise than the table does.
 
-        That is so where it holds fractions or truth values that were not converted as a key's. Whole numbers are
-        taken as they were, so that what was fetched earlier stays in use; the check of a submission compares with the
-        file itself.
+        True for floats and booleans from text that were not converted as a key. Integers are assumed to be unchanged,
+        so that tables of earlier versions stay valid; the check of a submission compares with the file itself.
         """
         from_text = not self.source.lower().endswith(".parquet")
         is_key = self.keys is not None and column in self.keys
@@ -86,17 +104,23 @@ class TableInfo:
 
     @property
     def content(self) -> str:
-        """The key of the table's content; equal for equal source and types, on every machine."""
+        """The key of the table's content: equal for equal source and types, on every machine."""
         choices = [sorted(self.choices.items())] if self.choices else []
         return content_key("table", self.source_sha256, list(self.dtypes.items()), *choices)
 
 
 @dataclass(frozen=True)
 class ExcludedFile:
-    """A file that is not among the tables because it can't be read as one.
+    """A file that can't be read as a table.
 
-    `file` is its name below ``data/raw``, `reason` says what is wrong with it; `stamp` and `options` are as `TableInfo`
-    has them: as long as both are the same, it is not tried again.
+    Attributes
+    ----------
+    file : str
+        Its path below ``data/raw``.
+    reason : str
+        What is wrong with it.
+    stamp, options : str
+        See `TableInfo`; while both are unchanged, conversion is not tried again.
     """
 
     file: str
@@ -107,14 +131,14 @@ class ExcludedFile:
 
 @dataclass(frozen=True)
 class Manifest:
-    """All tables of a competition, by name, and the files that are excluded, by the name that the table would have."""
+    """All tables of a competition by name, and the excluded files by the name that the table would have."""
 
     tables: dict[str, TableInfo]
     excluded: dict[str, ExcludedFile] = field(default_factory=dict)
 
     @property
     def content(self) -> str:
-        """One key for the content of all tables: the root of every cache key."""
+        """The key of the content of all tables: the root of every cache key."""
         return content_key("tables", {name: info.content for name, info in self.tables.items()})
 
     def table(self, name: str, *, slug: str) -> TableInfo:
@@ -123,7 +147,7 @@ class Manifest:
         Raises
         ------
         NotFoundError
-            With the near names, or why its file is excluded.
+            For an unknown name; the message has similar names, or the reason why its file is excluded.
         """
         if name in self.excluded:
             raise NotFoundError(
@@ -139,7 +163,7 @@ class Manifest:
 
 
 def has_manifest(folder: Path) -> bool:
-    """Say whether anything was fetched into ``data/tables``."""
+    """Tell whether the tables of a competition were fetched into a folder."""
     return (folder / MANIFEST).exists()
 
 
@@ -151,13 +175,13 @@ def read_manifest(folder: Path, *, slug: str) -> Manifest:
     NotFoundError
         When nothing was fetched yet.
     DamagedError
-        When the manifest is not what `write_manifest` wrote.
+        When the file is not a manifest.
     """
     path = folder / MANIFEST
     hint = f"`wb fetch {slug} --force` converts the data again"
     if not path.exists():
         raise NotFoundError(
-            f"competition {slug!r} has no data yet: {path} is missing", hint=f"`wb fetch {slug}` brings it"
+            f"competition {slug!r} has no data yet: {path} is missing", hint=f"`wb fetch {slug}` downloads it"
         )
     try:
         content: dict[str, Any] = read_json(path)
@@ -175,14 +199,14 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 
 def check_table(folder: Path, info: TableInfo, *, slug: str, full: bool = False) -> Path:
-    """Return the path of a table's Parquet file after checking that it is the one in the manifest.
+    """Return the path of a table's Parquet file after checking it against the manifest.
 
-    The bytes are hashed where size or time differ from the manifest's, or always with `full`.
+    The file is hashed where its modification time differs from the manifest's, or always with `full`.
 
     Raises
     ------
     DamagedError
-        When it is missing or its bytes differ.
+        When the file is missing, or its size or hash differs.
     """
     path = folder / f"{info.name}.parquet"
     hint = f"`wb fetch {slug} --force` converts the data again"
@@ -195,14 +219,12 @@ def check_table(folder: Path, info: TableInfo, *, slug: str, full: bool = False)
             hint=hint,
         )
     if (full or stat.st_mtime_ns != info.mtime_ns) and file_sha256(path) != info.sha256:
-        raise DamagedError(
-            f"table {info.name!r} is damaged: the bytes of {path} are not those that were written", hint=hint
-        )
+        raise DamagedError(f"table {info.name!r} is damaged: {path} is not the file that was written", hint=hint)
     return path
 
 
 def scan(path: Path, row_index: str | None = None, offset: int = 0) -> pl.LazyFrame:
-    """Scan a Parquet table, with a row number from `offset` where `row_index` names its column."""
+    """Scan a Parquet table lazily, with a column `row_index` that numbers the rows from `offset`, if it is named."""
     return scan_parquet(path, row_index_name=row_index, row_index_offset=offset)
 
 

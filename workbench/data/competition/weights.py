@@ -1,4 +1,4 @@
-"""The weights of rows: an expression of train's columns for training, and one for the metric."""
+"""Row weights: an expression over train's columns for training, and one for the metric."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["RowWeights", "read_weights"]
 
 @dataclass(frozen=True)
 class RowWeights:
-    """What a row weighs: in training, and in the metric; None where all rows weigh the same."""
+    """The weights of the train rows in training and in the metric; None where all rows weigh the same."""
 
     train: RowExpression | None = None
     metric: RowExpression | None = None
@@ -33,18 +33,19 @@ class RowWeights:
 
     @property
     def key(self) -> str | dict[str, Any] | None:
-        """What of the weights decides a run's numbers; a column's name where that is all."""
+        """The weights' part of a run's key: the expression where both are the same, else both by name."""
         train, metric = (None if e is None else e.canonical for e in (self.train, self.metric))
         return train if train == metric else {"train": train, "metric": metric}
 
 
 def read_weights(definition: Definition, types: Mapping[str, str], *, where: str) -> RowWeights:
-    """Read the weights of a definition against the columns of train.
+    """Parse the weight expressions of a definition.
 
     Parameters
     ----------
+    definition : Definition
     types : mapping
-        Train's columns and the names of their types.
+        The names of types by column of train.
     where : str
         The file, for messages.
 
@@ -55,9 +56,9 @@ def read_weights(definition: Definition, types: Mapping[str, str], *, where: str
     """
     d = definition
 
-    def read(text: str | None, key: str) -> RowExpression | None:
+    def parse(text: str | None, key: str) -> RowExpression | None:
         return None if text is None else read_expression(text, types, where=f"{where}: {key}")
 
-    train = read(d.weight, "weight" if d.weight == d.metric_weight else "weight.train")
-    same = d.weight == d.metric_weight
-    return RowWeights(train, train if same else read(d.metric_weight, "weight.metric"))
+    is_shared = d.weight == d.metric_weight
+    train = parse(d.weight, "weight" if is_shared else "weight.train")
+    return RowWeights(train, train if is_shared else parse(d.metric_weight, "weight.metric"))

@@ -1,4 +1,4 @@
-"""`competition.toml`, the first experiment and the first features, from the tables and from what the platform says."""
+"""Derive `competition.toml`, the first experiment and the first features from the tables and the platform's facts."""
 
 from workbench.data.inference.infer import Inferred, infer
 from workbench.data.inference.starter import write_starter

@@ -1,4 +1,4 @@
-"""The ids and the targets, from what train, test and the sample have of each other."""
+"""Find ids and targets by comparing the columns and values of train, test and the sample submission."""
 
 from __future__ import annotations
 
@@ -15,16 +15,28 @@ from workbench.data.inference.tables import DataTable, NotPlainError, Roles, nor
 __all__ = ["Answer", "find_answer"]
 
 SEPARATORS = ("_", "-", ":", "|", "/", "+", ",", ";", "#", "@", " ", ".")
+"""The characters that may join columns of test into an id, the most usual first."""
 TARGET_NAMES = ("target", "label", "labels", "class", "y", "response", "outcome", "prediction", "score", "value")
 MAX_CLASSES = 1000
 MAX_TEMPLATES = 64
+"""The combinations of columns that are tried for one separator."""
 
 
 @dataclass(frozen=True)
 class Answer:
     """The ids and targets, each with the reason.
 
-    `sample_columns` are the sample's columns beside the ids; `by_class` whether they are the values of one target.
+    Attributes
+    ----------
+    ids, targets : tuple of str
+        Columns of the sample submission and of train.
+    id_in_test : str, optional
+        See `Definition.id_in_test`.
+    sample_columns : tuple of str
+        The sample's columns without the ids.
+    by_class : bool
+        Whether the sample's columns are the classes of one target.
+    why_id, why_target : str
     """
 
     ids: tuple[str, ...]
@@ -37,12 +49,18 @@ class Answer:
 
 
 def find_answer(roles: Roles, ids: tuple[str, ...] = (), targets: tuple[str, ...] = ()) -> Answer:
-    """Find ids and targets; what the platform says of them comes first.
+    """Find ids and targets.
+
+    Parameters
+    ----------
+    roles : Roles
+    ids, targets : tuple of str
+        The columns that the platform names; where it does, they are not inferred.
 
     Raises
     ------
     NotPlainError
-        When one of them is not to be found.
+        When no id or no target can be determined.
     """
     if ids:
         in_test, why_id = None, "said by the platform"
@@ -62,25 +80,28 @@ def find_answer(roles: Roles, ids: tuple[str, ...] = (), targets: tuple[str, ...
 
 
 def _ids(sample: DataTable, test: DataTable) -> tuple[tuple[str, ...], str | None, str]:
-    """Find the sample's ids in test: by name, by another spelling, by value, in pieces, or as the number of the row."""
-    same = tuple(c for c in sample.columns if test.has(c) and not test.is_empty(c))
-    if same and len(same) < len(sample.columns):
-        return same, None, f"the columns of {sample.name} that {test.name} has"
+    """Find the sample's ids in test; return the ids, `id_in_test` and the reason.
+
+    Tried in this order: equal names, similar names, equal values, row numbers, values joined from several columns.
+    """
+    shared = tuple(c for c in sample.columns if test.has(c) and not test.is_empty(c))
+    if shared and len(shared) < len(sample.columns):
+        return shared, None, f"the columns of {sample.name} that {test.name} has"
     first = sample.columns[0]
-    alike = [c for c in test.columns if normal(c) == normal(first) and not test.is_empty(c)]
-    if len(alike) == 1:
-        return (first,), alike[0], f"{test.name} spells it {alike[0]!r}"
+    similar = [c for c in test.columns if normal(c) == normal(first) and not test.is_empty(c)]
+    if len(similar) == 1:
+        return (first,), similar[0], f"{test.name} spells it {similar[0]!r}"
     if len(sample.columns) == 1:
         raise NotPlainError(f"{sample.name} has one column only, {first!r}")
-    wanted = as_written(sample.select([first]), sample.info.spelled)[first].cast(pl.String)
-    have = {c: t for c, t in _texts(test).items() if wanted[0] in t} if wanted.null_count() == 0 else {}
-    for column, texts in have.items():
-        if texts.len() == wanted.len() and texts.n_unique() == texts.len() and set(texts) == set(wanted):
+    ids = as_written(sample.select([first]), sample.info.spelled)[first].cast(pl.String)
+    candidates = {c: t for c, t in _texts(test).items() if ids[0] in t} if ids.null_count() == 0 else {}
+    for column, texts in candidates.items():
+        if texts.len() == ids.len() and texts.n_unique() == texts.len() and set(texts) == set(ids):
             return (first,), column, f"{column!r} of {test.name} has the values that {first!r} of {sample.name} has"
-    row = _row_number(wanted, test.rows)
+    row = _row_number_template(ids, test.rows)
     if row is not None:
         return (first,), row, f"{first!r} of {sample.name} counts the rows of {test.name}"
-    template = _template(wanted, _texts(test))
+    template = _column_template(ids, _texts(test))
     if template is not None:
         return (first,), template, f"{first!r} of {sample.name} is made of columns of {test.name}"
     raise NotPlainError(
@@ -90,50 +111,49 @@ def _ids(sample: DataTable, test: DataTable) -> tuple[tuple[str, ...], str | Non
 
 
 def _texts(test: DataTable) -> dict[str, pl.Series]:
-    """Return the columns that can be part of an id, as their file writes them."""
-    plain = [
+    """Return the columns of test that can be part of an id, as their file writes them."""
+    names = [
         c for c in test.columns if test.dtype(c).startswith(("Int", "UInt", "String", "Date")) and test.nulls[c] == 0
     ]
-    frame = as_written(test.select(plain), test.info.spelled) if plain else pl.DataFrame()
+    frame = as_written(test.select(names), test.info.spelled) if names else pl.DataFrame()
     return {c: frame[c].cast(pl.String) for c in frame.columns}
 
 
-def _row_number(wanted: pl.Series, rows: int) -> str | None:
-    numbers = wanted.cast(pl.Int64, strict=False)
-    if wanted.len() != rows or numbers.null_count():
+def _row_number_template(ids: pl.Series, n_rows: int) -> str | None:
+    """Return ``{row}`` or ``{row+N}`` where the ids number the rows, else None."""
+    numbers = ids.cast(pl.Int64, strict=False)
+    if ids.len() != n_rows or numbers.null_count():
         return None
     first = int(numbers[0])
-    if first < 0 or not numbers.equals(pl.Series(range(first, first + rows), dtype=pl.Int64)):
+    if first < 0 or not numbers.equals(pl.Series(range(first, first + n_rows), dtype=pl.Int64)):
         return None
     return f"{{row+{first}}}" if first else "{row}"
 
 
-def _template(wanted: pl.Series, columns: dict[str, pl.Series]) -> str | None:
-    """Find the columns that the ids are glued from: "1_1_2012-11-02" is "{Store}_{Dept}_{Date}"."""
-    all_wanted = set(wanted)
+def _column_template(ids: pl.Series, texts_by_column: dict[str, pl.Series]) -> str | None:
+    """Find the columns that are joined into the ids: "1_1_2012-11-02" is "{Store}_{Dept}_{Date}"."""
+    distinct_ids = set(ids)
     for separator in SEPARATORS:
-        pieces = wanted.str.split(separator)
+        pieces = ids.str.split(separator)
         lengths = pieces.list.len()
-        n = int(lengths[0])
-        if not 2 <= n <= 6 or lengths.n_unique() != 1:
+        n_pieces = int(lengths[0])
+        if not 2 <= n_pieces <= 6 or lengths.n_unique() != 1:
             continue
-        fitting: list[list[str]] = []
-        for i in range(n):
+        # For each piece the columns that have all of its values, as "{column}", else its only value as a literal.
+        options_by_piece: list[list[str]] = []
+        for i in range(n_pieces):
             values = set(pieces.list.get(i))
-            fits = [f"{{{c}}}" for c, texts in columns.items() if values <= set(texts)]
-            fitting.append(fits or ([next(iter(values))] if len(values) == 1 else []))
-        choices = itertools.product(*fitting)
-        for choice in itertools.islice(choices, MAX_TEMPLATES):
-            named = [c[1:-1] for c in choice if c.startswith("{")]
-            if not named or len(set(named)) < len(named):
+            matching = [f"{{{c}}}" for c, texts in texts_by_column.items() if values <= set(texts)]
+            options_by_piece.append(matching or ([next(iter(values))] if len(values) == 1 else []))
+        combinations = itertools.product(*options_by_piece)
+        for combination in itertools.islice(combinations, MAX_TEMPLATES):
+            columns = [option[1:-1] for option in combination if option.startswith("{")]
+            if not columns or len(set(columns)) < len(columns):
                 continue
-            glued = pl.DataFrame({c: columns[c] for c in named}).select(
-                pl.concat_str(
-                    [pl.col(c[1:-1]) if c.startswith("{") else pl.lit(c) for c in choice], separator=separator
-                )
-            )
-            if set(glued.to_series()) == all_wanted:
-                return separator.join(choice)
+            parts = [pl.col(o[1:-1]) if o.startswith("{") else pl.lit(o) for o in combination]
+            frame = pl.DataFrame({c: texts_by_column[c] for c in columns})
+            if set(frame.select(pl.concat_str(parts, separator=separator)).to_series()) == distinct_ids:
+                return separator.join(combination)
     return None
 
 
@@ -157,12 +177,13 @@ def _targets(
     roles: Roles, ids: tuple[str, ...], id_in_test: str | None, sample_columns: tuple[str, ...]
 ) -> tuple[tuple[str, ...], bool, str]:
     train, test, sample = roles.train, roles.test, roles.sample
-    names = {normal(a) for a in sample_columns}
-    matched = match_targets(sample_columns, [c for c in train.columns if normal(c) in names])
-    if sample_columns and matched:
-        return tuple(matched[a] for a in sample_columns), False, f"what {sample.name if sample else ''} asks for"
+    names = {normal(c) for c in sample_columns}
+    target_by_column = match_targets(sample_columns, [c for c in train.columns if normal(c) in names])
+    if sample_columns and target_by_column:
+        targets = tuple(target_by_column[c] for c in sample_columns)
+        return targets, False, f"what {sample.name if sample else ''} asks for"
     only_train = [c for c in train.columns if (not test.has(c) or test.is_empty(c)) and c not in (*ids, id_in_test)]
-    # Train may count its rows too: train_id beside test_id.
+    # Train may have ids of its own: train_id where test has test_id.
     candidates = [c for c in only_train if not (_sounds_like_id(c) and train.is_key(c))]
     if sample is not None and len(sample_columns) > 1:
         for column in candidates:
@@ -172,18 +193,18 @@ def _targets(
             f"no target found: {sample.name} asks for {', '.join(sample_columns[:8])}, and only {train.name} has "
             f"{', '.join(only_train[:8]) or 'no further column'}"
         )
-    chosen, why = _one_target(candidates, sample_columns)
-    if chosen is None:
+    target, why = _one_target(candidates, sample_columns)
+    if target is None:
         raise NotPlainError(
             f"no target found: only {train.name} has {', '.join(only_train[:8]) or 'no further column'}, and none of "
             f"them is called {' or '.join(sample_columns) or 'target'}"
         )
-    return (chosen,), False, f"{why} {train.name} has and {test.name} lacks"
+    return (target,), False, f"{why} {train.name} has and {test.name} lacks"
 
 
-def _labels(train: DataTable, column: str, n: int) -> list[str]:
-    """Return the values of a column as text where there are exactly n of them, else none."""
-    if n > MAX_CLASSES or train.unique(column) != n:
+def _labels(train: DataTable, column: str, n_classes: int) -> list[str]:
+    """Return the distinct values of a column as text where there are `n_classes` of them, else an empty list."""
+    if n_classes > MAX_CLASSES or train.n_unique(column) != n_classes:
         return []
     values = train.select([column]).drop_nulls().unique().sort(column)
     if values[column].dtype.is_float() and not (values[column] == values[column].floor()).all():
@@ -194,15 +215,15 @@ def _labels(train: DataTable, column: str, n: int) -> list[str]:
 def _one_target(candidates: Sequence[str], sample_columns: Sequence[str]) -> tuple[str | None, str]:
     if len(candidates) == 1:
         return candidates[0], "the column that"
-    alike = [
+    similar = [
         c
         for c in candidates
         for a in sample_columns
         if normal(a) and (normal(a) in normal(c) or normal(c) in normal(a))
     ]
-    if len(alike) == 1:
-        return alike[0], "by its name, of the columns that"
-    usual = [c for c in candidates if normal(c) in TARGET_NAMES]
-    if len(usual) == 1:
-        return usual[0], "by its name, of the columns that"
+    if len(similar) == 1:
+        return similar[0], "by its name, of the columns that"
+    conventional = [c for c in candidates if normal(c) in TARGET_NAMES]
+    if len(conventional) == 1:
+        return conventional[0], "by its name, of the columns that"
     return None, ""

@@ -1,4 +1,4 @@
-"""The definition of a competition from its tables and from what the platform says."""
+"""Infer the definition of a competition from its tables and the platform's facts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from workbench.core.errors import DataError
-from workbench.data.competition import FileOptions, Manifest, TableInfo
+from workbench.data.competition import FileOptions, Manifest
 from workbench.data.inference.answer import Answer, find_answer
 from workbench.data.inference.baseline import Baseline, find_baseline
 from workbench.data.inference.log import InferredLog, find_log
@@ -20,12 +20,26 @@ from workbench.platforms.protocol import CompetitionFacts
 
 __all__ = ["Inferred", "infer"]
 
-NOTHING_STATED = FileOptions()
+NO_FILE_OPTIONS = FileOptions()
 
 
 @dataclass(frozen=True)
 class Inferred:
-    """What a definition and a first experiment need; each part brings its reasons."""
+    """The values of a definition and of a first experiment, with the reasons for them.
+
+    Attributes
+    ----------
+    train, test, sample : str
+        Names of tables; `sample` is None where there is no sample submission.
+    why_tables : dict
+        Reasons by role.
+    read : dict
+        By table, lines of TOML with the guessed encoding, separator and so on.
+    types : dict
+        By column, or ``table.column``, the guessed type and a note on it.
+    large : tuple of str
+        The columns of floats that were integers too large for 64 bits.
+    """
 
     slug: str
     title: str
@@ -47,9 +61,9 @@ class Inferred:
 
 
 def infer(
-    manifest: Manifest, tables: Path, facts: CompetitionFacts, platform: str, *, stated: FileOptions = NOTHING_STATED
+    manifest: Manifest, tables: Path, facts: CompetitionFacts, platform: str, *, stated: FileOptions = NO_FILE_OPTIONS
 ) -> Inferred | InferredLog:
-    """Infer a definition: which table is which, what to predict, how it is scored, how to fold.
+    """Infer a definition: the role of each table, ids and targets, task, metric and folds.
 
     Parameters
     ----------
@@ -57,22 +71,22 @@ def infer(
     tables : Path
         The folder of the Parquet files.
     facts : CompetitionFacts
-        What the platform says; it takes precedence over what the files suggest.
+        The platform's facts; they take precedence over the files.
     platform : str
     stated : FileOptions
-        What competition.toml says already: which table is which.
+        The settings of an existing competition.toml, which may name the tables.
 
     Raises
     ------
     DataError
-        When the files do not say; the message has what is missing and how to write the file by hand.
+        When the files leave something open; the message has what is missing and how to write the definition.
     """
-    looked_at = [DataTable(info, tables) for info in manifest.tables.values() if info.rows]
-    log = find_log(looked_at, facts, platform)
+    data_tables = [DataTable(info, tables) for info in manifest.tables.values() if info.rows]
+    log = find_log(data_tables, facts, platform)
     if log is not None:
-        ours = [t for t in looked_at if t.name in (log.train, log.test)]
-        reading = _all_reading(manifest, but=log.explode)
-        return replace(log, read=reading, types=_types(manifest, ours), large=_large(ours))
+        log_tables = [t for t in data_tables if t.name in (log.train, log.test)]
+        read = _read_lines(manifest, exclude=log.explode)
+        return replace(log, read=read, types=_types(manifest, log_tables), large=_large_columns(log_tables))
     try:
         roles = find_roles(manifest, tables, stated.tables)
         answer = find_answer(roles, facts.id_columns, facts.target_columns)
@@ -104,46 +118,51 @@ def infer(
         weight=facts.weight_column,
         positives=find_positives(roles, answer, task, facts),
         baseline=find_baseline(roles.train.rows),
-        read=_all_reading(manifest),
+        read=_read_lines(manifest),
         types=_types(manifest, [roles.train, roles.test]),
-        large=_large([roles.train, roles.test]),
+        large=_large_columns([roles.train, roles.test]),
     )
 
 
-def _all_reading(manifest: Manifest, but: Collection[str] = ()) -> dict[str, list[str]]:
-    by_table = {name: _reading(info) for name, info in manifest.tables.items() if name not in but}
-    return {name: lines for name, lines in by_table.items() if lines}
+def _read_lines(manifest: Manifest, exclude: Collection[str] = ()) -> dict[str, list[str]]:
+    """Return lines of TOML by table: the guesses on how its files are written, and `explode` where it would apply."""
+    lines_by_table: dict[str, list[str]] = {}
+    for name, info in manifest.tables.items():
+        explode = [f'explode = "{c}"  # a row for each record in these lists' for c in info.lists_of_records[:1]]
+        if name not in exclude and (info.read or explode):
+            lines_by_table[name] = [*info.read, *explode]
+    return lines_by_table
 
 
-def _reading(info: TableInfo) -> list[str]:
-    """Return what was guessed of a file's writing, and how lists of records become rows, as lines of TOML."""
-    offered = [f'explode = "{c}"  # a row for each record in these lists' for c in info.lists_of_records[:1]]
-    return [*info.read, *offered]
-
-
-def _large(tables: list[DataTable]) -> tuple[str, ...]:
-    """Return the columns of which whole numbers beyond 64 bits became fractions."""
+def _large_columns(tables: list[DataTable]) -> tuple[str, ...]:
+    """Return the columns whose integers beyond 64 bits became floats."""
     return tuple(dict.fromkeys(c for table in tables for c in table.info.beyond_64_bits))
 
 
-def _types(manifest: Manifest, first: list[DataTable]) -> dict[str, tuple[str, str]]:
-    """Return the types that were guessed from spellings, as ``[types]`` takes them, each with its note.
+def _types(manifest: Manifest, main_tables: list[DataTable]) -> dict[str, tuple[str, str]]:
+    """Return the types that were guessed from spellings, as ``[types]`` names them, each with its note.
 
-    Those of train and test by column, those of another table where they are others, or are not in these.
+    The keys are columns for the main tables, train and test. A type of another table that differs, or whose column
+    these do not have, is keyed by ``table.column``.
     """
     types: dict[str, tuple[str, str]] = {}
-    names = [t.name for t in first]
-    for name, info in sorted(manifest.tables.items(), key=lambda item: item[0] not in names):
-        offered = {c: note.rpartition("(")[2].partition(" or ")[0] for c, note in info.notes.items() if _is_open(note)}
+    main_names = [t.name for t in main_tables]
+    for name, info in sorted(manifest.tables.items(), key=lambda item: item[0] not in main_names):
+        undecided = {c: _first_option(note) for c, note in info.notes.items() if _has_options(note)}
         spelled = {c: f"{info.dtypes[c].partition('(')[0]} {spelling}" for c, spelling in info.spelled.items()}
-        for column, type_text in (spelled | info.types | offered).items():
+        for column, type_text in (spelled | info.types | undecided).items():
             if types.get(column, ("",))[0] != type_text:
-                key = column if name in names and column not in types else f"{name}.{column}"
+                key = column if name in main_names and column not in types else f"{name}.{column}"
                 types[key] = (type_text, info.notes.get(column, ""))
-    for column in (c for table in first for c in table.info.codes):
+    for column in (c for table in main_tables for c in table.info.codes):
         types.setdefault(column, ("String", "codes; as Float64 some would be written otherwise"))
     return types
 
 
-def _is_open(note: str) -> bool:
+def _has_options(note: str) -> bool:
+    """Tell whether a note of the manifest ends in the types to choose from: "undecided, …: … (TYPE or TYPE)"."""
     return note.startswith("undecided") and note.endswith(")")
+
+
+def _first_option(note: str) -> str:
+    return note.rpartition("(")[2].partition(" or ")[0]

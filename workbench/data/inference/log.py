@@ -1,4 +1,4 @@
-"""The definition of a recommender competition: from what its host says, or from a log and a sample of lists."""
+"""Infer the definition of a recommender competition from the host's facts, or from a log and a sample of lists."""
 
 from __future__ import annotations
 
@@ -31,18 +31,33 @@ ITEMS = ("item", "itemid", "aid", "article", "articleid", "product", "productid"
 TIMES = ("time", "timestamp", "ts", "date", "datetime", "tdat", "eventtime", "createdat", "day")
 KINDS = ("type", "eventtype", "event", "action", "actiontype", "behavior", "behaviortype", "kind")
 
-MOST_KINDS = 15
-FIRST_LOOK = 200
+MAX_KINDS = 15
+SAMPLE_CELLS = 200
 WEEK_S = 604_800
-NUMBERS_BEYOND = (("ns", 10**17), ("us", 10**14), ("ms", 10**11))
-"""Numbers above this count no larger unit: in seconds they would be thousands of years."""
+SMALLEST_BY_UNIT = (("ns", 10**17), ("us", 10**14), ("ms", 10**11))
+"""The smallest time of each unit: as a number of the next larger unit it would lie thousands of years ahead."""
 
 
 @dataclass(frozen=True)
 class InferredLog:
-    """What the definition of a recommender competition needs; `why` has the reason for a key, where one is known.
+    """The values of the definition of a recommender competition.
 
-    `explode` names, by table, the column of lists whose records are the events; it is to be read again as rows.
+    Attributes
+    ----------
+    train, test, sample : str
+        Names of tables; `test` is None where there is none.
+    id, target : str
+        Columns of the sample.
+    stands_for : str, optional
+        The platform's metric, where `metric` only replaces it.
+    log : InteractionsSpec
+    why : dict
+        Reasons by key of the definition.
+    explode : dict
+        By table, the column of lists whose records are the events: the table has to be converted again with a row for
+        each record.
+    read, types, large
+        See `Inferred`.
     """
 
     slug: str
@@ -65,7 +80,10 @@ class InferredLog:
 
 @dataclass(frozen=True)
 class _Events:
-    """A table that may be a log, with the columns that a log has; of lists of records, these exploded."""
+    """A table that may be a log, and its columns.
+
+    `explode` names the column of lists of records that `frame` has one row each for, where the table has one.
+    """
 
     table: DataTable
     frame: pl.LazyFrame
@@ -75,53 +93,54 @@ class _Events:
     kind: str | None
     explode: str | None
 
-    def some(self, column: str, of: Iterable[str]) -> int:
-        """Return how many of some values, written as texts, a column has."""
-        wanted = pl.Series(list(of), dtype=pl.String)
+    def count_in(self, column: str, texts: Iterable[str]) -> int:
+        """Return the number of distinct `texts` that are values of a column."""
+        wanted = pl.Series(list(texts), dtype=pl.String)
         values = self.frame.select(pl.col(column).cast(pl.String)).filter(pl.col(column).is_in(wanted.implode()))
         return values.unique().collect(engine="streaming").height
 
 
 def find_log(tables: Sequence[DataTable], facts: CompetitionFacts, platform: str) -> InferredLog | None:
-    """Find the definition of a recommender competition; None where it is not one for certain."""
+    """Infer the definition of a recommender competition; None unless it certainly is one."""
     sample = best_sample(tables)
     if sample is None or len(sample.columns) != 2:
         return None
     inferred = (
-        _stated_by_host(tables, sample, facts, platform)
+        _from_facts(tables, sample, facts, platform)
         if facts.interactions
-        else _guessed(tables, sample, facts, platform)
+        else _from_tables(tables, sample, facts, platform)
     )
     if inferred is None:
         return None
     other_tables = [t for t in tables if t.name not in (inferred.train, inferred.test, inferred.sample)]
     users, items = (
-        _keyed(other_tables, inferred.log.user, inferred.log.item),
-        _keyed(other_tables, inferred.log.item, inferred.log.user),
+        _side_table(other_tables, inferred.log.user, inferred.log.item),
+        _side_table(other_tables, inferred.log.item, inferred.log.user),
     )
     return replace(inferred, log=replace(inferred.log, users=users, items=items))
 
 
-def _keyed(tables: Iterable[DataTable], column: str, other: str) -> str | None:
+def _side_table(tables: Iterable[DataTable], column: str, other: str) -> str | None:
+    """Return the table that has one row for each value of `column`, and no column `other`."""
     for table in tables:
         if column in table.columns and other not in table.columns and table.is_key(column):
             return table.name
     return None
 
 
-def _stated_by_host(
+def _from_facts(
     tables: Sequence[DataTable], sample: DataTable, facts: CompetitionFacts, platform: str
 ) -> InferredLog | None:
-    """Take over what the host says."""
-    named = {t.name for t in tables}
-    if facts.interactions is None or "train" not in named or not facts.id_columns or not facts.target_columns:
+    """Return the definition that the platform's facts give; None where they are incomplete."""
+    names = {t.name for t in tables}
+    if facts.interactions is None or "train" not in names or not facts.id_columns or not facts.target_columns:
         return None
     return InferredLog(
         slug=facts.slug,
         title=facts.title,
         platform=platform,
         train="train",
-        test="test" if "test" in named else None,
+        test="test" if "test" in names else None,
         sample=sample.name,
         id=facts.id_columns[0],
         target=facts.target_columns[0],
@@ -135,28 +154,31 @@ def _stated_by_host(
 # ----------------------------------------------------------------------------------------------------------- guessing
 
 
-def _guessed(
+def _from_tables(
     tables: Sequence[DataTable], sample: DataTable, facts: CompetitionFacts, platform: str
 ) -> InferredLog | None:
-    """Guess from names and values: a sample of lists, whose words are items of a table with users and times."""
+    """Guess the definition from names and values; None where they do not fit.
+
+    They fit where the sample has lists of words, at least half of which are items of a table with users and times.
+    """
     id_column, target = sample.columns
-    words = _words(sample, target)
+    words = _words_of_lists(sample, target)
     if not words:
         return None
-    logs = [e for t in tables if t is not sample and target not in t.columns and (e := _events(t))]
-    logs = [e for e in logs if e.some(e.item, words) * 2 >= len(words)]
+    logs = [e for t in tables if t is not sample and target not in t.columns and (e := _as_events(t))]
+    logs = [e for e in logs if e.count_in(e.item, words) * 2 >= len(words)]
     train = max(logs, key=lambda e: (sounds_like(e.table, "train"), e.table.rows), default=None)
     if train is None:
         return None
-    alike = [e for e in logs if e is not train and e.user == train.user and e.item == train.item]
-    test = next((e for e in alike if sounds_like(e.table, "test")), None)
-    ids = sample.scan.select(pl.col(id_column).cast(pl.String)).head(FIRST_LOOK).collect().to_series().to_list()
-    kinds = _kinds(test or train, ids)
+    same_columns = [e for e in logs if e is not train and e.user == train.user and e.item == train.item]
+    test = next((e for e in same_columns if sounds_like(e.table, "test")), None)
+    ids = sample.scan.select(pl.col(id_column).cast(pl.String)).head(SAMPLE_CELLS).collect().to_series().to_list()
+    kinds = _kinds_of_ids(test or train, ids)
     if kinds is None:
         return None
-    is_session = test is not None and not train.some(train.user, _users(ids, kinds))
+    is_session = test is not None and not train.count_in(train.user, _users_of_ids(ids, kinds))
     log, why = _spec(train, kinds, is_session=is_session)
-    metric, stands_for, why["metric"] = _metric(facts, _length(sample, target), by_kind=bool(kinds))
+    metric, stands_for, why["metric"] = _metric(facts, _list_length(sample, target), by_kind=bool(kinds))
     why["task"] = f"{target!r} of {sample.name} holds lists, and {train.table.name} is a log whose items they are"
     return InferredLog(
         slug=facts.slug,
@@ -175,29 +197,29 @@ def _guessed(
     )
 
 
-def _words(sample: DataTable, target: str) -> list[str]:
-    """Return the words of some cells, where most cells hold several; else none."""
+def _words_of_lists(sample: DataTable, target: str) -> list[str]:
+    """Return the distinct words of the first cells where most cells hold several words; else an empty list."""
     if not sample.dtype(target).startswith("String"):
         return []
-    cells = sample.scan.select(pl.col(target).str.split(" ")).head(FIRST_LOOK).collect().to_series().drop_nulls()
-    several = float((cells.list.len() > 1).mean() or 0.0)  # type: ignore[arg-type]
-    return cells.explode().unique().to_list() if several > 0.5 else []
+    cells = sample.scan.select(pl.col(target).str.split(" ")).head(SAMPLE_CELLS).collect().to_series().drop_nulls()
+    share_of_lists = float((cells.list.len() > 1).mean() or 0.0)  # type: ignore[arg-type]
+    return cells.explode().unique().to_list() if share_of_lists > 0.5 else []
 
 
-def _length(sample: DataTable, target: str) -> int:
-    sizes = sample.scan.select(pl.col(target).str.strip_chars().str.split(" ").list.len().max())
-    return int(sizes.collect(engine="streaming").item() or 1)
+def _list_length(sample: DataTable, target: str) -> int:
+    """Return the largest number of words in a cell."""
+    longest = sample.scan.select(pl.col(target).str.strip_chars().str.split(" ").list.len().max())
+    return int(longest.collect(engine="streaming").item() or 1)
 
 
-def _events(table: DataTable) -> _Events | None:
-    """Return a table as a log, where it has a user, an item and a time by their names."""
+def _as_events(table: DataTable) -> _Events | None:
+    """Return a table as a log; None where no columns have the names of a user, an item and a time."""
     lists = table.info.lists_of_records
     frame = table.scan
     if lists:
         frame = frame.explode(lists[0], empty_as_null=False, keep_nulls=False).unnest(lists[0])
     schema = frame.collect_schema()
-    named = [_named(schema.names(), names) for names in (USERS, ITEMS, TIMES, KINDS)]
-    user, item, time, kind = named
+    user, item, time, kind = (_column_called(schema.names(), names) for names in (USERS, ITEMS, TIMES, KINDS))
     if user is None or item is None or time is None:
         return None
     is_time = schema[time].is_integer() or isinstance(schema[time], pl.Date | pl.Datetime)
@@ -206,26 +228,29 @@ def _events(table: DataTable) -> _Events | None:
     return _Events(table, frame, user, item, time, kind, lists[0] if lists else None)
 
 
-def _named(columns: Iterable[str], names: tuple[str, ...]) -> str | None:
-    by_normal_name = {normal(c): c for c in columns}
-    return next((by_normal_name[n] for n in names if n in by_normal_name), None)
+def _column_called(columns: Iterable[str], names: tuple[str, ...]) -> str | None:
+    """Return the column that has one of some normalized names, the first of `names` that there is."""
+    column_by_name = {normal(c): c for c in columns}
+    return next((column_by_name[n] for n in names if n in column_by_name), None)
 
 
-def _kinds(events: _Events, ids: list[str]) -> tuple[str, ...] | None:
-    """Return the types that the ids end in, none where they are users as they are; None where they are neither."""
-    if events.some(events.user, ids) * 2 >= len(ids):
+def _kinds_of_ids(events: _Events, ids: list[str]) -> tuple[str, ...] | None:
+    """Return the event types that the sample's ids end in, as in "12899779_clicks".
+
+    Empty where the ids are users themselves; None where they are neither.
+    """
+    if events.count_in(events.user, ids) * 2 >= len(ids):
         return ()
     if events.kind is None:
         return None
-    ends = {i.rpartition("_")[2] for i in ids}
-    if len(ends) > MOST_KINDS or not events.some(events.user, _users(ids, tuple(ends))):
+    kinds = tuple(dict.fromkeys(i.rpartition("_")[2] for i in ids))
+    if len(kinds) > MAX_KINDS or not events.count_in(events.user, _users_of_ids(ids, kinds)):
         return None
-    of_log = events.frame.select(pl.col(events.kind).cast(pl.String).unique()).collect(engine="streaming").to_series()
-    kinds = [i.rpartition("_")[2] for i in ids]
-    return tuple(dict.fromkeys(kinds)) if ends <= set(of_log) else None
+    log_kinds = events.frame.select(pl.col(events.kind).cast(pl.String).unique()).collect(engine="streaming")
+    return kinds if set(kinds) <= set(log_kinds.to_series()) else None
 
 
-def _users(ids: list[str], kinds: tuple[str, ...]) -> list[str]:
+def _users_of_ids(ids: list[str], kinds: tuple[str, ...]) -> list[str]:
     return [i.rpartition("_")[0] for i in ids] if kinds else ids
 
 
@@ -244,7 +269,7 @@ def _spec(train: _Events, kinds: tuple[str, ...], *, is_session: bool) -> tuple[
     why = dict.fromkeys(("user", "item", "time", "kind"), "by its name")
     why |= {"horizon": "a guess: the competition's page says how far it looks ahead"}
     why |= {"weights": "a guess, all alike: the competition's page says what each type counts"}
-    why |= {"cut": "test holds users that train has not" if is_session else "the users are those of train"}
+    why |= {"cut": "train has no users of test" if is_session else "the users are those of train"}
     return spec, why
 
 
@@ -252,17 +277,17 @@ def _unit(events: _Events) -> str:
     if not events.frame.collect_schema()[events.time].is_integer():
         return "s"
     latest = events.frame.select(pl.col(events.time).max()).collect(engine="streaming").item() or 0
-    return next((unit for unit, beyond in NUMBERS_BEYOND if latest > beyond), "s")
+    return next((unit for unit, smallest in SMALLEST_BY_UNIT if latest > smallest), "s")
 
 
 def _metric(facts: CompetitionFacts, length: int, *, by_kind: bool) -> tuple[str, str | None, str]:
-    """Return a metric of lists, the platform's where a built-in one replaces it, and why."""
+    """Return a metric of lists, the platform's metric where the first one replaces it, and the reason."""
     words = facts.metric
     metric = metrics.find(words) if words else None
-    of_length = f"{length} is what the sample has in a cell"
+    length_note = f"{length} is what the sample has in a cell"
     if metric and "@" in metric and re.fullmatch(r"(map|recall|micro_recall|hit_rate|mrr|ndcg)@\d*", metric):
         name = metric + str(length) * metric.endswith("@")
-        return name, None, f"{words!r} on the platform; {of_length}" if metric.endswith("@") else f"{words!r}"
-    usual = f"micro_recall@{length}" if by_kind else f"recall@{length}"
+        return name, None, f"{words!r} on the platform; {length_note}" if metric.endswith("@") else f"{words!r}"
+    default = f"micro_recall@{length}" if by_kind else f"recall@{length}"
     why = f"{words!r} on the platform, which is not a metric of lists" if words else "the platform does not say which"
-    return usual, words, f"{why}: a usual one stands in; {of_length}"
+    return default, words, f"{why}: a usual one stands in; {length_note}"

@@ -1,4 +1,4 @@
-"""Which of two classes each column of predictions means, and the question where nothing says it."""
+"""Find the positive one of two classes for each column of predictions, or leave it for the user to decide."""
 
 from __future__ import annotations
 
@@ -18,7 +18,21 @@ __all__ = ["PositiveGuess", "find_positives"]
 
 @dataclass(frozen=True)
 class PositiveGuess:
-    """The positive class of a target of two, as text, and why; None where it has to be asked for."""
+    """The positive class of a binary target.
+
+    Attributes
+    ----------
+    target : str
+    column : str
+        The sample's column of its predictions.
+    labels : tuple of str
+        Both classes, as train writes them.
+    label : str, optional
+        The positive one; None where the user has to decide.
+    why : str
+    score_of : str
+        The metric, where the submission holds labels and only the score depends on the positive class; else "".
+    """
 
     target: str
     column: str
@@ -26,21 +40,26 @@ class PositiveGuess:
     label: str | None
     why: str
     score_of: str = ""
-    """The metric, where the file holds labels, and only its score depends on the positive class."""
 
 
 def find_positives(roles: Roles, answer: Answer, task: Task, facts: CompetitionFacts) -> tuple[PositiveGuess, ...]:
-    """Find the positive classes that have to be said: not of 0 and 1, and not where score and file are indifferent."""
+    """Find the positive classes that the definition should state.
+
+    Targets of 0 and 1 are left out, and all where neither the score nor the file depends on the positive class.
+    """
     if task.task != "binary":
         return ()
     if ".py:" not in task.metric and not metrics.depends_on_positive(metrics.get(task.metric)):
         return ()
-    matched = match_targets(answer.sample_columns, answer.targets) or {}
-    columns = {target: column for column, target in matched.items()}
-    labels = dict(zip(facts.target_columns, facts.positive_classes, strict=False))
-    guesses = [_guess(roles, t, columns.get(t, t), labels.get(t), facts.description or "") for t in answer.targets]
-    of_labels = ".py:" not in task.metric and metrics.get(task.metric).needs in ("label", "ranked")
-    score_of = task.metric if of_labels else ""
+    target_by_column = match_targets(answer.sample_columns, answer.targets) or {}
+    column_by_target = {target: column for column, target in target_by_column.items()}
+    label_by_target = dict(zip(facts.target_columns, facts.positive_classes, strict=False))
+    guesses = [
+        _guess(roles, t, column_by_target.get(t, t), label_by_target.get(t), facts.description or "")
+        for t in answer.targets
+    ]
+    takes_labels = ".py:" not in task.metric and metrics.get(task.metric).needs in ("label", "ranked")
+    score_of = task.metric if takes_labels else ""
     return tuple(replace(guess, score_of=score_of) for guess in guesses if guess is not None)
 
 
@@ -51,12 +70,12 @@ def _guess(
     values = train.scan.select(pl.col(target).drop_nulls().unique()).collect(engine="streaming").sort(target)
     texts = as_written(values, train.info.spelled)[target].cast(pl.String).to_list()
     if len(texts) != 2:
-        return None  # said when the target is read
+        return None  # reading the target reports it
     labels = (texts[0], texts[1])
     positive = metrics.find_positive(labels, (column, target), description)
-    by_platform = None if platform_label is None else metrics.match_label(platform_label, labels)
-    if by_platform is not None and by_platform != positive.index:
-        return PositiveGuess(target, column, labels, labels[by_platform], "said by the platform")
+    platform_index = None if platform_label is None else metrics.match_label(platform_label, labels)
+    if platform_index is not None and platform_index != positive.index:
+        return PositiveGuess(target, column, labels, labels[platform_index], "said by the platform")
     if values[target].dtype == pl.Boolean and positive.index is None:
         return None
     if positive.index == 1 and metrics.is_pair(labels) == 1:

@@ -1,4 +1,4 @@
-"""Which of the tables is train, which test, which the sample; where several may be, which one, or the question."""
+"""Find the train, test and sample submission tables, or ask the user where several qualify."""
 
 from __future__ import annotations
 
@@ -22,37 +22,40 @@ from workbench.data.inference.tables import (
 
 __all__ = ["find_roles"]
 
-NOTHING: Mapping[str, str | bool] = {}
-SOME_ROWS = {"sample", "samples", "small", "subset", "mini", "tiny", "lite", "short", "debug", "head", "toy"}
-"""Words of a file that holds some of the rows of the one that is called the same without the word."""
+NO_TABLES: Mapping[str, str | bool] = {}
+SUBSET_WORDS = {"sample", "samples", "small", "subset", "mini", "tiny", "lite", "short", "debug", "head", "toy"}
+"""Words in the name of a file with some of the rows of another file, whose name lacks the word."""
 
 
-def find_roles(manifest: Manifest, folder: Path, stated: Mapping[str, str | bool] = NOTHING) -> Roles:
+def find_roles(manifest: Manifest, folder: Path, stated: Mapping[str, str | bool] = NO_TABLES) -> Roles:
     """Find train, test and sample among the tables, by their names and by the columns that they share.
 
     Parameters
     ----------
     manifest : Manifest
     folder : Path
-        Of the Parquet files.
+        The folder of the Parquet files.
     stated : mapping
-        Tables by role (``train``, ``test``, ``sample_submission``) that competition.toml names.
+        The tables that competition.toml names, by role: ``train``, ``test``, ``sample_submission``.
 
     Raises
     ------
     UnclearTablesError
-        When several tables may be the same one of them.
+        When several tables qualify for a role.
     NotPlainError
-        When there is no train or no test table, or `stated` names none.
+        When there is no train or no test table, or `stated` names a table that does not exist.
     """
     tables = {name: DataTable(info, folder) for name, info in manifest.tables.items() if info.rows}
-    named = {role: _stated(tables, role, name) for role, name in stated.items() if isinstance(name, str)}
-    no_sample = stated.get("sample_submission") is False
-    samples = [] if no_sample else best_samples(t for t in tables.values() if t not in named.values())
-    sample = named.get("sample_submission") or (samples[0] if samples else None)
-    data_tables = [t for t in tables.values() if t is not sample]
-    trains = [named["train"]] if "train" in named else [t for t in data_tables if sounds_like(t, "train") > 0]
-    tests = [named["test"]] if "test" in named else [t for t in data_tables if sounds_like(t, "test") > 0]
+    stated_tables = {role: _stated_table(tables, role, name) for role, name in stated.items() if isinstance(name, str)}
+    has_no_sample = stated.get("sample_submission") is False
+    samples = [] if has_no_sample else best_samples(t for t in tables.values() if t not in stated_tables.values())
+    sample = stated_tables.get("sample_submission") or (samples[0] if samples else None)
+    trains, tests = (
+        [stated_tables[role]]
+        if role in stated_tables
+        else [t for t in tables.values() if t is not sample and sounds_like(t, role) > 0]
+        for role in ("train", "test")
+    )
     pairs = [
         (sounds_like(a, "train") + sounds_like(b, "test") + overlap(a, b), a, b)
         for a in trains
@@ -60,30 +63,32 @@ def find_roles(manifest: Manifest, folder: Path, stated: Mapping[str, str | bool
         if a is not b
     ]
     if not pairs:
-        missing = [r for r, of_role in (("train", trains), ("test", tests)) if not of_role] or ["train and test"]
-        have = ", ".join(manifest.tables) or "none"
-        raise NotPlainError(f"no table is called {' or '.join(missing)}; the tables are {have}")
+        missing = [role for role, tables_of_role in (("train", trains), ("test", tests)) if not tables_of_role] or [
+            "train and test"
+        ]
+        names = ", ".join(manifest.tables) or "none"
+        raise NotPlainError(f"no table is called {' or '.join(missing)}; the tables are {names}")
     _, train, test = max(pairs, key=lambda p: (p[0], p[1].rows))
     roles = Roles(train, test, sample)
-    if "test" not in named:
-        roles = _settled_test(roles, tests)
-    if "sample_submission" not in named and sample is not None:
-        roles = _settled_sample(roles, samples)
-    roles = roles if "train" in named else _settled_train(roles, trains)
-    joined = {role: files for role, t in (("train", roles.train), ("test", roles.test)) if (files := _joined(t))}
-    return replace(roles, why=joined | roles.why)
+    if "test" not in stated_tables:
+        roles = _settle_test(roles, tests)
+    if "sample_submission" not in stated_tables and sample is not None:
+        roles = _settle_sample(roles, samples)
+    roles = roles if "train" in stated_tables else _settle_train(roles, trains)
+    notes = {role: note for role, t in (("train", roles.train), ("test", roles.test)) if (note := _files_note(t))}
+    return replace(roles, why=notes | roles.why)
 
 
-def _joined(table: DataTable) -> str:
-    """Say of which files a table is made, where other than numbers tell them from each other."""
+def _files_note(table: DataTable) -> str:
+    """Return the files that a table is made of, where their names differ in more than numbers; else ""."""
     files = table.info.source.split(", ")
     if len(files) < 2 or len({re.sub(r"\d+", "", f) for f in files}) == 1:
         return ""
-    named = ", ".join(files[:8]) + f" and {len(files) - 8} more" * (len(files) > 8)
-    return f"{named}, one after the other"
+    names = ", ".join(files[:8]) + f" and {len(files) - 8} more" * (len(files) > 8)
+    return f"{names}, one after the other"
 
 
-def _stated(tables: Mapping[str, DataTable], role: str, name: str) -> DataTable:
+def _stated_table(tables: Mapping[str, DataTable], role: str, name: str) -> DataTable:
     if name not in tables:
         raise NotPlainError(
             f"[tables] {role} = {name!r} in competition.toml is not a table; there are {', '.join(tables)}"
@@ -91,90 +96,111 @@ def _stated(tables: Mapping[str, DataTable], role: str, name: str) -> DataTable:
     return tables[name]
 
 
-# ------------------------------------------------------------------------------------------------- several that may be
+# ------------------------------------------------------------------------------------------------- several candidates
 
 
-def _settled_train(roles: Roles, candidates: Sequence[DataTable]) -> Roles:
+def _settle_train(roles: Roles, candidates: Sequence[DataTable]) -> Roles:
+    """Return the roles if no other candidate may be train as well.
+
+    Raises
+    ------
+    UnclearTablesError
+        When another one has the columns of train or its target; subsets of train, by their names, do not count.
+    """
     train, test, sample = roles.train, roles.test, roles.sample
-    answers = {c for c in train.columns if not test.has(c)}
-    if sample is not None and answers & set(sample.columns):
-        answers &= set(sample.columns)
+    target_columns = {c for c in train.columns if not test.has(c)}
+    if sample is not None and target_columns & set(sample.columns):
+        target_columns &= set(sample.columns)
     other_tables = [t for t in candidates if t.name not in (train.name, test.name) and t is not sample]
     rivals: list[DataTable] = []
-    some_rows: list[DataTable] = []
+    subsets: list[DataTable] = []
     for other in other_tables:
         if set(other.columns) == set(train.columns):
-            (some_rows if _has_some_rows(other, train) else rivals).append(other)
-        elif answers & set(other.columns) and sounds_like(other, "train") == 1 and not _is_called(train, "train"):
+            (subsets if _is_subset(other, train) else rivals).append(other)
+        elif target_columns & set(other.columns) and sounds_like(other, "train") == 1 and not _is_called_train(train):
             rivals.append(other)
     if rivals:
         raise _unclear("train", [train, *rivals])
-    if some_rows:
-        names = ", ".join(t.name for t in some_rows)
+    if subsets:
+        names = ", ".join(t.name for t in subsets)
         return replace(roles, why=roles.why | {"train": f"not {names}, by the name some of its rows"})
     return roles
 
 
-def _settled_test(roles: Roles, candidates: Sequence[DataTable]) -> Roles:
+def _settle_test(roles: Roles, candidates: Sequence[DataTable]) -> Roles:
+    """Return the roles with the test table that has the sample's ids, where several candidates may be test.
+
+    Raises
+    ------
+    UnclearTablesError
+        When the sample does not decide.
+    """
     train, test = roles.train, roles.test
     rivals: list[DataTable] = []
-    some_rows: list[DataTable] = []
+    subsets: list[DataTable] = []
     for other in candidates:
         if other in (train, test, roles.sample) or sounds_like(other, "train") > sounds_like(other, "test"):
             continue
         if set(other.columns) == set(test.columns):
-            (some_rows if _has_some_rows(other, test) else rivals).append(other)
+            (subsets if _is_subset(other, test) else rivals).append(other)
         elif sounds_like(other, "test") == sounds_like(test, "test") and overlap(train, other) == overlap(train, test):
             rivals.append(other)
     if not rivals:
-        names = ", ".join(t.name for t in some_rows)
+        names = ", ".join(t.name for t in subsets)
         return replace(
             roles, why=roles.why | {"test": f"not {names}, by the name some of its rows"} if names else roles.why
         )
-    every = [test, *rivals]
-    matching = [t for t in every if roles.sample is not None and _has_the_ids_of(t, roles.sample)]
+    possible = [test, *rivals]
+    matching = [t for t in possible if roles.sample is not None and _has_ids_of(t, roles.sample)]
     if len(matching) != 1:
-        raise _unclear("test", every)
-    other_names = ", ".join(t.name for t in every if t is not matching[0])
+        raise _unclear("test", possible)
+    other_names = ", ".join(t.name for t in possible if t is not matching[0])
     sample = roles.sample.name if roles.sample is not None else ""
     return replace(
         roles, test=matching[0], why=roles.why | {"test": f"not {other_names}: {sample} asks for these rows"}
     )
 
 
-def _settled_sample(roles: Roles, samples: Sequence[DataTable]) -> Roles:
+def _settle_sample(roles: Roles, samples: Sequence[DataTable]) -> Roles:
+    """Return the roles with the sample that has the ids of test, where there are several.
+
+    Raises
+    ------
+    UnclearTablesError
+        When that does not decide, and the samples differ in columns or ids.
+    """
     other_samples = [t for t in samples if t not in (roles.sample, roles.train, roles.test)]
     if roles.sample is None or not other_samples:
         return roles
-    every = [roles.sample, *other_samples]
-    fitting = [t for t in every if _has_the_ids_of(roles.test, t)]
-    if len(fitting) != 1:
-        same = fitting or every
-        if any(t.columns != same[0].columns or not _has_the_ids_of(t, same[0]) for t in same[1:]):
-            raise _unclear("sample_submission", every)
-        # They differ in the answers that they show, which nobody uses.
-        fitting = same[:1]
-    chosen = fitting[0]
-    names = ", ".join(t.name for t in every if t is not chosen)
-    return replace(roles, sample=chosen, why=roles.why | {"sample": f"{names} would be another one"})
+    possible = [roles.sample, *other_samples]
+    matching = [t for t in possible if _has_ids_of(roles.test, t)]
+    if len(matching) != 1:
+        equal = matching or possible
+        if any(t.columns != equal[0].columns or not _has_ids_of(t, equal[0]) for t in equal[1:]):
+            raise _unclear("sample_submission", possible)
+        # They differ only in their example predictions, which are not used.
+        matching = equal[:1]
+    sample = matching[0]
+    names = ", ".join(t.name for t in possible if t is not sample)
+    return replace(roles, sample=sample, why=roles.why | {"sample": f"{names} would be another one"})
 
 
-def _is_called(table: DataTable, role: str) -> bool:
-    """Whether one file has the role's name; a table of several has it from what they have in common."""
-    return sounds_like(table, role) > 1 and ", " not in table.info.source
+def _is_called_train(table: DataTable) -> bool:
+    """Tell whether a table's only file is called train; a table of several files is named after their common words."""
+    return sounds_like(table, "train") > 1 and ", " not in table.info.source
 
 
 def _words(table: DataTable) -> set[str]:
     return {w for w in re.split(r"[\W_\d]+", table.name.lower()) if w}
 
 
-def _has_some_rows(other: DataTable, table: DataTable) -> bool:
-    """Whether a name says that a table holds some of the rows of another one."""
-    return bool((_words(other) - _words(table)) & SOME_ROWS) and other.rows <= table.rows
+def _is_subset(other: DataTable, table: DataTable) -> bool:
+    """Tell whether a table holds some of the rows of another one, by its name and its number of rows."""
+    return bool((_words(other) - _words(table)) & SUBSET_WORDS) and other.rows <= table.rows
 
 
-def _has_the_ids_of(table: DataTable, sample: DataTable) -> bool:
-    """Whether a table has the sample's ids, each as often."""
+def _has_ids_of(table: DataTable, sample: DataTable) -> bool:
+    """Tell whether a table has the ids of a sample submission, each the same number of times."""
     if table.rows != sample.rows:
         return False
     shared = [c for c in sample.columns if table.has(c) and table.dtype(c) == sample.dtype(c)]
@@ -188,16 +214,16 @@ def _has_the_ids_of(table: DataTable, sample: DataTable) -> bool:
 
 
 def _unclear(role: str, tables: Sequence[DataTable]) -> UnclearTablesError:
-    """Return the question, with the two ways to answer it."""
-    same = all(set(t.columns) == set(tables[0].columns) for t in tables)
+    """Return the error, whose hint has the settings for one of the tables and for all of them as one table."""
+    have_same_columns = all(set(t.columns) == set(tables[0].columns) for t in tables)
     names = ", ".join(t.info.source for t in tables[:-1]) + f" and {tables[-1].info.source}"
     files = [name for t in tables for name in t.info.source.split(", ")]
-    listed = ", ".join(f'"{f}"' for f in files)
-    either = [f'"{t.name}"' for t in tables]
-    columns = "have the same columns" if same else "have different columns"
-    nulls = "" if same else "; a column that one of them lacks is null there"
+    quoted_files = ", ".join(f'"{f}"' for f in files)
+    quoted_tables = [f'"{t.name}"' for t in tables]
+    columns = "have the same columns" if have_same_columns else "have different columns"
+    nulls = "" if have_same_columns else "; a column that one of them lacks is null there"
     return UnclearTablesError(
         f"{names} {columns}, and each of them may be {role}: is it one of them, or are they parts of one table?",
-        hint=f"\n    [tables]\n    {role} = {either[0]}  # this one alone; or {', '.join(either[1:])}\n"
-        f"or, for all of them as one table{nulls}\n    [read.{role}]\n    parts = [{listed}]",
+        hint=f"\n    [tables]\n    {role} = {quoted_tables[0]}  # this one alone; or {', '.join(quoted_tables[1:])}\n"
+        f"or, for all of them as one table{nulls}\n    [read.{role}]\n    parts = [{quoted_files}]",
     )

@@ -1,4 +1,4 @@
-"""The first `features.py`: two examples of this competition's own columns, to be uncommented, and what rows are."""
+"""Write the first `features.py`: two commented examples with the competition's own columns."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from workbench.data.competition import ROW, Competition
 
 __all__ = ["starter_text", "write_starter"]
 
-NUMBERS = re.compile(r"U?Int\d+|Float\d+")
-GROUPS = ("String", "Boolean", "Categorical", "Enum")
+NUMBER_TYPES = re.compile(r"U?Int\d+|Float\d+")
+GROUP_TYPES = ("String", "Boolean", "Categorical", "Enum")
 
 
 def write_starter(competition: Competition) -> bool:
-    """Write a competition's `features.py` where there is none, and return whether it was written.
+    """Write a competition's `features.py` if there is none; return whether it was written.
 
-    A recommender competition gets none: its experiments are made of sources, not of features. Nor does one whose
-    definition does not fit its tables: that is for `wb run` to say.
+    None is written for a recommender competition, whose experiments use sources rather than features, or where the
+    definition does not fit the tables, which `wb run` reports.
 
     Raises
     ------
     StorageError
-        When it can't be written.
+        When the file can't be written.
     """
     if competition.definition.interactions is not None or competition.paths.features.exists():
         return False
@@ -39,24 +39,23 @@ def write_starter(competition: Competition) -> bool:
 def starter_text(competition: Competition) -> str:
     """Return the text of the first `features.py`."""
     c, d = competition, competition.definition
-    types = c.manifest.table(d.tables.train, slug=d.slug).dtypes
-    # Pieces of an id, as Store and Date of "{Store}_{Date}", are columns like others.
-    columns = _Columns.of({name: types[name] for name in c.rows.columns}, c.ids.key_columns)
+    types = c.train_info.dtypes
+    columns = _Columns.from_types({name: types[name] for name in c.rows.columns}, c.ids.key_columns)
     other_tables = [
         t for t in c.manifest.tables if t not in (d.tables.train, d.tables.test, d.tables.sample_submission)
     ]
     by_row, by_frame = columns.expression(), columns.frame()
-    used = {*c.manifest.tables, "rows", "auto"}
-    first, second = (_free(example.name, used) for example in (by_row, by_frame))
+    used_names = {*c.manifest.tables, "rows", "auto"}
+    first_name, second_name = (_unused_name(example.name, used_names) for example in (by_row, by_frame))
     return _TEXT.format(
-        slug=_inside(d.slug),
+        slug=_in_docstring(d.slug),
         key=ROW,
-        id=_inside(", ".join(repr(i) for i in d.id_columns)),
-        others=_inside(_other_tables_note(other_tables)),
-        first=first,
-        second=second,
-        first_says=_inside(by_row.says),
-        second_says=_inside(by_frame.says),
+        id=_in_docstring(", ".join(repr(i) for i in d.id_columns)),
+        others=_in_docstring(_other_tables_note(other_tables)),
+        first=first_name,
+        second=second_name,
+        first_description=_in_docstring(by_row.description),
+        second_description=_in_docstring(by_frame.description),
         first_code=by_row.code,
         second_code=by_frame.code,
     )
@@ -75,68 +74,71 @@ from workbench.features import ROW, feature
 
 # @feature
 # def {first}(rows):
-#     """{first_says}: expressions over rows; no row key is needed."""
+#     """{first_description}: expressions over rows; no row key is needed."""
 #     return [{first_code}]
 
 
 # @feature
 # def {second}(rows):
-#     """{second_says}: a frame with ROW, one line for each row, in any order."""
+#     """{second_description}: a frame with ROW, one line for each row, in any order."""
 #     return rows.select(ROW, {second_code})
 '''
 
 
 def _other_tables_note(tables: Sequence[str]) -> str:
-    named = [t for t in tables if t.isidentifier()]
-    if not named:
+    names = [t for t in tables if t.isidentifier()]
+    if not names:
         return ""
-    shown = ", ".join(named[:8]) + (", …" if len(named) > 8 else "")
-    return f"\nOther tables are parameters, too, by their names: {shown}."
+    listed = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
+    return f"\nOther tables are parameters, too, by their names: {listed}."
 
 
-def _inside(text: str) -> str:
-    """Return a text as it may stand within a docstring."""
+def _in_docstring(text: str) -> str:
+    """Escape a text for a docstring."""
     return text.replace("\\", "\\\\").replace('"', '\\"')
 
 
-def _free(name: str, used: set[str]) -> str:
-    while name in used:
+def _unused_name(name: str, used_names: set[str]) -> str:
+    """Append underscores to a name until it is not among the used ones, and add it to them."""
+    while name in used_names:
         name += "_"
-    used.add(name)
+    used_names.add(name)
     return name
 
 
 @dataclass(frozen=True)
 class _Example:
-    """A feature: what it is called and is, and the code of its column."""
+    """An example of a feature: its name, its docstring, and the code of its column."""
 
     name: str
-    says: str
+    description: str
     code: str
 
 
 @dataclass(frozen=True)
 class _Columns:
-    """The columns of the rows that an example may read, by what can be made of them."""
+    """The columns that the examples may read, by kind; `usable` are all of them."""
 
     numbers: tuple[str, ...]
     groups: tuple[str, ...]
     times: tuple[str, ...]
-    remaining: tuple[str, ...]
+    usable: tuple[str, ...]
 
     @classmethod
-    def of(cls, types: Mapping[str, str], ids: Collection[str]) -> _Columns:
-        plain = {name: of for name, of in types.items() if name not in ids}
-        base = {name: of.partition("(")[0] for name, of in plain.items()}
+    def from_types(cls, types: Mapping[str, str], ids: Collection[str]) -> _Columns:
+        """Sort columns by kind; ids are used only where there is no other column."""
+        base_types = {name: dtype.partition("(")[0] for name, dtype in types.items() if name not in ids}
+        groups = [n for n, dtype in base_types.items() if dtype in GROUP_TYPES]
         return cls(
-            tuple(n for n, of in base.items() if NUMBERS.fullmatch(of)),
-            # A Boolean tells the least.
-            tuple(sorted((n for n, of in base.items() if of in GROUPS), key=lambda n: base[n] == "Boolean")),
-            tuple(n for n, of in base.items() if of in ("Date", "Datetime")),
-            tuple(plain) or tuple(types),
+            tuple(n for n, dtype in base_types.items() if NUMBER_TYPES.fullmatch(dtype)),
+            # Booleans last: grouping by them is the least useful example.
+            tuple(sorted(groups, key=lambda n: base_types[n] == "Boolean")),
+            tuple(n for n, dtype in base_types.items() if dtype in ("Date", "Datetime")),
+            tuple(base_types) or tuple(types),
         )
 
     def expression(self) -> _Example:
+        """Return an example that computes each row by itself, or the rank of a number."""
         if len(self.numbers) > 1:
             a, b = self.numbers[:2]
             code = f"(pl.col({a!r}) / pl.col({b!r})).alias({_joined(a, 'per', b)!r})"
@@ -147,9 +149,9 @@ class _Columns:
                 "rank", f"The rank of {a!r} among all rows", f"pl.col({a!r}).rank().alias({_joined(a, 'rank')!r})"
             )
         if self.times:
-            at = self.times[0]
-            code = f"pl.col({at!r}).dt.weekday().alias({_joined(at, 'weekday')!r})"
-            return _Example("weekday", f"The day of the week of {at!r}", code)
+            time = self.times[0]
+            code = f"pl.col({time!r}).dt.weekday().alias({_joined(time, 'weekday')!r})"
+            return _Example("weekday", f"The day of the week of {time!r}", code)
         if self.groups:
             text = self.groups[0]
             code = f"pl.col({text!r}).cast(pl.String).str.len_chars().alias({_joined(text, 'length')!r})"
@@ -157,6 +159,7 @@ class _Columns:
         return self._missing("is_missing")
 
     def frame(self) -> _Example:
+        """Return an example that computes a column over all rows."""
         if self.groups and self.numbers:
             group, a = self.groups[0], self.numbers[0]
             code = f"pl.col({a!r}).mean().over({group!r}).alias({_joined(a, 'by', group)!r})"
@@ -170,20 +173,20 @@ class _Columns:
             code = f"(pl.col({a!r}) - pl.col({a!r}).mean()).alias({_joined(a, 'centered')!r})"
             return _Example("centered", f"{a!r} less its mean", code)
         if self.times:
-            at = self.times[0]
+            time = self.times[0]
             return _Example(
-                "month", f"The month of {at!r}", f"pl.col({at!r}).dt.month().alias({_joined(at, 'month')!r})"
+                "month", f"The month of {time!r}", f"pl.col({time!r}).dt.month().alias({_joined(time, 'month')!r})"
             )
         return self._missing("missing_count")
 
     def _missing(self, name: str) -> _Example:
-        if not self.remaining:
+        if not self.usable:
             return _Example(name, "The row's number", f"pl.col(ROW).cast(pl.Int64).alias({name!r})")
-        column = self.remaining[0]
+        column = self.usable[0]
         code = f"pl.col({column!r}).is_null().cast(pl.Int8).alias({_joined(column, name)!r})"
         return _Example(name, f"Whether {column!r} is missing", code)
 
 
 def _joined(*words: str) -> str:
-    """Return a column's name of others' names: plain letters, and no longer than a line takes."""
+    """Join names into the name of a new column: letters, digits and underscores, 30 characters of each at most."""
     return "_".join(re.sub(r"\W+", "_", word).strip("_")[:30] for word in words).strip("_")

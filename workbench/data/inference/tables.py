@@ -1,4 +1,4 @@
-"""The tables of a competition as inference looks at them, and which of them plays which part."""
+"""The tables of a competition as inference reads them, and how much their names sound like a role."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ __all__ = [
 
 
 class NotPlainError(DataError):
-    """The files do not say what the definition should be; the message says what is missing."""
+    """The files do not determine the definition; the message has what is missing."""
 
 
 class UnclearTablesError(NotPlainError):
-    """Several files may be one of train, test and sample; the hint has the lines that say which."""
+    """Several files may be train, test or the sample; the hint has the settings that decide."""
 
 
 @dataclass(frozen=True)
 class DataTable:
-    """One table, looked at lazily: only the columns that a question needs are read."""
+    """One table, read lazily, column by column."""
 
     info: TableInfo
     folder: Path
@@ -60,7 +60,7 @@ class DataTable:
         return list(self.info.dtypes)
 
     def has(self, column: str | None) -> bool:
-        """Whether the table has a column of this name."""
+        """Tell whether the table has a column."""
         return column in self.info.dtypes
 
     def dtype(self, column: str) -> str:
@@ -68,7 +68,7 @@ class DataTable:
         return self.info.dtypes[column]
 
     def is_time(self, column: str) -> bool:
-        """Whether a column holds dates or times."""
+        """Tell whether a column holds dates or times."""
         return self.dtype(column).startswith(("Date", "Datetime"))
 
     @property
@@ -87,21 +87,21 @@ class DataTable:
         return dict(zip(counts.columns, map(int, counts.row(0)), strict=True)) if counts.width else {}
 
     def is_empty(self, column: str) -> bool:
-        """Whether a column has no value at all."""
+        """Tell whether a column has no value."""
         return self.nulls[column] == self.rows
 
-    def unique(self, column: str) -> int:
-        """Count the different values of a column, without the missing one."""
+    def n_unique(self, column: str) -> int:
+        """Return the number of distinct values of a column, without null."""
         return int(self.scan.select(pl.col(column).drop_nulls().n_unique()).collect(engine="streaming").item())
 
     def is_key(self, column: str) -> bool:
-        """Whether every row has a value of its own in a column."""
-        return self.nulls[column] == 0 and self.unique(column) == self.rows
+        """Tell whether a column has a different value in every row."""
+        return self.nulls[column] == 0 and self.n_unique(column) == self.rows
 
 
 @dataclass(frozen=True)
 class Roles:
-    """Which table is which, by role with the reason where others came near; there may be no sample."""
+    """The tables by role; `why` has the reason, by role, where other tables qualified as well."""
 
     train: DataTable
     test: DataTable
@@ -110,7 +110,7 @@ class Roles:
 
 
 def normal(name: str) -> str:
-    """Return a column's name without what spellings differ in.
+    """Return a name in lower case, without anything but letters and digits.
 
     Examples
     --------
@@ -124,30 +124,33 @@ _TRAIN, _TEST = r"train(ing)?", r"(test(ing|set)?|holdout|eval(uation)?)"
 
 
 def sounds_like(table: DataTable, role: str) -> float:
-    """Say how much a table's name sounds like a role, as `name_sounds_like` does."""
+    """Return how much a table's name sounds like a role, see `name_sounds_like`."""
     return name_sounds_like(table.name, role)
 
 
 def name_sounds_like(table: str, role: str) -> float:
-    """Say how much a name sounds like a role: 2 for the word itself, 1 where it is one of the words, 0 for none."""
+    """Return how much a name sounds like the role "train" or "test".
+
+    2 if the name is the word itself, 1 if the word is among its words, 0.5 if another word says that the table only
+    accompanies the role's, 0.25 if the word is part of another one, else 0.
+    """
     name, pattern = table.lower(), _TRAIN if role == "train" else _TEST
     if re.fullmatch(pattern, name):
         return 2.0
     words = re.split(r"[\W_\d]+", name)
     if any(re.fullmatch(pattern, word) for word in words):
-        # train_labels and test_meta lie next to the table itself.
-        beside = {"label", "labels", "meta", "metadata", "target", "targets", "extra", "supplement", "supplementary"}
-        return 0.5 if beside & set(words) else 1.0
+        side_words = {"label", "labels", "meta", "metadata", "target", "targets", "extra", "supplement"}
+        return 0.5 if (side_words | {"supplementary"}) & set(words) else 1.0
     return 0.25 if re.search(pattern, name) else 0.0
 
 
 def overlap(a: DataTable, b: DataTable) -> float:
-    """Return the share of b's columns that a has too; a train table has what its test table has."""
+    """Return how well `a` as train fits `b` as test: twice the share of b's columns in a, plus 1 if a has more."""
     return 2 * len(set(a.columns) & set(b.columns)) / len(b.columns) + (len(a.columns) > len(b.columns))
 
 
 def sample_score(table: str) -> float:
-    """Say how much a table's name sounds like a sample submission: from 4 down to 0."""
+    """Return how much a table's name sounds like a sample submission, from 0 to 4."""
     name = normal(table)
     if name in ("samplesubmission", "sampleentry", "samplesub"):
         return 4
@@ -166,7 +169,7 @@ def best_sample(tables: Iterable[DataTable]) -> DataTable | None:
 
 
 def best_samples(tables: Iterable[DataTable]) -> list[DataTable]:
-    """Return the tables whose names sound most and equally like a sample submission, the likeliest first."""
+    """Return the tables with the highest `sample_score`, those with fewer columns first; empty where it is 0."""
     scored = [(sample_score(t.name), -len(t.columns), t.rows, -len(t.name), t) for t in tables]
     likely = sorted((s for s in scored if s[0] > 0), key=lambda s: s[:4], reverse=True)
     return [s[4] for s in likely if s[0] == likely[0][0]]

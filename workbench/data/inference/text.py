@@ -1,4 +1,4 @@
-"""The inferred definition and the first experiment, as the TOML files that the user continues from."""
+"""Write the inferred definition and the first experiment as TOML, with the reasons as comments."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from workbench.core.printable import one_line, printable
 from workbench.data.competition import FileOptions, Manifest, in_toml, toml_key
-from workbench.data.inference.infer import NOTHING_STATED, Inferred
+from workbench.data.inference.infer import NO_FILE_OPTIONS, Inferred
 from workbench.data.inference.log import InferredLog
 from workbench.data.inference.positive import PositiveGuess
 from workbench.platforms.interactions import duration_text
@@ -19,13 +19,20 @@ def _comment(text: str) -> str:
     return "  # " + one_line(text)
 
 
-def _in_one(line: str) -> str:
-    """Return a line of TOML as it may stand behind a mark, with its blanks."""
+def _in_comment(line: str) -> str:
+    """Return a line of TOML as the text of a comment: printable, on one line, with its spaces."""
     return printable(line).replace("\n", " ")
 
 
-def definition_text(inferred: Inferred | InferredLog, stated: FileOptions = NOTHING_STATED) -> str:
-    """Return the text of `competition.toml`, with a comment behind every guess; what it said before stays in it."""
+def definition_text(inferred: Inferred | InferredLog, stated: FileOptions = NO_FILE_OPTIONS) -> str:
+    """Return the text of `competition.toml`, with the reason of every guess as a comment.
+
+    Parameters
+    ----------
+    inferred : Inferred or InferredLog
+    stated : FileOptions
+        The settings of the file that is replaced, which are kept.
+    """
     if isinstance(inferred, InferredLog):
         return _log_text(inferred, stated)
     answer, task, scheme = inferred.answer, inferred.task, inferred.scheme
@@ -46,7 +53,7 @@ def definition_text(inferred: Inferred | InferredLog, stated: FileOptions = NOTH
     lines.append(f"metric = {in_toml(task.metric)}{_comment(task.why_metric)}")
     if task.stands_for is not None:
         lines.append(
-            f"metric_of_platform = {in_toml(task.stands_for)}  # said at every run, until you remove this line"
+            f"metric_of_platform = {in_toml(task.stands_for)}  # mentioned at every run, until you remove this line"
         )
     if inferred.greater_is_better is not None:
         lines.append(f"greater_is_better = {in_toml(inferred.greater_is_better)}")
@@ -63,13 +70,13 @@ def definition_text(inferred: Inferred | InferredLog, stated: FileOptions = NOTH
     lines += [f"column = {in_toml(scheme.column)}"] * (scheme.column is not None)
     lines += [f"group = {in_toml(scheme.group)}"] * (scheme.group is not None)
     lines += ["folds = 5", "seed = 42"]
-    return "\n".join([*lines, *_stated_reading(stated), *_reading(inferred), ""])
+    return "\n".join([*lines, *_stated_lines(stated), *_guessed_lines(inferred), ""])
 
 
 def submission_text(
-    facts: CompetitionFacts, inferred: Inferred | InferredLog, manifest: Manifest, stated: FileOptions = NOTHING_STATED
+    facts: CompetitionFacts, inferred: Inferred | InferredLog, manifest: Manifest, stated: FileOptions = NO_FILE_OPTIONS
 ) -> str:
-    """Return ``[submission]``: what is handed in, where that is not a plain submission.csv; "" where it is."""
+    """Return the text of ``[submission]``, "" where a plain submission.csv is submitted."""
     settings: dict[str, object] = dict(stated.submission)
     why = {}
     if facts.evaluation_server is not None and "server" not in settings:
@@ -78,7 +85,7 @@ def submission_text(
             "of an evaluation server, which hands the hidden test set to the notebook in batches; false: there is none"
         )
     sample = None if inferred.sample is None else manifest.tables.get(inferred.sample)
-    # Files are uploaded as CSV; what a notebook writes is named and written as the sample is.
+    # Uploaded files are CSV; a notebook writes the format of the sample.
     if (
         facts.kind == "notebook"
         and "file" not in settings
@@ -92,7 +99,7 @@ def submission_text(
 
 
 def _positive(inferred: Inferred) -> list[str]:
-    """Return which class of two a column of predictions means; where nothing says it, both to choose from."""
+    """Return the lines of `positive`: the positive class of each binary target, or both as comments to choose from."""
     lines = []
     for guess in inferred.positives:
         key = "positive" if len(inferred.answer.targets) == 1 else f"positive.{toml_key(guess.target)}"
@@ -108,7 +115,7 @@ def _positive(inferred: Inferred) -> list[str]:
 
 
 def question(guess: PositiveGuess) -> str:
-    """Return what is to be decided of a column of predictions, or of its score."""
+    """Return the question which class of a target is the positive one, for the predictions or for the score."""
     one, other = guess.labels
     text = f"Is {guess.column} the probability of {one!r} or of {other!r}?"
     if guess.score_of:
@@ -116,11 +123,11 @@ def question(guess: PositiveGuess) -> str:
     return f"{text} {guess.why[0].upper()}{guess.why[1:]}."
 
 
-def _stated_reading(stated: FileOptions, but: Collection[str] = ()) -> list[str]:
-    """Return what the file said of the reading before it was completed; `but` are tables that are written elsewhere."""
+def _stated_lines(stated: FileOptions, exclude: Collection[str] = ()) -> list[str]:
+    """Return ``[read.TABLE]``, but for the tables in `exclude`, and ``[types]`` as the user wrote them."""
     lines: list[str] = []
     for name, options in stated.read.items():
-        if name not in but:
+        if name not in exclude:
             lines += ["", f"[read.{toml_key(name)}]", *(f"{key} = {in_toml(value)}" for key, value in options.items())]
     if stated.types:
         lines += [
@@ -138,10 +145,12 @@ def _log_text(inferred: InferredLog, stated: FileOptions) -> str:
     lines.append(f'task = "recommend"{why.get("task", "")}')
     lines += [f"{key} = {in_toml(getattr(inferred, key))}{why.get(key, '')}" for key in ("id", "target", "metric")]
     if inferred.stands_for is not None:
-        lines.append(f"metric_of_platform = {in_toml(inferred.stands_for)}  # said at every run, until you remove it")
+        lines.append(
+            f"metric_of_platform = {in_toml(inferred.stands_for)}  # mentioned at every run, until you remove it"
+        )
     lines += ["", "[tables]", f"train = {in_toml(inferred.train)}"]
     lines += [f"test = {in_toml(inferred.test)}"] * (inferred.test is not None)
-    lines += [f"sample_submission = {in_toml(inferred.sample)}", "", "[interactions]", *_of_log(inferred, why)]
+    lines += [f"sample_submission = {in_toml(inferred.sample)}", "", "[interactions]", *_log_lines(inferred, why)]
     lines += ["", "[cv]", "folds = 5  # by user", "seed = 42"]
     for name, column in inferred.explode.items():
         other_options = [f"{k} = {in_toml(v)}" for k, v in stated.read.get(name, {}).items() if k != "explode"]
@@ -151,11 +160,11 @@ def _log_text(inferred: InferredLog, stated: FileOptions) -> str:
             f"explode = {in_toml(column)}  # an event for each record in these lists",
         ]
         lines += other_options
-    return "\n".join([*lines, *_stated_reading(stated, but=inferred.explode), *_reading(inferred), ""])
+    return "\n".join([*lines, *_stated_lines(stated, exclude=inferred.explode), *_guessed_lines(inferred), ""])
 
 
-def _of_log(inferred: InferredLog, why: dict[str, str]) -> list[str]:
-    """Return the lines of [interactions]; what is as it would be without a word is left out."""
+def _log_lines(inferred: InferredLog, why: dict[str, str]) -> list[str]:
+    """Return the lines of ``[interactions]``, without defaults."""
     log = inferred.log
     weights = ", ".join(f"{toml_key(kind)} = {weight}" for kind, weight in log.weights.items())
     values = {"user": log.user, "item": log.item, "time": log.time, "kind": log.kind, "cut": log.cut}
@@ -167,11 +176,11 @@ def _of_log(inferred: InferredLog, why: dict[str, str]) -> list[str]:
     return lines + [f"first = {in_toml(log.first)}"] * bool(log.first)
 
 
-def _reading(inferred: Inferred | InferredLog) -> list[str]:
-    """Return what was guessed of the files' writing, as comments: to override a guess, take away the mark."""
+def _guessed_lines(inferred: Inferred | InferredLog) -> list[str]:
+    """Return the guessed settings of ``[read.TABLE]`` and ``[types]`` as comments."""
     lines: list[str] = []
-    for name, read in inferred.read.items():
-        lines += [f"# [read.{toml_key(name)}]", *(f"# {_in_one(line)}" for line in read)]
+    for name, read_lines in inferred.read.items():
+        lines += [f"# [read.{toml_key(name)}]", *(f"# {_in_comment(line)}" for line in read_lines)]
     if inferred.types or inferred.large:
         lines.append("# [types]")
         lines += [
@@ -188,9 +197,9 @@ def _reading(inferred: Inferred | InferredLog) -> list[str]:
 
 
 def baseline_text(inferred: Inferred | InferredLog) -> str:
-    """Return the text of the first experiment: the features that need no thought, and settings that suit the size.
+    """Return the text of the first experiment: automatic features, and settings for the number of rows.
 
-    Of a log: for everybody the items that they had before.
+    For a recommender competition it recommends to each user the items of their own history.
     """
     if isinstance(inferred, InferredLog):
         return 'title = "what they had before"\n\n[recommend]\n[recommend.history]\n'
