@@ -18,15 +18,14 @@ from tests.small import Small
 from workbench.core.cache import read_json, write_json
 from workbench.core.errors import NotFoundError
 from workbench.experiments.current_runs import (
-    HEAD_BYTES,
     CurrentRun,
     current_run,
     current_runs,
     never_run,
     outdated_text,
-    stopped_per_fold,
     with_marks,
 )
+from workbench.experiments.definition_differences import HEAD_BYTES, stopped_per_fold
 from workbench.ledger import RunRecord
 
 TEXT = 'features = ["ratio", "doubled"]\nseeds = [1]\n[model]\nnum_iterations = 2\nearly_stopping_round = 0\n'
