@@ -158,7 +158,7 @@ def made(small) -> Any:
 
 
 class TestRefusal:
-    REASON = r"has an evaluation server \(kaggle_evaluation/__init__.py\): .*a gateway in another container hands it"
+    REASON = r"has an evaluation server \(kaggle_evaluation/__init__.py\): .*a gateway in another container sends it"
 
     def test_every_command_refuses(self, made, no_wheels, kaggle, monkeypatch) -> None:
         kernel = built(made, no_wheels)

@@ -19,10 +19,10 @@ from tests.in_memory_platform import fetched
 from tests.kernel_builds import HERE, built
 from workbench.core.errors import ConfigError, DamagedError
 from workbench.data.competition import Competition
-from workbench.kernels.fixed import fixed_copies
+from workbench.kernels.fixed_copies import fixed_copies
 from workbench.kernels.layers import PackedFile, kernel_name, layers, packed_files
-from workbench.kernels.record import PushRecord
-from workbench.kernels.scan import check_no_secrets
+from workbench.kernels.push_record import PushRecord
+from workbench.kernels.secret_scan import check_no_secrets
 from workbench.kernels.wheels import (
     check_wheels,
     download,
@@ -130,7 +130,7 @@ class TestBundle:
             edit_record(run.folder, lambda r, name=name: r["source"]["excluded"].update({name: "it is a link"}))
             built(made, no_wheels)
         edit_record(run.folder, lambda r: r["source"]["excluded"].update({"lookup.csv": "it is a link"}))
-        with pytest.raises(ConfigError, match="needs lookup.csv, which a kernel can't take along: it is a link"):
+        with pytest.raises(ConfigError, match="needs lookup.csv, which can't be packed for a kernel: it is a link"):
             built(made, no_wheels)
 
     @pytest.mark.parametrize("what", ["changed", "gone"])
@@ -357,7 +357,7 @@ class TestPackages:
         monkeypatch.setattr("subprocess.run", lambda *_, **__: done)
         with pytest.raises(ConfigError, match=f"the wheels for Python 3.12 could not be downloaded: {said}\\n") as no:
             download(tmp_path, "3.12", {"a": "1"})
-        assert "--wheels takes a folder that has them" in no.value.hint
+        assert "--wheels names a folder of wheels" in no.value.hint
 
     @pytest.mark.parametrize(
         ("name", "fits"),
@@ -448,10 +448,10 @@ class TestSecrets:
     def test_tables_are_not_read(self, tmp_path: Path, monkeypatch) -> None:
         path = tmp_path / "table"
         path.write_text(self.TOKEN)
-        monkeypatch.setattr("workbench.kernels.scan.MOST_BYTES", path.stat().st_size)
+        monkeypatch.setattr("workbench.kernels.secret_scan.MAX_BYTES", path.stat().st_size)
         with pytest.raises(ConfigError):
             check_no_secrets({"table": path}, 1)
-        monkeypatch.setattr("workbench.kernels.scan.MOST_BYTES", path.stat().st_size - 1)
+        monkeypatch.setattr("workbench.kernels.secret_scan.MAX_BYTES", path.stat().st_size - 1)
         check_no_secrets({"table": path}, 1)
 
 

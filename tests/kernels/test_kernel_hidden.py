@@ -13,7 +13,7 @@ from polars.testing import assert_frame_equal
 from tests.in_memory_platform import SLUG, fetched
 from workbench.data.competition import Competition, load_competition
 from workbench.data.workspace import create_workspace
-from workbench.kernels.hidden import emptied_data, hidden_data, link
+from workbench.kernels.hidden_test_sets import emptied_data, hidden_data, link
 
 N_TRAIN, N_TEST = 60, 40
 TRAIN: dict[str, Any] = {

@@ -19,6 +19,7 @@ from tests.kernel_builds import HERE
 from tests.wire import Server
 from workbench.cli.app import main
 from workbench.core.cache import file_sha256
+from workbench.core.context import RunContext, text_listener
 from workbench.core.errors import (
     BusyError,
     ConfigError,
@@ -77,7 +78,12 @@ class Ready:
 
     def push(self, machine: Machine | None = None, report: Callable[[str], None] = lambda _: None) -> PushedKernel:
         return push(
-            self.made.open.access.competition, self.build(), self.platform, machine, pause_s=0.02, report=report
+            self.made.open.access.competition,
+            self.build(),
+            self.platform,
+            machine,
+            pause_s=0.02,
+            context=RunContext((text_listener(report),)),
         )
 
     def push_cut_off(self) -> None:
@@ -260,9 +266,9 @@ class TestPush:
         ready.push()
         assert "sessionTimeoutSeconds" not in ready.kernels[0]
         # Kaggle ends a run by itself: as long as it does not, it is waited for.
-        place = sys.modules["workbench.kernels.push"]
-        monkeypatch.setattr(place, "QUEUE_S", 0.05)
-        monkeypatch.setattr(place, "SESSION_S", 0.25)
+        place = sys.modules["workbench.kernels.push_kernel"]
+        monkeypatch.setattr(place, "MAX_QUEUE_S", 0.05)
+        monkeypatch.setattr(place, "MAX_SESSION_S", 0.25)
         ready.server.kernel_states = ["RUNNING"] * 6 + ["COMPLETE"]
         ready.change_model()
         assert ready.push().status == "complete"
@@ -563,7 +569,7 @@ class TestFaults:
         assert ready.push().version.number == 3
 
     def test_a_run_that_does_not_end(self, ready: Ready, monkeypatch) -> None:
-        monkeypatch.setattr(sys.modules["workbench.kernels.push"], "QUEUE_S", 0.1)
+        monkeypatch.setattr("workbench.kernels.push_kernel.MAX_QUEUE_S", 0.1)
         ready.server.kernel_states = ["QUEUED"]
         with pytest.raises(PlatformError, match="has not ended after"):
             ready.push(Machine(minutes=0.001))
@@ -780,8 +786,8 @@ class TestSavedOnTheWeb:
 
     @pytest.fixture(autouse=True)
     def not_for_hours(self, monkeypatch) -> None:
-        for name in ("QUEUE_S", "SESSION_S"):
-            monkeypatch.setattr(sys.modules["workbench.kernels.push"], name, 2.0)
+        for name in ("MAX_QUEUE_S", "MAX_SESSION_S"):
+            monkeypatch.setattr(f"workbench.kernels.push_kernel.{name}", 2.0)
 
     def save(self, ready: Ready, state: str = "ERROR") -> None:
         output = {"submission.csv": b"id,y\nof another\n", "wb-receipt.json": b"{}"}

@@ -13,6 +13,7 @@ import pytest
 
 from tests.clock import Clock
 from tests.code_host import ENDS, CodeHost, ShortClock, pushes_in
+from workbench.core.context import RunContext, text_listener
 from workbench.core.errors import (
     ConfigError,
     DamagedError,
@@ -88,7 +89,9 @@ class Desk:
                 report(words)
 
         platform: Any = Platform(self.host)
-        return push(self.competition, self.built, platform, machine, report=told, **options)
+        return push(
+            self.competition, self.built, platform, machine, context=RunContext((text_listener(told),)), **options
+        )
 
     def cut_off(self, at: str) -> None:
         """Push, and stop as a killed process would when it says this."""

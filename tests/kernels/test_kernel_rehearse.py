@@ -25,7 +25,7 @@ from workbench.core.errors import ConfigError, DataError
 from workbench.core.isolation import IsolationSupport, clean_environment
 from workbench.data.competition import Competition, load_competition
 from workbench.data.workspace import create_workspace
-from workbench.experiments.notebooks import Executed
+from workbench.experiments.notebooks import Executed, Limits
 from workbench.experiments.run_folder import FinishedRun
 from workbench.kernels import BuiltKernel, RehearsalResult, rehearse
 from workbench.kernels.rehearse import check_hidden_submission, moved, shown_data
@@ -162,7 +162,7 @@ class TestAll:
         assert stage.rehearse().peak_mb == 9.0
 
     def test_what_it_sees(self, stage: Stage) -> None:
-        stage.rehearse(memory=123, seconds=4.5)
+        stage.rehearse(limits=Limits(seconds=4.5, memory=123))
         for number, call in enumerate(stage.kernel.calls):
             world = call["world"]
             assert (world.host, world.home, world.own_tmp, world.network) == ("system", "/root", True, False)

@@ -187,7 +187,9 @@ class TestServing:
         assert source["excluded"].keys() == {"lib/scale.txt"}
         assert "lib/helpers.py" in source["files"]
         assert not (outcome.folder / "source" / "lib" / "scale.txt").exists()
-        with pytest.raises(ConfigError, match=r"needs lib/scale\.txt, which a kernel can't take along: it is a link"):
+        with pytest.raises(
+            ConfigError, match=r"needs lib/scale\.txt, which can't be packed for a kernel: it is a link"
+        ):
             built(made, no_wheels)
 
     def test_a_run_of_an_older_version_that_kept_no_helpers(self, small, no_wheels) -> None:
@@ -197,7 +199,7 @@ class TestServing:
         del record["source"]
         (run.folder / "run.json").write_text(json.dumps(record))
         shutil.rmtree(run.folder / "source" / "lib")
-        with pytest.raises(ConfigError, match=r"kept no copy of lib/__init__\.py, which its code imports"):
+        with pytest.raises(ConfigError, match=r"has no copy of lib/__init__\.py, which its code imports"):
             built(made, no_wheels)
 
     def test_names_that_lead_out_of_the_bundle_are_refused(self, small, no_wheels) -> None:

@@ -26,7 +26,7 @@ from workbench.experiments.ready import ReadyExperiment, ready
 from workbench.features import Blocks
 from workbench.features.auto import auto_plan
 from workbench.features.auto_plan import AutoPlan
-from workbench.kernels.hidden import emptied_data, hidden_data
+from workbench.kernels.hidden_test_sets import emptied_data, hidden_data
 from workbench.models.serving import NOTES, LearnedColumns
 from workbench.models.serving.predict import predict
 from workbench.rehearsal import RehearsalSpec, create

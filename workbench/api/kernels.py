@@ -48,7 +48,7 @@ class Kernels:
         check_no_server(competition)
         run = Runs(self.access)[number]
         context = call_context(listen, report=report)
-        return build(competition, run, python=python or KERNEL_PYTHON, wheels=wheels, report=context.stage)
+        return build(competition, run, python=python or KERNEL_PYTHON, wheels=wheels, context=context)
 
     def rehearse(
         self,
@@ -69,14 +69,15 @@ class Kernels:
         image : Path, optional
             A folder with packages in the versions of Kaggle's image, which the session has imported when it begins.
         """
+        from workbench.experiments.notebooks import Limits
         from workbench.kernels import rehearse
 
+        seconds = None if minutes is None else 60 * minutes
         return rehearse(
             self.access.competition,
             Runs(self.access)[number],
             built,
-            memory=self.access.workspace.memory_limit,
-            seconds=None if minutes is None else 60 * minutes,
+            limits=Limits(seconds=seconds, memory=self.access.workspace.memory_limit),
             image=image,
             context=call_context(listen, report=report),
         )
@@ -97,7 +98,7 @@ class Kernels:
             built,
             self.access.platform,
             machine,
-            report=call_context(listen, report=report).stage,
+            context=call_context(listen, report=report),
         )
 
     def prepare(self, number: int) -> PreparedSubmission:

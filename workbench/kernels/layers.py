@@ -16,14 +16,14 @@ from workbench.models.serving import MANIFEST, flat_name
 __all__ = ["NAMES", "PackedFile", "kernel_name", "layers", "packed_files"]
 
 NAMES = ("packages", "base", "changes")
-"""The datasets of a kernel. A new version of a dataset must include all its files, changed or not: files that changed
-since the base was uploaded are in a separate dataset, with the manifest, which names the valid ones."""
+"""The datasets of a kernel. A new version of a dataset must include all its files, changed or not. Therefore files that
+changed since the base was uploaded are in a separate dataset, with the manifest, which names the valid files."""
 
-REBASE = 0.5
-"""When this share of the base, in bytes, is outdated, the base is uploaded again."""
+MAX_CHANGED_SHARE = 0.5
+"""If more than this share of the bytes has changed, the base is uploaded again."""
 
-TITLE = 50
-"""The longest title on Kaggle, in characters; the name in the address is derived from it."""
+MAX_TITLE_CHARACTERS = 50
+"""Of a dataset on Kaggle; the name in the address is derived from the title."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,11 @@ class PackedFile:
     Attributes
     ----------
     name : str
-        In the bundle, such as ``"models/t0-f0-s1.txt"``.
+        The path in the bundle, such as ``"models/t0-f0-s1.txt"``.
     path : Path
     sha256 : str
     size : int
-        Bytes.
+        In bytes.
     """
 
     name: str
@@ -47,17 +47,17 @@ class PackedFile:
 
     @property
     def flat(self) -> str:
-        """Its name in a dataset: the client uploads no folders."""
+        """Its name in a dataset, without folders, which Kaggle's client does not upload."""
         return flat_name(self.name)
 
 
 def packed_files(bundle: Path) -> list[PackedFile]:
-    """Return the files of a bundle, by name, without empty ones, which datasets reject.
+    """Return the files of a bundle, sorted by path, without empty ones, which datasets reject.
 
     Raises
     ------
     ConfigError
-        When two of them have the same name without their folders.
+        When two files would have the same name in a dataset.
     """
     files = [
         PackedFile(p.relative_to(bundle).as_posix(), p, file_sha256(p), p.stat().st_size)
@@ -74,21 +74,21 @@ def packed_files(bundle: Path) -> list[PackedFile]:
 
 
 def layers(files: list[PackedFile], base: Mapping[str, str]) -> dict[str, list[PackedFile]]:
-    """Return the files of each dataset; a dataset that is not in the result stays as it is.
+    """Return the files of each dataset; a dataset that is not in the result stays unchanged.
 
     Parameters
     ----------
     files : list
-        All of the bundle.
-    base : dict
-        The base on the platform: digests by flat name; empty where there is none.
+        All files of the bundle.
+    base : mapping
+        The digests of the base on the platform, by flat name; empty if there is none.
     """
     packages = [f for f in files if f.name.startswith("wheels/") and not is_own_wheel(f.name.removeprefix("wheels/"))]
     manifest = [f for f in files if f.name == MANIFEST]
     content = [f for f in files if f not in packages and f not in manifest]
     changed = [f for f in content if base.get(f.flat) != f.sha256]
     packages_layer = {"packages": packages} if packages else {}
-    if not base or sum(f.size for f in changed) > REBASE * sum(f.size for f in content):
+    if not base or sum(f.size for f in changed) > MAX_CHANGED_SHARE * sum(f.size for f in content):
         return packages_layer | {"base": content, "changes": manifest}
     return packages_layer | {"changes": manifest + changed}
 
@@ -102,8 +102,8 @@ def kernel_name(slug: str, exp: int) -> str:
     'wb-titanic-012'
     """
     cleaned = re.sub("[^a-z0-9]+", "-", slug.lower()).strip("-")
-    limit = TITLE - len(f"wb--{exp:03d}-packages")
-    if len(cleaned) > limit:
+    max_characters = MAX_TITLE_CHARACTERS - len(f"wb--{exp:03d}-packages")
+    if len(cleaned) > max_characters:
         # Two competitions that begin alike must not share their datasets.
-        cleaned = cleaned[: limit - 7].rstrip("-") + "-" + hashlib.sha256(slug.encode()).hexdigest()[:6]
+        cleaned = cleaned[: max_characters - 7].rstrip("-") + "-" + hashlib.sha256(slug.encode()).hexdigest()[:6]
     return f"wb-{cleaned}-{exp:03d}"

@@ -27,27 +27,29 @@ from workbench.data.ingest import unpack
 from workbench.experiments.notebooks import Inputs, Limits, execute, left_file, placed, read_notebook
 from workbench.experiments.run_folder import FinishedRun
 from workbench.kernels.build import BuiltKernel
-from workbench.kernels.gateway import check_no_server
-from workbench.kernels.hidden import HIDDEN_TIMES, emptied_data, hidden_data, link
+from workbench.kernels.evaluation_server import check_no_server
+from workbench.kernels.hidden_test_sets import HIDDEN_TIMES, emptied_data, hidden_data, link
 from workbench.kernels.layers import layers, packed_files
 from workbench.models.serving import MANIFEST, NOTES, compared, read_submission
 
 __all__ = ["HIDDEN_TIMES", "RehearsalResult", "check_hidden_submission", "hidden_data", "rehearse"]
 
-RERUN = {"KAGGLE_IS_COMPETITION_RERUN": "1"}
+RERUN_VARIABLES = {"KAGGLE_IS_COMPETITION_RERUN": "1"}
 """Kaggle's environment variable in the rerun of a submitted kernel, on the hidden test set."""
 
 HOME = "/root"
-"""The home folder on Kaggle; it is empty, as the temporary folders are."""
+"""The home folder on Kaggle, which is empty, like the temporary folders."""
 
-IPYTHON = "/run/ipython"
-"""The profile with the imports before the first cell; not in the home, which is the kernel's."""
+IPYTHON_FOLDER = "/run/ipython"
+"""The profile with the imports before the first cell: outside the home folder, which belongs to the kernel."""
 
 NO_PROXY = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), "http://127.0.0.1:9")
-"""Used where the network can't be taken away: requests go to a port where nothing listens."""
+"""Used if the network can't be removed: requests go to a port where nothing listens."""
 
 OWNER = "rehearsal"
-"""The owner of the datasets: the kernel finds them under any owner."""
+"""The owner of the datasets, which the kernel finds under any owner."""
+
+NO_LIMITS = Limits()
 
 
 @dataclass(frozen=True)
@@ -57,19 +59,21 @@ class RehearsalResult:
     Attributes
     ----------
     public, hidden : Path
-        The submissions.
+        The submissions for the public and the hidden test set; `hidden` is None if none could be simulated.
     largest : float
         The largest difference between the public submission and the run's own, relative to its spread.
     differing : int
-        How many rows differ by more than rounding.
+        The number of rows that differ by more than rounding.
     rows : tuple of int
-        Of the public and of the hidden test set.
+        The numbers of rows of the public and of the hidden test set.
     seconds : tuple of float
+        The durations of the kernel for the two.
     peak_mb : float
+        The most memory that the kernel used.
     notes : tuple of str
         Includes how the hidden test sets were changed.
     moved : int
-        How many rows of the public test set get other predictions within the hidden one.
+        The number of public rows that get other predictions within the hidden test set.
     emptied : Path, or None
         The submission for a hidden test set with empty columns.
     """
@@ -91,26 +95,23 @@ def rehearse(
     run: FinishedRun,
     built: BuiltKernel,
     *,
-    memory: int | None = None,
-    seconds: float | None = None,
+    limits: Limits = NO_LIMITS,
     image: Path | None = None,
     context: RunContext = SILENT,
 ) -> RehearsalResult:
     """Run a built kernel without network, with read-only inputs, and check what it writes.
 
-    It sees the system's programs, Python and its inputs, and no other file of this machine; home and temporary folders
-    are empty, the environment reveals nothing about its user, and processes that it starts end with it. Where the
-    system has no namespaces, the notes say what is not isolated. Before its first cell the session has imported numpy,
+    It can read the system's programs, Python and its inputs, and no other file of this machine; home and temporary
+    folders are empty, the environment reveals nothing about the user, and processes that it starts end with it. If the
+    system has no namespaces, the notes list what is not isolated. Before its first cell the session has imported numpy,
     as Kaggle's has.
 
     Parameters
     ----------
+    limits : Limits
+        Of time and memory.
     image : Path, optional
         A folder with packages that take precedence over this machine's, such as a numpy of Kaggle's version.
-    memory : int, optional
-        The memory limit in bytes.
-    seconds : float, optional
-        The time limit.
 
     Raises
     ------
@@ -126,58 +127,58 @@ def rehearse(
     raw = competition.folder / "data" / "raw"
     results = built.folder / "rehearsal"
     shutil.rmtree(results, ignore_errors=True)
-    session = _Session(competition, built, Limits(seconds=seconds, memory=memory), image, context, notes)
-    run_predictions = read_submission(run.folder / "submission.csv", competition.definition.id_columns)
-    hidden, hidden_rows, hidden_seconds, n_moved, emptied = None, 0, 0.0, 0, None
-    # Next to the bundle and not in /tmp, which may be small: the data are unpacked there.
+    session = _KernelSession(competition, built, limits, image, context, notes)
+    ids = competition.definition.id_columns
+    run_predictions = read_submission(run.folder / "submission.csv", ids)
+    hidden_file, hidden_seconds, n_hidden, n_moved, emptied_file = None, 0.0, None, 0, None
+    # Next to the bundle and not in /tmp, which may be too small for the unpacked data.
     with tempfile.TemporaryDirectory(dir=built.folder, prefix=".input-") as folder:
         public_folder, hidden_folder = Path(folder) / "public", Path(folder) / "hidden"
         context.stage("the public test set")
         shown_data(raw, competition.slug, public_folder)
         public = session.run(public_folder, results / "public")
-        largest, differing = compared(public.path, run_predictions, competition.definition.id_columns)
-        peak = public.peak_mb
+        largest, n_differing = compared(public.path, run_predictions, ids)
+        peak_mb = public.peak_mb
         changes: list[str] = []
         n_hidden = hidden_data(competition, public_folder, hidden_folder, changes)
         if n_hidden is None:
             notes.append("the test set is not a single CSV or Parquet file: no hidden one was tried")
         else:
             context.stage("a hidden test set")
-            second = session.run(hidden_folder, results / "hidden", RERUN)
-            hidden, hidden_rows, hidden_seconds = second.path, n_hidden, second.seconds
-            peak = max(peak, second.peak_mb)
-            check_hidden_submission(second.path, n_hidden, competition.definition.id_columns)
+            hidden = session.run(hidden_folder, results / "hidden", RERUN_VARIABLES)
+            hidden_file, hidden_seconds, peak_mb = hidden.path, hidden.seconds, max(peak_mb, hidden.peak_mb)
+            check_hidden_submission(hidden.path, n_hidden, ids)
             notes += [f"hidden test set: {change}" for change in changes]
-            n_moved = moved(second.path, run_predictions, competition.definition.id_columns)[1]
-            notes += _moved_notes(second.path, n_moved, run_predictions.height)
+            n_moved = moved(hidden.path, run_predictions, ids)[1]
+            notes += _moved_notes(hidden.path, n_moved, run_predictions.height)
             context.stage("a hidden test set with empty columns")
             emptied_folder, changes = Path(folder) / "emptied", []
-            rows = emptied_data(competition, public_folder, emptied_folder, changes) or 0
-            third = session.run(emptied_folder, results / "emptied", RERUN)
-            emptied, peak = third.path, max(peak, third.peak_mb)
-            check_hidden_submission(third.path, rows, competition.definition.id_columns)
+            n_emptied = emptied_data(competition, public_folder, emptied_folder, changes) or 0
+            emptied = session.run(emptied_folder, results / "emptied", RERUN_VARIABLES)
+            emptied_file, peak_mb = emptied.path, max(peak_mb, emptied.peak_mb)
+            check_hidden_submission(emptied.path, n_emptied, ids)
             notes += [f"another hidden test set: {change}" for change in changes]
     return RehearsalResult(
-        public.path,
-        hidden,
-        largest,
-        differing,
-        (run_predictions.height, hidden_rows),
-        (public.seconds, hidden_seconds),
-        peak,
-        tuple(dict.fromkeys(notes)),
-        n_moved,
-        emptied,
+        public=public.path,
+        hidden=hidden_file,
+        largest=largest,
+        differing=n_differing,
+        rows=(run_predictions.height, n_hidden or 0),
+        seconds=(public.seconds, hidden_seconds),
+        peak_mb=peak_mb,
+        notes=tuple(dict.fromkeys(notes)),
+        moved=n_moved,
+        emptied=emptied_file,
     )
 
 
-def _moved_notes(submission: Path, n_moved: int, rows: int) -> list[str]:
+def _moved_notes(submission: Path, n_moved: int, n_public: int) -> list[str]:
     """Return notes on public rows whose predictions change in a larger test set, and on the features that cause it."""
     notes_file = submission.with_name(NOTES)
     notes = list(read_json(notes_file)) if notes_file.is_file() else []
     if n_moved:
         notes.append(
-            f"{n_moved:,} of the {rows:,} rows of the public test set get other predictions within the hidden one: "
+            f"{n_moved:,} of the {n_public:,} rows of the public test set get other predictions within the hidden one: "
             "their features depend on the other test rows"
         )
     return notes
@@ -185,14 +186,16 @@ def _moved_notes(submission: Path, n_moved: int, rows: int) -> list[str]:
 
 @dataclass(frozen=True)
 class _SessionResult:
+    """The submission that a session wrote, its duration and the most memory that it used."""
+
     path: Path
     seconds: float
     peak_mb: float
 
 
 @dataclass(frozen=True)
-class _Session:
-    """The settings of a kernel's runs, whichever test set they get."""
+class _KernelSession:
+    """The settings of a kernel's sessions, whatever their test set; `notes` is appended to."""
 
     competition: Competition
     built: BuiltKernel
@@ -202,7 +205,7 @@ class _Session:
     notes: list[str]
 
     def run(self, data: Path, result: Path, variables: Mapping[str, str] = MappingProxyType({})) -> _SessionResult:
-        """Run the kernel on the competition's files in a folder, and copy its output into another."""
+        """Run the kernel on the competition's files in the folder `data`; copy its output into the folder `result`."""
         result.mkdir(parents=True)
         built, submission, slug = self.built, self.competition.definition.submission.file, self.competition.slug
         with (
@@ -215,7 +218,7 @@ class _Session:
             sources = {f"competitions/{slug}": data.resolve()}
             for name, dataset in _datasets(bundle, Path(folder) / "datasets").items():
                 sources[f"datasets/{OWNER}/{built.name}-{name}"] = dataset
-            # The paths that Kaggle used before, and that an older kernel reads.
+            # The paths of Kaggle's earlier layout, which older kernels read.
             links = {name.rpartition("/")[2]: name for name in sources}
             inputs = Inputs(sources, links, {f"competitions/{slug}": f"competitions/{slug}"})
             with placed(read_notebook(built.notebook), inputs, working, like=self.world(Path(folder))) as place:
@@ -248,7 +251,7 @@ class _Session:
         startup.write_text(STARTUP.format(image=image), encoding="utf-8")
         return Sandbox(
             host="system",
-            mounts={IPYTHON: (str(ipython.resolve()), True)},
+            mounts={IPYTHON_FOLDER: (str(ipython.resolve()), True)},
             shown=() if image is None else (image,),
             home=HOME,
             own_tmp=True,
@@ -257,12 +260,12 @@ class _Session:
         )
 
     def environment(self, folder: Path, world: Sandbox | None) -> dict[str, str]:
-        """Return the variables of a session; without a sandbox they at least point the network to a dead proxy."""
+        """Return the environment variables of a session; without a sandbox they block the network by a dead proxy."""
         programs = os.pathsep.join([str(Path(sys.executable).parent), *PROGRAMS])
         packages = [p for p in sys.path if Path(p).name in ("site-packages", "dist-packages")]
         variables = {"PATH": programs, "PYTHONPATH": os.pathsep.join([sysconfig.get_path("stdlib"), *packages])}
         if world is not None:
-            return variables | {"IPYTHONDIR": IPYTHON}
+            return variables | {"IPYTHONDIR": IPYTHON_FOLDER}
         return variables | {"IPYTHONDIR": str((folder / "ipython").resolve())} | NO_PROXY
 
 
@@ -284,13 +287,13 @@ del contextlib, importlib, name, sys
 
 def _datasets(bundle: Path, folder: Path) -> dict[str, Path]:
     """Lay out the bundle as the datasets that a first `push` creates."""
-    places = {}
+    folder_by_name = {}
     for name, files in layers(packed_files(bundle), {}).items():
-        places[name] = (folder / name).resolve()
-        places[name].mkdir(parents=True)
+        folder_by_name[name] = (folder / name).resolve()
+        folder_by_name[name].mkdir(parents=True)
         for file in files:
-            shutil.copyfile(file.path, places[name] / file.flat)
-    return places
+            shutil.copyfile(file.path, folder_by_name[name] / file.flat)
+    return folder_by_name
 
 
 def _isolation_gaps() -> list[str]:
@@ -308,7 +311,7 @@ def _isolation_gaps() -> list[str]:
 
 @contextmanager
 def _bundle(built: BuiltKernel, notes: list[str]) -> Iterator[Path]:
-    """Yield the bundle with packages for this Python, which may differ from the kernel's."""
+    """Yield the bundle; if the kernel has another Python than this one, a copy without wheels for the kernel's."""
     local_python = f"{sys.version_info.major}.{sys.version_info.minor}"
     manifest = json.loads((built.bundle / MANIFEST).read_text(encoding="utf-8"))
     python = manifest["python"]
@@ -329,18 +332,22 @@ def _bundle(built: BuiltKernel, notes: list[str]) -> Iterator[Path]:
         yield repacked
 
 
-def check_hidden_submission(path: Path, rows: int, ids: tuple[str, ...]) -> None:
-    """Check a kernel's submission for a hidden test set with this many rows, identified by the columns `ids`.
+def check_hidden_submission(path: Path, n_rows: int, ids: tuple[str, ...]) -> None:
+    """Check a kernel's submission for a hidden test set with `n_rows` rows, identified by the columns `ids`.
 
     Raises
     ------
     DataError
-        When rows are missing or too many, or predictions are missing or infinite.
+        When the number of rows differs, or predictions are missing or infinite.
     """
     frame = read_submission(path, ids)
-    if frame.height != rows:
-        raise DataError(f"of the hidden test set the kernel's submission has {frame.height:,} rows; expected {rows:,}")
-    n_invalid = sum(int((~c.is_finite()).sum() + c.null_count()) for c in frame if c.dtype.is_float())
+    if frame.height != n_rows:
+        raise DataError(
+            f"of the hidden test set the kernel's submission has {frame.height:,} rows; expected {n_rows:,}"
+        )
+    n_invalid = sum(
+        int((~column.is_finite()).sum() + column.null_count()) for column in frame if column.dtype.is_float()
+    )
     if n_invalid:
         raise DataError(f"of the hidden test set {n_invalid:,} predictions are missing or infinite")
 
@@ -348,8 +355,8 @@ def check_hidden_submission(path: Path, rows: int, ids: tuple[str, ...]) -> None
 def shown_data(raw: Path, slug: str, folder: Path) -> None:
     """Lay out a competition's files as Kaggle shows them to a notebook.
 
-    The archive of all files, which exists only for the download, is unpacked; other archives are ordinary files. Files
-    that were unpacked next to it are not shown.
+    The archive of all files, which exists only for the download, is unpacked. Other archives are ordinary files, and
+    what was unpacked from them is not shown.
     """
     archive = raw / f"{slug}.zip"
     if archive.is_file():
@@ -361,7 +368,7 @@ def shown_data(raw: Path, slug: str, folder: Path) -> None:
 
 
 def moved(submission: Path, public: pl.DataFrame, ids: tuple[str, ...]) -> tuple[float, int]:
-    """Return how much the predictions of public rows differ in a larger test set; see `compared`.
+    """Return how much the predictions of public rows differ in a larger test set, as `compared` does.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Packages that a kernel needs and can't download there: this one as a wheel, others as downloaded wheels."""
+"""Wheels of the packages that a kernel needs, as it can't download them: this package's, and downloaded ones."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ NEEDED = ("polars", "lightgbm", "pydantic", "numpy")
 """The packages that serving imports; their own requirements are added."""
 
 PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64", "any")
-"""Of Kaggle's images, the newest first."""
+"""The platform tags that Kaggle's images can install, the newest first."""
 
 IMAGE_MODULES = ("torch", "tensorflow", "jax", "cupy", "cudf")
 """Modules built for an accelerator and its drivers: gigabytes large, and specific to the image."""
 
 OWN_DISTRIBUTIONS = (DISTRIBUTION, OTHER_DISTRIBUTION)
-"""Packed from the installed files and not downloaded."""
+"""Packed from the installed files instead of downloaded."""
 
-NAME, EXTRA = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*"), re.compile(r";.*\bextra\s*==")
+PACKAGE_NAME, EXTRA_MARKER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*"), re.compile(r";.*\bextra\s*==")
 """Parts of a requirement: https://packaging.python.org/specifications/dependency-specifiers."""
 
-EPOCH = (2020, 1, 1, 0, 0, 0)
-"""The time of each file in our wheel, so that the same code makes the same bytes."""
+FILE_TIME = (2020, 1, 1, 0, 0, 0)
+"""The time of each file in our wheel: constant, so that the same code makes the same bytes."""
 
 
 def own_wheel(folder: Path) -> Path:
-    """Write this package, as it is installed, as a wheel; the same code gives the same bytes.
+    """Write this package's installed files as a wheel and return its path; the same code gives the same bytes.
 
     Raises
     ------
@@ -54,11 +54,11 @@ def own_wheel(folder: Path) -> Path:
     """
     root = PACKAGE
     paths = [p for p in sorted(root.rglob("*")) if p.is_file() and "__pycache__" not in p.parts]
-    states = tuple((p, p.stat().st_mtime_ns, p.stat().st_size) for p in paths)
+    file_states = tuple((p, p.stat().st_mtime_ns, p.stat().st_size) for p in paths)
     version = distribution_version()
     path = folder / f"{_stem()}-{version}-py3-none-any.whl"
     folder.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(_packed(root, states, version))
+    path.write_bytes(_wheel_bytes(root, file_states, version))
     return path
 
 
@@ -67,40 +67,41 @@ def _stem() -> str:
 
 
 @lru_cache(maxsize=1)
-def _packed(root: Path, states: tuple[tuple[Path, int, int], ...], version: str) -> bytes:
-    """Return the wheel of files in a state of times and sizes; cached, as compressing is most of a build."""
+def _wheel_bytes(root: Path, file_states: tuple[tuple[Path, int, int], ...], version: str) -> bytes:
+    """Return the bytes of the wheel; cached by the files' times and sizes, as compressing takes most of a build."""
     dist_info = f"{_stem()}-{version}.dist-info"
-    files = {f"workbench/{path.relative_to(root).as_posix()}": path.read_bytes() for path, _, _ in states}
+    files = {f"workbench/{path.relative_to(root).as_posix()}": path.read_bytes() for path, _, _ in file_states}
     files[f"{dist_info}/METADATA"] = f"Metadata-Version: 2.1\nName: {DISTRIBUTION}\nVersion: {version}\n".encode()
     files[f"{dist_info}/WHEEL"] = (
         b"Wheel-Version: 1.0\nGenerator: workbench\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
     )
-    lines = [f"{name},sha256={_digest(data)},{len(data)}" for name, data in files.items()]
-    files[f"{dist_info}/RECORD"] = "\n".join([*lines, f"{dist_info}/RECORD,,", ""]).encode()
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+    record_lines = [f"{name},sha256={_record_digest(data)},{len(data)}" for name, data in files.items()]
+    files[f"{dist_info}/RECORD"] = "\n".join([*record_lines, f"{dist_info}/RECORD,,", ""]).encode()
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in files.items():
-            info = zipfile.ZipInfo(name, EPOCH)
+            info = zipfile.ZipInfo(name, FILE_TIME)
             info.compress_type, info.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
             archive.writestr(info, data)
-    return packed.getvalue()
+    return buffer.getvalue()
 
 
-def _digest(data: bytes) -> str:
+def _record_digest(data: bytes) -> str:
+    """Return a SHA-256 as a wheel's RECORD has it: URL-safe base64 without padding."""
     return base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
 
 
 def needed_packages(imported: Iterable[str] = ()) -> dict[str, str]:
-    """Return the packages that a kernel needs, with their requirements, in the versions that are installed here.
+    """Return the packages that a kernel needs, with their requirements: the versions installed here, by name.
 
     Parameters
     ----------
     imported : iterable of str
         Modules that the competition's code imports.
     """
-    distributions = distributions_of_modules() if imported else {}
-    packed = [name for name in imported if name not in IMAGE_MODULES and name in distributions]
-    queue = [*NEEDED, *(distributions[name][0] for name in packed)]
+    distributions_by_module = distributions_of_modules() if imported else {}
+    packed_modules = [name for name in imported if name not in IMAGE_MODULES and name in distributions_by_module]
+    queue = [*NEEDED, *(distributions_by_module[name][0] for name in packed_modules)]
     versions: dict[str, str] = {}
     while queue:
         name = normalised(queue.pop())
@@ -109,7 +110,7 @@ def needed_packages(imported: Iterable[str] = ()) -> dict[str, str]:
         try:
             versions[name], requirements = _installed(name)
         except importlib.metadata.PackageNotFoundError:
-            continue  # for another Python or system: requirements of this one are installed
+            continue  # a requirement for another Python or system: those of this one are installed
         queue += requirements
     return dict(sorted(versions.items()))
 
@@ -118,16 +119,17 @@ def needed_packages(imported: Iterable[str] = ()) -> dict[str, str]:
 def _installed(name: str) -> tuple[str, tuple[str, ...]]:
     """Return the version of an installed package, and the names of its requirements without extras."""
     distribution = importlib.metadata.distribution(name)
-    stated = [text for text in distribution.requires or () if not EXTRA.search(text)]
-    return distribution.version, tuple(match[0] for text in stated if (match := NAME.match(text)))
+    requirements = [text for text in distribution.requires or () if not EXTRA_MARKER.search(text)]
+    return distribution.version, tuple(match[0] for text in requirements if (match := PACKAGE_NAME.match(text)))
 
 
 def modules_of(packages: Iterable[str]) -> list[str]:
     """Return the names under which packages are imported."""
     wanted = set(packages)
-    distributions = distributions_of_modules()
     return sorted(
-        m for m, names in distributions.items() if m.isidentifier() and wanted & {normalised(n) for n in names}
+        module
+        for module, distributions in distributions_of_modules().items()
+        if module.isidentifier() and wanted & {normalised(name) for name in distributions}
     )
 
 
@@ -137,25 +139,25 @@ def normalised(name: str) -> str:
 
 
 def has_wheels_of(wheels: Sequence[Path], packages: Mapping[str, str]) -> bool:
-    """Tell whether there are wheels of all packages, in their versions."""
+    """Tell whether there is a wheel of each package in its version."""
     available = {(normalised(name), version) for name, version, *_ in (p.name.split("-") for p in wheels)}
     return set(packages.items()) <= available
 
 
 def download(folder: Path, python: str, packages: Mapping[str, str]) -> list[Path]:
-    """Download wheels of packages, with their requirements, for another Python.
+    """Download wheels of packages for the kernel's Python, with their requirements.
 
     Parameters
     ----------
     python : str
-        Such as "3.12".
+        The version, such as "3.12".
     packages : mapping
         Versions by name.
 
     Raises
     ------
     ConfigError
-        When there is no wheel of one for that Python, or nothing can be downloaded.
+        When a package has no wheel for that Python, or nothing can be downloaded.
     """
     folder.mkdir(parents=True, exist_ok=True)
     pinned = [f"{name}=={version}" for name, version in packages.items()]
@@ -172,7 +174,7 @@ def download(folder: Path, python: str, packages: Mapping[str, str]) -> list[Pat
         raise ConfigError(
             f"the wheels for Python {python} could not be downloaded: {reason.removeprefix('ERROR: ')}",
             hint="check the network, and that these packages have wheels for that Python; --python chooses another, "
-            "and --wheels takes a folder that has them",
+            "and --wheels names a folder of wheels",
         )
     return sorted(folder.glob("*.whl"))
 
@@ -185,13 +187,16 @@ def check_wheels(paths: Sequence[Path], python: str) -> None:
     ConfigError
         With the wheel and the Python that it is for.
     """
-    wanted = f"cp{python.replace('.', '')}"
+    python_tag = f"cp{python.replace('.', '')}"
     for path in paths:
         parts = path.stem.split("-")
         if len(parts) < 5:
             raise ConfigError(f"{path.name} is not a wheel's name", hint="NAME-VERSION-PYTHON-ABI-PLATFORM.whl")
         pythons, abi, platform = parts[-3:]
-        fits = any(p in (wanted, "py3") or (abi == "abi3" and _older(p, wanted)) for p in pythons.split("."))
+        fits = any(
+            tag in (python_tag, "py3") or (abi == "abi3" and _is_not_newer(tag, python_tag))
+            for tag in pythons.split(".")
+        )
         if not fits:
             raise ConfigError(
                 f"{path.name} is a wheel for {pythons}, and the kernel has Python {python}",
@@ -201,5 +206,6 @@ def check_wheels(paths: Sequence[Path], python: str) -> None:
             raise ConfigError(f"{path.name} is a wheel for {platform}, and the kernel runs Linux on x86-64")
 
 
-def _older(tag: str, wanted: str) -> bool:
-    return tag.startswith("cp") and tag[2:].isdigit() and int(tag[3:] or 0) <= int(wanted[3:])
+def _is_not_newer(tag: str, python_tag: str) -> bool:
+    """Tell whether a tag such as "cp310" is of the same CPython 3 as another tag or of an older one."""
+    return tag.startswith("cp") and tag[2:].isdigit() and int(tag[3:] or 0) <= int(python_tag[3:])

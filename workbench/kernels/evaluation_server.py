@@ -22,7 +22,7 @@ def check_no_server(competition: Competition) -> None:
         return
     raise ConfigError(
         f"{competition.slug!r} has an evaluation server ({server}): when a notebook is submitted, Kaggle runs it "
-        "again, and a gateway in another container hands it the hidden test set in batches. The notebook that "
+        "again, and a gateway in another container sends it the hidden test set in batches. The notebook that "
         "`wb kernel build` writes reads test files and starts no server: the rerun would fail and cost a submission",
         hint="train and compare here as usual; for the submission copy the host's demo notebook (on the competition's "
         "Code page), call the models of a run (runs/…/models, as LightGBM's text) in its predict(), and submit it "

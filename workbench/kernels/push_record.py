@@ -12,7 +12,7 @@ from workbench.platforms.protocol import KernelVersion
 
 __all__ = ["DatasetRecord", "DatasetSending", "KernelRecord", "KernelSending", "PushRecord", "Upload"]
 
-FILE = "pushed.json"
+FILE_NAME = "pushed.json"
 REMOVE_HINT = "remove it: the next push looks at the platform and uploads all files again"
 
 
@@ -21,7 +21,7 @@ class _Model(BaseModel):
 
 
 class Upload(_Model):
-    """An uploaded file, and the token by which it becomes part of a dataset."""
+    """An uploaded file's digest, its token for creating a dataset, and the time (seconds since 1970)."""
 
     sha256: str
     token: str
@@ -29,14 +29,14 @@ class Upload(_Model):
 
 
 class DatasetSending(_Model):
-    """A version of a dataset that may have been created: its files, and the number of the version before."""
+    """A version of a dataset that may have been created: digests by file name, and the number of the version before."""
 
     before: int
     files: dict[str, str]
 
 
 class DatasetRecord(_Model):
-    """A dataset: its newest version and the digests of that one's files, by name."""
+    """A dataset: its newest version, the digests of its files by name, and uploads that are in no version yet."""
 
     version: int = 0
     files: dict[str, str] = Field(default_factory=dict)
@@ -45,7 +45,11 @@ class DatasetRecord(_Model):
 
 
 class KernelSending(_Model):
-    """A version of a kernel that may have been created: `push` is in its text."""
+    """A version of a kernel that may have been created.
+
+    `key` identifies its inputs, and `push` the push, which is in the notebook's text; `run_id` is the run with the
+    models.
+    """
 
     key: str
     push: str
@@ -55,7 +59,7 @@ class KernelSending(_Model):
 class KernelRecord(KernelSending):
     """A version of a kernel.
 
-    `status` is None until its run is observed to finish; `file` and `sha256` are of its submission.
+    `status` is None until its run is observed to finish; `file` and `sha256` are the name and digest of its submission.
     """
 
     owner: str
@@ -78,7 +82,7 @@ class PushRecord(_Model):
     Attributes
     ----------
     owner : str
-        The account; the state of another one is unknown.
+        The account; the state of any other account is unknown.
     name : str, optional
         The kernel's name on the platform, which derives it from the title.
     newest : KernelRecord, optional
@@ -104,7 +108,7 @@ class PushRecord(_Model):
         DamagedError
             When it is not what `write` wrote.
         """
-        path = folder / FILE
+        path = folder / FILE_NAME
         if not path.exists():
             return None
         try:
@@ -118,4 +122,4 @@ class PushRecord(_Model):
 
     def write(self, folder: Path) -> None:
         """Write it to a kernel's folder, atomically."""
-        write_json(folder / FILE, self.model_dump())
+        write_json(folder / FILE_NAME, self.model_dump())

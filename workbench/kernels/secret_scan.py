@@ -10,10 +10,10 @@ from workbench.core.errors import ConfigError
 
 __all__ = ["check_no_secrets"]
 
-MOST_BYTES = 256 * 2**20
-"""A larger file is a table or a model."""
+MAX_BYTES = 256 * 2**20
+"""Larger files are tables or models, and are not scanned."""
 
-SHOWN = 5
+MAX_SHOWN = 5
 
 
 def check_no_secrets(files: Mapping[str, Path], exp: int) -> None:
@@ -22,9 +22,9 @@ def check_no_secrets(files: Mapping[str, Path], exp: int) -> None:
     Parameters
     ----------
     files : mapping
-        Name in the bundle -> file; wheels are packages and are skipped.
+        The files by their names in the bundle. Wheels are skipped: they are packages.
     exp : int
-        For the hint.
+        The experiment's number, for the hint.
 
     Raises
     ------
@@ -34,14 +34,14 @@ def check_no_secrets(files: Mapping[str, Path], exp: int) -> None:
     masks = Masks(secret_values())
     places = []
     for name, path in files.items():
-        if name.startswith("wheels/") or path.stat().st_size > MOST_BYTES:
+        if name.startswith("wheels/") or path.stat().st_size > MAX_BYTES:
             continue
-        lines = masks.lines_with_secrets(path.read_bytes().decode("utf-8", errors="replace"))
-        places += [f"{name.removeprefix('competition/')}, line {line}" for line in lines[:SHOWN]]
+        line_numbers = masks.lines_with_secrets(path.read_bytes().decode("utf-8", errors="replace"))
+        places += [f"{name.removeprefix('competition/')}, line {number}" for number in line_numbers[:MAX_SHOWN]]
     if places:
-        more = f" and {len(places) - SHOWN} more places" if len(places) > SHOWN else ""
+        remainder = f" and {len(places) - MAX_SHOWN} more places" if len(places) > MAX_SHOWN else ""
         raise ConfigError(
-            f"a password or token would be uploaded; it is in {'; '.join(places[:SHOWN])}{more}",
+            f"a password or token would be uploaded; it is in {'; '.join(places[:MAX_SHOWN])}{remainder}",
             hint="remove it, read it from the environment instead, and revoke it if it was shared; then "
             f"`wb run {exp} --force` stores the code without it",
         )

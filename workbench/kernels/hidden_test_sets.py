@@ -1,4 +1,4 @@
-"""Simulated hidden test sets: larger than the public one, filled where that is empty, or the reverse."""
+"""Simulated hidden test sets: a larger one that fills empty columns, and a smaller one that empties columns."""
 
 from __future__ import annotations
 
@@ -18,25 +18,31 @@ from workbench.data.ingest import reading_options, tables_in
 __all__ = ["HIDDEN_TIMES", "emptied_data", "hidden_data", "link"]
 
 HIDDEN_TIMES = 1.5
-"""Rows of the hidden test set, as a multiple of the public one's."""
+"""The number of rows of the hidden test set, as a multiple of the public one's."""
 
-UNSEEN = 0.1
+UNSEEN_SHARE = 0.1
 """The share of the new rows with unseen categories."""
 
-FROM_TRAIN = 3
-"""Every third of the new rows takes its values from train."""
+TRAIN_VALUES_EVERY = 3
+"""Every third of the new rows gets values of train."""
+
+TRAIN_STEP = 7919
+"""The distance between the values of train for consecutive rows: a prime, so that they come from all over it."""
 
 SUBSET_SHARE = 0.5
 """The share of the public rows that the test set with empty columns has."""
 
+MAX_NAMED_COLUMNS = 20
+
 Change = Callable[[pl.DataFrame, bool], pl.DataFrame]
+"""Changes a table; the flag tells whether it is the test table, and not the sample submission."""
 
 
 def hidden_data(competition: Competition, shown: Path, folder: Path, changes: list[str] | None = None) -> int | None:
     """Write the competition's files with a test set that is larger than the public one.
 
-    The public rows stay as they are. The new ones have new ids, unseen categories, and values of train: where the
-    public test set is empty, where it has whole numbers and train has fractions, or numbers and train has words.
+    The public rows are unchanged. The new ones have new ids, unseen categories, and values of train, in columns that
+    are empty in the public test set and in others, whose type in train may differ.
 
     Parameters
     ----------
@@ -45,30 +51,30 @@ def hidden_data(competition: Competition, shown: Path, folder: Path, changes: li
     folder : Path
         Where the new files go; unchanged ones are linked.
     changes : list of str, optional
-        A line is appended for each kind of change.
+        A description of each kind of change is appended.
 
     Returns
     -------
     int, or None
-        The number of its rows; None where the test set is not a single file that we can write.
+        The number of its rows; None if the test set is not a single CSV or Parquet file.
     """
     change_notes = [] if changes is None else changes
-    d = competition.definition
-    train = competition.table(d.tables.train)
+    ids = competition.definition.id_columns
+    train = competition.table(competition.definition.tables.train)
 
     def grow(frame: pl.DataFrame, is_test: bool) -> pl.DataFrame:
-        new_rows = _new_rows(frame, d.id_columns)
+        new_rows = _new_rows(frame, ids)
         if is_test:
             change_notes.append(f"{new_rows.height:,} rows more, {frame.height + new_rows.height:,} in all")
-            new_rows = _from_train(frame, new_rows, train, d.id_columns, change_notes)
-            new_rows = _unseen(new_rows, d.id_columns, change_notes)
+            new_rows = _with_train_values(frame, new_rows, train, ids, change_notes)
+            new_rows = _with_unseen_categories(new_rows, ids, change_notes)
         return pl.concat([frame, new_rows.select(frame.columns)], how="vertical_relaxed")
 
-    return _written(competition, shown, folder, grow)
+    return _write_changed(competition, shown, folder, grow)
 
 
 def emptied_data(competition: Competition, shown: Path, folder: Path, changes: list[str] | None = None) -> int | None:
-    """Write the competition's files with a smaller test set, empty in every second column that is filled."""
+    """Write the competition's files with a smaller test set, with every second of its non-empty columns emptied."""
     change_notes = [] if changes is None else changes
     ids = competition.definition.id_columns
 
@@ -81,31 +87,31 @@ def emptied_data(competition: Competition, shown: Path, folder: Path, changes: l
         emptied_columns = filled[1::2]
         change_notes.append(f"{subset.height:,} rows")
         if emptied_columns:
-            change_notes.append(f"empty: {', '.join(emptied_columns[:20])}")
+            change_notes.append(f"empty: {', '.join(emptied_columns[:MAX_NAMED_COLUMNS])}")
         return subset.with_columns(pl.lit(None, dtype=subset[c].dtype).alias(c) for c in emptied_columns)
 
-    return _written(competition, shown, folder, empty)
+    return _write_changed(competition, shown, folder, empty)
 
 
-def _written(competition: Competition, shown: Path, folder: Path, change: Change) -> int | None:
-    """Write the files with a changed test set and sample; None where they can't be written."""
+def _write_changed(competition: Competition, shown: Path, folder: Path, change: Change) -> int | None:
+    """Write the files with a changed test set and sample; return the rows of test, None if they can't be written."""
     tables, manifest = competition.definition.tables, competition.manifest
-    # As downloaded: fixed copies lie elsewhere, and those of test rows can't be packed anyway.
+    # Without fixed copies, which are in another folder, and are not allowed for test rows.
     options = replace(reading_options(competition.folder, None), fixed=None)
     raw_tables = {table.name: table for table in tables_in(shown, options, {})}
-    sources: dict[str, Path] = {}
+    path_by_table: dict[str, Path] = {}
     for name in (tables.test, tables.sample_submission):
         if name is None:
             continue
         parts = raw_tables[name].parts if name in raw_tables else ()
         if len(parts) != 1 or parts[0].member or parts[0].keys or parts[0].path.suffix not in (".csv", ".parquet"):
             return None
-        sources[name] = parts[0].path
+        path_by_table[name] = parts[0].path
     for other in shown.rglob("*"):
-        if other.is_file() and other not in sources.values():
+        if other.is_file() and other not in path_by_table.values():
             link(other, folder / other.relative_to(shown))
-    rows = 0
-    for name, path in sources.items():
+    n_test_rows = 0
+    for name, path in path_by_table.items():
         changed = change(competition.table(name).collect(), name == tables.test)
         target = folder / path.relative_to(shown)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -113,21 +119,21 @@ def _written(competition: Competition, shown: Path, folder: Path, change: Change
             write_csv(as_written(changed, manifest.table(name, slug=competition.slug).spelled), target)
         else:
             changed.write_parquet(target)
-        rows = changed.height if name == tables.test else rows
-    return rows
+        n_test_rows = changed.height if name == tables.test else n_test_rows
+    return n_test_rows
 
 
 def link(file: Path, target: Path) -> bool:
-    """Hard-link a file, or copy it where links don't work; return False where there is no such file.
+    """Hard-link a file, or copy it if that fails; return whether there is such a file.
 
-    No symbolic link: a kernel could write to the original through it.
+    Not a symbolic link: a kernel could write to the original through it.
     """
     if not file.is_file():
         return False
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.link(file.resolve(), target)
-    except OSError:  # another disk, or one without such links
+    except OSError:  # on another file system, or on one without hard links
         shutil.copyfile(file, target)
     return True
 
@@ -142,52 +148,51 @@ def _new_rows(frame: pl.DataFrame, ids: tuple[str, ...]) -> pl.DataFrame:
     return new_rows.with_columns((pl.col(id_column).cast(pl.String) + "-hidden").alias(id_column))
 
 
-def _unseen(new_rows: pl.DataFrame, ids: tuple[str, ...], change_notes: list[str]) -> pl.DataFrame:
+def _with_unseen_categories(new_rows: pl.DataFrame, ids: tuple[str, ...], change_notes: list[str]) -> pl.DataFrame:
+    """Replace the texts in some of the new rows by a category that train does not have."""
     texts = [c for c in new_rows.columns if c not in ids and new_rows[c].dtype == pl.String]
     if texts:
-        change_notes.append(f"unseen categories: {', '.join(texts[:20])}")
-    chosen = pl.int_range(pl.len()) % round(1 / UNSEEN) == 0
+        change_notes.append(f"unseen categories: {', '.join(texts[:MAX_NAMED_COLUMNS])}")
+    is_chosen = pl.int_range(pl.len()) % round(1 / UNSEEN_SHARE) == 0
     return new_rows.with_columns(
-        pl.when(chosen).then(pl.lit("never seen before")).otherwise(pl.col(c)).alias(c) for c in texts
+        pl.when(is_chosen).then(pl.lit("never seen before")).otherwise(pl.col(c)).alias(c) for c in texts
     )
 
 
-def _from_train(
+def _with_train_values(
     frame: pl.DataFrame, new_rows: pl.DataFrame, train: pl.LazyFrame, ids: tuple[str, ...], change_notes: list[str]
 ) -> pl.DataFrame:
-    """Take values of train in some of the new rows, and in all of them where the public test set is empty."""
+    """Put values of train into every third new row, and into all of them for columns that are empty in `frame`."""
     schema = train.collect_schema()
     shared = [c for c in new_rows.columns if c not in ids and c in schema]
     if not shared:
         return new_rows
     # Non-null values of each column: a hidden test set may hold some that the public one lacks.
     values = train.select(pl.col(shared).drop_nulls().head(new_rows.height).implode()).collect()
-    filled, columns = [], []
+    filled_names, columns = [], []
     for name in shared:
         train_values = values[name][0]
         if not len(train_values):
             continue
-        drawn = train_values.gather(np.arange(new_rows.height) * 7919 % len(train_values))
-        empty = frame[name].null_count() == frame.height
-        if empty:
-            filled.append(name)
+        drawn = train_values.gather(np.arange(new_rows.height) * TRAIN_STEP % len(train_values))
+        if frame[name].null_count() == frame.height:
+            filled_names.append(name)
             columns.append(drawn.alias(name))
             continue
-        chosen = pl.Series(np.arange(new_rows.height) % FROM_TRAIN == 1)
+        is_chosen = pl.Series(np.arange(new_rows.height) % TRAIN_VALUES_EVERY == 1)
         if drawn.dtype != new_rows[name].dtype:
             change_notes.append(
                 f"{name}: values of train, a {drawn.dtype}; in the public test set it is a {new_rows[name].dtype}"
             )
-            as_text = pl.String() in (drawn.dtype, new_rows[name].dtype)
-            texts_or_numbers = [s.cast(pl.String) if as_text else s for s in (drawn, new_rows[name])]
+            is_text = pl.String() in (drawn.dtype, new_rows[name].dtype)
+            train_column, test_column = (s.cast(pl.String) if is_text else s for s in (drawn, new_rows[name]))
             columns.append(
-                pl.select(
-                    pl.when(chosen).then(texts_or_numbers[0]).otherwise(texts_or_numbers[1]).alias(name)
-                ).to_series()
+                pl.select(pl.when(is_chosen).then(train_column).otherwise(test_column).alias(name)).to_series()
             )
         else:
-            columns.append(drawn.zip_with(chosen, new_rows[name]).alias(name))
-    if filled:
-        change_notes.append(f"filled, where the public test set is empty: {', '.join(filled[:20])}")
+            columns.append(drawn.zip_with(is_chosen, new_rows[name]).alias(name))
+    if filled_names:
+        text = ", ".join(filled_names[:MAX_NAMED_COLUMNS])
+        change_notes.append(f"filled, where the public test set is empty: {text}")
     change_notes.append("values of train in every third new row")
     return new_rows.with_columns(columns)

@@ -1,0 +1,153 @@
+"""The datasets of a kernel: files uploaded once, and versions created once, even if a push is interrupted."""
+
+from __future__ import annotations
+
+import time
+
+from workbench.core.cache import file_sha256
+from workbench.core.errors import DamagedError, LoginError, PlatformError, UnansweredError
+from workbench.kernels.layers import PackedFile
+from workbench.kernels.push_record import DatasetRecord, DatasetSending, Upload
+from workbench.kernels.push_session import CHECKS_AGAIN, PushSession
+from workbench.platforms.protocol import DatasetState
+
+__all__ = ["DatasetPush"]
+
+MAX_TOKEN_AGE_S = 6 * 24 * 3600
+"""The age up to which an upload that is in no version yet is used; Kaggle's client resumes uploads for a week."""
+
+MAX_PENDING_S = 30 * 60
+"""A dataset that is not ready after this time has failed."""
+
+WEB = "https://www.kaggle.com/datasets"
+
+
+class DatasetPush:
+    """Creates versions of a kernel's datasets."""
+
+    def __init__(self, session: PushSession, kernel_name: str) -> None:
+        self.session = session
+        self.code = session.code
+        self.kernel_name = kernel_name
+
+    def base_files(self, name: str) -> dict[str, str]:
+        """Return the digests of a dataset's files on the platform, by name; empty if they are not known."""
+        record = self.session.record.datasets.get(name, DatasetRecord())
+        state = self.code.dataset(name) if record.files else None
+        if state is None:
+            return {}
+        self._check_private(name, state)
+        return record.files if state.version == record.version else {}
+
+    def put(self, name: str, files: list[PackedFile]) -> None:
+        """Make sure that the newest version of a dataset has exactly these files."""
+        session = self.session
+        dataset = session.record.datasets.setdefault(name, DatasetRecord())
+        digest_by_name = {f.flat: f.sha256 for f in files}
+        if dataset.sending is not None:
+            dataset = self._settle(name, dataset, dataset.sending)
+        state = self.code.dataset(name)
+        if state is not None:
+            self._check_private(name, state)
+        if state is not None and (state.version, digest_by_name) == (dataset.version, dataset.files):
+            return
+        earlier_uploads = set(dataset.uploads)
+        tokens = [self._upload(file, dataset) for file in files]
+        earlier_version = state.version if state else 0
+        dataset.sending = DatasetSending(before=earlier_version, files=digest_by_name)
+        session.write_record()
+        session.context.stage(f"dataset {name}")
+        unanswered = None
+        try:
+            self.code.put_dataset(name, tokens, first=state is None, notes=f"wb kernel push {self.kernel_name}")
+        except UnansweredError as exc:
+            unanswered = exc
+        except PlatformError as exc:
+            # Nothing was created. Uploads of an earlier push may have expired and be the reason.
+            dataset.sending = None
+            for stale in () if isinstance(exc, LoginError) else earlier_uploads:
+                dataset.uploads.pop(stale, None)
+            session.write_record()
+            raise
+        created = self._wait_for_version(name, earlier_version)
+        if created is None:
+            text = unanswered.message if unanswered else f"a version of the dataset {name!r} was accepted"
+            raise UnansweredError(f"{text}; it is not listed", hint=CHECKS_AGAIN)
+        self._check_complete(name, created, files)
+        self._record_version(name, created.version, digest_by_name)
+        self._check_private(name, created)
+
+    def _check_private(self, name: str, state: DatasetState) -> None:
+        """Refuse a public dataset: it would publish the competition's code and models."""
+        if not state.is_private:
+            raise PlatformError(
+                f"the dataset {self.code.owner}/{name} is public, and the kernel's code and models would be, too",
+                hint=f"make it private, or delete it: {WEB}/{self.code.owner}/{name}/settings; then "
+                "`wb kernel push` again",
+            )
+
+    def _settle(self, name: str, dataset: DatasetRecord, sending: DatasetSending) -> DatasetRecord:
+        """Find out whether the version that an interrupted push was creating exists."""
+        self.session.context.stage(f"dataset {name}: was a version created before the last push was interrupted?")
+        created = self._wait_for_version(name, sending.before)
+        listed = (
+            self.code.dataset_files(name, created.version) if created is not None and created.status == "ready" else {}
+        )
+        if created is not None and set(listed) == set(sending.files):
+            return self._record_version(name, created.version, sending.files)
+        dataset.sending = None
+        self.session.write_record()
+        return dataset
+
+    def _record_version(self, name: str, version: int, files: dict[str, str]) -> DatasetRecord:
+        dataset = self.session.record.datasets[name] = DatasetRecord(version=version, files=files)
+        self.session.write_record()
+        return dataset
+
+    def _upload(self, file: PackedFile, dataset: DatasetRecord) -> str:
+        """Return a file's token, of an earlier upload if that is recent and of the same bytes."""
+        upload = dataset.uploads.get(file.flat)
+        if upload is None or upload.sha256 != file.sha256 or upload.at < time.time() - MAX_TOKEN_AGE_S:
+            self.session.context.stage(f"uploading {file.name}")
+            token = self.code.upload(file.path)
+            if file_sha256(file.path) != file.sha256:
+                raise DamagedError(f"{file.path} changed while it was uploaded", hint="`wb kernel push` again")
+            upload = dataset.uploads[file.flat] = Upload(sha256=file.sha256, token=token, at=time.time())
+            self.session.uploaded.append(file)
+            self.session.write_record()
+        return upload.token
+
+    def _wait_for_version(self, name: str, earlier_version: int) -> DatasetState | None:
+        """Return the version after `earlier_version` once it is ready or has failed; None if none appears in time."""
+        started_at = time.monotonic()
+        limit_s = self.code.delay_s
+        while True:
+            state = self.code.dataset(name)
+            if state is not None and state.version > earlier_version and state.status != "pending":
+                return state
+            if state is not None and state.status == "pending":
+                limit_s = MAX_PENDING_S
+            if time.monotonic() - started_at > limit_s:
+                return None
+            time.sleep(self.session.list_pause_s)
+
+    def _check_complete(self, name: str, created: DatasetState, files: list[PackedFile]) -> None:
+        """Check that every file is listed: a file whose upload failed is missing without an error."""
+        size_by_name = self.code.dataset_files(name, created.version) if created.status == "ready" else {}
+        missing = [f.flat for f in files if f.flat not in size_by_name]
+        if missing:
+            self.session.record.datasets[name] = DatasetRecord()
+            self.session.write_record()
+            raise PlatformError(
+                f"version {created.version} of the dataset {name!r} is {created.status} with {len(size_by_name)} "
+                f"files, expected {len(files)}; missing: {', '.join(missing[:5])}",
+                hint="`wb kernel push` uploads them again",
+            )
+        # Only a note: the listed sizes may not always be those of the files. The kernel compares digests itself.
+        resized = [
+            f"{f.flat} ({size_by_name[f.flat]:,} bytes; {f.size:,} here)"
+            for f in files
+            if size_by_name[f.flat] != f.size
+        ]
+        if resized:
+            self.session.notes.append(f"of another size in the dataset {name!r}: {', '.join(resized[:3])}")
