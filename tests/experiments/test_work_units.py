@@ -1,11 +1,9 @@
-"""A fold and seed as a unit of work: another process gives the same bits, and a run goes on from them."""
+"""Units of work: another process gives the same bits, and a run continues from them."""
 
 from __future__ import annotations
 
 import json
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
-from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
@@ -14,8 +12,17 @@ import pytest
 from workbench.core.context import RunContext
 from workbench.core.errors import DataError
 from workbench.core.events import Event, ModelTrained
-from workbench.experiments.fold_unit import FoldUnit, keep_result, units_of, work_on
-from workbench.experiments.ready import ready
+from workbench.experiments.ready import lightgbm_of, ready
+from workbench.experiments.work_units import (
+    FeatureUnit,
+    FoldUnit,
+    TrialFoldUnit,
+    feature_units,
+    fold_units,
+    run_units,
+    save_result,
+)
+from workbench.models.lightgbm.fold_scorer import Fidelity, FoldScorer
 from workbench.models.records import FoldResult, TrainingState
 from workbench.models.train import train
 
@@ -57,14 +64,14 @@ def test_a_pool_of_one_process_gives_the_same_bits(small: Any, kind: str) -> Non
     made.experiment(1, KINDS[kind])
     context, competition = RunContext(threads=1), made.open.access.competition
     units = [
-        FoldUnit(**json.loads(json.dumps(asdict(u)))) for u in units_of(made.workspace, competition, 1, context=context)
+        FoldUnit(**json.loads(json.dumps(asdict(u))))
+        for u in fold_units(made.workspace, competition, 1, context=context)
     ]
     assert len({(u.fold, u.seed) for u in units}) == len(units) == 10
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        results = list(pool.map(work_on, units))
+    results = list(run_units(units))
     parts, trained = InMemory(), list[Event]()
     for unit, result in zip(units, results, strict=True):
-        keep_result(parts, unit, result)
+        save_result(parts, unit, result)
     experiment = ready(made.workspace, competition, 1, context=context)
     train_all = lambda **more: train(experiment.problem, experiment.model, experiment.spec.seeds, **more)  # noqa: E731
     expected = train_all()
@@ -82,7 +89,48 @@ def test_a_pool_of_one_process_gives_the_same_bits(small: Any, kind: str) -> Non
 def test_a_unit_of_other_data_or_code_is_refused(small: Any) -> None:
     made = small()
     made.experiment(1, KINDS["all rounds"])
-    unit = units_of(made.workspace, made.open.access.competition, 1, context=RunContext(threads=1))[0]
+    unit = fold_units(made.workspace, made.open.access.competition, 1, context=RunContext(threads=1))[0]
     made.experiment(1, KINDS["all rounds"].replace("num_leaves = 7", "num_leaves = 9"))
-    with pytest.raises(DataError, match="experiment 1 of 'small' in .* is not the one that this work is of"):
-        work_on(unit)
+    with pytest.raises(DataError, match="experiment 1 of 'small' in .* is not the one that this work was made from"):
+        unit.run()
+
+
+@pytest.mark.slow
+def test_a_trial_in_a_pool_of_one_process_has_the_same_scores(small: Any) -> None:
+    made = small()
+    made.experiment(1, KINDS["all rounds"])
+    context, competition = RunContext(threads=1), made.open.access.competition
+    common = asdict(fold_units(made.workspace, competition, 1, context=context)[0])
+    del common["target"], common["fold"], common["seed"]
+    points = [{"num_leaves": 4, "lambda_l2": 1.0}, {"num_leaves": 15, "lambda_l2": 0.0}]
+    units = [
+        TrialFoldUnit(**common, parameters=point, fold=fold, rate=0.1, rounds=12, patience=4, share=0.8)
+        for point in points
+        for fold in (0, 3)
+    ]
+    results = list(run_units([TrialFoldUnit(**json.loads(json.dumps(asdict(u)))) for u in units]))
+    experiment = ready(made.workspace, competition, 1, context=context)
+    # The search itself keeps datasets between trials.
+    scorer = FoldScorer(experiment.problem, lightgbm_of(experiment, because="", hint=""), room=10**9)
+    for unit, result in zip(units, results, strict=True):
+        expected = scorer.score(unit.parameters, unit.fold, 1, Fidelity(0.1, 12, 4, 1, 0.8), keep_oof=True)
+        assert (result.score, result.rounds, result.curves) == (expected.score, expected.rounds, expected.curves)
+        assert np.array_equal(result.oof, expected.oof)
+    assert len({r.score for r in results}) > 1
+
+
+@pytest.mark.slow
+def test_a_feature_in_a_pool_of_one_process_has_the_same_block(small: Any) -> None:
+    made, other = small(), small(slug="other")
+    units = feature_units(made.workspace, made.open.access.competition, ["ratio", "doubled"])
+    results = list(run_units([FeatureUnit(**json.loads(json.dumps(asdict(u)))) for u in units]))
+    here = [u.run() for u in feature_units(other.workspace, other.open.access.competition, ["ratio", "doubled"])]
+    assert [r.sha256 for r in results] == [r.sha256 for r in here]
+    assert [r.key for r in results] == [u.key for u in units]
+
+
+def test_a_feature_of_other_code_is_refused(small: Any) -> None:
+    made = small()
+    (unit,) = feature_units(made.workspace, made.open.access.competition, ["ratio"])
+    with pytest.raises(DataError, match="feature 'ratio' of 'small' in .* is not the one that this work was made from"):
+        FeatureUnit(**asdict(unit) | {"key": "0" * 32}).run()
