@@ -80,13 +80,13 @@ def test_what_the_platform_says_is_harmless_too(made, monkeypatch, capsys) -> No
     """Its failures, quoted in errors and in notes."""
     monkeypatch.chdir(made.folder)
 
+    from workbench.rehearsal.platform import LocalPlatform
+
     def fails(*_, **__):
         raise PlatformError(f"it says {hostile.TITLE}", hint=hostile.TITLE)
 
-    from workbench.rehearsal.platform import Rehearsal
-
     for name in ("submissions", "limits"):
-        monkeypatch.setattr(Rehearsal, name, fails)
+        monkeypatch.setattr(LocalPlatform, name, fails)
     for command in (["submissions"], ["sync"], ["submit", "1", "--dry-run"]):
         with pytest.raises(SystemExit):
             main(command)

@@ -17,8 +17,8 @@ from workbench.data.ingest import read_text_file
 from workbench.data.ingest.convert import convert
 from workbench.data.workspace import create_workspace
 from workbench.models.serving import read_submission
-from workbench.rehearsal import Rehearsal, RehearsalSpec, create
-from workbench.rehearsal.received import read_sent
+from workbench.rehearsal import LocalPlatform, RehearsalSpec, create
+from workbench.rehearsal.submitted_file import read_submitted
 from workbench.submissions.findings import file_findings
 
 NAMES = {
@@ -57,7 +57,7 @@ def test_every_reader_reads_what_was_written(tmp_path: Path, names: list[str]) -
     assert frames.read_csv(path, infer_schema=False).equals(frame)
     assert read_text_file(path).equals(frame)
     assert read_submission(path, names).equals(frame)
-    assert read_sent(path, names).equals(frame)
+    assert read_submitted(path, names).equals(frame)
     frames.sink_csv(frame.lazy(), path)
     assert read_text_file(path).equals(frame)
 
@@ -116,6 +116,6 @@ def test_a_submission_has_the_names_of_the_sample(tmp_path: Path, header: str, n
     sent = run.folder / "submission.csv"
     assert read_text_file(sent).columns == sample.columns == [id_name, target]
     assert [f for f in file_findings(competition.access.competition, sent) if f.level == "error"] == []
-    platform = Rehearsal(workspace.root)
+    platform = LocalPlatform(workspace.root)
     platform.submit("c", sent, "")
     assert platform.submissions("c")[0].public_score is not None

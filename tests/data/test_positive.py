@@ -25,7 +25,7 @@ from workbench.models.serving import submission_form
 from workbench.models.serving.submission_file import respelled
 from workbench.models.target import read_target
 from workbench.platforms.protocol import CompetitionFacts
-from workbench.rehearsal import Rehearsal, RehearsalSpec, create
+from workbench.rehearsal import LocalPlatform, RehearsalSpec, create
 from workbench.submissions.findings import file_findings, positive_findings
 
 QUICK = 'features = ["auto"]\n[model]\nnum_iterations = 15\nlearning_rate = 0.3\nearly_stopping_round = 0\n'
@@ -510,7 +510,7 @@ class TestRehearsal:
         outcome = opened.run(1)
         sent = opened.submissions.send(opened.submissions.prepare(1))
         assert outcome.record.cv_mean > 0.95
-        (scored,) = [s for s in Rehearsal(tmp_path).submissions("c") if s.ref == sent.ref]
+        (scored,) = [s for s in LocalPlatform(tmp_path).submissions("c") if s.ref == sent.ref]
         assert scored.public_score > 0.95
 
 

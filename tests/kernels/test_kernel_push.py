@@ -775,10 +775,10 @@ class TestFaults:
         ready.push(report=report)
 
     def test_a_platform_without_kernels(self, ready: Ready, tmp_path: Path) -> None:
-        from workbench.rehearsal import Rehearsal
+        from workbench.rehearsal import LocalPlatform
 
         with pytest.raises(ConfigError, match="the platform 'rehearsal' has no kernels"):
-            push(ready.made.open.access.competition, ready.build(), Rehearsal(tmp_path))
+            push(ready.made.open.access.competition, ready.build(), LocalPlatform(tmp_path))
 
 
 class TestSavedOnTheWeb:

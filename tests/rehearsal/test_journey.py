@@ -18,7 +18,7 @@ from tests.needs import needs_package
 from workbench.cli.app import wb
 from workbench.data.competition import load_competition
 from workbench.data.workspace import create_workspace, find_workspace
-from workbench.rehearsal import Rehearsal
+from workbench.rehearsal import LocalPlatform
 
 HERE = Path(__file__).parents[2] / "competitions" / "journey"
 
@@ -87,5 +87,5 @@ def test_the_commands_of_its_readme_host_and_fetch_it(
         .select("product_id", "bought_at")
         .equals(known.select("product_id", pl.col("bought_at").cast(pl.Datetime("us"))))
     )
-    assert Rehearsal(tmp_path).facts("journey").interactions.horizon_s == written.definition.interactions.horizon_s
+    assert LocalPlatform(tmp_path).facts("journey").interactions.horizon_s == written.definition.interactions.horizon_s
     assert set(written.table("sample_submission").collect().columns) == {"household_id", "products"}

@@ -17,7 +17,7 @@ from tests.platform_contract import Hosted, PlatformContract
 from tests.shop_log import DAY, LOG, LOG_OF_KINDS, START, make_log
 from workbench.core.errors import ConfigError, DamagedError, DataError, NotFoundError, WorkbenchError
 from workbench.platforms.interactions import InteractionsSpec
-from workbench.rehearsal import LogSpec, Rehearsal, create
+from workbench.rehearsal import LocalPlatform, LogSpec, create
 
 Make = Callable[..., tuple[Path, Path]]
 
@@ -55,7 +55,7 @@ def solution(folder: Path) -> pl.DataFrame:
 def send(workspace: Path, frame: pl.DataFrame) -> Any:
     path = workspace / "sent.csv"
     frame.write_csv(path)
-    platform = Rehearsal(workspace)
+    platform = LocalPlatform(workspace)
     platform.submit("shop", path, "m")
     return platform.submissions("shop")[0]
 
@@ -85,7 +85,7 @@ class TestContract(PlatformContract):
             "target_columns": ("items",),
             "interactions": LOG,
         }
-        return Hosted(Rehearsal(workspace), "shop", "shpo", good, bad, facts=facts)
+        return Hosted(LocalPlatform(workspace), "shop", "shpo", good, bad, facts=facts)
 
 
 class TestLast:
@@ -261,7 +261,7 @@ class TestScores:
         ("spoil", "message"),
         [
             (lambda f: f.head(10), "ids are missing, for example"),
-            (lambda f: pl.concat([f, f.head(1)]), "2 lines repeat an id, for example 100"),
+            (lambda f: pl.concat([f, f.head(1)]), "2 rows repeat an id, for example 100"),
             (lambda f: f.with_columns(user=pl.col("user") + 1), "1 ids are missing, for example 100"),
             (
                 lambda f: pl.concat([f, f.head(1).with_columns(user=pl.lit(7, pl.Int64))]),
@@ -286,7 +286,7 @@ class TestScores:
         workspace, folder = make(leaderboard=board, deadline=datetime(2099, 1, 1, tzinfo=UTC))
         sent = send(workspace, served(folder, "sample_submission"))
         assert sent.private_score is None
-        assert Rehearsal(workspace).leaderboard("shop").public.rank == 2
+        assert LocalPlatform(workspace).leaderboard("shop").public.rank == 2
 
 
 class TestRefusals:
@@ -361,7 +361,7 @@ class TestRefusals:
             (LOG, {"metric": "auc"}, "'auc' does not score lists"),
             (LOG, {"metric": "metric.py:own"}, "'metric.py:own' does not score lists"),
             (LOG, {"target": "user"}, "they must differ"),
-            (LOG, {"target": "usage"}, "which the solution has of its own"),
+            (LOG, {"target": "usage"}, "which are columns of the solution"),
             (LOG, {"public": 1.5}, "--public 1.5: expected a share"),
             (LOG, {"daily_limit": 0}, "--daily-limit 0"),
             (LOG, {"train": Path("no.csv")}, "there is no file no.csv"),
@@ -379,7 +379,7 @@ class TestRefusals:
 
     def test_what_failed_leaves_nothing(self, make: Make, tmp_path: Path) -> None:
         rare = make_log().with_columns(type=pl.when(pl.int_range(pl.len()) == 0).then(pl.lit("gift")).otherwise("type"))
-        with pytest.raises(DataError, match="no line of the type 'gift' has a true item\nchoose a longer --horizon"):
+        with pytest.raises(DataError, match="no row of the type 'gift' has a true item\nchoose a longer --horizon"):
             make(rare, replace(LOG_OF_KINDS, weights={"gift": 1.0, "clicks": 1.0}))
         assert list((tmp_path / "competitions").iterdir()) == []
 
@@ -393,7 +393,7 @@ class TestHost:
     def test_what_it_says_of_the_log_is_read_back(self, make: Make) -> None:
         log = replace(LOG_OF_KINDS, cut="session", first=("clicks",), unit="s")
         workspace, folder = make(log=log)
-        assert Rehearsal(workspace).facts("shop").interactions == log
+        assert LocalPlatform(workspace).facts("shop").interactions == log
         assert tomllib.loads((folder / "host.toml").read_text())["interactions"]["weights"] == LOG_OF_KINDS.weights
 
     @pytest.mark.parametrize(
@@ -402,7 +402,7 @@ class TestHost:
             ("[interactions]", "[interaction]", "unknown key 'interaction'"),
             ('cut = "last"', 'cut = "lst"', "interactions.cut: 'lst' is none of"),
             ("horizon_s = 604800", 'horizon_s = "7d"', "interactions.horizon_s"),
-            ('task = "recommend"', 'task = "binary"', r"\[interactions\] is for the task recommend"),
+            ('task = "recommend"', 'task = "binary"', r"\[interactions\] is required for the task recommend"),
         ],
     )
     def test_damage_is_named(self, make: Make, old: str, new: str, message: str) -> None:
@@ -410,7 +410,7 @@ class TestHost:
         host = folder / "host.toml"
         host.write_text(host.read_text().replace(old, new))
         with pytest.raises(DamagedError, match=message):
-            Rehearsal(workspace).facts("shop")
+            LocalPlatform(workspace).facts("shop")
 
     def test_a_solution_without_types_is_damaged(self, make: Make) -> None:
         workspace, folder = make(log=LOG_OF_KINDS)
@@ -433,6 +433,6 @@ def test_the_options_of_the_command_are_those_of_the_log(tmp_path: Path, monkeyp
         wb, f"rehearse shop --train log.csv --task recommend --metric MRR@7 {columns} {asked}".split()
     )
     assert done.exit_code == 0, done.output
-    facts = Rehearsal(tmp_path).facts("shop")
+    facts = LocalPlatform(tmp_path).facts("shop")
     assert facts.interactions == replace(LOG_OF_KINDS, unit="ms", cut="session", first=("clicks", "carts"))
     assert (facts.metric, facts.id_columns, facts.target_columns) == ("mrr@7", ("session_type",), ("labels",))

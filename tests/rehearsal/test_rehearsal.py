@@ -27,7 +27,7 @@ from workbench.core.errors import (
     WorkbenchError,
 )
 from workbench.platforms.protocol import medal
-from workbench.rehearsal import Rehearsal, RehearsalSpec, create
+from workbench.rehearsal import LocalPlatform, RehearsalSpec, create
 from workbench.rehearsal.leaderboard import standing
 from workbench.rehearsal.split import rows_after
 
@@ -66,7 +66,7 @@ def solution(folder: Path) -> pl.DataFrame:
 def send(workspace: Path, frame: pl.DataFrame, now: Callable[[], datetime] | None = None) -> Any:
     path = workspace / "sent.csv"
     frame.write_csv(path)
-    platform = Rehearsal(workspace, *([now] if now else []))
+    platform = LocalPlatform(workspace, *([now] if now else []))
     platform.submit("small", path, "m")
     return platform.submissions("small")[0]
 
@@ -90,7 +90,7 @@ class TestRehearsal(PlatformContract):
             "deadline": None,
             "daily_limit": 3,
         }
-        return Hosted(Rehearsal(workspace), "small", "smal", good, bad, facts=facts)
+        return Hosted(LocalPlatform(workspace), "small", "smal", good, bad, facts=facts)
 
 
 class TestCreate:
@@ -113,7 +113,7 @@ class TestCreate:
             y=pl.when(pl.col("y") == 1).then(pl.lit("secret-1")).otherwise(pl.lit("0"))
         )
         workspace, folder = make(marked)
-        for file in Rehearsal(workspace).files("small"):
+        for file in LocalPlatform(workspace).files("small"):
             text = (folder / "files" / file.name).read_text()
             assert ("secret-1" in text) == (file.name == "train.csv")
 
@@ -191,7 +191,7 @@ class TestCreate:
     )
     def test_the_task_is_inferred(self, make: Any, frame: pl.DataFrame, metric: str, task: str) -> None:
         workspace, _ = make(frame, metric=metric)
-        assert Rehearsal(workspace).facts("small").task == task
+        assert LocalPlatform(workspace).facts("small").task == task
 
     def test_the_order_does_not_tell(self, make: Any) -> None:
         _, folder = make()
@@ -248,7 +248,7 @@ class TestCreate:
             ({"after": ("day", "2030-01-01")}, DataError, "0 of 300 rows .* fall on the test side"),
             ({"after": ("dey", "2030-01-01")}, NotFoundError, "did you mean 'day'"),
             ({"after": ("household", "x")}, ConfigError, "can't be compared"),
-            ({"after": ("day", "x")}, ConfigError, "can't be compared with '2024-01-0.': the column holds dates"),
+            ({"after": ("day", "x")}, ConfigError, "can't be compared with '2024-01-0.': the column has dates"),
             ({"after": ("day", "2000-01-01")}, DataError, "300 of 300 rows .* fall on the test side"),
             ({"after": ("day", "2024-05-01"), "holdout": 0.2}, ConfigError, "give one of them"),
             ({"targets": ()}, ConfigError, "needs a target"),
@@ -306,7 +306,7 @@ class TestCreate:
 
     def test_a_class_called_as_the_id_is_refused(self, make: Any) -> None:
         frame = make_frame(300, task="multiclass").with_columns(pl.col("y").replace("low", "id"))
-        with pytest.raises(ConfigError, match="has a class called 'id'"):
+        with pytest.raises(ConfigError, match="has a class 'id'"):
             make(frame, metric="mlogloss")
 
     def test_a_null_in_a_named_id_is_counted(self, make: Any) -> None:
@@ -344,12 +344,12 @@ class TestCreate:
     def test_a_rehearsal_is_not_overwritten_unasked(self, make: Any) -> None:
         workspace, folder = make()
         send(workspace, served(folder, "sample_submission").with_columns(y=pl.Series(np.linspace(0, 1, 90))))
-        with pytest.raises(ConfigError, match="--force replaces it, and keeps the 1 submissions it received"):
+        with pytest.raises(ConfigError, match="--force replaces it, and keeps its 1 submissions"):
             make()
         make(force=True)
         kept = list((workspace / "competitions" / "small").glob("rehearsal-submissions-*/*.json"))
         assert len(kept) == 1
-        assert Rehearsal(workspace).submissions("small") == []
+        assert LocalPlatform(workspace).submissions("small") == []
         assert sorted(p.name.partition("-2")[0] for p in folder.parent.iterdir()) == [
             "rehearsal",
             "rehearsal-submissions",
@@ -395,7 +395,7 @@ class TestAfter:
         [
             (["01/31/2024", "02/01/2024"], "02/01/2024", "not all in ISO form"),
             (["2024-1-31", "2024-02-01"], "2024-02-01", "not all in ISO form"),
-            (["2024-01-31", "2024-02-01"], "3", "the column holds dates"),
+            (["2024-01-31", "2024-02-01"], "3", "the column has dates"),
             (["1", "2", "n/a"], "2", "also 1 other values"),
             ([1, 2], "x", "can't be compared with '1'"),
             ([datetime(2024, 1, 31)], "2024-01-01T00:00+00:00", "can't be compared"),  # noqa: DTZ001
@@ -520,7 +520,7 @@ class TestScores:
             return float(sk.mean_absolute_error(f["y"].cast(float), f["y_sent"], sample_weight=f["weight"].cast(float)))
 
         self.check(workspace, folder, self.noise(folder), score)
-        assert Rehearsal(workspace).facts("small").weight_column == "weight"
+        assert LocalPlatform(workspace).facts("small").weight_column == "weight"
 
     def test_map_at_3(self, make: Any) -> None:
         frame = make_frame(300).with_columns(y=pl.col("id") % 7)
@@ -615,8 +615,8 @@ class TestScores:
     def test_any_bytes_are_answered(self, make: Any, tmp_path: Path, content: bytes, message: str) -> None:
         workspace, _ = make()
         (tmp_path / "sent.csv").write_bytes(content)
-        Rehearsal(workspace).submit("small", tmp_path / "sent.csv", "m")
-        (got,) = Rehearsal(workspace).submissions("small")
+        LocalPlatform(workspace).submit("small", tmp_path / "sent.csv", "m")
+        (got,) = LocalPlatform(workspace).submissions("small")
         assert got.status == "error"
         assert re.search(message, str(got.error)), got.error
 
@@ -628,7 +628,7 @@ class TestScores:
             (lambda f: f.filter(~pl.col("id").is_in([1297, 1082, 1233, 1064])), "4 ids are missing, for example 1297,"),
             (lambda f: f.with_columns(z=1), "unknown ['z']"),
             (lambda f: f.with_columns(y=pl.lit("nan")), "are not finite numbers"),
-            (lambda f: pl.concat([f, f.head(2)]), "4 lines repeat an id"),
+            (lambda f: pl.concat([f, f.head(2)]), "4 rows repeat an id"),
             (lambda f: f.with_columns(id=pl.col("id") + 1_000_000), "90 ids are missing"),
             (
                 lambda f: pl.concat([f, f.head(1).with_columns(id=pl.lit(5, pl.Int64))]),
@@ -646,7 +646,7 @@ class TestScores:
         got = send(workspace, spoil(self.noise(folder)))
         assert got.status == "error"
         assert message in got.error
-        assert Rehearsal(workspace).limits("small").remaining_today == 5
+        assert LocalPlatform(workspace).limits("small").remaining_today == 5
 
 
 class TestTime:
@@ -659,14 +659,14 @@ class TestTime:
         got = send(workspace, sent, now=lambda: before)
         assert got.public_score is not None
         assert got.private_score is None
-        (later,) = Rehearsal(workspace, lambda: after).submissions("small")
+        (later,) = LocalPlatform(workspace, lambda: after).submissions("small")
         assert later.private_score is not None
 
     def test_a_closed_competition_refuses(self, make: Any) -> None:
         workspace, folder = make(deadline=self.END)
         host = folder / "host.toml"
         host.write_text(host.read_text().replace("late_submissions = true", "late_submissions = false"))
-        platform = Rehearsal(workspace, lambda: self.END + timedelta(days=1))
+        platform = LocalPlatform(workspace, lambda: self.END + timedelta(days=1))
         assert not platform.facts("small").accepts_submissions
         with pytest.raises(PlatformError, match="closed on 2026-12-31 23:59 UTC"):
             platform.submit("small", folder / "files" / "sample_submission.csv", "m")
@@ -688,7 +688,7 @@ class TestTime:
         workspace, folder = make(deadline=self.END)
         host = folder / "host.toml"
         host.write_text(host.read_text().replace("closed = false", "closed = true"))
-        platform = Rehearsal(workspace, lambda: self.END - timedelta(days=1))
+        platform = LocalPlatform(workspace, lambda: self.END - timedelta(days=1))
         assert not platform.facts("small").accepts_submissions
         with pytest.raises(PlatformError, match="'small' is closed"):
             platform.submit("small", folder / "files" / "sample_submission.csv", "m")
@@ -702,7 +702,7 @@ class TestTime:
         monkeypatch.setenv("TZ", "America/New_York")
         time.tzset()
         try:
-            assert Rehearsal(workspace).facts("small").deadline == self.END
+            assert LocalPlatform(workspace).facts("small").deadline == self.END
         finally:
             monkeypatch.undo()
             time.tzset()
@@ -712,12 +712,12 @@ class TestTime:
         east = timezone(timedelta(hours=9))
         got = send(workspace, TestScores().noise(folder), now=lambda: datetime(2026, 11, 24, 8, 30, tzinfo=east))
         assert got.submitted_at.isoformat() == "2026-11-23T23:30:00+00:00"
-        later = Rehearsal(workspace, lambda: datetime(2026, 11, 24, 9, 30, tzinfo=east))
+        later = LocalPlatform(workspace, lambda: datetime(2026, 11, 24, 9, 30, tzinfo=east))
         assert later.limits("small").remaining_today == 1
 
     def test_at_the_same_moment_the_later_record_is_newer(self, make: Any) -> None:
         workspace, folder = make()
-        platform = Rehearsal(workspace, lambda: self.END)
+        platform = LocalPlatform(workspace, lambda: self.END)
         sample = folder / "files" / "sample_submission.csv"
         sent = [platform.submit("small", sample, str(i)) for i in range(5)]
         assert [s.ref for s in platform.submissions("small")] == sent[::-1]
@@ -735,8 +735,8 @@ class TestTime:
 SUBMITTER = """
 import sys, pathlib
 from workbench.core.errors import PlatformError
-from workbench.rehearsal import Rehearsal
-platform, ok = Rehearsal(pathlib.Path(sys.argv[1])), 0
+from workbench.rehearsal import LocalPlatform
+platform, ok = LocalPlatform(pathlib.Path(sys.argv[1])), 0
 for _ in range(4):
     try:
         platform.submit("small", pathlib.Path(sys.argv[2]), "m"); ok += 1
@@ -764,7 +764,7 @@ class TestLeaderboard:
         (tmp_path / "board.csv").write_text(self.BOARD)
         workspace, folder = make(leaderboard=tmp_path / "board.csv")
         got = send(workspace, TestScores().noise(folder))
-        board = Rehearsal(workspace).leaderboard("small")
+        board = LocalPlatform(workspace).leaderboard("small")
         assert len(board.entries) == 99
         assert board.public is not None
         assert board.private is not None
@@ -779,11 +779,11 @@ class TestLeaderboard:
         workspace, folder = make()
         (folder / "leaderboard.csv").write_text("a,b\n1,2\n")
         with pytest.raises(DamagedError, match="leaderboard.csv .* expected a team"):
-            Rehearsal(workspace).leaderboard("small")
+            LocalPlatform(workspace).leaderboard("small")
 
     def test_without_one_ones_own_submissions_are_listed(self, make: Any) -> None:
         workspace, folder = make(make_frame(300, task="regression"), metric="rmse")
-        platform = Rehearsal(workspace)
+        platform = LocalPlatform(workspace)
         for level in (9.0, 1.0, 5.0):
             served(folder, "sample_submission").with_columns(y=level).write_csv(workspace / "sent.csv")
             platform.submit("small", workspace / "sent.csv", f"all {level:g}")
@@ -796,11 +796,11 @@ class TestLeaderboard:
         end = TestTime.END
         workspace, folder = make(leaderboard=tmp_path / "board.csv", deadline=end)
         send(workspace, TestScores().noise(folder), now=lambda: end)
-        before = Rehearsal(workspace, lambda: end).leaderboard("small")
+        before = LocalPlatform(workspace, lambda: end).leaderboard("small")
         assert before.entries == (("a", 0.9), ("b", 0.1))
         assert before.public is not None
         assert before.private is None
-        assert Rehearsal(workspace, lambda: end + timedelta(1)).leaderboard("small").private is not None
+        assert LocalPlatform(workspace, lambda: end + timedelta(1)).leaderboard("small").private is not None
 
     @pytest.mark.parametrize(("score", "rank"), [(0.9, 1), (0.8, 1), (0.7, 2), (0.5, 2), (0.4, 4), (0.1, 4)])
     def test_equal_scores_do_not_push_back(self, score: float, rank: int) -> None:
@@ -851,7 +851,7 @@ def test_a_wrong_key_of_the_host_is_named(make: Any, old: str, new: str, message
     host = folder / "host.toml"
     host.write_text(host.read_text().replace(old, new))
     with pytest.raises(DamagedError, match=f"host.toml is damaged: .*{message}"):
-        Rehearsal(workspace).facts("small")
+        LocalPlatform(workspace).facts("small")
 
 
 def test_a_host_of_the_first_version_is_read(make: Any) -> None:
@@ -876,13 +876,13 @@ def test_a_damaged_record_is_named(make: Any) -> None:
     (record,) = (folder / "submissions").glob("*.json")
     record.write_text("{}")
     with pytest.raises(DamagedError, match=record.name):
-        Rehearsal(workspace).submissions("small")
+        LocalPlatform(workspace).submissions("small")
 
 
 def test_a_file_that_changes_while_it_is_copied_is_noticed(make: Any, tmp_path: Path) -> None:
     workspace, folder = make()
     path = folder / "files" / "train.csv"
-    platform = Rehearsal(workspace)
+    platform = LocalPlatform(workspace)
     stat = path.stat()
     platform.files("small")
     path.write_bytes(path.read_bytes()[:-2] + b"9\n")
@@ -894,7 +894,7 @@ def test_a_file_that_changes_while_it_is_copied_is_noticed(make: Any, tmp_path: 
 
 def test_a_file_that_was_replaced_is_hashed_again(make: Any) -> None:
     workspace, folder = make()
-    platform = Rehearsal(workspace)
+    platform = LocalPlatform(workspace)
     before = {f.name: f.sha256 for f in platform.files("small")}
     (folder / "files" / "train.csv").write_text("new\n")
     assert {f.name: f.sha256 for f in platform.files("small")}["train.csv"] != before["train.csv"]
@@ -904,4 +904,4 @@ def test_the_solution_can_not_be_downloaded(make: Any, tmp_path: Path) -> None:
     workspace, _ = make()
     for name in ("solution.parquet", "../solution.parquet", "files/../../solution.parquet"):
         with pytest.raises(NotFoundError, match="has no file"):
-            Rehearsal(workspace).download("small", name, tmp_path / "got")
+            LocalPlatform(workspace).download("small", name, tmp_path / "got")

@@ -15,6 +15,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from workbench.core.context import RunContext, text_listener
 from workbench.core.errors import DataError
 from workbench.data.ingest.text import HEAD_BYTES
 from workbench.platforms.interactions import InteractionsSpec
@@ -68,7 +69,13 @@ def rehearse(tmp_path: Path) -> Callable[..., tuple[Path, list[str]]]:
         path, said = tmp_path / name, []
         path.write_bytes(content)
         spec: dict[str, Any] = {"targets": ("y",), "metric": "rmse", "after": ("id", "90")}
-        return create(tmp_path, "c", RehearsalSpec(path, **(spec | options)), force=True, report=said.append), said
+        return create(
+            tmp_path,
+            "c",
+            RehearsalSpec(path, **(spec | options)),
+            force=True,
+            context=RunContext((text_listener(said.append),)),
+        ), said
 
     return host
 

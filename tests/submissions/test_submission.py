@@ -17,7 +17,7 @@ from workbench.core.context import RunContext, text_listener
 from workbench.core.errors import NotFoundError, PlatformError, SubmissionError, UnansweredError
 from workbench.ledger import Ledger
 from workbench.platforms.protocol import BeforeCreate, PlatformSubmission, SubmissionLimits, connect
-from workbench.rehearsal import Rehearsal
+from workbench.rehearsal import LocalPlatform
 from workbench.review.table import as_text
 from workbench.submissions import SubmissionChannel, prepare, send, sync, wait_for_score
 from workbench.submissions.findings import file_findings
@@ -206,7 +206,7 @@ class Broken:
     name = "rehearsal"
 
     def __init__(
-        self, real: Rehearsal, *, arrives: bool, listed_after_s: float = 0, listing_delay_s: float = 0
+        self, real: LocalPlatform, *, arrives: bool, listed_after_s: float = 0, listing_delay_s: float = 0
     ) -> None:
         self.real, self.arrives, self.listing_delay_s = real, arrives, listing_delay_s
         self.listed_at = time.monotonic() + listed_after_s
@@ -237,7 +237,7 @@ class TestSending:
         sidecar = json.loads(copy.with_suffix(f".{sent.submission_id}.json").read_text())
         assert sidecar["record"]["status"] == "complete"
         assert [e["status"] for e in sidecar["events"]] == ["prepared", "sending", "pending", "complete"]
-        (theirs,) = Rehearsal(made.workspace.root).submissions("small")
+        (theirs,) = LocalPlatform(made.workspace.root).submissions("small")
         assert theirs.message.startswith(f"wb:{sent.submission_id} | first | CV 0.")
 
     def test_a_long_message_is_cut_and_keeps_its_token_and_cv(self, small) -> None:
@@ -246,7 +246,7 @@ class TestSending:
         sent = made.open.submissions.send(
             made.open.submissions.prepare(1), message="many words\n" * 100 + "wb:0123456789"
         )
-        (theirs,) = Rehearsal(made.workspace.root).submissions("small")
+        (theirs,) = LocalPlatform(made.workspace.root).submissions("small")
         assert theirs.message.startswith(f"wb:{sent.submission_id} | many words many words")
         assert theirs.message.endswith(f"… | CV {sent.cv_mean:.6g}")
         assert len(theirs.message) == MAX_CHARACTERS
@@ -257,7 +257,7 @@ class TestSending:
         made = small(daily_limit=1)
         run = quick(made)
         prepared = made.open.submissions.prepare(1)
-        real = Rehearsal(made.workspace.root)
+        real = LocalPlatform(made.workspace.root)
         real.submit("small", run.submission, "a team mate's")
         late = Broken(real, arrives=True)
         late.submit, late.limits = real.submit, lambda _slug: SubmissionLimits(1, 1)  # type: ignore[method-assign]
@@ -270,7 +270,7 @@ class TestSending:
     def test_a_lost_answer_is_settled_by_asking(self, small, arrives: bool) -> None:
         made = small()
         quick(made)
-        real = Rehearsal(made.workspace.root)
+        real = LocalPlatform(made.workspace.root)
         with Ledger.open(made.workspace.ledger) as ledger:
             competition = made.open.access.competition
             prepared = prepare(SubmissionChannel(made.workspace, competition, real, ledger), 1)
@@ -300,7 +300,7 @@ class TestSending:
         """The list is behind: the next call waits for it, and sends only what did not arrive."""
         made = small()
         quick(made)
-        real = Rehearsal(made.workspace.root)
+        real = LocalPlatform(made.workspace.root)
         said: list[str] = []
         clock = Clock(tmp_path / "clock.json")
         with clock.running(), Ledger.open(made.workspace.ledger) as ledger:
@@ -334,7 +334,7 @@ class TestSending:
     def test_a_list_that_fails_after_the_sending_is_no_failure_of_it(self, small) -> None:
         made = small()
         quick(made)
-        real = Rehearsal(made.workspace.root)
+        real = LocalPlatform(made.workspace.root)
         with Ledger.open(made.workspace.ledger) as ledger:
             competition = made.open.access.competition
             prepared = prepare(SubmissionChannel(made.workspace, competition, real, ledger), 1)
@@ -357,7 +357,7 @@ class TestSending:
         made = small()
         quick(made)
         monkeypatch.setattr("workbench.submissions.follow.FIRST_PAUSE_S", 0.01)
-        real = Rehearsal(made.workspace.root)
+        real = LocalPlatform(made.workspace.root)
         with Ledger.open(made.workspace.ledger) as ledger:
             competition = made.open.access.competition
             channel = SubmissionChannel(made.workspace, competition, real, ledger)
@@ -389,7 +389,7 @@ class TestSending:
     def test_what_was_sent_elsewhere_is_shown_as_that(self, small, tmp_path: Path) -> None:
         made = small()
         run = quick(made)
-        real = Rehearsal(made.workspace.root)
+        real = LocalPlatform(made.workspace.root)
         real.submit("small", run.submission, "by hand, through the page")
         mine = made.open.submissions.send(made.open.submissions.prepare(1))
         other = tmp_path / "blend.csv"
@@ -422,7 +422,7 @@ class TestSending:
         sent = made.open.submissions.send(made.open.submissions.prepare(1))
         assert (sent.public_score is not None, sent.private_score) == (True, None)
         assert made.open.submissions.sync() == []
-        later = Rehearsal(made.workspace.root, lambda: deadline.replace(year=2100))
+        later = LocalPlatform(made.workspace.root, lambda: deadline.replace(year=2100))
         with Ledger.open(made.workspace.ledger) as ledger:
             (changed,) = sync(SubmissionChannel(made.workspace, made.open.access.competition, later, ledger))
             assert changed.private_score is not None

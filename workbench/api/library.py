@@ -95,7 +95,7 @@ def rehearse(
 
     if "/" in slug:
         slug = competition_slug(slug)
-    return create((where or workspace()).root, slug, spec, force=force, report=report)
+    return create((where or workspace()).root, slug, spec, force=force, context=call_context(report=report))
 
 
 def fetch(  # noqa: PLR0913 what the command may be asked

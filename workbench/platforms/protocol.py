@@ -46,7 +46,7 @@ BeforeCreate = Callable[[], None]
 Progress = Callable[[int], None]
 """Called with the number of bytes that arrived since the last call; negative if some were discarded."""
 
-IMPLEMENTATIONS = {"kaggle": "workbench.platforms.kaggle:Kaggle", "rehearsal": "workbench.rehearsal:Rehearsal"}
+IMPLEMENTATIONS = {"kaggle": "workbench.platforms.kaggle:Kaggle", "rehearsal": "workbench.rehearsal:LocalPlatform"}
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,17 @@
-"""A competition hosted in a local folder: hidden solution, grading, public and private part, leaderboard rank.
+"""Local competitions: hosted in a folder, with a hidden solution, public and private scores, and a leaderboard.
 
-``competitions/<slug>/rehearsal/`` holds::
+Input is a file with the targets (`RehearsalSpec`) or a log of interactions (`LogSpec`); output is the folder
+``competitions/<slug>/rehearsal/`` (`create`), which `LocalPlatform` serves like any other platform::
 
-    host.toml            what the competition is
-    files/               what is served: train, test, sample_submission, further tables
+    host.toml            the description of the competition
+    files/               the data files: train, test, sample_submission, further tables
     solution.parquet     hidden: ids, targets, usage
-    submissions/         what was received, each with its scores
-    leaderboard.csv      where one was given
-
-Of a log of interactions (`LogSpec`) the end is hidden: see `workbench.rehearsal.log`.
+    submissions/         the submitted files, each with its scores
+    leaderboard.csv      optional: the scores of other teams
 """
 
 from workbench.rehearsal.create import create
-from workbench.rehearsal.platform import Rehearsal
+from workbench.rehearsal.platform import LocalPlatform
 from workbench.rehearsal.spec import LogSpec, RehearsalSpec
 
-__all__ = ["LogSpec", "Rehearsal", "RehearsalSpec", "create"]
+__all__ = ["LocalPlatform", "LogSpec", "RehearsalSpec", "create"]

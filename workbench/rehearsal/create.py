@@ -1,4 +1,4 @@
-"""From a file with the target to a hosted competition: split, hide the solution, write the sample."""
+"""Create a local competition from a file with the targets: split it, hide the solution, write the sample."""
 
 from __future__ import annotations
 
@@ -13,38 +13,56 @@ import numpy.typing as npt
 import polars as pl
 import polars.selectors as cs
 
+from workbench.core.context import SILENT, RunContext
 from workbench.core.errors import ConfigError, DataError, NotFoundError, near
 from workbench.core.frames import write_csv
 from workbench.core.row_expressions import named_columns
 from workbench.data.ingest.counting import column_stats
 from workbench.data.ingest.types import decide
 from workbench.metrics import Metric
-from workbench.rehearsal.files import built_beside, place_for, sink
+from workbench.rehearsal.create_log import create_log_competition
+from workbench.rehearsal.folder import build_folder, folder_path, write_table
 from workbench.rehearsal.grade import RejectedError, grade, read_solution
-from workbench.rehearsal.host import Host, host_text, load_metric
+from workbench.rehearsal.host import HostedCompetition, host_text, load_metric
+from workbench.rehearsal.input_file import InputFile, open_input
 from workbench.rehearsal.labels import classes_of, infer_task, positive_last, sample_values
-from workbench.rehearsal.log import create_log
-from workbench.rehearsal.opened import Opened, Report, opened
 from workbench.rehearsal.spec import USAGE, LogSpec, RehearsalSpec, check_options
 from workbench.rehearsal.split import public_part, served_order, test_side
 from workbench.rehearsal.weights import weights_of
 
 __all__ = ["create"]
 
-TEST = "__test__"
+IN_TEST = "__test__"
 DEFAULT_IDS = ("id", "Id", "ID", "row_id")
+"""The names of columns that are ids if their values are unique."""
 
 
 @dataclass(frozen=True)
 class _CompetitionPlan:
-    """All that is decided before anything is written.
+    """The decisions about a competition, made before anything is written.
 
-    `source` is the file, open; `keys` has the ids and targets of every row, `weight` what each weighs; `order` is the
-    served order of the test rows, None for the file's; `is_public` follows the served order.
+    Attributes
+    ----------
+    keys : DataFrame
+        The ids and targets of every row of the file.
+    columns : tuple of str
+        The other columns of train.
+    ids : tuple of str
+        The id columns; one that the file does not have is a row number.
+    is_test : array of bool
+        Of every row of the file.
+    order : array of int, optional
+        The order in which the test rows are written; None for the file's.
+    is_public : array of bool
+        Of the test rows in the order in which they are written.
+    classes : list of list of str
+        For each target its values as texts; empty for regression.
+    weight : Series, optional
+        The weight of every row of the file.
     """
 
     spec: RehearsalSpec
-    source: Opened
+    source: InputFile
     metric: Metric
     keys: pl.DataFrame
     columns: tuple[str, ...]
@@ -63,13 +81,12 @@ def create(
     spec: RehearsalSpec | LogSpec,
     *,
     force: bool = False,
-    report: Report = lambda _: None,
+    context: RunContext = SILENT,
 ) -> Path:
-    """Host a competition in ``competitions/<slug>/rehearsal`` and return that folder.
+    """Create a local competition in ``competitions/<slug>/rehearsal`` and return that folder.
 
-    The folder is built beside its place and renamed: it is never half there. Of the file, the columns that decide
-    (ids, targets, weight, the one of `after`) are read into memory; the rest streams, but for the test side of
-    a holdout, whose rows are shuffled in memory.
+    The folder is written under a temporary name and renamed. The columns of ids, targets, weight and `after` are read
+    into memory; the others are streamed, except for the test rows of a holdout, which are shuffled in memory.
 
     Parameters
     ----------
@@ -77,42 +94,43 @@ def create(
     slug : str
     spec : RehearsalSpec, or LogSpec for the task recommend
     force : bool
-        Replace a rehearsal that is there; the submissions it received are kept beside it, in
+        Replace an existing local competition; its submissions are kept next to it, in
         ``rehearsal-submissions-<time>``.
-    report : callable
-        Called with what was guessed of how the file is written.
+    context : RunContext
+        Receives a message about a guessed encoding.
 
     Raises
     ------
     NotFoundError
         When a file, a column or the metric does not exist.
     ConfigError
-        When the options contradict each other, or a rehearsal of that name is there.
+        When the options contradict each other, or a local competition of that name exists.
     DataError
-        When the target has empty values, an id is empty or not unique, a side of the split is empty, or the metric
-        can't score the rehearsal's own sample.
+        When the target has empty values, an id is empty or not unique, train or test has too few rows, or the metric
+        can't score the sample submission.
     StorageError
         When the folder can't be written.
     """
     if isinstance(spec, LogSpec):
-        return create_log(workspace, slug, spec, force=force, report=report)
+        return create_log_competition(workspace, slug, spec, force=force, context=context)
     check_options(slug, spec)
-    final = place_for(workspace, slug, force=force)
-    with opened(spec.train, final.parent.parent, encoding=spec.encoding, report=report) as source:
-        plan = _decide(spec, source, _load_own(spec))
-        with built_beside(final) as folder:
-            _write_tables(folder, plan)
-            _write_test(folder, plan)
-            host = _host(slug, plan)
+    final_folder = folder_path(workspace, slug, force=force)
+    with open_input(spec.train, final_folder.parent.parent, encoding=spec.encoding, context=context) as source:
+        plan = _plan(spec, source, _load_metric(spec))
+        with build_folder(final_folder) as folder:
+            _write_data_files(folder, plan)
+            _write_solution_and_sample(folder, plan)
+            host = _hosted_competition(slug, plan)
             (folder / "host.toml").write_text(host_text(host), encoding="utf-8")
             _check_sample(folder, host, plan.metric)
-    return final
+    return final_folder
 
 
-# ----------------------------------------------------------------------------------------------------------- deciding
+# ----------------------------------------------------------------------------------------------------------- planning
 
 
-def _load_own(spec: RehearsalSpec) -> Metric:
+def _load_metric(spec: RehearsalSpec) -> Metric:
+    """Return the metric: a built-in one, or the user's function."""
     if ".py:" not in spec.metric:
         metric = load_metric(spec.metric, Path(), greater_is_better=False)
         if metric.name == "wmae" and not spec.weight:
@@ -122,18 +140,19 @@ def _load_own(spec: RehearsalSpec) -> Metric:
         return metric
     if spec.greater_is_better is None:
         raise ConfigError("a metric of your own needs --greater-is-better or --less-is-better")
-    file, function = _own_metric(spec)
+    file, function = _custom_metric(spec)
     if not file.is_file():
         raise NotFoundError(f"there is no file {file}")
     return load_metric(f"{file.name}:{function}", file.parent, greater_is_better=spec.greater_is_better)
 
 
-def _own_metric(spec: RehearsalSpec) -> tuple[Path, str]:
+def _custom_metric(spec: RehearsalSpec) -> tuple[Path, str]:
+    """Return the file of a custom metric and the name of its function."""
     file, _, function = spec.metric.rpartition(":")
     return Path(file), function
 
 
-def _decide(spec: RehearsalSpec, source: Opened, metric: Metric) -> _CompetitionPlan:
+def _plan(spec: RehearsalSpec, source: InputFile, metric: Metric) -> _CompetitionPlan:
     frame = source.frame
     columns = frame.collect_schema().names()
     if spec.weight and spec.weight not in columns:
@@ -142,18 +161,18 @@ def _decide(spec: RehearsalSpec, source: Opened, metric: Metric) -> _Competition
                 raise ConfigError(f"--drop {column}: --weight {spec.weight!r} reads it", hint="keep it in train")
         spec = replace(spec, is_weight_column=False)
     _check_names(columns, spec)
-    after = (spec.after[0],) if spec.after and spec.after[0] in columns else ()
-    candidates = spec.ids or tuple(c for c in DEFAULT_IDS if c in columns and c not in (*spec.drop, *spec.hidden))
-    keys = frame.select(list(dict.fromkeys((*candidates, *spec.hidden, *after)))).collect()
-    # Empty is empty, quoted or not.
+    after_column = (spec.after[0],) if spec.after and spec.after[0] in columns else ()
+    id_candidates = spec.ids or tuple(c for c in DEFAULT_IDS if c in columns and c not in (*spec.drop, *spec.hidden))
+    keys = frame.select(list(dict.fromkeys((*id_candidates, *spec.hidden, *after_column)))).collect()
+    # A quoted empty cell is empty, too.
     keys = keys.with_columns(pl.when(cs.string() != "").then(cs.string()).name.keep())
-    keys = keys.with_columns(_with_points(keys[c], source) for c in spec.targets)
+    keys = keys.with_columns(_with_decimal_points(keys[c], source) for c in spec.targets)
     _check_values(keys, spec)
     weight = None if spec.weight is None else weights_of(source, spec.weight, spec.train)
-    ids = _ids(keys, candidates, columns, spec)
+    ids = _ids(keys, id_candidates, columns, spec)
     if ids[0] not in columns:
         keys = keys.with_columns(pl.Series(ids[0], np.arange(keys.height)))
-    if spec.after and not after:  # the error names the near ones among all columns
+    if spec.after and not after_column:
         raise NotFoundError(f"--after: no column {spec.after[0]!r}", hint=near(spec.after[0], columns, kind="column"))
     is_test = test_side(keys, spec)
     n_test = int(is_test.sum())
@@ -161,14 +180,14 @@ def _decide(spec: RehearsalSpec, source: Opened, metric: Metric) -> _Competition
     task = infer_task(targets, metric, spec.task)
     classes = [] if task == "regression" else [classes_of(t) for t in targets]
     if task == "binary":
-        classes = [positive_last(of, t.name) for of, t in zip(classes, targets, strict=True)]
-    served_columns = tuple(c for c in columns if c not in spec.drop and c not in ids)
+        classes = [positive_last(names, target.name) for names, target in zip(classes, targets, strict=True)]
+    other_columns = tuple(c for c in columns if c not in spec.drop and c not in ids)
     plan = _CompetitionPlan(
         spec=spec,
         source=source,
         metric=metric,
         keys=keys,
-        columns=served_columns,
+        columns=other_columns,
         ids=ids,
         is_test=is_test,
         order=served_order(n_test, spec),
@@ -181,15 +200,15 @@ def _decide(spec: RehearsalSpec, source: Opened, metric: Metric) -> _Competition
     return plan
 
 
-def _with_points(values: pl.Series, source: Opened) -> pl.Series:
-    """Return numbers that have a decimal comma, or commas between thousands, as the solution has them: with a point."""
+def _with_decimal_points(values: pl.Series, source: InputFile) -> pl.Series:
+    """Rewrite numbers with a decimal comma, or with commas between thousands, for the solution; others stay."""
     if source.form is None:
         return values
     stats = column_stats(values.to_frame())[values.name]
-    meant = decide([stats], decimal=source.form.decimal, separator=source.form.separator, name=values.name)
-    if meant.dtype != pl.Float64 or meant.decimal == ".":
+    column_type = decide([stats], decimal=source.form.decimal, separator=source.form.separator, name=values.name)
+    if column_type.dtype != pl.Float64 or column_type.decimal == ".":
         return values
-    return values.to_frame().select(meant.read(values.name).cast(pl.String)).to_series()
+    return values.to_frame().select(column_type.read(values.name).cast(pl.String)).to_series()
 
 
 def _check_names(columns: list[str], spec: RehearsalSpec) -> None:
@@ -200,16 +219,16 @@ def _check_names(columns: list[str], spec: RehearsalSpec) -> None:
 
 def _check_values(keys: pl.DataFrame, spec: RehearsalSpec) -> None:
     for target in spec.targets:
-        missing = int((keys[target].is_null() | (keys[target].cast(pl.String) == "").fill_null(value=False)).sum())
-        if missing:
+        n_empty = int((keys[target].is_null() | (keys[target].cast(pl.String) == "").fill_null(value=False)).sum())
+        if n_empty:
             raise DataError(
-                f"target {target!r} of {spec.train} has {missing:,} empty values among {keys.height:,} rows",
+                f"target {target!r} of {spec.train} has {n_empty:,} empty values among {keys.height:,} rows",
                 hint="remove those rows from the file first",
             )
 
 
 def _ids(keys: pl.DataFrame, candidates: tuple[str, ...], columns: list[str], spec: RehearsalSpec) -> tuple[str, ...]:
-    """Return the id columns; one that is not in the file is a row number to be added."""
+    """Return the id columns: the given ones, a unique candidate, or a new name for a row number."""
     if spec.ids:
         _check_ids(keys, spec)
         return spec.ids
@@ -223,25 +242,25 @@ def _ids(keys: pl.DataFrame, candidates: tuple[str, ...], columns: list[str], sp
 
 
 def _check_ids(keys: pl.DataFrame, spec: RehearsalSpec) -> None:
-    named = f"id {' + '.join(spec.ids)} of {spec.train}"
+    id_text = f"id {' + '.join(spec.ids)} of {spec.train}"
     hint = "name further id columns, or none: then a column row_id is added"
-    empty = keys.select(pl.any_horizontal(pl.col(spec.ids).is_null())).to_series().sum()
-    if empty:
-        raise DataError(f"{named} is empty in {empty:,} of {keys.height:,} rows", hint=hint)
-    repeated = int(keys.select(spec.ids).is_duplicated().sum())
-    if repeated:
-        raise DataError(f"{named} is not unique: {repeated:,} rows share theirs", hint=hint)
+    n_empty = keys.select(pl.any_horizontal(pl.col(spec.ids).is_null())).to_series().sum()
+    if n_empty:
+        raise DataError(f"{id_text} is empty in {n_empty:,} of {keys.height:,} rows", hint=hint)
+    n_repeated = int(keys.select(spec.ids).is_duplicated().sum())
+    if n_repeated:
+        raise DataError(f"{id_text} is not unique: {n_repeated:,} rows have an id of another row", hint=hint)
 
 
 def _check_class_names(plan: _CompetitionPlan) -> None:
-    """Refuse a class that is called as an id: in the submission each is a column."""
+    """Refuse a class with the name of an id column: both would be columns of the submission."""
     if plan.task != "multiclass" or plan.metric.needs != "proba":
         return
     for name in plan.classes[0]:
         if name in plan.ids:
             raise ConfigError(
-                f"target {plan.spec.targets[0]!r} has a class called {name!r}, as an id column is; in the submission "
-                "both are columns",
+                f"target {plan.spec.targets[0]!r} has a class {name!r}, which is also an id column; in the submission "
+                "both would be columns",
                 hint="rename the id column in the file",
             )
 
@@ -249,43 +268,43 @@ def _check_class_names(plan: _CompetitionPlan) -> None:
 # ------------------------------------------------------------------------------------------------------------ writing
 
 
-def _side(plan: _CompetitionPlan, *, test: bool) -> pl.LazyFrame:
-    """Return the rows of one side in file order, ids first, streaming."""
-    marks: dict[str, Any] = {TEST: plan.is_test}
+def _data_table(plan: _CompetitionPlan, *, test: bool) -> pl.LazyFrame:
+    """Return train or test in the order of the file, ids first, as a lazy frame."""
+    added: dict[str, Any] = {IN_TEST: plan.is_test}
     frame = plan.source.frame
     if plan.ids[0] not in frame.collect_schema().names():
-        marks[plan.ids[0]] = plan.keys[plan.ids[0]]
+        added[plan.ids[0]] = plan.keys[plan.ids[0]]
     hidden = plan.spec.hidden if test else ()
-    wanted = [*plan.ids, *(c for c in plan.columns if c not in hidden)]
-    marked = pl.concat([frame, pl.LazyFrame(marks)], how="horizontal")
-    return marked.filter(pl.col(TEST) if test else ~pl.col(TEST)).select(wanted)
+    columns = [*plan.ids, *(c for c in plan.columns if c not in hidden)]
+    extended = pl.concat([frame, pl.LazyFrame(added)], how="horizontal")
+    return extended.filter(pl.col(IN_TEST) if test else ~pl.col(IN_TEST)).select(columns)
 
 
-def _write_tables(folder: Path, plan: _CompetitionPlan) -> None:
-    spec, served = plan.spec, folder / "files"
-    suffix = plan.source.suffix
-    sink(_side(plan, test=False), served / f"train{suffix}")
-    test = _side(plan, test=True)
-    sink(test if plan.order is None else test.collect()[plan.order].lazy(), served / f"test{suffix}")
+def _write_data_files(folder: Path, plan: _CompetitionPlan) -> None:
+    """Write train and test, and copy further tables, the leaderboard and a custom metric."""
+    spec, data_folder, suffix = plan.spec, folder / "files", plan.source.suffix
+    write_table(_data_table(plan, test=False), data_folder / f"train{suffix}")
+    test = _data_table(plan, test=True)
+    write_table(test if plan.order is None else test.collect()[plan.order].lazy(), data_folder / f"test{suffix}")
     for table in spec.tables:
-        shutil.copyfile(table, served / table.name)
+        shutil.copyfile(table, data_folder / table.name)
     if spec.leaderboard:
         shutil.copyfile(spec.leaderboard, folder / "leaderboard.csv")
     if ".py:" in spec.metric:
-        shutil.copyfile(_own_metric(spec)[0], folder / "metric.py")
+        shutil.copyfile(_custom_metric(spec)[0], folder / "metric.py")
 
 
-def _write_test(folder: Path, plan: _CompetitionPlan) -> None:
-    """Write the hidden solution and the sample, both in the served order."""
+def _write_solution_and_sample(folder: Path, plan: _CompetitionPlan) -> None:
+    """Write the hidden solution and the sample submission, both in the order of test."""
     spec = plan.spec
     test = plan.keys.filter(plan.is_test)
     test = test if plan.order is None else test[plan.order]
-    # Ids go into both as the same texts: a time, for one, has other texts in a CSV file than by itself.
+    # Both have the same texts of ids: a time, for example, is written to a CSV file in another form than by a cast.
     texts = test.select(pl.col(c).cast(pl.String) for c in (*plan.ids, *spec.targets))
     solution = [pl.Series(USAGE, np.where(plan.is_public, "public", "private"))]
     if plan.weight is not None:
-        of_test = plan.weight.filter(plan.is_test)
-        solution.append((of_test if plan.order is None else of_test[plan.order]).alias(_weight_name(plan)))
+        test_weight = plan.weight.filter(plan.is_test)
+        solution.append((test_weight if plan.order is None else test_weight[plan.order]).alias(_weight_name(plan)))
     texts.with_columns(solution).write_parquet(folder / "solution.parquet")
     values = sample_values(plan.keys.filter(~plan.is_test), spec.targets, plan.metric, plan.task, plan.classes)
     sample = texts.select(plan.ids).with_columns(pl.lit(v).alias(n) for n, v in values.items())
@@ -293,7 +312,7 @@ def _write_test(folder: Path, plan: _CompetitionPlan) -> None:
 
 
 def _weight_name(plan: _CompetitionPlan) -> str:
-    """Return what the solution calls the weight: its column's name, else one that is free."""
+    """Return the name of the solution's column of weights: the given column's or an unused one; "" without weights."""
     if plan.spec.weight is None:
         return ""
     if plan.spec.is_weight_column:
@@ -304,10 +323,10 @@ def _weight_name(plan: _CompetitionPlan) -> str:
     return name
 
 
-def _host(slug: str, plan: _CompetitionPlan) -> Host:
+def _hosted_competition(slug: str, plan: _CompetitionPlan) -> HostedCompetition:
     spec = plan.spec
     n_test = len(plan.is_public)
-    return Host(
+    return HostedCompetition(
         title=spec.title or slug,
         task=plan.task,
         metric=spec.metric if ".py:" not in spec.metric else f"metric.py:{plan.metric.name}",
@@ -327,8 +346,8 @@ def _host(slug: str, plan: _CompetitionPlan) -> Host:
     )
 
 
-def _check_sample(folder: Path, host: Host, metric: Metric) -> None:
-    """Refuse to host what can't be scored; a custom metric may be undefined for the sample's constants."""
+def _check_sample(folder: Path, host: HostedCompetition, metric: Metric) -> None:
+    """Refuse a competition whose sample can't be scored; a custom metric may be undefined for its constants."""
     if ".py:" in host.metric:
         return
     try:
@@ -337,5 +356,5 @@ def _check_sample(folder: Path, host: Host, metric: Metric) -> None:
         raise DataError(
             f"the metric {host.metric!r} can't score this competition's own sample (task {host.task}, "
             f"{host.rows_public:,} public and {host.rows_test - host.rows_public:,} private rows): {exc}",
-            hint="choose another --metric, --task or --public, or a larger test side",
+            hint="choose another --metric, --task or --public, or more test rows",
         ) from exc

@@ -1,4 +1,4 @@
-"""Grading: a received file against the hidden solution."""
+"""Score a submitted file against the hidden solution."""
 
 from __future__ import annotations
 
@@ -13,63 +13,65 @@ import polars as pl
 from workbench.core.errors import DamagedError, WorkbenchError
 from workbench.core.frames import read_parquet
 from workbench.metrics import Metric, grades_of
-from workbench.rehearsal.host import REMAKE, Host
+from workbench.rehearsal.host import CREATE_AGAIN_HINT, HostedCompetition
 from workbench.rehearsal.labels import codes, list_length, numbers
-from workbench.rehearsal.lists import grade_lists
-from workbench.rehearsal.received import RejectedError, Scores, aligned, read_sent
+from workbench.rehearsal.list_grading import grade_lists
 from workbench.rehearsal.spec import KIND, USAGE
+from workbench.rehearsal.submitted_file import RejectedError, Scores, align_to_solution, read_submitted
 
 __all__ = ["RejectedError", "Scores", "grade", "read_solution"]
 
 
-def read_solution(folder: Path, host: Host) -> pl.DataFrame:
-    """Read the hidden solution: texts, with `usage` "public" or "private".
+def read_solution(folder: Path, host: HostedCompetition) -> pl.DataFrame:
+    """Read the hidden solution: columns of texts, with `usage` "public" or "private".
 
     Raises
     ------
     DamagedError
-        When it is missing, no Parquet file, or not the one that `host` describes.
+        When it is missing, not a Parquet file, or does not fit `host`.
     """
     path = folder / "solution.parquet"
     try:
         solution = read_parquet(path)
     except (OSError, pl.exceptions.PolarsError) as exc:
-        raise DamagedError(f"{path} is missing or damaged", hint=REMAKE) from exc
+        raise DamagedError(f"{path} is missing or damaged", hint=CREATE_AGAIN_HINT) from exc
     expected = [*host.id, *host.target, *([host.weight] if host.weight else []), USAGE]
     expected += [KIND] * (host.interactions is not None and host.interactions.by_kind)
     missing = [c for c in expected if c not in solution.columns]
     if missing:
-        raise DamagedError(f"{path} lacks the columns {missing}, which host.toml names", hint=REMAKE)
+        raise DamagedError(f"{path} lacks the columns {missing} of host.toml", hint=CREATE_AGAIN_HINT)
     if host.rows_test and solution.height != host.rows_test:
         raise DamagedError(
             f"{path} has {solution.height:,} rows; host.toml says {host.rows_test:,}",
-            hint=REMAKE,
+            hint=CREATE_AGAIN_HINT,
         )
     return solution
 
 
-def grade(file: Path, solution: pl.DataFrame, host: Host, metric: Metric) -> Scores:
+def grade(file: Path, solution: pl.DataFrame, host: HostedCompetition, metric: Metric) -> Scores:
     """Score a file on the public and on the private rows.
 
     Raises
     ------
     RejectedError
-        When its columns, ids or values are not as the sample has them, or the metric is not defined for them.
+        When its columns, ids or values do not fit the sample, or the metric is not defined for them.
     """
     if host.interactions is not None:
         return grade_lists(file, solution, host, metric)
     columns = _prediction_columns(host, metric)
-    lines = aligned(read_sent(file, [*host.id, *columns]), solution, host.id)
-    parts = []
+    submitted = align_to_solution(read_submitted(file, [*host.id, *columns]), solution, host.id)
+    scores = []
     for usage in ("public", "private"):
         mask = solution[USAGE] == usage
-        parts.append(_part(lines.filter(mask), solution.filter(mask), columns, host, metric))
-    return Scores(*parts)
+        scores.append(_finite_score(submitted.filter(mask), solution.filter(mask), columns, host, metric))
+    return Scores(*scores)
 
 
-def _part(sent: pl.DataFrame, truth: pl.DataFrame, columns: list[str], host: Host, metric: Metric) -> float:
+def _finite_score(
+    submitted: pl.DataFrame, truth: pl.DataFrame, columns: list[str], host: HostedCompetition, metric: Metric
+) -> float:
     try:
-        score = _score(sent, truth, columns, host, metric)
+        score = _score(submitted, truth, columns, host, metric)
     except WorkbenchError as exc:
         raise RejectedError(exc.message) from exc
     if not math.isfinite(score):
@@ -77,51 +79,62 @@ def _part(sent: pl.DataFrame, truth: pl.DataFrame, columns: list[str], host: Hos
     return score
 
 
-def _by_class(host: Host, metric: Metric) -> bool:
+def _has_column_per_class(host: HostedCompetition, metric: Metric) -> bool:
     return host.task == "multiclass" and metric.needs == "proba"
 
 
-def _prediction_columns(host: Host, metric: Metric) -> list[str]:
-    return host.classes[0] if _by_class(host, metric) else host.target
+def _prediction_columns(host: HostedCompetition, metric: Metric) -> list[str]:
+    return host.classes[0] if _has_column_per_class(host, metric) else host.target
 
 
-def _score(sent: pl.DataFrame, truth: pl.DataFrame, columns: list[str], host: Host, metric: Metric) -> float:
+def _score(
+    submitted: pl.DataFrame, truth: pl.DataFrame, columns: list[str], host: HostedCompetition, metric: Metric
+) -> float:
+    """Return the metric of aligned rows; the mean over the targets if each has labels."""
     weight = truth[host.weight].cast(pl.Float64).to_numpy() if host.weight else None
-    if _by_class(host, metric):
-        odds = np.column_stack([_numbers(sent[c]) for c in columns])
-        return metric(codes(truth[host.target[0]], columns), odds, weight)
+    if _has_column_per_class(host, metric):
+        probabilities = np.column_stack([_numbers(submitted[c]) for c in columns])
+        return metric(codes(truth[host.target[0]], columns), probabilities, weight)
     if metric.needs in ("label", "ranked") and host.classes:
-        pairs = zip(host.target, host.classes, strict=True)
-        scores = [
-            metric(*_graded(codes(truth[t], of), _answers(sent[t], of, metric), of, metric), weight) for t, of in pairs
-        ]
+        scores = []
+        for target, classes in zip(host.target, host.classes, strict=True):
+            true_codes, predicted_codes = (
+                codes(truth[target], classes),
+                _label_codes(submitted[target], classes, metric),
+            )
+            scores.append(metric(*_class_numbers(true_codes, predicted_codes, classes, metric), weight))
         return float(np.mean(scores))
-    return metric(*_values(sent, truth, host, metric), weight)
+    return metric(*_values(submitted, truth, host, metric), weight)
 
 
-def _graded(wanted: Any, predicted: Any, classes: list[str], metric: Metric) -> tuple[Any, Any]:
-    """Return the classes' numbers in place of their codes where the metric goes by the distance of these."""
-    grades = grades_of(metric, classes)
-    return (wanted, predicted) if grades is None else (grades[wanted], grades[predicted])
+def _class_numbers(true_codes: Any, predicted_codes: Any, classes: list[str], metric: Metric) -> tuple[Any, Any]:
+    """Return the numbers that the classes stand for if the metric depends on their distance, else the codes."""
+    numbers_of_classes = grades_of(metric, classes)
+    if numbers_of_classes is None:
+        return true_codes, predicted_codes
+    return numbers_of_classes[true_codes], numbers_of_classes[predicted_codes]
 
 
-def _answers(sent: pl.Series, classes: list[str], metric: Metric) -> npt.NDArray[np.int64]:
-    return _labels(sent, classes) if metric.needs == "label" else _ranked(sent, classes, list_length(metric))
+def _label_codes(submitted: pl.Series, classes: list[str], metric: Metric) -> npt.NDArray[np.int64]:
+    """Return the codes of submitted labels: shape (n,), or (n, k) for a ranked metric."""
+    is_single = metric.needs == "label"
+    return _single_labels(submitted, classes) if is_single else _ranked_labels(submitted, classes, list_length(metric))
 
 
-def _values(sent: pl.DataFrame, truth: pl.DataFrame, host: Host, metric: Metric) -> tuple[Any, Any]:
-    """Return truth and predictions as numbers: (n,) for one target, (n, t) for several."""
-    predicted = np.column_stack([_numbers(sent[t]) for t in host.target])
+def _values(submitted: pl.DataFrame, truth: pl.DataFrame, host: HostedCompetition, metric: Metric) -> tuple[Any, Any]:
+    """Return true and predicted values as numbers: shape (n,) for one target, (n, n_targets) for several."""
+    predicted = np.column_stack([_numbers(submitted[t]) for t in host.target])
     if host.classes:
-        wanted = np.column_stack([codes(truth[t], of) for t, of in zip(host.target, host.classes, strict=True)])
+        targets = zip(host.target, host.classes, strict=True)
+        true = np.column_stack([codes(truth[target], classes) for target, classes in targets])
     else:
-        wanted = np.column_stack([numbers(truth[t]).to_numpy() for t in host.target])
-    if metric.needs == "label":  # regression scored on whole numbers, as qwk often is; a truth that is none is refused
+        true = np.column_stack([numbers(truth[t]).to_numpy() for t in host.target])
+    if metric.needs == "label":  # a regression scored on whole numbers, often by qwk, which refuses other true values
         predicted = np.rint(predicted).astype(np.int64)
-    return (wanted[:, 0], predicted[:, 0]) if len(host.target) == 1 else (wanted, predicted)
+    return (true[:, 0], predicted[:, 0]) if len(host.target) == 1 else (true, predicted)
 
 
-def _labels(series: pl.Series, classes: list[str]) -> npt.NDArray[np.int64]:
+def _single_labels(series: pl.Series, classes: list[str]) -> npt.NDArray[np.int64]:
     label_codes = codes(series, classes)
     unknown = series.filter(label_codes < 0)
     if len(unknown):
@@ -131,20 +144,23 @@ def _labels(series: pl.Series, classes: list[str]) -> npt.NDArray[np.int64]:
 
 def _numbers(series: pl.Series) -> npt.NDArray[np.float64]:
     values = numbers(series)
-    wrong = series.filter(~values.is_finite().fill_null(value=False))
-    if len(wrong):
-        raise RejectedError(f"{len(wrong):,} values of {series.name} are not finite numbers, for example {wrong[0]!r}")
+    invalid = series.filter(~values.is_finite().fill_null(value=False))
+    if len(invalid):
+        example = f"for example {invalid[0]!r}"
+        raise RejectedError(f"{len(invalid):,} values of {series.name} are not finite numbers, {example}")
     return values.to_numpy()
 
 
-def _ranked(series: pl.Series, classes: list[str], length: int) -> npt.NDArray[np.int64]:
-    # An unknown word is a wrong answer, not a broken file: Kaggle's map@k takes it too. One that is sent again
-    # keeps its place and counts once; the metric sees to that.
-    words = series.str.split(" ").list.eval(pl.element().filter(pl.element() != "")).list.head(length)
-    sizes = words.list.len().cast(pl.Int64).to_numpy()
-    rows = np.repeat(np.arange(len(series)), sizes)
-    places = np.arange(len(rows)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    result = np.full((len(series), length), -1, np.int64)
-    labels = words.explode(keep_nulls=False, empty_as_null=False)
-    result[rows, places] = codes(labels, classes)
-    return result
+def _ranked_labels(series: pl.Series, classes: list[str], k: int) -> npt.NDArray[np.int64]:
+    """Return the codes of the first k labels of each row, which are separated by spaces: shape (n, k), -1 for none.
+
+    An unknown label is a wrong prediction and no reason to reject the file, as in Kaggle's map@k. A repeated label
+    keeps its position; the metric counts it once.
+    """
+    labels = series.str.split(" ").list.eval(pl.element().filter(pl.element() != "")).list.head(k)
+    n_labels = labels.list.len().cast(pl.Int64).to_numpy()
+    rows = np.repeat(np.arange(len(series)), n_labels)
+    positions = np.arange(len(rows)) - np.repeat(np.cumsum(n_labels) - n_labels, n_labels)
+    ranked_codes = np.full((len(series), k), -1, np.int64)
+    ranked_codes[rows, positions] = codes(labels.explode(keep_nulls=False, empty_as_null=False), classes)
+    return ranked_codes

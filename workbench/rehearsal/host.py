@@ -1,4 +1,4 @@
-"""`host.toml`: what a hosted competition is."""
+"""``host.toml``: the description of a local competition."""
 
 from __future__ import annotations
 
@@ -19,28 +19,42 @@ from workbench.platforms.interactions import InteractionsSpec, invalid_values
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
-__all__ = ["Host", "host_text", "hosted", "load_metric", "read_host", "rehearsal_folder"]
+__all__ = ["HostedCompetition", "host_text", "hosted_slugs", "load_metric", "read_host", "rehearsal_folder"]
 
-REMAKE = "`wb rehearse SLUG --force …` makes the competition again"
+CREATE_AGAIN_HINT = "`wb rehearse SLUG --force …` creates the competition again"
 
 
 @dataclass(frozen=True)
-class Host:
-    """A hosted competition.
+class HostedCompetition:
+    """A local competition; the fields are the keys of ``host.toml``.
 
     Attributes
     ----------
-    metric : a built-in name, or ``metric.py:function`` of the rehearsal's folder
-    classes : for each target its values as texts, in order; of two the last is the positive one; empty for regression
-    weight : the solution's column of weights; empty for none
-    weight_expression : what it was computed by, of train's columns; empty where it is a column of train
-    daily_limit : submissions a day (UTC)
-    deadline : ISO time, UTC where it names no zone; empty for none: then it counts as finished, and private scores
-        are shown
-    late_submissions : whether it takes submissions after the deadline
-    closed : takes none at all
-    rows_train, rows_test, rows_public : how many rows there are; 0 where that was not noted
-    interactions : of the task recommend what the log is, and what to predict from it; None for other tasks
+    title, task : str
+    metric : str
+        A built-in name, or ``metric.py:function`` of the competition's folder.
+    greater_is_better : bool
+    id, target : list of str
+        The columns of ids and targets.
+    classes : list of list of str
+        For each target its values as texts, in order; of two, the last is the positive class. Empty for regression.
+    weight : str
+        The solution's column of weights; "" for none.
+    daily_limit : int
+        Submissions per UTC day.
+    deadline : str
+        ISO time, UTC unless it has a zone. "" for none: the competition is over, and private scores are shown.
+    late_submissions : bool
+        Whether submissions are accepted after the deadline.
+    created_at : str
+    closed : bool
+        Whether no submissions are accepted at all.
+    rows_train, rows_test, rows_public : int
+        The numbers of rows; 0 if they were not stored.
+    weight_expression : str
+        The expression of train's columns that gives the weight; "" if the weight is a column of train.
+    interactions : InteractionsSpec, optional
+        The log of a competition of the task recommend.
     """
 
     title: str
@@ -64,81 +78,83 @@ class Host:
 
     @property
     def ends_at(self) -> datetime | None:
-        """The deadline, aware UTC."""
+        """The deadline in UTC, with that zone."""
         if not self.deadline:
             return None
-        moment = datetime.fromisoformat(self.deadline)
-        # Never the machine's own zone: the same folder must close at the same moment everywhere.
-        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+        time = datetime.fromisoformat(self.deadline)
+        # Not in the machine's zone: the same folder must close at the same time on every machine.
+        return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
 
     def is_over(self, now: datetime) -> bool:
-        """Say whether private scores are shown."""
+        """Tell whether it is over, so that private scores are shown."""
         return self.ends_at is None or now > self.ends_at
 
     def is_open(self, now: datetime) -> bool:
-        """Say whether it takes submissions."""
-        ended = self.ends_at is not None and now > self.ends_at
-        return not self.closed and (self.late_submissions or not ended)
+        """Tell whether it accepts submissions."""
+        is_past_deadline = self.ends_at is not None and now > self.ends_at
+        return not self.closed and (self.late_submissions or not is_past_deadline)
 
 
-def host_text(host: Host) -> str:
+def host_text(host: HostedCompetition) -> str:
     """Return the text of `host.toml`."""
-    plain = [f.name for f in fields(host) if f.name != "interactions"]
-    text = "".join(f"{name} = {in_toml(getattr(host, name))}\n" for name in plain)
+    names = [f.name for f in fields(host) if f.name != "interactions"]
+    text = "".join(f"{name} = {in_toml(getattr(host, name))}\n" for name in names)
     if host.interactions is None:
         return text
     settings = {f.name: getattr(host.interactions, f.name) for f in fields(host.interactions)}
     return text + "\n[interactions]\n" + "".join(f"{k} = {in_toml(v)}\n" for k, v in settings.items() if v is not None)
 
 
-def read_host(folder: Path) -> Host:
-    """Read the `host.toml` of a rehearsal's folder.
+def read_host(folder: Path) -> HostedCompetition:
+    """Read the `host.toml` in a local competition's folder.
 
     Raises
     ------
     DamagedError
-        When it is missing, not TOML, lacks a key, has one too many, or holds a value of the wrong type.
+        When it is missing, not TOML, lacks a key, has an unknown key, or a value of the wrong type.
     """
     path = folder / "host.toml"
     try:
         data: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-        return _host(data)
+        return _from_toml(data)
     except (OSError, ValueError, RecursionError) as exc:
-        raise DamagedError(f"{path} is damaged: {exc}", hint=REMAKE) from exc
+        raise DamagedError(f"{path} is damaged: {exc}", hint=CREATE_AGAIN_HINT) from exc
 
 
 @cache
-def _adapter() -> TypeAdapter[Host]:
-    # Built once: it takes 15 ms, and each answer of the rehearsal's platform begins with this file.
+def _adapter() -> TypeAdapter[HostedCompetition]:
+    # Cached: it takes 15 ms, and every call of the platform reads this file.
     from pydantic import TypeAdapter
 
-    return TypeAdapter(Host)
+    return TypeAdapter(HostedCompetition)
 
 
-def _host(data: dict[str, Any]) -> Host:
-    """Check the keys and the types; ValueError says what is wrong."""
+def _from_toml(data: dict[str, Any]) -> HostedCompetition:
+    """Check the keys and types of parsed TOML; raise ValueError if they are wrong."""
     from pydantic import ValidationError
 
-    valid_keys = [f.name for f in fields(Host)]
+    valid_keys = [f.name for f in fields(HostedCompetition)]
     for key in data:
         if key not in valid_keys:
             raise ValueError(f"unknown key {key!r}; {near(key, valid_keys, kind='key')}")
     try:
-        # Through JSON, because strict mode takes a table for a dataclass only from there.
-        host = _adapter().validate_json(json.dumps(_as_written_by_hand(data), default=str), strict=True)
+        # By way of JSON: pydantic's strict mode accepts a mapping for a dataclass only from there.
+        host = _adapter().validate_json(json.dumps(_with_current_types(data), default=str), strict=True)
     except ValidationError as exc:
         first = exc.errors()[0]
         raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from exc
-    _ = host.ends_at
+    _ = host.ends_at  # raises ValueError for a deadline that is not a time
     if (host.task == "recommend") != (host.interactions is not None):
-        raise ValueError(f"[interactions] is for the task recommend and needed there, got task = {host.task!r}")
+        raise ValueError(
+            f"[interactions] is required for the task recommend and invalid for others, got task = {host.task!r}"
+        )
     for invalid in invalid_values(host.interactions) if host.interactions else ():
         raise ValueError(f"interactions.{invalid.key}: {invalid.message}")
     return host
 
 
-def _as_written_by_hand(data: dict[str, Any]) -> dict[str, Any]:
-    """Take TOML's own dates, and one target's classes as a plain list, as the first version wrote them."""
+def _with_current_types(data: dict[str, Any]) -> dict[str, Any]:
+    """Convert TOML's dates, which users write, and the flat list of classes that the first version wrote."""
     deadline, classes = data.get("deadline"), data.get("classes")
     if isinstance(deadline, date):
         data = data | {"deadline": deadline.isoformat()}
@@ -147,31 +163,31 @@ def _as_written_by_hand(data: dict[str, Any]) -> dict[str, Any]:
     return data
 
 
-def hosted(workspace: Path) -> list[str]:
-    """Return the slugs of the rehearsals in a workspace."""
+def hosted_slugs(workspace: Path) -> list[str]:
+    """Return the slugs of the local competitions in a workspace."""
     return sorted(p.parent.parent.name for p in (workspace / "competitions").glob("*/rehearsal/host.toml"))
 
 
 def rehearsal_folder(workspace: Path, slug: str) -> Path:
-    """Return the folder of a rehearsal that is there.
+    """Return the folder of an existing local competition.
 
     Raises
     ------
     NotFoundError
-        With the near names.
+        With similar names.
     """
     folder = workspace / "competitions" / slug / "rehearsal"
     if not folder.is_dir():
-        slugs = hosted(workspace)
+        slugs = hosted_slugs(workspace)
         raise NotFoundError(
             f"there is no local competition {slug!r}",
-            hint=near(slug, slugs, kind="local competition") + f"; `wb rehearse {slug} --train FILE …` makes it",
+            hint=near(slug, slugs, kind="local competition") + f"; `wb rehearse {slug} --train FILE …` creates it",
         )
     return folder
 
 
 def load_metric(name: str, folder: Path, *, greater_is_better: bool) -> metrics.Metric:
-    """Return a metric: built in, or the function ``file.py:name`` of the rehearsal's folder."""
+    """Return a metric: a built-in one, or the function ``file.py:name`` in the competition's folder."""
     if ".py:" not in name:
         return metrics.get(name)
     file, _, function = name.partition(":")
@@ -181,5 +197,5 @@ def load_metric(name: str, folder: Path, *, greater_is_better: bool) -> metrics.
         f"the metric {name!r} can't be loaded from {folder}", NotFoundError, folder=path.parent, pass_through=()
     ):
         exec(compile(path.read_bytes(), str(path), "exec"), namespace)  # noqa: S102 the user's own metric
-        score = namespace[function]
-    return metrics.from_function(score, function, greater_is_better=greater_is_better)
+        metric_function = namespace[function]
+    return metrics.from_function(metric_function, function, greater_is_better=greater_is_better)

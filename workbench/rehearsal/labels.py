@@ -1,4 +1,4 @@
-"""Targets: the task, the classes, and one reading of a label however it was written."""
+"""Targets: the task, the classes, and labels, which are recognised in any spelling."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from workbench.metrics import Metric, find_positive
 __all__ = ["classes_of", "codes", "infer_task", "list_length", "numbers", "positive_last", "sample_values"]
 
 MAX_CLASSES = 20
+"""A numeric target with more values is a regression, for a metric that allows both."""
 
 
 def numbers(series: pl.Series) -> pl.Series:
-    """Return a column as floats, null where it holds no number."""
+    """Return a column as floats, null for other values."""
     if series.dtype.is_numeric() or series.dtype == pl.Boolean:
         return series.cast(pl.Float64)
     return series.cast(pl.String).cast(pl.Float64, strict=False)
@@ -31,17 +32,17 @@ def list_length(metric: Metric) -> int:
 # --------------------------------------------------------------------------------------------------------------- task
 
 
-def infer_task(targets: list[pl.Series], metric: Metric, wanted: str | None) -> str:
-    """Return the task: what was asked for, checked against the targets, or what they and the metric tell.
+def infer_task(targets: list[pl.Series], metric: Metric, requested: str | None) -> str:
+    """Return the requested task, or infer it from the targets and the metric; either is checked against the targets.
 
     Raises
     ------
     DataError
-        When the targets are not what the task needs.
+        When the targets do not fit the task.
     ConfigError
         When the metric can't score the task.
     """
-    task = wanted or _guess(targets, metric)
+    task = requested or _guess(targets, metric)
     for column in targets:
         _check_target(column, task)
     if task == "multiclass" and metric.needs == "value":
@@ -60,12 +61,12 @@ def infer_task(targets: list[pl.Series], metric: Metric, wanted: str | None) -> 
 def _guess(targets: list[pl.Series], metric: Metric) -> str:
     if metric.needs == "value" or any(_has_fractions(c) for c in targets):
         return "regression"
-    widest = max(c.n_unique() for c in targets)
+    n_classes = max(c.n_unique() for c in targets)
     are_numbers = not any(numbers(c).null_count() for c in targets)
-    if metric.needs == "proba" and widest > MAX_CLASSES and are_numbers:
+    if metric.needs == "proba" and n_classes > MAX_CLASSES and are_numbers:
         return "regression"
-    # mlogloss takes a column per class, also where there are two.
-    return "binary" if widest == 2 and metric.name != "mlogloss" else "multiclass"
+    # mlogloss needs a column per class, also for two classes.
+    return "binary" if n_classes == 2 and metric.name != "mlogloss" else "multiclass"
 
 
 def _has_fractions(column: pl.Series) -> bool:
@@ -75,11 +76,11 @@ def _has_fractions(column: pl.Series) -> bool:
 
 def _check_target(column: pl.Series, task: str) -> None:
     if task == "regression":
-        wrong = column.filter(~numbers(column).is_finite().fill_null(value=False))
-        if len(wrong):
+        invalid = column.filter(~numbers(column).is_finite().fill_null(value=False))
+        if len(invalid):
             raise DataError(
                 f"target {column.name!r} is not a number everywhere, which regression needs: "
-                f"{len(wrong):,} values, for example {wrong[0]!r}"
+                f"{len(invalid):,} values, for example {invalid[0]!r}"
             )
     elif task == "binary" and column.n_unique() != 2:
         raise DataError(f"task binary needs targets of 2 values; {column.name!r} has {column.n_unique()}")
@@ -89,7 +90,7 @@ def _check_target(column: pl.Series, task: str) -> None:
 
 
 def classes_of(column: pl.Series) -> list[str]:
-    """Return the values of a target as texts, as they are written: numbers by value, other texts by the alphabet.
+    """Return the distinct values of a target as texts: sorted by value if all are numbers, else alphabetically.
 
     Examples
     --------
@@ -104,7 +105,7 @@ def classes_of(column: pl.Series) -> list[str]:
 
 
 def positive_last(classes: list[str], target: str) -> list[str]:
-    """Put the class that the target is named for last of two: its probability is what is scored.
+    """Order two classes so that the one that the target is named after is the last: its probability is scored.
 
     Examples
     --------
@@ -115,10 +116,10 @@ def positive_last(classes: list[str], target: str) -> list[str]:
 
 
 def codes(series: pl.Series, classes: list[str]) -> npt.NDArray[np.int64]:
-    """Return the place of each label in `classes`, -1 for what is no class.
+    """Return the index of each label in `classes`, -1 for an unknown label.
 
-    A label counts however a program rewrote it: 1, 1.0 and 01 are one label, and so are true and True, unless two
-    classes differ only in that.
+    Spellings are ignored: 1, 1.0 and 01 are the same label, and so are true and True, unless two classes differ only in
+    their spelling.
 
     Examples
     --------
@@ -127,20 +128,21 @@ def codes(series: pl.Series, classes: list[str]) -> npt.NDArray[np.int64]:
     >>> codes(pl.Series(["1", "01"]), ["01", "1"]).tolist()
     [1, 0]
     """
-    labels, sent = pl.Series(classes, dtype=pl.String), series.cast(pl.String)
-    plain = _plain(labels)
-    if plain.n_unique() == len(classes):
-        labels, sent = plain, _plain(sent)
-    places = list(range(len(classes)))
-    codes = sent.replace_strict(labels.to_list(), places, default=-1, return_dtype=pl.Int64)
+    class_texts, texts = pl.Series(classes, dtype=pl.String), series.cast(pl.String)
+    normalised_classes = _normalised(class_texts)
+    if normalised_classes.n_unique() == len(classes):
+        class_texts, texts = normalised_classes, _normalised(texts)
+    indices = list(range(len(classes)))
+    codes = texts.replace_strict(class_texts.to_list(), indices, default=-1, return_dtype=pl.Int64)
     return codes.fill_null(-1).to_numpy()
 
 
-def _plain(texts: pl.Series) -> pl.Series:
+def _normalised(texts: pl.Series) -> pl.Series:
+    """Remove leading zeros and zero decimals of whole numbers, and write true and false in small letters."""
     without_zeros = texts.str.replace(r"^(-?)0*(\d+)(?:\.0*)?$", "${1}${2}")
     lower = pl.col("t").str.to_lowercase()
-    is_truth = lower.is_in(["true", "false"])
-    return without_zeros.to_frame("t").select(pl.when(is_truth).then(lower).otherwise(pl.col("t")).alias("t"))["t"]
+    is_boolean = lower.is_in(["true", "false"])
+    return without_zeros.to_frame("t").select(pl.when(is_boolean).then(lower).otherwise(pl.col("t")).alias("t"))["t"]
 
 
 # ------------------------------------------------------------------------------------------------------------- sample
@@ -149,33 +151,38 @@ def _plain(texts: pl.Series) -> pl.Series:
 def sample_values(
     train: pl.DataFrame, targets: tuple[str, ...], metric: Metric, task: str, classes: list[list[str]]
 ) -> dict[str, Any]:
-    """Return the constant that the sample holds in each column: the best that can be said without a model.
+    """Return the constant in each column of the sample submission: the best prediction without a model.
 
     Parameters
     ----------
-    train : frame with the targets' columns
-    classes : for each target its classes; empty for regression
+    train : DataFrame
+        Has the columns of the targets.
+    classes : list of list of str
+        For each target its classes; empty for regression.
     """
     if task == "multiclass" and metric.needs == "proba":
         return _shares(train[targets[0]], classes[0])
     if task == "regression":
-        return {t: _middle(train[t], metric) for t in targets}
-    return {t: _constant(train[t], metric, of) for t, of in zip(targets, classes, strict=True)}
+        return {t: _median(train[t], metric) for t in targets}
+    return {t: _constant(train[t], metric, names) for t, names in zip(targets, classes, strict=True)}
 
 
 def _shares(column: pl.Series, classes: list[str]) -> dict[str, float]:
+    """Return the share of each class among the values of a column."""
     counts = np.bincount(codes(column, classes), minlength=len(classes))
     return {c: float(n / len(column)) for c, n in zip(classes, counts, strict=True)}
 
 
-def _middle(column: pl.Series, metric: Metric) -> float:
-    middle = float(np.median(numbers(column).to_numpy()))
-    return float(round(middle)) if metric.needs == "label" else middle
+def _median(column: pl.Series, metric: Metric) -> float:
+    """Return the median, rounded for a metric of whole numbers."""
+    median = float(np.median(numbers(column).to_numpy()))
+    return float(round(median)) if metric.needs == "label" else median
 
 
 def _constant(column: pl.Series, metric: Metric, classes: list[str]) -> Any:
+    """Return the positive class's share, the most frequent class, or the k most frequent ones, as the metric needs."""
     shares = _shares(column, classes)
-    if metric.needs in ("value", "proba"):  # binary: the share of the second class
+    if metric.needs in ("value", "proba"):  # a binary target, whose last class is the positive one
         return shares[classes[-1]]
-    common = sorted(classes, key=lambda c: -shares[c])  # stable: equal shares stay in the classes' order
-    return common[0] if metric.needs == "label" else " ".join(common[: list_length(metric)])
+    most_frequent = sorted(classes, key=lambda name: -shares[name])  # stable: equal shares keep the order of classes
+    return most_frequent[0] if metric.needs == "label" else " ".join(most_frequent[: list_length(metric)])

@@ -1,4 +1,4 @@
-"""What a rehearsal is made from, and the checks that need no data."""
+"""The specification of a local competition, and the checks that need no data."""
 
 from __future__ import annotations
 
@@ -14,37 +14,61 @@ from workbench.rehearsal.leaderboard import read_leaderboard
 __all__ = ["KIND", "USAGE", "LogSpec", "RehearsalSpec", "check_log_options", "check_options"]
 
 TASKS = ("binary", "multiclass", "regression")
-SERVED = ("train.", "test.", "sample_submission.")
+RESERVED_NAMES = ("train.", "test.", "sample_submission.")
+"""The beginnings of the names of the data files that are created."""
+
 USAGE = "usage"
+"""The solution's column that is "public" or "private"."""
+
 KIND = "kind"
-"""What the solution calls the type of event that a line is about."""
+"""The solution's column with the type of event that a row is about."""
 
 
 @dataclass(frozen=True)
 class RehearsalSpec:
-    """What `create` is to do.
+    """A local competition to be created from a file with the targets.
 
     Attributes
     ----------
-    train : a file with the targets, of any kind that `wb fetch` reads
-    targets : their columns
-    metric : a built-in name, or ``path/file.py:function``
-    holdout : the share of rows that becomes the test side, at random; or
-    after : (column, value): rows with ``column >= value`` become the test side
-    ids : the id columns; empty for ``id`` or ``row_id`` where that is unique, else a new ``row_id``
-    drop : columns that are known only afterwards: in neither train nor test; `after` may still name one
-    tables : further files, served as they are
-    task : "binary", "multiclass" or "regression"; None: from the target and the metric
-    public : the share of the test rows that the public score is computed on
-    daily_limit : submissions a day (UTC)
-    deadline : until then private scores are hidden; None: they are shown at once, as in a finished competition
-    leaderboard : a CSV with a team and a score column; Kaggle's own download is one
-    greater_is_better : the direction of a custom metric; None for a built-in one
-    weight : for a weighted metric a column, which stays in train and is hidden from test, or an expression of columns,
-        "IsHoliday * 4 + 1", which stay where they are; ``is_weight_column`` says which
-    title : "" for the slug
-    seed : of the split, of the order of the test rows, and of the public part
-    encoding : of `train`, where it is delimited text and the guess is wrong; "" for the guess
+    train : Path
+        The file, in any format that `wb fetch` reads.
+    targets : tuple of str
+        The columns of the targets.
+    metric : str
+        A built-in name, or ``path/file.py:function``.
+    holdout : float, optional
+        The share of rows that becomes test, at random.
+    after : tuple of str, optional
+        Instead of `holdout`: (column, value); rows with ``column >= value`` become test.
+    ids : tuple of str
+        The id columns; by default ``id`` or ``row_id`` if unique, else a new column ``row_id``.
+    drop : tuple of str
+        Columns that are not known in time for a prediction: neither train nor test has them. `after` may name one.
+    tables : tuple of Path
+        Further data files, which are copied.
+    task : str, optional
+        "binary", "multiclass" or "regression"; by default inferred from the target and the metric.
+    public : float
+        The share of the test rows that the public score is computed on.
+    daily_limit : int
+        Submissions per UTC day.
+    deadline : datetime, optional
+        Private scores are hidden until then; by default they are shown immediately, as in a finished competition.
+    leaderboard : Path, optional
+        A CSV with a team and a score column, such as Kaggle's download.
+    greater_is_better : bool, optional
+        The direction of a custom metric; None for a built-in one.
+    weight : str, optional
+        For a weighted metric: a column, which is hidden from test, or an expression of columns such as
+        "IsHoliday * 4 + 1", which are not hidden.
+    title : str
+        "" for the slug.
+    seed : int
+        Of the split, the order of the test rows, and the public part.
+    encoding : str
+        Of `train`, if it is delimited text; "" to guess it.
+    is_weight_column : bool
+        Whether `weight` is a column, and not an expression.
     """
 
     train: Path
@@ -69,24 +93,30 @@ class RehearsalSpec:
 
     @property
     def hidden(self) -> tuple[str, ...]:
-        """The columns that test does not have: the targets, and the weight."""
+        """The columns that are hidden from test: the targets, and a column of weights."""
         return (*self.targets, *((self.weight,) if self.weight and self.is_weight_column else ()))
 
 
 @dataclass(frozen=True)
 class LogSpec:
-    """What `create` is to do with a log of interactions: the task recommend.
+    """A local competition of the task recommend, to be created from a log of interactions.
 
     Attributes
     ----------
-    train : a file with a line per event, of any kind that `wb fetch` reads
-    log : its columns, the cut and the horizon, whose events are hidden
-    metric : of lists: "recall@20" and the like
-    target : what the sample's column of lists is called
-    id : what the sample's column of ids is called; "" for the user's column, with "_type" behind it where ids have one
-    tables, public, daily_limit, deadline, leaderboard, title : as `RehearsalSpec` has them; parts are made of users
-    seed : of the public part, and of the points at which sessions are cut
-    encoding : as `RehearsalSpec` has it
+    train : Path
+        A file with a row per event, in any format that `wb fetch` reads.
+    log : InteractionsSpec
+        Its columns, the cut, and the horizon whose events are hidden.
+    metric : str
+        A metric of lists, such as "recall@20".
+    target : str
+        The sample's column of lists.
+    id : str
+        The sample's column of ids; by default the name of the user's column, with "_type" appended if ids have a type.
+    tables, public, daily_limit, deadline, leaderboard, title, encoding
+        See `RehearsalSpec`; the public part is a share of the users.
+    seed : int
+        Of the public part, and of the split of sessions.
     """
 
     train: Path
@@ -110,26 +140,26 @@ class LogSpec:
 
 
 def check_log_options(slug: str, spec: LogSpec) -> metrics.Metric:
-    """Check what can be checked without reading the data, and return the metric.
+    """Check the specification without reading the data, and return the metric.
 
     Raises
     ------
     ConfigError, NotFoundError, DamagedError
-        As `check_options`.
+        See `check_options`.
     """
     for invalid in invalid_values(spec.log):
         raise ConfigError(f"--{invalid.key}: {invalid.message}", hint=invalid.hint)
-    lists = ", ".join(name for name in metrics.names() if name.endswith("@K"))
+    list_metrics = ", ".join(name for name in metrics.names() if name.endswith("@K"))
     metric = None if ".py:" in spec.metric else metrics.get(spec.metric)
     if metric is None or metric.needs != "ranked":
         raise ConfigError(
-            f"the metric {spec.metric!r} does not score lists, which the task recommend gives",
-            hint=f"one of {lists}, with a number for K",
+            f"the metric {spec.metric!r} does not score lists, which the task recommend needs",
+            hint=f"one of {list_metrics}, with a number for K",
         )
     if spec.target == spec.id_column or {spec.target, spec.id_column} & {USAGE, KIND}:
         raise ConfigError(
             f"the sample's columns would be {spec.id_column!r} and {spec.target!r}: they must differ, and neither may "
-            f"be {USAGE!r} or {KIND!r}, which the solution has of its own",
+            f"be {USAGE!r} or {KIND!r}, which are columns of the solution",
             hint="choose other names by --id and --target",
         )
     _check_hosting(slug, spec)
@@ -137,19 +167,19 @@ def check_log_options(slug: str, spec: LogSpec) -> metrics.Metric:
 
 
 def check_options(slug: str, spec: RehearsalSpec) -> None:
-    """Check what can be checked without reading the data.
+    """Check the specification without reading the data.
 
     Raises
     ------
     ConfigError
         For options that contradict each other or are out of range.
     NotFoundError
-        For files that are not there.
+        For files that do not exist.
     DamagedError
-        For a leaderboard that has no team and score.
+        For a leaderboard without a team or score column.
     """
     if (spec.holdout is None) == (spec.after is None):
-        raise ConfigError("the test side is given by --holdout SHARE or by --after COL=VALUE; give one of them")
+        raise ConfigError("the test rows are selected by --holdout SHARE or by --after COL=VALUE; give one of them")
     if spec.holdout is not None:
         _check_share("holdout", spec.holdout)
     if spec.task is not None and spec.task not in TASKS:
@@ -159,7 +189,7 @@ def check_options(slug: str, spec: RehearsalSpec) -> None:
 
 
 def _check_hosting(slug: str, spec: RehearsalSpec | LogSpec) -> None:
-    """Check what every rehearsal has: a name, files, a public part, a limit, a deadline."""
+    """Check the options of all local competitions: name, files, public part, limit, deadline."""
     if not slug or not all(c.isalnum() or c in "-_" for c in slug):
         raise ConfigError(f"{slug!r} is not a valid competition name", hint="letters, digits, - and _")
     _check_share("public", spec.public)
@@ -169,8 +199,8 @@ def _check_hosting(slug: str, spec: RehearsalSpec | LogSpec) -> None:
         raise ConfigError(f"the deadline {spec.deadline} has no time zone", hint="give it as UTC")
     for path in (spec.train, *spec.tables, *([spec.leaderboard] if spec.leaderboard else [])):
         if not path.is_file():
-            beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-            raise NotFoundError(f"there is no file {path}", hint=near(path.name, beside, kind="file"))
+            siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+            raise NotFoundError(f"there is no file {path}", hint=near(path.name, siblings, kind="file"))
     _check_tables(spec.tables)
     if spec.leaderboard:
         read_leaderboard(spec.leaderboard)
@@ -184,9 +214,9 @@ def _check_share(name: str, value: float) -> None:
 def _check_columns(spec: RehearsalSpec) -> None:
     if not spec.targets:
         raise ConfigError("a local competition needs a target", hint="--target COL")
-    named = [*spec.ids, *spec.hidden]
-    for column in named:
-        if named.count(column) > 1:
+    required = [*spec.ids, *spec.hidden]
+    for column in required:
+        if required.count(column) > 1:
             raise ConfigError(f"column {column!r} is named twice among the ids, the targets and the weight")
         if column in spec.drop:
             raise ConfigError(f"--drop {column}: it is an id, a target or the weight, which the competition needs")
@@ -200,5 +230,5 @@ def _check_columns(spec: RehearsalSpec) -> None:
 def _check_tables(tables: tuple[Path, ...]) -> None:
     names = [t.name for t in tables]
     for table in tables:
-        if names.count(table.name) > 1 or table.name.startswith(SERVED):
+        if names.count(table.name) > 1 or table.name.startswith(RESERVED_NAMES):
             raise ConfigError(f"--table {table}: its name is taken; rename the file")

@@ -1,8 +1,8 @@
-"""The file that a rehearsal is made of, read as `wb fetch` reads files: whatever it is packed and encoded in."""
+"""The file that a local competition is made from, read as `wb fetch` reads files: compressed, encoded or converted."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 from polars.io.plugins import register_io_source
 
+from workbench.core.context import SILENT, RunContext
 from workbench.core.errors import DataError, WorkbenchError
 from workbench.core.frames import scan_csv, scan_parquet
 from workbench.core.temporary import temporary_file
@@ -20,23 +21,21 @@ from workbench.data.ingest.layouts import Layout, layout_of, reencoded_layouts, 
 from workbench.data.ingest.sources import PACKED, TableSource, kind_of, members_of, table_name
 from workbench.data.ingest.text import SourceFile, TextForm, blocks, first_fault
 
-__all__ = ["Opened", "opened"]
-
-Report = Callable[[str], None]
+__all__ = ["InputFile", "open_input"]
 
 
 @dataclass(frozen=True)
-class Opened:
-    """A file that is open.
+class InputFile:
+    """An open file with train data.
 
     Attributes
     ----------
     frame : LazyFrame
-        Its columns; of delimited text all of them as texts, so that nothing is lost in rewriting it.
+        Its columns. Those of delimited text are texts, so that they are written unchanged.
     suffix : str
-        Of the files that are served: ".csv" or ".parquet".
+        Of the data files that are written from it: ".csv" or ".parquet".
     form : TextForm, or None
-        How the text is written; None where it is no delimited text.
+        The format of delimited text; None for other files.
     """
 
     frame: pl.LazyFrame
@@ -45,23 +44,25 @@ class Opened:
 
 
 @contextmanager
-def opened(path: Path, beside: Path, *, encoding: str = "", report: Report = lambda _: None) -> Iterator[Opened]:
-    """Open a file for as long as its frame is used; a failure to read it names the file, and the line.
+def open_input(
+    path: Path, conversion_folder: Path, *, encoding: str = "", context: RunContext = SILENT
+) -> Iterator[InputFile]:
+    """Open a file for as long as its frame is used; an error in reading it names the file, and the line.
 
     Parameters
     ----------
     path : Path
-    beside : Path
-        The folder in which JSON, and Parquet that is packed, is converted meanwhile.
+    conversion_folder : Path
+        The parent of the temporary folder to which JSON and compressed Parquet are converted.
     encoding : str
-        Of delimited text, where the guess is wrong.
-    report : callable
-        Called with what was guessed.
+        Of delimited text; "" to guess it.
+    context : RunContext
+        Receives a message about a guessed encoding.
 
     Raises
     ------
     DataError, DamagedError
-        When it can't be read; also while the frame is collected.
+        When it can't be read; also raised while the frame is collected.
     """
     failures: list[BaseException] = []
     if not path.stat().st_size:
@@ -70,21 +71,21 @@ def opened(path: Path, beside: Path, *, encoding: str = "", report: Report = lam
     layout: Layout | None = None
     try:
         if kind_of(source.name) == "text":
-            layout = _layout(source, encoding, report)
-            yield Opened(_text(source, layout, failures), ".csv", layout.form)
+            layout = _layout(source, encoding, context)
+            yield InputFile(_text_frame(source, layout, failures), ".csv", layout.form)
         elif source.member is None and not source.name.lower().endswith(PACKED) and kind_of(source.name) == "parquet":
-            yield Opened(scan_parquet(path), ".parquet")
+            yield InputFile(scan_parquet(path), ".parquet")
         else:
-            with temporary_file(beside / "rehearsal") as folder:
+            with temporary_file(conversion_folder / "rehearsal") as folder:
                 folder.mkdir()
-                yield Opened(scan_parquet(_converted(path, folder)), ".parquet")
+                yield InputFile(scan_parquet(_converted(path, folder)), ".parquet")
     except DataError as exc:
         if "[read.TABLE] encoding" not in exc.hint:
             raise
         raise DataError(exc.message, hint="name its encoding: --encoding cp949") from exc
     except pl.exceptions.PolarsError as exc:
         if failures and isinstance(failures[0], UnicodeDecodeError | WorkbenchError):
-            # What was raised while reading comes back wrapped by polars.
+            # polars wraps an exception that is raised while reading.
             raise failures[0] from None
         if "No space left" in str(exc):
             raise
@@ -94,8 +95,8 @@ def opened(path: Path, beside: Path, *, encoding: str = "", report: Report = lam
                 hint="name its encoding: --encoding cp949",
             ) from exc
         fault = None if layout is None else first_fault(source, layout.forms[0], len(layout.header))
-        first = (str(exc).splitlines() or [""])[0]
-        raise DataError(f"{path} can't be read: {fault or first}", hint="fix that line" if fault else "") from exc
+        first_line = (str(exc).splitlines() or [""])[0]
+        raise DataError(f"{path} can't be read: {fault or first_line}", hint="fix that line" if fault else "") from exc
 
 
 def _source(path: Path) -> SourceFile:
@@ -104,24 +105,25 @@ def _source(path: Path) -> SourceFile:
         return SourceFile(path.name, path, size_bytes=path.stat().st_size)
     members = members_of(path, path.parent)
     if len(members) != 1:
-        named = ", ".join(m.name for m in members[:10]) or "none"
+        names = ", ".join(m.name for m in members[:10]) or "none"
         raise DataError(
-            f"{path} has {len(members)} files that are tables, expected one: {named}",
-            hint="unpack it, and name the file",
+            f"{path} has {len(members)} files that are tables, expected one: {names}",
+            hint="unpack it, and name one of the files",
         )
     return members[0]
 
 
-def _layout(source: SourceFile, encoding: str, report: Report) -> Layout:
-    """Return how a text is written, after looking at all of it where its beginning is UTF-8."""
+def _layout(source: SourceFile, encoding: str, context: RunContext) -> Layout:
+    """Return the layout of delimited text; if its beginning is UTF-8, all of it is examined."""
     table = TableSource(source.path.name, (source,), "text")
     layout = layout_of(table, {"encoding": encoding} if encoding else {})
     layout = reencoded_layouts([table], {table.name: layout}, {table.name} if encoding else set())[table.name]
-    say_encodings(table, layout, report)
+    say_encodings(table, layout, context.say)
     return layout
 
 
-def _text(source: SourceFile, layout: Layout, failures: list[BaseException]) -> pl.LazyFrame:
+def _text_frame(source: SourceFile, layout: Layout, failures: list[BaseException]) -> pl.LazyFrame:
+    """Return delimited text as a lazy frame of texts; an exception while it is read is appended to `failures`."""
     form, header = layout.forms[0], layout.headers[0]
     is_packed = source.member is not None or source.name.lower().endswith(PACKED) or source.misnamed
     is_plain = form.encoding in ("utf-8", "utf-8-sig", "ascii") and not form.broken_line and form.lines == "\n"
@@ -149,7 +151,7 @@ def _text(source: SourceFile, layout: Layout, failures: list[BaseException]) -> 
 
 
 def _converted(path: Path, folder: Path) -> Path:
-    """Convert a file as `wb fetch` does, and return the table."""
+    """Convert a file as `wb fetch` does, and return the path of the table."""
     raw, tables = folder / "raw", folder / "tables"
     raw.mkdir()
     (raw / path.name).symlink_to(path.resolve())
