@@ -1,11 +1,15 @@
-"""What the library takes and returns, by name: values of lower wings, and what reads or words them.
+# ruff: noqa: F401 the imports are this module's names
+"""The types that the library takes and returns, and functions that read and format them, by name.
 
-Each is loaded when it is first used.
+They are defined in other wings. The imports below are not executed: only type checkers see them, and `__getattr__`
+imports the module of a name when the name is first used.
 """
 
 from __future__ import annotations
 
+import ast
 import importlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -30,81 +34,20 @@ if TYPE_CHECKING:
     from workbench.submissions import PreparedSubmission, SubmissionFinding, text_of
     from workbench.tuning import TrialScores, TrialState
 
-__all__ = [
-    "Approval",
-    "BuiltKernel",
-    "CachedBlock",
-    "Change",
-    "CheckReport",
-    "CompetitionFacts",
-    "FeatureSummary",
-    "GroupImportance",
-    "InteractionsSpec",
-    "LogSpec",
-    "Machine",
-    "PreparedSubmission",
-    "RehearsalSpec",
-    "Row",
-    "RunOutcome",
-    "RunRecord",
-    "RunTable",
-    "Selection",
-    "SelectionScore",
-    "SubmissionFinding",
-    "SubmissionLimits",
-    "SubmissionRecord",
-    "TimeCheck",
-    "TrialScores",
-    "TrialState",
-    "TuneOutcome",
-    "Workspace",
-    "as_csv",
-    "as_dicts",
-    "as_text",
-    "as_toml_lines",
-    "cv_interval",
-    "leak_error",
-    "not_closed",
-    "outdated_text",
-    "parse_duration",
-    "parse_keep",
-    "parse_numbers",
-    "parse_weights",
-    "read_notebook",
-    "scores_text",
-    "shown_left_out",
-    "text_of",
-]
 
-_HOMES = {
-    "analysis.checks": "CheckReport TimeCheck leak_error",
-    "analysis.selection": "GroupImportance Selection SelectionScore",
-    "data.ingest": "Approval",
-    "data.workspace": "Workspace",
-    "experiments.current_runs": "outdated_text",
-    "experiments.foreign": "not_closed",
-    "experiments.notebooks": "read_notebook",
-    "experiments.run": "RunOutcome",
-    "experiments.spec": "parse_keep parse_numbers",
-    "experiments.tune": "TuneOutcome",
-    "experiments.tuned_parameters": "as_toml_lines",
-    "features": "CachedBlock FeatureSummary shown_left_out",
-    "kernels": "BuiltKernel Machine",
-    "ledger": "RunRecord SubmissionRecord",
-    "platforms.interactions": "InteractionsSpec parse_duration parse_weights",
-    "platforms.protocol": "CompetitionFacts SubmissionLimits",
-    "rehearsal": "LogSpec RehearsalSpec",
-    "review.table": "Change Row RunTable as_csv as_dicts as_text cv_interval scores_text",
-    "submissions": "PreparedSubmission SubmissionFinding text_of",
-    "tuning": "TrialScores TrialState",
-}
-"""Module -> its names here; "name:name here" where that says more."""
+def _module_by_name() -> dict[str, str]:
+    """Return the module of each name that is imported above for type checkers."""
+    tree = ast.parse(Path(__file__).read_text(encoding="utf-8"))
+    (type_checking,) = (node for node in tree.body if isinstance(node, ast.If))
+    imports = [node for node in type_checking.body if isinstance(node, ast.ImportFrom)]
+    return {alias.name: str(node.module) for node in imports for alias in node.names}
+
+
+_MODULE_BY_NAME = _module_by_name()
+__all__ = sorted(_MODULE_BY_NAME)  # noqa: PLE0605 ruff can't see that it is a list
 
 
 def __getattr__(name: str) -> Any:
-    for module, names in _HOMES.items():
-        for entry in names.split():
-            original, _, renamed = entry.partition(":")
-            if name == (renamed or original):
-                return getattr(importlib.import_module(f"workbench.{module}"), original)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _MODULE_BY_NAME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_MODULE_BY_NAME[name]), name)

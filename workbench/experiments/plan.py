@@ -1,10 +1,10 @@
-"""What a run is to do: everything that decides its result, read and checked before the first second of work."""
+"""The plan of a run: all that decides its result, read and checked before anything is trained."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import polars as pl
@@ -48,7 +48,20 @@ __all__ = ["Plan", "fold_data", "make_plan", "matrix_of", "model_of", "problem_o
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that decides the result, read and checked before the first second of work."""
+    """All that decides the result of a run on rows, read and checked before anything is trained.
+
+    Attributes
+    ----------
+    model : ModelSpec or NotebookSpec
+    form : SubmissionForm
+        Of the submission file.
+    sample : float, or None
+        The share of the train rows of a subsample run.
+    key : str
+        Runs with equal keys have equal results.
+    matrix_key, target_key : str
+        See `ReadyExperiment`.
+    """
 
     competition: Competition
     spec: ExperimentSpec
@@ -69,31 +82,31 @@ class Plan:
 
     @property
     def untuned(self) -> str:
-        """The key of what is tuned: all that decides the result but ``[tune]`` and the seeds."""
+        """The key of what a search starts from: all that decides the result except ``[tune]`` and the seeds."""
         return content_key("untuned-v1", self.matrix_key, self.folds.content, self.target_key, self.model.content())
 
     def data_content(self) -> dict[str, str]:
-        """Return the contents of the tables, and of train and test."""
+        """Return keys of the content of all tables ("data") and of train and test ("rows")."""
         return {"data": self.competition.manifest.content, "rows": self.competition.rows.content_key}
 
     def details(self) -> dict[str, Any]:
-        """Return which class of each target is positive, where that is recorded."""
+        """Return the positive class of each target, where the run's record has it."""
         positive = positive_labels(self.competition, self.target)
         return {"positive": positive} if positive else {}
 
     def used_source(self) -> UsedSource:
-        """Return what features and models use."""
+        """Return the code and files that the features and the model use."""
         blocks, model = self.blocks, self.spec.model
         used = sorted(blocks.used(self.spec.features))
         files = [str(model[key]) for key in FILE_PARAMETERS if model.get(key)]
-        files += [name for feature in used for name in _files_of(blocks, feature)]
+        files += [name for feature in used for name in _feature_files(blocks, feature)]
         unused = [feature for feature in sorted(blocks.features) if feature not in used]
-        spare = [name for feature in unused for name in _files_of(blocks, feature)]
+        unused_files = [name for feature in unused for name in _feature_files(blocks, feature)]
         custom = [name for name in used if not blocks.built_in(blocks.features[name])]
-        return UsedSource(features=tuple(custom), files=tuple(files), spare_files=tuple(spare))
+        return UsedSource(features=tuple(custom), files=tuple(files), unused_files=tuple(unused_files))
 
 
-def _files_of(blocks: Blocks, name: str) -> tuple[str, ...]:
+def _feature_files(blocks: Blocks, name: str) -> tuple[str, ...]:
     feature = blocks.features[name]
     return tuple(feature.files) if isinstance(feature, Feature) else ()
 
@@ -107,12 +120,23 @@ def make_plan(
     threads: int | None = None,
     model: dict[str, Any] | None = None,
 ) -> Plan:
-    """Read and check everything that decides the result of a run; `model` takes the place of its kind's table.
+    """Read and check all that decides the result of a run on rows.
+
+    Parameters
+    ----------
+    competition : Competition
+    spec : ExperimentSpec
+    blocks : Blocks
+    sample : float, optional
+        The share of the train rows of a subsample run.
+    threads : int, optional
+    model : dict, optional
+        Replaces the model's table of the experiment.
 
     Raises
     ------
     ConfigError, DataError, FeatureError
-        When something is wrong with the definition, the data or a feature, or the experiment is not of rows.
+        When something is wrong with the definition, the data or a feature, or the experiment does not predict rows.
     """
     with earlier_code_keys(competition, spec.number):
         return _checked_plan(competition, spec, blocks, sample=sample, threads=threads, table=model)
@@ -127,107 +151,160 @@ def _checked_plan(
     threads: int | None,
     table: dict[str, Any] | None,
 ) -> Plan:
-    if sample is not None and not 0 < sample < 1:
+    _check_sample(spec, sample)
+    _check_predicts_rows(competition, spec)
+    feature_keys = [_feature_key(blocks, name, spec) for name in spec.features]
+    target = read_target(competition)
+    _check_encodings(blocks, spec, competition)
+    model = model_spec(spec if table is None else replace(spec, model=table), competition, target, threads=threads)
+    folds = load_folds(competition)
+    check_fold_weights(target, folds)
+    competition.ids.test_frame()  # raises for duplicate ids now, not after an hour of training
+    form = submission_form(competition, target)
+    columns = _columns_content(competition, spec, blocks, feature_keys)
+    metric_code = _metric_code(competition)
+    key = content_key(
+        "run-v2",
+        competition.slug,
+        spec.key_content(),
+        columns.features,
+        competition.rows.content_key,
+        folds.content,
+        _task_content(competition, target, scales_rounds=_scales_rounds(spec, model)),
+        metric_code,
+        sample,
+        model.content(),
+        *columns.codes,
+    )
+    matrix_key = content_key(
+        "matrix-v1",
+        columns.features,
+        competition.rows.content_key,
+        sorted(spec.drop),
+        sorted(spec.categorical),
+        *columns.codes,
+    )
+    target_key = _target_key(competition, target, metric_code)
+    return Plan(competition, spec, model, blocks, folds, target, form, sample, key, matrix_key, target_key)
+
+
+def _check_sample(spec: ExperimentSpec, sample: float | None) -> None:
+    if sample is None:
+        return
+    if not 0 < sample < 1:
         raise ConfigError(f"--sample {sample}: expected a share of the rows between 0 and 1")
+    check_can("sample", spec.kind, f"--sample: {spec.path} is a [{spec.kind}] experiment")
+
+
+def _check_predicts_rows(competition: Competition, spec: ExperimentSpec) -> None:
     check_can("plan rows", spec.kind, f"{spec.path} is a [{spec.kind}] experiment")
     if competition.definition.interactions is not None:
         raise ConfigError(
             f"{spec.path} is a [{spec.kind}] experiment, and the competition's task is 'recommend'",
-            hint="add [recommend.history] in place of it; `wb new` writes the next experiment",
+            hint="replace the table with [recommend.history]; `wb new` writes the next experiment",
         )
-    if sample is not None:
-        check_can("sample", spec.kind, f"--sample: {spec.path} is a [{spec.kind}] experiment")
-    features = [_feature_key(blocks, name, spec) for name in spec.features]
-    target = read_target(competition)
-    _check_encodings(blocks, spec, competition)
-    trained = spec if table is None else replace(spec, model=table)
-    model = model_spec(trained, competition, target, threads=threads)
-    folds = load_folds(competition)
-    check_fold_weights(target, folds)
-    competition.ids.test_frame()  # not unique: better said now than after an hour of training
-    form = submission_form(competition, target)
-    d, metric_code = competition.definition, _metric_code(competition)
-    # Only those who have such codes get other numbers than before they were renumbered.
-    renumbered = sparse_codes(blocks, spec.features, spec.categorical)
-    codes = [["codes-v2", renumbered]] if renumbered else []
+
+
+class _ColumnsContent(NamedTuple):
+    """The part of a key that decides the values of the columns.
+
+    Attributes
+    ----------
+    features : list of str
+        A key of each feature, and of rules for numbers that earlier versions did not have.
+    codes : list
+        A version of the codes of categories, where an earlier version had others.
+    """
+
+    features: list[str]
+    codes: list[Any]
+
+
+def _columns_content(
+    competition: Competition, spec: ExperimentSpec, blocks: Blocks, feature_keys: list[str]
+) -> _ColumnsContent:
+    # The following rules are newer than the first runs. They are in the keys only of runs whose numbers they change, so
+    # that all others stay unchanged.
     merging = _merging_columns(competition, every=can(spec.kind, "is_float32"))
-    features += [content_key("in-64-bits", merging)] * bool(merging)
-    # CatBoost once got infinite numbers as they were.
+    features = [*feature_keys, *[content_key("in-64-bits", merging)] * bool(merging)]
     infinite = infinite_columns(competition) if can(spec.kind, "infinite_is_missing") else []
     features += [content_key("infinite-is-missing", infinite)] * bool(infinite)
-    # Classes in their usual order have never been part of a key.
-    turned = [c.name for c in target.columns if c.is_turned]
-    key = content_key(
-        "run-v2",
-        d.slug,
-        spec.key_content(),
-        features,
-        competition.rows.content_key,
-        folds.content,
-        [
-            list(d.targets),
-            d.task,
-            d.metric,
-            competition.weights.key,
-            *([d.query] if d.query else []),
-            [*d.id_columns, *([d.id_in_test] if d.id_in_test else [])],
-            *([["turned", *turned]] if turned else []),
-            *([["needs", d.metric_needs]] if d.metric_needs not in (None, "value") else []),
-            *_weighted_gini(competition),
-            # Rounds that are fixed have always stayed; others once grew with the rows.
-            *([["refit rounds", ROWS_POWER]] if _scales_rounds(spec, model) else []),
-        ],
-        metric_code,
-        sample,
-        model.content(),
-        *codes,
-    )
-    matrix_key = content_key(
-        "matrix-v1", features, competition.rows.content_key, sorted(spec.drop), sorted(spec.categorical), *codes
-    )
-    metric = competition.metric
-    target_key = content_key(
+    renumbered = sparse_codes(blocks, spec.features, spec.categorical)
+    return _ColumnsContent(features, [["codes-v2", renumbered]] if renumbered else [])
+
+
+def _task_content(competition: Competition, target: Target, *, scales_rounds: bool) -> list[Any]:
+    """Return the part of a run's key that has the target, the task and the ids.
+
+    As in `_columns_content`, optional entries are there only where they change a run's numbers.
+    """
+    d = competition.definition
+    return [
+        list(d.targets),
+        d.task,
+        d.metric,
+        competition.weights.key,
+        *([d.query] if d.query else []),
+        [*d.id_columns, *([d.id_in_test] if d.id_in_test else [])],
+        *_turned_classes(target),
+        *([["needs", d.metric_needs]] if d.metric_needs not in (None, "value") else []),
+        *_weighted_gini(competition),
+        *([["refit rounds", ROWS_POWER]] if scales_rounds else []),
+    ]
+
+
+def _target_key(competition: Competition, target: Target, metric_code: str) -> str:
+    d, metric = competition.definition, competition.metric
+    return content_key(
         "target-v2",
-        [list(d.targets), d.task, competition.weights.key, d.query, *([["turned", *turned]] if turned else [])],
+        [list(d.targets), d.task, competition.weights.key, d.query, *_turned_classes(target)],
         [metric.name, metric.greater_is_better, metric.needs, metric_code, *_weighted_gini(competition)],
     )
-    return Plan(competition, spec, model, blocks, folds, target, form, sample, key, matrix_key, target_key)
+
+
+def _turned_classes(target: Target) -> list[list[str]]:
+    """Return the entry of a key for targets whose classes are not in their default order; empty without any."""
+    turned = [c.name for c in target.columns if c.is_turned]
+    return [["turned", *turned]] if turned else []
 
 
 def infinite_columns(competition: Competition) -> list[str]:
-    """Return the columns of the tables that have an infinite number."""
+    """Return the columns of train and test that contain infinite numbers."""
     rows = competition.rows.scan()
-    fractions = [c for c, t in rows.collect_schema().items() if t.is_float()]
-    if not fractions:
+    float_columns = [c for c, t in rows.collect_schema().items() if t.is_float()]
+    if not float_columns:
         return []
-    has_infinite = rows.select(pl.col(fractions).is_infinite().any()).collect(engine="streaming").row(0)
-    return [c for c, is_there in zip(fractions, has_infinite, strict=True) if is_there]
+    has_infinite = rows.select(pl.col(float_columns).is_infinite().any()).collect(engine="streaming").row(0)
+    return [c for c, contains in zip(float_columns, has_infinite, strict=True) if contains]
 
 
 def _scales_rounds(spec: ExperimentSpec, model: ModelSpec | NotebookSpec) -> bool:
-    """Say whether models of all rows have another number of rounds than those of the folds."""
+    """Return whether models of all rows have another number of rounds than those of the folds."""
     return bool(spec.refit) and isinstance(model, LightGBMSpec) and bool(model.patience)
 
 
 def _weighted_gini(competition: Competition) -> list[str]:
-    """Return what a key has of the Gini coefficient, which has not always been weighted."""
+    """Return the entry of a key for the weighted Gini coefficient, which earlier versions computed without weights."""
     is_weighted = competition.metric.name == "gini" and competition.weights.metric is not None
     return ["weighted gini"] * is_weighted
 
 
 def _merging_columns(competition: Competition, *, every: bool) -> list[str]:
-    """Return the columns of the tables that 32 bits would merge, and that have not always been kept from that.
+    """Return the columns with different values that 32-bit floats would merge; earlier versions did merge them.
 
     Parameters
     ----------
+    competition : Competition
     every : bool
-        Of a library that takes 32 bits only all of them; of the others those with fractions.
+        True for a library that only takes 32-bit floats: all such columns. False: those with fractions.
     """
     d = competition.definition
     types = competition.manifest.table(d.tables.train, slug=d.slug).dtypes
-    wide = [c for c in competition.rows.columns if types[c] in ("Float64", "Int32", "UInt32", "Int64", "UInt64")]
+    columns_64_bit = [
+        c for c in competition.rows.columns if types[c] in ("Float64", "Int32", "UInt32", "Int64", "UInt64")
+    ]
     train = competition.table(d.tables.train)
-    columns = wide if every else [c for c in wide if types[c] == "Float64"]
+    columns = columns_64_bit if every else [c for c in columns_64_bit if types[c] == "Float64"]
     merged = merged_in_float32(train, columns, competition.n_train)
     if every or not merged:
         return sorted(merged)
@@ -239,18 +316,20 @@ def _merging_columns(competition: Competition, *, every: bool) -> list[str]:
 def _feature_key(blocks: Blocks, name: str, spec: ExperimentSpec) -> str:
     feature = name.partition(".")[0]
     if feature == "rows":
-        # What "rows" leaves out besides the id has not always been left out.
-        without = list(blocks.competition.ids.row_numbers) if name == "rows" else []
-        return content_key(name, without) if without else name
+        # Earlier versions of "rows" excluded the id only, and not columns of row numbers.
+        excluded = list(blocks.competition.ids.row_numbers) if name == "rows" else []
+        return content_key(name, excluded) if excluded else name
     try:
         definition = blocks.get(feature)
     except WorkbenchError as exc:
         raise type(exc)(f"{spec.path}: {exc.message}", hint=exc.hint) from exc
     if isinstance(definition, FoldFeature) and feature != name:
-        raise ConfigError(f"{spec.path}: {name!r}: {feature!r} depends on the fold and is taken whole")
+        raise ConfigError(
+            f"{spec.path}: {name!r}: {feature!r} depends on the fold: only all of its columns can be used"
+        )
     key = blocks.key(feature)
     if isinstance(definition, FoldFeature):
-        # What it may learn from depends on more of [cv] than the folds tell.
+        # The rows that it may learn from depend on more of [cv] than the folds.
         cv = blocks.competition.definition.cv
         key = content_key(key, cv.scheme, str(cv.gap), str(cv.purge), cv.column, cv.group)
     return f"{name}:{key}"
@@ -276,7 +355,7 @@ def model_of(plan: Plan) -> ModelSpec:
     Raises
     ------
     ConfigError
-        When nothing is trained here, as of a notebook.
+        When its kind trains no models, such as a notebook.
     """
     spec = plan.spec
     check_can("train", spec.kind, f"{spec.path} is a [{spec.kind}] experiment")
@@ -284,13 +363,13 @@ def model_of(plan: Plan) -> ModelSpec:
 
 
 def untuned_key(workspace: Workspace, competition: Competition, number: int) -> str:
-    """Return the key of all that tuning an experiment begins with, as it now stands; see `ReadyExperiment`."""
+    """Return the present key of what a search of an experiment starts from; see `ReadyExperiment`."""
     blocks = Blocks(competition, load_features(competition), lambda _: None, workspace.memory_limit)
     return make_plan(competition, read_spec(competition, number), blocks).untuned
 
 
 def matrix_of(plan: Plan) -> FeatureMatrix:
-    """Return the columns of a run; of a subsample run those of its train rows only."""
+    """Return the columns of a run; in a subsample run, of its train rows only."""
     matrix = build_matrix(plan.blocks, plan.spec.features, drop=plan.spec.drop, categorical=plan.spec.categorical)
     if plan.sample is None:
         return matrix
@@ -298,21 +377,21 @@ def matrix_of(plan: Plan) -> FeatureMatrix:
 
 
 def sampled_rows(plan: Plan) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Return the train rows of a subsample run."""
+    """Return the indices of the train rows of a subsample run, ascending; the same ones for the same share."""
     n_rows = plan.target.n_rows
     size = max(1, round(n_rows * float(plan.sample or 1)))
-    chosen = np.random.default_rng(0).choice(n_rows, size, replace=False)
-    return np.sort(chosen).astype(np.int64)
+    rows = np.random.default_rng(0).choice(n_rows, size, replace=False)
+    return np.sort(rows).astype(np.int64)
 
 
 def problem_of(plan: Plan, matrix: FeatureMatrix) -> Problem:
-    """Return what is trained on: the columns with target, folds and metric."""
+    """Return the columns of a run with target, folds and metric."""
     target, folds, split = plan.target, plan.folds, split_of(plan.competition, plan.folds)
     if plan.sample is not None:
         rows = sampled_rows(plan)
         target, folds, split = target.take(rows), folds.take(rows), split.take(rows)
         check_fold_weights(target, folds)
-    # A subsample run has rows of its own, and takes no time to bin.
+    # Bins are of all rows; those of a subsample run are computed quickly, and not cached.
     cache = MatrixCache(plan.blocks.store, content_key("bins-v2", plan.matrix_key)) if plan.sample is None else None
     return Problem(matrix, target, folds, split, plan.competition.metric, DerivedData(matrix, cache))
 
@@ -325,12 +404,15 @@ def fold_data(
     categorical: Sequence[str] = (),
     memory_limit: int | None = None,
 ) -> FoldData:
-    """Return the data of each fold, for a notebook that trains its own model; the target's first column counts.
+    """Return the data of each fold for a notebook that trains its own model, with the first target column.
 
     Parameters
     ----------
+    competition : Competition
     features, drop, categorical
         As in an experiment's file.
+    memory_limit : int, optional
+        In bytes.
     """
     blocks = Blocks(competition, load_features(competition), lambda _: None, memory_limit)
     matrix = build_matrix(blocks, features, drop=drop, categorical=categorical)

@@ -112,7 +112,7 @@ class UsedSource:
         The functions of `features.py`.
     files : tuple of str
         Read by features and models, by their paths from the competition's folder.
-    spare_files : tuple of str
+    unused_files : tuple of str
         Read by features that the run does not use.
     """
 
@@ -121,7 +121,7 @@ class UsedSource:
     packages: tuple[str, ...] = ()
     features: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
-    spare_files: tuple[str, ...] = ()
+    unused_files: tuple[str, ...] = ()
 
 
 P = TypeVar("P", bound=RunPlan)

@@ -81,7 +81,7 @@ def source_copy(plan: RunPlan, used: UsedSource) -> SourceCopy:
     read_files = {c.folder / name for name in used.files}
     copied, excluded = _checked(sorted(files | read_files), c.folder)
     # Loading features.py may read what only other features name; without it the code could not be loaded elsewhere.
-    spare = {c.folder / name for name in used.spare_files} - files - read_files
+    spare = {c.folder / name for name in used.unused_files} - files - read_files
     copied |= _checked(sorted(p for p in spare if p.is_file()), c.folder)[0]
     versions = {name: package_version(name) for name in sorted(packages) if name not in sys.stdlib_module_names}
     return SourceCopy(
