@@ -29,7 +29,7 @@ from workbench.features import (
     until_next,
 )
 from workbench.features.auto import auto_features
-from workbench.features.encoded import as_number, encode_columns, is_no_number, merged_in_float32
+from workbench.features.encoded import as_number, encode_columns, is_unsupported, merged_in_float32
 from workbench.platforms.protocol import CompetitionFacts
 
 
@@ -210,8 +210,10 @@ class TestFractions:
 
 def test_what_can_not_become_a_number() -> None:
     odd = [pl.List(pl.Int8), pl.Struct({"a": pl.Int8}), pl.Array(pl.Int8, 2), pl.Binary(), pl.Object(), pl.Null()]
-    assert all(is_no_number(dtype) for dtype in odd)
-    assert not any(is_no_number(dtype) for dtype in (pl.Int8(), pl.String(), pl.Date(), pl.Boolean(), pl.Decimal(9, 2)))
+    assert all(is_unsupported(dtype) for dtype in odd)
+    assert not any(
+        is_unsupported(dtype) for dtype in (pl.Int8(), pl.String(), pl.Date(), pl.Boolean(), pl.Decimal(9, 2))
+    )
 
 
 @pytest.mark.parametrize(

@@ -135,7 +135,7 @@ def test_a_split_of_some_of_the_rows_is_that_of_all_there(scheme: str) -> None:
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_one_more_fold_learns_from_all_rows(scheme: str) -> None:
     split, k, _ = random_split(scheme, np.random.default_rng(6), 80)
-    more = split.with_all()
+    more = split.with_full_fold()
     for fold in range(k):
         assert (more.in_training(fold) == split.in_training(fold)).all()
     assert more.in_training(k).all()
@@ -371,9 +371,9 @@ def test_cells_that_are_summed_for_each_fold_anew_give_the_same(monkeypatch: pyt
     groups, y, split = rng.permutation(600), rng.random(500), Split(kfold(500, 5, 0).valid)
     made = target_stats("g", stats=["mean", "skew", "q10"])
     whole = [made.encode(groups, y[:, None], split, fold) for fold in range(5)]
-    monkeypatch.setattr(learned, "SLAB", 64)
+    monkeypatch.setattr(learned, "GROUPS_AT_ONCE", 64)
     monkeypatch.setattr(learned, "MAX_CACHED_CELLS", 0)
-    monkeypatch.setattr(learned, "ROWS_AT_A_TIME", 77)
+    monkeypatch.setattr(learned, "ROWS_AT_ONCE", 77)
     one = made.learn(groups, [target("y", "regression", y)], 0, split)
     for fold in range(5):
         assert np.array_equal(np.column_stack(one.columns(fold)), whole[fold])

@@ -161,7 +161,7 @@ def test_tags_that_never_end_are_passed_in_a_moment(text):
 
 
 def test_a_page_that_takes_too_long_is_left_out(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(worker, "PAGE_S", 0.01)
+    monkeypatch.setattr(worker, "PAGE_TIMEOUT_S", 0.01)
 
     def endless(*_, **__):
         # Plain code: Python ignores what a signal raises in a callback of the libraries that make a page.

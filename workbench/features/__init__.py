@@ -1,9 +1,14 @@
-"""Features: named functions that give columns for every row, built once, checked, and fold-safe where they learn.
+"""Features: functions that compute columns for every row, cached by their code and data; target encodings per fold.
 
-In come ``features.py`` and the tables; out come blocks of columns, stored under a key of their code and their data.
-`definition` has the decorator, `build` and `evaluate` make the blocks, `code_keys` follows what a function depends
-on, `recipes` are the functions that users call, `encodings` what is learned within folds, `auto` the features that
-need no code, `matrix` what a model trains on. A new recipe is a function in `recipes` with a version of its own.
+Input are ``features.py`` and the tables, output are blocks of columns in the cache.
+
+- `definition`: the decorator `feature`
+- `build`, `evaluate`: compute and cache the blocks
+- `code_keys`: cache keys of the code that a function depends on
+- `recipes`: functions for users; a new recipe is a function there with its own version
+- `encodings`: target encodings, learned within folds
+- `auto`: columns that need no code
+- `matrix`: the columns that a model is trained on
 """
 
 from workbench.data.competition import ROW

@@ -1,7 +1,7 @@
-"""What ``auto`` makes of the columns, as a value: decided once from the rows of the training, applied to any rows.
+"""The plan of the feature ``auto``: derived from the rows at training time, applied to any rows.
 
-A model is served with the plan that it was trained with. Nothing in it is decided again: which columns there are, how
-each is taken apart, which values are categories, how often a value occurs.
+A served model uses the plan that it was trained with, so that its columns, their parts, categories and frequencies do
+not change with the test set.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ TEXTS = (pl.String, pl.Categorical, pl.Enum)
 
 FILE = "auto.json"
 
-FEW_VALUES = 10_000
-"""Of up to so many, how often each occurs is looked up in place; of more, by a join."""
+MAX_INLINE_VALUES = 10_000
+"""Frequencies of at most this many values are looked up by an expression; of more, by a join."""
 
 UNSEEN_COUNT = 1
-"""How often a value occurs that the training's rows lack: there, every value of a test row was counted with itself."""
+"""The frequency of values that the rows at training time lack: there, a test row counted itself."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,25 +44,25 @@ class AutoStep:
     Attributes
     ----------
     name : str
-        The column's.
+        The name of the new column.
     column : str
-        The column of the rows that it is made of; empty where it is made of several.
+        The source column in the rows; empty if there are several.
     take : str
-        What is taken of it: "value", "year" and other parts of a time, "seconds", "length", "words", "items", "count",
-        "missing".
-    piece : list, or None
-        Which piece of a text: a separator and a number, or "letters_number" and the number of a group.
+        The property of the source: "value", "year" and other parts of a time, "seconds", "length", "words", "items",
+        "count" (frequency), "missing" (number of nulls in `columns`).
+    piece : tuple, or None
+        The part of a text: a separator and an index, or "letters_number" and the number of a group in that pattern.
     form : str
-        What becomes of the value: "" as it is, "integer", "float", "grouped" (what is not in `values` is rare),
-        "numbered" (by the place in `values`).
+        The conversion of the value: "" for none, "integer", "float", "grouped" (values not in `values` become rare),
+        "numbered" (index in `values`).
     values : Series of str, or None
-        Of a category.
+        The categories.
     counts : DataFrame (value, count), or None
-        How often each value occurs in the training's rows.
+        The frequency of each value in the rows at training time.
     columns : tuple of str
-        Whose missing values are counted.
+        The source columns of "missing".
     composed : bool
-        Whether texts are composed first (NFC): "é" may be one letter or two.
+        Whether texts are normalised first (Unicode NFC).
     """
 
     name: str
@@ -76,7 +76,7 @@ class AutoStep:
     composed: bool = False
 
     def expression(self, dtype: pl.DataType | None) -> pl.Expr:
-        """Return what gives the column from the rows; `dtype` is the type that its column has there."""
+        """Return the expression of the column; `dtype` is the type of its source column."""
         if self.take == "missing":
             return pl.sum_horizontal(pl.col(self.columns).is_null().cast(pl.Int16))
         column = pl.col(self.column)
@@ -85,15 +85,14 @@ class AutoStep:
         if self.composed:
             column = column.str.normalize("NFC")
         if self.take == "count":
-            # A value that the training's rows lack would have been counted with itself there.
-            count = pl.col(counted(self.column))
+            count = pl.col(counts_column(self.column))
             is_unseen = count.is_null() & column.is_not_null()
             return pl.when(is_unseen).then(pl.lit(UNSEEN_COUNT)).otherwise(count).cast(pl.UInt32)
         if self.piece is not None:
-            column = _piece(column, *self.piece)
-        return self._formed(_taken(column, self.take, dtype))
+            column = _text_part(column, *self.piece)
+        return self._convert(_extract(column, self.take, dtype))
 
-    def _formed(self, value: pl.Expr) -> pl.Expr:
+    def _convert(self, value: pl.Expr) -> pl.Expr:
         if self.form == "integer":
             return value.cast(pl.Int64, strict=False)
         if self.form == "float":
@@ -106,7 +105,7 @@ class AutoStep:
         return pl.when(value.is_in(self.values.implode())).then(value).when(value.is_not_null()).then(pl.lit(RARE))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as JSON can hold it, without its counts."""
+        """Return the step as a JSON object, without its counts."""
         definition = {"column": self.column, "piece": self.piece, "form": self.form, "columns": self.columns}
         values = None if self.values is None else self.values.to_list()
         return {
@@ -117,7 +116,7 @@ class AutoStep:
 
     @classmethod
     def from_dict(cls, definition: Mapping[str, Any], counts: pl.DataFrame | None) -> AutoStep:
-        """Return the step that `to_dict` gave."""
+        """Return the step of a JSON object from `to_dict`, with its counts."""
         return cls(
             name=definition["name"],
             column=definition.get("column", ""),
@@ -131,25 +130,25 @@ class AutoStep:
         )
 
 
-def _piece(text: pl.Expr, separator: str, number: int) -> pl.Expr:
+def _text_part(text: pl.Expr, separator: str, number: int) -> pl.Expr:
     if separator == "letters_number":
         return text.str.extract(LETTERS_NUMBER, number)
     return text.str.split(separator).list.get(number, null_on_oob=True)
 
 
-def _taken(column: pl.Expr, take: str, dtype: pl.DataType | None) -> pl.Expr:
+def _extract(column: pl.Expr, take: str, dtype: pl.DataType | None) -> pl.Expr:
     if dtype == pl.Date and take in ("hour", "minute", "minute_of_day"):
-        column = column.cast(pl.Datetime("us"))  # days without their hours, where the training had these
-    at = column.dt
+        column = column.cast(pl.Datetime("us"))  # at training time the column had times of day
+    times = column.dt
     if take == "value":
         return column.cast(pl.Float64) if dtype is not None and dtype.is_decimal() else column
     if take in ("year", "month", "day", "weekday", "hour", "minute"):
-        part: pl.Expr = getattr(at, take)()
+        part: pl.Expr = getattr(times, take)()
         return part
     expressions: dict[str, Callable[[], pl.Expr]] = {
-        "day_of_year": at.ordinal_day,
-        "minute_of_day": lambda: at.hour().cast(pl.Int16) * 60 + at.minute(),
-        "days": lambda: (at.epoch("s") / 86400).floor().cast(pl.Int32),
+        "day_of_year": times.ordinal_day,
+        "minute_of_day": lambda: times.hour().cast(pl.Int16) * 60 + times.minute(),
+        "days": lambda: (times.epoch("s") / 86400).floor().cast(pl.Int32),
         "seconds": lambda: as_seconds(column, pl.Duration("us") if dtype is None else dtype),
         "length": column.str.len_chars,
         "words": lambda: column.str.count_matches(r"\S+"),
@@ -158,21 +157,21 @@ def _taken(column: pl.Expr, take: str, dtype: pl.DataType | None) -> pl.Expr:
     return expressions[take]()
 
 
-def counted(column: str) -> str:
-    """Return the name of a column's counts beside the rows' own columns, of which one may be called "x_count"."""
+def counts_column(column: str) -> str:
+    """Return a name for the frequencies of a column that no column of the rows has."""
     return f"__count_of_{column}__"
 
 
 @dataclass(frozen=True)
 class AutoPlan:
-    """What ``auto`` makes of the columns.
+    """The columns of ``auto``.
 
     Attributes
     ----------
     types : dict
-        The types of the rows' columns that it reads, as they were when it was decided.
+        Source column -> its type at training time.
     steps : tuple of AutoStep
-        The columns that it gives, in their order.
+        The new columns, in order.
     """
 
     types: Mapping[str, str] = field(default_factory=dict)
@@ -184,42 +183,44 @@ class AutoPlan:
         Raises
         ------
         DataError
-            When a column that it reads is missing, or of another type than it was.
+            When a source column is missing, or has another type than at training time.
         """
         schema = rows.collect_schema()
         self.check(schema)
         with_counts = rows
-        counts = [s for s in self.steps if s.take == "count"]
-        few = {s: None for s in counts if s.counts is not None and s.counts.height <= FEW_VALUES}
-        if few:
-            with_counts = with_counts.with_columns(_count_of(s, schema[s.column]).alias(counted(s.column)) for s in few)
-        for step in counts:
-            if step not in few:
-                with_counts = _with_counts(with_counts, step, schema[step.column])
+        count_steps = [s for s in self.steps if s.take == "count"]
+        inline = {s: None for s in count_steps if s.counts is not None and s.counts.height <= MAX_INLINE_VALUES}
+        if inline:
+            with_counts = with_counts.with_columns(
+                _inline_counts(s, schema[s.column]).alias(counts_column(s.column)) for s in inline
+            )
+        for step in count_steps:
+            if step not in inline:
+                with_counts = _join_counts(with_counts, step, schema[step.column])
         return with_counts.select(ROW, *(s.expression(schema.get(s.column)).alias(s.name) for s in self.steps))
 
     def check(self, schema: Mapping[str, pl.DataType]) -> None:
-        """Refuse rows whose columns are not those that it was decided for."""
-        for column, was in self.types.items():
+        """Raise DataError if a source column is missing or has another type than at training time."""
+        for column, trained_type in self.types.items():
             if column not in schema:
                 raise DataError(
-                    f"the rows have no column {column!r}, which was a {was} when the model was trained; "
+                    f"the rows have no column {column!r}, which was a {trained_type} when the model was trained; "
                     f"they have {', '.join(c for c in list(schema)[:20] if c != ROW)}"
                 )
-            if kind_of(str(schema[column])) != kind_of(was):
+            if kind_of(str(schema[column])) != kind_of(trained_type):
                 raise DataError(
-                    f"column {column!r} is a {schema[column]}; it was a {was} when the model was trained",
+                    f"column {column!r} is a {schema[column]}; it was a {trained_type} when the model was trained",
                     hint="set its type under [types] in competition.toml, so that every test set is read alike, run "
                     "the experiment again and build",
                 )
 
     @property
     def files(self) -> list[str]:
-        """The names of the files that `write` writes."""
+        """The names of the files of `write`."""
         return [FILE, *(_counts_file(i) for i, step in enumerate(self.steps) if step.counts is not None)]
 
     def pack(self, path: Path) -> None:
-        """Write it as one file, which is the same for the same plan: an archive of what `write` writes."""
+        """Write the plan as one file, a zip archive of the files of `write`; equal plans give equal bytes."""
         with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(path, "w") as archive:
             self.write(Path(folder))
             for name in self.files:
@@ -227,20 +228,20 @@ class AutoPlan:
 
     @classmethod
     def unpack(cls, path: Path) -> AutoPlan:
-        """Return the plan that `pack` wrote."""
+        """Return the plan of a file from `pack`."""
         with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(path) as archive:
             archive.extractall(folder)
             return cls.read({name: Path(folder) / name for name in archive.namelist()})
 
     @property
     def content(self) -> str:
-        """A key that differs where the plan does."""
+        """A key of the plan's content."""
         with tempfile.TemporaryDirectory() as folder:
             self.pack(Path(folder) / "plan")
             return file_sha256(Path(folder) / "plan")
 
     def write(self, folder: Path) -> None:
-        """Write it into a folder: ``auto.json``, and a Parquet file for the counts of each column that is counted."""
+        """Write the plan to a folder: ``auto.json``, and a Parquet file of each frequency column's counts."""
         write_json(folder / FILE, {"types": dict(self.types), "steps": [s.to_dict() for s in self.steps]})
         for number, step in enumerate(self.steps):
             if step.counts is not None:
@@ -249,7 +250,7 @@ class AutoPlan:
 
     @classmethod
     def read(cls, files: Mapping[str, Path]) -> AutoPlan:
-        """Return the plan that `write` wrote, of which the files are given by their names."""
+        """Return the plan of the files from `write`, by name."""
         plan = read_json(files[FILE])
         steps = []
         for number, step in enumerate(plan["steps"]):
@@ -263,7 +264,7 @@ def _counts_file(number: int) -> str:
 
 
 def kind_of(dtype: str) -> str:
-    """Return what a column of a type holds: types of one kind mean the same values the same way."""
+    """Return the kind of a type: types of the same kind represent values alike."""
     name = dtype.partition("(")[0]
     if name.startswith(("Int", "UInt", "Float", "Decimal")):
         return "number"
@@ -272,27 +273,27 @@ def kind_of(dtype: str) -> str:
     return "date" if name in ("Date", "Datetime") else name
 
 
-def _count_of(step: AutoStep, dtype: pl.DataType) -> pl.Expr:
-    """Return how often a value occurs where few do: many columns are counted at once, without a join for each."""
-    held, compared = _held_counts(step, dtype)
-    return compared.replace_strict(held["value"], held["count"], default=None, return_dtype=pl.UInt32)
+def _inline_counts(step: AutoStep, dtype: pl.DataType) -> pl.Expr:
+    """Return the frequency of each value as an expression, which avoids a join for each column."""
+    counts, key = _counts_and_key(step, dtype)
+    return key.replace_strict(counts["value"], counts["count"], default=None, return_dtype=pl.UInt32)
 
 
-def _held_counts(step: AutoStep, dtype: pl.DataType) -> tuple[pl.DataFrame, pl.Expr]:
-    """Return the counts of the values that the type can hold, and the column as it is compared with them."""
+def _counts_and_key(step: AutoStep, dtype: pl.DataType) -> tuple[pl.DataFrame, pl.Expr]:
+    """Return the counts of the values that the type can represent, and the expression to look them up by."""
     if step.counts is None:
         raise DataError(f"the plan of auto lacks the counts of {step.column!r}", hint="build the kernel again")
     dtype = pl.String() if dtype in TEXTS else dtype
-    # What the type can't hold, for the test set of the training had it alone, is not to be found.
+    # Values that the type can't represent occurred only in the test set at training time.
     value = pl.col("value").cast(dtype, strict=False)
-    held = step.counts.filter(value.is_not_null() | pl.col("value").is_null()).select(value, "count")
-    compared = pl.col(step.column).cast(dtype)
-    return held, compared.str.normalize("NFC") if step.composed else compared
+    counts = step.counts.filter(value.is_not_null() | pl.col("value").is_null()).select(value, "count")
+    key = pl.col(step.column).cast(dtype)
+    return counts, key.str.normalize("NFC") if step.composed else key
 
 
-def _with_counts(rows: pl.LazyFrame, step: AutoStep, dtype: pl.DataType) -> pl.LazyFrame:
-    held, compared = _held_counts(step, dtype)
-    key, name = f"__value_of_{step.column}__", counted(step.column)
-    table = held.lazy().select(pl.col("value").alias(key), pl.col("count").alias(name))
-    with_key = rows.with_columns(compared.alias(key))
-    return with_key.join(table, on=key, how="left", nulls_equal=True).drop(key)
+def _join_counts(rows: pl.LazyFrame, step: AutoStep, dtype: pl.DataType) -> pl.LazyFrame:
+    counts, key = _counts_and_key(step, dtype)
+    key_name, count_name = f"__value_of_{step.column}__", counts_column(step.column)
+    table = counts.lazy().select(pl.col("value").alias(key_name), pl.col("count").alias(count_name))
+    with_key = rows.with_columns(key.alias(key_name))
+    return with_key.join(table, on=key_name, how="left", nulls_equal=True).drop(key_name)

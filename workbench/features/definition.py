@@ -1,4 +1,4 @@
-"""What a feature is."""
+"""Definitions of features: the decorator `feature`, and the classes of both kinds of features."""
 
 from __future__ import annotations
 
@@ -20,22 +20,23 @@ __all__ = ["Feature", "FoldFeature", "feature", "features_of", "repeated_definit
 
 @dataclass(frozen=True)
 class Feature:
-    """A named function that gives columns for every row.
+    """A named function that computes columns for every row.
 
     Attributes
     ----------
     name : str
-        The function's name: what an experiment's ``features`` lists.
+        The name of the function, by which ``features`` of an experiment refers to it.
     function : callable
         Takes the inputs by name; returns a LazyFrame with the row key and new columns, one line per row, or a list of
         expressions over ``rows``.
     inputs : tuple of str
-        The parameters' names: ``rows``, tables, or other features.
-    path, line : where it is defined, for messages.
+        The names of the parameters: ``rows``, tables, or other features.
+    path, line
+        Where it is defined, for messages.
     partition_by : str, or None
-        The column of ``rows`` whose values are kept together where the rows are taken in parts.
+        A column of ``rows``. If the rows are processed in parts, rows with equal values are in the same part.
     files : tuple of str
-        Files beside the definition that the function reads by itself; their content counts.
+        Files that the function reads, relative to the folder of the definition; their content is part of the cache key.
     """
 
     name: str
@@ -47,7 +48,7 @@ class Feature:
     files: tuple[str, ...] = ()
 
     def __call__(self, *args: Any, **kwargs: Any) -> pl.LazyFrame | list[pl.Expr]:
-        """Call the function, as in a notebook."""
+        """Call the function, for use in notebooks."""
         return self.function(*args, **kwargs)
 
     @property
@@ -57,56 +58,60 @@ class Feature:
 
 
 class FoldFeature:
-    """Columns that depend on the target and so on the fold: learned on what a fold may see, replayed on the rest.
+    """Columns that depend on the target, and are therefore learned separately on the train rows of each fold.
 
-    A subclass names the columns it reads in `columns` ("dest" of rows, "calendar.hour" of a feature) and learns in
-    `learn`. Its own name is the one that `features.py` gives it. See `workbench.features.encodings.TargetEncoding`.
+    A subclass sets `columns`, the columns that it reads ("dest" of rows, "calendar.hour" of a feature), and implements
+    `learn`. Its name is that of the variable in `features.py`. See `workbench.features.encodings.TargetEncoding`.
     """
 
     name: str = ""
     columns: tuple[str, ...] = ()
 
     def each(self) -> Sequence[FoldFeature]:
-        """Return it as features of one group of columns each."""
+        """Return a feature for each of its groups of columns."""
         return [self]
 
     def check(self, task: str, targets: Sequence[str]) -> None:
-        """Raise a FeatureError for a task, or a NotFoundError for target columns, that it does not fit."""
+        """Raise FeatureError for a task that it can't be used with, NotFoundError for missing target columns."""
 
-    def check_columns(self, of_rows: Sequence[str], features: Collection[str], path: Path | None = None) -> None:
-        """Refuse columns that there are not, as far as is known before any feature is built.
+    def check_columns(self, row_columns: Sequence[str], features: Collection[str], path: Path | None = None) -> None:
+        """Check that the columns exist, as far as possible before any feature is built.
 
         Parameters
         ----------
+        row_columns : sequence of str
+            The columns of rows.
+        features : collection of str
+            The names of all features.
         path : Path, optional
-            The file of the definition, for the line in the message.
+            The file of the definition, for the line number in the message.
 
         Raises
         ------
         NotFoundError
-            For a column that is neither one of rows nor "feature.column" of a feature that there is.
+            For a column that is neither one of rows nor "feature.column" of an existing feature.
         """
         for reference in self.columns:
             block, dot, column = reference.partition(".")
             if dot and block in features:
                 continue
             name = column if dot and block == "rows" else reference
-            if name not in of_rows:
-                # "calender.hour": the feature, or the column of it, is misspelled.
-                names = [*of_rows, *(f"{feature}.{column}" for feature in features if dot)]
+            if name not in row_columns:
+                # The feature in "calender.hour" may be misspelled.
+                names = [*row_columns, *(f"{feature}.{column}" for feature in features if dot)]
                 place = place_of_name(path, self.name, reference) if path is not None else ""
-                at = f" ({place})" if place else ""
+                where = f" ({place})" if place else ""
                 raise NotFoundError(
-                    f"feature {self.name!r} (features.py): rows have no column {name!r}{at}",
+                    f"feature {self.name!r} (features.py): rows have no column {name!r}{where}",
                     hint=near(name, names, kind="column"),
                 )
 
     def names(self, targets: Sequence[Any], target_index: int) -> list[str]:
-        """Return the names of its columns where the model is trained for ``targets[target_index]``."""
+        """Return the names of the columns for a model that predicts ``targets[target_index]``."""
         raise NotImplementedError
 
     def learn(self, groups: Any, targets: Sequence[Any], target_index: int, split: Any) -> Any:
-        """Return an object whose ``columns(fold)`` are the columns of one fold, float32 arrays (n_rows,)."""
+        """Return an object whose method ``columns(fold)`` returns float32 arrays (n_rows,)."""
         raise NotImplementedError
 
     @property
@@ -115,33 +120,33 @@ class FoldFeature:
         raise NotImplementedError
 
 
-Columns = Callable[..., "pl.LazyFrame | list[pl.Expr]"]
+FeatureFunction = Callable[..., "pl.LazyFrame | list[pl.Expr]"]
 
 
 @overload
-def feature(function: Columns) -> Feature: ...
+def feature(function: FeatureFunction) -> Feature: ...
 
 
 @overload
-def feature(*, partition_by: str | None = None, files: Sequence[str] = ()) -> Callable[[Columns], Feature]: ...
+def feature(*, partition_by: str | None = None, files: Sequence[str] = ()) -> Callable[[FeatureFunction], Feature]: ...
 
 
 def feature(
-    function: Columns | None = None, *, partition_by: str | None = None, files: Sequence[str] = ()
-) -> Feature | Callable[[Columns], Feature]:
-    """Make a feature of a function; its parameters' names say what it reads.
+    function: FeatureFunction | None = None, *, partition_by: str | None = None, files: Sequence[str] = ()
+) -> Feature | Callable[[FeatureFunction], Feature]:
+    """Turn a function into a feature, whose inputs are the names of its parameters.
 
     Parameters
     ----------
     function : callable
     partition_by : str, optional
-        A column of ``rows``. Where the data is big, the function is called once per part of the rows, with all rows of
-        some values of that column, and all lines of other tables that have the column for these values; so that what
-        has to hold its input in memory, like a window function over sessions, holds one part of it. The result must
-        not depend on rows with other values.
+        A column of ``rows``. For big data the function is called once per part of the rows. A part has all rows with
+        some of the values of that column, and all lines with these values of other tables that have the column. This
+        bounds the memory of operations that need all their input at once, such as window functions over sessions. The
+        result must not depend on rows with other values.
     files : list of str, optional
-        Files that the function, or what it calls, reads by itself, as from ``Path(__file__).parent``: paths from the
-        folder of ``features.py``. The block is built again when one of them changes. (Tables need no mention.)
+        Files that the function reads, as from ``Path(__file__).parent``, relative to the folder of ``features.py``. The
+        feature is computed again when one of them changes. Tables need not be listed.
 
     Examples
     --------
@@ -173,13 +178,13 @@ def feature(
     if any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters):
         raise FeatureError(
             f"feature {function.__name__!r} ({path.name}, line {line}) takes *args or **kwargs",
-            hint="name what it reads: rows, tables, or other features",
+            hint="name its inputs: rows, tables, or other features",
         )
     return Feature(function.__name__, function, tuple(p.name for p in parameters), path, line)
 
 
 def features_of(namespace: dict[str, Any]) -> dict[str, Feature | FoldFeature]:
-    """Return the features of a module's namespace, by the names that the module gives them."""
+    """Return variable name -> feature for the namespace of a module."""
     features: dict[str, Feature | FoldFeature] = {}
     for name, value in namespace.items():
         if isinstance(value, Feature):
@@ -191,7 +196,7 @@ def features_of(namespace: dict[str, Any]) -> dict[str, Feature | FoldFeature]:
 
 
 def repeated_definitions(path: Path) -> dict[str, list[int]]:
-    """Return the lines of the functions and assignments of a file that give the same top-level name again."""
+    """Return the top-level names that a file defines more than once, with the line numbers of the definitions."""
     lines: dict[str, list[int]] = {}
     for node in ast.parse(read_once(path), filename=str(path)).body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
@@ -200,4 +205,4 @@ def repeated_definitions(path: Path) -> dict[str, list[int]]:
             for target in node.targets:
                 if isinstance(target, ast.Name):
                     lines.setdefault(target.id, []).append(node.lineno)
-    return {name: at for name, at in lines.items() if len(at) > 1}
+    return {name: numbers for name, numbers in lines.items() if len(numbers) > 1}

@@ -1,7 +1,7 @@
-"""From a column of any type to numbers: float32 where that loses nothing, codes with their categories, or a refusal.
+"""Encode columns of any type as numbers: float32 if that is exact, else float64 or integers; codes for categories.
 
-What a column becomes is decided once, from its type and, where that is not enough, from one streamed look at its
-values; then it is an expression, so that a stretch of rows can be read and encoded without the rest.
+The encoding is derived from the type of a column and, if necessary, one streamed pass over its values. It is a polars
+expression, so that any range of rows can be read and encoded separately.
 """
 
 from __future__ import annotations
@@ -22,62 +22,64 @@ __all__ = [
     "as_seconds",
     "encode_columns",
     "has_sparse_codes",
-    "is_no_number",
+    "is_unsupported",
     "merged_in_float32",
 ]
 
 MAX_EXACT_FLOAT32 = 2**24
-"""Whole numbers up to here are exact in 32 bits."""
+"""Integers up to this are exact in 32-bit floats."""
 
-STRETCH = 10_000
-ENOUGH_VALUES = 8192
-"""A model that sorts values into 255 bins misses nothing of a column that has so many left in 32 bits: of degrees with
-six digits, say. 64 bits for one column are 64 for all."""
+SAMPLE_ROWS = 10_000
+"""The rows per sample in `merged_in_float32`."""
 
-MERGED_SHARE = 0.01
-"""Of 30,000 values of any spread, 32 bits make one of two for less than a hundred."""
+MAX_NEEDED_VALUES = 8192
+"""A column with this many distinct values in 32 bits, such as degrees with six digits, stays in 32 bits: models sort
+values into 255 bins, and 64 bits for one column would mean 64 bits for all."""
+
+MAX_MERGED_SHARE = 0.01
+"""The share of values that 32 bits may merge. Of 30,000 values of any spread it is less than a third of this."""
 
 TEXTS = (pl.String, pl.Categorical, pl.Enum)
-MANY_LEVELS = 10_000
-"""With more categories, codes are looked up once for all rows: the look-up table costs more than a stretch of rows."""
+MAX_ENUM_LEVELS = 10_000
+"""With more categories the codes of all rows are computed once: building the lookup table takes longer than a chunk."""
 
 MAX_INT32 = 2**31 - 1
-"""LightGBM holds a code in 32 bits, and takes what is beyond, or negative, as missing."""
+"""LightGBM stores codes in 32 bits, and treats greater or negative ones as missing."""
 
 MAX_INT64 = 2.0**63
 
-SMALL_CODE = 1000
-SPARSE = 4
-"""Integer codes are renumbered where one is at least `SMALL_CODE` and `SPARSE` times as large as there are codes.
+MIN_SPARSE_CODE = 1000
+SPARSE_FACTOR = 4
+"""Integer codes are renumbered if the largest is at least `MIN_SPARSE_CODE` and `SPARSE_FACTOR` times their number.
 
-LightGBM's trees and XGBoost's histograms have a place for every code up to the largest, used or not.
+LightGBM's trees and XGBoost's histograms allocate memory for every code up to the largest, used or not.
 """
 
 
 @dataclass(frozen=True)
 class EncodedColumn:
-    """A column as LightGBM takes it.
+    """A column encoded as numbers.
 
     Attributes
     ----------
     name : str
     expression : Expr
-        Gives the column, under its name, from its source.
+        The encoded column, under its name, from the source column.
     dtype : DataType
         Float32 or Float64, an integer, or Int32 for codes.
     exact_in_float32 : bool
-        Whether 32 bits hold every value as well as `dtype` does, or tell values apart as well.
+        Whether float32 represents the values exactly, or at least keeps different values different.
     center : float, or None
-        Where that is not so, a value in the middle: values less their center are small, and 32 bits tell them apart.
+        If not, the median: after subtracting it, float32 keeps different values different.
     levels : tuple of str, or None
-        The categories that train has, sorted: a code is a place in them. Null and what train lacks have no code, which
-        LightGBM takes as "none of the categories". None for numbers, and for integers that are their own codes.
+        The sorted categories of the train rows: a code is an index in them. Null and other categories have no code and
+        count as missing. None for numbers, and for integers that are used as codes unchanged.
     unseen_values, unseen_rows : int
-        How many categories only test has, and how many test rows have one.
+        The number of categories that only test has, and the number of test rows with one of them.
     lowest : float, or None
-        The least value, where it was looked at.
+        The minimum, if it was computed.
     codes : Series (n_rows,), or None
-        The codes of all rows in their order, where they were looked up in advance; the expression is not used then.
+        The codes of all rows, if they were computed in advance; `expression` is then unused.
     """
 
     name: str
@@ -97,13 +99,13 @@ class EncodedColumn:
         return int(pl.Series([0], dtype=self.dtype).estimated_size())
 
 
-def is_no_number(dtype: pl.DataType) -> bool:
-    """Say whether a column of the tables can't become a number by itself."""
+def is_unsupported(dtype: pl.DataType) -> bool:
+    """Tell whether a column of this type can't be encoded: nested, binary, object or null."""
     return dtype.is_nested() or dtype in (pl.Binary, pl.Object, pl.Null)
 
 
 def as_number(name: str, dtype: pl.DataType) -> pl.Expr:
-    """Give a column of the tables themselves a first shape: times as seconds, decimals as floats."""
+    """Return a column of a table with times converted to seconds and decimals to floats."""
     column = pl.col(name)
     if dtype in (pl.Date, pl.Datetime):
         return column.dt.epoch("s")
@@ -113,7 +115,7 @@ def as_number(name: str, dtype: pl.DataType) -> pl.Expr:
 
 
 def as_seconds(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
-    """Return a column of durations, or of times of day, in seconds with their fractions."""
+    """Return durations or times of day as fractional seconds."""
     unit = dtype.time_unit if isinstance(dtype, pl.Duration) else "ns"
     return column.to_physical() / {"ms": 1e3, "us": 1e6, "ns": 1e9}[unit or "us"]
 
@@ -121,46 +123,48 @@ def as_seconds(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
 def encode_columns(
     frame: pl.LazyFrame, columns: Sequence[str], n_train: int, *, origin: str, categorical: Collection[str] = ()
 ) -> list[EncodedColumn]:
-    """Decide what the columns of a frame become.
+    """Return the encodings of a frame's columns.
 
     Parameters
     ----------
     frame : LazyFrame
-        With the row key; the lines in any order.
+        With the row key, in any order.
     columns : sequence of str
     n_train : int
-        The rows before it are the train rows.
+        The number of train rows, which come first.
     origin : str
         The feature that the columns come from, for messages.
     categorical : collection of str
-        Columns of numbers that are codes of categories; text is always treated so.
+        Numeric columns that are codes of categories; texts are always categories.
 
     Raises
     ------
     FeatureError
-        For a type that LightGBM can't take: it would end the process; for codes that are not whole.
+        For a type that can't be encoded, which would crash LightGBM, or codes that are not integers.
     """
     schema, categorical = frame.collect_schema(), set(categorical)
     for name in columns:
-        _refuse(name, schema[name], origin)
-    looked_at = [c for c in columns if _needs_a_look(schema[c])]
-    ranges = _value_ranges(frame, looked_at, schema)
-    merged = merged_in_float32(frame, [c for c in looked_at if _may_merge(schema[c], ranges[c])], n_train)
+        _check_type(name, schema[name], origin)
+    ranged = [c for c in columns if _needs_range(schema[c])]
+    ranges = _value_ranges(frame, ranged, schema)
+    medians = merged_in_float32(frame, [c for c in ranged if _may_merge(schema[c], ranges[c])], n_train)
     texts = [c for c in columns if schema[c] in TEXTS]
-    encoded = {name: _text(some, name, n_train) for names, some in narrow_frames(frame, texts) for name in names}
+    encoded = {
+        name: _encode_text(batch, name, n_train) for names, batch in narrow_frames(frame, texts) for name in names
+    }
     for name in columns:
         if name in encoded:
             continue
         dtype = schema[name]
-        number = _number(name, dtype, ranges.get(name, (None, None, True)), merged.get(name))
+        number = _encode_number(name, dtype, ranges.get(name, (None, None, True)), medians.get(name))
         is_code = name in categorical and dtype != pl.Boolean
         if is_code and dtype.is_float():
-            _refuse_fractions(frame, name, dtype, origin)
-        encoded[name] = _code(frame, number, dtype, n_train) if is_code else number
+            _check_integral(frame, name, dtype, origin)
+        encoded[name] = _encode_code(frame, number, dtype, n_train) if is_code else number
     return [encoded[name] for name in columns]
 
 
-def _refuse(name: str, dtype: pl.DataType, origin: str) -> None:
+def _check_type(name: str, dtype: pl.DataType, origin: str) -> None:
     if dtype in TEXTS or dtype == pl.Boolean or dtype.is_float() or dtype.is_integer():
         return
     fix = {"Date": ".dt.epoch()", "Datetime": '.dt.epoch("s")', "Duration": ".dt.total_microseconds() / 1e6"}
@@ -171,20 +175,20 @@ def _refuse(name: str, dtype: pl.DataType, origin: str) -> None:
     )
 
 
-def _needs_a_look(dtype: pl.DataType) -> bool:
+def _needs_range(dtype: pl.DataType) -> bool:
     return dtype == pl.Float64 or dtype.is_integer()
 
 
 def _may_merge(dtype: pl.DataType, value_range: ValueRange) -> bool:
-    greatest = max(abs(value_range[0] or 0), abs(value_range[1] or 0))
-    return greatest > MAX_EXACT_FLOAT32 or (dtype.is_float() and not value_range[2])
+    max_abs = max(abs(value_range[0] or 0), abs(value_range[1] or 0))
+    return max_abs > MAX_EXACT_FLOAT32 or (dtype.is_float() and not value_range[2])
 
 
 def merged_in_float32(frame: pl.LazyFrame, columns: Sequence[str], n_train: int) -> dict[str, float]:
-    """Find the columns of which 32 bits make one value of several, each with its median, by some stretches of train.
+    """Return the columns in which float32 merges different values, with their medians.
 
-    Seconds since 1970 are 64 or 128 apart in 32 bits. Neighbours in a table are the likeliest to be close in value, and
-    only train is looked at: what a column becomes must not depend on the test set.
+    Seconds since 1970, for example, are 64 or 128 apart in float32. Three ranges of train rows are sampled, as
+    neighbouring rows are the most likely to have close values. The test rows must not affect the encoding.
 
     Parameters
     ----------
@@ -195,23 +199,23 @@ def merged_in_float32(frame: pl.LazyFrame, columns: Sequence[str], n_train: int)
     """
     if not columns:
         return {}
-    starts = dict.fromkeys((0, max(0, n_train // 2 - STRETCH // 2), max(0, n_train - STRETCH)))
-    parts = [frame.select(columns).slice(at, min(STRETCH, n_train - at)).collect() for at in starts]
-    merged = {}
+    starts = dict.fromkeys((0, max(0, n_train // 2 - SAMPLE_ROWS // 2), max(0, n_train - SAMPLE_ROWS)))
+    samples = [frame.select(columns).slice(start, min(SAMPLE_ROWS, n_train - start)).collect() for start in starts]
+    medians = {}
     for name in columns:
-        values = pl.concat([part[name] for part in parts]).drop_nulls()
+        values = pl.concat([sample[name] for sample in samples]).drop_nulls()
         values = values.filter(values.is_finite()) if values.dtype.is_float() else values
-        before, after = values.n_unique(), values.cast(pl.Float32).n_unique()
-        if before - after > MERGED_SHARE * before and after < ENOUGH_VALUES:
-            merged[name] = float(values.sort()[len(values) // 2])
-    return merged
+        n_exact, n_float32 = values.n_unique(), values.cast(pl.Float32).n_unique()
+        if n_exact - n_float32 > MAX_MERGED_SHARE * n_exact and n_float32 < MAX_NEEDED_VALUES:
+            medians[name] = float(values.sort()[len(values) // 2])
+    return medians
 
 
-ValueRange = tuple[float | None, float | None, bool]  # least, greatest, whether all are whole numbers
+ValueRange = tuple[float | None, float | None, bool]  # minimum, maximum, whether all are integral
 
 
 def _value_ranges(frame: pl.LazyFrame, columns: Sequence[str], schema: pl.Schema) -> dict[str, ValueRange]:
-    """Look at the values once, streamed."""
+    """Return the range of each column, computed in one streamed pass."""
     if not columns:
         return {}
     expressions: list[pl.Expr] = []
@@ -223,36 +227,38 @@ def _value_ranges(frame: pl.LazyFrame, columns: Sequence[str], schema: pl.Schema
     return {name: (extremes[f"{i}<"], extremes[f"{i}>"], bool(extremes[f"{i}="])) for i, name in enumerate(columns)}
 
 
-def _number(name: str, dtype: pl.DataType, value_range: ValueRange, center: float | None = None) -> EncodedColumn:
+def _encode_number(
+    name: str, dtype: pl.DataType, value_range: ValueRange, center: float | None = None
+) -> EncodedColumn:
     lowest, highest, all_integral = value_range
     column = pl.col(name)
-    greatest = max(abs(lowest or 0), abs(highest or 0))
+    max_abs = max(abs(lowest or 0), abs(highest or 0))
     low = None if lowest is None else float(lowest)
     if dtype == pl.Boolean:
         return EncodedColumn(name, column.cast(pl.Int8), pl.Int8())
     if dtype == pl.Float64:
-        if (all_integral and greatest >= MAX_EXACT_FLOAT32) or center is not None:
+        if (all_integral and max_abs >= MAX_EXACT_FLOAT32) or center is not None:
             return EncodedColumn(name, column, pl.Float64(), exact_in_float32=False, center=center, lowest=low)
         return EncodedColumn(name, column.cast(pl.Float32), pl.Float32(), lowest=low)
     if dtype.is_float():
         return EncodedColumn(name, column.cast(pl.Float32), pl.Float32(), lowest=low)
     stored_dtype: pl.DataType = dtype
     if dtype in (pl.Int128, pl.UInt128):
-        stored_dtype = pl.Int64() if greatest < 2**63 else pl.Float64()
-    exact = greatest <= MAX_EXACT_FLOAT32
+        stored_dtype = pl.Int64() if max_abs < 2**63 else pl.Float64()
+    is_exact = max_abs <= MAX_EXACT_FLOAT32
     return EncodedColumn(
-        name, column.cast(stored_dtype), stored_dtype, exact_in_float32=exact, center=center, lowest=low
+        name, column.cast(stored_dtype), stored_dtype, exact_in_float32=is_exact, center=center, lowest=low
     )
 
 
-def _text(frame: pl.LazyFrame, name: str, n_train: int) -> EncodedColumn:
+def _encode_text(frame: pl.LazyFrame, name: str, n_train: int) -> EncodedColumn:
     text = pl.col(name).cast(pl.String)
-    counts = _counts(frame, text, n_train)
-    # Codes follow the sorted categories, so that they do not depend on the order of the rows.
+    counts = _value_counts(frame, text, n_train)
+    # Sorted, so that the codes do not depend on the order of the rows.
     return _with_levels(frame, name, text, counts.filter(pl.col("train") > 0)["value"].sort(), counts)
 
 
-def _refuse_fractions(frame: pl.LazyFrame, name: str, dtype: pl.DataType, origin: str) -> None:
+def _check_integral(frame: pl.LazyFrame, name: str, dtype: pl.DataType, origin: str) -> None:
     value = pl.col(name).fill_nan(None).drop_nulls()
     example = (
         frame.select(value.filter((value != value.floor()) | (value.abs() >= MAX_INT64)).first())
@@ -267,32 +273,32 @@ def _refuse_fractions(frame: pl.LazyFrame, name: str, dtype: pl.DataType, origin
         )
 
 
-def _code(frame: pl.LazyFrame, number: EncodedColumn, dtype: pl.DataType, n_train: int) -> EncodedColumn:
-    """Return a column of numbers that are codes: as they are where they are dense, else renumbered in their order."""
+def _encode_code(frame: pl.LazyFrame, number: EncodedColumn, dtype: pl.DataType, n_train: int) -> EncodedColumn:
+    """Return the encoding of a numeric column of codes: unchanged if they are dense, else renumbered in order."""
     name, value = number.name, _as_code(number.name, dtype)
-    counts = _counts(frame, value, n_train)
+    counts = _value_counts(frame, value, n_train)
     in_train = counts.filter(pl.col("train") > 0)["value"].sort()
     if _is_sparse(dtype, in_train.min(), in_train.max(), len(in_train)):
         return _with_levels(frame, name, value.cast(pl.String), in_train.cast(pl.String), counts)
     unseen = counts.filter(pl.col("train") == 0)
-    # What only test has may be anything; a library could take a negative code for the one that stands for null.
+    # Codes that only test has may be negative, which some libraries would mistake for their code for null.
     expression = pl.when(pl.col(name).is_between(0, MAX_INT32)).then(pl.col(name)).cast(number.dtype).alias(name)
-    outside = unseen.select((~pl.col("value").is_between(0, MAX_INT32)).any()).item()
+    is_outside = unseen.select((~pl.col("value").is_between(0, MAX_INT32)).any()).item()
     return replace(
         number,
-        expression=expression if outside else number.expression,
+        expression=expression if is_outside else number.expression,
         unseen_values=unseen.height,
         unseen_rows=int(unseen["all"].sum()),
     )
 
 
 def has_sparse_codes(frame: pl.LazyFrame, name: str, n_train: int) -> bool:
-    """Say whether a column of numbers that are codes gets others: those of the train rows decide.
+    """Tell whether the codes of a numeric column are renumbered, which depends on the train rows alone.
 
     Parameters
     ----------
     frame : LazyFrame
-        With the row key and the column; the lines in any order.
+        With the row key and the column, in any order.
     """
     dtype = frame.collect_schema()[name]
     if not dtype.is_integer():
@@ -308,15 +314,15 @@ def has_sparse_codes(frame: pl.LazyFrame, name: str, n_train: int) -> bool:
 def _is_sparse(dtype: pl.DataType, lowest: Any, highest: Any, n_codes: int) -> bool:
     if lowest is None or not dtype.is_integer():
         return lowest is not None
-    return bool(lowest < 0 or (highest >= SMALL_CODE and highest >= SPARSE * n_codes))
+    return bool(lowest < 0 or (highest >= MIN_SPARSE_CODE and highest >= SPARSE_FACTOR * n_codes))
 
 
 def _as_code(name: str, dtype: pl.DataType) -> pl.Expr:
     return pl.col(name).cast(pl.Int64, strict=False) if dtype.is_float() else pl.col(name)
 
 
-def _counts(frame: pl.LazyFrame, value: pl.Expr, n_train: int) -> pl.DataFrame:
-    """Return each value of a column with the numbers of all rows and of the train rows that have it."""
+def _value_counts(frame: pl.LazyFrame, value: pl.Expr, n_train: int) -> pl.DataFrame:
+    """Return the distinct values of a column with their counts in all rows and in the train rows."""
     return (
         frame.select(ROW, value.alias("value"))
         .drop_nulls("value")
@@ -327,11 +333,11 @@ def _counts(frame: pl.LazyFrame, value: pl.Expr, n_train: int) -> pl.DataFrame:
 
 
 def _with_levels(
-    frame: pl.LazyFrame, name: str, spelled: pl.Expr, levels: pl.Series, counts: pl.DataFrame
+    frame: pl.LazyFrame, name: str, text: pl.Expr, levels: pl.Series, counts: pl.DataFrame
 ) -> EncodedColumn:
-    """Return a column of codes: places in `levels`, its values in train as text."""
+    """Return a column of codes, the indices of its texts in `levels`."""
     unseen = counts.filter(pl.col("train") == 0)
-    codes = spelled.cast(pl.Enum(levels if len(levels) <= MANY_LEVELS else []), strict=False)
+    codes = text.cast(pl.Enum(levels if len(levels) <= MAX_ENUM_LEVELS else []), strict=False)
     return EncodedColumn(
         name,
         codes.to_physical().cast(pl.Int32).alias(name),
@@ -340,11 +346,11 @@ def _with_levels(
         levels=tuple(levels.to_list()),
         unseen_values=unseen.height,
         unseen_rows=int(unseen["all"].sum()),
-        codes=_looked_up(frame, name, spelled, levels) if len(levels) > MANY_LEVELS else None,
+        codes=_lookup_codes(frame, name, text, levels) if len(levels) > MAX_ENUM_LEVELS else None,
     )
 
 
-def _looked_up(frame: pl.LazyFrame, name: str, spelled: pl.Expr, levels: pl.Series) -> pl.Series:
+def _lookup_codes(frame: pl.LazyFrame, name: str, text: pl.Expr, levels: pl.Series) -> pl.Series:
     table = pl.LazyFrame({"value": levels, "code": pl.arange(len(levels), dtype=pl.Int32, eager=True)})
-    lines = frame.select(ROW, spelled.alias("value")).join(table, on="value", how="left")
+    lines = frame.select(ROW, text.alias("value")).join(table, on="value", how="left")
     return lines.select(ROW, "code").collect(engine="streaming").sort(ROW)["code"].alias(name)

@@ -21,7 +21,7 @@ from workbench.features.encoded import (
     as_number,
     encode_columns,
     has_sparse_codes,
-    is_no_number,
+    is_unsupported,
 )
 from workbench.features.encodings import Learned, Split, TargetLike
 from workbench.features.groupcodes import group_codes
@@ -407,7 +407,7 @@ def columns_of(blocks: Blocks, name: str) -> list[str]:
     schema = competition.rows.scan().collect_schema()
     keys = set(competition.ids.key_columns)
     wanted = [c for c in competition.rows.columns if c not in keys]
-    return [c for c in wanted if not is_no_number(schema[c])]
+    return [c for c in wanted if not is_unsupported(schema[c])]
 
 
 def _feature_source(blocks: Blocks, name: str, drop: Sequence[str], categorical: Sequence[str]) -> MatrixSource:
@@ -443,7 +443,7 @@ def _rows_source(
     competition = blocks.competition
     wanted, rows = _rows_columns(competition, name), competition.rows.scan()
     schema = rows.collect_schema()
-    usable, dropped = [c for c in wanted if not is_no_number(schema[c])], set(drop)
+    usable, dropped = [c for c in wanted if not is_unsupported(schema[c])], set(drop)
     numbers = [as_number(c, schema[c]) for c in usable]
     encoded = encode_columns(
         rows.select(ROW, *numbers),
@@ -456,7 +456,7 @@ def _rows_source(
     def between(start: int, stop: int) -> pl.LazyFrame:
         return competition.rows.between(start, stop).select(ROW, *numbers)
 
-    reasons = {c: f"{schema[c]}, neither a number nor a text" for c in wanted if is_no_number(schema[c])}
+    reasons = {c: f"{schema[c]}, neither a number nor a text" for c in wanted if is_unsupported(schema[c])}
     reasons |= dict.fromkeys(competition.ids.key_columns, IS_ID) if name == "rows" else {}
     return MatrixSource(name, between, tuple(encoded)), reasons
 
@@ -481,7 +481,7 @@ def sparse_codes(blocks: Blocks, features: Sequence[str], categorical: Sequence[
         feature, _, column = name.partition(".")
         if feature == "rows":
             schema = competition.rows.scan().collect_schema()
-            columns = [c for c in _rows_columns(competition, name) if not is_no_number(schema[c])]
+            columns = [c for c in _rows_columns(competition, name) if not is_unsupported(schema[c])]
             lines = competition.rows.scan().select(ROW, *(as_number(c, schema[c]) for c in columns))
         elif isinstance(blocks.features.get(name), FoldFeature) or (column and column not in categorical):
             continue

@@ -78,7 +78,7 @@ class TrainingColumns:
     def _frames(self, fold: int) -> FoldFrames:
         matrix, targets, split = self.problem.matrix, self.problem.target.columns, self.problem.split
         if fold == ALL_ROWS:
-            return matrix.learned(targets, self.index, split.with_all())
+            return matrix.learned(targets, self.index, split.with_full_fold())
         if self._fold_frames is None:
             self._fold_frames = matrix.learned(targets, self.index, split)
         return self._fold_frames

@@ -1,4 +1,4 @@
-"""Fold-safe encodings: statistics of the target that no row learns from its own label."""
+"""Target encodings: statistics of the target by group, in which no row uses its own label."""
 
 from workbench.features.encodings.encoding import (
     TargetEncoding,

@@ -1,4 +1,4 @@
-"""The encodings that `features.py` names: what they read, what their columns are called, and their keys."""
+"""Target encodings as `features.py` declares them: groups, statistics, column names and content keys."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from workbench.features.encodings.statistics import STATISTICS, Statistic, stati
 __all__ = ["TargetEncoding", "target_count", "target_mean", "target_stats", "weight_of_evidence"]
 
 VERSION = 2
-"""Of the algorithm; a change of it changes every key."""
+"""The version of the algorithm, which is part of every content key."""
 
 EVIDENCE = Statistic("weight_of_evidence", frozenset({"n", "sum"}), weight_of_evidence_of)
 
@@ -28,31 +28,33 @@ Group = str | Sequence[str]
 
 
 @dataclass(frozen=True)
-class _Column:
+class _EncodedStatistic:
+    """A column: its name, the index of the target, the class (None for numbers), and the statistic."""
+
     name: str
-    target: int
-    of_class: int | None
+    target_index: int
+    class_index: int | None
     statistic: Statistic
 
 
 @dataclass
 class TargetEncoding(FoldFeature):
-    """Statistics of the target over the rows of a group, none of which a row learns from its own label.
+    """Statistics of the target over the rows of a group, in which no row uses its own label.
 
-    Made by `target_mean`, `target_count`, `weight_of_evidence` and `target_stats`.
+    Created by `target_mean`, `target_count`, `weight_of_evidence` and `target_stats`.
 
     Attributes
     ----------
     kind : str
-        What made it.
+        The name of the function that created it.
     groups : tuple of tuples of str
-        Each a group of its own: the columns that define it.
+        The columns that define each grouping.
     statistics : tuple of Statistic
     smoothing : float
     target : str, or sequence of str, or None
-        Which target columns: names, "all", or None for the one that the model is trained for.
+        The target columns: names, "all", or None for the one that the model predicts.
     suffixed : bool
-        Whether the columns' names end with the statistic's.
+        Whether the names of the columns end with the name of the statistic.
     """
 
     kind: str
@@ -74,54 +76,54 @@ class TargetEncoding(FoldFeature):
         return content_key(self.kind, VERSION, groups, [s.key for s in self.statistics], float(self.smoothing), target)
 
     def each(self) -> list[TargetEncoding]:
-        """Return an encoding for each of its groups; where there are several, their names end with the columns'."""
+        """Return an encoding for each grouping, named after its columns if there are several."""
         if len(self.groups) == 1:
             return [self]
         return [replace(self, groups=(g,), name="_".join((self.name, *g)).replace(".", "_")) for g in self.groups]
 
     def check(self, task: str, targets: Sequence[str]) -> None:
-        """Refuse a competition that it does not fit.
+        """Check that the encoding fits the competition.
 
         Raises
         ------
         FeatureError
             When the statistic does not fit the task.
         NotFoundError
-            For an unknown target column, with the near names.
+            For an unknown target column; the hint has similar names.
         """
         if EVIDENCE in self.statistics and task not in ("binary", "multiclass"):
             raise FeatureError(
                 f"{self.name}: weight_of_evidence compares classes; the task is {task!r}",
                 hint="target_mean is for numbers",
             )
-        for name in self._named():
+        for name in self._target_names():
             if name not in targets:
                 raise NotFoundError(
                     f"{self.name}: target={name!r} is no target column", hint=near(name, targets, kind="target")
                 )
 
     def names(self, targets: Sequence[TargetLike], target_index: int) -> list[str]:
-        """Return the names of its columns where the model is trained for ``targets[target_index]``."""
-        return [name for one in self.each() for name in (column.name for column in one._columns(targets, target_index))]
+        """Return the names of the columns for a model that predicts ``targets[target_index]``."""
+        return [column.name for encoding in self.each() for column in encoding._columns(targets, target_index)]
 
     def learn(
         self, groups: npt.NDArray[Any], targets: Sequence[TargetLike], target_index: int, split: Split
     ) -> Learned:
-        """Return what gives the columns of each fold.
+        """Return an object that computes the columns of each fold.
 
         Parameters
         ----------
         groups : int array (n_rows,)
-            The group of each row, train first, from 0 up.
+            The group of each row as a code from 0; train rows first.
         targets : sequence of TargetLike
             All target columns, of n_train values each.
         target_index : int
-            Which of them the model is trained for.
+            The index of the target that the model predicts.
         split : Split
         """
         sources: list[tuple[Source, list[Statistic]]] = []
         for column in self._columns(targets, target_index):
-            source = Source(targets[column.target], column.of_class)
+            source = Source(targets[column.target_index], column.class_index)
             if not sources or sources[-1][0] != source:
                 sources.append((source, []))
             sources[-1][1].append(column.statistic)
@@ -139,7 +141,7 @@ class TargetEncoding(FoldFeature):
         ----------
         groups : int array (n_rows,)
         target : float array (n_train, width)
-            One column for a number or a binary target, one of zeros and ones per class for a multiclass one.
+            A single column for a numeric or binary target; one-hot columns for a multiclass target.
         split : Split
         fold : int
 
@@ -149,33 +151,33 @@ class TargetEncoding(FoldFeature):
         """
         return np.column_stack(self.learn(groups, [_ArrayTarget(target)], 0, split).columns(fold))
 
-    def _named(self) -> tuple[str, ...]:
+    def _target_names(self) -> tuple[str, ...]:
         if isinstance(self.target, tuple):
             return self.target
         return () if self.target in (None, "all") else (str(self.target),)
 
-    def _columns(self, targets: Sequence[TargetLike], target_index: int) -> list[_Column]:
+    def _columns(self, targets: Sequence[TargetLike], target_index: int) -> list[_EncodedStatistic]:
         target_names = [t.name for t in targets]
-        wanted = [target_names.index(name) for name in self._named()] or (
+        indices = [target_names.index(name) for name in self._target_names()] or (
             range(len(target_names)) if self.target else [target_index]
         )
-        columns: list[_Column] = []
-        for i in wanted:
+        columns: list[_EncodedStatistic] = []
+        for i in indices:
             stem = f"{self.name}_{target_names[i]}" if self.target else self.name
-            several = targets[i].width > 1
+            is_multiclass = targets[i].width > 1
             for number, label in enumerate(targets[i].labels):
-                prefix, of_class = (f"{stem}_{label}", number) if several else (stem, None)
+                prefix, class_index = (f"{stem}_{label}", number) if is_multiclass else (stem, None)
                 for s in self.statistics:
                     suffix = f"_{s.name}" if self.suffixed else ""
                     if s.of_labels:
-                        columns.append(_Column(prefix + suffix, i, of_class, s))
-                    elif i == wanted[0] and number == 0:
-                        columns.append(_Column(self.name + suffix, i, of_class, s))
+                        columns.append(_EncodedStatistic(prefix + suffix, i, class_index, s))
+                    elif i == indices[0] and number == 0:
+                        columns.append(_EncodedStatistic(self.name + suffix, i, class_index, s))
         return columns
 
 
 class _ArrayTarget:
-    """A target given as an array of numbers, or of zeros and ones per class."""
+    """A target from an array: numbers (n, 1), or one-hot classes (n, width)."""
 
     def __init__(self, target: npt.NDArray[np.float64]) -> None:
         self.name = "target"
@@ -186,42 +188,42 @@ class _ArrayTarget:
 
 def _check_classes(name: str, source: Source) -> None:
     values = source.values()
-    other = values[(values != 0) & (values != 1)]
-    if len(other):
+    non_binary = values[(values != 0) & (values != 1)]
+    if len(non_binary):
         raise FeatureError(
             f"{name}: weight_of_evidence compares classes; target {source.target.name!r} has values such as "
-            f"{other[0]:g}",
+            f"{non_binary[0]:g}",
             hint="target_mean is for numbers",
         )
 
 
-# ---------------------------------------------------------------------------------------------------- what is called
+# ------------------------------------------------------------------------------------------------- public functions
 
 
 def target_mean(*columns: Group, smoothing: float = 20.0, target: str | Sequence[str] | None = None) -> TargetEncoding:
-    """Encode a group by the smoothed mean of the target over its rows, without a row ever seeing its own label.
+    """Encode a group by the smoothed mean of the target over its rows; no row uses its own label.
 
-    The value is ``(sum + smoothing * prior) / (count + smoothing)`` (Micci-Barreca 2001), with the prior, the mean of
-    all, and the sums taken over the rows that the fold trains on; for a row that is itself trained on, over those in
-    other folds, or, in a "time" scheme, over the earlier ones (by the gap and the purge of the folds, where they have
-    them). A group with nothing to learn from has the prior; where there is no row at all, the value is missing. For a
-    multiclass target there is one column per class.
+    The value is ``(sum + smoothing * prior) / (count + smoothing)`` (Micci-Barreca 2001), where the prior is the
+    overall mean. All of these are computed from the train rows of the fold. For one of these rows itself, only the rows
+    in other folds count or, in a "time" scheme, earlier rows (at the distance of the gap and the purge of the folds).
+    The value is the prior if no row of the group counts, and missing if no row at all counts. A multiclass target gives
+    one column per class.
 
     Parameters
     ----------
     *columns : str, or lists of str
-        The group: columns of ``rows``, or ``"feature.column"`` of another feature. Null is a group like any other.
-        Lists are groups of their own: ``target_mean(["carrier"], ["origin", "dest"])`` gives a column for each, named
-        after its columns.
+        The columns that define a group, of ``rows`` or ``"feature.column"`` of another feature. Null is a group like
+        any other. Each list is a separate grouping: ``target_mean(["carrier"], ["origin", "dest"])`` gives a column for
+        each, named after its columns.
     smoothing : float
-        How many rows the prior weighs; 0 for the plain mean.
+        The weight of the prior in rows; 0 for the plain mean.
     target : str, or list of str, optional
-        Of which target columns: a name, names, or "all"; the columns' names then tell the target. By default the one
-        that the model is trained for.
+        The target columns: a name, names, or "all"; the new columns then have their names in theirs. By default the
+        target that the model predicts.
 
     Examples
     --------
-    In ``features.py``, where the name on the left becomes the feature's and the column's name::
+    In ``features.py``, where the name of the variable becomes that of the feature and the column::
 
         te_route = target_mean("origin", "dest", smoothing=50)
 
@@ -235,9 +237,9 @@ def target_mean(*columns: Group, smoothing: float = 20.0, target: str | Sequence
 
 
 def target_count(*columns: Group) -> TargetEncoding:
-    """Encode a group by how many labelled rows of it the row may learn from: what `target_mean` rests on.
+    """Encode a group by the number of train rows that `target_mean` is computed from.
 
-    It is the same for all targets and classes: one column.
+    It is one column, as the number is the same for all targets and classes.
 
     Parameters
     ----------
@@ -256,20 +258,20 @@ def target_count(*columns: Group) -> TargetEncoding:
 def weight_of_evidence(
     *columns: Group, smoothing: float = 20.0, target: str | Sequence[str] | None = None
 ) -> TargetEncoding:
-    """Encode a group by its weight of evidence for the positive class, without a row ever seeing its own label.
+    """Encode a group by its weight of evidence for the positive class; no row uses its own label.
 
     With p positives and q negatives in the group and P and Q in all, it is ``ln((p / P) / (q / Q))``: the logarithm of
-    the factor by which the group changes the odds (Good 1950, "Probability and the Weighing of Evidence", chapter 6;
-    in credit scoring Siddiqi 2006). Smoothed, the group is joined by `smoothing` rows of the overall mixture, so that a
-    group with nothing to learn from has 0: ``ln((p + s P / n) / (q + s Q / n)) - ln(P / Q)`` with ``n = P + Q``. For a
-    multiclass target there is a column per class, for it against the rest. Which rows count is said at `target_mean`.
+    the factor by which the group changes the odds (Good 1950, "Probability and the Weighing of Evidence", chapter 6; in
+    credit scoring Siddiqi 2006). For smoothing, `smoothing` rows with the overall class shares are added to the group,
+    so that a group without rows has 0: ``ln((p + s P / n) / (q + s Q / n)) - ln(P / Q)`` with ``n = P + Q``. A
+    multiclass target gives a column per class, against all others. See `target_mean` for the rows that count.
 
     Parameters
     ----------
     *columns : str, or lists of str
         As in `target_mean`.
     smoothing : float
-        More than 0: without, a group of one class would be infinite.
+        Greater than 0, as groups with a single class would be infinite otherwise.
     target : str, or list of str, optional
         As in `target_mean`.
 
@@ -281,7 +283,7 @@ def weight_of_evidence(
     """
     if smoothing == 0:
         raise FeatureError(
-            "weight_of_evidence: expected smoothing > 0, got 0", hint="without, a group of one class is infinite"
+            "weight_of_evidence: expected smoothing > 0, got 0", hint="groups with a single class would be infinite"
         )
     return _encoding("weight_of_evidence", columns, [EVIDENCE], smoothing, target)
 
@@ -292,27 +294,27 @@ def target_stats(
     smoothing: float = 20.0,
     target: str | Sequence[str] | None = None,
 ) -> TargetEncoding:
-    """Encode a group by statistics of the target over its rows, without a row ever seeing its own label.
+    """Encode a group by statistics of the target over its rows; no row uses its own label.
 
-    Each statistic is a column, whose name ends with the statistic's. Which rows count is said at `target_mean`.
+    Each statistic is a column, whose name ends with that of the statistic. See `target_mean` for the rows that count.
 
-    - Smoothed towards the same statistic of all rows, ``(count * value + smoothing * prior) / (count + smoothing)``,
-      and the prior itself where the group has too few rows: "mean", "std" (of two rows or more, divided by one less),
-      "skew" (of three or more, not corrected for their number), "median", and quantiles such as "q05" or "q97.5"
-      (interpolated between two values).
-    - As they are: "count", "sum", and "min" and "max", which are missing for a group without rows.
-    - A function of the values of a group, an array of one or more in the order of the rows, or of time, that returns a
-      number: not smoothed, missing for a group without rows. It is called for every group and set of folds, or, in a
-      "time" scheme, for the past of every row, and so takes its time.
+    - "mean", "std" (ddof 1, of two rows or more), "skew" (biased, of three or more), "median" and quantiles such as
+    "q05"
+      or "q97.5" (linear interpolation) are smoothed towards the statistic of all rows, the prior:
+      ``(count * value + smoothing * prior) / (count + smoothing)``. Groups with too few rows have the prior.
+    - "count", "sum", "min" and "max" are not smoothed; the last two are missing for a group without rows.
+    - A function takes the values of a group, an array of at least one value in the order of the rows or of time, and
+      returns a number. It is not smoothed, and missing for a group without rows. It is slow: it is called for every
+      group and set of folds or, in a "time" scheme, for every row.
 
     Parameters
     ----------
     *columns : str, or lists of str
         As in `target_mean`.
     stats : sequence of str or callable
-        A callable is a function at the top of the file, so that a change of it is noticed.
+        A callable must be a top-level function, so that changes of its code are noticed.
     smoothing : float
-        How many rows the prior weighs; 0 for the plain statistic.
+        The weight of the prior in rows; 0 for the plain statistic.
     target : str, or list of str, optional
         As in `target_mean`.
 

@@ -1,4 +1,4 @@
-"""What was learned of one grouping of the rows: cells summed once, and the columns of any fold from them."""
+"""Compute the target encodings of one grouping for all folds, from statistics that are summed once."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ Floats = npt.NDArray[np.float64]
 Columns = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.integer[Any]]
 
-SLAB = 1 << 17
-"""Groups at a time: bounds what is held besides the cells and the table, and stays within the processor's cache."""
+GROUPS_AT_ONCE = 1 << 17
+"""Groups processed at once: bounds the memory of intermediate arrays, and fits into the processor's cache."""
 
 MAX_CACHED_CELLS = 1 << 23
-"""Up to this many cells of a grouping are held, or two per row: 64 MB for a mean of zeros and ones."""
+"""Cells of a grouping are cached up to this number, or two per row: 64 MB for the mean of a binary target."""
 
-ROWS_AT_A_TIME = 1 << 18
+ROWS_AT_ONCE = 1 << 18
 
 
 class TargetLike(Protocol):
-    """A target column, as `workbench.models.target.TargetColumn` has it."""
+    """The interface of a target column, which `workbench.models.target.TargetColumn` implements."""
 
     @property
     def name(self) -> str:
-        """Its name."""
+        """The name of the column."""
         ...
 
     @property
     def values(self) -> Floats:
-        """The number, 0 or 1, or the index of the class, (n_train,)."""
+        """Numbers, 0 and 1, or class indices, (n_train,)."""
         ...
 
     @property
@@ -55,28 +55,29 @@ class TargetLike(Protocol):
 
     @property
     def labels(self) -> list[str]:
-        """The names of the classes of a multiclass target, else its own."""
+        """The names of the classes of a multiclass target, else the name of the column."""
         ...
 
 
 @dataclass(frozen=True)
 class Source:
-    """The numbers that a column is a statistic of: a target column, or "is it of this class" of one.
+    """The numbers whose statistic a column is: a target column, or the indicator of one of its classes.
 
     Attributes
     ----------
     target : TargetLike
-    of_class : int, or None
+    class_index : int, or None
+        None for the target itself.
     """
 
     target: TargetLike
-    of_class: int | None = None
+    class_index: int | None = None
 
     def values(self) -> Floats:
-        """Return the numbers, (n_train,)."""
-        if self.of_class is None:
+        """Return the numbers as an array (n_train,)."""
+        if self.class_index is None:
             return self.target.values
-        values: Floats = (self.target.values == self.of_class).astype(np.float64)
+        values: Floats = (self.target.values == self.class_index).astype(np.float64)
         return values
 
 
@@ -84,16 +85,15 @@ class Source:
 class Learned:
     """The encodings of one grouping of the rows, for every fold.
 
-    The first fold that is computed sums the cells, an element per unit of rows (see `Split`) and group; all folds'
-    values are computed from these. Where there are too many cells to cache (see `MAX_CACHED_CELLS`), they are summed
-    for each fold.
+    The statistics of each cell, a unit of rows (see `Units`) by a group, are computed once and combined for every fold.
+    If there are too many cells to cache (see `MAX_CACHED_CELLS`), they are computed again for each fold.
 
     Parameters
     ----------
     groups : int array (n_rows,)
-        The group of each row, train first, from 0 up.
-    sources : sequence of (Source, statistics of it)
-        The columns, in their order.
+        The group of each row as a code from 0; train rows first.
+    sources : sequence of (Source, sequence of Statistic)
+        The columns, in order.
     split : Split
     smoothing : float
     """
@@ -110,10 +110,11 @@ class Learned:
         self.n_groups = int(self.groups.max(initial=-1)) + 1
 
     def columns(self, fold: int) -> list[Columns]:
-        """Return the columns that the model of one fold is trained and validated with, each (n_rows,).
+        """Return the columns for the model of one fold, each (n_rows,).
 
-        Validated, unseen and test rows: from all rows that the fold trains on. Rows that it trains on: from those of
-        them in other parts of the split (nested), or, where time matters, from the earlier ones.
+        Values of rows that the fold does not train on, test rows too, are computed from all its train rows. Values of
+        a train row are computed from the train rows in other parts of the split (nested), or from earlier ones if the
+        folds are in time.
         """
         units = self.split.units(fold)
         sets = units.sets(self.split, fold)
@@ -125,11 +126,11 @@ class Learned:
             for i, s in enumerate(statistics):
                 if s.value is None:
                     tables[i] = self._ordered_table(s, values, (units, cells, totals), sets)
-            columns += [self._spread(table, units, sets) for table in tables]
+            columns += [self._look_up(table, units, sets) for table in tables]
         if self.split.time is not None:
-            learned_from = self.split.in_training(fold)
-            for column, past in zip(columns, self._pasts(fold), strict=True):
-                np.copyto(column[: self.n_train], past, where=learned_from)
+            in_training = self.split.in_training(fold)
+            for column, past in zip(columns, self._past_columns(fold), strict=True):
+                np.copyto(column[: self.n_train], past, where=in_training)
         return columns
 
     # -------------------------------------------------------------------------------------------------------- cells
@@ -155,35 +156,36 @@ class Learned:
     def _tables(
         self, cells: Summary, totals: Summary, sets: LearningSets, statistics: Sequence[Statistic]
     ) -> list[Columns]:
-        """Return for each statistic its values by set and group, (n_sets, n_groups)."""
-        totals_of_sets = _of_sets(totals, sets, slice(None))
+        """Return the values of each statistic by learning set and group, (n_sets, n_groups)."""
+        set_totals = _set_summaries(totals, sets, slice(None))
         shape = (sets.n_sets, self.n_groups)
         tables = [np.empty(shape if s.value else 0, np.float32) for s in statistics]
         if not any(s.value for s in statistics):
             return tables
-        for start in range(0, self.n_groups, SLAB):
-            slab = slice(start, start + SLAB)
-            for number, cells_of_set in enumerate(_of_sets(cells, sets, slab)):
+        for start in range(0, self.n_groups, GROUPS_AT_ONCE):
+            group_slice = slice(start, start + GROUPS_AT_ONCE)
+            for number, set_cells in enumerate(_set_summaries(cells, sets, group_slice)):
                 for s, table in zip(statistics, tables, strict=True):
                     if s.value:
-                        table[number, slab] = s.value(cells_of_set, totals_of_sets[number], self.smoothing)
+                        table[number, group_slice] = s.value(set_cells, set_totals[number], self.smoothing)
         return tables
 
     def _ordered_table(
-        self, s: Statistic, values: Floats, summed: tuple[Units, Summary, Summary], sets: LearningSets
+        self, s: Statistic, values: Floats, summaries: tuple[Units, Summary, Summary], sets: LearningSets
     ) -> Columns:
-        units, cells, totals = summed
+        """Return the values of a quantile or a user's function by learning set and group, (n_sets, n_groups)."""
+        units, cells, totals = summaries
         groups = self.groups[: self.n_train]
         if s.quantile is None:
-            within = () if self.split.time is None else (self.split.ranks[0],)
-            return table_of_calls(s, np.lexsort((*within, groups)), values, units, cells["n"], sets)
-        of_groups = table_of_quantiles(s.quantile, groups, values, units, cells["n"], sets)
-        of_all = table_of_quantiles(s.quantile, np.zeros_like(groups), values, units, totals["n"], sets)
+            sort_keys = () if self.split.time is None else (self.split.ranks[0],)
+            return table_of_calls(s, np.lexsort((*sort_keys, groups)), values, units, cells["n"], sets)
+        group_quantiles = table_of_quantiles(s.quantile, groups, values, units, cells["n"], sets)
+        overall = table_of_quantiles(s.quantile, np.zeros_like(groups), values, units, totals["n"], sets)
         counts = np.stack([cells["n"][sets.members(i)].sum(axis=0) for i in range(sets.n_sets)])
-        return shrunk(of_groups, counts, of_all, self.smoothing).astype(np.float32)
+        return shrunk(group_quantiles, counts, overall, self.smoothing).astype(np.float32)
 
-    def _spread(self, table: Columns, units: Units, sets: LearningSets) -> Columns:
-        """Look up the value of each row."""
+    def _look_up(self, table: Columns, units: Units, sets: LearningSets) -> Columns:
+        """Return the value of each row from a table by learning set and group."""
         cell_values, n_groups = table.ravel(), self.n_groups
         set_start = sets.set_of_unit * n_groups
         result = np.empty(len(self.groups), np.float32)
@@ -197,48 +199,48 @@ class Learned:
 
     # --------------------------------------------------------------------------------------------------------- past
 
-    def _pasts(self, fold: int) -> list[Columns]:
-        """Return each column's values for the rows that the fold trains on, from earlier rows only, (n_train,)."""
-        shared = self.split.is_prefix(fold)
-        if shared and -1 in self._past:
+    def _past_columns(self, fold: int) -> list[Columns]:
+        """Return the columns for the train rows of the fold, computed from earlier rows, each (n_train,)."""
+        is_prefix = self.split.is_prefix(fold)
+        if is_prefix and -1 in self._past:
             return self._past[-1]
-        rows = np.arange(self.n_train) if shared else np.flatnonzero(self.split.in_training(fold))
+        rows = np.arange(self.n_train) if is_prefix else np.flatnonzero(self.split.in_training(fold))
         rank, before = (r[rows] for r in self.split.ranks)
-        of_groups = past_of(self.groups[rows], rank, before)
-        of_all = past_of(np.zeros(len(rows), np.int32), rank, before)
+        group_past = past_of(self.groups[rows], rank, before)
+        overall_past = past_of(np.zeros(len(rows), np.int32), rank, before)
         columns = []
         for source, statistics in self.sources:
             values = source.values()[rows]
             needs = frozenset[str]().union(*(s.needs for s in statistics))
-            group, overall = of_groups.summary(values, needs), of_all.summary(values, needs)
+            group, overall = group_past.summary(values, needs), overall_past.summary(values, needs)
             for s in statistics:
                 column = np.full(self.n_train, np.nan, np.float32)
                 if s.value is not None:
                     column[rows] = s.value(group, overall, self.smoothing)
                 else:
-                    column[rows] = self._ordered_past(s, values, of_groups, of_all)
+                    column[rows] = self._ordered_past(s, values, group_past, overall_past)
                 columns.append(column)
-        if shared:
+        if is_prefix:
             self._past[-1] = columns
         return columns
 
-    def _ordered_past(self, s: Statistic, values: Floats, of_groups: Past, of_all: Past) -> Floats:
+    def _ordered_past(self, s: Statistic, values: Floats, group_past: Past, overall_past: Past) -> Floats:
         if s.quantile is None:
-            return past_calls(s, values, of_groups)
-        of_group, prior = (past_quantiles(s.quantile, values, past) for past in (of_groups, of_all))
-        return shrunk(of_group, of_groups.counts, prior, self.smoothing)
+            return past_calls(s, values, group_past)
+        quantiles, prior = (past_quantiles(s.quantile, values, past) for past in (group_past, overall_past))
+        return shrunk(quantiles, group_past.counts, prior, self.smoothing)
 
 
-def _of_sets(cells: Summary, sets: LearningSets, slab: slice) -> list[Summary]:
-    """Return the summary of each set of units, for some of the groups."""
-    like = {name: array[0, slab] for name, array in cells.items()}
+def _set_summaries(cells: Summary, sets: LearningSets, group_slice: slice) -> list[Summary]:
+    """Return the summary of each learning set, for some of the groups."""
+    template = {name: array[0, group_slice] for name, array in cells.items()}
     parts = []
     for units in sets.parts:
-        total = leave_one_out([{name: array[u, slab] for name, array in cells.items()} for u in units], like)[0]
-        parts.append(total)
-    return leave_one_out(parts, like)[: sets.n_sets]
+        unit_cells = [{name: array[unit, group_slice] for name, array in cells.items()} for unit in units]
+        parts.append(leave_one_out(unit_cells, template)[0])
+    return leave_one_out(parts, template)[: sets.n_sets]
 
 
 def _chunks(start: int, stop: int) -> Iterator[tuple[int, int]]:
-    for first in range(start, stop, ROWS_AT_A_TIME):
-        yield first, min(first + ROWS_AT_A_TIME, stop)
+    for first in range(start, stop, ROWS_AT_ONCE):
+        yield first, min(first + ROWS_AT_ONCE, stop)

@@ -1,4 +1,4 @@
-"""Statistics that need the values themselves: quantiles, and functions of the user's."""
+"""Statistics that can't be combined from summaries: quantiles, and functions of the user."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ Codes = npt.NDArray[np.integer[Any]]
 def table_of_quantiles(
     quantile: float, groups: Codes, values: Floats, units: Units, counts: npt.NDArray[Any], sets: LearningSets
 ) -> Floats:
-    """Return the quantile of each set and group, (n_sets, n_groups); NaN where there is no value.
+    """Return the quantile by learning set and group, (n_sets, n_groups); NaN without values.
 
-    The rows are sorted by group and value once; each set takes those of its units, which stay sorted.
+    The rows are sorted by group and value once; the rows of each set are a sorted subset.
 
     Parameters
     ----------
     counts : int array (n_units, n_groups)
-        How many values each cell has.
+        The number of values in each cell.
     """
     order = np.lexsort((values, groups))
     ordered, unit = values[order], units.unit[order]
@@ -40,36 +40,37 @@ def table_of_quantiles(
     for number in range(sets.n_sets):
         in_set, sizes = _members_of_set(number, unit, counts, sets)
         starts = np.cumsum(sizes) - sizes
-        table[number] = _interpolated(quantile, sizes, lambda i, k=ordered[in_set], s=starts: k[s[i[0]] + i[1]])
+        table[number] = _interpolated(quantile, sizes, lambda at, v=ordered[in_set], s=starts: v[s[at[0]] + at[1]])
     return table
 
 
 def table_of_calls(
     statistic: Statistic, order: Ints, values: Floats, units: Units, counts: npt.NDArray[Any], sets: LearningSets
 ) -> npt.NDArray[np.float32]:
-    """Return the user's function of each set and group, (n_sets, n_groups); NaN where there is no value.
+    """Return the user's function by learning set and group, (n_sets, n_groups); NaN without values.
 
     Parameters
     ----------
     order : int array (n_train,)
-        The train rows sorted by group; within one, in the order in which the function gets their values.
+        The train rows sorted by group and, within a group, in the order of the values that the function takes.
     """
     ordered, unit = values[order], units.unit[order]
     table = np.full((sets.n_sets, counts.shape[1]), np.nan, np.float32)
     for number in range(sets.n_sets):
         in_set, sizes = _members_of_set(number, unit, counts, sets)
-        inside, ends = ordered[in_set], np.cumsum(sizes)
+        set_values, ends = ordered[in_set], np.cumsum(sizes)
         for group in np.flatnonzero(sizes):
-            table[number, group] = _call(statistic, inside[ends[group] - sizes[group] : ends[group]])
+            table[number, group] = _call(statistic, set_values[ends[group] - sizes[group] : ends[group]])
     return table
 
 
 def _members_of_set(
     number: int, unit: npt.NDArray[np.int32], counts: npt.NDArray[Any], sets: LearningSets
 ) -> tuple[npt.NDArray[np.bool_], Ints]:
-    members = np.zeros(len(counts), np.bool_)
-    members[sets.members(number)] = True
-    return members[unit], counts[members].sum(axis=0, dtype=np.int64)
+    """Return which train rows are in a learning set, and the number of its values by group."""
+    is_member = np.zeros(len(counts), np.bool_)
+    is_member[sets.members(number)] = True
+    return is_member[unit], counts[is_member].sum(axis=0, dtype=np.int64)
 
 
 def _call(statistic: Statistic, values: Floats) -> float:
@@ -86,52 +87,60 @@ def _call(statistic: Statistic, values: Floats) -> float:
 
 
 def past_calls(statistic: Statistic, values: Floats, past: Past) -> Floats:
-    """Return the user's function of the past of each row, in the order of time, (n,); NaN where there is none."""
+    """Return the user's function of the past values of each row, in the order of time, (n,); NaN without a past."""
     ordered = values[past.order]
-    stretches, which = np.unique(np.column_stack([past.start, past.end]), axis=0, return_inverse=True)
-    results = [_call(statistic, ordered[start:end]) if end > start else np.nan for start, end in stretches.tolist()]
-    result: Floats = np.array(results)[which.ravel()]
+    ranges, range_index = np.unique(np.column_stack([past.start, past.end]), axis=0, return_inverse=True)
+    range_values = [_call(statistic, ordered[start:end]) if end > start else np.nan for start, end in ranges.tolist()]
+    result: Floats = np.array(range_values)[range_index.ravel()]
     return result
 
 
 def past_quantiles(quantile: float, values: Floats, past: Past) -> Floats:
-    """Return the quantile of the past of each row, (n,); NaN where there is none."""
+    """Return the quantile of the past values of each row, (n,); NaN without a past."""
     distinct, ranks = np.unique(values[past.order], return_inverse=True)
 
-    def nth(which: tuple[Ints, Ints]) -> Floats:
-        rows, number = which
+    def nth(at: tuple[Ints, Ints]) -> Floats:
+        rows, number = at
         return distinct[_nth_rank(ranks, past.start[rows], past.end[rows], number)]
 
     return _interpolated(quantile, past.counts, nth)
 
 
 def _interpolated(quantile: float, sizes: Ints, nth: Any) -> Floats:
-    """Return the quantile of sets of so many values, as numpy's "linear"; `nth` gives the n-th of some of them."""
+    """Return the quantile of sets of values by linear interpolation.
+
+    Parameters
+    ----------
+    sizes : int array (n,)
+        The number of values in each set.
+    nth : callable
+        Takes indices of sets and, for each, a rank from 0; returns the values of these ranks.
+    """
     result = np.full(len(sizes), np.nan)
-    filled = np.flatnonzero(sizes)
-    place = quantile * (sizes[filled] - 1)
-    low = np.floor(place).astype(np.int64)
-    below = nth((filled, low))
-    above = nth((filled, np.minimum(low + 1, sizes[filled] - 1)))
-    result[filled] = below + (place - low) * (above - below)
+    nonempty = np.flatnonzero(sizes)
+    position = quantile * (sizes[nonempty] - 1)
+    rank = np.floor(position).astype(np.int64)
+    below = nth((nonempty, rank))
+    above = nth((nonempty, np.minimum(rank + 1, sizes[nonempty] - 1)))
+    result[nonempty] = below + (position - rank) * (above - below)
     return result
 
 
 def _nth_rank(ranks: Ints, start: Ints, end: Ints, number: Ints) -> Ints:
-    """Return the `number`-th smallest of ``ranks[start:end]``, counted from 0, for many stretches at once.
+    """Return the `number`-th smallest of ``ranks[start:end]``, counted from 0, for many ranges at once.
 
-    A wavelet matrix (Claude, Navarro and Ordóñez 2015): bit by bit from the highest, the ranks are parted stably into
-    those without and with the bit, and the stretches follow the part that holds the answer.
+    Uses a wavelet matrix (Claude, Navarro and Ordóñez 2015): for each bit from the highest, the ranks are partitioned
+    stably into those without and with the bit, and each range moves to the partition that contains its result.
     """
     smallest = np.zeros(len(number), np.int64)
     for bit in range(int(ranks.max(initial=0)).bit_length() - 1, -1, -1):
-        has = (ranks >> bit & 1).astype(np.bool_)
-        without = np.concatenate([[0], np.cumsum(~has)])
-        low, high = without[start], without[end]
-        up = number >= high - low
-        smallest |= up.astype(np.int64) << bit
-        number = np.where(up, number - (high - low), number)
-        start = np.where(up, without[-1] + start - low, low)
-        end = np.where(up, without[-1] + end - high, high)
-        ranks = np.concatenate([ranks[~has], ranks[has]])
+        has_bit = (ranks >> bit & 1).astype(np.bool_)
+        n_without = np.concatenate([[0], np.cumsum(~has_bit)])
+        low, high = n_without[start], n_without[end]
+        takes_bit = number >= high - low
+        smallest |= takes_bit.astype(np.int64) << bit
+        number = np.where(takes_bit, number - (high - low), number)
+        start = np.where(takes_bit, n_without[-1] + start - low, low)
+        end = np.where(takes_bit, n_without[-1] + end - high, high)
+        ranks = np.concatenate([ranks[~has_bit], ranks[has_bit]])
     return smallest

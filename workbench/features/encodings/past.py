@@ -1,7 +1,7 @@
-"""What a row may know where time matters: the rows of its group that are earlier, and nothing of the later ones.
+"""Statistics of the earlier rows of each row's group, for folds in time.
 
-The rows lie sorted by group and time, so that the past of a row is a stretch of them. Running sums start anew in each
-group: a difference of sums over all groups would carry the rounding of labels that are later.
+Rows are sorted by group and time, so that the past of a row is a contiguous range. Running sums start at 0 in each
+group: differences of sums over all groups would contain rounding errors of later labels, and so leak them.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ class Past:
     order : int array (n,)
         The rows sorted by group, then time.
     group : int array (n,)
-        The group of each, in that order.
+        The group of each row in `order`.
     start, end : int array (n,)
-        For each row, in the order of the rows: where in `order` its past starts and ends.
+        The range of each row's past in `order`; these arrays are in the original order of the rows.
     """
 
     order: Ints
@@ -42,7 +42,7 @@ class Past:
 
     @property
     def counts(self) -> Ints:
-        """How many rows are in the past of each row."""
+        """The number of rows in the past of each row."""
         return self.end - self.start
 
     def summary(self, values: Floats, needs: frozenset[str]) -> Summary:
@@ -60,26 +60,26 @@ class Past:
         return summary
 
     def _moments(self, ordered: Floats, *, third: bool) -> Summary:
-        # Powers of the distance from the group's earliest value: near enough to the mean that little cancels, and
-        # known to every row that has a past.
+        # Powers of the distance from the first value of the group, which every past contains. It is close enough to the
+        # mean to avoid cancellation.
         n = np.maximum(self.counts, 1)
         origin = np.where(self.counts > 0, ordered[np.minimum(self.start, len(ordered) - 1)], 0.0)
-        first = np.concatenate([[True], self.group[1:] != self.group[:-1]])[: len(ordered)]
-        away = ordered - ordered[np.maximum.accumulate(np.where(first, np.arange(len(ordered)), 0))]
-        s1, s2 = (self._running(away**power, "cum_sum") for power in (1, 2))
+        is_first = np.concatenate([[True], self.group[1:] != self.group[:-1]])[: len(ordered)]
+        distance = ordered - ordered[np.maximum.accumulate(np.where(is_first, np.arange(len(ordered)), 0))]
+        s1, s2 = (self._running(distance**power, "cum_sum") for power in (1, 2))
         shift = s1 / n
         moments: Summary = {"mean": origin + shift, "m2": s2 - s1 * shift}
-        # What is left of equal values by rounding, on either side of 0, is no spread.
+        # Rounding errors of equal values are no variance.
         moments["m2"][moments["m2"] <= 1e-13 * s2] = 0.0
         if third:
-            s3 = self._running(away**3, "cum_sum")
+            s3 = self._running(distance**3, "cum_sum")
             moments["m3"] = s3 - 3 * shift * s2 + 2 * n * shift**3
         return moments
 
-    def _running(self, ordered: Floats, method: str, of_nothing: float = 0.0) -> Floats:
+    def _running(self, ordered: Floats, method: str, empty_value: float = 0.0) -> Floats:
         frame = pl.DataFrame({"group": self.group, "value": ordered})
         running = frame.select(getattr(pl.col("value"), method)().over("group"))["value"].to_numpy()
-        result = np.full(len(ordered), of_nothing)
+        result = np.full(len(ordered), empty_value)
         has_past = self.counts > 0
         result[has_past] = running[self.end[has_past] - 1]
         return result
@@ -94,14 +94,14 @@ def past_of(groups: npt.NDArray[np.integer[Any]], rank: Ints, before: Ints) -> P
     rank : int array (n,)
         The rank of the row's time.
     before : int array (n,)
-        The lowest rank that the row may not know of.
+        The lowest rank that is not in the past of the row.
     """
     n_ranks = int(rank.max(initial=0)) + 1
     base = groups.astype(np.int64) * n_ranks
     key = base + rank
     order = np.argsort(key, kind="stable")
-    placed, sorted_base = key[order], base[order]
+    sorted_key, sorted_base = key[order], base[order]
     start, end = np.empty_like(key), np.empty_like(key)
-    start[order] = np.searchsorted(placed, sorted_base)
-    end[order] = np.searchsorted(placed, sorted_base + before[order])
+    start[order] = np.searchsorted(sorted_key, sorted_base)
+    end[order] = np.searchsorted(sorted_key, sorted_base + before[order])
     return Past(order, groups[order], start, end)

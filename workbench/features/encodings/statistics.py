@@ -1,4 +1,4 @@
-"""The statistics of a group's target values, from their summaries or from the values in order."""
+"""The statistics of a group's target values."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ class Statistic:
     ----------
     name : str
     needs : set of str
-        What its summary has to hold.
+        The entries of the summary that it is computed from.
     value : callable, or None
-        Takes the summaries of the groups and of all rows, and the smoothing.
+        Computes it from the summaries of the groups and of all rows, and the smoothing.
     quantile : float, or None
-        Where it is one: it needs the values in order.
+        The level of a quantile, which is computed from sorted values instead.
     function : callable, or None
-        Where it is a function of the user's: it takes the values of one group.
+        A function of the user, which takes the values of one group.
     of_labels : bool
-        False for what depends on the rows only: it is the same for every target and class.
+        False if it does not depend on the target, and so is the same for all targets and classes.
     """
 
     name: str
@@ -51,45 +51,45 @@ class Statistic:
 
     @property
     def key(self) -> str:
-        """The content key of what it computes."""
+        """The content key of the statistic."""
         if self.function is None:
             return content_key("statistic", self.name)
-        return content_key("function", self.name, _function_key(self.function))
+        return content_key("function", self.name, _function_code_key(self.function))
 
 
 def shrunk(value: Floats, n: npt.NDArray[Any], prior: Floats, smoothing: float) -> Floats:
-    """Draw values towards the prior: ``(n * value + smoothing * prior) / (n + smoothing)``; a NaN is the prior."""
+    """Shrink values towards the prior: ``(n * value + smoothing * prior) / (n + smoothing)``; NaN becomes the prior."""
     weight = np.where(np.isnan(value), 0.0, n)
     blended = weight * np.nan_to_num(value) + smoothing * prior
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(weight > 0, blended / (weight + smoothing), prior)
 
 
-def _per(total: npt.NDArray[Any], n: npt.NDArray[Any], least: int = 1) -> Floats:
+def _divide(total: npt.NDArray[Any], n: npt.NDArray[Any], min_n: int = 1) -> Floats:
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(n >= least, total / n, np.nan)
+        return np.where(n >= min_n, total / n, np.nan)
 
 
 def _mean(group: Summary, overall: Summary, smoothing: float) -> Floats:
-    prior = _per(overall["sum"], overall["n"])
+    prior = _divide(overall["sum"], overall["n"])
     weight = group["n"] + smoothing
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(group["n"] > 0, (group["sum"] + smoothing * prior) / weight, prior)
 
 
 def _deviation(s: Summary) -> Floats:
-    return np.sqrt(_per(s["m2"], s["n"] - 1.0))
+    return np.sqrt(_divide(s["m2"], s["n"] - 1.0))
 
 
 def _skewness(s: Summary) -> Floats:
-    spread = _per(s["m2"], s["n"], 3)
-    # Equal values whose mean is not one of them, by rounding, have no skewness either.
+    spread = _divide(s["m2"], s["n"], 3)
+    # The variance of equal values is only rounding error of their mean.
     spread = np.where(spread > (1e-13 * s["mean"]) ** 2, spread, np.nan)
-    return _per(s["m3"], s["n"], 3) / spread**1.5
+    return _divide(s["m3"], s["n"], 3) / spread**1.5
 
 
-def _smoothed(of: Callable[[Summary], Floats]) -> Callable[[Summary, Summary, float], Floats]:
-    return lambda group, overall, smoothing: shrunk(of(group), group["n"], of(overall), smoothing)
+def _smooth_statistic(compute: Callable[[Summary], Floats]) -> Callable[[Summary, Summary, float], Floats]:
+    return lambda group, overall, smoothing: shrunk(compute(group), group["n"], compute(overall), smoothing)
 
 
 def _extreme(name: str) -> Callable[[Summary, Summary, float], Floats]:
@@ -97,9 +97,9 @@ def _extreme(name: str) -> Callable[[Summary, Summary, float], Floats]:
 
 
 def weight_of_evidence_of(group: Summary, overall: Summary, smoothing: float) -> Floats:
-    """Return ``ln((p + s P / n) / (q + s Q / n)) - ln(P / Q)``, 0 where there is one class only.
+    """Return ``ln((p + s P / n) / (q + s Q / n)) - ln(P / Q)``; 0 if there is only one class.
 
-    p and q are the group's positives and negatives, P and Q all of them, n = P + Q, s the smoothing.
+    p and q are the positives and negatives of the group, P and Q those of all rows, n = P + Q, s the smoothing.
     """
     positive, n = overall["sum"].astype(np.float64), overall["n"].astype(np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -114,8 +114,8 @@ STATISTICS = {
         Statistic("mean", frozenset({"n", "sum"}), _mean),
         Statistic("sum", frozenset({"n", "sum"}), lambda group, _every, _s: group["sum"].astype(np.float64)),
         Statistic("count", frozenset({"n"}), lambda group, _every, _s: group["n"].astype(np.float64), of_labels=False),
-        Statistic("std", frozenset({"n", "mean", "m2"}), _smoothed(_deviation)),
-        Statistic("skew", frozenset({"n", "mean", "m2", "m3"}), _smoothed(_skewness)),
+        Statistic("std", frozenset({"n", "mean", "m2"}), _smooth_statistic(_deviation)),
+        Statistic("skew", frozenset({"n", "mean", "m2", "m3"}), _smooth_statistic(_skewness)),
         Statistic("min", frozenset({"n", "min"}), _extreme("min")),
         Statistic("max", frozenset({"n", "max"}), _extreme("max")),
         Statistic("median", frozenset({"n"}), quantile=0.5),
@@ -124,14 +124,14 @@ STATISTICS = {
 
 
 def statistic(stat: str | Values) -> Statistic:
-    """Return a statistic by its name, "q05" for a quantile, or made of a function of a group's values.
+    """Return the statistic for a name, a quantile such as "q05", or a function of a group's values.
 
     Raises
     ------
     NotFoundError
-        With the near names.
+        For an unknown name; the hint has similar names.
     FeatureError
-        For a function without a name of its own, which no key could tell from another.
+        For a function without a name, such as a lambda, whose code can't be hashed.
     """
     if callable(stat):
         name = getattr(stat, "__name__", "")
@@ -153,10 +153,10 @@ def statistic(stat: str | Values) -> Statistic:
     return Statistic(stat, frozenset({"n"}), quantile=float(match[1]) / 100)
 
 
-def _function_key(function: Values) -> str:
-    """Return a key of a function's code: with what it uses of its file, or with the version of its package."""
+def _function_code_key(function: Values) -> str:
+    """Return a key of a function: its code with all that it uses, or the version of its package if it is compiled."""
     code = getattr(function, "__code__", None)
-    if code is None:  # a compiled one, of numpy or the like
+    if code is None:  # compiled, as numpy's functions are
         module = str(getattr(function, "__module__", "") or type(function).__module__)
         package = __import__(module.partition(".")[0])
         return content_key(module, function.__name__, str(getattr(package, "__version__", "")))

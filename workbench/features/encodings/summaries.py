@@ -1,7 +1,7 @@
-"""What is kept of the target's values in a cell, and how two cells become one: never by taking anything away.
+"""Summaries of the target values in cells, which can be combined.
 
-A difference of sums carries the rounding of what was taken away, and so a trace of a label that must not be seen. Here
-the rows that may be learned from are added up afresh, from few cells.
+They are never subtracted: the rounding error of a difference would leak labels that a row must not use. Learning sets
+are summed from cells instead.
 """
 
 from __future__ import annotations
@@ -12,13 +12,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Summary", "joined", "leave_one_out", "nothing", "summarise"]
+__all__ = ["Summary", "combine", "empty_summary", "leave_one_out", "summarise"]
 
 Floats = npt.NDArray[np.float64]
 Summary = dict[str, npt.NDArray[Any]]
-"""Of "n", "sum", "mean", "m2", "m3", "min", "max" those that are needed; arrays of one shape, an element per cell.
-
-m2 and m3 are the sums of the second and third powers of the distance from the mean."""
+"""Name -> array with an element per cell. Names are "n", "sum", "mean", "min", "max", and "m2" and "m3", the sums of
+the second and third powers of the distance from the mean; only those that are needed."""
 
 
 def summarise(cells: npt.NDArray[np.int64], values: Floats, n_cells: int, needs: frozenset[str]) -> Summary:
@@ -31,6 +30,7 @@ def summarise(cells: npt.NDArray[np.int64], values: Floats, n_cells: int, needs:
     values : float array (n,)
     n_cells : int
     needs : set of str
+        The entries to compute, besides "n".
 
     Returns
     -------
@@ -44,10 +44,10 @@ def summarise(cells: npt.NDArray[np.int64], values: Floats, n_cells: int, needs:
             summary["sum"] = sums
         if "mean" in needs:
             summary["mean"] = sums / np.maximum(counts, 1)
-            away = values - summary["mean"][cells]
-            summary["m2"] = np.bincount(cells, away * away, n_cells)
+            deviation = values - summary["mean"][cells]
+            summary["m2"] = np.bincount(cells, deviation * deviation, n_cells)
             if "m3" in needs:
-                summary["m3"] = np.bincount(cells, away * away * away, n_cells)
+                summary["m3"] = np.bincount(cells, deviation * deviation * deviation, n_cells)
     for name, ufunc, start in (("min", np.minimum, np.inf), ("max", np.maximum, -np.inf)):
         if name in needs:
             summary[name] = np.full(n_cells, start)
@@ -56,22 +56,23 @@ def summarise(cells: npt.NDArray[np.int64], values: Floats, n_cells: int, needs:
 
 
 def _sums(cells: npt.NDArray[np.int64], values: Floats, n_cells: int) -> npt.NDArray[Any]:
-    ones = values == 1
-    if np.count_nonzero(ones) + np.count_nonzero(values == 0) == len(values):
-        return np.bincount(cells[ones], minlength=n_cells).astype(np.int32)
+    is_one = values == 1
+    if np.count_nonzero(is_one) + np.count_nonzero(values == 0) == len(values):
+        return np.bincount(cells[is_one], minlength=n_cells).astype(np.int32)
     return np.bincount(cells, values, n_cells)
 
 
-def nothing(like: Summary) -> Summary:
-    """Return the summary of no value at all, in the shape of another."""
-    start = {"min": np.inf, "max": -np.inf}
-    return {name: np.full_like(array, start.get(name, 0)) for name, array in like.items()}
+def empty_summary(template: Summary) -> Summary:
+    """Return the summary of no values, with the entries and shapes of another."""
+    initial = {"min": np.inf, "max": -np.inf}
+    return {name: np.full_like(array, initial.get(name, 0)) for name, array in template.items()}
 
 
-def joined(a: Summary, b: Summary) -> Summary:
-    """Return the summary of the values of both.
+def combine(a: Summary, b: Summary) -> Summary:
+    """Return the summary of the values of both summaries.
 
-    Means and moments by the pairwise formulas of Chan, Golub and LeVeque (1979) and, for the third, Pébay (2008).
+    Means and moments are combined by the pairwise formulas of Chan, Golub and LeVeque (1979) and, for the third, Pébay
+    (2008).
     """
     summary: Summary = {name: a[name] + b[name] for name in ("n", "sum") if name in a}
     if "min" in a:
@@ -94,15 +95,20 @@ def joined(a: Summary, b: Summary) -> Summary:
     return summary
 
 
-def leave_one_out(parts: Sequence[Summary], like: Summary) -> list[Summary]:
+def leave_one_out(parts: Sequence[Summary], template: Summary) -> list[Summary]:
     """Return the summary of all parts, then those of all but the first, all but the second, and so on.
 
-    Built from both ends, so that each takes one more step: what comes before the part, and what comes after.
+    Each is combined from a running summary of the parts before and one of the parts after.
+
+    Parameters
+    ----------
+    template : Summary
+        A summary with the same entries and shapes, used if there are no parts.
     """
-    before, after = [nothing(like)], [nothing(like)]
+    before, after = [empty_summary(template)], [empty_summary(template)]
     for part in parts:
-        before.append(joined(before[-1], part))
+        before.append(combine(before[-1], part))
     for part in reversed(parts):
-        after.append(joined(part, after[-1]))
+        after.append(combine(part, after[-1]))
     after.reverse()
-    return [before[-1], *(joined(before[i], after[i + 1]) for i in range(len(parts)))]
+    return [before[-1], *(combine(before[i], after[i + 1]) for i in range(len(parts)))]

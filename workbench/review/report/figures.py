@@ -10,7 +10,7 @@ import polars as pl
 from workbench.core.distribution import install_hint
 from workbench.core.errors import ConfigError
 from workbench.core.plot_style import MUTED, PRIMARY, SECONDARY, style
-from workbench.features.encoded import as_seconds, is_no_number
+from workbench.features.encoded import as_seconds, is_unsupported
 from workbench.review.report.overview import Overview
 from workbench.review.report.view import RunView
 
@@ -190,7 +190,7 @@ LARGEST_DRAWN = 1e150
 def columns(overview: Overview, n: int = 12) -> Any:
     """Draw the first columns of train and test over each other: numbers as densities, categories as shares."""
     types = overview.side("train").collect_schema()
-    names = [c for c in overview.columns if not is_no_number(types[c])][:n]
+    names = [c for c in overview.columns if not is_unsupported(types[c])][:n]
     if not names:
         return None
     plt = _pyplot()

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from workbench.data.competition import Competition
-from workbench.features.encoded import is_no_number
+from workbench.features.encoded import is_unsupported
 from workbench.models.target import Target, read_target
 
 __all__ = ["Overview"]
@@ -76,7 +76,7 @@ class Overview:
         """Count the missing values of each column and, approximately, the distinct ones of scalar columns."""
         frame = self.side(side)
         types = frame.collect_schema()
-        plain = [c for c in columns if not is_no_number(types[c])]
+        plain = [c for c in columns if not is_unsupported(types[c])]
         nulls = frame.select(pl.col(columns).null_count()).collect().row(0)
         distinct = frame.select(pl.col(plain).approx_n_unique()).collect().row(0) if plain else ()
         return dict(zip(columns, nulls, strict=True)), dict(zip(plain, distinct, strict=True))
@@ -96,7 +96,7 @@ def _described(values: pl.Series) -> str:
     present = values.drop_nulls()
     if not len(present):
         return "all missing"
-    if is_no_number(values.dtype):
+    if is_unsupported(values.dtype):
         return ""
     if values.dtype.is_numeric() or values.dtype.is_temporal():
         low, middle, high = present.min(), present.median(), present.max()
