@@ -619,7 +619,7 @@ class TestGroups:
     def test_a_problem_of_some_columns(self, whole: Any, columns: list[str], folds: list[str]) -> None:
         problem = only(whole.problem, columns)
         assert list(problem.matrix.columns) == [c for c in ("x", "z") if c in columns]
-        assert [c.of for c in problem.matrix.fold_columns] == folds
+        assert [c.feature_name for c in problem.matrix.fold_columns] == folds
         assert problem.matrix.n_train == whole.problem.matrix.n_train
         # The test rows stay where what depends on the fold is computed from them.
         assert problem.matrix.frame.height == (whole.problem.matrix.frame.height if folds else problem.matrix.n_train)

@@ -14,7 +14,7 @@ from tests.conversion import ConvertedFiles, convert_files, parquet_bytes, small
 from workbench.core.errors import DataError
 from workbench.data.ingest.large import narrowed
 from workbench.features.auto import auto_features
-from workbench.features.unused_columns import left_out_by_auto, shown_left_out
+from workbench.features.unused_columns import excluded_column_lines, unused_by_auto
 from workbench.models.target import target_column
 
 LARGE = [10**21 + 7, -5, 3 * 10**24, None, 2**64]
@@ -172,7 +172,7 @@ class TestLeftOut:
     def test_each_column_is_named_with_the_reason(self) -> None:
         rows = self.rows()
         columns = auto_features(rows, leave_out=("id",), n_train=30).collect_schema().names()
-        reasons = left_out_by_auto(rows, columns, ids=("id",), n_train=30)
+        reasons = unused_by_auto(rows, columns, ids=("id",), n_train=30)
         assert reasons == {
             "id": "the id, which only tells rows apart",
             "blob": "Binary, neither a number nor a text",
@@ -180,7 +180,7 @@ class TestLeftOut:
             "e": "empty in train",
             "name": "texts that hardly repeat and have no form in common",
         }
-        assert shown_left_out(reasons)[2] == "left out: c (one value throughout)"
+        assert excluded_column_lines(reasons)[2] == "left out: c (one value throughout)"
 
     def test_texts_of_long_digits_are_numbers(self) -> None:
         frame = auto_features(self.rows(), leave_out=("id",), n_train=30).collect()

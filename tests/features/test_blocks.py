@@ -376,7 +376,7 @@ class TestTogether:
         made, code = small(), TOGETHER.replace("KEY", "'town'")
         blocks = opened(made, code, 1_000)
         matrix = build_matrix(blocks, ["size"])
-        assert matrix.held is None
+        assert matrix.loaded_frame is None
         other = opened(made, code)
         other.store.max_bytes = 1
         other.block("total")

@@ -29,7 +29,7 @@ from workbench.features import (
     target_mean,
 )
 from workbench.features.encoded import encode_columns
-from workbench.features.matrix import columns_of, sparse_codes
+from workbench.features.matrix import columns_of, missing_share, sparse_codes, unseen_categories
 from workbench.models.target import TargetColumn
 from workbench.models.training_columns import TrainingColumns
 
@@ -38,10 +38,10 @@ def matrices(made, features: list[str], monkeypatch: pytest.MonkeyPatch) -> tupl
     """The same matrix held in memory and read in pieces."""
     blocks = Blocks(made.open.access.competition, load_features(made.open.access.competition))
     held = build_matrix(blocks, features)
-    monkeypatch.setattr(matrix, "HELD_SHARE", 2**60)
+    monkeypatch.setattr(matrix, "MEMORY_SHARE", 2**60)
     streamed = build_matrix(blocks, features)
-    assert held.held is not None
-    assert streamed.held is None
+    assert held.loaded_frame is not None
+    assert streamed.loaded_frame is None
     return held, streamed
 
 
@@ -49,7 +49,7 @@ def matrices(made, features: list[str], monkeypatch: pytest.MonkeyPatch) -> tupl
 @pytest.mark.parametrize("many", [False, True])
 def test_pieces_are_what_would_be_held(small, many: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if many:  # levels are kept as codes beside the block
-        monkeypatch.setattr("workbench.features.encoded.MANY_LEVELS", 0)
+        monkeypatch.setattr("workbench.features.encoded.MAX_ENUM_LEVELS", 0)
     held, streamed = matrices(small(), ["rows", "ratio", "town_size"], monkeypatch)
     assert any(c.codes is not None for s in streamed.sources for c in s.columns) == many
     assert streamed.frame.equals(held.frame)
@@ -76,8 +76,8 @@ def test_a_library_gets_pieces_of_one_length(small, size: int, monkeypatch: pyte
     """However the matrix is read."""
     made = small()
     made.experiment(1, 'features = ["rows", "te_town"]\n' + KINDS["model"])
-    for held_share in (matrix.HELD_SHARE, 2**60):
-        monkeypatch.setattr(matrix, "HELD_SHARE", held_share)
+    for held_share in (matrix.MEMORY_SHARE, 2**60):
+        monkeypatch.setattr(matrix, "MEMORY_SHARE", held_share)
         problem = ready(made.workspace, made.open.access.competition, 1).problem
         rows = problem.folds.train_rows(1)
         pieces = list(TrainingColumns(problem, 0).chunks(1, rows, size))
@@ -98,7 +98,7 @@ def test_a_sample_of_the_rows_is_the_same_in_pieces(small, monkeypatch: pytest.M
 
 def in_pieces(monkeypatch: pytest.MonkeyPatch, n_rows: int) -> None:
     """Let every module that has a name for the length of a piece have this one."""
-    monkeypatch.setattr(matrix, "HELD_SHARE", 2**60)
+    monkeypatch.setattr(matrix, "MEMORY_SHARE", 2**60)
     named = [m for n, m in sys.modules.items() if n.startswith("workbench.") and hasattr(m, "CHUNK_ROWS")]
     assert {"workbench.features.matrix", "workbench.models.training_columns"} <= {m.__name__ for m in named}
     for module in named:
@@ -154,14 +154,16 @@ words = st.lists(st.none() | st.sampled_from(["a", "b", "c", "", "Z"]), min_size
 def test_codes_are_places_in_the_categories_of_train(values, at: int, dtype: pl.DataType, many: bool) -> None:
     n_train = min(at, len(values))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("workbench.features.encoded.MANY_LEVELS", 0 if many else 10)
+        patch.setattr("workbench.features.encoded.MAX_ENUM_LEVELS", 0 if many else 10)
         made = encoded(pl.DataFrame({"x": pl.Series(values, dtype=dtype)}), n_train)
     levels = sorted({v for v in values[:n_train] if v is not None})
     assert list(made.encoded[0].levels) == levels
     assert made.frame["x"].dtype == pl.Int32
     assert made.frame["x"].to_list() == [levels.index(v) if v in levels else None for v in values]
     unseen = [v for v in values[n_train:] if v is not None and v not in levels]
-    assert [(u.values, u.rows) for u in made.unseen] == ([(len(set(unseen)), len(unseen))] if unseen else [])
+    assert [(u.values, u.rows) for u in unseen_categories(made)] == (
+        [(len(set(unseen)), len(unseen))] if unseen else []
+    )
 
 
 @pytest.mark.parametrize(("n_levels", "exact"), [(3, True), (4, False)])
@@ -220,7 +222,7 @@ def parts_of(frame: pl.DataFrame, n_train: int) -> list[FeatureMatrix]:
     groups = np.arange(frame.height, dtype=np.int32) % 3
     levels = {c.name: list(c.levels) for c in read.encoded if c.levels is not None}
     read = replace(read, categories=levels, fold_columns=(FoldColumns(te, groups, "te"),))
-    return [read, replace(read, held=read.frame)]
+    return [read, replace(read, loaded_frame=read.frame)]
 
 
 FRAME = pl.DataFrame(
@@ -237,16 +239,16 @@ def test_what_a_matrix_says_of_itself() -> None:
         assert made.columns == ["x", "n", "t"]
         assert (made.width, made.n_rows, made.n_train, made.n_test) == (3, 6, 4, 2)
         assert made.size_bytes == 6 * (4 + 8 + 4)
-        assert made.missing_share == pytest.approx(4 / 12)  # of train alone; NaN too
-        assert [(u.column, u.values, u.rows) for u in made.unseen] == [("t", 1, 1)]
+        assert missing_share(made) == pytest.approx(4 / 12)  # of train alone; NaN too
+        assert [(u.column, u.values, u.rows) for u in unseen_categories(made)] == [("t", 1, 1)]
         assert (made.train.height, made.test.height) == (4, 2)
         assert made.test["n"].to_list() == [5, 6]
         assert made.number_type == np.float32
         assert made.centers == {}
     empty = FeatureMatrix((), 6, 4, {})
-    assert (empty.missing_share, empty.width, empty.frame.width, empty.number_type) == (0, 0, 0, np.float32)
+    assert (missing_share(empty), empty.width, empty.frame.width, empty.number_type) == (0, 0, 0, np.float32)
     whole = encoded(pl.DataFrame({"n": [1, 2, 3]}), 0)
-    assert whole.missing_share == 0
+    assert missing_share(whole) == 0
 
 
 def test_centers_are_of_numbers_alone() -> None:
@@ -267,7 +269,7 @@ def test_some_of_the_columns() -> None:
             assert part.categories == ({"t": ["a", "b"]} if "t" in names else {})
             assert len(part.sources) == bool(kept)
             assert part.fold_columns == made.fold_columns
-            assert (part.held is None) == (made.held is None)
+            assert (part.loaded_frame is None) == (made.loaded_frame is None)
 
 
 def test_some_of_the_rows() -> None:
@@ -377,7 +379,7 @@ def test_what_is_asked_for_is_built(blocks: Blocks) -> None:
     assert columns("rows.day", "one.a") == ["day", "a"]
     assert columns("te") == []
     only_folds = build_matrix(blocks, ["te"])
-    assert (only_folds.held, [c.of for c in only_folds.fold_columns]) == (None, ["te"])
+    assert (only_folds.loaded_frame, [c.feature_name for c in only_folds.fold_columns]) == (None, ["te"])
     assert len(build_matrix(blocks, ["one", "te"]).fold_columns) == 1
     for name, expected in (
         ("one", ["a", "b"]), ("one.b", ["b"]), ("rows.x", ["x"]), ("te", []),
@@ -412,4 +414,4 @@ def test_a_matrix_of_an_eighth_of_the_memory_is_held(blocks: Blocks) -> None:
     competition = blocks.competition
     for limit, is_held in ((8 * size, True), (8 * size - 1, False)):
         made = build_matrix(Blocks(competition, blocks.features, memory_limit=limit), ["one"])
-        assert (made.held is not None) == is_held
+        assert (made.loaded_frame is not None) == is_held

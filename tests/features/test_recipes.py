@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from workbench import features as f
 from workbench.core.errors import FeatureError
 from workbench.features import ROW, recipes
-from workbench.features.recipes.hashing import hashed
+from workbench.features.recipes.hashing import hash_texts
 
 Line = dict[str, Any]
 START = dt.datetime(2024, 2, 28)
@@ -734,7 +734,7 @@ class TestCategories:
     @settings(max_examples=60)
     def test_hashes_are_those_of_the_plain_definition(self, texts: list[str]) -> None:
         texts = [t for t in texts if t.isprintable()]
-        assert hashed(pl.Series(texts, dtype=pl.String)).tolist() == [plain_hash(t) for t in texts]
+        assert hash_texts(pl.Series(texts, dtype=pl.String)).tolist() == [plain_hash(t) for t in texts]
 
     def test_crosses_tell_apart_what_differs(self) -> None:
         rows = rows_of(a=["x|", "x", None, "\\0", ""], b=["y", "|y", "", "", None])

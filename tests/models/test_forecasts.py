@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from workbench.experiments.ready import ready
-from workbench.features import FeatureMatrix
+from workbench.features import FeatureMatrix, missing_share
 
 MODELS = {
     "xgboost": "[xgboost]\nnum_boost_round = 5\nearly_stopping_rounds = 0\n",
@@ -39,28 +39,28 @@ def with_levels(n: int) -> Any:
 
 def with_missing(matrix: FeatureMatrix) -> FeatureMatrix:
     held = matrix.frame.with_columns(pl.when(pl.int_range(pl.len()) % 2 == 0).then("x").alias("x"))
-    return replace(matrix, held=held)
+    return replace(matrix, loaded_frame=held)
 
 
 def without_missing(matrix: FeatureMatrix) -> FeatureMatrix:
-    return replace(matrix, held=matrix.frame.with_columns(pl.all().fill_null(0).fill_nan(0)))
+    return replace(matrix, loaded_frame=matrix.frame.with_columns(pl.all().fill_null(0).fill_nan(0)))
 
 
 def test_bins_beside_missing_values_take_four_bytes_in_xgboost(needs) -> None:
     some, problem = needs("xgboost", changed=with_missing)
     none, _ = needs("xgboost", changed=without_missing)
-    share = problem.matrix.missing_share
+    share = missing_share(problem.matrix)
     assert 0.2 < share < 0.4
     assert some.of_fold / none.of_fold == pytest.approx((4 * (1 - share) + 1.125) / 2, rel=0.01)
 
 
 def test_what_is_missing_is_counted_in_nulls_and_in_nan(needs) -> None:
     _, problem = needs("xgboost", changed=without_missing)
-    assert problem.matrix.missing_share == 0
+    assert missing_share(problem.matrix) == 0
     x = problem.matrix.frame.with_columns(
         pl.when(pl.int_range(pl.len()) % 4 == 0).then(float("nan")).otherwise("x").alias("x")
     )
-    assert replace(problem.matrix, held=x).missing_share == pytest.approx(1 / 8, rel=0.01)
+    assert missing_share(replace(problem.matrix, loaded_frame=x)) == pytest.approx(1 / 8, rel=0.01)
 
 
 @pytest.mark.parametrize(("kind", "nodes"), [("xgboost", 40 + 2 * 10), ("model", 255)])

@@ -242,8 +242,8 @@ class TestContract:
         monkeypatch.setattr("workbench.models.training_columns.CHUNK_ROWS", 64)
         monkeypatch.setattr("workbench.features.matrix.CHUNK_ROWS", 50)
         held = spec.learner(problem, 0).fit(0, 1)
-        assert problem.matrix.held is not None
-        apart = replace(problem, matrix=replace(problem.matrix, held=None))
+        assert problem.matrix.loaded_frame is not None
+        apart = replace(problem, matrix=replace(problem.matrix, loaded_frame=None))
         assert same(held, spec.learner(apart, 0).fit(0, 1))
         sizes = [len(frame) for _, frame in TrainingColumns(apart, 0).chunks(0, problem.folds.train_rows(0))]
         assert sizes[:-1] == [64] * (len(sizes) - 1)

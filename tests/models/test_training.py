@@ -822,8 +822,8 @@ class TestBins:
         head = 'features = ["rows.x", "rows.z", "te_town"]\n' + "[pseudo]\nthreshold = 0.8\n" * (case == "pseudo")
         experiment(made, "linear_tree = true\n" * (case == "linear"), head)
         found = prepared(made)
-        assert found.problem.matrix.held is not None
-        pieces = replace(found.problem, matrix=replace(found.problem.matrix, held=None))
+        assert found.problem.matrix.loaded_frame is not None
+        pieces = replace(found.problem, matrix=replace(found.problem.matrix, loaded_frame=None))
         in_pieces, whole = (found.model.learner(problem, 0) for problem in (pieces, found.problem))
         assert in_pieces.fit(0, 1).model == whole.fit(0, 1).model
         assert in_pieces.fit_all(1, 4).test.tolist() == whole.fit_all(1, 4).test.tolist()

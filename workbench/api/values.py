@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from workbench.experiments.spec import parse_keep, parse_numbers
     from workbench.experiments.tune import TuneOutcome
     from workbench.experiments.tuned_parameters import as_toml_lines
-    from workbench.features import CachedBlock, FeatureSummary, shown_left_out
+    from workbench.features import CachedBlock, FeatureSummary, excluded_column_lines
     from workbench.kernels import BuiltKernel, Machine
     from workbench.ledger import RunRecord, SubmissionRecord
     from workbench.platforms.interactions import InteractionsSpec, parse_duration, parse_weights

@@ -57,10 +57,10 @@ def features_command(
         echo_lines(mermaid)
     else:
         _print_table(("feature", "reads", "columns", "size", "seconds", "peak", ""), [_line(s) for s in summaries])
-        from workbench.api.values import shown_left_out
+        from workbench.api.values import excluded_column_lines
 
         for summary in summaries:
-            for line in shown_left_out(summary.left_out or {}):
+            for line in excluded_column_lines(summary.left_out or {}):
                 echo(f"{summary.name}: {line}")
 
 

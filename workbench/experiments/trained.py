@@ -12,7 +12,7 @@ from workbench.experiments.plan import Plan, matrix_of, model_of, problem_of
 from workbench.experiments.predictions import Predictions
 from workbench.experiments.row_runner import RowRunner
 from workbench.experiments.run_folder import FoldParts
-from workbench.features import shown_left_out
+from workbench.features import excluded_column_lines, unseen_categories
 from workbench.models.full_fit import refit
 from workbench.models.learner import ModelSpec
 from workbench.models.memory_estimate import ask_memory
@@ -51,7 +51,7 @@ def train_models(plan: Plan, model: ModelSpec, folder: Path, context: RunContext
         "models": _model_notes(result),
         "memory": {"foreseen_mb": round(foreseen, 1), "limit_mb": round(limit / 2**20, 1)},
         "left_out": dict(matrix.left_out),
-        "unseen_categories": {u.column: {"values": u.values, "rows": u.rows} for u in matrix.unseen},
+        "unseen_categories": {u.column: {"values": u.values, "rows": u.rows} for u in unseen_categories(matrix)},
     }
     if model.transform != "none":
         details["target_transform"] = model.transform
@@ -62,7 +62,7 @@ def train_models(plan: Plan, model: ModelSpec, folder: Path, context: RunContext
         *class_notes(problem),
         *split_notes(problem, model, result.parts),
         *limit_notes(result.parts, getattr(model, "rounds", 0), getattr(model, "patience", 0)),
-        *shown_left_out(matrix.left_out),
+        *excluded_column_lines(matrix.left_out),
         *_left_out_numbers(plan),
         *(
             f"{name}: {plan.spec.kind}, which has 32 bits, gets it less {center:.15g}, in the kept models, too"
@@ -72,7 +72,7 @@ def train_models(plan: Plan, model: ModelSpec, folder: Path, context: RunContext
     notes += [
         f"{u.column}: {u.values:,} categories that train lacks, in {u.rows:,} of {matrix.n_test:,} test rows: "
         "predicted as none of the categories"
-        for u in (matrix.unseen if plan.sample is None else ())
+        for u in (unseen_categories(matrix) if plan.sample is None else ())
     ]
     write_json(folder / "models" / "categories.json", matrix.categories)
     learned = LearnedColumns.of(plan.blocks, plan.spec.features, matrix, problem.target)

@@ -39,10 +39,12 @@ from workbench.features.matrix import (
     FoldColumns,
     FoldFrames,
     MatrixSource,
-    Unseen,
+    UnseenCategories,
     build_matrix,
     columns_of,
+    missing_share,
     sparse_codes,
+    unseen_categories,
 )
 from workbench.features.overview import (
     CachedBlock,
@@ -80,7 +82,7 @@ from workbench.features.recipes import (
     top_pivot,
     until_next,
 )
-from workbench.features.unused_columns import shown_left_out
+from workbench.features.unused_columns import excluded_column_lines
 
 __all__ = [
     "AUTO",
@@ -98,7 +100,7 @@ __all__ = [
     "MatrixSource",
     "Split",
     "TargetEncoding",
-    "Unseen",
+    "UnseenCategories",
     "as_mermaid",
     "as_svg",
     "build_matrix",
@@ -114,6 +116,7 @@ __all__ = [
     "date_parts",
     "differences",
     "distinct_so_far",
+    "excluded_column_lines",
     "expanding",
     "feature",
     "frequencies",
@@ -125,6 +128,7 @@ __all__ = [
     "lags",
     "load_features",
     "merged_in_float32",
+    "missing_share",
     "null_counts",
     "ordinal_codes",
     "package_version",
@@ -135,7 +139,6 @@ __all__ = [
     "rolling",
     "session_position",
     "sessions",
-    "shown_left_out",
     "since_last",
     "sparse_codes",
     "summarise_features",
@@ -147,6 +150,7 @@ __all__ = [
     "text_forms",
     "together",
     "top_pivot",
+    "unseen_categories",
     "until_next",
     "weight_of_evidence",
 ]

@@ -27,7 +27,7 @@ import polars as pl
 
 from workbench.data.competition import ROW
 from workbench.features.auto_plan import LETTERS_NUMBER, RARE, AutoPlan, AutoStep
-from workbench.features.narrow import count_values, narrow_frames
+from workbench.features.column_batches import column_batches, count_values
 
 __all__ = ["RARE", "auto_features", "auto_plan"]
 
@@ -72,7 +72,7 @@ def auto_plan(rows: pl.LazyFrame, *, leave_out: Sequence[str], n_train: int) -> 
     integer_columns = [c for c in columns if schema[c].is_integer()]
     n_values, n_rows = count_values(rows, integer_columns), rows.select(pl.len()).collect(engine="streaming").item()
     counted = {c for c in integer_columns if MAX_UNCOUNTED_NUMBERS < n_values[c] <= n_rows / 2}
-    for names, batch in narrow_frames(rows, columns):
+    for names, batch in column_batches(rows, columns):
         for column in names:
             _add_steps(steps, batch, column, schema[column], n_train)
             if column in counted:

@@ -29,11 +29,11 @@ from workbench.features import auto
 from workbench.features.auto import auto_plan as decide
 from workbench.features.auto_plan import AutoPlan
 from workbench.features.code_keys import code_key
+from workbench.features.code_locations import locate_name
 from workbench.features.definition import Feature, FoldFeature, features_of, repeated_definitions
 from workbench.features.evaluate import Evaluation, write_blocks
-from workbench.features.naming_places import place_of_name
-from workbench.features.partition import PART, HashParts, Part, Parts, is_like, plan_parts, write_clustered
-from workbench.features.unused_columns import left_out_by_auto
+from workbench.features.partition import PART, HashParts, Parts, RowPart, have_same_kind, plan_parts, write_clustered
+from workbench.features.unused_columns import unused_by_auto
 
 __all__ = ["AUTO", "Blocks", "load_features"]
 
@@ -329,7 +329,7 @@ class Blocks:
         for name in wanted:
             self.block(name)
 
-    def hold(self, name: str) -> ReadLock:
+    def read_lock(self, name: str) -> ReadLock:
         """Return what keeps a feature's block in the cache, whoever needs room there, for as long as it lives.
 
         Raises
@@ -337,15 +337,15 @@ class Blocks:
         FeatureError
             When another process has removed it just now.
         """
-        hold = self.store.read_lock(self.key(name))
-        if hold is None:
+        block_lock = self.store.read_lock(self.key(name))
+        if block_lock is None:
             raise FeatureError(
                 f"feature {name!r}: its block made room for those of another process in {self.store.folder}",
                 hint="raise WB_CACHE_LIMIT: the cache can't hold what both read",
             )
-        return hold
+        return block_lock
 
-    def check_all_there(self, names: Iterable[str]) -> None:
+    def check_all_cached(self, names: Iterable[str]) -> None:
         """See that the cache holds the blocks of all these features at once.
 
         Raises
@@ -472,7 +472,7 @@ class Blocks:
     def _left_out(self, auto_columns: Iterable[str]) -> dict[str, str]:
         """Return the columns of the rows of which `auto` made nothing, each with the reason."""
         c = self.competition
-        return left_out_by_auto(c.rows.scan(), list(auto_columns), ids=c.ids.key_columns, n_train=c.n_train)
+        return unused_by_auto(c.rows.scan(), list(auto_columns), ids=c.ids.key_columns, n_train=c.n_train)
 
     def evaluation(self, feature: Feature) -> tuple[Evaluation, int]:
         """Return what computes a feature, and in how many parts of the rows it will.
@@ -486,7 +486,7 @@ class Blocks:
         n_rows = c.n_train + c.n_test
         parts = self._parts(feature, n_rows) if feature.partition_by else None
 
-        def frame_of(name: str, part: Part | None) -> pl.LazyFrame:
+        def frame_of(name: str, part: RowPart | None) -> pl.LazyFrame:
             return (
                 self._input(feature, name) if part is None or parts is None else self._part(feature, name, part, parts)
             )
@@ -511,7 +511,7 @@ class Blocks:
         dtype = self.competition.rows.scan().collect_schema()[column]
         for name in feature.inputs:
             schema = self._input(feature, name).collect_schema() if self._kind(feature, name) == "table" else {}
-            if column in schema and not is_like(dtype, schema[column]):
+            if column in schema and not have_same_kind(dtype, schema[column]):
                 raise FeatureError(
                     f"feature {feature.name!r} ({feature.where}): partition_by={column!r} is a {dtype} in rows and a "
                     f"{schema[column]} in table {name!r}: a part can't hold the lines of both",
@@ -527,7 +527,7 @@ class Blocks:
             return self.competition.feature_table(name)
         return self.lines(name)
 
-    def _part(self, reader: Feature, name: str, part: Part, parts: Parts) -> pl.LazyFrame:
+    def _part(self, reader: Feature, name: str, part: RowPart, parts: Parts) -> pl.LazyFrame:
         """Return the lines of an input that belong to a part; a table without the key is given whole."""
         kind = self._kind(reader, name)
         if kind == "feature":
@@ -575,7 +575,7 @@ class Blocks:
         if column and block in self.features:
             path, block_columns = self.block(block).path, self.block(block).note["columns"]
             if column not in block_columns:
-                place = place_of_name(self.competition.paths.features, "", reference)
+                place = locate_name(self.competition.paths.features, "", reference)
                 raise NotFoundError(
                     f"feature {block!r} has no column {column!r}{f' ({place})' if place else ''}",
                     hint=near(column, block_columns, kind="column"),

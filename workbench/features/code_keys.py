@@ -1,8 +1,8 @@
-"""The key of a feature's code: what its definition says, and everything that it uses, wherever that is written.
+"""Keys of a feature's code, which change if and only if code changes that the feature depends on.
 
-A key covers definitions, not files: a name leads to the statements that give it its value, these to the names that they
-use, through imports into the files beside, and to the versions of the recipes. So a comment, a docstring or another
-feature changes no key, and a helper's helper in another file does.
+A key covers definitions, not files: from a name the walk follows the statements that assign or change it, the names
+that these use, imports of local files, and the versions of recipes. Comments, docstrings and other features do not
+change the key; a function that a helper in another file calls does.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from workbench.features import recipes
 from workbench.features.code_modules import (
     Import,
     Module,
-    beside,
-    imported_by_text,
+    dynamic_imports,
+    dynamic_modules,
+    find_import,
+    find_local_module,
     imports_of,
-    located,
-    modules_by_text,
 )
 from workbench.features.recipes import LIBRARIES, VERSIONS
 
@@ -46,16 +46,16 @@ __all__ = [
     "referenced_code_key",
 ]
 
-RECIPES = recipes.__name__
-"""Of the workbench's own code only this gives columns their values."""
+RECIPES_PACKAGE = recipes.__name__
+"""The only part of the workbench's own code that the values of features depend on."""
 
-NOTEBOOKS = "workbench.api.nb"
-"""Its names are worked out when they are asked for: they are the competition's target, folds and columns."""
+NOTEBOOK_API = "workbench.api.nb"
+"""Its attributes are computed on access: the target, folds and columns of the competition."""
 
-WITHOUT_VERSION = {"polars", "numpy", "workbench", "__future__"}
-"""polars' version is in every key already; numpy's arithmetic does not change with its version."""
+UNVERSIONED_MODULES = {"polars", "numpy", "workbench", "__future__"}
+"""The version of polars is part of every key of a block; results of numpy do not depend on its version."""
 
-DISTRIBUTIONS = {
+DISTRIBUTION_BY_MODULE = {
     "sklearn": "scikit-learn",
     "PIL": "pillow",
     "cv2": "opencv-python",
@@ -63,62 +63,64 @@ DISTRIBUTIONS = {
     "workbench": DISTRIBUTION,
 }
 
-NO_FILE = "(code)"
-"""In place of a file's name, for code that is in none."""
+NO_FILE_NAME = "(code)"
+"""The file name for code that is not in a file."""
 
-UNFOLLOWED = ("globals", "vars", "exec", "eval")
-"""With these a definition reaches any name."""
+DYNAMIC_BUILTINS = ("globals", "vars", "exec", "eval")
+"""With these builtins a definition can use any name."""
 
-READING = {
+READ_ONLY_METHODS = {
     *("copy", "count", "get", "index", "items", "keys", "values"),
     *("endswith", "format", "join", "lower", "replace", "split", "startswith", "strip", "upper"),
 }
-"""Methods of Python's own types that change nothing."""
+"""Methods of builtin types that do not modify the object."""
 
 Chain = tuple[str, ...]
-"""The attributes that are taken of a name: `tools.text.clean` takes ("text", "clean") of `tools`; () is itself."""
+"""Attributes that are accessed on a name: ("text", "clean") on `tools` in `tools.text.clean`; () for the name."""
 
 
-_recorded: ContextVar[Mapping[tuple[Path, str], str]] = ContextVar("_recorded", default=MappingProxyType({}))
+_recorded_codes: ContextVar[Mapping[tuple[Path, str], str]] = ContextVar("_recorded", default=MappingProxyType({}))
 
 
 @contextmanager
 def recorded_codes(codes: Mapping[tuple[Path, str], str]) -> Iterator[None]:
-    """Let `code_key` answer in the block with these keys for these names of files, without a look at the code.
+    """Make `code_key` return these keys, by file and name, for the length of the block.
 
-    They are those of earlier runs whose code is the present one, in whichever way the keys were made then.
+    They come from earlier runs with the same code, whose keys may have been computed in another way.
     """
-    token = _recorded.set(codes)
+    token = _recorded_codes.set(codes)
     try:
         yield
     finally:
-        _recorded.reset(token)
+        _recorded_codes.reset(token)
 
 
 def code_key(path: Path, name: str) -> str:
-    """Return a key of the code that the top-level name `name` of a file depends on.
+    """Return a key of the code that a top-level name of a file depends on.
 
-    The key covers, transitively, every statement that gives a used name its value or changes it: functions with their
-    decorators and defaults, classes, constants, conditional and repeated definitions, ``TABLE["x"] = 1``; in the file,
-    in the files beside it that are imported, there again only what is used; the versions of the workbench's recipes
-    that are used (`workbench.features.recipes.VERSIONS`), whose code may be moved and renamed; and those of other
-    packages (not of polars, which every block's key has, nor of numpy). Comments, docstrings and layout do not count,
-    nor does anything else in the files.
+    The key covers, transitively,
 
-    What changes a name through a call counts too: functions that a decorator enters into a list, a function that sets
-    ``TABLE["x"]`` and whoever calls it while the file is loaded, the same through another name for TABLE.
+    - every statement that assigns or changes a used name: functions with their decorators and defaults, classes,
+      constants, conditional and repeated definitions, ``TABLE["x"] = 1``;
+    - calls at import time that change a used name: decorators that append to a list, calls of a function that sets
+      ``TABLE["x"]``, also through an alias of TABLE;
+    - the used names of imported local files;
+    - the versions of used recipes (`workbench.features.recipes.VERSIONS`), whose code itself does not count;
+    - the versions of other packages, except polars, which is part of every key of a block, and numpy.
 
-    What can't be followed counts whole: a module that is passed around or imported by its name's text, a name that the
-    file makes while it runs, ``globals()`` and the like. Not seen are what is read from files while a feature is
-    computed (``@feature(files=…)`` names it) and a function that changes its argument where its result is kept:
-    ``total = drain(TABLE)``.
+    Comments, docstrings, layout and unused definitions do not count.
+
+    Where names can't be followed, the whole file counts: modules that are passed around or imported by a computed name,
+    names that are created dynamically, ``globals()`` and the like. Two dependencies are not detected: files that are
+    read while a feature is computed (declare them by ``@feature(files=…)``), and functions that modify an argument and
+    whose result is assigned: ``total = drain(TABLE)``.
 
     Raises
     ------
     OSError, SyntaxError
-        When a file can't be read.
+        When a file can't be read or parsed.
     """
-    recorded = _recorded.get().get((path, name))
+    recorded = _recorded_codes.get().get((path, name))
     if recorded is not None:
         return recorded
     walk = CodeWalk()
@@ -129,7 +131,7 @@ def code_key(path: Path, name: str) -> str:
 
 
 def referenced_code_key(folder: Path, reference: str) -> str:
-    """Return the key of the code behind ``file.py:name`` of a folder; "" where it can't be read."""
+    """Return the code key of a reference ``file.py:name`` in a folder; "" if it can't be read."""
     file, _, name = reference.partition(":")
     try:
         return code_key(folder / file, name)
@@ -138,20 +140,20 @@ def referenced_code_key(folder: Path, reference: str) -> str:
 
 
 def recipe_versions() -> dict[str, int]:
-    """Return the versions of the recipes that no longer give the values of their first one."""
+    """Return recipe -> version for the recipes whose values have changed since version 1."""
     return {name: version for name, version in VERSIONS.items() if version != 1}
 
 
 def code_key_of(text: str, folder: Path) -> str:
-    """Return a key of the files of a folder that a piece of code uses, such as the cells of a notebook.
+    """Return a key of the local files that some code uses, such as the cells of a notebook.
 
-    Empty where it imports none of them; the piece itself is to be counted by whoever has it.
+    Empty if it imports none; the code itself is not part of the key.
     """
     try:
-        parsed = _parsed(text, "")
+        parsed = _parse(text, "")
     except (SyntaxError, ValueError):
         return ""
-    walk, start = CodeWalk(), Module("", folder / NO_FILE, folder)
+    walk, start = CodeWalk(), Module("", folder / NO_FILE_NAME, folder)
     walk.parsed_files[start.path] = parsed
     walk.follow_all(start)
     return content_key("code-v2", "", walk.code) if len(walk.parsed_files) > 1 else ""
@@ -162,24 +164,24 @@ def code_key_of(text: str, folder: Path) -> str:
 
 @dataclass(frozen=True)
 class _Statement:
-    """A top-level statement: what it says, the names it uses and how, what it imports."""
+    """A top-level statement, with the names that it uses and its imports."""
 
     node: ast.stmt
 
     @cached_property
     def text(self) -> str:
-        # What an import statement imports beside the name that is used does not matter.
+        # Other names of an import statement do not matter.
         return "" if isinstance(self.node, ast.Import | ast.ImportFrom) else ast.dump(self.node)
 
     @cached_property
     def names(self) -> dict[str, set[Chain]]:
-        used = _global_names(self.node)
+        used = _used_globals(self.node)
         return {name: chains for name, chains in self.chains.items() if name in used}
 
     @cached_property
     def chains(self) -> dict[str, set[Chain]]:
         chains: dict[str, set[Chain]] = {}
-        for name, chain in _chains(self.node):
+        for name, chain in _attribute_chains(self.node):
             chains.setdefault(name, set()).add(chain)
         return chains
 
@@ -188,24 +190,26 @@ class _Statement:
         return [i for node in ast.walk(self.node) for i in imports_of(node)]
 
 
-class _Parsed:
-    """The statements of a file by the names that they bind or change."""
+class _ParsedFile:
+    """The top-level statements of a file, by the names that they bind or change."""
 
     def __init__(self, text: str, filename: str = "") -> None:
-        self.tree = _undocumented(ast.parse(text, filename=filename))
+        self.tree = _without_docstrings(ast.parse(text, filename=filename))
         statements = [_Statement(node) for node in self.tree.body]
         self.definitions: dict[str, list[_Statement]] = {}
         bound = {name for s in statements for name in _bound_names(s.node)}
         defined = bound - {i.bound for s in statements for i in s.imports}
-        aliases = dict(_alias(s.node) for s in statements)
-        self.changed_by_call = _changed_by_call(statements, defined)
+        aliases = dict(_alias_of(s.node) for s in statements)
+        self.names_changed_by_call = _names_changed_by_call(statements, defined)
         self.calls: list[tuple[_Statement, str, Chain]] = []
         for statement in statements:
             calls = list(_calls_at_load(statement.node))
             self.calls += [(statement, *call) for call in calls]
-            changed = (_changed_names(statement.node) & bound) | (_called_upon(_at_top(statement.node)) & defined)
-            changed = changed.union(*(self.changed_by_call.get(name, ()) for name, _ in calls))
-            changed |= bound if _changes_any(statement.node) else set()
+            changed = (_assigned_names(statement.node) & bound) | (
+                _method_owners(_walk_at_load(statement.node)) & defined
+            )
+            changed = changed.union(*(self.names_changed_by_call.get(name, ()) for name, _ in calls))
+            changed |= bound if _may_change_any(statement.node) else set()
             for name in tuple(changed):
                 while (name := aliases.get(name, "")) and name not in changed:
                     changed.add(name)
@@ -215,8 +219,8 @@ class _Parsed:
 
 
 @lru_cache(maxsize=256)
-def _parsed(text: str, filename: str) -> _Parsed:
-    return _Parsed(text, filename)
+def _parse(text: str, filename: str) -> _ParsedFile:
+    return _ParsedFile(text, filename)
 
 
 # -------------------------------------------------------------------------------------------------------------- walk
@@ -224,35 +228,35 @@ def _parsed(text: str, filename: str) -> _Parsed:
 
 @dataclass
 class CodeWalk:
-    """Follows names from one definition to the next.
+    """Collects the code that names depend on, transitively.
 
     Attributes
     ----------
     code : dict
-        "module:name" -> its text, or what it is imported as.
+        "module:name" -> the syntax tree of its definitions as text; also labels of imports, recipes and versions.
     parsed_files : dict
-        The files that were read for it.
+        The files that were read.
     """
 
     code: dict[str, str] = field(default_factory=dict)
-    parsed_files: dict[Path, _Parsed] = field(default_factory=dict)
-    _done: set[tuple[Path, str, Chain]] = field(default_factory=set)
+    parsed_files: dict[Path, _ParsedFile] = field(default_factory=dict)
+    _followed: set[tuple[Path, str, Chain]] = field(default_factory=set)
 
-    def parsed(self, module: Module) -> _Parsed:
-        """Return the statements of a module; none for a folder of code without an ``__init__.py``."""
+    def parsed(self, module: Module) -> _ParsedFile:
+        """Return the parsed file of a module, empty for a package without ``__init__.py``."""
         path = module.path
         if path not in self.parsed_files:
-            self.parsed_files[path] = _parsed(_text(path) if path.is_file() else "", str(path))
+            self.parsed_files[path] = _parse(_read_text(path) if path.is_file() else "", str(path))
         return self.parsed_files[path]
 
     def follow(self, module: Module, name: str, chains: Iterable[Chain]) -> bool:
-        """Take in what a name of a module is, of which the chains are used; say whether the module has it."""
+        """Add the definitions of a name, whose attribute `chains` are used; return whether the module has the name."""
         parsed = self.parsed(module)
         statements = parsed.definitions.get(name)
         if statements is None:
             return any(self._follow_star(module, star, name, chains) for star in reversed(parsed.stars))
-        new = [c for c in chains if (module.path, name, c) not in self._done]
-        self._done |= {(module.path, name, c) for c in new}
+        new = [c for c in chains if (module.path, name, c) not in self._followed]
+        self._followed |= {(module.path, name, c) for c in new}
         if not new:
             return True
         self.code[f"{module.name}:{name}"] = "\n".join(s.text for s in statements)
@@ -269,59 +273,59 @@ class CodeWalk:
         if not statement.text:
             return
         used = dict(statement.names)
-        if any(builtin in used and builtin not in self.parsed(module).definitions for builtin in UNFOLLOWED):
+        if any(builtin in used and builtin not in self.parsed(module).definitions for builtin in DYNAMIC_BUILTINS):
             self.follow_all(module)
-        for imported_name in (text for node in ast.walk(statement.node) for text in imported_by_text(node)):
-            self._follow_text(module, imported_name)
+        for imported_name in (text for node in ast.walk(statement.node) for text in dynamic_imports(node)):
+            self._follow_dynamic_import(module, imported_name)
         if isinstance(statement.node, ast.FunctionDef | ast.AsyncFunctionDef) and name != statement.node.name:
-            # A function that sets `name` by `global`: who calls it matters.
+            # The function sets `name` by `global`, so that its callers count.
             used.setdefault(statement.node.name, {()})
-        for other, taken in used.items():
+        for other, other_chains in used.items():
             if other != name:
-                self.follow(module, other, taken)
+                self.follow(module, other, other_chains)
 
     def _follow_star(self, module: Module, star: Import, name: str, chains: Iterable[Chain]) -> bool:
-        target = located(module, star)
+        target = find_import(module, star)
         if isinstance(target, ModuleType):
             return self._follow_library(target, [(name, *c) for c in chains])
         return target is not None and self.follow(target, name, chains)
 
     def _follow_import(self, module: Module, imported: Import, chains: Iterable[Chain]) -> None:
-        target = located(module, imported)
+        target = find_import(module, imported)
         self.code[f"{module.name}:{imported.bound} = {imported.text}"] = ""
-        taken = [c if imported.attribute is None else (imported.attribute, *c) for c in chains]
+        target_chains = [c if imported.attribute is None else (imported.attribute, *c) for c in chains]
         if imported.attribute == "*":
             return
         if target is None:
-            self._count_version(imported)
+            self._add_package_version(imported)
         elif isinstance(target, ModuleType):
-            self._follow_library(target, taken)
+            self._follow_library(target, target_chains)
         else:
-            for chain in taken:
+            for chain in target_chains:
                 self._follow_attribute(target, chain)
                 self._follow_callers(module, target, chain)
 
-    def _follow_text(self, module: Module, name: str | None) -> None:
-        """Take in a module beside that is imported by the text of its name; all of them where that is not known."""
-        for imported in modules_by_text(module, name):
+    def _follow_dynamic_import(self, module: Module, name: str | None) -> None:
+        """Add the local module of an import by name; all local modules if the name is computed (None)."""
+        for imported in dynamic_modules(module, name):
             self.follow_all(imported)
 
     def _follow_callers(self, module: Module, other: Module, chain: Chain) -> None:
-        """Take in the statements of a module that, by a call into another, change what it uses of that one."""
+        """Add the statements of a module that call functions of another which change names used from it."""
         if not chain:
             return
-        changers = {name for name, changed in self.parsed(other).changed_by_call.items() if chain[0] in changed}
+        changers = {name for name, changed in self.parsed(other).names_changed_by_call.items() if chain[0] in changed}
         if not changers:
             return
         parsed = self.parsed(module)
         for statement, name, attributes in parsed.calls:
             for imported in (i for s in parsed.definitions.get(name, ()) for i in s.imports if i.bound == name):
                 called = imported.attribute or next(iter(attributes), "")
-                target = located(module, imported) if called in changers else None
+                target = find_import(module, imported) if called in changers else None
                 if isinstance(target, Module) and target.path == other.path:
-                    self._take_statement(module, statement)
+                    self._add_statement(module, statement)
 
-    def _take_statement(self, module: Module, statement: _Statement) -> None:
+    def _add_statement(self, module: Module, statement: _Statement) -> None:
         label = f"{module.name}: {statement.text}"
         if label not in self.code:
             self.code[label] = ""
@@ -331,67 +335,69 @@ class CodeWalk:
         if not chain:
             self.follow_all(module)
             return
-        inner = beside(module.root, f"{module.name}.{chain[0]}") if module.path.name == "__init__.py" else None
+        inner = (
+            find_local_module(module.root, f"{module.name}.{chain[0]}") if module.path.name == "__init__.py" else None
+        )
         if not self.follow(module, chain[0], [chain[1:]]) and inner is not None:
             self._follow_attribute(inner, chain[1:])
 
     def follow_all(self, module: Module) -> None:
-        """Take in everything that a module says and uses."""
+        """Add the whole module and everything that it uses."""
         label = f"{module.name}:"
         if label not in self.code:
             parsed = self.parsed(module)
             self.code[label] = ast.dump(parsed.tree)
             for star in parsed.stars:
-                target = located(module, star)
+                target = find_import(module, star)
                 if isinstance(target, Module):
                     self.follow_all(target)
             for name in parsed.definitions:
                 self.follow(module, name, [()])
 
     def _follow_library(self, module: ModuleType, chains: Iterable[Chain]) -> bool:
-        """Take in what is used of the workbench's own code, where it is a recipe; say whether there is such a thing."""
-        was_followed = [self._follow_own(module, chain) for chain in chains]
+        """Add the versions of recipes among attributes of the workbench; return whether any attribute exists."""
+        was_followed = [self._follow_library_attribute(module, chain) for chain in chains]
         return any(was_followed)
 
-    def _follow_own(self, module: ModuleType, chain: Chain) -> bool:
+    def _follow_library_attribute(self, module: ModuleType, chain: Chain) -> bool:
         if not chain:
-            self._count_recipes(VERSIONS if _leads_to_recipes(module.__name__) else ())
+            self._add_recipe_versions(VERSIONS if _contains_recipes(module.__name__) else ())
             return True
-        if module.__name__ == NOTEBOOKS:
+        if module.__name__ == NOTEBOOK_API:
             return True
         value = _attribute(module, chain[0])
         if isinstance(value, ModuleType):
-            return self._follow_own(value, chain[1:])
+            return self._follow_library_attribute(value, chain[1:])
         name = getattr(value, "__name__", None)
         if isinstance(name, str) and name in VERSIONS and getattr(recipes, name) is value:
-            self._count_recipes([name])
-        elif str(getattr(value, "__module__", module.__name__)).startswith(f"{RECIPES}."):
-            self._count_recipes(VERSIONS)  # something from the inside of recipes
+            self._add_recipe_versions([name])
+        elif str(getattr(value, "__module__", module.__name__)).startswith(f"{RECIPES_PACKAGE}."):
+            self._add_recipe_versions(VERSIONS)  # an internal of the recipes
         return value is not None
 
-    def _count_recipes(self, names: Iterable[str]) -> None:
+    def _add_recipe_versions(self, names: Iterable[str]) -> None:
         for name in names:
             self.code[f"recipe:{name}"] = str(VERSIONS[name])
             if name in LIBRARIES:
                 self.code[f"version:{LIBRARIES[name]}"] = package_version(LIBRARIES[name])
 
-    def _count_version(self, imported: Import) -> None:
+    def _add_package_version(self, imported: Import) -> None:
         top = imported.module.partition(".")[0]
-        if top and top not in WITHOUT_VERSION and top not in sys.stdlib_module_names:
+        if top and top not in UNVERSIONED_MODULES and top not in sys.stdlib_module_names:
             self.code[f"version:{top}"] = package_version(top)
 
 
-def _text(path: Path) -> str:
-    # As `Path.read_text`, which knows one line end.
+def _read_text(path: Path) -> str:
+    # As `Path.read_text`, with universal newlines.
     return io.TextIOWrapper(io.BytesIO(read_once(path)), encoding="utf-8").read()
 
 
 # ----------------------------------------------------------------------------------------------------------- modules
 
 
-def _leads_to_recipes(name: str) -> bool:
-    """Say whether recipes are reached by way of a module of the workbench."""
-    return f"{name}.".startswith(f"{RECIPES}.") or RECIPES.startswith(f"{name}.")
+def _contains_recipes(name: str) -> bool:
+    """Tell whether a module of the workbench is the recipes package, a part of it or a parent of it."""
+    return f"{name}.".startswith(f"{RECIPES_PACKAGE}.") or RECIPES_PACKAGE.startswith(f"{name}.")
 
 
 def _attribute(module: ModuleType, name: str) -> Any:
@@ -406,8 +412,8 @@ def _attribute(module: ModuleType, name: str) -> Any:
 
 
 def package_version(module: str) -> str:
-    """Return the version of an installed package by the name that is imported; empty where there is none."""
-    version = version_of(DISTRIBUTIONS.get(module, module))
+    """Return the version of an installed package by its import name; empty if it is not installed."""
+    version = version_of(DISTRIBUTION_BY_MODULE.get(module, module))
     distributions = set() if version else {*distributions_of_modules().get(module, [])}
     return version or ", ".join(sorted(f"{distribution} {version_of(distribution)}" for distribution in distributions))
 
@@ -415,19 +421,19 @@ def package_version(module: str) -> str:
 # ------------------------------------------------------------------------------------------------------------ syntax
 
 
-def _at_top(node: ast.AST) -> Iterator[ast.AST]:
-    """Walk a statement without what runs later: the insides of functions, classes and lambdas."""
+def _walk_at_load(node: ast.AST) -> Iterator[ast.AST]:
+    """Walk the nodes of a statement, except the bodies of functions, classes and lambdas."""
     yield node
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda):
         return
     for child in ast.iter_child_nodes(node):
-        yield from _at_top(child)
+        yield from _walk_at_load(child)
 
 
 def _bound_names(node: ast.stmt) -> list[str]:
-    """Return the names of the module that a statement gives a value."""
+    """Return the names of the module that a statement binds."""
     names: list[str] = []
-    for inner in _at_top(node):
+    for inner in _walk_at_load(node):
         if isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             names.append(inner.name)
         elif isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Store):
@@ -439,69 +445,71 @@ def _bound_names(node: ast.stmt) -> list[str]:
     return names + [name for inner in ast.walk(node) if isinstance(inner, ast.Global) for name in inner.names]
 
 
-def _changed_names(node: ast.stmt) -> set[str]:
-    """Return the names whose value a statement changes, or may: ``TABLE["x"] = 1``, ``NAMES.append(x)``, ``del X``."""
+def _assigned_names(node: ast.stmt) -> set[str]:
+    """Return the names that a statement may change: ``TABLE["x"] = 1``, ``NAMES.append(x)``, ``del X``."""
     names: set[str] = set()
-    for inner in _at_top(node):
+    for inner in _walk_at_load(node):
         if isinstance(inner, ast.Attribute | ast.Subscript | ast.Name) and not isinstance(inner.ctx, ast.Load):
-            names.add(_root(inner))
+            names.add(_root_name(inner))
         if isinstance(inner, ast.Expr):
             names |= {n.id for n in ast.walk(inner) if isinstance(n, ast.Name)}
     return names
 
 
-def _called_upon(nodes: Iterable[ast.AST]) -> set[str]:
-    """Return the names that a method is called upon, unless it is known to change nothing: ``_ = TABLE.pop("x")``."""
+def _method_owners(nodes: Iterable[ast.AST]) -> set[str]:
+    """Return the names that a method may modify, like TABLE in ``_ = TABLE.pop("x")``."""
     return {
-        _root(node.func)
+        _root_name(node.func)
         for node in nodes
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr not in READING
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr not in READ_ONLY_METHODS
     }
 
 
-def _changes_any(node: ast.stmt) -> bool:
-    """Say whether a statement may give any name a value while the module is loaded: ``globals()["X"] = 1``."""
-    for inner in _at_top(node):
+def _may_change_any(node: ast.stmt) -> bool:
+    """Tell whether a statement may assign any name at import time: ``globals()["X"] = 1``."""
+    for inner in _walk_at_load(node):
         if isinstance(inner, ast.Call) and isinstance(inner.func, ast.Name) and inner.func.id in ("exec", "eval"):
             return True
         if isinstance(inner, ast.Subscript) and not isinstance(inner.ctx, ast.Load):
-            of = inner.value
-            if isinstance(of, ast.Call) and isinstance(of.func, ast.Name) and of.func.id in UNFOLLOWED:
+            owner = inner.value
+            if isinstance(owner, ast.Call) and isinstance(owner.func, ast.Name) and owner.func.id in DYNAMIC_BUILTINS:
                 return True
     return False
 
 
 def _calls_at_load(node: ast.AST) -> Iterator[tuple[str, Chain]]:
-    """Yield what a statement calls while the module is loaded: by calls, as a decorator, as a class that is derived."""
+    """Yield what a statement calls at import time: in calls, as a decorator, or as a base class."""
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         called = [*node.decorator_list, *(node.bases if isinstance(node, ast.ClassDef) else ())]
-        yield from (c for part in called for c in _chains(part))
+        yield from (c for part in called for c in _attribute_chains(part))
         inner = node.body if isinstance(node, ast.ClassDef) else [*node.args.defaults, *node.args.kw_defaults]
         yield from (c for part in inner if part is not None for c in _calls_at_load(part))
         return
     if isinstance(node, ast.Lambda):
         return
     if isinstance(node, ast.Call):
-        yield from _chains(node.func)
+        yield from _attribute_chains(node.func)
     for child in ast.iter_child_nodes(node):
         yield from _calls_at_load(child)
 
 
-def _changed_by_call(statements: list[_Statement], defined: set[str]) -> dict[str, set[str]]:
-    """Return, for each function and class of a file, the file's names whose value a call of it changes, or may."""
+def _names_changed_by_call(statements: list[_Statement], defined: set[str]) -> dict[str, set[str]]:
+    """Return function or class -> the names of the file that a call of it may change."""
     changed: dict[str, set[str]] = {}
     calls: dict[str, set[str]] = {}
     for statement in statements:
-        for node in _at_top(statement.node):
+        for node in _walk_at_load(statement.node):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
                 inner = list(ast.walk(node))
                 stored = {
-                    _root(n)
+                    _root_name(n)
                     for n in inner
                     if isinstance(n, ast.Attribute | ast.Subscript) and not isinstance(n.ctx, ast.Load)
                 }
                 used = set(statement.names) & defined - {node.name}
-                changed.setdefault(node.name, set()).update((stored | _called_upon(inner)) & used)
+                changed.setdefault(node.name, set()).update((stored | _method_owners(inner)) & used)
                 calls.setdefault(node.name, set()).update(used)
     while True:
         size = sum(map(len, changed.values()))
@@ -511,20 +519,20 @@ def _changed_by_call(statements: list[_Statement], defined: set[str]) -> dict[st
             return {name: names for name, names in changed.items() if names}
 
 
-def _alias(node: ast.stmt) -> tuple[str, str]:
-    """Return the two names where a statement gives one thing another name; else nothing twice."""
+def _alias_of(node: ast.stmt) -> tuple[str, str]:
+    """Return the new and the old name of a statement ``new = old``; two empty texts for other statements."""
     if isinstance(node, ast.Assign) and isinstance(node.value, ast.Name) and isinstance(node.targets[0], ast.Name):
         return node.targets[0].id, node.value.id
     return "", ""
 
 
-def _root(node: ast.expr) -> str:
+def _root_name(node: ast.expr) -> str:
     while isinstance(node, ast.Attribute | ast.Subscript):
         node = node.value
     return node.id if isinstance(node, ast.Name) else ""
 
 
-def _chains(node: ast.AST) -> Iterator[tuple[str, Chain]]:
+def _attribute_chains(node: ast.AST) -> Iterator[tuple[str, Chain]]:
     attributes: list[str] = []
     inner = node
     while isinstance(inner, ast.Attribute):
@@ -534,10 +542,10 @@ def _chains(node: ast.AST) -> Iterator[tuple[str, Chain]]:
         yield inner.id, tuple(reversed(attributes))
         return
     for child in ast.iter_child_nodes(inner):
-        yield from _chains(child)
+        yield from _attribute_chains(child)
 
 
-def _global_names(node: ast.stmt) -> set[str]:
+def _used_globals(node: ast.stmt) -> set[str]:
     """Return the module's names that a statement uses; a parameter or local of the same name is not one."""
     names: set[str] = set()
     tables = [symtable.symtable(ast.unparse(node), "features.py", "exec")]
@@ -549,13 +557,13 @@ def _global_names(node: ast.stmt) -> set[str]:
     return names
 
 
-def _undocumented(node: Any) -> Any:
+def _without_docstrings(node: Any) -> Any:
     for inner in ast.walk(node):
         body = getattr(inner, "body", None)
-        if isinstance(body, list) and body and isinstance(body[0], ast.Expr) and _is_text(body[0].value):
+        if isinstance(body, list) and body and isinstance(body[0], ast.Expr) and _is_string(body[0].value):
             inner.body = body[1:] or [ast.Pass()]  # type: ignore[attr-defined]
     return node
 
 
-def _is_text(node: ast.expr) -> bool:
+def _is_string(node: ast.expr) -> bool:
     return isinstance(node, ast.Constant) and isinstance(node.value, str)

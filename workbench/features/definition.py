@@ -13,7 +13,7 @@ import polars as pl
 
 from workbench.core.errors import FeatureError, NotFoundError, near
 from workbench.core.read_once import read_once
-from workbench.features.naming_places import place_of_name
+from workbench.features.code_locations import locate_name
 
 __all__ = ["Feature", "FoldFeature", "feature", "features_of", "repeated_definitions"]
 
@@ -99,7 +99,7 @@ class FoldFeature:
             if name not in row_columns:
                 # The feature in "calender.hour" may be misspelled.
                 names = [*row_columns, *(f"{feature}.{column}" for feature in features if dot)]
-                place = place_of_name(path, self.name, reference) if path is not None else ""
+                place = locate_name(path, self.name, reference) if path is not None else ""
                 where = f" ({place})" if place else ""
                 raise NotFoundError(
                     f"feature {self.name!r} (features.py): rows have no column {name!r}{where}",

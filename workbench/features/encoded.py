@@ -14,7 +14,7 @@ import polars as pl
 
 from workbench.core.errors import FeatureError
 from workbench.data.competition import ROW
-from workbench.features.narrow import narrow_frames
+from workbench.features.column_batches import column_batches
 
 __all__ = [
     "EncodedColumn",
@@ -150,7 +150,7 @@ def encode_columns(
     medians = merged_in_float32(frame, [c for c in ranged if _may_merge(schema[c], ranges[c])], n_train)
     texts = [c for c in columns if schema[c] in TEXTS]
     encoded = {
-        name: _encode_text(batch, name, n_train) for names, batch in narrow_frames(frame, texts) for name in names
+        name: _encode_text(batch, name, n_train) for names, batch in column_batches(frame, texts) for name in names
     }
     for name in columns:
         if name in encoded:

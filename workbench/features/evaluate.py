@@ -1,7 +1,7 @@
-"""From features' functions and their inputs to Parquet files: called whole or part by part, checked, in row order.
+"""Call the functions of features, on all rows or part by part, check the results, and write them as Parquet files.
 
-A block's lines are those of the rows, in their order. That is checked while it is written, so that a line's number is
-its row key, which need not be stored: it would be half of a typical block.
+The lines of a block are in row order, which is checked while it is written. The row key is the line number and is not
+stored, as it would be half the size of a typical block.
 """
 
 from __future__ import annotations
@@ -18,64 +18,64 @@ from polars.io.plugins import register_io_source
 from workbench.core.errors import FeatureError
 from workbench.core.user_code import EXIT_HINT, is_interrupt, user_frame, user_place
 from workbench.data.competition import ROW
+from workbench.features.code_locations import hint_for_column, locate_name, missing_column
 from workbench.features.definition import Feature
-from workbench.features.naming_places import hint_for_column, missing_column, place_of_name
 from workbench.features.ordering import ROWS_PER_BUCKET, Buckets, RowOrderError, in_row_order, row_problem
-from workbench.features.partition import Part, Parts
-from workbench.features.wrong_results import as_in_polars, wrong_result
+from workbench.features.partition import Parts, RowPart
+from workbench.features.wrong_results import describe_wrong_result, polars_hint
 
 __all__ = ["COMPRESSION", "Evaluation", "NotTogetherError", "write_blocks"]
 
 COMPRESSION: Literal["lz4"] = "lz4"
-"""Blocks are read far more often than they are written: lz4 reads three times as fast as zstd at 1.3 times the size."""
+"""lz4 is read three times as fast as zstd at 1.3 times the size, and blocks are read much more often than written."""
 
-ONE_TYPE = "give every value one type, for example with return_dtype= in map_elements"
+ONE_TYPE_HINT = "give every value one type, for example with return_dtype= in map_elements"
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One feature with its inputs, ready to be computed.
+    """A feature with its inputs, ready to be computed.
 
     Attributes
     ----------
     feature : Feature
     inputs : callable
-        Gives the frame of an input, by name, for a part or (None) whole.
+        Takes the name of an input and a part (None for all rows), and returns the frame.
     parts : Parts, or None
-        None to call the function once.
+        None to call the function once, on all rows.
     targets : tuple of str
-        Columns that must not come back.
+        Columns that the result must not contain.
     n_rows, n_train : int
     """
 
     feature: Feature
-    inputs: Callable[[str, Part | None], pl.LazyFrame]
+    inputs: Callable[[str, RowPart | None], pl.LazyFrame]
     parts: Parts | None
     targets: tuple[str, ...]
     n_rows: int
     n_train: int
 
     def results(self) -> Iterator[pl.LazyFrame]:
-        """Give what the function returns, part by part, with the row key."""
+        """Yield the results of the function, part by part, with the row key."""
         for part in self.parts or (None,):
             yield self.result(
                 {name: self.inputs(name, part) for name in self.feature.inputs}, self.inputs("rows", part)
             )
 
-    def expressions(self, part: Part | None) -> list[pl.Expr] | None:
-        """Return the expressions over ``rows`` that the function returns for a part; None where it returns a frame."""
+    def expressions(self, part: RowPart | None) -> list[pl.Expr] | None:
+        """Return the expressions over ``rows`` that the function returns for a part; None if it returns a frame."""
         result: Any = self.feature.function(**{name: self.inputs(name, part) for name in self.feature.inputs})
         result = [result] if isinstance(result, pl.Expr) else result
         is_list = isinstance(result, list | tuple) and all(isinstance(e, pl.Expr) for e in result)
         return list(result) if is_list else None
 
     def result(self, inputs: dict[str, pl.LazyFrame], rows: pl.LazyFrame) -> pl.LazyFrame:
-        """Call the function with these inputs; expressions that it returns are taken over `rows`.
+        """Call the function with these inputs; evaluate expressions that it returns on `rows`.
 
         Raises
         ------
         FeatureError
-            When it returns neither a frame nor expressions.
+            If it returns neither a frame nor expressions.
         """
         result: Any = self.feature.function(**inputs)
         if isinstance(result, pl.Expr):
@@ -85,7 +85,7 @@ class Evaluation:
         if isinstance(result, pl.DataFrame):
             result = result.lazy()
         if not isinstance(result, pl.LazyFrame):
-            problem, hint = wrong_result(result)
+            problem, hint = describe_wrong_result(result)
             raise FeatureError(f"feature {self.feature.name!r} ({self.feature.where}) returned {problem}", hint=hint)
         return result
 
@@ -95,7 +95,7 @@ class Evaluation:
         Raises
         ------
         FeatureError
-            When the row key is not there or no whole number, or a column is there that must not be.
+            If the row key is missing or not an integer, or a column is invalid.
         """
         name, where = self.feature.name, self.feature.where
         schema = frame.collect_schema()
@@ -122,19 +122,19 @@ class Evaluation:
             if dtype in (pl.Object, pl.Unknown):
                 raise FeatureError(
                     f"feature {name!r} ({where}): column {column!r} is a {dtype}: values of mixed types"
-                    f"{_kinds_of_values(frame, column, self.n_train)}",
-                    hint=ONE_TYPE,
+                    f"{_value_types(frame, column, self.n_train)}",
+                    hint=ONE_TYPE_HINT,
                 )
         return pl.Schema({ROW: schema[ROW], **schema})
 
     def failure(self, exc: BaseException) -> FeatureError:
-        """Return what to raise where the function or polars raised `exc`: place and, as far as known, column."""
+        """Return the error for an exception of the function or of polars, with its location and column if known."""
         name, where, folder = self.feature.name, self.feature.where, self.feature.path.parent
         if type(exc) is FeatureError:
-            return self._placed(exc)
+            return self._with_location(exc)
         missing = missing_column(exc)
         if missing is not None:
-            place = place_of_name(self.feature.path, name, missing) or user_place(exc, folder)
+            place = locate_name(self.feature.path, name, missing) or user_place(exc, folder)
             hint = hint_for_column(exc, missing, self._input_columns())
             if missing in self.targets:
                 hint = (
@@ -148,19 +148,19 @@ class Evaluation:
             )
         message = user_frame(exc, folder)
         if "while building Series" not in str(exc):
-            hint = EXIT_HINT if isinstance(exc, SystemExit) else as_in_polars(exc)
+            hint = EXIT_HINT if isinstance(exc, SystemExit) else polars_hint(exc)
             return FeatureError(f"feature {name!r} ({where}) failed: {message}", hint=hint)
-        column = self._column_of_mixed_values()
+        column = self._mixed_column()
         named = f"column {column!r} has values of mixed types" if column else "a column has values of mixed types"
-        return FeatureError(f"feature {name!r} ({where}): {named}: {message}", hint=ONE_TYPE)
+        return FeatureError(f"feature {name!r} ({where}): {named}: {message}", hint=ONE_TYPE_HINT)
 
-    def _placed(self, exc: FeatureError) -> FeatureError:
-        """Return an error of a recipe with the feature that called it, and the line."""
+    def _with_location(self, exc: FeatureError) -> FeatureError:
+        """Return the error of a recipe with the feature that called it and the line."""
         if exc.message.startswith("feature "):
             return exc
         missing = re.search(r"rows have no column '(.+)'$", exc.message)
         folder = self.feature.path.parent
-        place = place_of_name(self.feature.path, self.feature.name, missing[1]) if missing else ""
+        place = locate_name(self.feature.path, self.feature.name, missing[1]) if missing else ""
         place = place or user_place(exc, folder)
         return FeatureError(
             f"feature {self.feature.name!r} ({self.feature.where}): {exc.message}{f' ({place})' if place else ''}",
@@ -171,14 +171,14 @@ class Evaluation:
         frames = [self.inputs(name, None) for name in ("rows", *self.feature.inputs)]
         return [c for frame in frames for c in frame.collect_schema() if c != ROW]
 
-    def _column_of_mixed_values(self) -> str | None:
+    def _mixed_column(self) -> str | None:
         try:
             result = next(self.results())
             columns = [c for c in result.collect_schema() if c != ROW]
         except BaseException as exc:
             if is_interrupt(exc):
                 raise
-            return None  # the function itself raises: the line of it is said
+            return None  # the function itself raises, and its line is reported
         for column in columns:
             try:
                 for _ in result.select(column).collect_batches(chunk_size=ROWS_PER_BUCKET):
@@ -187,8 +187,8 @@ class Evaluation:
                 return column
         return None
 
-    def other_schema(self, part: int, first: pl.Schema, schema: pl.Schema) -> FeatureError:
-        """Return what to raise where the result for a part (from 0) has another schema than that for the first."""
+    def schema_error(self, part: int, first: pl.Schema, schema: pl.Schema) -> FeatureError:
+        """Return the error for a part (from 0) whose result has another schema than that of the first part."""
         name, where = self.feature.name, self.feature.where
         if set(schema) == set(first):
             column = next(c for c in first if schema[c] != first[c])
@@ -203,8 +203,8 @@ class Evaluation:
             hint=f"columns must not depend on the values of {self.feature.partition_by!r}",
         )
 
-    def misaligned(self) -> FeatureError:
-        """Return what to raise where the lines are not one per row."""
+    def alignment_error(self) -> FeatureError:
+        """Return the error for a result without exactly one line per row."""
         keys = (
             batch[ROW]
             for result in self.results()
@@ -218,8 +218,8 @@ class Evaluation:
         )
 
 
-def _kinds_of_values(frame: pl.LazyFrame, column: str, n_train: int) -> str:
-    """Say which types the values of a column of objects have, with a row for each."""
+def _value_types(frame: pl.LazyFrame, column: str, n_train: int) -> str:
+    """Describe the types of the values in a column of objects, each with an example row."""
     examples: dict[str, str] = {}
     for row, value in frame.select(ROW, column).collect().rows():
         name = f"train {row}" if row < n_train else f"test {row - n_train}"
@@ -228,37 +228,40 @@ def _kinds_of_values(frame: pl.LazyFrame, column: str, n_train: int) -> str:
 
 
 class NotTogetherError(Exception):
-    """Features can't be computed in one pass."""
+    """Several features can't be computed in one pass."""
 
 
 def write_blocks(
     evaluations: Sequence[Evaluation], paths: Sequence[Path], folder: Path, budget_bytes: int
 ) -> list[dict[str, str]]:
-    """Compute features and write a block for each, in row order; return their columns with their types.
+    """Compute features and write a block of each, in row order; return their columns with the types.
 
     Parameters
     ----------
     evaluations : sequence of Evaluation
-        Where there are several, they have the same parts and return expressions: each part is read once for all.
+        Several evaluations must have the same parts and return expressions; each part is then read once for all.
     paths : sequence of Path
+        The file of each block.
     folder : Path
-        Where lines wait that come too early, beyond `budget_bytes`.
+        The folder for temporary files.
+    budget_bytes : int
+        The memory for lines that arrive out of order; more are written to temporary files.
 
     Raises
     ------
     FeatureError
-        When a single feature's result breaks the contract.
+        If the result of a single feature is invalid.
     NotTogetherError
-        When several features can't be computed in one pass; one by one they can, or say what is wrong.
+        If several features can't be computed in one pass; they must be computed one by one.
     """
-    alone = evaluations[0] if len(evaluations) == 1 else None
-    results = alone.results() if alone else _together(evaluations)
+    single = evaluations[0] if len(evaluations) == 1 else None
+    results = single.results() if single else _joint_results(evaluations)
     first = next(results)
-    schemas = [alone.schema(first)] if alone else _schemas(evaluations)
+    schemas = [single.schema(first)] if single else _joint_schemas(evaluations)
     schema = pl.Schema({name: dtype for s in schemas for name, dtype in s.items()})
     if len(schema) != 1 + sum(len(s) - 1 for s in schemas):
         raise NotTogetherError
-    failure: list[BaseException] = []
+    raised: list[BaseException] = []
     buckets = Buckets(folder, budget_bytes)
 
     def parts() -> Iterator[pl.DataFrame]:
@@ -266,7 +269,7 @@ def write_blocks(
         for part, result in enumerate(results, start=1):
             part_schema = result.collect_schema()
             if dict(part_schema) != dict(schema):
-                raise alone.other_schema(part, schema, part_schema) if alone else NotTogetherError
+                raise single.schema_error(part, schema, part_schema) if single else NotTogetherError
             yield from result.select(list(schema)).collect_batches(chunk_size=ROWS_PER_BUCKET)
 
     def batches(
@@ -277,19 +280,19 @@ def write_blocks(
             for frame in in_row_order(parts(), evaluations[0].n_rows, buckets):
                 yield frame.select(with_columns) if with_columns is not None else frame.drop(ROW)
         except BaseException as exc:
-            failure.append(exc)
+            raised.append(exc)
             raise
 
     source = register_io_source(batches, schema={c: t for c, t in schema.items() if c != ROW})
     try:
-        _sink(source if alone else source.cache(), [[c for c in s if c != ROW] for s in schemas], paths)
+        _sink(source if single else source.cache(), [[c for c in s if c != ROW] for s in schemas], paths)
     except BaseException:
-        if not failure:
+        if not raised:
             raise
-        # What was raised while computing comes back wrapped by polars.
-        if isinstance(failure[0], RowOrderError):
-            raise alone.misaligned() if alone else NotTogetherError from None
-        raise failure[0] from None
+        # polars wraps exceptions of the source: raise the original one.
+        if isinstance(raised[0], RowOrderError):
+            raise single.alignment_error() if single else NotTogetherError from None
+        raise raised[0] from None
     finally:
         buckets.close()
     return [{name: str(dtype) for name, dtype in schema.items() if name != ROW} for schema in schemas]
@@ -304,16 +307,16 @@ def _sink(source: pl.LazyFrame, columns: Sequence[list[str]], paths: Sequence[Pa
     )
 
 
-def _together(evaluations: Sequence[Evaluation]) -> Iterator[pl.LazyFrame]:
+def _joint_results(evaluations: Sequence[Evaluation]) -> Iterator[pl.LazyFrame]:
     for part in evaluations[0].parts or (None,):
-        expressions = [e.expressions(part) for e in evaluations]
-        if any(f is None for f in expressions):
+        expressions = [evaluation.expressions(part) for evaluation in evaluations]
+        if any(e is None for e in expressions):
             raise NotTogetherError
         rows = evaluations[0].inputs("rows", part)
-        yield rows.select(ROW, *(e for one_feature in expressions for e in one_feature or ()))
+        yield rows.select(ROW, *(e for feature_expressions in expressions for e in feature_expressions or ()))
 
 
-def _schemas(evaluations: Sequence[Evaluation]) -> list[pl.Schema]:
+def _joint_schemas(evaluations: Sequence[Evaluation]) -> list[pl.Schema]:
     part = next(iter(evaluations[0].parts or (None,)))
     rows = evaluations[0].inputs("rows", part)
     return [e.schema(rows.select(ROW, *(e.expressions(part) or ()))) for e in evaluations]

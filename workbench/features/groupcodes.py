@@ -1,4 +1,4 @@
-"""The groups of rows as small whole numbers."""
+"""Encode groups of rows as integer codes."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ __all__ = ["group_codes"]
 
 Codes = npt.NDArray[np.int32]
 
-SPARE_CODES = 1 << 16
-"""A table of all values from the least to the largest is used up to twice the rows and this much."""
+EXTRA_TABLE_SIZE = 1 << 16
+"""A lookup table over the range of values is used if its size is at most twice the number of rows plus this."""
 
 
 def group_codes(frame: pl.DataFrame) -> Codes:
-    """Return one number per distinct line of `frame`, from 0 up, (n_rows,); null equals null, and NaN equals NaN.
+    """Return a code from 0 for each distinct line of `frame`, (n_rows,); null equals null, and NaN equals NaN.
 
     Examples
     --------
@@ -27,15 +27,15 @@ def group_codes(frame: pl.DataFrame) -> Codes:
     codes = np.zeros(frame.height, np.int32)
     n_codes = min(1, frame.height)
     for column in frame.get_columns():
-        more = _column_codes(column)
+        column_codes = _column_codes(column)
         if n_codes <= 1:
-            codes = more
+            codes = column_codes
         else:
-            n_more = int(more.max(initial=0)) + 1
+            n_column_codes = int(column_codes.max(initial=0)) + 1
             pairs = codes.astype(np.int64)
-            pairs *= n_more
-            pairs += more
-            codes = _dense(pairs, n_codes * n_more)
+            pairs *= n_column_codes
+            pairs += column_codes
+            codes = _dense_codes(pairs, n_codes * n_column_codes)
         n_codes = int(codes.max(initial=-1)) + 1
     return codes
 
@@ -52,40 +52,40 @@ def _column_codes(column: pl.Series) -> Codes:
 
 
 def _integer_codes(column: pl.Series) -> Codes:
-    """Give integers numbers in rising order, null first."""
-    least, largest = cast("tuple[int | None, int | None]", (column.min(), column.max()))
-    if least is None or largest is None:
+    """Return codes in the order of the integers, null first."""
+    lowest, highest = cast("tuple[int | None, int | None]", (column.min(), column.max()))
+    if lowest is None or highest is None:
         return np.zeros(len(column), np.int32)
-    size = largest - least + 2
-    if size > 2 * len(column) + SPARE_CODES:
+    size = highest - lowest + 2
+    if size > 2 * len(column) + EXTRA_TABLE_SIZE:
         ranks = column.rank("dense").fill_null(0).to_numpy().astype(np.int32)
         return ranks if column.null_count() else ranks - np.int32(1)
     if column.dtype not in (pl.Int64, pl.UInt64, pl.Int128, pl.UInt128):
         column = column.cast(pl.Int64)
-    shifted = (column - least).cast(pl.UInt32) + 1
-    return _dense(shifted.fill_null(0).to_numpy(), size)
+    shifted = (column - lowest).cast(pl.UInt32) + 1
+    return _dense_codes(shifted.fill_null(0).to_numpy(), size)
 
 
-def _dense(values: npt.NDArray[np.int64] | npt.NDArray[np.uint32], size: int) -> Codes:
-    """Give the values of [0, size) that occur numbers in rising order."""
-    if size > 2 * len(values) + SPARE_CODES:
+def _dense_codes(values: npt.NDArray[np.int64] | npt.NDArray[np.uint32], size: int) -> Codes:
+    """Return codes in the order of the values, which are in [0, size)."""
+    if size > 2 * len(values) + EXTRA_TABLE_SIZE:
         return (pl.Series(values).rank("dense").to_numpy() - 1).astype(np.int32)
-    present = np.zeros(size, np.bool_)
-    present[values] = True
-    number = np.cumsum(present, dtype=np.int32)
-    number -= 1
-    return number[values]
+    occurs = np.zeros(size, np.bool_)
+    occurs[values] = True
+    code_of_value = np.cumsum(occurs, dtype=np.int32)
+    code_of_value -= 1
+    return code_of_value[values]
 
 
 def _hashed_codes(column: pl.Series) -> Codes:
-    """Give what can't be counted through, texts above all, numbers in the order of first appearance."""
+    """Return codes in the order of first appearance, for texts and other types that can't index a table."""
     rows = column.to_frame("value").with_row_index("row").group_by("value").agg("row")["row"]
     sizes = rows.list.len().to_numpy()
     members = rows.explode(empty_as_null=False).to_numpy()
     codes = np.empty(len(column), np.int32)
     codes[members] = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
-    # The numbers so far follow the hashing's threads. Of several writes to one place the last stays, which, row by row
-    # from the end, is that of the group's first row.
+    # The codes so far depend on the scheduling of threads. Assigning from the last row to the first leaves the first
+    # row of each group.
     first_row = np.empty(len(sizes), np.int32)
     first_row[codes[::-1]] = np.arange(len(codes) - 1, -1, -1, dtype=np.int32)
     rank = np.empty(len(sizes), np.int32)

@@ -1,4 +1,4 @@
-"""What features there are: what each reads and gives, what it cost, whether it is built; as a list and as a graph."""
+"""Summaries of features and cached blocks, as lists and as a graph of the features' inputs."""
 
 from __future__ import annotations
 
@@ -16,25 +16,26 @@ __all__ = ["CachedBlock", "FeatureSummary", "as_mermaid", "as_svg", "cached_bloc
 
 @dataclass(frozen=True)
 class FeatureSummary:
-    """One feature.
+    """Summary of a feature.
 
     Attributes
     ----------
     name : str
     kind : str
-        "feature", or "fold" for one that depends on the fold and has no block.
+        "feature", or "fold" for a fold feature, which has no block.
     reads : tuple of str
-        ``rows``, tables, features; for a fold feature the columns.
+        The inputs: ``rows``, tables and features; for a fold feature the columns.
     where : str
-        "features.py, line 12"; empty for what is built in.
+        The place of the definition, "features.py, line 12"; empty for built-in features.
     partition_by : str or None
     cached : bool
-        Whether the block is there as the code and the data now stand.
+        Whether the cache has a block for the current code and data.
     columns : dict or None
-        The columns with their types; None as long as it was not built.
-    size_bytes, seconds, peak_rss_mb : of the block, None as long as it was not built.
+        Column -> type; None if there is no block.
+    size_bytes, seconds, peak_rss_mb
+        Size and cost of the block; None if there is none.
     left_out : dict or None
-        Of ``auto`` the columns that it makes nothing of, with the reasons; None as long as it was not built.
+        For ``auto``: column -> reason, for columns that it does not use. None if there is no block.
     """
 
     name: str
@@ -51,14 +52,14 @@ class FeatureSummary:
 
 
 def summarise_features(blocks: Blocks, names: Sequence[str] = ()) -> list[FeatureSummary]:
-    """Return a line for each feature, in the order of `features.py`; for `names` only where some are given.
+    """Return the summaries of all features, in the order of `features.py`, or of `names`.
 
-    Nothing is built.
+    No feature is computed.
 
     Raises
     ------
     FeatureError, NotFoundError
-        For a cycle, an unknown input, a name that is both a table and a feature.
+        For a cycle, an unknown input, or a name that is both a table and a feature.
     """
     defined = [n for n in blocks.features if n != AUTO]
     return [_summary(blocks, name) for name in names or [*defined, AUTO]]
@@ -91,7 +92,23 @@ def _summary(blocks: Blocks, name: str) -> FeatureSummary:
 
 @dataclass(frozen=True)
 class CachedBlock:
-    """A stored block: of which feature, and whether any feature as it now stands would use it."""
+    """A cached block.
+
+    Attributes
+    ----------
+    key : str
+    what : str
+        What it contains: the name of the feature, or a description.
+    current : bool
+        Whether it belongs to the current code and data of a feature.
+    columns : int
+        The number of columns.
+    size_bytes : int
+    seconds : float, or None
+        The time that it took to compute.
+    used_at : float
+        The time of the last use, in seconds since the epoch.
+    """
 
     key: str
     what: str
@@ -103,26 +120,25 @@ class CachedBlock:
 
 
 def cached_blocks(blocks: Blocks) -> list[CachedBlock]:
-    """Return what the cache holds, the most recently used first.
+    """Return all blocks in the cache, the most recently used first.
 
     Raises
     ------
     FeatureError, NotFoundError
-        For a feature that can't be keyed: its blocks would look as if nothing used them.
+        For a feature whose key can't be computed: its blocks would look outdated.
     """
     current = {blocks.key(name) for name, feature in blocks.features.items() if isinstance(feature, Feature)}
     current.add(blocks.plan_key)
-    return [_cached(stored, stored.key in current) for stored in blocks.store.stored()]
+    return [_cached_block(stored, stored.key in current) for stored in blocks.store.stored()]
 
 
-def _cached(stored: EntryInfo, current: bool) -> CachedBlock:
+def _cached_block(stored: EntryInfo, current: bool) -> CachedBlock:
     note = stored.note
     incomplete = "unfinished" if note.get("unfinished") else "damaged"
-    copied = f"{note['parts_of']} by {note.get('by')}" if "parts_of" in note else incomplete
-    of_feature = f"the plan of {note['plan_of']}" if "plan_of" in note else str(note.get("feature", copied))
-    content = "LightGBM's bins" if "binned" in note else of_feature
-    # A copy of the rows that lies part by part serves every feature with that key, and bins every experiment with the
-    # same columns; they are kept as long as they are used.
+    copy_text = f"{note['parts_of']} by {note.get('by')}" if "parts_of" in note else incomplete
+    block_text = f"the plan of {note['plan_of']}" if "plan_of" in note else str(note.get("feature", copy_text))
+    content = "LightGBM's bins" if "binned" in note else block_text
+    # Copies by part and binned data are shared by features and experiments, and always count as current.
     return CachedBlock(
         stored.key,
         content,
@@ -138,7 +154,7 @@ def _cached(stored: EntryInfo, current: bool) -> CachedBlock:
 
 
 def as_mermaid(summaries: Sequence[FeatureSummary]) -> str:
-    """Return the graph of what reads what, as mermaid's text.
+    """Return the graph of the features' inputs in mermaid syntax.
 
     Examples
     --------
@@ -149,20 +165,20 @@ def as_mermaid(summaries: Sequence[FeatureSummary]) -> str:
         n0 --> n1
     """
     nodes, edges = _graph(summaries)
-    node_id = {name: f"n{i}" for i, name in enumerate(nodes)}
+    node_ids = {name: f"n{i}" for i, name in enumerate(nodes)}
     shapes = {"table": '[("{}")]', "feature": '["{}"]', "fold": '{{{{"{}"}}}}'}
-    lines = [f"    {node_id[n]}{shapes[kind].format(_label(n))}" for n, kind in nodes.items()]
-    lines += [f"    {node_id[a]} --> {node_id[b]}" for a, b in edges]
+    lines = [f"    {node_ids[n]}{shapes[kind].format(_label(n))}" for n, kind in nodes.items()]
+    lines += [f"    {node_ids[source]} --> {node_ids[reader]}" for source, reader in edges]
     return "\n".join(["flowchart LR", *lines])
 
 
 def _label(name: str) -> str:
-    # A label is HTML, between quotation marks; mermaid's entities begin with "#".
+    # A label is HTML in quotation marks; mermaid's entities begin with "#".
     return one_line(name).replace('"', "#quot;").replace("<", "#lt;").replace("`", "#96;")
 
 
 def _graph(summaries: Sequence[FeatureSummary]) -> tuple[dict[str, str], list[tuple[str, str]]]:
-    """Return the kinds of the nodes by name, what is read before who reads it, and the edges."""
+    """Return node -> kind, inputs before their readers, and the edges from input to reader."""
     by_name = {s.name: s for s in summaries}
     nodes: dict[str, str] = {}
     edges: list[tuple[str, str]] = []
@@ -186,63 +202,63 @@ def _sources(summary: FeatureSummary, by_name: dict[str, FeatureSummary]) -> lis
 
 
 def _ranks(nodes: Sequence[str], edges: Sequence[tuple[str, str]]) -> dict[str, int]:
-    """Return how many steps each node is from what reads nothing, along the longest way."""
+    """Return the length of the longest path to each node from one without inputs."""
     rank = dict.fromkeys(nodes, 0)
     for _ in nodes:
-        for a, b in edges:
-            rank[b] = max(rank[b], rank[a] + 1)
+        for source, reader in edges:
+            rank[reader] = max(rank[reader], rank[source] + 1)
     return rank
 
 
-CHARACTER, BOX_HEIGHT, GAP_X, GAP_Y, MARGIN = 7.4, 30, 70, 16, 16
+CHARACTER_WIDTH, BOX_HEIGHT, GAP_X, GAP_Y, MARGIN = 7.4, 30, 70, 16, 16
 FILLS = {"table": "#e8eef7", "feature": "#ffffff", "fold": "#fdf3dc"}
 
 
 def as_svg(summaries: Sequence[FeatureSummary]) -> str:
-    """Return the graph as an SVG picture: columns by distance from the tables, arrows from what is read to its reader.
+    """Return the graph as an SVG picture, with arrows from inputs to readers.
 
-    Nodes of a column are ordered by the mean height of what they read (Sugiyama et al. 1981, one sweep), which keeps
-    arrows from crossing where that is easy.
+    Nodes are arranged in columns by `_ranks`. Within a column they are ordered by the mean vertical position of their
+    inputs (Sugiyama et al. 1981, one sweep), which avoids most crossings.
     """
     nodes, edges = _graph(summaries)
-    places, width, height = _places(nodes, edges)
-    body = [_arrow(places[a], places[b]) for a, b in edges]
-    body += [_box(name, kind, places[name]) for name, kind in nodes.items()]
-    drawn = "\n".join(body)
+    boxes, width, height = _layout(nodes, edges)
+    elements = [_arrow(boxes[source], boxes[reader]) for source, reader in edges]
+    elements += [_box(name, kind, boxes[name]) for name, kind in nodes.items()]
+    body = "\n".join(elements)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height:.0f}" '
         f'viewBox="0 0 {width:.0f} {height:.0f}" font-family="ui-monospace, monospace" font-size="12">\n'
         '<defs><marker id="tip" markerWidth="8" markerHeight="8" refX="7" refY="4" orient="auto">'
         '<path d="M0,0 L8,4 L0,8 z" fill="#667"/></marker></defs>\n'
-        f'<rect width="100%" height="100%" fill="#fff"/>\n{drawn}\n</svg>\n'
+        f'<rect width="100%" height="100%" fill="#fff"/>\n{body}\n</svg>\n'
     )
 
 
-Place = tuple[float, float, float]  # left, middle, width
+Box = tuple[float, float, float]  # left, middle, width
 
 
-def _places(nodes: dict[str, str], edges: Sequence[tuple[str, str]]) -> tuple[dict[str, Place], float, float]:
+def _layout(nodes: dict[str, str], edges: Sequence[tuple[str, str]]) -> tuple[dict[str, Box], float, float]:
     rank = _ranks(list(nodes), edges)
-    places: dict[str, Place] = {}
-    x, lowest = float(MARGIN), 0.0
+    boxes: dict[str, Box] = {}
+    x, max_y = float(MARGIN), 0.0
     for step in range(max(rank.values(), default=0) + 1):
         column = [n for n in nodes if rank[n] == step]
-        column.sort(key=lambda n: _mean([places[a][1] for a, b in edges if b == n]))
-        width = max((len(n) for n in column), default=0) * CHARACTER + 20
+        column.sort(key=lambda n: _mean([boxes[source][1] for source, reader in edges if reader == n]))
+        width = max((len(n) for n in column), default=0) * CHARACTER_WIDTH + 20
         for i, name in enumerate(column):
             middle = MARGIN + BOX_HEIGHT / 2 + i * (BOX_HEIGHT + GAP_Y)
-            places[name] = (x, middle, width)
-            lowest = max(lowest, middle)
+            boxes[name] = (x, middle, width)
+            max_y = max(max_y, middle)
         x += width + GAP_X
-    return places, x - GAP_X + MARGIN, lowest + BOX_HEIGHT / 2 + MARGIN
+    return boxes, x - GAP_X + MARGIN, max_y + BOX_HEIGHT / 2 + MARGIN
 
 
 def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values) if values else 0.0
 
 
-def _box(name: str, kind: str, place: Place) -> str:
-    x, middle, width = place
+def _box(name: str, kind: str, box: Box) -> str:
+    x, middle, width = box
     radius = {"table": 2, "feature": 6, "fold": 15}[kind]
     return (
         f'<g><title>{as_html(name)}: {kind}</title><rect x="{x:.0f}" y="{middle - BOX_HEIGHT / 2:.0f}" '
@@ -251,7 +267,7 @@ def _box(name: str, kind: str, place: Place) -> str:
     )
 
 
-def _arrow(start: Place, end: Place) -> str:
+def _arrow(start: Box, end: Box) -> str:
     x0, y0, x1, y1 = start[0] + start[2], start[1], end[0], end[1]
     bend = (x1 - x0) / 2
     return (

@@ -1,4 +1,4 @@
-"""Which columns of the tables a run does not use, and why: none is left out without a word."""
+"""The columns of the tables that a run does not use, with the reasons, so that none is left out silently."""
 
 from __future__ import annotations
 
@@ -7,54 +7,54 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 import polars as pl
 
 from workbench.data.competition import ROW, Competition
-from workbench.features.narrow import count_values
+from workbench.features.column_batches import count_values
 
-__all__ = ["IS_ID", "left_out_by_auto", "never_shared", "shown_left_out"]
+__all__ = ["IS_ID", "excluded_column_lines", "unshared_columns", "unused_by_auto"]
 
-SHOWN = 8
-"""Names of columns in a line."""
+MAX_SHOWN = 8
+"""The number of columns to list per line."""
 
 IS_ID = "the id, which only tells rows apart"
 
 
-def left_out_by_auto(
+def unused_by_auto(
     rows: pl.LazyFrame, auto_columns: Collection[str], *, ids: Collection[str], n_train: int
 ) -> dict[str, str]:
-    """Return the columns of the rows of which ``auto`` made nothing, each with the reason.
+    """Return column -> reason for the columns of the rows that ``auto`` does not use.
 
     Parameters
     ----------
     rows : LazyFrame
-        As `Competition.rows` gives it.
+        As returned by `Competition.rows`.
     auto_columns : collection of str
         The columns of ``auto``.
     ids : collection of str
-        Columns that only tell rows apart.
+        Key columns.
     n_train : int
-        The rows before it are the train rows.
+        The number of train rows, which come first.
     """
     schema = rows.collect_schema()
     columns = dict.fromkeys(c for c in schema if c != ROW)
     ids = frozenset(ids)
-    used = {_source(name, columns) for name in auto_columns}
+    used = {_source_column(name, columns) for name in auto_columns}
     unused = [c for c in columns if c not in used]
     reasons = {c: IS_ID for c in unused if c in ids}
     not_ids = [c for c in unused if c not in ids]
-    odd = {c: None for c in not_ids if schema[c].is_nested() or schema[c] in (pl.Binary, pl.Object)}
-    reasons |= {c: f"{schema[c].base_type()}, neither a number nor a text" for c in odd}
-    plain = [c for c in not_ids if c not in odd]
-    return reasons | (_reasons_of(rows, plain, n_train) if plain else {})
+    unsupported = {c: None for c in not_ids if schema[c].is_nested() or schema[c] in (pl.Binary, pl.Object)}
+    reasons |= {c: f"{schema[c].base_type()}, neither a number nor a text" for c in unsupported}
+    plain = [c for c in not_ids if c not in unsupported]
+    return reasons | (_plain_reasons(rows, plain, n_train) if plain else {})
 
 
-def _source(name: str, columns: Collection[str]) -> str | None:
-    """Return the column that one of auto's is made of: "date_month" is of "date"."""
+def _source_column(name: str, columns: Collection[str]) -> str | None:
+    """Return the source column of a column of auto: "date" for "date_month"."""
     source: str | None = name
     while source is not None and source not in columns:
         source = source[: source.rindex("_")] if "_" in source else None
     return source
 
 
-def _reasons_of(rows: pl.LazyFrame, columns: Sequence[str], n_train: int) -> dict[str, str]:
+def _plain_reasons(rows: pl.LazyFrame, columns: Sequence[str], n_train: int) -> dict[str, str]:
     in_train = pl.col(ROW) < n_train
     expressions: list[pl.Expr] = []
     for i, name in enumerate(columns):
@@ -64,48 +64,54 @@ def _reasons_of(rows: pl.LazyFrame, columns: Sequence[str], n_train: int) -> dic
             values.filter(~in_train).count().alias(f"{i}test"),
         ]
     statistics = rows.select(expressions).collect(engine="streaming").row(0, named=True)
-    values_of = count_values(rows, columns)
-    return {c: _reason(statistics[f"{i}train"], statistics[f"{i}test"], values_of[c]) for i, c in enumerate(columns)}
+    n_values = count_values(rows, columns)
+    return {c: _reason(statistics[f"{i}train"], statistics[f"{i}test"], n_values[c]) for i, c in enumerate(columns)}
 
 
-def _reason(in_train: int, in_test: int, values: int) -> str:
-    if not in_train or not in_test:
-        return "empty in " + " and ".join(["train"] * (not in_train) + ["test"] * (not in_test))
-    if values == 1:
+def _reason(n_train_values: int, n_test_values: int, n_distinct: int) -> str:
+    if not n_train_values or not n_test_values:
+        return "empty in " + " and ".join(["train"] * (not n_train_values) + ["test"] * (not n_test_values))
+    if n_distinct == 1:
         return "one value throughout"
     return "texts that hardly repeat and have no form in common"
 
 
-def never_shared(competition: Competition) -> dict[str, str]:
-    """Return the columns that only train or only test has, targets and the like apart, each with the reason."""
-    d = competition.definition
+def unshared_columns(competition: Competition) -> dict[str, str]:
+    """Return column -> reason for columns of only train or only test, except targets, ids and the like."""
+    definition = competition.definition
     tables = competition.manifest.tables
-    train, test = tables[d.tables.train].dtypes, tables[d.tables.test].dtypes
+    train, test = tables[definition.tables.train].dtypes, tables[definition.tables.test].dtypes
     template = competition.ids.template
-    roles = {*d.targets, *d.id_columns, *competition.weights.columns, d.query, *(template.columns if template else ())}
+    roles = {
+        *definition.targets,
+        *definition.id_columns,
+        *competition.weights.columns,
+        definition.query,
+        *(template.columns if template else ()),
+    }
     unlike = {c: why for c, why in competition.rows.unlike_columns.items() if c not in roles}
     return (
         unlike
-        | {c: f"{d.tables.test} lacks it" for c in train if c not in test and c not in roles}
-        | {c: f"{d.tables.train} lacks it" for c in test if c not in train and c not in roles}
+        | {c: f"{definition.tables.test} lacks it" for c in train if c not in test and c not in roles}
+        | {c: f"{definition.tables.train} lacks it" for c in test if c not in train and c not in roles}
     )
 
 
-def shown_left_out(reasons: Mapping[str, str]) -> list[str]:
-    """Return a line for each reason, with the columns that are left out for it.
+def excluded_column_lines(reasons: Mapping[str, str]) -> list[str]:
+    """Return a line of text for each reason, with the columns that are left out for it.
 
     Examples
     --------
-    >>> shown_left_out({"a": "one value throughout", "b": "test lacks it", "c": "one value throughout"})
+    >>> excluded_column_lines({"a": "one value throughout", "b": "test lacks it", "c": "one value throughout"})
     ['left out: a, c (one value throughout)', 'left out: b (test lacks it)']
     """
-    by_reason: dict[str, list[str]] = {}
+    columns_by_reason: dict[str, list[str]] = {}
     for column, reason in reasons.items():
-        by_reason.setdefault(reason, []).append(column)
-    return [f"left out: {_names(columns)} ({reason})" for reason, columns in by_reason.items()]
+        columns_by_reason.setdefault(reason, []).append(column)
+    return [f"left out: {_names(columns)} ({reason})" for reason, columns in columns_by_reason.items()]
 
 
 def _names(columns: Iterable[str]) -> str:
     names = list(columns)
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
+    more = f" and {len(names) - MAX_SHOWN} more" if len(names) > MAX_SHOWN else ""
+    return ", ".join(names[:MAX_SHOWN]) + more

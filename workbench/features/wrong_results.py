@@ -1,4 +1,4 @@
-"""What a feature may return by mistake, and how it is written in polars."""
+"""Hints for features that return something else than a frame or expressions, or that use pandas' methods."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-__all__ = ["as_in_polars", "wrong_result"]
+__all__ = ["describe_wrong_result", "polars_hint"]
 
-RIGHT = "return a LazyFrame with ROW and the new columns, or a list of expressions over rows"
+EXPECTED_RESULT = "return a LazyFrame with ROW and the new columns, or a list of expressions over rows"
 
-IN_POLARS = {
+POLARS_BY_PANDAS = {
     "groupby": "group_by",
     "merge": "join",
     "assign": "with_columns",
@@ -49,33 +49,33 @@ IN_POLARS = {
     "copy": "nothing: frames don't change",
     "transform": "over of an expression",
 }
-"""What pandas calls it -> what polars does."""
+"""Method of pandas -> its counterpart in polars."""
 
 
-def wrong_result(result: Any) -> tuple[str, str]:
-    """Return what a feature returned in place of a frame or expressions, in words, and what to write instead."""
+def describe_wrong_result(result: Any) -> tuple[str, str]:
+    """Return a description of an invalid result of a feature, and a hint what to return instead."""
     kind, module = type(result).__name__, type(result).__module__.partition(".")[0]
     if result is None:
-        return "nothing", f"does it end with return? {RIGHT}"
+        return "nothing", f"does it end with return? {EXPECTED_RESULT}"
     if module == "pandas":
-        return _of_pandas(result, kind)
+        return _describe_pandas(result, kind)
     if module == "polars":
-        return _of_polars(result, kind)
-    return _of_python(result, kind)
+        return _describe_polars(result, kind)
+    return _describe_python(result, kind)
 
 
-def _of_polars(result: Any, kind: str) -> tuple[str, str]:
+def _describe_polars(result: Any, kind: str) -> tuple[str, str]:
     if isinstance(result, pl.Series):
         return (
             f"a polars Series, {result.name!r}",
             "return expressions over rows, or a frame with ROW: rows.select(ROW, …); of a Series "
             "pl.DataFrame({ROW: keys, 'name': series})",
         )
-    after = ": its .agg(…) is missing" if "GroupBy" in kind else ""
-    return f"a polars {kind}{after}", RIGHT
+    problem = ": its .agg(…) is missing" if "GroupBy" in kind else ""
+    return f"a polars {kind}{problem}", EXPECTED_RESULT
 
 
-def _of_python(result: Any, kind: str) -> tuple[str, str]:
+def _describe_python(result: Any, kind: str) -> tuple[str, str]:
     if isinstance(result, np.ndarray):
         return (
             f"a numpy array, {result.shape}",
@@ -88,13 +88,13 @@ def _of_python(result: Any, kind: str) -> tuple[str, str]:
             "frame with ROW: pl.DataFrame({ROW: keys, 'name': values})",
         )
     if isinstance(result, Iterator):
-        return f"a {kind}", f"return a list: return [… for …], or list(…); {RIGHT}"
+        return f"a {kind}", f"return a list: return [… for …], or list(…); {EXPECTED_RESULT}"
     if isinstance(result, list | tuple | set | frozenset):
-        return _of_items(list(result), kind)
-    return f"a {kind}", RIGHT
+        return _describe_items(list(result), kind)
+    return f"a {kind}", EXPECTED_RESULT
 
 
-def _of_pandas(result: Any, kind: str) -> tuple[str, str]:
+def _describe_pandas(result: Any, kind: str) -> tuple[str, str]:
     description = f"a pandas {kind}"
     if kind == "DataFrame":
         return (
@@ -108,35 +108,35 @@ def _of_pandas(result: Any, kind: str) -> tuple[str, str]:
             "features are polars frames: return pl.DataFrame({ROW: keys, 'name': series.to_numpy()}), with the rows' "
             "keys in the order of the values",
         )
-    return description, f"features are polars frames: pl.from_pandas(…); {RIGHT}"
+    return description, f"features are polars frames: pl.from_pandas(…); {EXPECTED_RESULT}"
 
 
-def _of_items(items: list[Any], kind: str) -> tuple[str, str]:
+def _describe_items(items: list[Any], kind: str) -> tuple[str, str]:
     if not items:
-        return f"an empty {kind}", f"nothing to add? Take the feature out; else {RIGHT}"
+        return f"an empty {kind}", f"nothing to add? Take the feature out; else {EXPECTED_RESULT}"
     non_expressions = [i for i in items if not isinstance(i, pl.Expr)]
     description = f"a {kind} of {len(items)}"
     if all(isinstance(i, pl.LazyFrame | pl.DataFrame) for i in items):
         return f"{description} frames", "join them by the row key: workbench.features.together(rows, *frames)"
     if kind in ("set", "frozenset") and not non_expressions:
         return f"{description} expressions", "a set has no order: return a list"
-    odd = non_expressions[0] if non_expressions else items[0]
-    of = f"a text, {odd!r}" if isinstance(odd, str) else f"a {type(odd).__name__}"
-    if isinstance(odd, str):
-        return f"{description} with {of}", f"write pl.col({odd!r}) for a column; {RIGHT}"
-    if isinstance(odd, int | float | bool | np.generic):
+    example = non_expressions[0] if non_expressions else items[0]
+    shown = f"a text, {example!r}" if isinstance(example, str) else f"a {type(example).__name__}"
+    if isinstance(example, str):
+        return f"{description} with {shown}", f"write pl.col({example!r}) for a column; {EXPECTED_RESULT}"
+    if isinstance(example, int | float | bool | np.generic):
         return (
             f"{description} values",
             "make a column of them, in the order of the rows' keys: return pl.DataFrame({ROW: keys, 'name': values})",
         )
-    return f"{description} with {of}", RIGHT
+    return f"{description} with {shown}", EXPECTED_RESULT
 
 
-def as_in_polars(exc: BaseException) -> str:
-    """Return what polars has in the place of something that only pandas has; empty where it is about something else."""
+def polars_hint(exc: BaseException) -> str:
+    """Return a hint for an exception from using pandas' methods on a polars frame; empty for other exceptions."""
     if isinstance(exc, TypeError) and "LazyFrame is not subscriptable" in str(exc):
         return "rows and tables are polars LazyFrames: rows.select(ROW, 'x'), pl.col('x'); rows.collect()['x'] reads it"
     match = re.search(r"'(?:LazyFrame|DataFrame|Expr|Series)' object has no attribute '(\w+)'", str(exc))
-    if not isinstance(exc, AttributeError) or match is None or match[1] not in IN_POLARS:
+    if not isinstance(exc, AttributeError) or match is None or match[1] not in POLARS_BY_PANDAS:
         return ""
-    return f"rows and tables are polars LazyFrames: {IN_POLARS[match[1]]}"
+    return f"rows and tables are polars LazyFrames: {POLARS_BY_PANDAS[match[1]]}"

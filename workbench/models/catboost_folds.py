@@ -689,7 +689,7 @@ def _needs(problem: Problem, seeds: Sequence[int]) -> MemoryNeeds:
     n_codes = len(matrix.categories)
     n_columns = column_counts(problem).all
     of_row = (n_columns - n_codes) * NUMBER_BYTES + n_codes * CODE_BYTES + STATISTIC_BYTES * bool(n_codes)
-    chunk_bytes = 0 if matrix.held is not None else min(CHUNK_ROWS, matrix.n_rows) * n_columns * 16
+    chunk_bytes = 0 if matrix.loaded_frame is not None else min(CHUNK_ROWS, matrix.n_rows) * n_columns * 16
     return foreseen(
         problem,
         seeds,

@@ -210,7 +210,9 @@ def lightgbm_needs(
     leaves, bins = int(p.get("num_leaves", 31)), int(p.get("max_bin", 255))
     # Of what is held in memory no chunks are read; it is brought into another order at once.
     in_order = matrix.size_bytes if problem.target.order is not None else 0
-    chunk_bytes = in_order if matrix.held is not None else CHUNK_ROWS * sum(c.row_bytes for c in matrix.encoded) * 3
+    chunk_bytes = (
+        in_order if matrix.loaded_frame is not None else CHUNK_ROWS * sum(c.row_bytes for c in matrix.encoded) * 3
+    )
     twice = binned if with_test else 0  # the bins of all rows are made beside those of the train rows
     return foreseen(
         problem,

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import polars as pl
 
 from workbench.core.errors import ConfigError, TrainingError, near
-from workbench.features import CHUNK_ROWS
+from workbench.features import CHUNK_ROWS, missing_share
 from workbench.models.column_parameters import by_position
 from workbench.models.fold_data import FoldData, FoldTarget
 from workbench.models.losses import loss_for, power_for
@@ -587,7 +587,7 @@ def _needs(problem: Problem, parameters: dict[str, Any], seeds: Sequence[int]) -
     bins = int(parameters.get("max_bin", 256))
     most = max([bins, *map(len, problem.matrix.categories.values())])
     by_column = 1 if most <= 256 else 2 if most <= 2**16 else 4
-    missing = problem.matrix.missing_share if binned else 0.0
+    missing = missing_share(problem.matrix) if binned else 0.0
     by_row = 4 * (1 - missing) + 1 / 8 if missing else by_column
     per_value = by_row + by_column if binned else 8
     return foreseen(

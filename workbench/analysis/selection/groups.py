@@ -75,7 +75,7 @@ def _fold_groups(problem: Problem) -> list[Group]:
     targets = problem.target.columns
     for fold_columns in problem.matrix.fold_columns:
         column_names = (n for index in range(len(targets)) for n in fold_columns.names(targets, index))
-        names.setdefault(fold_columns.of, []).extend(column_names)
+        names.setdefault(fold_columns.feature_name, []).extend(column_names)
     return [Group(of, tuple(dict.fromkeys(columns))) for of, columns in names.items()]
 
 
@@ -150,6 +150,6 @@ def only(problem: Problem, columns: Iterable[str]) -> Problem:
     """
     wanted, matrix = set(columns), problem.matrix
     names = {g.name for g in _fold_groups(problem) if wanted & set(g.columns)}
-    folds = tuple(c for c in matrix.fold_columns if c.of in names)
+    folds = tuple(c for c in matrix.fold_columns if c.feature_name in names)
     reduced = replace(matrix.only_columns(wanted), fold_columns=folds)
     return replace(problem, matrix=reduced if folds else reduced.without_test())

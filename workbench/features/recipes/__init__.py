@@ -1,12 +1,12 @@
-"""Recipes: the building blocks of features, as functions to be called inside ``@feature`` functions.
+"""Recipes: functions to call inside ``@feature`` functions.
 
-Each takes `rows`, a LazyFrame with the row key (the feature's rows, or any other frame that has kept ``ROW``), and
-returns a LazyFrame with the row key and new columns, one line per row, or, where a row is enough by itself, a list of
-expressions over `rows`. `by` names the keys of a group, `columns` what is measured, `order_by` the time. Names are
-those of the words, ``price_mean_by_store``; `prefix` goes before, `suffix` takes the place of ``_by_store``.
+Each takes `rows`, a LazyFrame with the row key (the input of the feature, or another frame with ``ROW``). It returns a
+LazyFrame with the row key and new columns, one line per row; or a list of expressions over `rows`, if each value
+depends on its row alone. `by` are the keys of the groups, `columns` the measured columns, `order_by` the time. New
+columns have names like ``price_mean_by_store``; `prefix` is added before them, `suffix` replaces ``_by_store``.
 
-Null and NaN are missing. A null key is a group like any other. Joins are by key. Rows of equal time are ordered by the
-row key, so that no result depends on the order of the rows.
+Null and NaN are missing values. A null key is a group like any other. Rows of equal time are ordered by the row key, so
+that no result depends on the order of the rows.
 """
 
 from workbench.features.recipes.categories import crosses, ordinal_codes, rare_grouped
@@ -55,11 +55,11 @@ __all__ = [
 ]
 
 VERSIONS = dict.fromkeys(__all__, 1)
-"""What stands for a recipe's code in the keys of blocks and runs: one more where it gives other values than before.
+"""Versions of the recipes, which represent their code in the keys of blocks and runs.
 
-The code itself does not count, so that it may be moved. That values stay is held by stored ones, in
-`tests/test_pinned.py`.
+Increment the version if a recipe returns other values than before. The code itself may be moved and renamed:
+`tests/test_pinned.py` compares its values with stored ones.
 """
 
 LIBRARIES = {"svd_embeddings": "sklearn", "text_embeddings": "sklearn"}
-"""Packages beside polars and numpy whose version counts, too, where a recipe is used."""
+"""Recipe -> a package (besides polars and numpy) whose version is part of the keys."""

@@ -1,4 +1,4 @@
-"""What all recipes share: arguments checked against the rows, names of the new columns, keys and order."""
+"""Shared parts of the recipes: validation of arguments, names of new columns, groups and order."""
 
 from __future__ import annotations
 
@@ -15,45 +15,45 @@ from workbench.data.competition import ROW
 
 __all__ = [
     "GROUP",
-    "TIMES",
+    "TIME_TYPES",
     "Call",
     "Columns",
     "Naming",
-    "Ordered",
-    "attached",
+    "OrderedRows",
     "duration_units",
-    "how_to_type",
-    "narrow",
-    "plain",
-    "widened",
+    "float_type",
+    "join_to_rows",
+    "normalized",
+    "subtractable",
+    "type_hint",
 ]
 
 Columns = str | Sequence[str]
-"""One name, or several."""
+"""One column name, or several."""
 
 Schema = dict[str, pl.DataType]
 
 GROUP = "__group__"
-"""The number of the group, from 1 up."""
+"""The column with the number of the group, from 1."""
 
-TIMES = (pl.Date, pl.Datetime)
-SMALL = (pl.Float32, pl.Int8, pl.Int16, pl.UInt8, pl.UInt16, pl.Boolean)
+TIME_TYPES = (pl.Date, pl.Datetime)
+FLOAT32_TYPES = (pl.Float32, pl.Int8, pl.Int16, pl.UInt8, pl.UInt16, pl.Boolean)
 
 
 class Naming(TypedDict, total=False):
-    """How the new columns are called: `prefix` before their names, `suffix` in the place of ``_by_…``."""
+    """Names of new columns: `prefix` is added before them, `suffix` replaces ``_by_…``."""
 
     prefix: str
     suffix: str
 
 
-def narrow(dtype: pl.DataType) -> pl.DataType:
-    """Return the float type that means of a column get: 32 bits where its own values have no more."""
-    return pl.Float32() if dtype in SMALL else pl.Float64()
+def float_type(dtype: pl.DataType) -> pl.DataType:
+    """Return the float type for means of a column: 32 bits if its values need no more."""
+    return pl.Float32() if dtype in FLOAT32_TYPES else pl.Float64()
 
 
-def plain(column: str, dtype: pl.DataType) -> pl.Expr:
-    """Return a column with NaN as missing, and Booleans and decimals as numbers."""
+def normalized(column: str, dtype: pl.DataType) -> pl.Expr:
+    """Return a column with NaN replaced by null, and booleans and decimals converted to numbers."""
     value = pl.col(column)
     if dtype.is_float():
         return value.fill_nan(None)
@@ -62,28 +62,28 @@ def plain(column: str, dtype: pl.DataType) -> pl.Expr:
     return value.cast(pl.UInt8) if dtype == pl.Boolean else value
 
 
-def widened(column: str, dtype: pl.DataType) -> pl.Expr:
-    """Return a column whose values can be subtracted: NaN as missing, whole numbers in 64 bits with a sign."""
+def subtractable(column: str, dtype: pl.DataType) -> pl.Expr:
+    """Return a column whose values can be subtracted: NaN replaced by null, integers as Int64."""
     if dtype.is_integer() or dtype == pl.Boolean:
         return pl.col(column).cast(pl.Int64)
-    return plain(column, dtype)
+    return normalized(column, dtype)
 
 
 @dataclass(frozen=True)
-class Ordered:
-    """Rows group by group and in the order of time, the row key deciding between equals.
+class OrderedRows:
+    """Rows sorted by group, then time, then row key.
 
-    One sort serves all columns. What can be said by shifting, filling and running sums over the whole frame is, since
-    window expressions cost several times as much.
+    One sort serves all columns. Shifts, fills and running sums are computed over the whole frame where possible, as
+    window expressions take several times as long.
 
     Attributes
     ----------
     frame : LazyFrame
-        The rows whose order is known, in it: the row key, the order, what was asked for and the group's number.
+        The sorted rows that have a time, with the row key, the columns of the order, the requested values and `GROUP`.
     unordered : LazyFrame
-        The row keys of the others.
+        The row keys of the rows without a time.
     order : list of str
-        What the columns of the order are called.
+        The names of the columns of the order.
     """
 
     frame: pl.LazyFrame
@@ -92,17 +92,17 @@ class Ordered:
 
     @staticmethod
     def over(value: pl.Expr) -> pl.Expr:
-        """Evaluate any expression within each group."""
+        """Return an expression that is evaluated within each group."""
         return value.over(GROUP)
 
     @staticmethod
-    def shifted(value: pl.Expr, n: int) -> pl.Expr:
-        """Return the value n rows before within the group, after where n is negative; null where there is none."""
+    def shift(value: pl.Expr, n: int) -> pl.Expr:
+        """Return the value n rows earlier in the group (later if n is negative); null if there is no such row."""
         return pl.when(pl.col(GROUP) == pl.col(GROUP).shift(n)).then(value.shift(n))
 
     @staticmethod
-    def filled(value: pl.Expr, *, forward: bool = True) -> pl.Expr:
-        """Return the nearest value up to the row within the group, or from it on."""
+    def fill_nearest(value: pl.Expr, *, forward: bool = True) -> pl.Expr:
+        """Return the last value that is not null up to the row in its group, or the next one if not `forward`."""
         value_group = pl.when(value.is_not_null()).then(pl.col(GROUP))
         nearest_group, nearest_value = (
             e.forward_fill() if forward else e.backward_fill() for e in (value_group, value)
@@ -111,40 +111,40 @@ class Ordered:
 
     @staticmethod
     def first(value: pl.Expr) -> pl.Expr:
-        """Return the value of the group's first row, which must not be null."""
+        """Return the value of the first row of the group, which must not be null."""
         return pl.when(pl.col(GROUP) != pl.col(GROUP).shift(1, fill_value=0)).then(value).forward_fill()
 
     @staticmethod
     def last(value: pl.Expr) -> pl.Expr:
-        """Return the value of the group's last row, which must not be null."""
+        """Return the value of the last row of the group, which must not be null."""
         return pl.when(pl.col(GROUP) != pl.col(GROUP).shift(-1, fill_value=0)).then(value).backward_fill()
 
     @classmethod
-    def running(cls, number: pl.Expr) -> pl.Expr:
-        """Return the sum of whole numbers, none of them null, up to and with the row."""
+    def running_sum(cls, number: pl.Expr) -> pl.Expr:
+        """Return the running sum within the group, the row included; of integers without nulls."""
         integers = number.cast(pl.Int64)
         total = integers.cum_sum()
         return total - cls.first(total - integers)
 
     def result(self, columns: Iterable[pl.Expr]) -> pl.LazyFrame:
-        """Return the row key and the columns for all rows; null for those without an order."""
+        """Return the row key and the columns for all rows; null for rows without a time."""
         return pl.concat([self.frame.select(ROW, *columns), self.unordered], how="diagonal")
 
 
 @dataclass(frozen=True)
 class Call:
-    """A call of a recipe, whose arguments are checked one by one.
+    """The call of a recipe: its rows, and methods to validate its arguments.
 
     Attributes
     ----------
     recipe : str
-        Its name, for messages.
+        The name of the recipe, for messages.
     rows : LazyFrame
     schema : dict
-        The columns of `rows` and their types.
+        Column of `rows` -> type.
     prefix : str
     suffix : str, or None
-        None for the recipe's own.
+        None for the default of the recipe.
     """
 
     recipe: str
@@ -155,15 +155,18 @@ class Call:
 
     @classmethod
     def of(cls, recipe: str, rows: pl.LazyFrame, naming: Naming | None = None) -> Call:
-        """Begin a call: `rows` must be a LazyFrame with the row key.
+        """Return the call of a recipe after checking that `rows` is a LazyFrame with the row key.
 
         Raises
         ------
         FeatureError
+            If it is not, or for unknown or invalid `naming`.
         """
         if not isinstance(rows, pl.LazyFrame):
-            got = type(rows).__name__
-            raise FeatureError(f"{recipe}: rows must be a LazyFrame, got a {got}", hint="for a DataFrame: frame.lazy()")
+            actual = type(rows).__name__
+            raise FeatureError(
+                f"{recipe}: rows must be a LazyFrame, got a {actual}", hint="for a DataFrame: frame.lazy()"
+            )
         schema = dict(rows.collect_schema())
         if ROW not in schema:
             raise FeatureError(
@@ -181,7 +184,7 @@ class Call:
         return cls(recipe, rows, schema, str(affixes.get("prefix", "")), None if suffix is None else str(suffix))
 
     def error(self, message: str, hint: str) -> FeatureError:
-        """Return an error that says in which recipe it is."""
+        """Return an error whose message begins with the name of the recipe."""
         return FeatureError(f"{self.recipe}: {message}", hint=hint)
 
     # --------------------------------------------------------------------------------------------------- arguments
@@ -192,7 +195,7 @@ class Call:
         Raises
         ------
         FeatureError
-            Where it names none, one twice, or one that the rows do not have.
+            If it names no column, a column twice, or a column that the rows do not have.
         """
         listed = [argument] if isinstance(argument, str) else argument
         if not isinstance(listed, Sequence) or not all(isinstance(c, str) for c in listed):
@@ -208,14 +211,14 @@ class Call:
         return list(listed)
 
     def numbers(self, argument: Columns, *, name: str = "columns", needed_by: str = "") -> list[str]:
-        """Return the columns that an argument names, all of them numbers or Booleans."""
+        """Return the columns that an argument names, which must be numbers or booleans."""
         columns = self.columns(argument, name=name)
         for column in columns:
             self.check_number(column, needed_by or self.recipe)
         return columns
 
     def check_number(self, column: str, needed_by: str) -> None:
-        """Refuse a column that is no number."""
+        """Raise FeatureError unless a column is numeric or boolean."""
         dtype = self.schema[column]
         if not dtype.is_numeric() and dtype != pl.Boolean:
             raise self.error(
@@ -224,7 +227,7 @@ class Call:
             )
 
     def texts(self, argument: Columns) -> list[str]:
-        """Return the columns that an argument names, all of them texts."""
+        """Return the columns that an argument names, which must be texts."""
         columns = self.columns(argument)
         for column in columns:
             if self.schema[column] not in (pl.String, pl.Categorical, pl.Enum):
@@ -234,7 +237,7 @@ class Call:
         return columns
 
     def chosen(self, argument: Columns, choices: Sequence[str], *, name: str) -> list[str]:
-        """Return the words that an argument lists, all of them among the known ones."""
+        """Return the words of an argument, which must be valid choices, without repetitions."""
         listed = [argument] if isinstance(argument, str) else list(argument)
         if not listed:
             raise self.error(f"{name} is empty", f"choose of {', '.join(choices)}")
@@ -243,84 +246,86 @@ class Call:
                 raise self.error(f"{name}: {word!r} is not known", near(str(word), choices, kind=name.rstrip("s")))
         return list(dict.fromkeys(listed))
 
-    def at_least(self, number: int, least: int, *, name: str) -> int:
-        """Return a whole number that must not be below another."""
-        if not is_integer(number, least):
-            raise self.error(f"{name}={number!r}: expected a whole number from {least} up", f"write {name}={least}")
+    def at_least(self, number: int, minimum: int, *, name: str) -> int:
+        """Return an argument, which must be an integer of at least `minimum`."""
+        if not is_integer(number, minimum):
+            raise self.error(f"{name}={number!r}: expected a whole number from {minimum} up", f"write {name}={minimum}")
         return number
 
     def order(self, argument: Columns) -> list[str]:
-        """Return the columns that rows are ordered by, none of them a text: "10" would come before "9".
+        """Return the columns of `order_by`, which must not be texts, as "10" would precede "9".
 
-        An Enum has an order of its own, a Boolean the one of no and yes.
+        Enums have their own order, booleans false before true.
 
         Raises
         ------
         FeatureError
-            Names the column, and says how it becomes a time or a number.
+            For a text; the hint explains how to convert it.
         """
         columns = self.columns(argument, name="order_by")
         for column in columns:
             dtype = self.schema[column]
             if not (dtype.is_numeric() or dtype.is_temporal() or dtype in (pl.Boolean, pl.Enum)):
-                raise self.error(f"order_by={column!r} is a {dtype}, which has no order of time", how_to_type(column))
+                raise self.error(f"order_by={column!r} is a {dtype}, which has no order of time", type_hint(column))
         return columns
 
     def time(self, column: str) -> str:
-        """Return the one column that rows are ordered by and that can be subtracted: a time, a date or a number."""
+        """Return the column of `order_by`, which must be a single time, date or number."""
         if not isinstance(column, str):
             raise self.error(f"order_by={column!r} must be one column's name", 'write order_by="…"')
         self.columns(column, name="order_by")
         dtype = self.schema[column]
-        if not isinstance(dtype, TIMES) and not (dtype.is_numeric() and not dtype.is_decimal()):
+        if not isinstance(dtype, TIME_TYPES) and not (dtype.is_numeric() and not dtype.is_decimal()):
             raise self.error(
                 f"order_by must be a time, a date or a number, but {column!r} is a {dtype}",
-                how_to_type(column),
+                type_hint(column),
             )
         return column
 
     # ------------------------------------------------------------------------------------------------------- names
 
     def name(self, *words: str, by: Sequence[str] = ()) -> str:
-        """Return a new column's name, as in "price_mean_by_store"."""
+        """Return the name of a new column, as in "price_mean_by_store"."""
         suffix = self.suffix if self.suffix is not None else f"_by_{'_'.join(by)}" if by else ""
         return f"{self.prefix}{'_'.join(words)}{suffix}"
 
     # ------------------------------------------------------------------------------------------------------ frames
 
     def keyed(self, by: Sequence[str], *values: pl.Expr) -> tuple[pl.LazyFrame, list[str]]:
-        """Return the row key, the group's keys under names that no column has, and the values; and those names."""
+        """Return a frame with the row key, the keys under temporary names and the values, and these names."""
         keys = [f"__key{i}__" for i in range(len(by))]
-        named = [pl.col(b).alias(k) for b, k in zip(by, keys, strict=True)]
-        return self.rows.select(ROW, *named, *values), keys
+        key_columns = [pl.col(b).alias(k) for b, k in zip(by, keys, strict=True)]
+        return self.rows.select(ROW, *key_columns, *values), keys
 
-    def ordered(self, by: Columns | None, order_by: Columns, *values: pl.Expr) -> Ordered:
-        """Return the rows with their group, their order and the values; a missing or NaN order is none."""
+    def ordered(self, by: Columns | None, order_by: Columns, *values: pl.Expr) -> OrderedRows:
+        """Return the rows with the values, sorted by group and time; a null or NaN time counts as missing."""
         groups = [] if by is None else self.columns(by, name="by")
         order_columns = self.order(order_by)
         order = [f"__order{i}__" for i in range(len(order_columns))]
-        placed = [
-            plain(c, self.schema[c]).alias(o) if self.schema[c].is_float() else pl.col(c).alias(o)
+        times = [
+            normalized(c, self.schema[c]).alias(o) if self.schema[c].is_float() else pl.col(c).alias(o)
             for c, o in zip(order_columns, order, strict=True)
         ]
-        frame, keys = self.keyed(groups, *placed, *values)
+        frame, keys = self.keyed(groups, *times, *values)
         has_order = pl.all_horizontal(pl.col(o).is_not_null() for o in order)
-        new = pl.any_horizontal(pl.int_range(pl.len()) == 0, *[pl.col(k).ne_missing(pl.col(k).shift(1)) for k in keys])
+        starts_group = pl.any_horizontal(
+            pl.int_range(pl.len()) == 0, *[pl.col(k).ne_missing(pl.col(k).shift(1)) for k in keys]
+        )
         sorted_frame = frame.filter(has_order).sort(*keys, *order, ROW)
-        numbered = sorted_frame.with_columns(new.cast(pl.UInt32).cum_sum().alias(GROUP)).drop(keys)
-        return Ordered(numbered, frame.filter(~has_order).select(ROW), order)
+        numbered = sorted_frame.with_columns(starts_group.cast(pl.UInt32).cum_sum().alias(GROUP)).drop(keys)
+        return OrderedRows(numbered, frame.filter(~has_order).select(ROW), order)
 
 
-def how_to_type(column: str) -> str:
-    """Say how a text becomes what rows can be ordered by."""
+def type_hint(column: str) -> str:
+    """Return a hint how to convert a text column to a time or a number."""
     return (
         f'make it a time or a number: "{column}" = "Date %d.%m.%Y" (or "Datetime …", "Int64") under [types] in '
         f"competition.toml and `wb fetch` again, or here pl.col({column!r}).str.to_date(…), .cast(pl.Int64)"
     )
 
 
-def attached(frame: pl.LazyFrame, keys: list[str], table: pl.LazyFrame) -> pl.LazyFrame:
-    """Return the row key with the columns of `table`, which has one line per key; null is a key like any other."""
+def join_to_rows(frame: pl.LazyFrame, keys: list[str], table: pl.LazyFrame) -> pl.LazyFrame:
+    """Return the row key with the columns of `table`, joined by key; `table` has one line per key, null included."""
     joined = frame.select(ROW, *keys).join(table, on=keys, how="left", nulls_equal=True)
     return joined.drop(keys)
 
@@ -329,7 +334,7 @@ _DURATION = re.compile(r"(\d+)(ns|us|ms|mo|[smhdwqyi])")
 
 
 def duration_units(text: str) -> list[tuple[int, str]]:
-    """Return the numbers and units of a duration as polars writes it; empty where it is none.
+    """Return the numbers and units of a duration in polars' syntax; empty if it is invalid.
 
     Examples
     --------

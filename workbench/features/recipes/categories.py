@@ -1,4 +1,4 @@
-"""Categories: the rare ones as one, several crossed into one, and as numbers."""
+"""Recipes for categories: grouping rare ones, crossing columns, ordinal codes."""
 
 from __future__ import annotations
 
@@ -26,27 +26,27 @@ def rare_grouped(
     counted_in: pl.LazyFrame | None = None,
     **naming: Unpack[Naming],
 ) -> pl.LazyFrame:
-    """Return categories with the rare ones as one, "(rare)": ``town_grouped``.
+    """Return categories with rare ones replaced by "(rare)": ``town_grouped``.
 
     Parameters
     ----------
     rows : LazyFrame
     columns : str or list of str
     min_count : int
-        A value is kept where it occurs at least so often,
+        Values that occur less often are rare.
     top : int, optional
-        and is among so many of the most frequent (of equally frequent ones the smaller value).
+        Values that are not among this many most frequent ones are rare (of equally frequent ones the smaller value
+        counts as more frequent).
     counted_in : LazyFrame, optional
-        Where values are counted: `rows` by default, which are train and test; the table `train` for train only, a value
-        that it does not have being rare. Under ``@feature(partition_by=…)`` parts would count for themselves: give a
-        table.
+        The frame in which values are counted. By default `rows`, which is train and test; give the table `train` to
+        count in train only. With ``@feature(partition_by=…)`` give a table, as each part would count separately.
     **naming
         `prefix`, `suffix`.
 
     Returns
     -------
     LazyFrame
-        One line per row, texts; null stays null and is not counted.
+        One line per row, texts; null stays null.
 
     Examples
     --------
@@ -62,9 +62,9 @@ def rare_grouped(
         call.at_least(top, 1, name="top")
     if min_count == 1 and top is None and counted_in is None:
         raise call.error("nothing would be rare", "give min_count=, top= or counted_in=")
-    named = call.columns(columns)
-    frame, keys = call.keyed(named)
-    for column, key in zip(named, keys, strict=True):
+    names = call.columns(columns)
+    frame, keys = call.keyed(names)
+    for column, key in zip(names, keys, strict=True):
         source = rows if counted_in is None else counted_in
         if column not in source.collect_schema():
             raise call.error(f"counted_in has no column {column!r}", "give a table that has it, as `train`")
@@ -84,7 +84,7 @@ def rare_grouped(
         .when(pl.col(key).is_not_null())
         .then(pl.lit("(rare)"))
         .alias(call.name(column, "grouped"))
-        for column, key in zip(named, keys, strict=True)
+        for column, key in zip(names, keys, strict=True)
     ]
     return frame.select(ROW, *expressions)
 
@@ -97,19 +97,19 @@ def crosses(
     buckets: int | None = None,
     **naming: Unpack[Naming],
 ) -> list[pl.Expr]:
-    r"""Return combinations of categories as categories, as expressions over the rows: ``town_x_kind``.
+    r"""Return crossed categories as expressions over the rows: ``town_x_kind``.
 
     Parameters
     ----------
     rows : LazyFrame
     columns : list of str
-        At least two; all pairs of them are made.
+        At least two, of which all pairs are crossed.
     pairs : list of tuples of str, optional
-        Only these, of two or more columns each.
+        The combinations to cross instead, of two or more columns each.
     buckets : int, optional
-        None: texts, as "x|y"; different combinations are different ("|" and "\" within a value are escaped, null is
-        "\0"). A number: the text's hash, from 0 to buckets - 1, which is smaller and may fall together. The hash
-        is the same with every version of polars.
+        None for texts such as "x|y", which are unique ("|" and "\" within a value are escaped, null is "\0"). A number
+        for the hash of the text, from 0 to buckets - 1, which may collide. The hash is the same in every version of
+        polars.
     **naming
         `prefix`, `suffix`.
 
@@ -129,12 +129,12 @@ def crosses(
     [79, 203]
     """
     call = Call.of("crosses", rows, naming)
-    named = call.columns(columns)
-    chosen = list(combinations(named, 2)) if pairs is None else [tuple(p) for p in pairs]
+    names = call.columns(columns)
+    combinations_to_cross = list(combinations(names, 2)) if pairs is None else [tuple(p) for p in pairs]
     if buckets is not None:
         call.at_least(buckets, 2, name="buckets")
     expressions = []
-    for pair in chosen or [tuple(named)]:
+    for pair in combinations_to_cross or [tuple(names)]:
         if len(call.columns(pair, name="pairs")) < 2:
             raise call.error(f"{pair} is not a pair", "give at least two columns")
         text = pl.concat_str([_escaped(c) for c in pair], separator="|")
@@ -152,15 +152,15 @@ def _escaped(column: str) -> pl.Expr:
 def ordinal_codes(
     rows: pl.LazyFrame, columns: Columns, *, order: str = "value", **naming: Unpack[Naming]
 ) -> pl.LazyFrame:
-    """Return categories as numbers from 0 up: ``town_code``.
+    """Return categories as integers from 0: ``town_code``.
 
     Parameters
     ----------
     rows : LazyFrame
     columns : str or list of str
     order : str
-        "value": in the order of the values. "frequency": the most frequent first, of equally frequent ones the smaller
-        value. Both are of the rows given: under ``@feature(partition_by=…)`` each part would number for itself.
+        "value" for the order of the values; "frequency" for the most frequent first, of equally frequent ones the
+        smaller value. With ``@feature(partition_by=…)`` each part would be numbered separately.
     **naming
         `prefix`, `suffix`.
 
@@ -181,9 +181,9 @@ def ordinal_codes(
     """
     call = Call.of("ordinal_codes", rows, naming)
     call.chosen(order, ORDERS, name="order")
-    named = call.columns(columns)
-    frame, keys = call.keyed(named)
-    for column, key in zip(named, keys, strict=True):
+    names = call.columns(columns)
+    frame, keys = call.keyed(names)
+    for column, key in zip(names, keys, strict=True):
         if call.schema[column].is_float():
             frame = frame.with_columns(pl.col(key).fill_nan(None))
         value = pl.col(key).cast(pl.String) if call.schema[column] in (pl.Categorical, pl.Enum) else pl.col(key)

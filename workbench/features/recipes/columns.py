@@ -1,4 +1,4 @@
-"""Columns side by side: what several recipes give as one feature, and what rows lack."""
+"""Recipes for combining frames, and for counting missing values."""
 
 from __future__ import annotations
 
@@ -7,33 +7,33 @@ from typing import Unpack
 import polars as pl
 
 from workbench.data.competition import ROW
-from workbench.features.recipes.arguments import Call, Columns, Naming, plain
+from workbench.features.recipes.arguments import Call, Columns, Naming, normalized
 
 __all__ = ["null_counts", "together"]
 
 
 def together(rows: pl.LazyFrame, *parts: pl.LazyFrame | pl.Expr | list[pl.Expr]) -> pl.LazyFrame:
-    """Return what several recipes give, as one frame, joined by the row key.
+    """Return the results of several recipes as one frame, joined by the row key.
 
     Parameters
     ----------
     rows : LazyFrame
-        The rows that the recipes were given; each has one line in the result.
+        The rows that the recipes were called with; the result has one line for each.
     *parts : LazyFrame, or expressions over `rows`
-        A frame without a line for a row gives it nulls.
+        The results of recipes. Rows without a line in a frame get nulls.
 
     Raises
     ------
     FeatureError
-        Where two of them give a column of the same name.
+        If two of them have a column of the same name.
 
     Examples
     --------
     >>> import polars as pl
     >>> from workbench.features import ROW, counts, text_forms, together
     >>> rows = pl.LazyFrame({ROW: [0, 1, 2], "town": ["x", "y", "x"]})
-    >>> made = together(rows, counts(rows, "town"), text_forms(rows, "town", kinds="length"))
-    >>> made.sort(ROW).collect().rows()
+    >>> combined = together(rows, counts(rows, "town"), text_forms(rows, "town", kinds="length"))
+    >>> combined.sort(ROW).collect().rows()
     [(0, 1, 2), (1, 1, 1), (2, 1, 2)]
     """
     call = Call.of("together", rows)
@@ -53,9 +53,9 @@ def together(rows: pl.LazyFrame, *parts: pl.LazyFrame | pl.Expr | list[pl.Expr])
     names = [e.meta.output_name() for e in expressions]
     for frame in frames:
         names += [name for name in frame.collect_schema() if name != ROW]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise call.error(f"two of the parts give a column {twice!r}", "set prefix= or suffix= of one of them")
+    duplicate = next((name for name in names if names.count(name) > 1), None)
+    if duplicate is not None:
+        raise call.error(f"two of the parts give a column {duplicate!r}", "set prefix= or suffix= of one of them")
     result = rows.select(ROW, *expressions)
     for frame in frames:
         result = result.join(frame, on=ROW, how="left")
@@ -63,7 +63,7 @@ def together(rows: pl.LazyFrame, *parts: pl.LazyFrame | pl.Expr | list[pl.Expr])
 
 
 def null_counts(rows: pl.LazyFrame, columns: Columns | None = None, **naming: Unpack[Naming]) -> list[pl.Expr]:
-    """Return how many values of a row are missing, as an expression over the rows: ``null_count``.
+    """Return the number of missing values per row, as an expression over the rows: ``null_count``.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ def null_counts(rows: pl.LazyFrame, columns: Columns | None = None, **naming: Un
     Returns
     -------
     list of Expr
-        One, UInt32. NaN is missing, too.
+        A single expression, UInt32. NaN counts as missing.
 
     Examples
     --------
@@ -87,6 +87,6 @@ def null_counts(rows: pl.LazyFrame, columns: Columns | None = None, **naming: Un
     [1, 2]
     """
     call = Call.of("null_counts", rows, naming)
-    named = call.columns([c for c in call.schema if c != ROW] if columns is None else columns)
-    missing = [plain(c, call.schema[c]).is_null().cast(pl.UInt32) for c in named]
+    names = call.columns([c for c in call.schema if c != ROW] if columns is None else columns)
+    missing = [normalized(c, call.schema[c]).is_null().cast(pl.UInt32) for c in names]
     return [pl.sum_horizontal(missing).cast(pl.UInt32).alias(call.name("null_count"))]

@@ -1,4 +1,4 @@
-"""What a date or time says of itself, and how far it is from given days."""
+"""Recipes for dates and times: their parts, and distances to given dates."""
 
 from __future__ import annotations
 
@@ -9,36 +9,36 @@ from typing import Unpack
 
 import polars as pl
 
-from workbench.features.recipes.arguments import TIMES, Call, Columns, Naming
+from workbench.features.recipes.arguments import TIME_TYPES, Call, Columns, Naming
 
 __all__ = ["cyclic_dates", "date_parts", "holiday_distances"]
 
 PARTS: dict[str, Callable[[pl.Expr], pl.Expr]] = {
-    "year": lambda at: at.dt.year(),
-    "quarter": lambda at: at.dt.quarter(),
-    "month": lambda at: at.dt.month(),
-    "week": lambda at: at.dt.week(),
-    "day": lambda at: at.dt.day(),
-    "day_of_year": lambda at: at.dt.ordinal_day(),
-    "weekday": lambda at: at.dt.weekday(),
-    "is_weekend": lambda at: at.dt.weekday() >= 6,
-    "is_month_start": lambda at: at.dt.day() == 1,
-    "is_month_end": lambda at: at.dt.date().dt.month_end() == at.dt.date(),
-    "days": lambda at: at.dt.date().cast(pl.Int32),
-    "hour": lambda at: at.dt.hour(),
-    "minute": lambda at: at.dt.minute(),
-    "second": lambda at: at.dt.second(),
-    "minute_of_day": lambda at: at.dt.hour().cast(pl.Int16) * 60 + at.dt.minute(),
+    "year": lambda time: time.dt.year(),
+    "quarter": lambda time: time.dt.quarter(),
+    "month": lambda time: time.dt.month(),
+    "week": lambda time: time.dt.week(),
+    "day": lambda time: time.dt.day(),
+    "day_of_year": lambda time: time.dt.ordinal_day(),
+    "weekday": lambda time: time.dt.weekday(),
+    "is_weekend": lambda time: time.dt.weekday() >= 6,
+    "is_month_start": lambda time: time.dt.day() == 1,
+    "is_month_end": lambda time: time.dt.date().dt.month_end() == time.dt.date(),
+    "days": lambda time: time.dt.date().cast(pl.Int32),
+    "hour": lambda time: time.dt.hour(),
+    "minute": lambda time: time.dt.minute(),
+    "second": lambda time: time.dt.second(),
+    "minute_of_day": lambda time: time.dt.hour().cast(pl.Int16) * 60 + time.dt.minute(),
 }
-OF_TIME = ("hour", "minute", "second", "minute_of_day")
+TIME_PARTS = ("hour", "minute", "second", "minute_of_day")
 
 CYCLES: dict[str, tuple[Callable[[pl.Expr], pl.Expr], int]] = {
     "minute_of_day": (PARTS["minute_of_day"], 1440),
     "hour": (PARTS["hour"], 24),
-    "weekday": (lambda at: at.dt.weekday() - 1, 7),
-    "day": (lambda at: at.dt.day() - 1, 31),
-    "month": (lambda at: at.dt.month() - 1, 12),
-    "day_of_year": (lambda at: at.dt.ordinal_day() - 1, 366),
+    "weekday": (lambda time: time.dt.weekday() - 1, 7),
+    "day": (lambda time: time.dt.day() - 1, 31),
+    "month": (lambda time: time.dt.month() - 1, 12),
+    "day_of_year": (lambda time: time.dt.ordinal_day() - 1, 366),
 }
 
 DISTANCES = ("nearest", "since", "until")
@@ -51,18 +51,18 @@ def date_parts(rows: pl.LazyFrame, columns: Columns, *, parts: Columns = (), **n
     ----------
     rows : LazyFrame
     columns : str or list of str
-        Dates or times; of a time with a zone, the parts are those that a clock there shows.
+        Dates or times; for a time with a time zone, the parts are in local time.
     parts : str or list of str
-        Of "year", "quarter", "month", "week" (ISO), "day", "day_of_year", "weekday" (1 for Monday), "is_weekend",
+        Any of "year", "quarter", "month", "week" (ISO), "day", "day_of_year", "weekday" (1 for Monday), "is_weekend",
         "is_month_start", "is_month_end", "days" (since 1970), and, of times, "hour", "minute", "second",
-        "minute_of_day". By default year, month, day, weekday, and of times the hour.
+        "minute_of_day". By default year, month, day, weekday, and for times the hour.
     **naming
         `prefix`, `suffix`.
 
     Returns
     -------
     list of Expr
-        Small whole numbers and Booleans; null for null.
+        Small integers and booleans; null for null.
 
     Examples
     --------
@@ -77,17 +77,17 @@ def date_parts(rows: pl.LazyFrame, columns: Columns, *, parts: Columns = (), **n
     expressions = []
     for column in call.columns(columns):
         has_time = _check_date(call, column)
-        choices = [p for p in PARTS if has_time or p not in OF_TIME]
-        usual = ["year", "month", "day", "weekday", *(["hour"] if has_time else [])]
-        for part in call.chosen(parts or usual, choices, name="parts"):
+        choices = [p for p in PARTS if has_time or p not in TIME_PARTS]
+        default_parts = ["year", "month", "day", "weekday", *(["hour"] if has_time else [])]
+        for part in call.chosen(parts or default_parts, choices, name="parts"):
             expressions.append(PARTS[part](pl.col(column)).alias(call.name(column, part)))
     return expressions
 
 
 def _check_date(call: Call, column: str) -> bool:
-    """Refuse what is no date; say whether it has a time of the day."""
+    """Raise FeatureError unless a column is a date or time; return whether it has a time of day."""
     dtype = call.schema[column]
-    if not isinstance(dtype, TIMES):
+    if not isinstance(dtype, TIME_TYPES):
         raise call.error(
             f"{column!r} is a {dtype}, expected a Date or Datetime",
             "convert it first: .str.to_date(), .str.to_datetime(), pl.from_epoch(…)",
@@ -106,8 +106,8 @@ def cyclic_dates(
     columns : str or list of str
         Dates or times.
     parts : str or list of str
-        Of "weekday", "day" (a circle of 31), "month", "day_of_year" (366), and, of times, "hour", "minute_of_day". By
-        default weekday, month, day of the year, and of times the hour. Each starts at angle 0.
+        Any of "weekday", "day" (period 31), "month", "day_of_year" (period 366), and, for times, "hour",
+        "minute_of_day". By default weekday, month, day of the year, and for times the hour. Each starts at angle 0.
     **naming
         `prefix`, `suffix`.
 
@@ -129,9 +129,9 @@ def cyclic_dates(
     expressions = []
     for column in call.columns(columns):
         has_time = _check_date(call, column)
-        choices = [p for p in CYCLES if has_time or p not in OF_TIME]
-        usual = ["weekday", "month", "day_of_year", *(["hour"] if has_time else [])]
-        for part in call.chosen(parts or usual, choices, name="parts"):
+        choices = [p for p in CYCLES if has_time or p not in TIME_PARTS]
+        default_parts = ["weekday", "month", "day_of_year", *(["hour"] if has_time else [])]
+        for part in call.chosen(parts or default_parts, choices, name="parts"):
             value, period = CYCLES[part]
             angle = value(pl.col(column)).cast(pl.Float64) * (2 * math.pi / period)
             expressions.append(angle.sin().cast(pl.Float32).alias(call.name(column, part, "sin")))
@@ -147,25 +147,26 @@ def holiday_distances(
     kinds: Columns = ("nearest", "since", "until"),
     **naming: Unpack[Naming],
 ) -> list[pl.Expr]:
-    """Return how many days a date is from given ones: ``departs_nearest_holiday``, ``departs_since_holiday``.
+    """Return the days between a date and the given dates: ``departs_nearest_holiday``, ``departs_since_holiday``.
 
     Parameters
     ----------
     rows : LazyFrame
     column : str
-        A date or a time, of which the day counts.
-    dates : dates
-        In any order. The `holidays` package has those of countries:
+        A date, or a time, of which only the day counts.
+    dates : iterable of date
+        In any order. The package `holidays` has the public holidays of countries:
         ``dates=holidays.country_holidays("US", years=range(2013, 2015))``.
     kinds : str or list of str
-        "nearest" (before or after), "since" (the last one; 0 on the day itself), "until" (the next one; 0 on the day).
+        "nearest" (before or after), "since" (the last date; 0 on the day itself), "until" (the next date; 0 on the
+        day).
     **naming
         `prefix`, `suffix`.
 
     Returns
     -------
     list of Expr
-        Int32; null for null, and where no date lies on that side.
+        Int32; null for null, and if there is no date on that side.
 
     Examples
     --------
@@ -181,12 +182,12 @@ def holiday_distances(
     if not isinstance(column, str):
         raise call.error(f"column={column!r} must be one column's name", "call it once for each column")
     _check_date(call, call.columns(column, name="column")[0])
-    listed = list(dates)
-    wrong = [d for d in listed if not isinstance(d, dt.date)]
-    if wrong or not listed:
-        got = repr(wrong[0]) if wrong else "none"
-        raise call.error(f"dates: expected dates, got {got}", "write dates=[dt.date(2024, 12, 25), …]")
-    days = [d.date() if isinstance(d, dt.datetime) else d for d in listed]
+    date_list = list(dates)
+    invalid = [d for d in date_list if not isinstance(d, dt.date)]
+    if invalid or not date_list:
+        actual = repr(invalid[0]) if invalid else "none"
+        raise call.error(f"dates: expected dates, got {actual}", "write dates=[dt.date(2024, 12, 25), …]")
+    days = [d.date() if isinstance(d, dt.datetime) else d for d in date_list]
     holidays = pl.Series(days, dtype=pl.Date).cast(pl.Int32).unique().sort()
     day = pl.col(column).dt.date().cast(pl.Int32)
     return [
@@ -198,15 +199,15 @@ def holiday_distances(
 
 
 def _distance(holidays: pl.Series, kind: str) -> Callable[[pl.Series], pl.Series]:
-    def of(days: pl.Series) -> pl.Series:
-        place = days.fill_null(0)
-        before = holidays.search_sorted(place, side="right").cast(pl.Int64) - 1
-        after = holidays.search_sorted(place, side="left").cast(pl.Int64)
-        since = days - holidays.gather(before.clip(0)).set(before < 0, None)
-        until = holidays.gather(after.clip(0, len(holidays) - 1)).set(after >= len(holidays), None) - days
+    def distances(days: pl.Series) -> pl.Series:
+        filled_days = days.fill_null(0)
+        previous = holidays.search_sorted(filled_days, side="right").cast(pl.Int64) - 1
+        following = holidays.search_sorted(filled_days, side="left").cast(pl.Int64)
+        since = days - holidays.gather(previous.clip(0)).set(previous < 0, None)
+        until = holidays.gather(following.clip(0, len(holidays) - 1)).set(following >= len(holidays), None) - days
         if kind == "nearest":
             nearest = pl.select(pl.min_horizontal(since, until)).to_series()
             return nearest.cast(pl.Int32)
         return (since if kind == "since" else until).cast(pl.Int32)
 
-    return of
+    return distances

@@ -1,4 +1,4 @@
-"""Embeddings by truncated SVD: what users, items or texts have in common, as a few numbers."""
+"""Recipes for embeddings of groups and texts by truncated SVD."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import polars as pl
 from workbench.core.distribution import install_hint
 from workbench.core.errors import FeatureError
 from workbench.data.competition import ROW
-from workbench.features.recipes.arguments import Call, Columns, Naming, attached, plain
-from workbench.features.recipes.texts import WORD, composed
+from workbench.features.recipes.arguments import Call, Columns, Naming, join_to_rows, normalized
+from workbench.features.recipes.texts import WORD, normalize_unicode
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -33,11 +33,11 @@ def svd_embeddings(
     seed: int = 0,
     **naming: Unpack[Naming],
 ) -> pl.LazyFrame:
-    """Return the truncated SVD of a group's items, as of a user's articles: ``item_svd0_by_user`` and on.
+    """Return a truncated SVD of the matrix of groups and items, such as users and articles: ``item_svd0_by_user``, ….
 
-    Groups with like items come to lie near each other. It needs scikit-learn (the extra ``features``)
-    and is computed when it is called; the matrix is sparse, so that memory holds one number for each pair of group and
-    item that occurs, and n for each group. Not for ``@feature(partition_by=…)``: each part would have axes of its own.
+    Groups with similar items have similar vectors. It needs scikit-learn (the extra ``features``), and is computed when
+    it is called. The matrix is sparse: it has one number for each pair of group and item that occurs. Do not use it
+    with ``@feature(partition_by=…)``, as each part would have its own axes.
 
     Parameters
     ----------
@@ -45,47 +45,47 @@ def svd_embeddings(
     by : str or list of str
         The keys of the group. A null key is a group like any other.
     items : str
-        Null and NaN are no items.
+        The column of the items; null and NaN are ignored.
     n : int
-        The number of columns. Where groups or items are fewer, the rest is 0.
+        The number of columns. If there are fewer groups or items, the remaining columns are 0.
     weight : str
-        "count" (how often), "binary" (whether), "log" (1 + log count), or "tfidf" (count times
-        log((1 + groups) / (1 + groups with it)) + 1), each group scaled to length 1, as scikit-learn has it).
+        "count", "binary" (1 for each item of the group), "log" (1 + log count), or "tfidf" (count times
+        log((1 + groups) / (1 + groups with the item)) + 1, each group scaled to length 1, as in scikit-learn).
     max_items : int
-        Only so many of the most frequent items count (of equally frequent ones the smaller).
+        The number of most frequent items to use (of equally frequent ones the smaller).
     seed : int
-        Of the randomised SVD (Halko, Martinsson and Tropp 2011). The sign of each column is such that the item with the
-        greatest weight has a positive one.
+        The seed of the randomised SVD (Halko, Martinsson and Tropp 2011). The sign of each column is chosen so that the
+        item with the greatest absolute weight has a positive weight.
     **naming
         `prefix`, `suffix`.
 
     Returns
     -------
     LazyFrame
-        One line per row, Float32; null for a group without an item. The order of the rows does not matter.
+        One line per row, Float32; null for a group without items.
 
     Raises
     ------
     FeatureError
-        Where scikit-learn is missing, too.
+        For invalid arguments, or if scikit-learn is not installed.
 
     Examples
     --------
     >>> import polars as pl
     >>> from workbench.features import ROW, svd_embeddings
     >>> rows = pl.LazyFrame({ROW: [0, 1, 2, 3], "user": ["a", "a", "b", "c"], "item": [1, 2, 2, 3]})
-    >>> made = svd_embeddings(rows, "user", items="item", n=2, weight="count").sort(ROW).collect()
-    >>> made.select(pl.exclude(ROW).cast(pl.Float64).round(2).abs()).rows()
+    >>> embeddings = svd_embeddings(rows, "user", items="item", n=2, weight="count").sort(ROW).collect()
+    >>> embeddings.select(pl.exclude(ROW).cast(pl.Float64).round(2).abs()).rows()
     [(1.38, 0.0), (1.38, 0.0), (0.85, 0.0), (0.0, 1.0)]
     """
     call = Call.of("svd_embeddings", rows, naming)
     keys = call.columns(by, name="by")
     item = call.columns(items, name="items")[0]
-    frame, group = call.keyed(keys, plain(item, call.schema[item]).alias("__item__"))
+    frame, group = call.keyed(keys, normalized(item, call.schema[item]).alias("__item__"))
     names = [call.name(item, f"svd{i}", by=keys) for i in range(call.at_least(n, 1, name="n"))]
     pairs = _pairs(frame, group, call.at_least(max_items, 1, name="max_items"))
     call.chosen(weight, WEIGHTS, name="weight")
-    return attached(frame, group, _embedded(call, pairs, group, names, weight, seed))
+    return join_to_rows(frame, group, _embedded(call, pairs, group, names, weight, seed))
 
 
 def text_embeddings(
@@ -98,36 +98,36 @@ def text_embeddings(
     seed: int = 0,
     **naming: Unpack[Naming],
 ) -> pl.LazyFrame:
-    """Return the truncated SVD of a text's words, latent semantic analysis: ``title_svd0`` to ``title_svd7``.
+    """Return a truncated SVD of texts and words (latent semantic analysis): ``title_svd0`` to ``title_svd7``.
 
     Parameters
     ----------
     rows : LazyFrame
     column : str
-        Texts, whose words (runs of letters, digits and _) are taken in lower case. Equal texts count once.
+        Texts, whose words (runs of letters, digits and _) are converted to lower case. Equal texts count once.
     n, weight, max_words, seed
-        As for `svd_embeddings`, of which texts are the groups and words the items.
+        As for `svd_embeddings`, with texts as groups and words as items.
     **naming
         `prefix`, `suffix`.
 
     Returns
     -------
     LazyFrame
-        One line per row, Float32; null for null and for a text without a word.
+        One line per row, Float32; null for null and for a text without words.
 
     Examples
     --------
     >>> import polars as pl
     >>> from workbench.features import ROW, text_embeddings
     >>> rows = pl.LazyFrame({ROW: [0, 1, 2], "title": ["red shoe", "Red shoe!", "hat"]})
-    >>> made = text_embeddings(rows, "title", n=2).sort(ROW).collect()
-    >>> made.select(pl.exclude(ROW).round(2).abs()).rows()
+    >>> embeddings = text_embeddings(rows, "title", n=2).sort(ROW).collect()
+    >>> embeddings.select(pl.exclude(ROW).round(2).abs()).rows()
     [(1.0, 0.0), (1.0, 0.0), (0.0, 1.0)]
     """
     call = Call.of("text_embeddings", rows, naming)
     if not isinstance(column, str):
         raise call.error(f"column={column!r} must be one column's name", "call it once for each column")
-    text = composed(pl.col(call.texts(column)[0]).cast(pl.String).str.to_lowercase()).alias("__text__")
+    text = normalize_unicode(pl.col(call.texts(column)[0]).cast(pl.String).str.to_lowercase()).alias("__text__")
     frame = rows.select(ROW, text)
     words = (
         frame.select("__text__", ROW)
@@ -137,41 +137,42 @@ def text_embeddings(
     names = [call.name(column, f"svd{i}") for i in range(call.at_least(n, 1, name="n"))]
     pairs = _pairs(words.explode("__item__"), ["__text__"], call.at_least(max_words, 1, name="max_words"))
     call.chosen(weight, WEIGHTS, name="weight")
-    return attached(frame, ["__text__"], _embedded(call, pairs, ["__text__"], names, weight, seed))
+    return join_to_rows(frame, ["__text__"], _embedded(call, pairs, ["__text__"], names, weight, seed))
 
 
 def _pairs(frame: pl.LazyFrame, group: list[str], max_items: int) -> pl.DataFrame:
-    """Return how often each group has each of the most frequent items."""
+    """Return the counts of the most frequent items by group, for the pairs that occur."""
     with_item = frame.drop_nulls("__item__")
     sizes = with_item.group_by("__item__").agg(n=pl.len()).sort(["n", "__item__"], descending=[True, False])
     frequent = (
         sizes.head(max_items).sort("__item__").select("__item__", __column__=pl.int_range(pl.len(), dtype=pl.Int32))
     )
-    counted = with_item.group_by(*group, "__item__").agg(__count__=pl.len())
-    return counted.join(frequent, on="__item__").drop("__item__").collect()
+    pair_counts = with_item.group_by(*group, "__item__").agg(__count__=pl.len())
+    return pair_counts.join(frequent, on="__item__").drop("__item__").collect()
 
 
 def _embedded(
     call: Call, pairs: pl.DataFrame, group: list[str], names: list[str], weight: str, seed: int
 ) -> pl.LazyFrame:
-    """Return the table of the groups' vectors."""
-    # In the order of their keys, so that the result does not depend on the order of the rows.
+    """Return a table with the vector of each group."""
+    # Sorted by key, so that the result does not depend on the order of the rows.
     groups = pairs.select(group).unique().sort(group)
-    numbered = groups.with_columns(__line__=pl.int_range(pl.len(), dtype=pl.Int32))
-    placed = pairs.join(numbered, on=group, nulls_equal=True).sort("__line__", "__column__")
+    numbered_groups = groups.with_columns(__line__=pl.int_range(pl.len(), dtype=pl.Int32))
+    cells = pairs.join(numbered_groups, on=group, nulls_equal=True).sort("__line__", "__column__")
     vectors = np.zeros((groups.height, len(names)), np.float32)
     if groups.height:
-        embedded = _svd(call, _matrix(placed, weight), len(names), seed)
-        vectors[:, : embedded.shape[1]] = embedded
+        components = _svd(call, _matrix(cells, weight), len(names), seed)
+        vectors[:, : components.shape[1]] = components
     columns = [pl.Series(name, vectors[:, i]) for i, name in enumerate(names)]
     return groups.with_columns(columns).lazy()
 
 
-def _matrix(placed: pl.DataFrame, weight: str) -> csr_array:
+def _matrix(cells: pl.DataFrame, weight: str) -> csr_array:
+    """Return the weighted matrix of groups by items."""
     from scipy.sparse import csr_array
 
-    lines, columns = placed["__line__"].to_numpy(), placed["__column__"].to_numpy()
-    values = placed["__count__"].to_numpy().astype(np.float64)
+    lines, columns = cells["__line__"].to_numpy(), cells["__column__"].to_numpy()
+    values = cells["__count__"].to_numpy().astype(np.float64)
     shape = (int(lines.max()) + 1, int(columns.max()) + 1)
     if weight == "binary":
         values = np.ones_like(values)
@@ -190,12 +191,12 @@ def _svd(call: Call, matrix: Any, n: int, seed: int) -> npt.NDArray[np.float32]:
         raise FeatureError(
             f"{call.recipe} needs scikit-learn, which is not installed", hint=install_hint("features")
         ) from exc
-    # As TruncatedSVD does it, which refuses a matrix of a single column.
+    # Like scikit-learn's TruncatedSVD, which refuses a matrix with a single column.
     left_vectors, singular_values, right_vectors = randomized_svd(
         matrix, min(n, *matrix.shape), n_iter=7, random_state=seed
     )
-    strongest = right_vectors[np.arange(len(right_vectors)), np.abs(right_vectors).argmax(axis=1)]
-    scaled: npt.NDArray[np.float32] = (left_vectors * singular_values * np.where(strongest < 0, -1, 1)).astype(
+    max_weights = right_vectors[np.arange(len(right_vectors)), np.abs(right_vectors).argmax(axis=1)]
+    scaled: npt.NDArray[np.float32] = (left_vectors * singular_values * np.where(max_weights < 0, -1, 1)).astype(
         np.float32
     )
     return scaled

@@ -1,4 +1,4 @@
-"""Statistics of a group of rows, and where a row stands in its group."""
+"""Recipes for groups of rows: statistics, frequencies, the position of a row in its group, pivots."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any, Unpack
 import polars as pl
 
 from workbench.data.competition import ROW
-from workbench.features.recipes.arguments import Call, Columns, Naming, attached, narrow, plain
+from workbench.features.recipes.arguments import Call, Columns, Naming, float_type, join_to_rows, normalized
 
 __all__ = ["STATISTICS", "counts", "frequencies", "group_position", "group_stats", "top_pivot"]
 
 STATISTICS = ("count", "nulls", "nunique", "sum", "mean", "std", "skew", "min", "max", "median", "first", "last")
-"""What `group_stats` knows, beside quantiles: "q25" is the lower quartile, "q2.5" the 2.5th percentile."""
+"""The statistics of `group_stats`, besides quantiles: "q25" is the lower quartile, "q2.5" the 2.5th percentile."""
 
 QUANTILE = re.compile(r"q(\d{1,2}(?:\.\d+)?|100)")
-OF_ANY = ("count", "nulls", "nunique", "first", "last")
-OF_ORDERED = ("min", "max")
+ANY_TYPE_STATISTICS = ("count", "nulls", "nunique", "first", "last")
+ORDERED_STATISTICS = ("min", "max")
 POSITIONS = ("difference", "ratio", "zscore", "share", "rank", "percentile")
 PIVOTS = ("count", "share", "mean")
 
@@ -34,7 +34,7 @@ def group_stats(
 ) -> pl.LazyFrame:
     """Return statistics of columns over the rows of the same group: ``price_mean_by_store``.
 
-    The groups are aggregated and joined back by key, so that memory holds the groups and not the rows; it streams.
+    The groups are aggregated and joined by key, which streams: memory is needed for the groups, not the rows.
 
     Parameters
     ----------
@@ -43,20 +43,20 @@ def group_stats(
         The keys of the group. A null key is a group like any other.
     columns : str or list of str
     stats : str or list of str
-        Of `STATISTICS`, or quantiles as "q25" (linear interpolation).
+        Any of `STATISTICS`, or quantiles such as "q25" (linear interpolation).
     order_by : str or list of str, optional
-        For "first" and "last", which need it: the first and last value that is there, rows of equal order by their row
-        key; a row without an order has no say.
+        The time, required for "first" and "last": the first and last value that is not missing, in the order of time
+        and row key. Rows without a time are ignored.
     **naming
         `prefix`, `suffix`.
 
     Returns
     -------
     LazyFrame
-        One line per row. Null and NaN are missing and take no part; "count" is the number of values that are there,
-        "nulls" of those that are missing. Of a group without a value "sum" is 0 and the rest null; "std" (n - 1 in the
-        denominator) of one value is null, "skew" of one or of equal ones too. Counts have 32 bits, means and their kin
-        those of the column, at least 32. Sums of floats may differ in the last digit with the order of the rows.
+        One line per row. Null and NaN are missing and ignored; "count" is the number of other values, "nulls" that of
+        missing ones. In a group without values "sum" is 0, and other statistics are null. "std" (ddof 1) of one value
+        is null, as is "skew" of one value or of equal ones. Counts have 32 bits, other statistics those of the column,
+        but at least 32. Sums of floats may differ in the last digit with the order of the rows.
 
     Examples
     --------
@@ -69,31 +69,31 @@ def group_stats(
     ['price_mean_in_store', 'price_std_in_store']
     """
     call = Call.of("group_stats", rows, naming)
-    keys, named = call.columns(by, name="by"), call.columns(columns)
+    keys, names = call.columns(by, name="by"), call.columns(columns)
     quantiles = [s for s in ([stats] if isinstance(stats, str) else stats) if QUANTILE.fullmatch(s)]
-    wanted = call.chosen(stats, [*STATISTICS, *quantiles], name="stats")
+    stat_names = call.chosen(stats, [*STATISTICS, *quantiles], name="stats")
     order = [] if order_by is None else call.order(order_by)
-    if {"first", "last"} & set(wanted) and not order:
+    if {"first", "last"} & set(stat_names) and not order:
         raise call.error('"first" and "last" need an order', 'say which: order_by="…"')
-    for stat in wanted:
-        for column in named:
+    for stat in stat_names:
+        for column in names:
             _check_type(call, stat, column)
-    places = [plain(c, call.schema[c]).alias(f"__order{i}__") for i, c in enumerate(order)]
-    values = [plain(c, call.schema[c]).alias(f"__value_{c}__") for c in named]
-    frame, group = call.keyed(keys, *values, *places)
+    times = [normalized(c, call.schema[c]).alias(f"__order{i}__") for i, c in enumerate(order)]
+    values = [normalized(c, call.schema[c]).alias(f"__value_{c}__") for c in names]
+    frame, group = call.keyed(keys, *values, *times)
     statistics = [
         _statistic(stat, f"__value_{c}__", call.schema[c], len(order)).alias(call.name(c, stat, by=keys))
-        for c in named
-        for stat in wanted
+        for c in names
+        for stat in stat_names
     ]
-    return attached(frame, group, frame.group_by(group).agg(statistics))
+    return join_to_rows(frame, group, frame.group_by(group).agg(statistics))
 
 
 def _check_type(call: Call, stat: str, column: str) -> None:
     dtype = call.schema[column]
-    if stat in OF_ORDERED and (dtype.is_temporal() or dtype == pl.String):
+    if stat in ORDERED_STATISTICS and (dtype.is_temporal() or dtype == pl.String):
         return
-    if stat not in OF_ANY:
+    if stat not in ANY_TYPE_STATISTICS:
         call.check_number(column, f'"{stat}"')
 
 
@@ -101,7 +101,7 @@ def _statistic(stat: str, name: str, dtype: pl.DataType, n_order: int) -> pl.Exp
     value = pl.col(name)
     quantile = QUANTILE.fullmatch(stat)
     if quantile:
-        return value.quantile(float(quantile[1]) / 100, "linear").cast(narrow(dtype))
+        return value.quantile(float(quantile[1]) / 100, "linear").cast(float_type(dtype))
     if stat in ("first", "last"):
         order = [f"__order{i}__" for i in range(n_order)]
         has_value = value.is_not_null() & pl.all_horizontal(pl.col(o).is_not_null() for o in order)
@@ -109,30 +109,30 @@ def _statistic(stat: str, name: str, dtype: pl.DataType, n_order: int) -> pl.Exp
             *[pl.col(o).filter(has_value) for o in order], pl.col(ROW).filter(has_value)
         )
         return ordered.first() if stat == "first" else ordered.last()
-    simple: dict[str, Callable[[], pl.Expr]] = {
+    expressions: dict[str, Callable[[], pl.Expr]] = {
         "count": lambda: value.count().cast(pl.UInt32),
         "nulls": lambda: value.null_count().cast(pl.UInt32),
         "nunique": lambda: value.drop_nulls().n_unique().cast(pl.UInt32),
         "sum": lambda: _sum(value, dtype),
-        "mean": lambda: value.cast(pl.Float64).mean().cast(narrow(dtype)),
-        "std": lambda: value.cast(pl.Float64).std().cast(narrow(dtype)),
+        "mean": lambda: value.cast(pl.Float64).mean().cast(float_type(dtype)),
+        "std": lambda: value.cast(pl.Float64).std().cast(float_type(dtype)),
         "skew": lambda: value.cast(pl.Float64).skew().fill_nan(None).cast(pl.Float32),
         "min": value.min,
         "max": value.max,
-        "median": lambda: value.median().cast(narrow(dtype)),
+        "median": lambda: value.median().cast(float_type(dtype)),
     }
-    return simple[stat]()
+    return expressions[stat]()
 
 
 def _sum(value: pl.Expr, dtype: pl.DataType) -> pl.Expr:
-    # polars adds Int32 in 32 bits, which overflows silently.
+    # polars sums Int32 in 32 bits, which overflows silently.
     if dtype.is_integer() or dtype == pl.Boolean:
         return value.cast(pl.Int64).sum() if dtype not in (pl.UInt64, pl.Int128) else value.sum()
-    return value.cast(pl.Float64).sum().cast(narrow(dtype))
+    return value.cast(pl.Float64).sum().cast(float_type(dtype))
 
 
 def counts(rows: pl.LazyFrame, by: Columns, *, kinds: Columns = "count", **naming: Unpack[Naming]) -> pl.LazyFrame:
-    """Return how many rows a group has, and which share of all rows that is: ``count_by_store``, ``share_by_store``.
+    """Return the size of a group, and its share of all rows: ``count_by_store``, ``share_by_store``.
 
     Parameters
     ----------
@@ -140,7 +140,7 @@ def counts(rows: pl.LazyFrame, by: Columns, *, kinds: Columns = "count", **namin
     by : str or list of str
         The keys of the group. A null key is a group like any other.
     kinds : str or list of str
-        "count" (32 bits), "share" (of the rows given: of a part where the feature is partitioned).
+        "count" (32 bits), "share" (of `rows`, or of its part if the feature is partitioned).
     **naming
         `prefix`, `suffix`.
 
@@ -154,32 +154,32 @@ def counts(rows: pl.LazyFrame, by: Columns, *, kinds: Columns = "count", **namin
     """
     call = Call.of("counts", rows, naming)
     keys = call.columns(by, name="by")
-    wanted = call.chosen(kinds, ("count", "share"), name="kinds")
+    kind_names = call.chosen(kinds, ("count", "share"), name="kinds")
     frame, group = call.keyed(keys)
-    number = {"count": pl.col("n").cast(pl.UInt32), "share": (pl.col("n") / pl.col("n").sum()).cast(pl.Float32)}
+    expressions = {"count": pl.col("n").cast(pl.UInt32), "share": (pl.col("n") / pl.col("n").sum()).cast(pl.Float32)}
     sizes = frame.group_by(group).agg(n=pl.len())
-    table = sizes.select(*group, *[number[kind].alias(call.name(kind, by=keys)) for kind in wanted])
-    return attached(frame, group, table)
+    table = sizes.select(*group, *[expressions[kind].alias(call.name(kind, by=keys)) for kind in kind_names])
+    return join_to_rows(frame, group, table)
 
 
 def frequencies(
     rows: pl.LazyFrame, columns: Columns, *, kinds: Columns = "count", **naming: Unpack[Naming]
 ) -> pl.LazyFrame:
-    """Return how often each column's value occurs, the frequency encoding: ``town_count``, ``town_share``.
+    """Return the frequency of each column's value (frequency encoding): ``town_count``, ``town_share``.
 
     Parameters
     ----------
     rows : LazyFrame
     columns : str or list of str
     kinds : str or list of str
-        "count" (32 bits), "share" (of the rows given).
+        "count" (32 bits), "share" (of `rows`).
     **naming
         `prefix`, `suffix`.
 
     Returns
     -------
     LazyFrame
-        One line per row; null is counted like a value.
+        One line per row; null counts as a value.
 
     Examples
     --------
@@ -190,13 +190,16 @@ def frequencies(
     [(0, 2, 3), (1, 1, 3), (2, 2, 3)]
     """
     call = Call.of("frequencies", rows, naming)
-    wanted = call.chosen(kinds, ("count", "share"), name="kinds")
-    named = call.columns(columns)
-    frame, keys = call.keyed(named)
-    for column, key in zip(named, keys, strict=True):
+    kind_names = call.chosen(kinds, ("count", "share"), name="kinds")
+    names = call.columns(columns)
+    frame, keys = call.keyed(names)
+    for column, key in zip(names, keys, strict=True):
         sizes = frame.group_by(key).agg(n=pl.len())
-        number = {"count": pl.col("n").cast(pl.UInt32), "share": (pl.col("n") / pl.col("n").sum()).cast(pl.Float32)}
-        table = sizes.select(key, *[number[kind].alias(call.name(column, kind)) for kind in wanted])
+        expressions = {
+            "count": pl.col("n").cast(pl.UInt32),
+            "share": (pl.col("n") / pl.col("n").sum()).cast(pl.Float32),
+        }
+        table = sizes.select(key, *[expressions[kind].alias(call.name(column, kind)) for kind in kind_names])
         frame = frame.join(table, on=key, how="left", nulls_equal=True)
     return frame.drop(keys)
 
@@ -212,7 +215,7 @@ def group_position(
     kinds: Columns = ("difference", "ratio"),
     **naming: Unpack[Naming],
 ) -> pl.LazyFrame:
-    """Return where a row's value stands among those of its group: ``price_difference_by_store``.
+    """Return a row's value relative to those of its group: ``price_difference_by_store``.
 
     Parameters
     ----------
@@ -223,17 +226,17 @@ def group_position(
         Numbers.
     kinds : str or list of str
         "difference" (value - mean), "ratio" (value / mean), "zscore" ((value - mean) / std), "share" (value / sum),
-        "rank" (1 for the smallest; equal values share the lowest rank), "percentile" (the mean rank of equal values
-        minus a half, by the number of values: between 0 and 1, 0.5 for a single one).
+        "rank" (1 for the smallest; equal values share the lowest rank), "percentile" ((rank - 0.5) / number of values,
+        with the mean rank of equal values; 0.5 for a single value).
     **naming
         `prefix`, `suffix`.
 
     Returns
     -------
     LazyFrame
-        One line per row, in 32 bits, only differences in the column's. Null and NaN are missing: they take no part and
-        get null, as does what would be divided by zero. Ranks are made within groups, which polars can't stream: with
-        many rows use them under ``@feature(partition_by=…)``.
+        One line per row, in 32 bits; differences in the type of the column's mean. Null and NaN are missing: they are
+        ignored and their result is null, as are divisions by zero. polars can't stream ranks within groups: for many
+        rows use ``@feature(partition_by=…)``.
 
     Examples
     --------
@@ -244,14 +247,16 @@ def group_position(
     [(0, -1.0, 0.25, 1), (1, 0.0, 1.0, 1), (2, 1.0, 0.75, 2)]
     """
     call = Call.of("group_position", rows, naming)
-    keys, named = call.columns(by, name="by"), call.numbers(columns)
-    wanted = call.chosen(kinds, POSITIONS, name="kinds")
-    frame, group = call.keyed(keys, *[plain(c, call.schema[c]).alias(f"__value_{c}__") for c in named])
-    if set(wanted) - {"rank", "percentile"}:
-        table = frame.group_by(group).agg(e for c in named for e in _moments(c))
+    keys, names = call.columns(by, name="by"), call.numbers(columns)
+    kind_names = call.chosen(kinds, POSITIONS, name="kinds")
+    frame, group = call.keyed(keys, *[normalized(c, call.schema[c]).alias(f"__value_{c}__") for c in names])
+    if set(kind_names) - {"rank", "percentile"}:
+        table = frame.group_by(group).agg(e for c in names for e in _moments(c))
         frame = frame.join(table, on=group, how="left", nulls_equal=True)
     positions = [
-        _position(kind, c, call.schema[c], group).alias(call.name(c, kind, by=keys)) for c in named for kind in wanted
+        _position(kind, c, call.schema[c], group).alias(call.name(c, kind, by=keys))
+        for c in names
+        for kind in kind_names
     ]
     return frame.select(ROW, *positions)
 
@@ -271,9 +276,13 @@ def _position(kind: str, column: str, dtype: pl.DataType, group: list[str]) -> p
     number = value.cast(pl.Float64)
     mean, std, total = (pl.col(f"__{name}_{column}__") for name in ("mean", "std", "sum"))
     if kind == "difference":
-        return (number - mean).cast(narrow(dtype))
-    above, below = {"ratio": (number, mean), "zscore": (number - mean, std), "share": (number, total)}[kind]
-    return pl.when(below != 0).then(above / below).cast(pl.Float32)
+        return (number - mean).cast(float_type(dtype))
+    numerator, denominator = {
+        "ratio": (number, mean),
+        "zscore": (number - mean, std),
+        "share": (number, total),
+    }[kind]
+    return pl.when(denominator != 0).then(numerator / denominator).cast(pl.Float32)
 
 
 # ------------------------------------------------------------------------------------------------------------ pivots
@@ -289,7 +298,7 @@ def top_pivot(
     of: str | None = None,
     **naming: Unpack[Naming],
 ) -> pl.LazyFrame:
-    """Return a column for each of the most frequent values: ``type_click_count_by_session``.
+    """Return a column for each of the most frequent values of another: ``type_click_count_by_session``.
 
     Parameters
     ----------
@@ -297,15 +306,15 @@ def top_pivot(
     by : str or list of str
         The keys of the group. A null key is a group like any other.
     column : str
-        Its values become columns.
+        The column whose values become columns.
     values : int or list
-        How many of the most frequent values of `rows` (of equally frequent ones the smaller; null is no value), or the
-        values themselves. Under ``@feature(partition_by=…)`` list them: parts would choose differently.
+        The number of most frequent values in `rows` (of equally frequent ones the smaller; null is ignored), or a list
+        of values. With ``@feature(partition_by=…)`` give a list, as the parts would choose different values.
     kind : str
-        "count" of the group's rows with the value (32 bits), "share" (that by the group's rows), or "mean" of the
-        column `of` over the group's rows with the value (null where there is none).
+        "count" of the group's rows with the value (32 bits), their "share" of the group's rows, or the "mean" of the
+        column `of` over them (null if there are none).
     of : str, optional
-        A column of numbers, for "mean"; null and NaN take no part.
+        The numeric column for "mean"; null and NaN are ignored.
     **naming
         `prefix`, `suffix`.
 
@@ -322,17 +331,19 @@ def top_pivot(
     call.chosen(kind, PIVOTS, name="kind")
     if (kind == "mean") != (of is not None):
         raise call.error(f"kind={kind!r} with of={of!r}", 'write kind="mean", of="COLUMN", or leave out `of`')
-    measured = [plain(c, call.schema[c]).alias("__of__") for c in call.numbers(of or [], name="of")] if of else []
-    frame, group = call.keyed(keys, plain(name, call.schema[name]).alias("__value__"), *measured)
-    chosen = _most_frequent(call, frame, values) if isinstance(values, int) else list(values)
-    if not chosen or None in chosen:
+    mean_values = (
+        [normalized(c, call.schema[c]).alias("__of__") for c in call.numbers(of or [], name="of")] if of else []
+    )
+    frame, group = call.keyed(keys, normalized(name, call.schema[name]).alias("__value__"), *mean_values)
+    pivot_values = _most_frequent(call, frame, values) if isinstance(values, int) else list(values)
+    if not pivot_values or None in pivot_values:
         raise call.error(f"values={values!r}: there is no value to make a column of", "list values that occur")
-    narrowed = narrow(call.schema[of]) if of else pl.Float32()
-    pivoted = {call.name(name, str(value), kind, by=keys): _pivoted(kind, value, narrowed) for value in chosen}
-    if len(pivoted) < len(chosen):
-        raise call.error(f"two of the values {chosen} would give the same name", "list each value once")
+    mean_type = float_type(call.schema[of]) if of else pl.Float32()
+    pivoted = {call.name(name, str(value), kind, by=keys): _pivoted(kind, value, mean_type) for value in pivot_values}
+    if len(pivoted) < len(pivot_values):
+        raise call.error(f"two of the values {pivot_values} would give the same name", "list each value once")
     table = frame.group_by(group).agg(e.alias(n) for n, e in pivoted.items())
-    return attached(frame, group, table)
+    return join_to_rows(frame, group, table)
 
 
 def _most_frequent(call: Call, frame: pl.LazyFrame, n: int) -> list[Any]:
@@ -342,9 +353,9 @@ def _most_frequent(call: Call, frame: pl.LazyFrame, n: int) -> list[Any]:
 
 
 def _pivoted(kind: str, value: Any, mean_type: pl.DataType) -> pl.Expr:
-    same = (pl.col("__value__") == pl.lit(value)).fill_null(value=False)
+    has_value = (pl.col("__value__") == pl.lit(value)).fill_null(value=False)
     if kind == "count":
-        return same.sum().cast(pl.UInt32)
+        return has_value.sum().cast(pl.UInt32)
     if kind == "share":
-        return same.mean().cast(pl.Float32)
-    return pl.col("__of__").filter(same).cast(pl.Float64).mean().cast(mean_type)
+        return has_value.mean().cast(pl.Float32)
+    return pl.col("__of__").filter(has_value).cast(pl.Float64).mean().cast(mean_type)

@@ -1,4 +1,4 @@
-"""Texts: how long, of what characters, and which words or pieces of words, hashed into buckets."""
+"""Recipes for texts: lengths, kinds of characters, and hashed n-grams."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ import polars as pl
 
 from workbench.data.competition import ROW
 from workbench.features.recipes.arguments import Call, Columns, Naming
-from workbench.features.recipes.hashing import hashed
+from workbench.features.recipes.hashing import hash_texts
 
-__all__ = ["composed", "hashed_ngrams", "text_forms"]
+__all__ = ["hashed_ngrams", "normalize_unicode", "text_forms"]
 
 LETTER = r"[\p{L}\p{M}\p{N}_\u{200c}\u{200d}]"
-"""Marks too: vowels of Indic scripts and tones of Thai are marks, as are the joiners inside words no ends of them."""
+"""Includes marks (vowels of Indic scripts, tones of Thai) and joiners, which occur within words."""
 WORD = rf"{LETTER}+"
-ROWS_AT_ONCE = 20_000
+TEXTS_AT_ONCE = 20_000
 
 FORMS: dict[str, Callable[[pl.Expr], pl.Expr]] = {
     "length": lambda text: text.str.len_chars(),
     "words": lambda text: text.str.count_matches(WORD),
     "digits": lambda text: text.str.count_matches(r"\p{Nd}"),
     "punctuation": lambda text: text.str.count_matches(r"[\p{P}\p{S}]"),
-    "upper_share": lambda text: _share(text.str.count_matches(r"\p{Lu}"), text.str.count_matches(r"\p{L}")),
-    "digit_share": lambda text: _share(text.str.count_matches(r"\p{Nd}"), text.str.len_chars()),
-    "word_length": lambda text: _share(text.str.count_matches(LETTER), text.str.count_matches(WORD)),
+    "upper_share": lambda text: _ratio(text.str.count_matches(r"\p{Lu}"), text.str.count_matches(r"\p{L}")),
+    "digit_share": lambda text: _ratio(text.str.count_matches(r"\p{Nd}"), text.str.len_chars()),
+    "word_length": lambda text: _ratio(text.str.count_matches(LETTER), text.str.count_matches(WORD)),
     "lines": lambda text: text.str.count_matches("\n") + 1,
 }
 
 
-def composed(text: pl.Expr) -> pl.Expr:
-    """Return texts whose letters are composed: "é" in one character and "e" with an accent behind are the same."""
-    # Normalising takes seven times as long as looking for letters beyond ASCII.
-    is_plain = text.str.len_bytes() == text.str.len_chars()
-    return pl.when(is_plain).then(text).otherwise(pl.when(~is_plain).then(text).str.normalize("NFC"))
+def normalize_unicode(text: pl.Expr) -> pl.Expr:
+    """Return texts in Unicode normal form NFC, in which "é" is one character."""
+    # Normalising takes seven times as long as looking for non-ASCII characters.
+    is_ascii = text.str.len_bytes() == text.str.len_chars()
+    return pl.when(is_ascii).then(text).otherwise(pl.when(~is_ascii).then(text).str.normalize("NFC"))
 
 
-def _share(part: pl.Expr, total: pl.Expr) -> pl.Expr:
+def _ratio(part: pl.Expr, total: pl.Expr) -> pl.Expr:
     return pl.when(total > 0).then(part / total).cast(pl.Float32)
 
 
@@ -50,7 +50,7 @@ def text_forms(
     kinds: Columns = ("length", "words", "digits", "punctuation", "upper_share"),
     **naming: Unpack[Naming],
 ) -> list[pl.Expr]:
-    """Return what a text looks like, as expressions over the rows: ``title_length``, ``title_words``.
+    """Return counts and ratios of characters and words, as expressions: ``title_length``, ``title_words``.
 
     Parameters
     ----------
@@ -58,14 +58,14 @@ def text_forms(
     columns : str or list of str
     kinds : str or list of str
         Counts: "length" (characters), "words" (runs of letters, digits and _), "digits", "punctuation" (and symbols),
-        "lines". Shares: "upper_share" (of the letters), "digit_share" (of the characters), "word_length" (the mean).
+        "lines". Ratios: "upper_share" (of the letters), "digit_share" (of the characters), "word_length" (the mean).
     **naming
         `prefix`, `suffix`.
 
     Returns
     -------
     list of Expr
-        UInt32 and Float32; null for null, and a share of nothing is null.
+        UInt32 and Float32; null for null, and for ratios with a zero denominator.
 
     Examples
     --------
@@ -76,11 +76,11 @@ def text_forms(
     [(13, 4, 2, 2, 0.6666666865348816), (0, 0, 0, 0, None), (None, None, None, None, None)]
     """
     call = Call.of("text_forms", rows, naming)
-    wanted = call.chosen(kinds, list(FORMS), name="kinds")
+    kind_names = call.chosen(kinds, list(FORMS), name="kinds")
     return [
         FORMS[kind](pl.col(column).cast(pl.String)).alias(call.name(column, kind))
         for column in call.texts(columns)
-        for kind in wanted
+        for kind in kind_names
     ]
 
 
@@ -94,32 +94,31 @@ def hashed_ngrams(
     signed: bool = False,
     **naming: Unpack[Naming],
 ) -> pl.LazyFrame:
-    """Return how often n-grams of words or characters occur, hashed into columns: ``title_words_0`` and on.
+    """Return the counts of n-grams of words or characters, hashed into columns: ``title_words_0``, ….
 
-    The hash is the workbench's own: the same with every version of polars and on every machine. The texts are taken
-    some thousand at a time.
+    The hash is the same in every version of polars and on every machine. Texts are processed in batches.
 
     Parameters
     ----------
     rows : LazyFrame
     column : str
-        Texts; taken in lower case.
+        Texts, which are converted to lower case.
     n : int or list of int
-        Words (runs of letters, digits and _) or characters in a row.
+        The lengths of n-grams, in words (runs of letters, digits and _) or characters.
     of : str
         "words" or "characters".
     buckets : int
         The number of columns.
     signed : bool
-        Whether half of the n-grams count negatively, so that those that share a column cancel on average instead of
-        adding up (Weinberger et al. 2009).
+        Whether half of the n-grams count negatively, so that collisions cancel on average instead of adding up
+        (Weinberger et al. 2009).
     **naming
         `prefix`, `suffix`.
 
     Returns
     -------
     LazyFrame
-        One line per row, Int16 each; a text without an n-gram, or null, gives zeros.
+        One line per row, Int16; zeros for null and for a text without n-grams.
 
     Examples
     --------
@@ -140,38 +139,40 @@ def hashed_ngrams(
     call.at_least(buckets, 2, name="buckets")
     columns = [call.name(name, of, str(i)) for i in range(buckets)]
 
-    def counted(frame: pl.DataFrame) -> pl.DataFrame:
-        pieces = [
+    def count_batch(frame: pl.DataFrame) -> pl.DataFrame:
+        batches = [
             pl.DataFrame(_counts(part["__text__"], sizes, of, buckets, signed=signed), schema=columns, orient="row")
-            for part in frame.iter_slices(ROWS_AT_ONCE)
+            for part in frame.iter_slices(TEXTS_AT_ONCE)
         ]
-        counts = pl.concat(pieces) if pieces else pl.DataFrame(schema=dict.fromkeys(columns, pl.Int16))
+        counts = pl.concat(batches) if batches else pl.DataFrame(schema=dict.fromkeys(columns, pl.Int16))
         return pl.concat([frame.select(ROW), counts], how="horizontal")
 
     schema = {ROW: call.schema[ROW], **dict.fromkeys(columns, pl.Int16())}
-    texts = rows.select(ROW, composed(pl.col(name).cast(pl.String).str.to_lowercase()).alias("__text__"))
-    return texts.map_batches(counted, schema=schema, streamable=True)
+    texts = rows.select(ROW, normalize_unicode(pl.col(name).cast(pl.String).str.to_lowercase()).alias("__text__"))
+    return texts.map_batches(count_batch, schema=schema, streamable=True)
 
 
 def _counts(texts: pl.Series, sizes: Sequence[int], of: str, buckets: int, *, signed: bool) -> npt.NDArray[np.int16]:
-    """Return (len(texts), buckets): how often each bucket is hit."""
-    pieces = texts.str.extract_all(WORD if of == "words" else r"(?s).")
-    tokens = pl.DataFrame({"text": np.arange(len(texts)), "token": pieces}).explode("token").drop_nulls()
+    """Return the number of n-grams by text and bucket, (len(texts), buckets)."""
+    token_lists = texts.str.extract_all(WORD if of == "words" else r"(?s).")
+    tokens = pl.DataFrame({"text": np.arange(len(texts)), "token": token_lists}).explode("token").drop_nulls()
     counts = np.zeros(len(texts) * buckets)
     for size in dict.fromkeys(sizes):
-        grams, owner = _grams(tokens, size, " " if of == "words" else "")
-        values = hashed(grams)
-        # The lowest bit gives the sign; it has no part in the bucket.
-        weights = 1.0 - 2.0 * (values & np.uint64(1)).astype(np.float64) if signed else None
-        cells = owner * buckets + ((values >> np.uint64(1)) % np.uint64(buckets)).astype(np.int64)
+        ngrams, text_index = _ngrams(tokens, size, " " if of == "words" else "")
+        hashes = hash_texts(ngrams)
+        # The lowest bit is used for the sign only, the others for the bucket.
+        weights = 1.0 - 2.0 * (hashes & np.uint64(1)).astype(np.float64) if signed else None
+        cells = text_index * buckets + ((hashes >> np.uint64(1)) % np.uint64(buckets)).astype(np.int64)
         counts += np.bincount(cells, weights=weights, minlength=len(counts))
     return counts.clip(-32768, 32767).reshape(-1, buckets).astype(np.int16)
 
 
-def _grams(tokens: pl.DataFrame, size: int, between: str) -> tuple[pl.Series, npt.NDArray[np.int64]]:
-    """Return the n-grams and the text that each is of."""
+def _ngrams(tokens: pl.DataFrame, size: int, separator: str) -> tuple[pl.Series, npt.NDArray[np.int64]]:
+    """Return the n-grams and the index of the text of each."""
     parts = [pl.col("token").shift(-i) for i in range(size)]
-    gram = pl.concat_str(parts, separator=between)
-    grams = tokens.select("text", gram.alias("gram"), within_text=pl.col("text") == pl.col("text").shift(-(size - 1)))
-    within_text = grams.filter("within_text")
-    return within_text["gram"], within_text["text"].to_numpy()
+    ngram = pl.concat_str(parts, separator=separator)
+    ngrams = tokens.select(
+        "text", ngram.alias("ngram"), within_text=pl.col("text") == pl.col("text").shift(-(size - 1))
+    )
+    within_text = ngrams.filter("within_text")
+    return within_text["ngram"], within_text["text"].to_numpy()

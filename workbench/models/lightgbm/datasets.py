@@ -81,8 +81,8 @@ def _binned(
 ) -> lgb.Dataset:
     import lightgbm as lgb
 
-    if matrix.held is not None:
-        frame = matrix.held.head(len(rows))
+    if matrix.loaded_frame is not None:
+        frame = matrix.loaded_frame.head(len(rows))
         return bin_frame(frame if order is None else frame[order], parameters, **more)
     named: dict[str, Any] = {"feature_name": [f"c{i}" for i in range(matrix.width)], "free_raw_data": True}
     if order is None:
