@@ -96,7 +96,7 @@ class TestRowOrder:
         words = {
             "drop": "1 rows are missing",
             "repeat": "1 lines repeat",
-            "beyond": "there is not",
+            "beyond": "out of range",
             "null": "no row key",
             "float": "a row key that is a Float64",
         }
@@ -171,7 +171,7 @@ class TestParts:
         if parts is None:
             return
         if isinstance(parts, partition.HashParts):
-            frame = frame.with_columns(parts.of_line.alias(partition.PART))
+            frame = frame.with_columns(parts.line_part.alias(partition.PART))
         found = [frame.filter(part.lines) for part in parts]
         assert sorted(pl.concat(found)[ROW]) == list(range(len(keys)))
         groups = [set(f["k"]) for f in found]
