@@ -88,6 +88,18 @@ def test_a_library_gets_pieces_of_one_length(small, size: int, monkeypatch: pyte
         ]
 
 
+def test_the_columns_of_one_fold_at_a_time_stay_in_memory(small) -> None:
+    made = small()
+    made.experiment(1, 'features = ["rows", "te_town"]\n' + KINDS["model"])
+    columns = TrainingColumns(ready(made.workspace, made.open.access.competition, 1).problem, 0)
+    first = columns.of_fold(0)
+    assert columns.of_fold(0) is first
+    columns.of_fold(1)
+    again = columns.of_fold(0)
+    assert again is not first
+    assert again.equals(first)
+
+
 def test_a_sample_of_the_rows_is_the_same_in_pieces(small, monkeypatch: pytest.MonkeyPatch) -> None:
     held, streamed = matrices(small(), ["rows", "ratio", "te_town"], monkeypatch)
     rows = np.sort(np.random.default_rng(1).choice(400, 90, replace=False))

@@ -94,6 +94,11 @@ def test_the_lowest_target_that_goes_through_the_transform(metric: str, least: f
     assert loss.allows(7)
 
 
+def test_weights_by_the_inverse_of_the_target_make_errors_relative() -> None:
+    assert not Loss("squared", transform="log1p", power=1).allows(-0.5)
+    assert Loss("squared", transform="log1p", power=0).allows(-0.5)
+
+
 def test_rows_weigh_by_their_target_in_regression_alone() -> None:
     def target(*tasks: str) -> Target:
         return Target(tuple(TargetColumn("y", task, np.zeros(2)) for task in tasks))

@@ -136,6 +136,10 @@ class TestColumns:
         assert form.columns == ("id", "yes", "no")
         assert positive_labels(made, read_target(made)) == {"y": "yes"}
 
+    def test_of_three_classes_none_is_the_positive_one(self, competition) -> None:
+        made = competition(["a", "b", "c"] * 2, {"id": ["a"], "y": ["a"]}, task="multiclass", metric="accuracy")
+        assert positive_labels(made, read_target(made)) == {}
+
 
 class TestUndecided:
     @pytest.mark.parametrize(
