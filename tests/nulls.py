@@ -23,9 +23,9 @@ from workbench.analysis.checks.adversarial import adversarial, adversarial_findi
 from workbench.analysis.checks.data import CheckedData, read_data
 from workbench.analysis.checks.drift import drift, drift_findings, goes_by_time
 from workbench.analysis.checks.power import leak_findings, outcome_of
-from workbench.analysis.selection import SelectionOptions, groups_of, judge_by_permutation
+from workbench.analysis.selection import SelectionOptions, column_groups, importance_by_permutation
 from workbench.analysis.selection.importance import models_of
-from workbench.analysis.selection.methods import judge_by_shuffled_target
+from workbench.analysis.selection.methods import importance_by_shuffled_target
 from workbench.api import library
 from workbench.api.features import SelectOptions
 from workbench.core.context import SILENT, RunContext
@@ -204,13 +204,13 @@ def judged(
             with hosted(data(np.random.default_rng([2, repeat])), cv) as made:
                 made.experiment(1, f'features = ["rows"]\ndrop = [{drop}]\n{MODEL}')
                 experiment = ready(made.workspace, made.open.access.competition, 1, context=RunContext(threads=1))
-                groups, models = groups_of(experiment), models_of(experiment)
+                groups, models = column_groups(experiment), models_of(experiment)
                 if method == "permutation":
                     options = SelectionOptions("permutation", alpha=alpha)
-                    found, _ = judge_by_permutation(experiment, models, groups, options, SILENT)
+                    found, _ = importance_by_permutation(experiment, models, groups, options, SILENT)
                 else:
                     options = SelectionOptions("null", percentile=100 * (1 - alpha), shuffles=20)
-                    found, _ = judge_by_shuffled_target(experiment, models, groups, options, SILENT)
+                    found, _ = importance_by_shuffled_target(experiment, models, groups, options, SILENT)
                 alarms, trials = alarms + sum(j.keep for j in found), trials + len(found)
         return alarms, trials
 

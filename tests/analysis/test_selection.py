@@ -26,15 +26,14 @@ from workbench.analysis.selection import (
     EliminationStep,
     ListRequest,
     SelectionOptions,
-    groups_of,
-    judge_by_gain,
-    judge_by_permutation,
-    list_of,
-    only,
+    column_groups,
+    features_with_columns,
+    importance_by_gain,
+    importance_by_permutation,
     select,
 )
 from workbench.analysis.selection.elimination import next_groups, smallest_good
-from workbench.analysis.selection.groups import BY
+from workbench.analysis.selection.groups import GROUPINGS, with_columns
 from workbench.analysis.selection.importance import models_of, scored
 from workbench.analysis.selection.methods import p_above_zero
 from workbench.analysis.selection.options import options_of
@@ -183,12 +182,12 @@ class TestMethods:
 
     def test_a_copy_shares_its_importance_and_judged_as_one_it_has_all(self, case) -> None:
         made = experiment_of(case)
-        together = next(g for g in groups_of(made, "correlated") if "b" in g.columns)
+        together = next(g for g in column_groups(made, "correlated") if "b" in g.columns)
         assert set(together.columns) >= {"b", "b_copy"}
-        assert all(len(set(g.columns) & NOISE) <= 1 for g in groups_of(made, "correlated"))
-        single = {g.name: g for g in groups_of(made)}
+        assert all(len(set(g.columns) & NOISE) <= 1 for g in column_groups(made, "correlated"))
+        single = {g.name: g for g in column_groups(made)}
         models = models_of(made)
-        judged, _ = judge_by_permutation(
+        judged, _ = importance_by_permutation(
             made, models, [single["b"], single["b_copy"], together], SelectionOptions("permutation"), SILENT
         )
         assert judged[2].importance > 1.5 * max(judged[0].importance, judged[1].importance)
@@ -198,9 +197,9 @@ class TestMethods:
         """Each model predicts a copy of its fold's rows in which some columns are shuffled."""
         made = experiment_of(case)
         options = SelectionOptions("permutation", repeats=2, by=by, seed=3)
-        groups = groups_of(made, by)
+        groups = column_groups(made, by)
         assert ("pair" in {g.name for g in groups}) == (by == "feature")
-        judged, _ = judge_by_permutation(made, models_of(made), groups, options, SILENT)
+        judged, _ = importance_by_permutation(made, models_of(made), groups, options, SILENT)
         problem, run = made.problem, made.finished
         losses = np.zeros((problem.folds.n_folds, 2, len(groups)))
         for fold in range(problem.folds.n_folds):
@@ -294,12 +293,12 @@ class TestMethods:
         importance = case.open.runs[1].importance
         assert found.judged[0].importance == pytest.approx(importance["gain"].max(), rel=1e-5)
 
-    @pytest.mark.parametrize("by", BY)
+    @pytest.mark.parametrize("by", GROUPINGS)
     def test_a_feature_with_the_name_of_a_column_is_judged_by_itself(self, case, by: str) -> None:
         text = 'features = ["rows.b", "rows.b_copy", "b_copy", "rows.small", "small"]\n'
         case.experiment(24, text + MODEL)
         made = experiment_of(case, 24)
-        groups, models = groups_of(made, by), models_of(made)
+        groups, models = column_groups(made, by), models_of(made)
         case.open.access.competition.paths.experiment(24).unlink()
         assert len({g.name for g in groups}) == len(groups)
         assert sorted(c for g in groups for c in g.columns) == sorted(
@@ -312,7 +311,7 @@ class TestMethods:
         of_folds = [
             [sum(of_columns[c][0] for c in g.columns) for g in groups] for of_columns in models.importance.values()
         ]
-        judged = judge_by_gain(models, groups, SelectionOptions("gain", by=by))
+        judged = importance_by_gain(models, groups, SelectionOptions("gain", by=by))
         assert {j.group.name: j.importance for j in judged} == pytest.approx(expected)
         assert [j.spread for j in judged] == pytest.approx(np.std(of_folds, axis=0))
         assert {"feature": "rows.b_copy", "column": "b_copy", "correlated": "b + 1"}[by] in expected
@@ -330,14 +329,14 @@ class TestMethods:
             of_seeds.setdefault((model["target"], model["fold"]), []).append(model["rounds"])
         assert read.rounds == {at: round(np.mean(rounds)) for at, rounds in of_seeds.items()}
         assert read.importance == trained.importance
-        assert read.scored.folds == trained.scored.folds
+        assert read.score.folds == trained.score.folds
         assert read.rounds == trained.rounds
 
 
 class TestGroups:
     def test_columns_that_run_together_stand_where_the_first_does_and_are_named_by_it(self, case) -> None:
         case.experiment(25, 'features = ["te_town", "rows.n2", "rows.b", "chain", "rows.b_copy"]\n' + MODEL)
-        groups = groups_of(experiment_of(case, 25), "correlated")
+        groups = column_groups(experiment_of(case, 25), "correlated")
         case.open.access.competition.paths.experiment(25).unlink()
         assert [(g.name, g.columns) for g in groups] == [
             ("n2", ("n2",)),
@@ -380,7 +379,7 @@ class TestElimination:
         assert found.held_out is not None
         steps = json.loads((case.folder / "selections" / "rfe-signal.steps.json").read_text())["steps"]
         assert 2 <= len(steps) <= 7
-        problem = only(
+        problem = with_columns(
             without_last_fold(experiment_of(case).problem), [c for j in found.judged if j.keep for c in j.group.columns]
         )
         made = experiment_of(case)
@@ -463,12 +462,12 @@ class TestElimination:
 
         steps = [step(names)]
         better = data.draw(st.booleans())
-        while (groups := next_groups(steps, share, better=better)) is not None:
+        while (groups := next_groups(steps, share, greater_is_better=better)) is not None:
             assert 1 <= len(groups) < len(names)
             assert set(groups) < set(names)
             steps.append(step(groups))
             assert len(steps) < 60
-        chosen, best = smallest_good(steps, better=better)
+        chosen, best = smallest_good(steps, greater_is_better=better)
         assert 1 <= len(chosen.groups) <= len(best.groups)
 
     def test_what_is_worse_is_left(self) -> None:
@@ -479,14 +478,14 @@ class TestElimination:
         steps = [step("abcdefgh", 0.7)]
         tried = []
         for mean in (0.71, 0.5, 0.72):
-            groups = next_groups(steps, 0.5, better=True)
+            groups = next_groups(steps, 0.5, greater_is_better=True)
             assert groups is not None
             tried.append("".join(groups))
             steps.append(step(tried[-1], mean))
         # A half of the eight; of these again a half, which is worse, so one less; then the list of two is known.
         assert tried == ["efgh", "gh", "fgh"]
-        assert next_groups(steps, 0.5, better=True) is None
-        chosen, best = smallest_good(steps, better=True)
+        assert next_groups(steps, 0.5, greater_is_better=True) is None
+        chosen, best = smallest_good(steps, greater_is_better=True)
         assert chosen == best == steps[3]
 
 
@@ -495,19 +494,19 @@ class TestLists:
     @settings(max_examples=25)
     def test_a_list_gives_exactly_its_columns(self, case, data) -> None:
         made = whole_of(case)
-        groups = groups_of(made)
+        groups = column_groups(made)
         chosen = data.draw(st.sets(st.sampled_from(groups), min_size=1))
         columns = [c for g in groups if g in chosen for c in g.columns]
-        features = list_of(made, columns)
+        features = features_with_columns(made, columns)
         matrix = build_matrix(made.blocks, features)
         assert [*matrix.frame.columns, *(c.feature.name for c in matrix.fold_columns)] == columns
 
     def test_whole_features_are_named_whole(self, case) -> None:
         made = whole_of(case)
-        assert list_of(made, ["sum", "noise"]) == ("pair",)
-        assert list_of(made, ["sum", "a"]) == ("rows.a", "pair.sum")
-        everything = [c for g in groups_of(made) for c in g.columns]
-        features = list_of(made, everything)
+        assert features_with_columns(made, ["sum", "noise"]) == ("pair",)
+        assert features_with_columns(made, ["sum", "a"]) == ("rows.a", "pair.sum")
+        everything = [c for g in column_groups(made) for c in g.columns]
+        features = features_with_columns(made, everything)
         assert features[-3:] == tuple(made.spec.features[1:])
         # The experiment drops some of the columns of the rows.
         assert len(features[:-3]) == 10
@@ -681,7 +680,7 @@ class TestScores:
         assert stored["optimistic"] == found.optimistic
         # As the last fold's own model would be, with rounds that the others chose.
         made = experiment_of(case)
-        problem = only_fold(only(made.problem, [c for j in found.judged if j.keep for c in j.group.columns]), 2)
+        problem = only_fold(with_columns(made.problem, [c for j in found.judged if j.keep for c in j.group.columns]), 2)
         assert np.array_equal(problem.folds.valid_rows(0), made.problem.folds.valid_rows(2))
         assert np.array_equal(problem.folds.train_rows(0), made.problem.folds.train_rows(2))
         model = replace(made.model, rounds=found.after.rounds[0], patience=0)
@@ -696,7 +695,7 @@ class TestScores:
         first, second = found.after.rounds
         assert second > 1.5 * first
         made = ready(small.workspace, small.open.access.competition, 1)
-        problem = only_fold(only(made.problem, [c for j in found.judged if j.keep for c in j.group.columns]), 4)
+        problem = only_fold(with_columns(made.problem, [c for j in found.judged if j.keep for c in j.group.columns]), 4)
         assert found.held_out is not None
         targets = [replace(made.model, rounds=n, patience=0).learner(problem, i) for i, n in enumerate((first, second))]
         oof = np.full((problem.target.n_rows, 2), np.nan)

@@ -23,21 +23,22 @@ from workbench.analysis.selection import (
     EliminationStep,
     ListRequest,
     SelectionOptions,
-    groups_of,
-    judge_by_gain,
-    judge_by_permutation,
-    list_of,
-    only,
+    column_groups,
+    features_with_columns,
+    importance_by_gain,
+    importance_by_permutation,
     select,
+    with_columns,
 )
 from workbench.analysis.selection.elimination import (
-    Deadline,
-    TimeIsUpError,
+    StepsFile,
+    TimeLimit,
+    TimeLimitError,
     eliminate,
     next_groups,
     smallest_good,
 )
-from workbench.analysis.selection.groups import Group, origins
+from workbench.analysis.selection.groups import Group, feature_by_column
 from workbench.analysis.selection.importance import (
     FixedRounds,
     Models,
@@ -48,9 +49,9 @@ from workbench.analysis.selection.importance import (
     models_of,
     scored,
 )
-from workbench.analysis.selection.methods import by_chance, judge_by_shuffled_target, p_above_zero
+from workbench.analysis.selection.methods import importance_by_shuffled_target, max_passing_by_chance, p_above_zero
 from workbench.analysis.selection.options import METHODS, options_of
-from workbench.analysis.selection.orders import ColumnOrders, Units, shuffled_order, units_of
+from workbench.analysis.selection.orders import ColumnOrders, ShuffleUnits, shuffle_units, shuffled_order
 from workbench.api.features import SelectOptions
 from workbench.core.context import SILENT, RunContext, text_listener
 from workbench.core.errors import ConfigError, FeatureError, MemoryLimitError
@@ -185,7 +186,7 @@ class TestGain:
             ((0, 2), {"a": (20.0, 8.0), "b": (4.0, 1.0), "c": (0.0, 0.0)}),
             ((1, 1), {"a": (5.0, 3.0), "b": (1.0, 2.0), "c": (0.0, 0.0)}),
         )
-        judged = judge_by_gain(found, self.groups[:3], SelectionOptions("gain", share=1.0))
+        judged = importance_by_gain(found, self.groups[:3], SelectionOptions("gain", share=1.0))
         assert [j.importance for j in judged] == [10.0, 2.0, 0.0]
         assert [j.spread for j in judged] == [5.0, 1.0, 0.0]
         assert [j.more for j in judged] == [{"splits": 4.5}, {"splits": 1.5}, {"splits": 0.0}]
@@ -208,7 +209,7 @@ class TestGain:
     def test_kept_is_what_together_has_the_share(self, share: float, kept: str) -> None:
         gains = {"a": 2.0, "b": 1.0, "c": 4.0, "d": 1.0}
         found = models(((0, 1), {name: (gain, 1.0) for name, gain in gains.items()}))
-        judged = judge_by_gain(found, self.groups, SelectionOptions("gain", share=share))
+        judged = importance_by_gain(found, self.groups, SelectionOptions("gain", share=share))
         assert "".join(j.group.name for j in judged if j.keep) == kept
         assert all(type(j.keep) is bool or j.keep in (True, False) for j in judged)
 
@@ -266,11 +267,11 @@ class TestPValue:
         # Rounding is no loss.
         assert p_above_zero(np.array([[1e-17, 1e-17], [1.0, 1.0]])) == pytest.approx(3 / 9)
 
-    def test_as_many_as_this_pass_by_chance(self) -> None:
+    def test_as_many_as_this_pass_max_passing_by_chance(self) -> None:
         for n, share in ((1, 0.01), (20, 0.05), (100, 0.25), (7, 0.9)):
             expected = next(k for k in range(n + 1) if scipy.stats.binom.cdf(k, n, share) >= 0.95)
-            assert by_chance(n, share) == expected
-        assert by_chance(0, 0.5) == 0
+            assert max_passing_by_chance(n, share) == expected
+        assert max_passing_by_chance(0, 0.5) == 0
 
 
 # --------------------------------------------------------------------------------------------------------- elimination
@@ -300,59 +301,59 @@ class TestElimination:
         ],
     )
     def test_the_least_share_is_dropped(self, share: float, gains: dict[str, float], expected: str) -> None:
-        assert next_groups([step("abcdefghij", gains=gains)], share, better=True) == tuple(expected)
+        assert next_groups([step("abcdefghij", gains=gains)], share, greater_is_better=True) == tuple(expected)
 
     def test_of_two_one_is_dropped_and_of_one_none(self) -> None:
-        assert next_groups([step("ab")], 0.2, better=True) == ("b",)
-        assert next_groups([step("ab"), step("b")], 0.2, better=True) is None
+        assert next_groups([step("ab")], 0.2, greater_is_better=True) == ("b",)
+        assert next_groups([step("ab"), step("b")], 0.2, greater_is_better=True) is None
 
     @pytest.mark.parametrize("better", [True, False])
     def test_a_list_as_good_is_gone_on_from(self, better: bool) -> None:
         steps = [step("abcdefgh"), step("cdefgh")]
-        assert next_groups(steps, 0.34, better=better) == tuple("efgh")
+        assert next_groups(steps, 0.34, greater_is_better=better) == tuple("efgh")
 
     @pytest.mark.parametrize("better", [True, False])
     def test_after_a_worse_one_half_as_many_are_dropped(self, better: bool) -> None:
         worse = (0.5, 0.6, 0.7) if better else (0.9, 1.0, 1.1)
         steps = [step("abcdefgh"), step("efgh", *worse)]
-        assert next_groups(steps, 0.5, better=better) == tuple("cdefgh")
+        assert next_groups(steps, 0.5, greater_is_better=better) == tuple("cdefgh")
         steps.append(step("cdefgh", *worse))
-        assert next_groups(steps, 0.5, better=better) == tuple("bcdefgh")
+        assert next_groups(steps, 0.5, greater_is_better=better) == tuple("bcdefgh")
         steps.append(step("bcdefgh", *worse))
         # A single one less was too many.
-        assert next_groups(steps, 0.5, better=better) is None
+        assert next_groups(steps, 0.5, greater_is_better=better) is None
 
     def test_halved_steps_stay_halved(self) -> None:
         steps = [step("abcdefgh"), step("efgh", 0.5, 0.6, 0.7), step("cdefgh")]
         # A quarter of six, not a half.
-        assert next_groups(steps, 0.5, better=True) == tuple("defgh")
+        assert next_groups(steps, 0.5, greater_is_better=True) == tuple("defgh")
 
     def test_what_was_tried_from_elsewhere_is_not_tried_again(self) -> None:
         worse = (0.5, 0.6, 0.7)
         steps = [step("abcdefgh"), step("efgh", *worse), step("cdefgh"), step("defgh", *worse)]
-        assert next_groups(steps, 0.5, better=True) is None
+        assert next_groups(steps, 0.5, greater_is_better=True) is None
         steps = [step("abcdefgh"), step("efgh", *worse), step("cdefgh"), step("defgh")]
         # Of five, a quarter is one: that list is known.
-        assert next_groups(steps, 0.5, better=True) is None
-        assert next_groups([*steps[:3], step("defgh", 0.9, 0.9, 0.9)], 0.99, better=True) == tuple("fgh")
+        assert next_groups(steps, 0.5, greater_is_better=True) is None
+        assert next_groups([*steps[:3], step("defgh", 0.9, 0.9, 0.9)], 0.99, greater_is_better=True) == tuple("fgh")
 
     def test_a_known_list_gives_way_to_one_of_half_as_many_less(self) -> None:
         steps = [step("abcdefghijkl"), step("ghijkl", 0.5, 0.6, 0.7), step("cdefghijkl")]
         # Four of ten are those that were worse; two it is.
-        assert next_groups(steps, 0.8, better=True) == tuple("efghijkl")
+        assert next_groups(steps, 0.8, greater_is_better=True) == tuple("efghijkl")
 
     @pytest.mark.parametrize(("folds", "is_worse"), [((0.69, 0.78, 0.87), False), ((0.69, 0.79, 0.89), True)])
     def test_noise_is_two_standard_errors(self, folds: tuple[float, ...], is_worse: bool) -> None:
         """Worse by 0.01, 0.02 and 0.03 is 0.02 give or take 0.0091; by 0.01 each time it is beyond doubt."""
         steps = [step("abcdefgh"), step("efgh", *folds)]
         expected = "cdefgh" if is_worse or difference((0.7, 0.8, 0.9), folds)[0] > 2 * 0.0091288 else "gh"
-        assert next_groups(steps, 0.5, better=True) == tuple(expected)
+        assert next_groups(steps, 0.5, greater_is_better=True) == tuple(expected)
         # Where few rows are validated the error is smaller.
-        assert (next_groups(steps, 0.5, better=True, ratio=5.0) == tuple("gh")) == (not is_worse)
+        assert (next_groups(steps, 0.5, greater_is_better=True, ratio=5.0) == tuple("gh")) == (not is_worse)
 
     def test_worse_is_worse_than_the_best_so_far(self) -> None:
         steps = [step("abcdefgh"), step("efgh", 0.9, 1.0, 1.1), step("gh", 0.7, 0.8, 0.9)]
-        assert next_groups(steps, 0.5, better=True) == tuple("fgh")
+        assert next_groups(steps, 0.5, greater_is_better=True) == tuple("fgh")
 
     @pytest.mark.parametrize("better", [True, False])
     def test_the_smallest_within_one_error_of_the_best(self, better: bool) -> None:
@@ -364,20 +365,20 @@ class TestElimination:
         best = of("abcd", 0.03, 0.03, 0.03)
         near, far = of("abc", 0.03, 0.02, 0.03), of("a", 0.02, 0.02, 0.02)
         alike, worse = of("ab", 0.029, 0.03, 0.0305), of("cd", 0.029, 0.03, 0.03)
-        chosen, found = smallest_good([best, near, far], better=better)
+        chosen, found = smallest_good([best, near, far], greater_is_better=better)
         assert (chosen, found) == (near, best)
         # Among lists of one size the better one.
-        chosen, _ = smallest_good([best, worse, alike, far], better=better)
+        chosen, _ = smallest_good([best, worse, alike, far], greater_is_better=better)
         assert chosen == alike
-        chosen, _ = smallest_good([best, alike, worse, far], better=better)
+        chosen, _ = smallest_good([best, alike, worse, far], greater_is_better=better)
         assert chosen == alike
-        assert smallest_good([far], better=better) == (far, far)
+        assert smallest_good([far], greater_is_better=better) == (far, far)
 
     def test_the_error_is_that_of_the_folds_sizes(self) -> None:
         best, other = step("ab"), step("b", 0.69, 0.78, 0.9)
         # Worse by 0.01, 0.02 and 0.0: 0.01, with a deviation of 0.01.
-        assert smallest_good([best, other], better=True, ratio=1.0)[0] == other
-        assert smallest_good([best, other], better=True, ratio=0.0)[0] == best
+        assert smallest_good([best, other], greater_is_better=True, ratio=1.0)[0] == other
+        assert smallest_good([best, other], greater_is_better=True, ratio=0.0)[0] == best
 
     def test_a_step_as_it_is_kept(self) -> None:
         made = replace(step("ab", 0.5, 0.7), seconds=1.5, rounds=(7,))
@@ -394,18 +395,18 @@ class TestElimination:
     def test_a_clock_ends_when_its_time_is_over(self, monkeypatch: pytest.MonkeyPatch) -> None:
         now = 10.0
         monkeypatch.setattr(time, "perf_counter", lambda: now)
-        clock = Deadline(12.0)
+        clock = TimeLimit(12.0)
         assert clock.remaining_s() == 2.0
         assert clock.earlier(1.5).remaining_s() == 0.5
         clock.check()
         now = 11.999
         clock.check()
         for now in (12.0, 13.0):  # noqa: B007 the clock is read by what is checked
-            with pytest.raises(TimeIsUpError):
+            with pytest.raises(TimeLimitError):
                 clock.check()
-        assert Deadline().remaining_s() == math.inf
-        assert Deadline().earlier(5.0) == Deadline()
-        Deadline().check()
+        assert TimeLimit().remaining_s() == math.inf
+        assert TimeLimit().earlier(5.0) == TimeLimit()
+        TimeLimit().check()
 
 
 # -------------------------------------------------------------------------------------------------------------- orders
@@ -430,7 +431,7 @@ class TestOrders:
         return float((follows == 0).mean())
 
     def test_single_rows_move_by_seed_fold_and_repeat(self) -> None:
-        units = Units("rows", np.arange(self.n))
+        units = ShuffleUnits("rows", np.arange(self.n))
         orders = {
             key: ColumnOrders(experiment(self.slow, self.valid), units, fold, seed).order(
                 [pl.Series(self.slow[:120])], r
@@ -442,7 +443,7 @@ class TestOrders:
             assert order.tolist() == np.random.default_rng([seed, fold, r]).permutation(120).tolist()
 
     def test_groups_move_whole(self) -> None:
-        units = Units("groups", np.arange(self.n) // 4)
+        units = ShuffleUnits("groups", np.arange(self.n) // 4)
         order = ColumnOrders(experiment(self.fast, self.valid), units, 1, 0).order([pl.Series(self.fast[120:])], 0)
         givers = units.codes[120:][order].reshape(-1, 4)
         assert (givers == givers[:, :1]).all()
@@ -453,7 +454,7 @@ class TestOrders:
     )
     def test_times_move_in_blocks_as_long_as_both_need(self, column: str, target: str, in_blocks: bool) -> None:
         made = experiment(getattr(self, target), self.valid)
-        orders = ColumnOrders(made, Units("times", self.times), 0, 0)
+        orders = ColumnOrders(made, ShuffleUnits("times", self.times), 0, 0)
         of_column = pl.Series(getattr(self, column)[:120])
         order = orders.order([of_column], 0)
         assert sorted(order) == list(range(120))
@@ -463,14 +464,14 @@ class TestOrders:
         assert orders.order([of_column], 1).tolist() != order.tolist()
 
     def test_columns_that_move_together_have_the_longest_block_of_them(self) -> None:
-        orders = ColumnOrders(experiment(self.slow, self.valid), Units("times", self.times), 0, 0)
+        orders = ColumnOrders(experiment(self.slow, self.valid), ShuffleUnits("times", self.times), 0, 0)
         fast, slow = pl.Series(self.fast[:120]), pl.Series(self.slow[:120])
         together = orders.order([fast, slow], 0)
         assert together.tolist() == orders.order([slow], 0).tolist()
         assert together.tolist() != orders.order([fast], 0).tolist()
 
     def test_categories_and_times_are_numbers_of_their_own(self) -> None:
-        orders = ColumnOrders(experiment(self.slow, self.valid), Units("times", self.times), 0, 0)
+        orders = ColumnOrders(experiment(self.slow, self.valid), ShuffleUnits("times", self.times), 0, 0)
         codes = np.round(10 * self.slow[:120]).astype(int)
         texts = pl.Series([f"{c + 50}" for c in codes])
         expected = orders.order([pl.Series(codes)], 0).tolist()
@@ -501,9 +502,9 @@ def competition(scheme: str, codes: np.ndarray, rows: np.ndarray | None = None, 
     ],
 )
 def test_folds_keep_together_what_their_scheme_says(scheme: str, kind: str, expected: list[int]) -> None:
-    units = units_of(competition(scheme, np.array([20, 10, 20, 30])))
+    units = shuffle_units(competition(scheme, np.array([20, 10, 20, 30])))
     assert (units.kind, units.codes.tolist()) == (kind, expected)
-    some = units_of(competition(scheme, np.array([20, 10, 20, 30]), np.array([0, 3])))
+    some = shuffle_units(competition(scheme, np.array([20, 10, 20, 30]), np.array([0, 3])))
     assert some.codes.tolist() == [expected[0], expected[3]]
 
 
@@ -537,11 +538,11 @@ class TestTargets:
         order = shuffled_order(competition("time", TestOrders.times, values=line), 0)(0)
         breaks = np.flatnonzero(np.abs(np.diff(TestOrders.times[order][:120])) > 1)
         assert len(breaks) >= 2
-        one = ColumnOrders(experiment(line, self.valid), Units("times", TestOrders.times), 0, 0)
+        one = ColumnOrders(experiment(line, self.valid), ShuffleUnits("times", TestOrders.times), 0, 0)
         drawn = one.order([pl.Series(line[:120])], 0)
         assert drawn.tolist() == moved_blocks(TestOrders.times[:120], 15, np.random.default_rng([0, 0, 0])).tolist()
         # Of three times there is one to a block.
-        short = ColumnOrders(experiment(line[:6], np.zeros(6)), Units("times", np.arange(6) // 2), 0, 0)
+        short = ColumnOrders(experiment(line[:6], np.zeros(6)), ShuffleUnits("times", np.arange(6) // 2), 0, 0)
         assert sorted(short.order([pl.Series(line[:6])], 0)) == list(range(6))
 
 
@@ -589,12 +590,12 @@ class TestGroups:
     )
     def test_every_column_is_in_one_in_the_matrixs_order(self, whole: Any, by: str, expected: str) -> None:
         wanted = [tuple(text.replace(" +", "+").split(":")) for text in expected.replace(" + ", "_+_").split(" ")]
-        groups = groups_of(whole, by)
+        groups = column_groups(whole, by)
         assert [(g.name.replace(" ", "_"), ",".join(g.columns)) for g in groups[:-1]] == wanted
         assert groups[-1] == Group("te_town", ("te_town",))
 
     def test_where_a_column_comes_from(self, whole: Any) -> None:
-        assert origins(whole) == {
+        assert feature_by_column(whole) == {
             **dict.fromkeys(("x", "z", "household"), "rows"),
             "ratio": "ratio",
             **dict.fromkeys(("up", "still", "down", "odd"), "chain"),
@@ -613,11 +614,11 @@ class TestGroups:
         ],
     )
     def test_a_list_names_whole_features_and_parts(self, whole: Any, columns: list[str], features: list[str]) -> None:
-        assert list_of(whole, reversed(columns)) == tuple(features)
+        assert features_with_columns(whole, reversed(columns)) == tuple(features)
 
     @pytest.mark.parametrize(("columns", "folds"), [(["z", "x"], []), (["x", "te_town"], ["te_town"])])
     def test_a_problem_of_some_columns(self, whole: Any, columns: list[str], folds: list[str]) -> None:
-        problem = only(whole.problem, columns)
+        problem = with_columns(whole.problem, columns)
         assert list(problem.matrix.columns) == [c for c in ("x", "z") if c in columns]
         assert [c.feature_name for c in problem.matrix.fold_columns] == folds
         assert problem.matrix.n_train == whole.problem.matrix.n_train
@@ -631,16 +632,16 @@ class TestModels:
         told: list[tuple[int, int]] = []
         rounds: list[None] = []
         made = models_of(
-            whole, RunContext((lambda e: told.append((e.fold, e.remaining)),)), each_round=lambda: rounds.append(None)
+            whole, RunContext((lambda e: told.append((e.fold, e.remaining)),), check_stop=lambda: rounds.append(None))
         )
         assert [left for _, left in told] == [4, 3, 2, 1, 0]
         assert len(rounds) >= 15
         assert set(made.texts) == {(0, fold, seed) for fold in range(5) for seed in whole.spec.seeds}
         assert set(made.rounds.values()) == {3}
-        assert made.scored.rounds == (3,)
-        assert made.scored.seconds > 0
+        assert made.score.rounds == (3,)
+        assert made.score.seconds > 0
         assert set(made.importance) == {(fold, seed) for _, fold, seed in made.texts}
-        names = {c for g in groups_of(whole) for c in g.columns}
+        names = {c for g in column_groups(whole) for c in g.columns}
         assert all(set(of_model) == names for of_model in made.importance.values())
         for (_, fold, seed), text in made.texts.items():
             gains = lgb.Booster(model_str=text).feature_importance("gain")
@@ -660,7 +661,7 @@ class TestModels:
         fixed = FixedRounds(whole.model, (2, 5))
         assert fixed.content() == whole.model.content() | {"rounds": [2, 5], "patience": 0}
         assert (fixed.power, fixed.transform) == (whole.model.power, whole.model.transform)
-        result, score = scored(whole, only(whole.problem, ["x", "z"]), FixedRounds(whole.model, (2,)))
+        result, score = scored(whole, with_columns(whole.problem, ["x", "z"]), FixedRounds(whole.model, (2,)))
         assert score.rounds == (2,)
         assert {p.rounds for p in result.parts} == {2}
         assert len(score.folds) == 5
@@ -669,13 +670,12 @@ class TestModels:
 class TestEliminate:
     def eliminated(self, whole: Any, path: Path, **more: Any) -> Any:
         options = SelectionOptions("rfe", **({"trials": 3, "step": 0.4} | more.pop("options", {})))
-        given = {"key": "k", "clock": Deadline()} | more
-        return eliminate(whole, groups_of(whole), options, path, **given)
+        return eliminate(whole, column_groups(whole), options, StepsFile(path, "k"), **more)
 
     def test_steps_are_kept_and_gone_on_from(self, whole: Any, tmp_path: Path) -> None:
         path, told = tmp_path / "steps.json", []
         found = self.eliminated(whole, path, context=counted(told))
-        assert (found.resumed, found.ended) == (0, "trials")
+        assert (found.n_resumed, found.stop_reason) == (0, "trials")
         assert len(found.steps) == 4
         assert [len(s.groups) for s in found.steps][:2] == [11, 5]
         assert told[:5] == [(n, 5, "all columns") for n in range(1, 6)]
@@ -684,12 +684,12 @@ class TestEliminate:
         assert kept == {"key": "k", "steps": [s.as_dict() for s in found.steps]}
         assert all(s.seconds == round(s.seconds, 2) and 1 <= s.rounds[0] <= 3 for s in found.steps)
         # Each group by the last list that it was in.
-        for one in found.judged:
+        for one in found.importances:
             last = next(s for s in (found.chosen, *reversed(found.steps)) if one.group.name in s.groups)
             assert (one.importance, one.spread) == (last.gains[one.group.name], last.spreads[one.group.name])
             assert one.keep == (one.group.name in found.chosen.groups)
         again = self.eliminated(whole, path, options={"trials": 4})
-        assert (again.resumed, again.steps[:4]) == (4, found.steps)
+        assert (again.n_resumed, again.steps[:4]) == (4, found.steps)
         fewer = self.eliminated(whole, path, options={"trials": 1})
         assert {fewer.chosen.groups, fewer.best.groups} <= {s.groups for s in found.steps[:2]}
 
@@ -707,16 +707,16 @@ class TestEliminate:
         path = tmp_path / "steps.json"
         if text is not None:
             path.write_text(text)
-        assert self.eliminated(whole, path, options={"trials": 1}).resumed == 0
+        assert self.eliminated(whole, path, options={"trials": 1}).n_resumed == 0
 
     def test_gains_are_the_mean_over_the_models(self, whole: Any, tmp_path: Path) -> None:
         found = self.eliminated(whole, tmp_path / "steps.json", options={"trials": 1})
         models = models_of(whole)
-        gains = {g.name: [by_group([g], {c: v[0] for c, v in m.items()})[g.name] for m in models.importance.values()] for g in groups_of(whole)}  # fmt: skip
+        gains = {g.name: [by_group([g], {c: v[0] for c, v in m.items()})[g.name] for m in models.importance.values()] for g in column_groups(whole)}  # fmt: skip
         assert found.steps[0].gains == pytest.approx({name: np.mean(of) for name, of in gains.items()})
         assert found.steps[0].spreads == pytest.approx({name: np.std(of) for name, of in gains.items()})
-        chosen = [c for g in groups_of(whole) if g.name in found.steps[1].groups for c in g.columns]
-        result, score = scored(whole, only(whole.problem, chosen), whole.model)
+        chosen = [c for g in column_groups(whole) if g.name in found.steps[1].groups for c in g.columns]
+        result, score = scored(whole, with_columns(whole.problem, chosen), whole.model)
         assert found.steps[1].folds == score.folds
         expected = np.mean([p.importance["x"][0] for p in result.parts])
         assert found.steps[1].gains["x"] == pytest.approx(expected)
@@ -724,30 +724,40 @@ class TestEliminate:
     def test_time_that_is_over_ends_it_and_without_a_score_it_is_said(self, whole: Any, tmp_path: Path) -> None:
         path = tmp_path / "steps.json"
         with pytest.raises(ConfigError, match="--minutes 2 is over before all columns were scored once") as caught:
-            self.eliminated(whole, path, clock=Deadline(time.perf_counter()), options={"minutes": 2.0, "trials": None})
+            self.eliminated(
+                whole,
+                path,
+                context=RunContext(check_stop=TimeLimit(time.perf_counter()).check),
+                options={"minutes": 2.0, "trials": None},
+            )
         assert "`wb run 1` first" in str(caught.value.hint)
         self.eliminated(whole, path, options={"trials": 1})
         found = self.eliminated(
-            whole, path, clock=Deadline(time.perf_counter()), options={"minutes": 2.0, "trials": None}
+            whole,
+            path,
+            context=RunContext(check_stop=TimeLimit(time.perf_counter()).check),
+            options={"minutes": 2.0, "trials": None},
         )
-        assert (found.ended, found.resumed, len(found.steps)) == ("time", 2, 2)
+        assert (found.stop_reason, found.n_resumed, len(found.steps)) == ("time", 2, 2)
 
     def test_without_an_end_it_is_searched_to_the_end_or_twenty_lists(self, whole: Any, tmp_path: Path) -> None:
         found = self.eliminated(whole, tmp_path / "steps.json", options={"trials": None, "step": 0.6})
-        assert found.ended == ("done" if len(found.steps) <= 20 else "trials")
+        assert found.stop_reason == ("done" if len(found.steps) <= 20 else "trials")
         assert len(found.steps) <= 21
 
     @pytest.mark.parametrize(("minutes", "ended"), [(None, "trials"), (5.0, "time")])
     def test_twenty_smaller_lists_are_enough_where_no_time_is_given(
         self, whole: Any, tmp_path: Path, minutes: float | None, ended: str
     ) -> None:
-        names = [g.name for g in groups_of(whole)]
+        names = [g.name for g in column_groups(whole)]
         one = EliminationStep(tuple(names), (0.7,) * 5, dict.fromkeys(names, 1.0), dict.fromkeys(names, 0.0), 0.1, (3,))
         path = tmp_path / "steps.json"
         path.write_text(json.dumps({"key": "k", "steps": [one.as_dict()] * 21}))
         options = {"trials": None, "minutes": minutes}
-        found = self.eliminated(whole, path, clock=Deadline(time.perf_counter()), options=options)
-        assert (found.ended, found.resumed, len(found.steps)) == (ended, 21, 21)
+        found = self.eliminated(
+            whole, path, context=RunContext(check_stop=TimeLimit(time.perf_counter()).check), options=options
+        )
+        assert (found.stop_reason, found.n_resumed, len(found.steps)) == (ended, 21, 21)
 
     def test_memory_that_is_not_there_ends_it_after_the_first_score(self, whole: Any, tmp_path: Path) -> None:
         path, asked = tmp_path / "steps.json", []
@@ -756,10 +766,10 @@ class TestEliminate:
             asked.append(1)
             if len(asked) > allowed:
                 raise MemoryLimitError("9 GB are needed")
-            return SimpleNamespace(held=0)
+            return SimpleNamespace(max_folds=0)
 
         class Refusing(type(whole)):  # type: ignore[misc]
-            ask_memory = staticmethod(refusing)
+            plan_memory = staticmethod(refusing)
 
         made = Refusing(**{f.name: getattr(whole, f.name) for f in fields(whole)})
         allowed = 0
@@ -767,7 +777,7 @@ class TestEliminate:
             self.eliminated(made, path)
         allowed, asked = 2, []
         found = self.eliminated(made, path)
-        assert (found.ended, len(found.steps)) == ("memory", 2)
+        assert (found.stop_reason, len(found.steps)) == ("memory", 2)
 
 
 class TestJudged:
@@ -781,9 +791,9 @@ class TestJudged:
                 metric, greater_is_better=False, compute=lambda *given: -whole.problem.metric.compute(*given)
             )
         one = replace(whole, problem=replace(whole.problem, metric=metric))
-        groups, told = groups_of(one), []
+        groups, told = column_groups(one), []
         options = SelectionOptions("permutation", repeats=2, alpha=0.2)
-        judged, certain = judge_by_permutation(one, models_of(one), groups, options, counted(told))
+        judged, certain = importance_by_permutation(one, models_of(one), groups, options, counted(told))
         assert [done for done, _, _ in told] == list(range(1, 5 * len(groups) + 1))
         assert {total for _, total, _ in told} == {5 * len(groups)}
         assert told[0][2] == "fold 0, x"
@@ -802,21 +812,21 @@ class TestJudged:
         assert certain == (min(j.more["p"] for j in judged) * len(judged) <= 0.05)
 
     def test_a_single_loss_that_is_certain_is_enough(self, whole: Any) -> None:
-        by_name = {g.name: g for g in groups_of(whole)}
+        by_name = {g.name: g for g in column_groups(whole)}
         options = SelectionOptions("permutation", repeats=5)
         models = models_of(whole)
         together = Group("all", tuple(c for g in by_name.values() for c in g.columns))
-        judged, certain = judge_by_permutation(whole, models, [together], options, SILENT)
+        judged, certain = importance_by_permutation(whole, models, [together], options, SILENT)
         assert (judged[0].more["p"] <= 0.05, certain) == (True, True)
-        _, certain = judge_by_permutation(whole, models, [by_name["still"]], options, SILENT)
+        _, certain = importance_by_permutation(whole, models, [by_name["still"]], options, SILENT)
         assert not certain
 
     @pytest.mark.parametrize("shuffles", [3, 12])
     def test_gains_are_held_against_those_of_shuffled_targets(self, whole: Any, shuffles: int) -> None:
         one = replace(whole, spec=replace(whole.spec, seeds=(1, 2)))
-        groups, told, models = groups_of(one), [], models_of(one)
+        groups, told, models = column_groups(one), [], models_of(one)
         options = SelectionOptions("null", shuffles=shuffles, percentile=50.0, seed=4)
-        judged, certain = judge_by_shuffled_target(one, models, groups, options, counted(told))
+        judged, certain = importance_by_shuffled_target(one, models, groups, options, counted(told))
         assert told == [(n, shuffles, "target shuffled") for n in range(1, shuffles + 1)]
         # The folds in turn, and then with the next seed.
         jobs = [(i, i % 5, (1, 2)[i // 5 % 2]) for i in range(shuffles)]
@@ -880,14 +890,14 @@ class TestSelect:
         first = found.judged[0]
         table = listed.kept[first.group.columns[0]]
         assert table["importance"] == float(f"{first.importance:.6g}")
-        assert table["of"] == origins(whole)[first.group.columns[0]]
+        assert table["of"] == feature_by_column(whole)[first.group.columns[0]]
         assert "with" not in table
         assert listed.made["rows"] == whole.problem.target.n_rows
         assert listed.made["parameters"] == {"seed": 0, "share": 0.99, "by": "column", "top": 3}
         assert "run" not in listed.made
         assert 0 < found.seconds < 600
         columns = [c for j in found.judged[:3] for c in j.group.columns]
-        assert found.after.folds == scored(whole, only(whole.problem, columns), whole.model)[1].folds
+        assert found.after.folds == scored(whole, with_columns(whole.problem, columns), whole.model)[1].folds
 
     def test_columns_that_were_judged_as_one_say_so(self, made: Small) -> None:
         found = made.open.features.select(
@@ -978,10 +988,10 @@ class TestSelect:
         assert said[-1] == "rows held out"
         assert found.held_out is not None
         assert len(found.before.folds) == 4
-        everything = [c for g in groups_of(whole) for c in g.columns]
+        everything = [c for g in column_groups(whole) for c in g.columns]
         columns = [c for j in found.judged if j.keep for c in j.group.columns]
         for score, of in zip(found.held_out, (everything, columns), strict=True):
-            problem = only(only_fold(whole.problem, 4), of)
+            problem = with_columns(only_fold(whole.problem, 4), of)
             rounds = found.before.rounds if of is everything else found.after.rounds
             assert score.folds == scored(whole, problem, FixedRounds(whole.model, rounds))[1].folds
         kept = read_list(made.open.access.competition, "held").scores

@@ -90,7 +90,7 @@ def _compared(
             rounds, ratio = result.parts[0].rounds, k / (k - 1)
             for power in POWERS:
                 more = max(1, round(ratio**power * rounds))
-                refitted[k, power] = _score(ready_, truth, learner.fit_all(1, more).test)
+                refitted[k, power] = _score(ready_, truth, learner.fit_full_data(1, more).test)
     return (scores[0], scores[1]), refitted
 
 

@@ -17,7 +17,12 @@ import numpy as np
 import polars as pl
 
 from tests.bench.measured import row
-from workbench.analysis.selection import SelectionOptions, groups_of, judge_by_permutation, judge_by_shuffled_target
+from workbench.analysis.selection import (
+    SelectionOptions,
+    column_groups,
+    importance_by_permutation,
+    importance_by_shuffled_target,
+)
 from workbench.analysis.selection.importance import models_of
 from workbench.analysis.selection.orders import shuffled_order
 from workbench.api import library
@@ -47,7 +52,7 @@ def cases(scale: float) -> list[dict[str, Any]]:
 
 def _cases(folder: Path, n_rows: int) -> list[dict[str, Any]]:
     experiment = _experiment(folder, n_rows)
-    groups = groups_of(experiment)
+    groups = column_groups(experiment)
     models = models_of(experiment, done=lambda _result, _left: None)
     silent = lambda _done, _total, _text: None  # noqa: E731
     X = experiment.problem.matrix.train.to_numpy()
@@ -56,7 +61,7 @@ def _cases(folder: Path, n_rows: int) -> list[dict[str, Any]]:
 
     started = time.perf_counter()
     options = SelectionOptions("null", shuffles=SHUFFLES)
-    judged, _ = judge_by_shuffled_target(experiment, models, groups, options, silent)
+    judged, _ = importance_by_shuffled_target(experiment, models, groups, options, silent)
     ours = time.perf_counter() - started
     started = time.perf_counter()
     _plain_null(experiment, X, y)
@@ -65,7 +70,7 @@ def _cases(folder: Path, n_rows: int) -> list[dict[str, Any]]:
     print(f"# null keeps {sum(j.keep for j in judged)} of {COLUMNS}; {SIGNAL} have signal", flush=True)
 
     started = time.perf_counter()
-    judged, _ = judge_by_permutation(
+    judged, _ = importance_by_permutation(
         experiment, models, groups, SelectionOptions("permutation", repeats=REPEATS), silent
     )
     ours = time.perf_counter() - started

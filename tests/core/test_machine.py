@@ -137,16 +137,16 @@ def test_a_folder_is_in_memory_where_what_is_mounted_around_it_is(
 def test_the_room_for_rows_in_order_is_taken_before_they_are_written(tmp_path: Path, monkeypatch) -> None:
     """A page that finds no room later would end the process with a bus error."""
     with (tmp_path / "rows").open("w+b") as file:
-        datasets.reserve_room(file, 2**20)
+        datasets.reserve_disk_space(file, 2**20)
         assert os.fstat(file.fileno()).st_blocks * 512 >= 2**20
         with pytest.raises(
             StorageError, match=r"(?s)rows in the order of their queries need .* GB in the folder .*TMPDIR"
         ):
-            datasets.reserve_room(file, 2**50)
+            datasets.reserve_disk_space(file, 2**50)
         assert os.fstat(file.fileno()).st_blocks == 0
         monkeypatch.setattr(datasets, "is_in_memory", lambda _: True)
-        with pytest.raises(StorageError, match="which is held in memory"):
-            datasets.reserve_room(file, 2**50)
+        with pytest.raises(StorageError, match="which is in memory"):
+            datasets.reserve_disk_space(file, 2**50)
 
 
 def test_what_makes_room_is_not_counted_again(tmp_path: Path) -> None:

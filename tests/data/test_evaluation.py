@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 
 from tests.kernel_builds import HERE, built
-from workbench.core.context import RunContext, text_listener
+from workbench.core.context import SILENT, RunContext, text_listener
 from workbench.core.errors import ConfigError
 from workbench.data.competition.definition import read_definition
 from workbench.data.ingest import fetch
@@ -214,7 +214,7 @@ class TestFileName:
         made.experiment(1, EXPERIMENT)
         run = made.open.run(1)
         bundle = built(made, no_wheels).bundle
-        out = predict(bundle, made.folder / "data" / "raw", out=tmp_path / "s.parquet", report=lambda _: None)
+        out = predict(bundle, made.folder / "data" / "raw", out=tmp_path / "s.parquet", context=SILENT)
         frame, own = pl.read_parquet(out), pl.read_csv(run.submission)
         assert frame.schema["id"] == own.schema["id"]
         assert frame.columns == own.columns

@@ -57,17 +57,17 @@ def tuned(made: Any, **options: Any) -> Any:
 class TestWhatIsTooMuchIsRefusedBeforeItBegins:
     def test_a_search(self, made) -> None:
         tight = replace(made.workspace, memory_limit=TIGHT)
-        with pytest.raises(MemoryLimitError, match="taken already"):
+        with pytest.raises(MemoryLimitError, match="already in use"):
             tune(tight, made.open.access.competition, 1, TuneRequest(trials=4))
 
     def test_a_run_that_is_tuned(self, made) -> None:
-        with pytest.raises(MemoryLimitError, match="taken already"):
+        with pytest.raises(MemoryLimitError, match="already in use"):
             run_tuned(replace(made.workspace, memory_limit=TIGHT), made.open.access.competition, 1)
 
     @pytest.mark.parametrize("method", ["gain", "rfe", "null"])
     def test_a_selection(self, made, method: str) -> None:
         tight = replace(made.workspace, memory_limit=TIGHT)
-        with pytest.raises(MemoryLimitError, match="taken already"):
+        with pytest.raises(MemoryLimitError, match="already in use"):
             select(tight, made.open.access.competition, 1, options_of(method, {}))
 
     def test_a_fold_in_a_notebook(self, made, monkeypatch) -> None:
@@ -75,7 +75,7 @@ class TestWhatIsTooMuchIsRefusedBeforeItBegins:
         nb.use(made.slug)  # whatever a notebook before it was told is forgotten
         with write_context(NotebookContext.of(replace(made.workspace, memory_limit=TIGHT), made.slug)) as variables:
             monkeypatch.setenv(*next(iter(variables.items())))
-            with pytest.raises(MemoryLimitError, match="taken already"):
+            with pytest.raises(MemoryLimitError, match="already in use"):
                 nb.fit(1, 0)
         monkeypatch.delenv(VARIABLE)
         nb.use(made.slug)
@@ -83,14 +83,14 @@ class TestWhatIsTooMuchIsRefusedBeforeItBegins:
 
 class TestAFinishedSearchStays:
     def _but(self, monkeypatch, fits: Any) -> None:
-        whole = ReadyExperiment.ask_memory
+        whole = ReadyExperiment.plan_memory
 
         def asked(self: Any, problem: Any = None, model: Any = None, **more: Any) -> Any:
             if problem is not None and not fits(self, problem):
                 raise MemoryLimitError("training would need about 9 TB")
             return whole(self, problem, model, **more)
 
-        monkeypatch.setattr(ReadyExperiment, "ask_memory", asked)
+        monkeypatch.setattr(ReadyExperiment, "plan_memory", asked)
 
     def test_where_other_folds_do_not_fit(self, made, monkeypatch) -> None:
         self._but(monkeypatch, lambda ready, problem: problem.folds.content == ready.problem.folds.content)

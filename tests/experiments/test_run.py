@@ -680,7 +680,7 @@ class TestBadInput:
             ('features = ["rows"\n', ConfigError, "is not valid TOML"),
             ('features = ["rows"]\n[model]\nobjective = "binry"\n', ConfigError, "did you mean .binary"),
             ('features = ["rows"]\n[model]\nnum_leaves = 1\n', ConfigError, "num_leaves = 1: expected a value > 1"),
-            ('features = ["rows"]\n[model]\nmax_bin_by_feature = { x = 1 }\n', TrainingError, "LightGBM refused"),
+            ('features = ["rows"]\n[model]\nmax_bin_by_feature = { x = 1 }\n', TrainingError, "LightGBM failed"),
         ],
     )
     def test_a_wrong_experiment_is_explained(self, small, text: str, error: type[WorkbenchError], message: str) -> None:
@@ -707,7 +707,7 @@ class TestBadInput:
             made.open.run(1)
         (row,) = made.open.table()
         assert row.run.status == "failed"
-        assert "LightGBM refused" in row.run.error
+        assert "LightGBM failed" in row.run.error
         assert quick(made).record.status == "finished"
 
     @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from tests.commands import forked_wb
 from tests.kernel_builds import HERE, built
 from tests.needs import needs_namespaces
+from workbench.core.context import SILENT
 from workbench.core.errors import ConfigError, DamagedError, DataError, NotebookError
 from workbench.core.isolation import IsolationSupport
 from workbench.kernels.layers import PackedFile, kernel_name, layers, packed_files
@@ -75,7 +76,7 @@ class TestServing:
         made.experiment(1, more + EXPERIMENT)
         run = made.open.run(1)
         bundle = built(made, no_wheels).bundle
-        out = predict(bundle, made.folder / "data" / "raw", out=tmp_path / "submission.csv", report=lambda _: None)
+        out = predict(bundle, made.folder / "data" / "raw", out=tmp_path / "submission.csv", context=SILENT)
         assert out.read_bytes() == run.submission.read_bytes()
 
     def test_an_objective_of_ones_own_and_weights_of_classes(self, small, no_wheels, tmp_path: Path) -> None:
@@ -115,7 +116,7 @@ class TestServing:
         for file in packed_files(kernel.bundle):
             shutil.copyfile(file.path, flat / file.flat)
         assert not [p.name for p in flat.iterdir() if p.suffix == ".gz" or "weight" in p.name]
-        out = predict(flat, made.folder / "data" / "raw", out=tmp_path / "s.csv", report=lambda _: None)
+        out = predict(flat, made.folder / "data" / "raw", out=tmp_path / "s.csv", context=SILENT)
         assert out.read_bytes() == run.submission.read_bytes()
 
     def test_a_fixed_copy_is_taken_along(self, small, no_wheels, tmp_path: Path) -> None:
@@ -133,7 +134,7 @@ class TestServing:
         flat.mkdir()
         for file in packed_files(kernel.bundle):
             shutil.copyfile(file.path, flat / file.flat)
-        out = predict(flat, raw, out=tmp_path / "s.csv", report=lambda _: None)
+        out = predict(flat, raw, out=tmp_path / "s.csv", context=SILENT)
         assert out.read_bytes() == run.submission.read_bytes()
 
     @pytest.mark.parametrize("name", ["test.csv", "sample_submission.csv.gz", "more/test_weather.csv"])
@@ -156,7 +157,7 @@ class TestServing:
         made.experiment(1, EXPERIMENT + 'forcedsplits_filename = "splits.json"\n')
         run = made.open.run(1)
         bundle = built(made, no_wheels).bundle
-        out = predict(bundle, made.folder / "data" / "raw", out=tmp_path / "s.csv", report=lambda _: None)
+        out = predict(bundle, made.folder / "data" / "raw", out=tmp_path / "s.csv", context=SILENT)
         assert out.read_bytes() == run.submission.read_bytes()
 
     def test_helper_code_comes_along(self, small, no_wheels, tmp_path: Path) -> None:
@@ -173,7 +174,7 @@ class TestServing:
             shutil.copyfile(file.path, flat / file.flat)
         assert not (flat / "lib--__init__.py").exists()
         shutil.rmtree(made.folder / "lib")
-        out = predict(flat, made.folder / "data" / "raw", out=tmp_path / "s.csv", report=lambda _: None)
+        out = predict(flat, made.folder / "data" / "raw", out=tmp_path / "s.csv", context=SILENT)
         assert out.read_bytes() == run.submission.read_bytes()
 
     def test_code_that_can_not_come_along_is_named(self, small, no_wheels, tmp_path: Path) -> None:
@@ -223,7 +224,7 @@ class TestServing:
         hidden = pl.read_csv(tmp_path / "hidden" / "test.csv")
         assert hidden["town"].str.contains("never seen").sum() == 5
         assert hidden["id"].n_unique() == 150
-        out = predict(built(made, no_wheels).bundle, tmp_path / "hidden", out=tmp_path / "s.csv", report=lambda _: None)
+        out = predict(built(made, no_wheels).bundle, tmp_path / "hidden", out=tmp_path / "s.csv", context=SILENT)
         found = pl.read_csv(out)
         assert found["id"].to_list() == hidden["id"].to_list()
         assert found["y"].is_between(0, 1).all()
@@ -260,7 +261,7 @@ class TestServing:
         bundle = built(made, no_wheels).bundle
         other = small(n_rows=450, slug="other")
         with pytest.raises(DataError, match="the folds of .* are not those that run 001-"):
-            predict(bundle, other.folder / "data" / "raw", out=tmp_path / "s.csv", report=lambda _: None)
+            predict(bundle, other.folder / "data" / "raw", out=tmp_path / "s.csv", context=SILENT)
 
     def test_what_was_packed_is_checked(self, small, no_wheels) -> None:
         made = small()

@@ -161,11 +161,11 @@ def test_a_bundle_is_found_by_its_manifest(inputs: Path, place: str) -> None:
 
 
 def test_the_competitions_files_are_found_or_what_there_is_is_said(inputs: Path) -> None:
-    with pytest.raises(NotFoundError, match=r"no files of 'c' in .*: there is nothing\nadd the competition"):
+    with pytest.raises(NotFoundError, match=r"no files of 'c' in .*, which has nothing\nadd the competition"):
         find_data("c")
     (inputs / "competitions" / "other").mkdir(parents=True)
     (inputs / "mine").mkdir()
-    with pytest.raises(NotFoundError, match="there is competitions/other, competitions, mine\n"):
+    with pytest.raises(NotFoundError, match="which has competitions/other, competitions, mine\n"):
         find_data("c")
     (inputs / "c").mkdir()
     assert find_data("c") == inputs / "c"

@@ -136,9 +136,9 @@ class TestTarget:
         train = np.flatnonzero(VALID != 1)
         fitted = found.target.transform_of(1)
         assert fitted is found.target.transform_of(1)
-        assert (fitted.learned["lowest"], fitted.learned["highest"]) == (train.min() + 1, train.max() + 1)
-        assert found.target.transform_of(0).learned["lowest"] == 2
-        assert found.target.notes(1) == {"transform": fitted.learned}
+        assert (fitted.parameters["lowest"], fitted.parameters["highest"]) == (train.min() + 1, train.max() + 1)
+        assert found.target.transform_of(0).parameters["lowest"] == 2
+        assert found.target.notes(1) == {"transform": fitted.parameters}
         rows = np.array([3, 5])
         assert found.target.labels(1, rows) == pytest.approx(fitted.forward(np.array([4.0, 6.0])))
         plain = data_of(problem())
@@ -218,7 +218,7 @@ class TestPredictions:
         for name, own, expected in (
             ("balanced_logloss", False, 0.5), ("balanced_logloss", True, share), ("logloss", False, share),
         ):  # fmt: skip
-            found = data_of(problem("binary", name, classes=(0, 1), values=values), library_weighs_classes=own)
+            found = data_of(problem("binary", name, classes=(0, 1), values=values), library_weights_classes=own)
             assert found.checked(given, 0, "here") == pytest.approx(expected)
         weight = np.where(values == 1, 3.0, 1.0)
         found = data_of(problem("binary", "balanced_logloss", classes=(0, 1), values=values, weight=weight))
@@ -242,11 +242,11 @@ class TestProbabilities:
     @pytest.mark.parametrize(
         ("values", "what"),
         [
-            ([[0.5], [1.0011]], "1.0011 is outside of 0 to 1"),
-            ([[-0.0011]], "-0.0011 is outside of 0 to 1"),
+            ([[0.5], [1.0011]], "1.0011 is outside 0 to 1"),
+            ([[-0.0011]], "-0.0011 is outside 0 to 1"),
             ([[0.5, 0.5], [0.5, 0.502]], "those of a row sum to 1.002"),
             ([[0.5, 0.498]], "those of a row sum to 0.998"),
-            ([[1.5, -0.5]], "1.5 is outside of 0 to 1"),
+            ([[1.5, -0.5]], "1.5 is outside 0 to 1"),
         ],
     )
     def test_what_is_none(self, values: list[list[float]], what: str) -> None:

@@ -28,7 +28,7 @@ def needs(small, monkeypatch) -> Any:
         made.experiment(1, f'features = ["rows.x", "rows.town"]\n{MODELS[kind]}{lines}')
         found = ready(made.workspace, made.open.access.competition, 1)
         problem = replace(found.problem, matrix=changed(found.problem.matrix))
-        return found.model.needs(problem, (1,)), problem
+        return found.model.memory_estimate(problem, (1,)), problem
 
     return of
 
@@ -51,7 +51,7 @@ def test_bins_beside_missing_values_take_four_bytes_in_xgboost(needs) -> None:
     none, _ = needs("xgboost", changed=without_missing)
     share = missing_share(problem.matrix)
     assert 0.2 < share < 0.4
-    assert some.of_fold / none.of_fold == pytest.approx((4 * (1 - share) + 1.125) / 2, rel=0.01)
+    assert some.fold_bytes / none.fold_bytes == pytest.approx((4 * (1 - share) + 1.125) / 2, rel=0.01)
 
 
 def test_what_is_missing_is_counted_in_nulls_and_in_nan(needs) -> None:
@@ -67,13 +67,13 @@ def test_what_is_missing_is_counted_in_nulls_and_in_nan(needs) -> None:
 def test_a_histogram_has_a_place_for_every_level(needs, kind: str, nodes: int) -> None:
     lines = {"xgboost": "", "model": "num_leaves = 255\n"}[kind]
     few, many = (needs(kind, lines=lines, changed=with_levels(n))[0] for n in (200, 25_000))
-    assert many.passing - few.passing >= 0.8 * nodes * 16 * 24_750
+    assert many.temporary_bytes - few.temporary_bytes >= 0.8 * nodes * 16 * 24_750
 
 
 def test_categories_and_levels_are_counted_in_catboost(needs) -> None:
     few, problem = needs("catboost", changed=with_levels(200))
     none, _ = needs("catboost", changed=lambda matrix: replace(matrix, categories={}))
     many, _ = needs("catboost", changed=with_levels(25_000))
-    assert few.of_fold > 4 * none.of_fold
-    assert many.passing - few.passing > 10 * 2**20
+    assert few.fold_bytes > 4 * none.fold_bytes
+    assert many.temporary_bytes - few.temporary_bytes > 10 * 2**20
     assert problem.matrix.n_train

@@ -206,7 +206,7 @@ class TestContract:
         plain = spec.learner(with_values(problem, 0, fitted.forward(values)), 0).fit(0, 1)
         assert made.oof == pytest.approx(fitted.inverse(plain.oof), abs=1e-9)
         assert made.test == pytest.approx(fitted.inverse(plain.test), abs=1e-9)
-        assert made.notes["transform"] == fitted.learned
+        assert made.notes["transform"] == fitted.parameters
 
     def test_the_order_of_trainings_makes_no_difference(self, competitions: Competitions, kind: str) -> None:
         spec, problem = prepared(competitions("regression", "rmse"), table(kind, "regression"))
@@ -250,10 +250,10 @@ class TestContract:
 
     def test_memory_is_foreseen(self, competitions: Competitions, kind: str) -> None:
         spec, problem = prepared(competitions(), table(kind, "binary"))
-        needs = spec.needs(problem, (1, 2))
+        needs = spec.memory_estimate(problem, (1, 2))
         assert needs.n_columns == len(problem.matrix.columns) + 1
-        assert needs.of_fold + needs.binned >= problem.matrix.n_train * needs.n_columns * 0.8
-        assert needs.total < 50 * 2**20
+        assert needs.fold_bytes + needs.binned_bytes >= problem.matrix.n_train * needs.n_columns * 0.8
+        assert needs.total_bytes < 50 * 2**20
 
     def test_it_goes_on_where_it_was_killed(self, competitions: Competitions, kind: str) -> None:
         made = competitions()
@@ -461,9 +461,9 @@ def test_splits_of_a_column_are_counted(competitions: Competitions) -> None:
                 **more,
             }
         ).fit(pool)
-        from workbench.models.catboost_folds import as_json
+        from workbench.models.catboost_folds import model_to_json
 
-        counts = split_counts(json.loads(as_json(model)), 3)
+        counts = split_counts(json.loads(model_to_json(model)), 3)
         assert all(counts)
         if not more:
             trees = [model._get_tree_splits(i, pool) for i in range(model.tree_count_)]
@@ -531,7 +531,7 @@ class TestSklearnColumns:
         assert values.shape == (len(problem.folds.train_rows(0)), len(learner.data.columns.names))
         assert np.isnan(values[0]).all()
         assert not np.isnan(values[1:]).any()
-        assert set(values[1:, learner.codes].ravel()) == set(range(12))
+        assert set(values[1:, learner.code_positions].ravel()) == set(range(12))
 
     def test_trees_that_take_no_nan_get_a_code_for_missing(
         self, competitions: Competitions, monkeypatch: pytest.MonkeyPatch
@@ -540,14 +540,14 @@ class TestSklearnColumns:
         values = self.fitted(learner, monkeypatch).values
         assert np.isfinite(values).all()
         # Codes come last.
-        assert values[0, -len(learner.codes) :].tolist() == [-1]
-        assert set(values[1:, -len(learner.codes) :].ravel()) == set(range(12))
+        assert values[0, -len(learner.code_positions) :].tolist() == [-1]
+        assert set(values[1:, -len(learner.code_positions) :].ravel()) == set(range(12))
 
     def test_histograms_know_which_columns_are_categories(
         self, competitions: Competitions, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         learner, _ = self.learner(competitions, "ensemble.HistGradientBoostingClassifier")
-        assert self.fitted(learner, monkeypatch).parameters["categorical_features"] == learner.codes
+        assert self.fitted(learner, monkeypatch).parameters["categorical_features"] == learner.code_positions
         learner, _ = self.learner(competitions, "ensemble.HistGradientBoostingClassifier", "max_bins = 5\n")
         assert self.fitted(learner, monkeypatch).parameters["categorical_features"] is None
 
@@ -656,10 +656,10 @@ BAD = [
     ("xgboost", "[xgboost]\nlerning_rate = 0.1\n", ConfigError, "[xgboost] has a key 'lerning_rate' that XGBoost does not know.*'learning_rate'"),
     ("xgboost", '[xgboost]\nbooster = "gblinear"\nmax_depth = 3\n', ConfigError, "'max_depth' that XGBoost does not know, or does not use with booster = 'gblinear'"),
     ("xgboost", "[xgboost]\neta = 0.1\nlearning_rate = 0.1\n", ConfigError, "sets 'eta' twice, also as 'learning_rate'"),
-    ("xgboost", '[xgboost]\nmax_depth = "deep"\n', ConfigError, "XGBoost refused it: Invalid Parameter format for max_depth expect int"),
+    ("xgboost", '[xgboost]\nmax_depth = "deep"\n', ConfigError, "XGBoost rejected it: Invalid Parameter format for max_depth expect int"),
     ("xgboost", '[xgboost]\nobjective = "reg:squarederror"\n', ConfigError, "does not fit task 'binary'.*binary:logistic"),
     ("xgboost", '[xgboost]\nobjective = 3\n', ConfigError, "does not fit task 'binary'"),
-    ("xgboost", '[xgboost]\nbooster = "dart"\nearly_stopping_rounds = 5\n', ConfigError, "no going back to the best"),
+    ("xgboost", '[xgboost]\nbooster = "dart"\nearly_stopping_rounds = 5\n', ConfigError, "the model of the best round is lost"),
     ("xgboost", '[xgboost]\neval_metric = "auc"\n', ConfigError, "can't set 'eval_metric': the competition's metric"),
     ("xgboost", "[xgboost]\nn_estimators = 0\n", ConfigError, "num_boost_round = 0: expected a whole number from 1"),
     ("xgboost", "[xgboost]\neta = 2024-01-01\n", ConfigError, r"\[xgboost\] eta = 2024-01-01: expected a text, a number"),
@@ -667,16 +667,16 @@ BAD = [
     ("catboost", "[catboost]\ndepth = 3\nmax_depth = 4\n", ConfigError, "sets 'depth' twice, also as 'max_depth'"),
     ("catboost", "[catboost]\nrandom_state = 3\n", ConfigError, "can't set 'random_state': put the seeds"),
     ("catboost", '[catboost]\nloss_function = "RMSE"\n', ConfigError, "does not fit task 'binary'.*Logloss"),
-    ("catboost", '[catboost]\ndepth = "deep"\n', TrainingError, r"CatBoost refused \(fold 0, seed 1\): Can't parse parameter \"depth\""),
+    ("catboost", '[catboost]\ndepth = "deep"\n', TrainingError, r"CatBoost failed \(fold 0, seed 1\): Can't parse parameter \"depth\""),
     ("sklearn", "[sklearn]\nC = 1\n", ConfigError, "needs estimator, a text: it is missing"),
     ("sklearn", '[sklearn]\nestimator = "sklearn.linear_model.LogisticRegresion"\n', NotFoundError, "no estimator 'LogisticRegresion'.*did you mean 'LogisticRegression'"),
     ("sklearn", '[sklearn]\nestimator = "sklearn.linear_modle.Ridge"\n', NotFoundError, "did you mean 'linear_model'"),
-    ("sklearn", '[sklearn]\nestimator = "Ridge"\n', NotFoundError, "write where it is imported from"),
+    ("sklearn", '[sklearn]\nestimator = "Ridge"\n', NotFoundError, "write its full name"),
     ("sklearn", '[sklearn]\nestimator = "sklearn.linear_model.Ridge"\n', ConfigError, "is a regressor; task 'binary' needs a classifier"),
     ("sklearn", '[sklearn]\nestimator = "sklearn.linear_model.RidgeClassifier"\n', ConfigError, "gives no probabilities"),
     ("sklearn", '[sklearn]\nestimator = "sklearn.linear_model.LogisticRegression"\nc = 1\n', ConfigError, "unknown key 'c'"),
     ("sklearn", '[sklearn]\nestimator = "sklearn.linear_model.LogisticRegression"\nmax_itre = 1\n', ConfigError, "did you mean 'max_iter'"),
-    ("sklearn", '[sklearn]\nestimator = "sklearn.linear_model.LogisticRegression"\nC = "much"\n', ConfigError, "LogisticRegression refused it: The 'C' parameter"),
+    ("sklearn", '[sklearn]\nestimator = "sklearn.linear_model.LogisticRegression"\nC = "much"\n', ConfigError, "LogisticRegression rejected it: The 'C' parameter"),
     ("sklearn", '[sklearn]\nestimator = "sklearn.linear_model.LogisticRegression"\nn_jobs = 2\n', ConfigError, "can't set 'n_jobs': use --threads"),
     ("sklearn", '[sklearn]\nestimator = "sklearn.linear_model.LogisticRegression"\nsolver = "liblinear"\nl1_ratio = 0.5\n', TrainingError, r"LogisticRegression failed \(fold 0, seed 1\): ValueError"),
     ("numpy", "[python]\nfunction = 'models.py'\n", ConfigError, "expected a file and a function of it"),
@@ -710,7 +710,7 @@ def test_a_wrong_table_is_explained(
         ("return np.zeros(len(X_valid))", "expected two arrays, .valid_predictions, test_predictions., got an array of float64"),
         ("pass", "got None: does it return"),
         ("return np.full(len(X_valid), np.nan), np.zeros(len(X_test))", "64 of 64 predictions of 'y' are infinite or NaN"),
-        ("return np.full(len(X_valid), 3.0), np.zeros(len(X_test))", "must be probabilities, but 3 is outside of 0 to 1"),
+        ("return np.full(len(X_valid), 3.0), np.zeros(len(X_test))", "must be probabilities, but 3 is outside 0 to 1"),
         ("return np.zeros((len(X_valid), 2)), np.zeros(len(X_test))", r"expected the probability of the second class.*\[:, 1\]"),
         ("return X_train['nothing']", r"failed: ColumnNotFoundError: .*\(wrong.py, line 5\)"),
         ("raise SystemExit(3)", r"failed: SystemExit: 3 \(wrong.py, line 5\)"),

@@ -13,31 +13,31 @@ from workbench.core.errors import MemoryLimitError
 from workbench.experiments.ready import ready
 from workbench.experiments.run import run
 from workbench.experiments.run_folder import read_run
-from workbench.models.memory_estimate import MemoryNeeds, check_memory
+from workbench.models.memory_estimate import MemoryEstimate, check_memory
 from workbench.models.train import train
 
 GB = 2**30
-NEEDS = MemoryNeeds(
-    binned=4 * GB,
-    of_fold=4 * GB,
-    encoded=0,
-    per_row=GB,
-    passing=GB // 2,
+ESTIMATE = MemoryEstimate(
+    binned_bytes=4 * GB,
+    fold_bytes=4 * GB,
+    encoded_bytes=0,
+    row_bytes=GB,
+    temporary_bytes=GB // 2,
     n_train=80_000_000,
     n_columns=50,
-    numbers="bins",
+    storage="bins",
 )
 
 
 def test_what_fits_is_said() -> None:
-    assert check_memory(NEEDS, GB // 2, 12 * GB) == "training will need about 10.0 GB of the memory limit of 12.0 GB"
+    assert check_memory(ESTIMATE, GB // 2, 12 * GB) == "training will need about 10.0 GB of the memory limit of 12.0 GB"
 
 
 def test_what_does_not_fit_is_refused_with_the_ways_out() -> None:
     with pytest.raises(
         MemoryLimitError, match=r"would need about 10.0 GB, more than the memory limit of 6.2 GB"
     ) as raised:
-        check_memory(NEEDS, GB // 2, int(6.2 * GB))
+        check_memory(ESTIMATE, GB // 2, int(6.2 * GB))
     said = raised.value
     assert "4.0 GB for 80,000,000 train rows x 50 columns" in said.message
     hint = said.hint
@@ -49,28 +49,33 @@ def test_what_does_not_fit_is_refused_with_the_ways_out() -> None:
 
 def test_only_ways_that_lead_out_are_named() -> None:
     with pytest.raises(MemoryLimitError) as raised:
-        check_memory(NEEDS, GB // 2, 5 * GB)
+        check_memory(ESTIMATE, GB // 2, 5 * GB)
     assert "max_bin" not in raised.value.hint  # half of the bins would still be too much
     with pytest.raises(MemoryLimitError) as raised:
-        check_memory(NEEDS, GB, GB)
+        check_memory(ESTIMATE, GB, GB)
     assert "columns" not in raised.value.hint
     assert "--sample" not in raised.value.hint
 
 
 def test_every_way_out_leads_below_the_limit() -> None:
     used, limit = GB // 2, int(6.2 * GB)
-    few = NEEDS.few_bins()
-    columns = replace(NEEDS, binned=NEEDS.binned * 26 // 50, of_fold=NEEDS.of_fold * 26 // 50)
-    share = replace(NEEDS, **{k: int(getattr(NEEDS, k) * 0.57) for k in ("binned", "of_fold", "encoded", "per_row")})
+    few = ESTIMATE.with_few_bins()
+    columns = replace(
+        ESTIMATE, binned_bytes=ESTIMATE.binned_bytes * 26 // 50, fold_bytes=ESTIMATE.fold_bytes * 26 // 50
+    )
+    share = replace(
+        ESTIMATE,
+        **{k: int(getattr(ESTIMATE, k) * 0.57) for k in ("binned_bytes", "fold_bytes", "encoded_bytes", "row_bytes")},
+    )
     for way in (few, columns, share):
-        assert used + way.total <= limit
+        assert used + way.total_bytes <= limit
 
 
 def test_a_run_over_the_limit_ends_before_training(small) -> None:
     made = small()
     made.experiment(1, 'features = ["rows", "te_town"]\n[model]\nnum_iterations = 5\n')
     tight = replace(made.workspace, memory_limit=64 * 2**20)
-    with pytest.raises(MemoryLimitError, match="taken already"):
+    with pytest.raises(MemoryLimitError, match="already in use"):
         run(tight, made.open.access.competition, 1)
     done = run(
         made.workspace, made.open.access.competition, 1, context=RunContext((text_listener((said := []).append),))
@@ -88,7 +93,7 @@ def test_the_predictions_of_all_models_are_counted(small, task: str, metric: str
     found = ready(made.workspace, made.open.access.competition, 1)
     result = train(found.problem, found.model, (1,))
     of_a_seed = sum(p.oof.nbytes + p.test.nbytes for p in result.parts) + result.seed_oof[0].nbytes
-    one, two = (found.model.needs(found.problem, seeds).total for seeds in ((1,), (1, 2)))
+    one, two = (found.model.memory_estimate(found.problem, seeds).total_bytes for seeds in ((1,), (1, 2)))
     assert two - one == of_a_seed
     assert one > of_a_seed + result.oof.nbytes + result.test.nbytes
 

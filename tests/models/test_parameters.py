@@ -18,9 +18,9 @@ from workbench.experiments.run import run
 from workbench.experiments.spec import read_spec
 from workbench.experiments.tune import TuneRequest, find_study, run_tuned, tune
 from workbench.models.lightgbm.fold_scorer import Fidelity, FoldScorer
-from workbench.models.lightgbm.objectives import log_objective
-from workbench.models.lightgbm.parameter_rules import first_training, parameter_type, taken_back
+from workbench.models.lightgbm.parameter_rules import first_training, parameter_type, reset_unused
 from workbench.models.lightgbm.parameters import RESERVED, lightgbm_defaults, lightgbm_spec
+from workbench.models.log_objectives import log_objective
 from workbench.models.target import read_target
 from workbench.tuning import Space, parse_space
 
@@ -39,16 +39,16 @@ class TestLightGBM:
         ("key", "reason"),
         [
             ("pred_early_stop", "predictions are made with all trees"),
-            ("config_file", "parameters stand in the experiment's file"),
+            ("config_file", "parameters are set in the experiment's file"),
             ("save_period", "finished folds are kept"),
-            ("silent", "goes into the run's log"),
+            ("silent", "go into the run's log"),
             ("class_weight", "put it into the experiment: class_weight"),
             ("eval_metric", "the competition's metric is used"),
             ("use_two_round_loading", "the data comes from features"),
             ("leaf_index", "predictions are made with all trees"),
             ("nodes", "one machine trains"),
             ("tree_learner", "one machine trains"),
-            ("output_freq", "every round is watched"),
+            ("output_freq", "the metric is computed after every round"),
             ("auc_mu_weights", "the competition's metric is used"),
         ],
     )
@@ -207,11 +207,11 @@ class TestOtherLibraries:
             ("[xgboost]\nn_jobs = 3\n", "use --threads"),
             (
                 "[xgboost]\nseed = 1\nn_jobs = 3\nuse_label_encoder = false\n",
-                "3 things:\n  can't set 'seed'.*\n.* 'n_jobs'.*\n.* 'use_label_encoder'",
+                "3 problems:\n  can't set 'seed'.*\n.* 'n_jobs'.*\n.* 'use_label_encoder'",
             ),
             (
                 "[xgboost]\nrate_drop = 0.1\none_drop = 1\n",
-                "2 things:\n  has a key 'rate_drop' .*\n  has a key 'one_drop'",
+                "2 problems:\n  has a key 'rate_drop' .*\n  has a key 'one_drop'",
             ),
             (
                 '[xgboost]\ntree_method = "exact"\nmax_bin = 64\n',
@@ -229,11 +229,11 @@ class TestOtherLibraries:
             ('[catboost]\nfinal_ctr_computation_mode = "Skip"\n', "can't set 'final_ctr_computation_mode'"),
             (
                 "[catboost]\nverbose = 0\nrandom_seed = 1\n",
-                "2 things:\n  can't set 'verbose'.*\n  can't set 'random_seed'",
+                "2 problems:\n  can't set 'verbose'.*\n  can't set 'random_seed'",
             ),
             (
                 '[sklearn]\nestimator = "sklearn.linear_model.Ridge"\nrandom_state = 1\nalhpa = 2.0\n',
-                "2 things:\n  can't set 'random_state'.*\n  has an unknown key 'alhpa' .did you mean 'alpha'",
+                "2 problems:\n  can't set 'random_state'.*\n  has an unknown key 'alhpa' .did you mean 'alpha'",
             ),
             ('[catboost]\nbootstrap_type = "Bernoulli"\nbagging_temperature = 1.0\n', "bayesian bootstrap only"),
             ('[catboost]\nbootstrap_type = "Bayesian"\nsubsample = 0.5\n', "doesn't support 'subsample'"),
@@ -420,8 +420,8 @@ class TestSpaces:
     def test_what_the_best_does_not_use_is_taken_back(self) -> None:
         usual = lightgbm_defaults()
         searched = {"data_sample_strategy": "bagging", "top_rate": 0.4, "bagging_fraction": 0.5, "bagging_freq": 0}
-        assert taken_back(searched, usual) == {"top_rate": usual["top_rate"], "bagging_fraction": 1}
-        assert taken_back(searched | {"data_sample_strategy": "goss"}, usual, but=["bagging_fraction"]) == {}
+        assert reset_unused(searched, usual) == {"top_rate": usual["top_rate"], "bagging_fraction": 1}
+        assert reset_unused(searched | {"data_sample_strategy": "goss"}, usual, but=["bagging_fraction"]) == {}
 
 
 TUNED = ROWS + "[model]\nlearning_rate = 0.2\nnum_leaves = {leaves}\nnum_iterations = 20\nmin_data_in_leaf = {least}\n"
@@ -471,7 +471,7 @@ class TestStudies:
             f"early_stopping_min_delta = {delta}\n",
         )
         found = ready(made.workspace, made.open.access.competition, 1, context=RunContext(threads=1))
-        scorer = FoldScorer(found.problem, found.model, room=2**30)
+        scorer = FoldScorer(found.problem, found.model, max_bytes=2**30)
         for fold in range(3):
             ours = scorer.score({}, fold, 1, Fidelity(None, 60, 4))
             assert ours.rounds == (found.model.learner(found.problem, 0).fit(fold, 1).rounds,)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.kernel_builds import HERE
+from workbench.core.context import SILENT, RunContext, text_listener
 from workbench.core.errors import ConfigError, DataError
 from workbench.models.serving import read_bundle
 from workbench.models.serving.predict import bundle_competition, predict
@@ -39,7 +40,13 @@ def test_every_model_counts_once_in_the_order_of_the_training(
     run, bundle = built(made, no_wheels, more)
     said: list[str] = []
     work = tmp_path / "work"
-    out = predict(bundle, made.folder / "data" / "raw", out=tmp_path / "s.csv", work=work, report=said.append)
+    out = predict(
+        bundle,
+        made.folder / "data" / "raw",
+        out=tmp_path / "s.csv",
+        work=work,
+        context=RunContext((text_listener(said.append),)),
+    )
     assert out == tmp_path / "s.csv"
     assert out.read_bytes() == run.submission.read_bytes()
     n = 2 * (5 + bool(more)) * (2 if task == "two" else 1)
@@ -47,7 +54,13 @@ def test_every_model_counts_once_in_the_order_of_the_training(
     assert said[-1] == f"wrote {out}"
     assert (work / "competitions" / "small" / "data" / "tables").is_dir()
     # What lies there already is used again.
-    predict(bundle, made.folder / "data" / "raw", out=tmp_path / "t.csv", work=work, threads=1, report=said.append)
+    predict(
+        bundle,
+        made.folder / "data" / "raw",
+        out=tmp_path / "t.csv",
+        work=work,
+        context=RunContext((text_listener(said.append),), threads=1),
+    )
     assert (tmp_path / "t.csv").read_bytes() == out.read_bytes()
 
 
@@ -58,7 +71,7 @@ def test_what_can_not_be_served_is_said(small, no_wheels: Path, tmp_path: Path) 
 
     def refused(error: type[Exception], message: str) -> None:
         with pytest.raises(error, match=message):
-            predict(bundle, raw, out=tmp_path / "s.csv", report=lambda _: None)
+            predict(bundle, raw, out=tmp_path / "s.csv", context=SILENT)
         assert not (tmp_path / "s.csv").exists()
 
     changed(bundle, kind="xgboost")

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workbench.api.features import SelectOptions
+from workbench.core.context import RunContext
 from workbench.core.errors import ConfigError, FeatureError
 from workbench.data.competition import ROW
 from workbench.experiments.ready import ready
@@ -23,13 +24,13 @@ from workbench.experiments.run import run as run_experiment
 from workbench.experiments.run_folder import FoldParts
 from workbench.models.records import FoldResult
 from workbench.models.rounds import (
-    Stopper,
-    Stopping,
+    RoundCounter,
+    StoppingRule,
+    default_max_rounds,
+    find_shared_rounds,
+    fit_fold,
     limit_notes,
-    own_fit,
-    rounds_limit,
-    shared_rounds,
-    train_together,
+    train_with_shared_rounds,
 )
 from workbench.models.train import train
 
@@ -61,15 +62,15 @@ class Rounds:
 
 class TestStopping:
     def test_as_lightgbm_counts(self) -> None:
-        stopping = Stopping(limit=100, patience=3, greater_is_better=True, least=0.01)
-        at = stopping.of([0.5, 0.6, 0.605, 0.6, 0.6, 0.9])
-        assert (at.best_round, at.n_rounds, at.is_over) == (2, 5, True)
-        at = stopping.of([0.5, 0.6])
-        assert (at.is_over, at.needed) == (False, 5)
+        stopping = StoppingRule(max_rounds=100, patience=3, greater_is_better=True, min_gain=0.01)
+        at = stopping.apply([0.5, 0.6, 0.605, 0.6, 0.6, 0.9])
+        assert (at.best_round, at.n_rounds, at.should_stop) == (2, 5, True)
+        at = stopping.apply([0.5, 0.6])
+        assert (at.should_stop, at.min_rounds) == (False, 5)
 
     def test_the_limit_ends_it(self) -> None:
-        at = Stopping(4, 10, greater_is_better=False).of([4.0, 3.0, 2.0, 1.0])
-        assert (at.best_round, at.is_over) == (4, True)
+        at = StoppingRule(4, 10, greater_is_better=False).apply([4.0, 3.0, 2.0, 1.0])
+        assert (at.best_round, at.should_stop) == (4, True)
 
     @pytest.mark.parametrize("greater", [True, False])
     def test_better_by_no_more_than_the_least_is_not_better(self, greater: bool) -> None:
@@ -80,19 +81,19 @@ class TestStopping:
             (0.0, [1.0, 1.0, 1.0], 1),
             (0.0, [-1.0, -0.5, -0.75], 2),
         ):
-            at = Stopping(9, 9, greater_is_better=greater, least=least).of([sign * v for v in curve])
-            assert (at.best_round, at.n_rounds, at.is_over) == (best, 3, False)
-        assert Stopping(9, 9, greater_is_better=True).least == 0
+            at = StoppingRule(9, 9, greater_is_better=greater, min_gain=least).apply([sign * v for v in curve])
+            assert (at.best_round, at.n_rounds, at.should_stop) == (best, 3, False)
+        assert StoppingRule(9, 9, greater_is_better=True).min_gain == 0
 
     def test_how_many_rounds_are_needed(self) -> None:
-        fresh = Stopper(Stopping(20, 3, greater_is_better=True))
-        assert (fresh.n_rounds, fresh.best_round, fresh.is_over, fresh.needed) == (0, 0, False, 3)
+        fresh = RoundCounter(StoppingRule(20, 3, greater_is_better=True))
+        assert (fresh.n_rounds, fresh.best_round, fresh.should_stop, fresh.min_rounds) == (0, 0, False, 3)
         assert [fresh.add(v) for v in (1.0, 2.0, 0.0, 0.0, 0.0)] == [False, False, False, False, True]
-        assert (fresh.best_round, fresh.needed) == (2, 5)
-        without_patience = Stopper(Stopping(20, 0, greater_is_better=True))
-        assert (without_patience.needed, without_patience.is_over) == (1, False)
+        assert (fresh.best_round, fresh.min_rounds) == (2, 5)
+        without_patience = RoundCounter(StoppingRule(20, 0, greater_is_better=True))
+        assert (without_patience.min_rounds, without_patience.should_stop) == (1, False)
         assert without_patience.add(1.0)
-        assert Stopper(Stopping(2, 9, greater_is_better=True)).needed == 2
+        assert RoundCounter(StoppingRule(2, 9, greater_is_better=True)).min_rounds == 2
 
     @pytest.mark.parametrize(
         ("rate", "rounds"),
@@ -103,7 +104,7 @@ class TestStopping:
         ],
     )
     def test_the_limit_by_the_rate(self, rate: Any, rounds: int) -> None:
-        assert rounds_limit(rate) == rounds
+        assert default_max_rounds(rate) == rounds
 
 
 class Curve:
@@ -118,10 +119,10 @@ class Curve:
         self.released = 0
 
     @property
-    def held(self) -> bool:
+    def can_continue(self) -> bool:
         return self.has_model or (self.steps and not self.curves["valid"])
 
-    def go_on(self, rounds: int, enough: Callable[[float], bool]) -> None:
+    def train_to(self, rounds: int, should_stop: Callable[[float], bool]) -> None:
         if not self.has_model:
             self.n_begun += 1
             self.curves = {"valid": [], "train": []}
@@ -131,7 +132,7 @@ class Curve:
             self.n_trained += 1
             for curve in self.curves.values():
                 curve.append(value)
-            if enough(value):
+            if should_stop(value):
                 break
 
     def release(self) -> None:
@@ -141,7 +142,7 @@ class Curve:
     def state(self) -> Any:
         return ("state", self.fold, len(self.curves["valid"]))
 
-    def second(self, rounds: int, state: Any = None) -> Curve:
+    def second_stage(self, rounds: int, state: Any = None) -> Curve:
         self.asked_after = rounds
         return self if self.following is None else self.following
 
@@ -168,7 +169,7 @@ def test_the_best_round_of_the_mean_however_it_is_found(
 ) -> None:
     rng = np.random.default_rng(seed)
     curves = [values_of(rng) for _ in range(n)]
-    stopping = Stopping(30, patience, greater_is_better=True)
+    stopping = StoppingRule(30, patience, greater_is_better=True)
     trainings = [Curve(k, c, known=int(rng.integers(0, 31)) * known, steps=steps) for k, c in enumerate(curves)]
     most, kept = [0], []
 
@@ -176,8 +177,8 @@ def test_the_best_round_of_the_mean_however_it_is_found(
         kept.append(training.fold)
         most[0] = max(most[0], sum(t.has_model for t in trainings))
 
-    found = shared_rounds(trainings, stopping, held=held, keep=keep)
-    mean = stopping.of(np.mean([c[:30] for c in curves], axis=0))
+    found = find_shared_rounds(trainings, stopping, max_in_memory=held, on_trained=keep)
+    mean = stopping.apply(np.mean([c[:30] for c in curves], axis=0))
     assert found == (mean.best_round, mean.n_rounds)
     assert most[0] <= (n if held is None else max(1, held))
     assert all(len(t.curves["valid"]) >= mean.n_rounds for t in trainings)
@@ -185,7 +186,7 @@ def test_the_best_round_of_the_mean_however_it_is_found(
     if steps and not known and (held is None or held >= n):
         # No round twice, and none that neither the fold's own curve nor the mean asks for.
         assert all(t.n_begun <= 1 for t in trainings)
-        ends = [stopping.of(c[:30]).n_rounds for c in curves]
+        ends = [stopping.apply(c[:30]).n_rounds for c in curves]
         assert [len(t.curves["valid"]) for t in trainings[:-1]] == [max(e, mean.n_rounds) for e in ends[:-1]]
         assert len(trainings[-1].curves["valid"]) == mean.n_rounds
 
@@ -193,14 +194,14 @@ def test_the_best_round_of_the_mean_however_it_is_found(
 @pytest.mark.parametrize("steps", [False, True])
 def test_trainings_that_were_kept_at_their_end_are_not_continued(steps: bool) -> None:
     rng = np.random.default_rng(1)
-    stopping = Stopping(30, 3, greater_is_better=True)
+    stopping = StoppingRule(30, 3, greater_is_better=True)
     trainings = [Curve(k, values_of(rng), known=30, steps=steps) for k in range(3)]
-    mean = stopping.of(np.mean([t.values[:30] for t in trainings], axis=0))
-    assert shared_rounds(trainings, stopping) == (mean.best_round, mean.n_rounds)
+    mean = stopping.apply(np.mean([t.values[:30] for t in trainings], axis=0))
+    assert find_shared_rounds(trainings, stopping) == (mean.best_round, mean.n_rounds)
     assert [t.n_begun for t in trainings] == [0, 0, 0]
     # Those that were kept before their own end go on from it where the library can, else begin again.
     late = [Curve(k, [float(i) for i in range(40)], known=4, steps=steps) for k in range(2)]
-    assert shared_rounds(late, stopping) == (30, 30)
+    assert find_shared_rounds(late, stopping) == (30, 30)
     assert [(t.n_begun, t.n_trained) for t in late] == [(1, 30), (1, 30)]
 
 
@@ -210,7 +211,10 @@ def test_what_has_to_begin_again_goes_as_far_as_the_longest_at_once() -> None:
     # The first stops after four rounds; the mean goes up to the limit, as the second does.
     for steps, held, begun in ((False, None, [2, 1, 1]), (True, 1, [2, 1, 1]), (True, None, [1, 1, 1])):
         trainings = [Curve(k, values, steps=steps) for k, values in enumerate((short, up, short))]
-        assert shared_rounds(trainings, Stopping(20, 3, greater_is_better=True), held=held) == (20, 20)
+        assert find_shared_rounds(trainings, StoppingRule(20, 3, greater_is_better=True), max_in_memory=held) == (
+            20,
+            20,
+        )
         assert [t.n_begun for t in trainings] == begun
         assert [len(t.curves["valid"]) for t in trainings] == [20, 20, 20]
 
@@ -224,7 +228,7 @@ def test_the_longest_are_let_go_of_first() -> None:
             super().release()
 
     trainings = [Noted(k, [float(-abs(i - peak)) for i in range(40)]) for k, peak in enumerate((3, 6, 9, 5))]
-    shared_rounds(trainings, Stopping(30, 2, greater_is_better=True), held=3)
+    find_shared_rounds(trainings, StoppingRule(30, 2, greater_is_better=True), max_in_memory=3)
     assert released[0] == 2
 
 
@@ -258,8 +262,8 @@ class Learner:
         self.has_second = second
 
     @property
-    def shared_stopping(self) -> Stopping:
-        return Stopping(30, 3, greater_is_better=True)
+    def shared_stopping(self) -> StoppingRule:
+        return StoppingRule(30, 3, greater_is_better=True)
 
     def training(self, fold: int, seed: int, state: Any = None) -> Curve:
         assert seed == 5
@@ -268,8 +272,8 @@ class Learner:
         self.made.append(made)
         return made
 
-    def best(self, stage: int) -> Stopper:
-        return self.shared_stopping.of(np.mean([c[:30] for c in self.curves[stage]], axis=0))
+    def best(self, stage: int) -> RoundCounter:
+        return self.shared_stopping.apply(np.mean([c[:30] for c in self.curves[stage]], axis=0))
 
 
 @pytest.mark.parametrize("second", [False, True])
@@ -279,8 +283,8 @@ def test_folds_that_are_trained_together(second: bool, with_parts: bool) -> None
     best, stage = learner.best(int(second)), 1 + second
     one = Curve(1, learner.curves[int(second)][1], known=30).result(best.best_round)
     parts = Kept({1: one}) if with_parts else None
-    results = train_together(
-        learner, learner.shared_stopping, range(3), 5, parts=parts, done=lambda r, new: told.append((r.fold, new))
+    results = train_with_shared_rounds(
+        learner, range(3), 5, parts=parts, on_result=lambda r, new: told.append((r.fold, new))
     )
     assert [r.fold for r in results] == [0, 1, 2]
     assert [r.rounds for r in results] == [best.best_round] * 3
@@ -304,8 +308,8 @@ def test_folds_that_are_all_finished_are_not_trained() -> None:
     learner, told = Learner(), []
     done = {k: Curve(k, [1.0], known=1).result(1) for k in range(3)}
     parts = Kept(done)
-    results = train_together(
-        learner, learner.shared_stopping, range(3), 5, parts=parts, done=lambda r, new: told.append((r.fold, new))
+    results = train_with_shared_rounds(
+        learner, range(3), 5, parts=parts, on_result=lambda r, new: told.append((r.fold, new))
     )
     assert results == list(done.values())
     assert told == [(0, False), (1, False), (2, False)]
@@ -314,18 +318,18 @@ def test_folds_that_are_all_finished_are_not_trained() -> None:
 
 @pytest.mark.parametrize("second", [False, True])
 def test_a_fold_by_itself(second: bool) -> None:
-    stopping = Stopping(30, 3, greater_is_better=True)
+    stopping = StoppingRule(30, 3, greater_is_better=True)
     rng = np.random.default_rng(2)
     first, following = Curve(0, values_of(rng)), Curve(0, values_of(rng))
     first.following = following if second else None
-    best = stopping.of((following if second else first).values[:30])
-    result = own_fit(first, stopping, 12)
+    best = stopping.apply((following if second else first).values[:30])
+    result = fit_fold(first, stopping, 12)
     assert result.rounds == best.best_round
     assert len(result.curve["valid"]) == best.n_rounds
-    assert first.asked_after == stopping.of(first.values[:30]).best_round
+    assert first.asked_after == stopping.apply(first.values[:30]).best_round
     first, following = Curve(0, values_of(rng)), Curve(0, values_of(rng))
     first.following = following if second else None
-    result = own_fit(first, None, 12)
+    result = fit_fold(first, None, 12)
     assert (result.rounds, len(result.curve["valid"]), first.asked_after) == (12, 12, 12)
 
 
@@ -410,7 +414,7 @@ class TestLightGBM:
         made = small()
         made.experiment(1, HEAD + "[pseudo]\nthreshold = 0.8\n" * pseudo + MODEL + STOPPING)
         found = ready(made.workspace, made.open.access.competition, 1)
-        most, few = (train(found.problem, found.model, (1,), held=n) for n in (None, held))
+        most, few = (train(found.problem, found.model, (1,), max_in_memory=n) for n in (None, held))
         assert np.array_equal(most.oof, few.oof, equal_nan=True)
         assert np.array_equal(most.test, few.test)
         for a, b in zip(most.parts, few.parts, strict=True):
@@ -423,13 +427,13 @@ class TestLightGBM:
         found = ready(made.workspace, made.open.access.competition, 1)
         whole = train(found.problem, found.model, (1,))
         rounds = Rounds()
-        train(found.problem, found.model, (1,), each_round=rounds)
+        train(found.problem, found.model, (1,), context=RunContext(check_stop=rounds))
         n_rounds = rounds.n
         for at in (*range(1, n_rounds, 71), n_rounds - 3):
             parts, killed, again = FoldParts(tmp_path / str(at)), Rounds(at), Rounds()
             with pytest.raises(KeyboardInterrupt):
-                train(found.problem, found.model, (1,), parts=parts, each_round=killed)
-            resumed = train(found.problem, found.model, (1,), parts=parts, each_round=again)
+                train(found.problem, found.model, (1,), parts=parts, context=RunContext(check_stop=killed))
+            resumed = train(found.problem, found.model, (1,), parts=parts, context=RunContext(check_stop=again))
             assert np.array_equal(whole.oof, resumed.oof, equal_nan=True)
             assert [(p.model, p.curve) for p in whole.parts] == [(p.model, p.curve) for p in resumed.parts]
             if at == n_rounds - 3:
@@ -543,11 +547,11 @@ class TestOthers:
         made.experiment(1, 'features = ["rows"]\n' + table)
         found = ready(made.workspace, made.open.access.competition, 1)
         rounds = Rounds()
-        whole = train(found.problem, found.model, (1,), each_round=rounds)
-        few = train(found.problem, found.model, (1,), held=1)
+        whole = train(found.problem, found.model, (1,), context=RunContext(check_stop=rounds))
+        few = train(found.problem, found.model, (1,), max_in_memory=1)
         parts, killed = FoldParts(tmp_path), Rounds(int(0.8 * rounds.n))
         with pytest.raises(KeyboardInterrupt):
-            train(found.problem, found.model, (1,), parts=parts, each_round=killed)
+            train(found.problem, found.model, (1,), parts=parts, context=RunContext(check_stop=killed))
         resumed = train(found.problem, found.model, (1,), parts=parts)
         for other in (few, resumed):
             assert np.array_equal(whole.oof, other.oof, equal_nan=True)

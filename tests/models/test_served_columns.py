@@ -19,6 +19,7 @@ from tests.kernel_builds import HERE
 from tests.needs import needs_namespaces
 from tests.small import Small
 from workbench.api import library
+from workbench.core.context import RunContext, text_listener
 from workbench.core.errors import ConfigError, DataError
 from workbench.data.competition import ROW
 from workbench.data.workspace import create_workspace
@@ -121,7 +122,7 @@ def with_test(made: Small, folder: Path, change: Callable[[pl.DataFrame], pl.Dat
 
 def served(bundle: Path, data: Path, out: Path) -> tuple[pl.DataFrame, list[str]]:
     said: list[str] = []
-    return pl.read_csv(predict(bundle, data, out=out, report=said.append)), said
+    return pl.read_csv(predict(bundle, data, out=out, context=RunContext((text_listener(said.append),)))), said
 
 
 def filled(test: pl.DataFrame) -> pl.DataFrame:

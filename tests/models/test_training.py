@@ -15,13 +15,13 @@ from sklearn.preprocessing import PowerTransformer, QuantileTransformer
 
 from tests.small import make_frame
 from workbench import metrics
-from workbench.analysis.selection.groups import only
+from workbench.analysis.selection.groups import with_columns
 from workbench.core.errors import ConfigError, DataError, NotFoundError, TrainingError
 from workbench.experiments.held_out import on_folds
 from workbench.experiments.ready import ready
 from workbench.experiments.run import run as run_experiment
 from workbench.features import ROW
-from workbench.models.lightgbm.bins import bins_of
+from workbench.models.lightgbm.bins import shared_bins
 from workbench.models.lightgbm.boosting import with_feature_names
 from workbench.models.lightgbm.learner import LightGBMSpec
 from workbench.models.lightgbm.parameters import lightgbm_spec
@@ -76,7 +76,7 @@ class TestParameters:
             ({"boosting": "goss", "bagging_freq": 1, "bagging_fraction": 0.5}, "goss samples by itself"),
             ({"is_unbalance": True, "scale_pos_weight": 2.0}, "do the same"),
             ({"bagging_fraction": "half"}, "bagging_fraction = 'half': expected a number"),
-            ({"objective": "objective.py:focal"}, "no competition's folder"),
+            ({"objective": "objective.py:focal"}, "there is no competition with a folder"),
             ({"objective": ["binary"]}, r"objective = \['binary'\] is unknown"),
             ({"objective": ["objective.py:focal"]}, "is unknown"),
             ({"num_leaves": "many"}, "num_leaves = 'many': Parameter num_leaves should be of type int"),
@@ -270,7 +270,7 @@ class TestFiles:
                 "forcedsplits_filename = 'split.json': .*split.json is missing.*did you mean 'splits.json'",
             ),
             ('"odd.json"', "odd.json is not valid JSON"),
-            ('"with space.json"', "LightGBM takes no path with a space"),
+            ('"with space.json"', "LightGBM can't read a path with a space"),
             ("3", "forcedsplits_filename = 3: expected the name of a file"),
         ],
     )
@@ -589,7 +589,7 @@ class TestClassWeights:
         ("task", "line", "message"),
         [
             ("regression", 'class_weight = "balanced"', "class_weight is for classes; the task is 'regression'"),
-            ("multiclass", "class_weight = { hihg = 2 }", "'hihg' is no class of 'y'.*did you mean 'high'"),
+            ("multiclass", "class_weight = { hihg = 2 }", "'hihg' is not a class of 'y'.*did you mean 'high'"),
             ("multiclass", "class_weight = { high = -2 }", "high = -2; expected a number above 0"),
             ("multiclass", 'class_weight = "equal"', 'expected "balanced" or a weight by class'),
         ],
@@ -692,7 +692,7 @@ class TestPseudo:
         booster, rounds, _, (rows, classes) = sure[0]
         # The first model is the plain experiment's; its rows are those that the fold trains on.
         text = plain.models["t0-f2-s1"]
-        assert with_feature_names(booster.model_to_string(num_iteration=rounds), learner.names) == text
+        assert with_feature_names(booster.model_to_string(num_iteration=rounds), learner.column_names) == text
         folds = found.problem.folds
         assert np.array_equal(first.rows, folds.train_rows(2))
         assert np.array_equal(second.rows, np.concatenate([first.rows, rows]))
@@ -765,9 +765,9 @@ class TestBins:
             for index in range(2):
                 for fold in range(2):
                     spec.learner(found.problem, index).fit(fold, 1)
-        assert bins_of(found.problem).times_binned == 1
+        assert shared_bins(found.problem).n_binnings == 1
         lightgbm_spec({"num_iterations": 2, "max_bin": 15}, where="trial").learner(found.problem, 0).fit(0, 1)
-        assert bins_of(found.problem).times_binned == 2
+        assert shared_bins(found.problem).n_binnings == 2
 
     def test_a_trial_gives_what_it_gives_alone(self, small) -> None:
         made = small()
@@ -782,7 +782,7 @@ class TestBins:
 
     def test_they_are_kept_on_disk_where_that_pays(self, small, monkeypatch) -> None:
         made = small()
-        monkeypatch.setattr("workbench.models.lightgbm.bins.KEEP_SECONDS", 0.0)
+        monkeypatch.setattr("workbench.models.lightgbm.bins.MIN_SECONDS_TO_CACHE", 0.0)
         first = run(made, "linear_tree = true\n")
         stored = [b for b in made.open.features.cached() if b.what == "LightGBM's bins"]
         assert len(stored) == 1
@@ -790,25 +790,25 @@ class TestBins:
         assert stored[0].columns == 2
         again = prepared(made)
         assert train(again.problem, again.model, (1,)).parts[0].model == first.models["t0-f0-s1"]
-        assert bins_of(again.problem).times_binned == 0
+        assert shared_bins(again.problem).n_binnings == 0
         # A damaged file is none.
         (path,) = (made.folder / "cache").glob("*.bin")
         path.write_bytes(b"x" + path.read_bytes()[1:])
         damaged = prepared(made)
         assert train(damaged.problem, damaged.model, (1,)).parts[0].model == first.models["t0-f0-s1"]
-        assert bins_of(damaged.problem).times_binned == 1
+        assert shared_bins(damaged.problem).n_binnings == 1
 
     def test_other_folds_have_the_same_and_other_columns_their_own(self, small, monkeypatch) -> None:
         from dataclasses import replace
 
         made = small()
-        monkeypatch.setattr("workbench.models.lightgbm.bins.KEEP_SECONDS", 0.0)
+        monkeypatch.setattr("workbench.models.lightgbm.bins.MIN_SECONDS_TO_CACHE", 0.0)
         run(made)  # its bins are on disk
         found = prepared(made)
         folds = on_folds(found.problem, found.problem.folds.take(np.arange(400)[::-1]))
-        assert bins_of(folds) is bins_of(found.problem)
-        fewer = only(found.problem, ["z"])
-        assert bins_of(fewer) is not bins_of(found.problem)
+        assert shared_bins(folds) is shared_bins(found.problem)
+        fewer = with_columns(found.problem, ["z"])
+        assert shared_bins(fewer) is not shared_bins(found.problem)
         without_cache = replace(fewer, derived=DerivedData(fewer.matrix))
         texts = [found.model.learner(p, 0).fit(0, 1).model for p in (fewer, without_cache)]
         assert texts[0] == texts[1]
@@ -826,7 +826,7 @@ class TestBins:
         pieces = replace(found.problem, matrix=replace(found.problem.matrix, loaded_frame=None))
         in_pieces, whole = (found.model.learner(problem, 0) for problem in (pieces, found.problem))
         assert in_pieces.fit(0, 1).model == whole.fit(0, 1).model
-        assert in_pieces.fit_all(1, 4).test.tolist() == whole.fit_all(1, 4).test.tolist()
+        assert in_pieces.fit_full_data(1, 4).test.tolist() == whole.fit_full_data(1, 4).test.tolist()
 
     def test_quick_ones_are_not_kept(self, small) -> None:
         made = small()

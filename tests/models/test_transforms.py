@@ -18,21 +18,21 @@ def test_none_leaves_numbers_as_they_are_and_log1p_is_the_logarithm() -> None:
     for name, expected in (("none", values), ("log1p", np.log([0.5, 1.0, 4.0]))):
         made = fitted_transform(name, values)
         assert made == Transform(name)
-        assert made.learned == {}
+        assert made.parameters == {}
         assert made.forward(values) == pytest.approx(expected)
         assert made.inverse(made.forward(values)) == pytest.approx(values)
     assert fitted_transform("none", values).inverse(np.array([1e30, -1e30])).tolist() == [1e30, -1e30]
 
 
 def test_the_power_is_the_likeliest() -> None:
-    assert fitted_transform("boxcox", SKEWED).learned["lambda"] == pytest.approx(stats.boxcox(SKEWED)[1])
+    assert fitted_transform("boxcox", SKEWED).parameters["lambda"] == pytest.approx(stats.boxcox(SKEWED)[1])
     for values in (SKEWED, SIGNED):
         made = fitted_transform("yeojohnson", values)
         theirs, power = stats.yeojohnson(values)
-        assert made.learned["lambda"] == pytest.approx(power)
+        assert made.parameters["lambda"] == pytest.approx(power)
         assert made.forward(values) == pytest.approx(theirs)
-        assert made.learned["lowest"] == values.min()
-        assert made.learned["highest"] == values.max()
+        assert made.parameters["lowest"] == values.min()
+        assert made.parameters["highest"] == values.max()
 
 
 @pytest.mark.parametrize("power", [-0.5, 0.0, 0.7, 1.0, 2.0, 2.5])
@@ -51,7 +51,7 @@ def test_a_power_of_either_sign_is_undone(power: float) -> None:
 @pytest.mark.parametrize("name", ["boxcox", "yeojohnson", "quantile"])
 def test_values_that_are_all_the_same_stay_so(name: str) -> None:
     made = fitted_transform(name, np.full(9, 2.5))
-    assert made.learned.get("lambda", 1.0) == 1.0
+    assert made.parameters.get("lambda", 1.0) == 1.0
     back = made.inverse(np.array([-9.0, *made.forward(np.full(2, 2.5)), 9.0]))
     assert back == pytest.approx(np.full(4, 2.5))
 
@@ -71,7 +71,7 @@ def test_quantiles_are_of_no_more_than_a_thousand_values() -> None:
     for n, kept in ((3, 3), (999, 999), (1000, 1000), (2500, 1000)):
         values = np.random.default_rng(n).normal(size=n)
         made = fitted_transform("quantile", values)
-        known = np.array(made.learned["values"])
+        known = np.array(made.parameters["values"])
         assert len(known) == kept
         assert (known[0], known[-1]) == (values.min(), values.max())
         assert known == pytest.approx(np.quantile(values, np.linspace(0, 1, kept)))

@@ -33,8 +33,8 @@ from workbench.models.target import Target, TargetColumn, read_target
 from workbench.models.weights import (
     check_class_weight,
     class_weights,
-    is_decision,
     priors_for,
+    uses_hard_labels,
     without_weights,
 )
 from workbench.rehearsal import RehearsalSpec, create
@@ -306,7 +306,7 @@ def test_a_column_by_itself_is_in_the_keys_as_ever(sales: Callable[..., Small]) 
     [
         ('weight = "importance - 2"', DataError, r"is below 0 in \d+ of 240 rows, the first is row \d+ \(importance = [01]\)"),
         ('weight = "1 / importance"', DataError, r"is infinite in \d+ of 240 rows, the first is row \d+ \(importance = 0\)"),
-        ('weight = "log(importance - 2)"', DataError, r"is no number in \d+ of 240 rows"),
+        ('weight = "log(importance - 2)"', DataError, r"is not a number in \d+ of 240 rows"),
         ('weight = "importance * 0"', DataError, "is 0 in all 240 rows"),
         ('weight = "town"', ConfigError, r"weight = 'town': column 'town' is a text \(String\), not a number"),
         ('weight = "day"', ConfigError, "column 'day' is a time"),
@@ -331,9 +331,7 @@ def test_missing_values_are_named_by_row(sales: Callable[..., Small]) -> None:
     made = sales(metric="mae")
     made.definition('metric = "mae"', 'metric = "mae"\nweight = "maybe + 1"')
     missing = made.open.tables["train"].collect()["maybe"].is_null()
-    said = (
-        rf"no number in {missing.sum()} of 240 rows, the first is row {missing.arg_max()} \(maybe = None\)\n.*coalesce"
-    )
+    said = rf"not a number in {missing.sum()} of 240 rows, the first is row {missing.arg_max()} \(maybe = None\)\n.*coalesce"
     with pytest.raises(DataError, match=said):
         made.open.run(2)
     made.definition("maybe + 1", "coalesce(maybe, 0) + 1")
@@ -410,8 +408,8 @@ class TestWordsForClasses:
             ({}, "002.toml: class_weight = {}: expected \"balanced\" or a weight by class", "class_weight = { c = 5 }"),
             ("equal", "class_weight = 'equal': expected", "class_weight = { c = 5 }"),
             (["a"], r"class_weight = \['a'\]: expected", "class_weight = { c = 5 }"),
-            ({"a": 1, "d": 1}, "002.toml: class_weight: 'd' is no class of 'y'", "a"),
-            ({"True": 1}, "'True' is no class of 'y'", "did you mean 'true'"),
+            ({"a": 1, "d": 1}, "002.toml: class_weight: 'd' is not a class of 'y'", "a"),
+            ({"True": 1}, "'True' is not a class of 'y'", "did you mean 'true'"),
             *(({"a": v}, "002.toml: class_weight: a = .*; expected a number above 0", "") for v in
               (0, -1, math.inf, math.nan, True, "2", None)),
         ],
@@ -429,7 +427,7 @@ class TestWordsForClasses:
             assert check_class_weight(None, Target(columns), where="x") is None
 
     def test_decisions_keep_the_effect(self) -> None:
-        kept = {m for m in ("f1", "qwk", "map@3", "auc", "logloss", "rmse", "gini") if is_decision(metrics.get(m))}
+        kept = {m for m in ("f1", "qwk", "map@3", "auc", "logloss", "rmse", "gini") if uses_hard_labels(metrics.get(m))}
         assert kept == {"f1", "qwk", "map@3"}
 
     def test_one_column_is_the_second_of_two_classes(self) -> None:

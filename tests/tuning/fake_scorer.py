@@ -11,7 +11,7 @@ import numpy as np
 
 from workbench.core.context import RunContext
 from workbench.core.events import Event, SearchProgress
-from workbench.models.lightgbm.fold_scorer import Fidelity, FoldScore, NoUseError
+from workbench.models.lightgbm.fold_scorer import Fidelity, FoldScore, TrialPrunedError
 
 __all__ = ["Call", "Clock", "Scorer", "search_context"]
 
@@ -71,7 +71,7 @@ class Scorer:
     def __post_init__(self) -> None:
         self.calls: list[Call] = []
         self.each_round: Callable[[], None] = lambda: None
-        self.watched = SimpleNamespace(greater_is_better=self.greater)
+        self.stopping_metric = SimpleNamespace(greater_is_better=self.greater)
 
     @property
     def spec(self) -> Any:
@@ -99,8 +99,8 @@ class Scorer:
         *,
         watch: Callable[[int, float], bool] | None = None,
         keep_oof: bool = False,
-        rounds: tuple[int, ...] | None = None,
     ) -> FoldScore:
+        rounds = fidelity.exact_rounds
         leaves = parameters.get("num_leaves", 31)
         now = self.clock.now
         call = Call(leaves, parameters, fold, seed, fidelity, watch is not None, keep_oof, rounds, now)
@@ -111,7 +111,7 @@ class Scorer:
         if watch is not None:
             for done in range(10, 110, 10):
                 if watch(done, value):
-                    raise NoUseError
+                    raise TrialPrunedError
         oof = np.full((self.n_valid, 1), value) if keep_oof else None
         chosen = rounds or (self.best_rounds(call),)
         curves = () if rounds else self.curves(call)

@@ -97,10 +97,9 @@ class ManyTargets(Scorer):
 
     n_targets = 2
 
-    def score(self, *of: Any, watch: Any = None, rounds: Any = None, **options: Any) -> FoldScore:
-        whole = super().score(
-            *of, watch=None if watch is None else lambda _round, _best: False, rounds=rounds, **options
-        )
+    def score(self, *of: Any, watch: Any = None, **options: Any) -> FoldScore:
+        whole = super().score(*of, watch=None if watch is None else lambda _round, _best: False, **options)
+        rounds = self.calls[-1].rounds
         chosen = whole.rounds if rounds else tuple(whole.rounds[0] + i for i in range(self.n_targets))
         curves = tuple({n + i: value for n, value in whole.curves[0].items()} for i in range(self.n_targets)) if whole.curves else ()  # fmt: skip
         return replace(whole, rounds=chosen, curves=curves)

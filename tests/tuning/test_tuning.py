@@ -450,7 +450,7 @@ class TestFoldScorer:
         made.experiment(1, f'features = ["rows", "te_town"]\nrounds = "per fold"\n{MODEL}')
         done = run(made.workspace, made.open.access.competition, 1, context=RunContext(threads=1)).run
         experiment = ready(made.workspace, made.open.access.competition, 1, context=RunContext(threads=1))
-        scorer = FoldScorer(experiment.problem, experiment.model, room=10**9)
+        scorer = FoldScorer(experiment.problem, experiment.model, max_bytes=10**9)
         fidelity = Fidelity(None, 30, 5)
         scores = [scorer.score({}, k, 1, fidelity, keep_oof=True) for k in range(5)]
         assert [s.score for s in scores] == pytest.approx(done.record.fold_scores, rel=1e-9)
@@ -469,14 +469,14 @@ class TestFoldScorer:
         )
         for room, times in ((10**9, 1), (0, 3)):
             asked.clear()
-            scorer = FoldScorer(experiment.problem, experiment.model, room=room)
+            scorer = FoldScorer(experiment.problem, experiment.model, max_bytes=room)
             scores = [scorer.score({"num_leaves": n}, 0, 1, Fidelity(0.1, 10, 0)).score for n in (4, 8, 4)]
             assert scores[0] == scores[2] != scores[1]
             assert len(asked) == times
 
     def test_other_bins_get_datasets_of_their_own(self, made) -> None:
         experiment = ready(made.workspace, made.open.access.competition, 1, context=RunContext(threads=1))
-        scorer = FoldScorer(experiment.problem, experiment.model, room=10**9)
+        scorer = FoldScorer(experiment.problem, experiment.model, max_bytes=10**9)
         few, many = (scorer.score({"max_bin": b}, 0, 1, Fidelity(0.1, 10, 0)).score for b in (4, 255))
         assert few != many
 
@@ -500,7 +500,7 @@ class TestFoldScorer:
             return len(asked)
 
         # Room for one set of bins beside the experiment's own datasets.
-        tight = FoldScorer(experiment.problem, experiment.model, room=4 * n * 20)
+        tight = FoldScorer(experiment.problem, experiment.model, max_bytes=4 * n * 20)
         assert made_anew(tight, 4, 8, 16, 32) == 4
         gc.collect()
         assert 1 <= len(alive) < 4
@@ -508,7 +508,7 @@ class TestFoldScorer:
         del tight
         gc.collect()
         assert not alive
-        plenty = FoldScorer(experiment.problem, experiment.model, room=10**9)
+        plenty = FoldScorer(experiment.problem, experiment.model, max_bytes=10**9)
         assert made_anew(plenty, 4, 8, 16, 32) == 4
         gc.collect()
         assert len(alive) == 4
@@ -518,7 +518,7 @@ class TestFoldScorer:
         """A model that is not stopped early has all of its rounds, however good it was before."""
         made.experiment(1, EXPERIMENT.replace("early_stopping_round = 5", "early_stopping_round = 0"))
         experiment = ready(made.workspace, made.open.access.competition, 1, context=RunContext(threads=1))
-        scorer = FoldScorer(experiment.problem, experiment.model, room=10**9)
+        scorer = FoldScorer(experiment.problem, experiment.model, max_bytes=10**9)
         odd = {"num_leaves": 60, "min_data_in_leaf": 1, "learning_rate": 1.0}
         last = scorer.score(odd, 0, 1, Fidelity(None, 30, 0), keep_oof=True)
         best = scorer.score(odd, 0, 1, Fidelity(None, 30, 30))
@@ -534,13 +534,13 @@ class TestFoldScorer:
         made.experiment(1, EXPERIMENT)
         experiment = ready(made.workspace, made.open.access.competition, 1, context=RunContext(threads=1))
         metric = replace(experiment.problem.metric, name="mine", compute=lambda *_: math.nan)
-        scorer = FoldScorer(replace(experiment.problem, metric=metric), experiment.model, room=0)
+        scorer = FoldScorer(replace(experiment.problem, metric=metric), experiment.model, max_bytes=0)
         with pytest.raises(TrainingError, match="fold 0"):
             scorer.score({}, 0, 1, Fidelity(0.1, 10, 0))
 
     def test_a_fold_whose_time_is_over_has_what_is_best_by_then(self, made) -> None:
         experiment = ready(made.workspace, made.open.access.competition, 1, context=RunContext(threads=1))
-        scorer = FoldScorer(experiment.problem, experiment.model, room=10**9)
+        scorer = FoldScorer(experiment.problem, experiment.model, max_bytes=10**9)
         cut = scorer.score({}, 0, 1, Fidelity(0.1, 30, 0, every=7, seconds=0.0), keep_oof=True)
         one = scorer.score({}, 0, 1, Fidelity(0.1, 1, 0), keep_oof=True)
         assert (cut.cut, one.cut) == (1, None)
@@ -550,7 +550,7 @@ class TestFoldScorer:
     def test_a_metric_without_a_number_is_named(self, made, monkeypatch) -> None:
         experiment = ready(made.workspace, made.open.access.competition, 1, context=RunContext(threads=1))
         metric = replace(experiment.problem.metric, name="mine", compute=lambda *_: math.nan)
-        scorer = FoldScorer(replace(experiment.problem, metric=metric), experiment.model, room=0)
+        scorer = FoldScorer(replace(experiment.problem, metric=metric), experiment.model, max_bytes=0)
         with pytest.raises(TrainingError, match="metric 'mine' gives nan"):
             scorer.score({}, 0, 1, Fidelity(0.1, 10, 0))
 
@@ -779,10 +779,10 @@ class TestSearch:
         seen = without_last_fold(experiment.problem).folds
         assert not any(np.isin(last, side(k)).any() for k in range(4) for side in (seen.train_rows, seen.valid_rows))
         # As that fold's model would be, for as many rounds as the other folds have.
-        scorer = FoldScorer(experiment.problem, experiment.model, room=10**9)
+        scorer = FoldScorer(experiment.problem, experiment.model, max_bytes=10**9)
         for one in (best, outcome.tuned.initial):
             parameters = outcome.space.parameters(one.parameters)
-            again = scorer.score(parameters, 4, 1, Fidelity(one.rate, 1, 0), rounds=one.rounds)
+            again = scorer.score(parameters, 4, 1, Fidelity(one.rate, 1, 0, exact_rounds=one.rounds))
             assert one.holdout == again.score
         assert outcome.optimistic == ("tuned on these folds" if best != outcome.tuned.initial else None)
 
@@ -1194,11 +1194,11 @@ class TestSearch:
         """What others have fewer of can be held against it."""
         other: list[int] = []
 
-        def third(score, parameters, fold, *rest, rounds=None, **more):
-            other.extend([fold] * (rounds is not None))
+        def third(score, parameters, fold, seed, fidelity, **more):
+            other.extend([fold] * (fidelity.exact_rounds is not None))
             if len(other) == 3:
                 raise KeyboardInterrupt
-            return score(parameters, fold, *rest, rounds=rounds, **more)
+            return score(parameters, fold, seed, fidelity, **more)
 
         with monkeypatch.context() as patch:
             on_folds(patch, third)

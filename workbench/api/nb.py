@@ -282,7 +282,7 @@ def _learner(exp: int, changes: str) -> Any:
     opened = _competition()
     model = read_spec(opened.access.competition, exp).model | json.loads(changes)
     experiment = ready(opened.workspace, opened.access.competition, exp, model=model)
-    experiment.ask_memory(seeds=(1,))
+    experiment.plan_memory(seeds=(1,))
     return experiment.model.learner(experiment.problem, 0)
 
 

@@ -21,6 +21,8 @@ class RunContext:
         Each is called with every event, in the thread that emits it.
     threads : int, or None
         None for all available cores.
+    check_stop : callable
+        Called between two steps of long work, such as boosting rounds; an exception that it raises ends the work.
 
     Examples
     --------
@@ -33,6 +35,7 @@ class RunContext:
 
     listeners: tuple[Listener, ...] = ()
     threads: int | None = None
+    check_stop: Callable[[], None] = lambda: None
 
     def emit(self, event: Event) -> None:
         """Call all listeners with an event; a listener that fails to write it (OSError) does not stop the work."""

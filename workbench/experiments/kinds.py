@@ -11,11 +11,12 @@ from workbench.experiments.capabilities import capabilities_of
 from workbench.experiments.notebook_spec import NotebookSpec, notebook_spec
 from workbench.experiments.spec import OPTIONS, ExperimentSpec
 from workbench.models.learner import ModelSpec
-from workbench.models.lightgbm.objectives import RANKING, log_objective
-from workbench.models.lightgbm.parameters import transform_for
+from workbench.models.lightgbm.objectives import RANKING
+from workbench.models.log_objectives import log_objective
 from workbench.models.model_request import ModelRequest
 from workbench.models.registry import MODEL_KINDS, ModelKind, can, tables_of
 from workbench.models.target import Target
+from workbench.models.transforms import transform_for
 
 __all__ = ["model_spec", "notebook_content"]
 

@@ -30,10 +30,10 @@ from workbench.features import (
     merged_in_float32,
     sparse_codes,
 )
-from workbench.models.encoding_split import split_of
+from workbench.models.encoding_split import encoding_split
 from workbench.models.fold_data import FoldData, FoldTarget
 from workbench.models.folds import Folds, load_folds
-from workbench.models.full_fit import ROWS_POWER
+from workbench.models.full_fit import FULL_FIT_POWER
 from workbench.models.learner import ModelSpec
 from workbench.models.lightgbm.learner import LightGBMSpec
 from workbench.models.lightgbm.parameters import FILE_PARAMETERS
@@ -249,7 +249,7 @@ def _task_content(competition: Competition, target: Target, *, scales_rounds: bo
         *_turned_classes(target),
         *([["needs", d.metric_needs]] if d.metric_needs not in (None, "value") else []),
         *_weighted_gini(competition),
-        *([["refit rounds", ROWS_POWER]] if scales_rounds else []),
+        *([["refit rounds", FULL_FIT_POWER]] if scales_rounds else []),
     ]
 
 
@@ -386,7 +386,7 @@ def sampled_rows(plan: Plan) -> np.ndarray[Any, np.dtype[np.int64]]:
 
 def problem_of(plan: Plan, matrix: FeatureMatrix) -> Problem:
     """Return the columns of a run with target, folds and metric."""
-    target, folds, split = plan.target, plan.folds, split_of(plan.competition, plan.folds)
+    target, folds, split = plan.target, plan.folds, encoding_split(plan.competition, plan.folds)
     if plan.sample is not None:
         rows = sampled_rows(plan)
         target, folds, split = target.take(rows), folds.take(rows), split.take(rows)
@@ -417,5 +417,5 @@ def fold_data(
     blocks = Blocks(competition, load_features(competition), lambda _: None, memory_limit)
     matrix = build_matrix(blocks, features, drop=drop, categorical=categorical)
     folds = load_folds(competition)
-    problem = Problem(matrix, read_target(competition), folds, split_of(competition, folds), competition.metric)
+    problem = Problem(matrix, read_target(competition), folds, encoding_split(competition, folds), competition.metric)
     return FoldData(FoldTarget(problem, 0, "none"))

@@ -20,7 +20,7 @@ from workbench.experiments.spec import ExperimentSpec, read_spec
 from workbench.features import Blocks, load_features
 from workbench.models.learner import ModelSpec
 from workbench.models.lightgbm.learner import LightGBMSpec
-from workbench.models.memory_estimate import Granted, ask_memory
+from workbench.models.memory_estimate import MemoryPlan, plan_memory
 from workbench.models.records import Problem
 
 __all__ = ["ReadyExperiment", "find_finished", "lightgbm_of", "ready"]
@@ -58,40 +58,41 @@ class ReadyExperiment:
     target_key: str
     untuned: str
 
-    def ask_memory(
+    def plan_memory(
         self,
         problem: Problem | None = None,
         model: ModelSpec | None = None,
         *,
         seeds: Sequence[int] | None = None,
         limit: int | None = None,
-    ) -> Granted:
-        """Ask for the memory that training takes, before it begins.
+    ) -> MemoryPlan:
+        """Compare the memory that training takes with the limit, before it starts.
 
         Parameters
         ----------
         problem : Problem, optional
-            Another one than the experiment's: of other folds, rows or columns.
+            By default the experiment's; another has other folds, rows or columns.
         model : ModelSpec, optional
         seeds : sequence of int, optional
         limit : int, optional
-            The bytes that the process is to stay within; by default those of the experiment's blocks.
+            The memory limit in bytes; by default that of the experiment's blocks.
 
         Raises
         ------
         MemoryLimitError
-            Where it would take more; the hint says what would fit.
+            Where training would exceed the limit; the hint lists changes that would fit.
         """
         trained, derived = self.problem if problem is None else problem, self.problem.derived
-        needs = (self.model if model is None else model).needs(trained, self.spec.seeds if seeds is None else seeds)
-        within = self.blocks.limit_bytes if limit is None else limit
+        model = self.model if model is None else model
+        estimate = model.memory_estimate(trained, self.spec.seeds if seeds is None else seeds)
+        limit = self.blocks.limit_bytes if limit is None else limit
         try:
-            return ask_memory(needs, within)
+            return plan_memory(estimate, limit)
         except MemoryLimitError:
-            if trained.derived is derived or not derived.held:
+            if trained.derived is derived or not derived.is_in_memory:
                 raise
             derived.release()
-            return ask_memory(needs, within)
+            return plan_memory(estimate, limit)
 
 
 def lightgbm_of(experiment: ReadyExperiment, *, because: str, hint: str) -> LightGBMSpec:

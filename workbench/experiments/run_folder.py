@@ -21,7 +21,7 @@ from workbench.core.printable import printable
 from workbench.data.competition import ROW
 from workbench.data.workspace import list_run_folders
 from workbench.ledger import RunRecord, check_version, leads_elsewhere
-from workbench.models.records import ALL_ROWS, FoldResult, TrainingState
+from workbench.models.records import FULL_DATA, FoldResult, TrainingState
 
 __all__ = [
     "FinishedRun",
@@ -199,7 +199,7 @@ class FoldParts:
 
 
 def _name(target: int, fold: int, seed: int) -> str:
-    return f"t{target}-{'all' if fold == ALL_ROWS else f'f{fold}'}-s{seed}"
+    return f"t{target}-{'all' if fold == FULL_DATA else f'f{fold}'}-s{seed}"
 
 
 def create_run(folder: Path, record: RunRecord, details: dict[str, Any]) -> None:

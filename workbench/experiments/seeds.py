@@ -24,6 +24,6 @@ def same_seeds_note(kind: str, model: Mapping[str, Any], seeds: Sequence[int]) -
     seeds : sequence of int
     """
     model_kind = MODEL_KINDS.get(kind)
-    advice = model_kind.seed_advice if model_kind is not None and model_kind.draws(model) else ""
+    advice = model_kind.seed_advice if model_kind is not None and model_kind.is_random(model) else ""
     one = ONE.format(seed=seeds[0])
     return f"the seeds make no difference: {f'{advice}; or ' if advice else ''}{one}"

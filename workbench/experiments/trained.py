@@ -13,15 +13,15 @@ from workbench.experiments.predictions import Predictions
 from workbench.experiments.row_runner import RowRunner
 from workbench.experiments.run_folder import FoldParts
 from workbench.features import excluded_column_lines, unseen_categories
-from workbench.models.full_fit import refit
+from workbench.models.full_fit import full_fit
 from workbench.models.learner import ModelSpec
-from workbench.models.memory_estimate import ask_memory
+from workbench.models.memory_estimate import plan_memory
 from workbench.models.records import TrainResult
 from workbench.models.registry import can
 from workbench.models.rounds import limit_notes
 from workbench.models.serving import LearnedColumns
 from workbench.models.train import class_notes, train
-from workbench.models.unsplit_models import split_notes
+from workbench.models.unsplit_models import unsplit_notes
 
 __all__ = ["ModelRunner", "train_models"]
 
@@ -39,17 +39,17 @@ def train_models(plan: Plan, model: ModelSpec, folder: Path, context: RunContext
     matrix = matrix_of(plan)
     problem = problem_of(plan, matrix)
     limit = plan.blocks.limit_bytes
-    granted = ask_memory(model.needs(problem, plan.spec.seeds), limit)
-    context.say(granted.message)
+    memory_plan = plan_memory(model.memory_estimate(problem, plan.spec.seeds), limit)
+    context.say(memory_plan.message)
     parts = FoldParts(folder)
-    result = train(problem, model, plan.spec.seeds, parts=parts, held=granted.held, context=context)
+    result = train(problem, model, plan.spec.seeds, parts=parts, max_in_memory=memory_plan.max_folds, context=context)
     if plan.spec.refit:
         context.stage("training on all rows")
-        result = refit(problem, model, plan.spec.seeds, result, parts=parts, context=context)
-    foreseen = granted.foreseen_bytes / 2**20
+        result = full_fit(problem, model, plan.spec.seeds, result, parts=parts, context=context)
+    peak_mb = memory_plan.peak_bytes / 2**20
     details: dict[str, Any] = {
         "models": _model_notes(result),
-        "memory": {"foreseen_mb": round(foreseen, 1), "limit_mb": round(limit / 2**20, 1)},
+        "memory": {"foreseen_mb": round(peak_mb, 1), "limit_mb": round(limit / 2**20, 1)},
         "left_out": dict(matrix.left_out),
         "unseen_categories": {u.column: {"values": u.values, "rows": u.rows} for u in unseen_categories(matrix)},
     }
@@ -60,7 +60,7 @@ def train_models(plan: Plan, model: ModelSpec, folder: Path, context: RunContext
     notes = [
         *getattr(model, "notes", ()),
         *class_notes(problem),
-        *split_notes(problem, model, result.parts),
+        *unsplit_notes(problem, model, result.parts),
         *limit_notes(result.parts, getattr(model, "rounds", 0), getattr(model, "patience", 0)),
         *excluded_column_lines(matrix.left_out),
         *_left_out_numbers(plan),

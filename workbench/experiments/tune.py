@@ -214,9 +214,9 @@ class _SearchMemory:
             limit_bytes = experiment.blocks.limit_bytes
             if experiment.blocks.memory_limit is None:
                 limit_bytes = max(1, min(limit_bytes, default_limit() - self.session.memory_announced_by_others()))
-            granted = experiment.ask_memory(problem, self.largest_model, seeds=(1,), limit=limit_bytes)
-            room = max(0, min(granted.spare_bytes, limit_bytes // DATASETS_PER_LIMIT))
-            self.session.announce_memory(granted.foreseen_bytes + room)
+            memory_plan = experiment.plan_memory(problem, self.largest_model, seeds=(1,), limit=limit_bytes)
+            room = max(0, min(memory_plan.spare_bytes, limit_bytes // DATASETS_PER_LIMIT))
+            self.session.announce_memory(memory_plan.peak_bytes + room)
         return room
 
 
@@ -231,11 +231,11 @@ class _ScorerFactory:
 
     def __init__(self, rows: _SearchRows, model: LightGBMSpec, memory: _SearchMemory) -> None:
         self._rows, self._model, self._memory = rows, model, memory
-        self.main = FoldScorer(rows.problem, model, room=0)
+        self.main = FoldScorer(rows.problem, model, max_bytes=0)
 
     def grant_memory(self) -> None:
         """Let the main scorer keep datasets."""
-        self.main.room = self._memory.room_for(self._rows.experiment.problem)
+        self.main.max_bytes = self._memory.room_for(self._rows.experiment.problem)
 
     def scorers(self) -> Scorers:
         """Return the scorers as a search takes them."""
@@ -254,7 +254,7 @@ class _ScorerFactory:
         except MemoryLimitError:
             self.main.release()  # its datasets can be made again
             room = self._memory.room_for(problem)
-        return FoldScorer(problem, self._model, room=room)
+        return FoldScorer(problem, self._model, max_bytes=room)
 
 
 @dataclass(frozen=True)

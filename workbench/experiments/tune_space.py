@@ -14,7 +14,7 @@ from workbench.experiments.spec import TuneSpec
 from workbench.experiments.tuned_parameters import with_parameters, with_patience
 from workbench.models.lightgbm.learner import LightGBMSpec
 from workbench.models.lightgbm.objectives import objective_for
-from workbench.models.lightgbm.parameter_rules import first_training, taken_back
+from workbench.models.lightgbm.parameter_rules import first_training, reset_unused
 from workbench.models.lightgbm.parameters import lightgbm_defaults, with_bagging
 from workbench.tuning import Dimension, Space, default_space, parse_space
 
@@ -64,7 +64,7 @@ def _refusal(
 def _refused_values(experiment: ReadyExperiment, spec: LightGBMSpec, values: Mapping[str, Any]) -> ConfigError | None:
     """Return why the experiment's model can't have these values of parameters together; None where it can."""
     bagged = with_bagging(values, spec.parameters)
-    unused = taken_back(with_patience(spec) | bagged, lightgbm_defaults(), but=values)
+    unused = reset_unused(with_patience(spec) | bagged, lightgbm_defaults(), but=values)
     model = with_parameters(experiment.spec.model, bagged | unused)
     try:
         changed = model_spec(replace(experiment.spec, model=model), experiment.competition, experiment.problem.target)

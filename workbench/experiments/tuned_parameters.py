@@ -12,7 +12,7 @@ from workbench.experiments.best_parameters import BestParameters
 from workbench.experiments.plan import untuned_key
 from workbench.experiments.spec import read_spec
 from workbench.models.lightgbm.learner import LightGBMSpec
-from workbench.models.lightgbm.parameter_rules import taken_back
+from workbench.models.lightgbm.parameter_rules import reset_unused
 from workbench.models.lightgbm.parameters import lightgbm_defaults, primary_name, with_bagging
 from workbench.models.registry import can
 from workbench.tuning import SearchResult, Space, enough_rounds
@@ -81,7 +81,7 @@ def tuned_parameters(tuned: SearchResult, spec: LightGBMSpec, space: Space, mode
     if tuned.initial is None or best.parameters != tuned.initial.parameters:
         point = {name: _rounded(value) for name, value in space.parameters(best.parameters).items()}
         changes = with_bagging(point, spec.parameters)
-        changes |= taken_back(with_patience(spec) | changes, lightgbm_defaults())
+        changes |= reset_unused(with_patience(spec) | changes, lightgbm_defaults())
     if best.rate is not None and "learning_rate" not in spec.parameters:
         changes["learning_rate"] = best.rate
         changes["num_iterations"], changes["early_stopping_round"] = enough_rounds(

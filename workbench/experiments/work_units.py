@@ -148,7 +148,7 @@ class TrialFoldUnit(ExperimentUnit):
         experiment = self.experiment()
         model = lightgbm_of(experiment, because="trials are of LightGBM", hint="choose an experiment with [model]")
         # Datasets are not kept: what a trial scores must not depend on the trials before it.
-        scorer = FoldScorer(experiment.problem, model, room=0)
+        scorer = FoldScorer(experiment.problem, model, max_bytes=0)
         return scorer.score(self.parameters, self.fold, self.seed, fidelity, keep_oof=True)
 
 
@@ -298,5 +298,5 @@ def _read_experiment(fields_json: str) -> ReadyExperiment:
         model=fields["model"],
         context=RunContext(threads=fields["threads"]),
     )
-    experiment.ask_memory(seeds=(1,))
+    experiment.plan_memory(seeds=(1,))
     return experiment

@@ -1,4 +1,4 @@
-"""CatBoost behind the contract of a learner: its own treatment of categories, its model as JSON."""
+"""CatBoost behind the contract of a learner, with its native treatment of categories and models as JSON."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from workbench.core.errors import ConfigError, TrainingError
 from workbench.features import CHUNK_ROWS
 from workbench.models.fold_data import FoldData, FoldTarget
 from workbench.models.losses import loss_for, power_for
-from workbench.models.memory_estimate import MemoryNeeds, column_counts, foreseen
+from workbench.models.memory_estimate import LibraryMemory, MemoryEstimate, estimate_memory, training_widths
 from workbench.models.model_request import ModelRequest
-from workbench.models.parameter_problems import Refused, refuse
+from workbench.models.parameter_problems import RejectedParameter, reject_parameters
 from workbench.models.records import FoldResult, Problem, TrainingState
-from workbench.models.rounds import DEFAULT_PATIENCE, DEFAULT_ROUNDS, StoppingLearner, rounds_limit
-from workbench.models.stopping_metrics import native_metric, stops_by
-from workbench.models.weights import is_decision
+from workbench.models.rounds import DEFAULT_PATIENCE, DEFAULT_ROUNDS, EarlyStoppingLearner, default_max_rounds
+from workbench.models.stopping_metrics import native_metric, proxy_for_key
+from workbench.models.weights import uses_hard_labels
 
 if TYPE_CHECKING:
     import catboost
@@ -64,11 +64,11 @@ RESERVED = {
     "custom_metric": "the competition's metric is used",
     "random_seed": "put the seeds into the experiment: seeds = [1, 2, 3]",
     "thread_count": "use --threads",
-    "logging_level": "what it says goes into the run's log",
-    "metric_period": "every round is watched",
-    "use_best_model": "early_stopping_rounds says it: 0 for all rounds",
-    "od_type": "early_stopping_rounds stops after so many rounds without a better one",
-    "od_pval": "early_stopping_rounds stops after so many rounds without a better one",
+    "logging_level": "its messages go into the run's log",
+    "metric_period": "the metric is computed after every round",
+    "use_best_model": "set early_stopping_rounds: 0 for all rounds",
+    "od_type": "early_stopping_rounds stops after this many rounds without an improvement",
+    "od_pval": "early_stopping_rounds stops after this many rounds without an improvement",
     "classes_count": "the number of classes comes from the target",
     "class_names": "the classes come from the target",
     "target_border": "the target comes from competition.toml",
@@ -84,15 +84,15 @@ RESERVED = {
     "snapshot_interval": "finished folds are kept in the run folder",
     "callback": "functions can't be written in an experiment's file",
     "name": "the experiment has a title",
-    "metadata": "the run's record says what it is",
-    "detailed_profile": "what it says goes into the run's log",
+    "metadata": "the run's record describes the model",
+    "detailed_profile": "its messages go into the run's log",
     "roc_file": "the run's OOF is in its folder",
     "output_borders": "models go into the run folder",
-    "input_borders": "border_count and feature_border_type say how borders are made",
-    "final_ctr_computation_mode": "predictions need what was learned of the categories",
+    "input_borders": "set border_count and feature_border_type",
+    "final_ctr_computation_mode": "predictions need the statistics of the categories",
     "force_unit_auto_pair_weights": "rows have no pairs",
     "bayesian_matrix_reg": "rows have no pairs",
-    "used_ram_limit": "the memory limit is the workspace's",
+    "used_ram_limit": "the workspace's memory limit is used",
     **dict.fromkeys(
         ("gpu_ram_part", "gpu_cat_features_storage", "pinned_memory_size", "devices"), "use task_type alone"
     ),
@@ -111,13 +111,13 @@ SAME_METRIC = {
     "logloss": "Logloss",
     "mlogloss": "MultiClass",
 }
-OF_TASK = {
+LOSSES_BY_TASK = {
     "binary": ("Logloss", "CrossEntropy"),
     "multiclass": ("MultiClass", "MultiClassOneVsAll"),
 }
-OF_CLASSES = (
-    *OF_TASK["binary"],
-    *OF_TASK["multiclass"],
+CLASSIFICATION_LOSSES = (
+    *LOSSES_BY_TASK["binary"],
+    *LOSSES_BY_TASK["multiclass"],
     "Focal",
     "MultiLogloss",
     "MultiCrossEntropy",
@@ -128,13 +128,17 @@ OF_CLASSES = (
     "StochasticRank",
     "LambdaMart",
 )
-EXPONENTIAL = ("LogLinQuantile", "Poisson", "Tweedie")
-"""With these losses the model is of the logarithm."""
+LOG_LOSSES = ("LogLinQuantile", "Poisson", "Tweedie")
+"""With these losses the raw prediction is the logarithm of the value."""
 
 
 @dataclass(frozen=True)
 class CatBoostSpec:
-    """A CatBoost model to train: its parameters by their primary names, without seed and number of rounds."""
+    """The settings of a CatBoost model: parameters by their primary names, without seed and number of rounds.
+
+    `unweighted` is whether the metric to stop by ignores weights, because CatBoost would multiply them by the weights
+    of the classes.
+    """
 
     parameters: dict[str, Any]
     rounds: int
@@ -145,10 +149,13 @@ class CatBoostSpec:
     unweighted: bool = False
     per_fold: bool = False
     power: int = 0
-    stops_by: str = ""
+    proxy_metric: str = ""
 
     def content(self) -> dict[str, Any]:
-        """Return what decides the result; the number of threads may: sums are taken thread by thread."""
+        """Return everything that determines the result, for the run's key.
+
+        The number of threads is a part of it: sums over threads depend on it.
+        """
         return {
             "catboost": self.version,
             "parameters": self.parameters | {"thread_count": self.key_threads},
@@ -157,16 +164,16 @@ class CatBoostSpec:
             "transform": self.transform,
             **({"rounds_by": "mean"} if self.patience and not self.per_fold else {}),
             **({"stops_by": "unweighted"} if self.unweighted else {}),
-            **({"stops_by": self.stops_by} if self.stops_by else {}),
+            **({"stops_by": self.proxy_metric} if self.proxy_metric else {}),
             **({"power": self.power} if self.power else {}),
         }
 
-    def needs(self, problem: Problem, seeds: Sequence[int]) -> MemoryNeeds:
-        """Foresee what the training takes at its peak."""
-        return _needs(problem, seeds)
+    def memory_estimate(self, problem: Problem, seeds: Sequence[int]) -> MemoryEstimate:
+        """Estimate the memory of the training at its peak."""
+        return _memory_estimate(problem, seeds)
 
     def learner(self, problem: Problem, index: int) -> CatBoostLearner:
-        """Return what trains the models of target number `index`."""
+        """Return the learner of target number `index`."""
         return CatBoostLearner(problem, self, index)
 
     @property
@@ -184,8 +191,7 @@ def catboost_spec(request: ModelRequest) -> CatBoostSpec:
     Raises
     ------
     ConfigError
-        For a parameter that CatBoost does not know, one given twice, one that is not the user's, or a loss that does
-        not fit the task.
+        For parameters that are unknown, duplicates or reserved, and a loss that does not fit the task.
     """
     import inspect
 
@@ -194,24 +200,27 @@ def catboost_spec(request: ModelRequest) -> CatBoostSpec:
         name for name in inspect.signature(library.CatBoostClassifier.__init__).parameters if name != "self"
     ]
     named = request.named(parameter_names, reserved=RESERVED, aliases=ALIASES)
-    # Its usual learning rate depends on the number of rounds.
-    max_rounds = rounds_limit(named.get("learning_rate")) if named.get("od_wait") != 0 else DEFAULT_ROUNDS
+    # CatBoost's default learning rate depends on the number of rounds.
+    max_rounds = default_max_rounds(named.get("learning_rate")) if named.get("od_wait") != 0 else DEFAULT_ROUNDS
     rounds = request.integer(named.pop("iterations", max_rounds), "iterations", minimum=1)
     patience = request.integer(named.pop("od_wait", DEFAULT_PATIENCE), "early_stopping_rounds", minimum=0)
-    fixed: dict[str, Any] = {"thread_count": request.n_threads, "allow_writing_files": False, "logging_level": "Silent"}
+    own_settings: dict[str, Any] = {
+        "thread_count": request.n_threads,
+        "allow_writing_files": False,
+        "logging_level": "Silent",
+    }
     _check_loss(request, named.get("loss_function"))
-    parameters = fixed | {"loss_function": _usual_loss(request)} | named
+    parameters = own_settings | {"loss_function": _default_loss(request)} | named
     if request.task == "multiclass":
         parameters["classes_count"] = request.target.columns[0].width
-    _check_effects(request, parameters, _try(request, parameters))
-    # Where labels or ranked classes are scored, the weights are there to move the decision. CatBoost's AUC has none but
-    # those of the rows.
-    is_weighted = request.metric.name in (
+    _check_effects(request, parameters, _probe(request, parameters))
+    # For metrics of labels the weights are meant to shift the decision. CatBoost's AUC uses row weights only.
+    metric_uses_weights = request.metric.name in (
         "logloss",
         "mlogloss",
         *(["auc"] if request.target.scoring_weight is not None else []),
     )
-    unweighted = _weights_classes(parameters) and is_weighted and not is_decision(request.metric)
+    unweighted = _weights_classes(parameters) and metric_uses_weights and not uses_hard_labels(request.metric)
     power = 0 if "loss_function" in named else power_for(request.target, request.metric)
     return CatBoostSpec(
         parameters,
@@ -223,118 +232,137 @@ def catboost_spec(request: ModelRequest) -> CatBoostSpec:
         unweighted,
         per_fold=request.per_fold,
         power=power,
-        stops_by=stops_by(request.metric, request.task, patience),
+        proxy_metric=proxy_for_key(request.metric, request.task, patience),
     )
 
 
 def _weights_classes(parameters: dict[str, Any]) -> bool:
-    """Say whether classes have weights, which CatBoost puts into its metrics, too."""
-    weightings = (parameters.get("class_weights"), parameters.get("auto_class_weights", "None") != "None")
-    return any(value not in (None, False) for value in weightings) or parameters.get("scale_pos_weight", 1) != 1
+    """Return whether classes have weights, which CatBoost also uses in its metrics."""
+    settings = (parameters.get("class_weights"), parameters.get("auto_class_weights", "None") != "None")
+    return any(value not in (None, False) for value in settings) or parameters.get("scale_pos_weight", 1) != 1
 
 
-# Name -> which other parameters give it a meaning: name and values.
-NEEDS: dict[str, tuple[str, tuple[Any, ...]]] = {
+# Parameter -> the other parameter that it depends on, and the values with which it has an effect.
+DEPENDS_ON: dict[str, tuple[str, tuple[Any, ...]]] = {
     "min_data_in_leaf": ("grow_policy", ("Depthwise", "Lossguide")),
     "bagging_temperature": ("bootstrap_type", ("Bayesian",)),
     "mvs_reg": ("bootstrap_type", ("MVS",)),
     "fold_len_multiplier": ("boosting_type", ("Ordered",)),
     "diffusion_temperature": ("langevin", (True,)),
 }
-USUAL = {"min_data_in_leaf": 1, "bagging_temperature": 1, "fold_len_multiplier": 2}
-"""CatBoost's own values, which take back what a base says."""
+DEFAULTS = {"min_data_in_leaf": 1, "bagging_temperature": 1, "fold_len_multiplier": 2}
+"""CatBoost's defaults, which are allowed in any case: with them an experiment resets a value of its base."""
 
 PENALTIES = ("first_feature_use_penalties", "per_object_feature_penalties")
 
 
 def _check_effects(request: ModelRequest, parameters: dict[str, Any], effective: dict[str, Any]) -> None:
-    """Refuse parameters that CatBoost accepts but ignores beside the others, by what it reports as `effective`."""
+    """Reject parameters that CatBoost accepts but ignores together with the others.
+
+    Parameters
+    ----------
+    effective : dict
+        All parameters as CatBoost reports them; empty if it rejected a value, which the training then reports.
+    """
     merged = effective | parameters
-    refused = []
-    for name, (other, values) in NEEDS.items() if effective else ():  # else a value is refused, which the training says
-        if name in parameters and parameters[name] != USUAL.get(name) and merged.get(other) not in values:
-            needed = " or ".join(f'"{v}"' if isinstance(v, str) else str(v).lower() for v in values)
-            refused.append(Refused(f"{name} does nothing without {other} = {needed}", "add it, or take the other out"))
+    rejected = []
+    for name, (other, values) in DEPENDS_ON.items() if effective else ():
+        if name in parameters and parameters[name] != DEFAULTS.get(name) and merged.get(other) not in values:
+            required = " or ".join(f'"{v}"' if isinstance(v, str) else str(v).lower() for v in values)
+            rejected.append(
+                RejectedParameter(f"{name} does nothing without {other} = {required}", "add it, or remove the other")
+            )
     if parameters.get("penalties_coefficient", 1) != 1 and not any(parameters.get(name) for name in PENALTIES):
-        refused.append(Refused(f"penalties_coefficient does nothing without {' or '.join(PENALTIES)}"))
+        rejected.append(RejectedParameter(f"penalties_coefficient does nothing without {' or '.join(PENALTIES)}"))
     if "model_shrink_mode" in parameters and not parameters.get("model_shrink_rate"):
-        refused.append(Refused("model_shrink_mode does nothing without model_shrink_rate"))
-    refuse(refused, where=request.where)
+        rejected.append(RejectedParameter("model_shrink_mode does nothing without model_shrink_rate"))
+    reject_parameters(rejected, where=request.where)
 
 
-# Of the columns or the classes, which a try on a few rows does not have.
-NOT_TRIED = (
+# Left out of the probe, which has other columns and classes.
+NOT_PROBED = (
     *("monotone_constraints", "feature_weights", "first_feature_use_penalties", "per_object_feature_penalties"),
     *("per_float_feature_quantization", "input_borders", "class_weights", "ctr_description", "per_feature_ctr"),
 )
 
 
-def _try(request: ModelRequest, parameters: dict[str, Any]) -> dict[str, Any]:
-    """Train one round on a few rows, to hear what CatBoost refuses only once there are data.
+def _probe(request: ModelRequest, parameters: dict[str, Any]) -> dict[str, Any]:
+    """Train one round on a few rows: CatBoost checks some parameters only with data.
 
     Returns
     -------
     dict
-        All parameters, with what CatBoost takes of those that are not given; nothing where it can't say.
+        All parameters, with CatBoost's defaults of those that are not set; empty if it can't parse a value.
+
+    Raises
+    ------
+    ConfigError
+        For parameters that CatBoost rejects.
     """
     import catboost
 
     n_rows, task = 32, request.task
     rows = np.arange(n_rows)
     label = rows % (3 if task == "multiclass" else 2) if task != "regression" else rows % 2 / 2 + 0.25
-    tried = {k: v for k, v in parameters.items() if k not in NOT_TRIED}
-    tried |= {"iterations": 1, "thread_count": 1} | ({"classes_count": 3} if task == "multiclass" else {})
+    probed = {k: v for k, v in parameters.items() if k not in NOT_PROBED}
+    probed |= {"iterations": 1, "thread_count": 1} | ({"classes_count": 3} if task == "multiclass" else {})
     values = np.stack([rows, rows * 7 % 11], axis=1).astype(np.float32)
     try:
-        model = catboost.CatBoost(tried).fit(catboost.Pool(values, label), log_cout=_Log(), log_cerr=_Log())
+        model = catboost.CatBoost(probed).fit(
+            catboost.Pool(values, label), log_cout=_LogStream(), log_cerr=_LogStream()
+        )
     except (catboost.CatBoostError, TypeError, ValueError) as exc:
-        if "Can't parse parameter" in str(exc):  # a single value, which the training names as well
+        if "Can't parse parameter" in str(exc):  # the training reports it, too
             return {}
-        raise ConfigError(f"{request.where}: CatBoost refused it: {_message(exc)}", hint="check its values") from exc
-    taken: dict[str, Any] = model.get_all_params()
-    return taken
+        raise ConfigError(f"{request.where}: CatBoost rejected it: {_message(exc)}", hint="check its values") from exc
+    effective: dict[str, Any] = model.get_all_params()
+    return effective
 
 
 def _check_loss(request: ModelRequest, loss: Any) -> None:
     if loss is None:
         return
     name = loss.partition(":")[0] if isinstance(loss, str) else ""
-    fits = name in OF_TASK[request.task] if request.task in OF_TASK else bool(name) and name not in OF_CLASSES
+    fits = (
+        name in LOSSES_BY_TASK[request.task]
+        if request.task in LOSSES_BY_TASK
+        else bool(name) and name not in CLASSIFICATION_LOSSES
+    )
     if not fits:
-        fitting = OF_TASK.get(request.task, ("RMSE", "MAE", "Quantile:alpha=0.5", "Huber:delta=1", "Poisson", "…"))
+        valid = LOSSES_BY_TASK.get(request.task, ("RMSE", "MAE", "Quantile:alpha=0.5", "Huber:delta=1", "Poisson", "…"))
         raise ConfigError(
             f"{request.where} loss_function = {loss!r} does not fit task {request.task!r}",
-            hint=f"one of: {', '.join(fitting)}",
+            hint=f"one of: {', '.join(valid)}",
         )
 
 
-def _usual_loss(request: ModelRequest) -> str:
-    """Return the default loss of the task: the one that the metric rewards, where CatBoost has it."""
-    if request.task in OF_TASK:
-        return OF_TASK[request.task][0]
+def _default_loss(request: ModelRequest) -> str:
+    """Return the default loss for the task and the metric."""
+    if request.task in LOSSES_BY_TASK:
+        return LOSSES_BY_TASK[request.task][0]
     loss = loss_for(request.metric)
     if loss.kind == "quantile":
         return f"Quantile:alpha={loss.level:g}"
-    # Its leaves of a median are those of rows that all weigh the same, where the weights go with the target they are
-    # far off; on the scale of the logarithm the mean comes close to it.
+    # CatBoost's leaf values for MAE ignore row weights, which is far off if the weights depend on the target; on the
+    # log scale the mean is close to the median.
     return "RMSE" if loss.kind == "squared" or loss.power else "MAE"
 
 
-def _native_metric(target: FoldTarget, raw: Metric, loss: str, *, unweighted: bool = False) -> str | None:
-    """Return CatBoost's name of the metric to stop by, or None where ours is to be called.
+def _native_metric(target: FoldTarget, metric: Metric, loss: str, *, unweighted: bool = False) -> str | None:
+    """Return CatBoost's name of the metric to stop by, or None where ours has to be called.
 
-    Where classes have weights, CatBoost's metrics have them, too, unless they have no weights at all.
+    CatBoost's metrics use class weights, too; the only way to avoid that is to use no weights at all, `unweighted`.
     """
-    name = native_metric(SAME_METRIC, raw, target.column.task, target.transform)
-    if loss in EXPONENTIAL or target.transform != "none":
-        return None if loss in EXPONENTIAL else name
-    if target.column.task == "binary" and name in ("RMSE", "MAE", "R2"):  # of CatBoost's raw values, not probabilities
+    name = native_metric(SAME_METRIC, metric, target.column.task, target.transform)
+    if loss in LOG_LOSSES or target.transform != "none":
+        return None if loss in LOG_LOSSES else name
+    if target.column.task == "binary" and name in ("RMSE", "MAE", "R2"):  # computed from raw values, not probabilities
         return None
     has_weights = target.problem.target.scoring_weight is not None
     if unweighted:
         return None if has_weights or loss == "MultiClassOneVsAll" or name is None else f"{name}:use_weights=false"
     if name == "AUC" and has_weights:
-        # CatBoost hears of weights in a metric only where the train rows have some.
+        # CatBoost uses weights in a metric only if the train rows have weights, too.
         return "AUC:use_weights=true" if target.problem.target.weight is not None else None
     return name if loss != "MultiClassOneVsAll" else None
 
@@ -342,66 +370,69 @@ def _native_metric(target: FoldTarget, raw: Metric, loss: str, *, unweighted: bo
 # ------------------------------------------------------------------------------------------------------------ training
 
 
-class CatBoostLearner(StoppingLearner[CatBoostSpec]):
-    """Trains one target's models, each on the numbers of its own train rows."""
+class CatBoostLearner(EarlyStoppingLearner[CatBoostSpec]):
+    """Trains one target's models."""
 
     def __init__(self, problem: Problem, spec: CatBoostSpec, index: int) -> None:
-        weighs_classes = _weights_classes(spec.parameters)
+        weights_classes = _weights_classes(spec.parameters)
         self.data = FoldData(
-            FoldTarget(problem, index, spec.transform, power=spec.power, library_weighs_classes=weighs_classes)
+            FoldTarget(problem, index, spec.transform, power=spec.power, library_weights_classes=weights_classes)
         )
         self.index = index
         self.spec = spec
         self.each_round: Callable[[], None] = lambda: None
-        self.native = _native_metric(self.data.target, problem.metric, spec.loss, unweighted=spec.unweighted)
+        self.native_metric = _native_metric(self.data.target, problem.metric, spec.loss, unweighted=spec.unweighted)
 
     def training(self, fold: int, seed: int, state: TrainingState | None = None) -> CatBoostTraining:
-        """Begin a fold's training, or take one up that was kept."""
+        """Return a fold's training, new or from a saved state."""
         return CatBoostTraining(self, fold, seed, state)
 
-    def model_of(self, fold: int, seed: int, rounds: int, enough: Callable[[float], bool]) -> tuple[Any, list[float]]:
-        """Train until there are so many rounds, or until `enough`; return the model and its curve."""
+    def train_model(
+        self, fold: int, seed: int, rounds: int, should_stop: Callable[[float], bool]
+    ) -> tuple[Any, list[float]]:
+        """Train up to this many rounds, or until `should_stop`; return the model and its curve."""
         import catboost
 
         train_rows, valid_rows = self.data.split(fold)
-        # Its usual learning rate depends on these, and is that of a model that stops early. No tree is left out.
+        # The default learning rate depends on these: it is to be that of a model with early stopping, but all trees are
+        # kept.
         stopping: dict[str, Any] = {"iterations": self.spec.rounds, "use_best_model": bool(self.spec.patience)}
         if self.spec.patience:
             stopping |= {"best_model_min_trees": self.spec.rounds}
-        # It can call back only where it works on the processor.
-        calls = self.spec.parameters.get("task_type", "CPU") == "CPU"
-        if not calls and self.spec.patience and rounds == self.spec.rounds:
+        # Callbacks are supported on the CPU only.
+        has_callbacks = self.spec.parameters.get("task_type", "CPU") == "CPU"
+        if not has_callbacks and self.spec.patience and rounds == self.spec.rounds:
             stopping |= {"od_type": "Iter", "od_wait": self.spec.patience}
-        custom_metric = None if self.native else _OwnMetric(self.data.target, fold, self._as_fitted)
+        custom_metric = None if self.native_metric else _CustomMetric(self.data.target, fold, self._to_label_scale)
         model = catboost.CatBoost(
-            self.spec.parameters | stopping | {"random_seed": seed, "eval_metric": custom_metric or self.native}
+            self.spec.parameters | stopping | {"random_seed": seed, "eval_metric": custom_metric or self.native_metric}
         )
-        hook = _Rounds(self.each_round, self.native, rounds, enough)
+        callback = _RoundCallback(self.each_round, self.native_metric, rounds, should_stop)
         try:
             model.fit(
                 self._pool(fold, train_rows, self.data.target.training_weights(fold, train_rows)),
                 eval_set=self._pool(fold, valid_rows, self.data.target.validation_weights(fold, valid_rows)),
-                callbacks=[hook] if calls else None,
-                log_cout=_Log(),
-                log_cerr=_Log(),
+                callbacks=[callback] if has_callbacks else None,
+                log_cout=_LogStream(),
+                log_cerr=_LogStream(),
             )
         except catboost.CatBoostError:
             if custom_metric is None or custom_metric.raised is None:
                 raise
             raise custom_metric.raised from None
-        if hook.raised is not None:
-            raise hook.raised
-        return model, _curve(model, self.native)
+        if callback.raised is not None:
+            raise callback.raised
+        return model, _curve(model, self.native_metric)
 
     def result_of(self, model: catboost.CatBoost, fold: int, seed: int) -> FoldResult:
-        """Return a model with its predictions."""
-        text = as_json(model)
+        """Return the result of a trained model: its text, importance and predictions."""
+        text = model_to_json(model)
 
         def predict(frame: pl.DataFrame) -> Floats:
             raw = model.predict(
                 self._as_pool(frame), prediction_type="RawFormulaVal", thread_count=self.spec.parameters["thread_count"]
             )
-            return self._as_fitted(np.asarray(raw).reshape(len(frame), -1))
+            return self._to_label_scale(np.asarray(raw).reshape(len(frame), -1))
 
         return FoldResult(
             target=self.index,
@@ -417,24 +448,25 @@ class CatBoostLearner(StoppingLearner[CatBoostSpec]):
             notes=self.data.target.notes(fold),
         )
 
-    def _as_fitted(self, raw: Floats) -> Floats:
-        """Turn CatBoost's raw values (n, width) into what was fitted: probabilities, or numbers."""
+    def _to_label_scale(self, raw: Floats) -> Floats:
+        """Convert CatBoost's raw values (n, width) to probabilities, or to numbers on the scale of the labels."""
         if self.data.target.column.task == "binary" or self.spec.loss == "MultiClassOneVsAll":
-            each: Floats = 1 / (1 + np.exp(-np.clip(raw, -700, 700)))
-            if each.shape[1] > 1:
-                each /= each.sum(axis=1, keepdims=True)
-            return each
+            sigmoids: Floats = 1 / (1 + np.exp(-np.clip(raw, -700, 700)))  # exp(710) overflows
+            if sigmoids.shape[1] > 1:
+                sigmoids /= sigmoids.sum(axis=1, keepdims=True)
+            return sigmoids
         if self.data.target.column.task == "multiclass":
-            powers: Floats = np.exp(raw - raw.max(axis=1, keepdims=True))
-            powers /= powers.sum(axis=1, keepdims=True)
-            return powers
-        numbers: Floats = np.exp(raw) if self.spec.loss in EXPONENTIAL else raw
+            softmax: Floats = np.exp(raw - raw.max(axis=1, keepdims=True))
+            softmax /= softmax.sum(axis=1, keepdims=True)
+            return softmax
+        numbers: Floats = np.exp(raw) if self.spec.loss in LOG_LOSSES else raw
         return numbers
 
     def _importance(self, model: catboost.CatBoost, text: str) -> dict[str, tuple[float, float]]:
         gain = model.get_feature_importance(type="PredictionValuesChange")
         splits = split_counts(json.loads(text), len(self.data.columns.names))
-        return {n: (float(g), float(s)) for n, g, s in zip(self.data.columns.names, gain, splits, strict=True)}
+        columns = zip(self.data.columns.names, gain, splits, strict=True)
+        return {name: (float(column_gain), float(n_splits)) for name, column_gain, n_splits in columns}
 
     # ------------------------------------------------------------------------------------------------------ values
 
@@ -442,43 +474,45 @@ class CatBoostLearner(StoppingLearner[CatBoostSpec]):
         return self._as_pool(self.data.columns.frame(fold, rows), self.data.target.labels(fold, rows), weight)
 
     def _as_pool(self, frame: pl.DataFrame, label: Floats | None = None, weight: Floats | None = None) -> catboost.Pool:
-        """Return a frame as CatBoost takes it: numbers in 32 bits, as it holds them, and -1 for a missing category.
+        """Return a frame as a pool: numbers in 32 bits, as CatBoost stores them, and -1 for a missing category.
 
-        An infinite number is missing: at -inf CatBoost can't write its model, and of inf it reads back another one.
+        Infinite numbers are set to missing: with -inf CatBoost can't write its model, and inf changes when it is read.
         """
         import catboost
         import pandas as pd
 
-        codes = self.data.columns.categorical
-        numbers = self.data.columns.as_float32(frame.select(pl.exclude(codes) if codes else pl.all()))
-        columns = {s.name: _finite(s.to_numpy()) for s in numbers.get_columns()}
-        columns |= {name: frame[name].cast(pl.Int64).fill_null(-1).to_numpy() for name in codes}
+        categorical = self.data.columns.categorical
+        numbers = self.data.columns.as_float32(frame.select(pl.exclude(categorical) if categorical else pl.all()))
+        columns = {s.name: _without_infinite(s.to_numpy()) for s in numbers.get_columns()}
+        columns |= {name: frame[name].cast(pl.Int64).fill_null(-1).to_numpy() for name in categorical}
         columns = {name: columns[name] for name in frame.columns}
         values = pd.DataFrame(columns, copy=False)
-        return catboost.Pool(values, label, weight=weight, cat_features=codes, feature_names=self.data.columns.names)
+        return catboost.Pool(
+            values, label, weight=weight, cat_features=categorical, feature_names=self.data.columns.names
+        )
 
 
-def _finite(values: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
-    infinite = np.isinf(values)
-    return np.where(infinite, np.float32(np.nan), values) if infinite.any() else values
+def _without_infinite(values: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
+    is_infinite = np.isinf(values)
+    return np.where(is_infinite, np.float32(np.nan), values) if is_infinite.any() else values
 
 
-class _OwnMetric:
-    """The competition's metric in CatBoost's terms: raw values in, the validated rows' alone looked at.
+class _CustomMetric:
+    """The metric to stop by as a metric object of CatBoost, computed on the validation rows.
 
-    What it raises is kept: from CatBoost comes an error that has it somewhere in its text.
+    Exceptions are stored in `raised`: CatBoost replaces them by errors of its own.
     """
 
-    def __init__(self, target: FoldTarget, fold: int, as_fitted: Callable[[Floats], Floats]) -> None:
+    def __init__(self, target: FoldTarget, fold: int, to_label_scale: Callable[[Floats], Floats]) -> None:
         rows = target.valid_rows(fold)
         self.n_rows = len(rows)
         self.greater_is_better = target.stopping_metric.greater_is_better
         self.score = target.stopping_score(fold, rows, f"fold {fold}")
-        self.as_fitted = as_fitted
+        self.to_label_scale = to_label_scale
         self.raised: BaseException | None = None
 
-    def __deepcopy__(self, _: Any) -> _OwnMetric:
-        # CatBoost copies its parameters, this with all the rows behind it; the copy would be the one that raises.
+    def __deepcopy__(self, _: Any) -> _CustomMetric:
+        # CatBoost copies its parameters: a copy would hold all rows again, and store the exceptions.
         return self
 
     def is_max_optimal(self) -> bool:
@@ -488,39 +522,44 @@ class _OwnMetric:
         return error
 
     def evaluate(self, approxes: Sequence[Floats], target: Floats, weight: Any) -> tuple[float, float]:  # noqa: ARG002
-        # It asks for the train rows too, at every round, for a curve that nobody looks at.
+        # CatBoost also evaluates the train rows in every round, for a curve that is not used.
         if len(approxes[0]) != self.n_rows:
             return 0.0, 1.0
         try:
-            return self.score(self.as_fitted(np.column_stack(approxes))), 1.0
+            return self.score(self.to_label_scale(np.column_stack(approxes))), 1.0
         except BaseException as exc:
             self.raised = exc
             raise
 
 
-class _Rounds:
-    """Calls back after each round, and keeps what that raises: through CatBoost it would come as another error."""
+class _RoundCallback:
+    """CatBoost's callback after each round; exceptions are stored in `raised`, as CatBoost would replace them."""
 
     def __init__(
-        self, each_round: Callable[[], None], native: str | None, rounds: int, enough: Callable[[float], bool]
+        self,
+        each_round: Callable[[], None],
+        native_metric: str | None,
+        rounds: int,
+        should_stop: Callable[[float], bool],
     ) -> None:
-        self.each_round, self.native, self.rounds, self.enough = each_round, native, rounds, enough
+        self.each_round, self.native_metric = each_round, native_metric
+        self.rounds, self.should_stop = rounds, should_stop
         self.raised: BaseException | None = None
 
     def after_iteration(self, info: Any) -> bool:
         try:
             self.each_round()
-            values = _watched(info.metrics.get("validation", {}), self.native)
-            return not self.enough(float(values[-1])) and len(values) < self.rounds
-        except BaseException as exc:  # noqa: BLE001 raised again when CatBoost has let go
+            values = _stopping_curve(info.metrics.get("validation", {}), self.native_metric)
+            return not self.should_stop(float(values[-1])) and len(values) < self.rounds
+        except BaseException as exc:  # noqa: BLE001 raised again after CatBoost has returned
             self.raised = exc
         return False
 
 
 class CatBoostTraining:
-    """The training of one fold's model, which begins again where it has to be continued: CatBoost can't do that."""
+    """The training of one fold's model; CatBoost can't continue one, so that it starts again each time."""
 
-    held = False
+    can_continue = False
 
     def __init__(self, learner: CatBoostLearner, fold: int, seed: int, state: TrainingState | None = None) -> None:
         self.learner, self.fold, self.seed = learner, fold, seed
@@ -529,37 +568,37 @@ class CatBoostTraining:
         self._text = "" if state is None else state.model
 
     def state(self) -> TrainingState:
-        """Return what is kept of it."""
+        """Return the state to save."""
         return TrainingState(self._text, self.curves, self.seconds)
 
     def release(self) -> None:
-        """Do nothing: no rows are held."""
+        """Do nothing: no data is kept between rounds."""
 
-    def go_on(self, rounds: int, enough: Callable[[float], bool]) -> None:
-        """Train until there are so many rounds, or until `enough`, called with each new value, says so."""
+    def train_to(self, rounds: int, should_stop: Callable[[float], bool]) -> None:
+        """Train up to this many rounds, or until `should_stop` returns True for the metric of a new round."""
         started = time.perf_counter()
         with _errors(f"fold {self.fold}, seed {self.seed}"):
-            model, curve = self.learner.model_of(self.fold, self.seed, rounds, enough)
-            self._text, self.curves = as_json(model), {"valid": curve}
+            model, curve = self.learner.train_model(self.fold, self.seed, rounds, should_stop)
+            self._text, self.curves = model_to_json(model), {"valid": curve}
         self.seconds += time.perf_counter() - started
 
-    def second(self, rounds: int, state: TrainingState | None = None) -> CatBoostTraining:  # noqa: ARG002 LightGBM has it
+    def second_stage(self, rounds: int, state: TrainingState | None = None) -> CatBoostTraining:  # noqa: ARG002 part of the protocol
         """Return itself: there is no second model."""
         return self
 
     def result(self, rounds: int) -> FoldResult:
-        """Return the model of so many rounds, with its predictions."""
+        """Return the model of this many rounds, with its predictions."""
         started = time.perf_counter()
         with _errors(f"fold {self.fold}, seed {self.seed}"):
-            model = from_json(self._text)
+            model = model_from_json(self._text)
             if rounds < model.tree_count_:
                 model.shrink(ntree_end=rounds)
             fold_result = self.learner.result_of(model, self.fold, self.seed)
         return replace(fold_result, curve=self.curves, seconds=self.seconds + time.perf_counter() - started)
 
 
-class _Log:
-    """What CatBoost would print goes into the log."""
+class _LogStream:
+    """A stream that writes CatBoost's output into the log."""
 
     def write(self, text: str) -> None:
         if text.strip():
@@ -569,8 +608,8 @@ class _Log:
         return
 
 
-def as_json(model: catboost.CatBoost) -> str:
-    """Return a model as CatBoost's JSON, without what is none of it: an id, the time, the scores of the training."""
+def model_to_json(model: catboost.CatBoost) -> str:
+    """Return a model as CatBoost's JSON, without what differs between equal models: its id, the time, the scores."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.json"
         model.save_model(str(path), format="json")
@@ -580,8 +619,8 @@ def as_json(model: catboost.CatBoost) -> str:
     return json.dumps(content, separators=(",", ":"))
 
 
-def from_json(text: str) -> catboost.CatBoost:
-    """Return the model that `as_json` gave."""
+def model_from_json(text: str) -> catboost.CatBoost:
+    """Return the model of a text by `model_to_json`."""
     import catboost
 
     model = catboost.CatBoost()
@@ -592,22 +631,26 @@ def from_json(text: str) -> catboost.CatBoost:
     return model
 
 
-def _curve(model: catboost.CatBoost, native: str | None) -> list[float]:
-    return [float(v) for v in _watched(model.get_evals_result().get("validation", {}), native)]
+def _curve(model: catboost.CatBoost, native_metric: str | None) -> list[float]:
+    metrics = model.get_evals_result().get("validation", {})
+    return [float(v) for v in _stopping_curve(metrics, native_metric)]
 
 
-def _watched(of_valid: Mapping[str, Sequence[float]], native: str | None) -> Sequence[float]:
-    watched = native if native in of_valid else next((n for n in of_valid if "OwnMetric" in n), None)
-    return [] if watched is None else of_valid[watched]
+def _stopping_curve(values_by_metric: Mapping[str, Sequence[float]], native_metric: str | None) -> Sequence[float]:
+    """Return the values of the metric to stop by: CatBoost's, or those of `_CustomMetric`."""
+    name = native_metric
+    if native_metric not in values_by_metric:
+        name = next((n for n in values_by_metric if "CustomMetric" in n), None)
+    return [] if name is None else values_by_metric[name]
 
 
 def split_counts(model: dict[str, Any], n_columns: int) -> list[int]:
-    """Count how often a model splits on each column; a combination of categories counts for each of them.
+    """Count the splits of a model on each column; a split on a combination of categories counts for each of them.
 
     Parameters
     ----------
     model : dict
-        As CatBoost's JSON has it.
+        CatBoost's JSON, parsed.
     n_columns : int
 
     Returns
@@ -615,46 +658,49 @@ def split_counts(model: dict[str, Any], n_columns: int) -> list[int]:
     list of int (n_columns,)
     """
     info = model["features_info"]
-    of_floats = {f["feature_index"]: f["flat_feature_index"] for f in info.get("float_features", [])}
-    of_codes = {f["feature_index"]: f["flat_feature_index"] for f in info.get("categorical_features", [])}
-    # A split's index counts the borders of all numbers, then the values of categories, then the borders of statistics.
-    columns: list[list[int]] = []
-    for f in info.get("float_features", []):
-        columns += [[f["flat_feature_index"]]] * len(f["borders"] or [])
-    for f in info.get("categorical_features", []):
-        columns += [[f["flat_feature_index"]]] * len(f.get("values") or [])
+    numbers, categories = info.get("float_features", []), info.get("categorical_features", [])
+    column_of_number = {f["feature_index"]: f["flat_feature_index"] for f in numbers}
+    column_of_category = {f["feature_index"]: f["flat_feature_index"] for f in categories}
+    # A split's index counts the borders of numbers, then the values of categories, then the borders of statistics
+    # (ctrs).
+    columns_by_split: list[list[int]] = []
+    for feature in numbers:
+        columns_by_split += [[feature["flat_feature_index"]]] * len(feature["borders"] or [])
+    for feature in categories:
+        columns_by_split += [[feature["flat_feature_index"]]] * len(feature.get("values") or [])
     for ctr in info.get("ctrs", []):
-        codes = [of_codes[e["cat_feature_index"]] for e in ctr["elements"] if "cat_feature_index" in e]
-        floats = [of_floats[e["float_feature_index"]] for e in ctr["elements"] if "float_feature_index" in e]
-        columns += [[*codes, *floats]] * len(ctr["borders"])
+        elements = ctr["elements"]
+        columns = [column_of_category[e["cat_feature_index"]] for e in elements if "cat_feature_index" in e]
+        columns += [column_of_number[e["float_feature_index"]] for e in elements if "float_feature_index" in e]
+        columns_by_split += [columns] * len(ctr["borders"])
     counts = [0] * n_columns
-    for split in _of_trees(model):
-        for column in columns[split["split_index"]]:
+    for split in _splits(model):
+        for column in columns_by_split[split["split_index"]]:
             counts[column] += 1
     return counts
 
 
-def _of_trees(node: Any) -> Iterator[dict[str, Any]]:
-    """Give all splits of a model's trees, whatever their shape."""
+def _splits(node: Any) -> Iterator[dict[str, Any]]:
+    """Yield all splits of a model's trees, symmetric or not."""
     if isinstance(node, dict):
         if "split_type" in node:
             yield node
         for key in ("oblivious_trees", "trees", "splits", "split", "left", "right"):
-            yield from _of_trees(node.get(key))
+            yield from _splits(node.get(key))
     elif isinstance(node, list):
         for item in node:
-            yield from _of_trees(item)
+            yield from _splits(item)
 
 
 def _message(exc: Exception) -> str:
-    """Return a message of CatBoost without the place in its source."""
+    """Return the first line of a message of CatBoost, without source location."""
     line = (str(exc).strip().splitlines() or [type(exc).__name__])[0]
     return re.sub(r"^\S+\.(cpp|h):\d+: ", "", line)
 
 
 @contextmanager
 def _errors(where: str) -> Iterator[None]:
-    """Turn CatBoost's exceptions into ours, and its warnings into lines of the log, for the length of the block."""
+    """Turn CatBoost's exceptions into TrainingErrors, and log its warnings."""
     import catboost
 
     with warnings.catch_warnings(record=True) as caught:
@@ -663,7 +709,7 @@ def _errors(where: str) -> Iterator[None]:
             yield
         except catboost.CatBoostError as exc:
             raise TrainingError(
-                f"CatBoost refused ({where}): {_message(exc)}", hint="check [catboost] in the experiment's file"
+                f"CatBoost failed ({where}): {_message(exc)}", hint="check [catboost] in the experiment's file"
             ) from exc
         finally:
             for warning in caught:
@@ -671,30 +717,27 @@ def _errors(where: str) -> Iterator[None]:
 
 
 NUMBER_BYTES, CODE_BYTES = 8, 40
-"""Of a value: a number in 32 bits, once read and once handed over; a code in 64 bits, its hash, its place among the
-values, and the statistics of its category in each of the orders that rows are taken in."""
+"""Of a number: in 32 bits, in the frame and in the pool. Of a code: in 64 bits, its hash, its index among the values,
+and the statistics of its category in each of the permutations of the rows."""
 
-STATISTIC_BYTES, LEVEL_BYTES = 48, 600
-"""What the statistics of categories take beside that, per row and per category: the hashes of combinations, tables of
-the counts, and the model as JSON, which has them."""
+STATISTIC_BYTES, CATEGORY_BYTES = 48, 600
+"""What the statistics of categories take besides, per row and per category: the hashes of combinations, tables of
+counts, and the model as JSON, which contains them."""
 
 
-def _needs(problem: Problem, seeds: Sequence[int]) -> MemoryNeeds:
-    """Foresee what training takes at its peak.
-
-    Counted are the values of the fold's rows, a byte for each bin of the numbers, what is known of each category, and
-    per row what boosting in an order takes.
-    """
+def _memory_estimate(problem: Problem, seeds: Sequence[int]) -> MemoryEstimate:
+    """Estimate the memory of the training at its peak: values, bins, and the statistics of categories."""
     matrix = problem.matrix
-    n_codes = len(matrix.categories)
-    n_columns = column_counts(problem).all
-    of_row = (n_columns - n_codes) * NUMBER_BYTES + n_codes * CODE_BYTES + STATISTIC_BYTES * bool(n_codes)
+    n_categorical = len(matrix.categories)
+    n_columns = training_widths(problem).total
+    bytes_per_row = (n_columns - n_categorical) * NUMBER_BYTES + n_categorical * CODE_BYTES
+    bytes_per_row += STATISTIC_BYTES * bool(n_categorical)
     chunk_bytes = 0 if matrix.loaded_frame is not None else min(CHUNK_ROWS, matrix.n_rows) * n_columns * 16
-    return foreseen(
-        problem,
-        seeds,
-        of_fold=matrix.n_train * of_row,
-        passing=chunk_bytes + LEVEL_BYTES * sum(map(len, matrix.categories.values())),
-        row_bytes=64,
-        output_bytes=96,
+    n_categories = sum(map(len, matrix.categories.values()))
+    library = LibraryMemory(
+        fold_bytes=matrix.n_train * bytes_per_row,
+        temporary_bytes=chunk_bytes + CATEGORY_BYTES * n_categories,
+        bytes_per_row=64,
+        bytes_per_prediction=96,
     )
+    return estimate_memory(problem, seeds, library)

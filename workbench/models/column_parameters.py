@@ -1,4 +1,4 @@
-"""Parameters that have a value for each column, by the columns' names."""
+"""Parameters of LightGBM and XGBoost that have a value for each column, given by column name."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any
 
 from workbench.core.errors import ConfigError, NotFoundError, near
 
-__all__ = ["PER_COLUMN", "by_position"]
+__all__ = ["PER_COLUMN", "resolve_columns"]
 
 PER_COLUMN: dict[str, Any] = {"monotone_constraints": 0, "feature_contri": 1.0, "max_bin_by_feature": None}
-"""What a column gets that is not named; None: what ``max_bin`` says."""
+"""The value of columns that are not named; None for that of ``max_bin``."""
 
 
-def by_position(
+def resolve_columns(
     parameters: dict[str, Any],
     names: Sequence[str],
     categories: Collection[str],
@@ -21,55 +21,55 @@ def by_position(
     where: str,
     group_unlisted: bool = True,
 ) -> dict[str, Any]:
-    """Return the parameters with columns' names turned into lists by position, as LightGBM and XGBoost take them.
+    """Return the parameters with column names resolved to lists by position, as LightGBM and XGBoost need them.
 
     ``monotone_constraints``, ``feature_contri`` and ``max_bin_by_feature`` may be tables by column;
-    ``interaction_constraints`` is a list of lists of columns. LightGBM never uses a column that is in none of them;
-    here such columns are a list of their own, as in XGBoost and scikit-learn.
+    ``interaction_constraints`` is a list of lists of columns. LightGBM never uses a column that is in none of the
+    lists; here such columns form one more list, as in XGBoost and scikit-learn.
 
     Parameters
     ----------
     names : sequence of str
         The columns in the order of the datasets.
     categories : collection of str
-        Which of them are codes of categories.
+        The columns that are codes of categories.
     where : str
         The table, for messages.
     group_unlisted : bool
-        Whether the columns that are in no list become one.
+        Whether the columns that are in no list form one more list.
 
     Raises
     ------
     ConfigError
-        For lists of another length, values that are none, and a category that is to be monotone: that would end the
-        process.
+        For lists of another length, invalid values, and a monotone category, with which LightGBM ends the process.
     NotFoundError
-        For an unknown column, with the near names.
+        For an unknown column, with similar names.
     """
-    result = dict(parameters)
+    resolved = dict(parameters)
     for key, default in PER_COLUMN.items():
         if key in parameters:
-            fill = parameters.get("max_bin", 255) if default is None else default
-            result[key] = _listed(key, parameters[key], names, fill, where)
-    if "monotone_constraints" in result:
-        _check_monotone(result["monotone_constraints"], names, categories, where)
+            default_value = parameters.get("max_bin", 255) if default is None else default
+            resolved[key] = _value_list(key, parameters[key], names, default_value, where)
+    if "monotone_constraints" in resolved:
+        _check_monotone(resolved["monotone_constraints"], names, categories, where)
     if "interaction_constraints" in parameters:
-        result["interaction_constraints"] = _sets(
+        resolved["interaction_constraints"] = _index_lists(
             parameters["interaction_constraints"], names, where, group_unlisted=group_unlisted
         )
-    return result
+    return resolved
 
 
-def _listed(key: str, setting: Any, names: Sequence[str], fill: Any, where: str) -> list[Any]:
+def _value_list(key: str, setting: Any, names: Sequence[str], default: Any, where: str) -> list[Any]:
+    """Return a value for each column, from a table by column or a list of all columns."""
     if isinstance(setting, dict):
         for name in setting:
             _position(name, names, key, where)
-        return [setting.get(name, fill) for name in names]
+        return [setting.get(name, default) for name in names]
     if not isinstance(setting, list) or len(setting) != len(names):
         got = f"{len(setting)} values" if isinstance(setting, list) else repr(setting)
         raise ConfigError(
             f"{where} {key}: expected a value for each of the {len(names)} columns, got {got}",
-            hint=f"name the columns: {key} = {{ {names[0]} = {fill} }}",
+            hint=f"name the columns: {key} = {{ {names[0]} = {default} }}",
         )
     return setting
 
@@ -87,19 +87,21 @@ def _check_monotone(values: list[Any], names: Sequence[str], categories: Collect
             )
 
 
-def _sets(constraints: Any, names: Sequence[str], where: str, *, group_unlisted: bool) -> list[list[int]]:
+def _index_lists(constraints: Any, names: Sequence[str], where: str, *, group_unlisted: bool) -> list[list[int]]:
+    """Return lists of columns as sorted lists of their positions."""
     key = "interaction_constraints"
-    if not isinstance(constraints, list) or not all(isinstance(s, list) and s for s in constraints):
+    if not isinstance(constraints, list) or not all(isinstance(columns, list) and columns for columns in constraints):
         raise ConfigError(
             f"{where} {key} = {constraints!r}: expected a list of lists of columns",
             hint=f'{key} = [["{names[0]}", "{names[-1]}"]]',
         )
-    sets = [sorted({_position(c, names, key, where) for c in columns}) for columns in constraints]
-    unlisted = sorted(set(range(len(names))) - {i for s in sets for i in s})
-    return [*sets, unlisted] if group_unlisted and unlisted else sets
+    positions = [sorted({_position(c, names, key, where) for c in columns}) for columns in constraints]
+    unlisted = sorted(set(range(len(names))) - {i for listed in positions for i in listed})
+    return [*positions, unlisted] if group_unlisted and unlisted else positions
 
 
 def _position(column: Any, names: Sequence[str], key: str, where: str) -> int:
+    """Return the position of a column, given by name or by position."""
     if isinstance(column, int) and not isinstance(column, bool) and 0 <= column < len(names):
         return column
     if column not in names:

@@ -1,4 +1,4 @@
-"""What encodings of the target need to know of the folds, beside who trains on what."""
+"""The folds in the form that target encodings need."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from workbench.data.competition import Competition
 from workbench.features import Split
 from workbench.models.folds import Folds, group_column, time_column, time_horizon
 
-__all__ = ["split_of"]
+__all__ = ["encoding_split"]
 
 
-def split_of(competition: Competition, folds: Folds) -> Split:
-    """Return the folds as encodings take them: with the time of each row, or its group, where the scheme has them."""
+def encoding_split(competition: Competition, folds: Folds) -> Split:
+    """Return the folds with the time or the group of each row, where the scheme has one."""
     if competition.definition.cv.scheme == "time":
         times, horizon = time_column(competition)[0], time_horizon(competition)
         return Split(folds.valid, folds.train, times, horizon=horizon)

@@ -1,4 +1,4 @@
-"""One target's data, fold by fold, whatever the library: columns, labels, weights, and predictions on its own scale."""
+"""The data of one target's models for any library: columns, labels, weights, and predictions on the target's scale."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import polars as pl
 
 from workbench.core.errors import DataError, TrainingError
 from workbench.models.losses import relative_weights
-from workbench.models.records import ALL_ROWS, Problem
-from workbench.models.scoring import as_metric_input, scored_labels, truth_of
+from workbench.models.records import FULL_DATA, Problem
+from workbench.models.scoring import ground_truth, metric_input, scored_labels
 from workbench.models.stopping_metrics import stopping_metric
 from workbench.models.target import TargetColumn
 from workbench.models.training_columns import Rows, TrainingColumns
 from workbench.models.transforms import Transform, fitted_transform
-from workbench.models.weights import BALANCED, class_weights, is_decision, priors_for, without_weights
+from workbench.models.weights import BALANCED, class_weights, priors_for, uses_hard_labels, without_weights
 
 if TYPE_CHECKING:
     from workbench.metrics import Metric
@@ -28,13 +28,13 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 TOLERANCE = 1e-3
-"""How far from one the sum of probabilities may be: in 32 bits it is off by less."""
+"""How far the sum of probabilities may be from one: rounding to 32 bits changes it by less."""
 
 
 class FoldTarget:
-    """A target as the models of each fold are trained on it: labels, weights, and the way back from predictions.
+    """A target as models of each fold fit it: labels, weights, and the conversion of predictions to the target's scale.
 
-    What is learned of the target is learned from the rows that the fold trains on, and from no others.
+    Everything fitted on the target (transforms, class weights, priors) uses the fold's train rows alone.
 
     Parameters
     ----------
@@ -42,13 +42,13 @@ class FoldTarget:
     index : int
         Of the target.
     transform : str
-        What the target goes through.
+        One of `transforms.TRANSFORMS`.
     power : int
-        In training rows weigh ``1 / |y| ** power`` beside their own weights.
+        The weights of the rows in training are multiplied by ``1 / |y| ** power``.
     class_weight : str, dict or None
-        The experiment's weights of the classes, as `check_class_weight` gives them.
-    library_weighs_classes : bool
-        Whether the library weighs the classes by itself: then their probabilities stay as they are.
+        The experiment's weights of the classes, from `check_class_weight`.
+    library_weights_classes : bool
+        Whether the library weights the classes itself: then no priors are removed from its probabilities.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class FoldTarget:
         *,
         power: int = 0,
         class_weight: str | dict[str, float] | None = None,
-        library_weighs_classes: bool = False,
+        library_weights_classes: bool = False,
     ) -> None:
         self.problem = problem
         self.index = index
@@ -67,36 +67,36 @@ class FoldTarget:
         self.transform = transform
         self.power = power
         self.class_weight = class_weight
-        self.library_weighs_classes = library_weighs_classes
+        self.library_weights_classes = library_weights_classes
         self.stopping_metric: Metric = stopping_metric(problem.metric, self.column.task)
         self._transforms: dict[int, Transform] = {}
         self._class_weights: dict[int, Floats | None] = {}
         self._priors: dict[int, Floats | None] = {}
 
     def train_rows(self, fold: int) -> Ints:
-        """Return the ascending rows that a fold trains on; `ALL_ROWS` is a fold, too."""
+        """Return the ascending train rows of a fold; of `FULL_DATA` all rows."""
         folds = self.problem.folds
-        return np.arange(folds.n_rows) if fold == ALL_ROWS else folds.train_rows(fold)
+        return np.arange(folds.n_rows) if fold == FULL_DATA else folds.train_rows(fold)
 
     def valid_rows(self, fold: int) -> Ints:
-        """Return the ascending rows that a fold validates."""
-        return np.empty(0, np.int64) if fold == ALL_ROWS else self.problem.folds.valid_rows(fold)
+        """Return the ascending validation rows of a fold; of `FULL_DATA` none."""
+        return np.empty(0, np.int64) if fold == FULL_DATA else self.problem.folds.valid_rows(fold)
 
     # ----------------------------------------------------------------------------------------------------- training
 
     def transform_of(self, fold: int) -> Transform:
-        """Return the target's transform with what it learned from the fold's train rows."""
+        """Return the target's transform, fitted on the fold's train rows."""
         if fold not in self._transforms:
             self._transforms[fold] = fitted_transform(self.transform, self.column.values[self.train_rows(fold)])
         return self._transforms[fold]
 
     def notes(self, fold: int) -> dict[str, Any]:
-        """Return what the record is to say of the fold: what the transform learned."""
-        learned = self.transform_of(fold).learned
-        return {"transform": learned} if learned else {}
+        """Return the fold's notes for the run's record: the parameters of the fitted transform."""
+        parameters = self.transform_of(fold).parameters
+        return {"transform": parameters} if parameters else {}
 
     def labels(self, fold: int, rows: Ints) -> Floats:
-        """Return what is fitted of some train rows, a copy: the target, transformed."""
+        """Return the labels to fit, the transformed target of these rows, as a copy."""
         return self.transform_of(fold).forward(self.column.values[rows])
 
     def class_weights(self, fold: int) -> Floats | None:
@@ -106,38 +106,38 @@ class FoldTarget:
         return self._class_weights[fold]
 
     def training_weights(self, fold: int, rows: Ints) -> Floats | None:
-        """Return what some train rows weigh in training: their own weight, their loss's and their class's; or None."""
+        """Return the weights of some train rows: the product of row, loss and class weights; None where all are 1."""
         weight = self.problem.target.weight
-        of_loss = relative_weights(self.column.values[rows], self.power)
-        return _product(None if weight is None else weight[rows], of_loss, self._weights_by_class(fold, rows))
+        loss_weights = relative_weights(self.column.values[rows], self.power)
+        return _product(None if weight is None else weight[rows], loss_weights, self._class_weights_of(fold, rows))
 
     def validation_weights(self, fold: int, rows: Ints) -> Floats | None:
-        """Return what some train rows weigh in the metric to stop by, or None.
+        """Return the weights of some train rows in the metric to stop by; None where all are 1.
 
-        The metric knows nothing of classes' weights; the log loss that stands in for a decision does.
+        Class weights count only where the log loss is the proxy of a metric of hard labels.
         """
         weight = self.problem.target.scoring_weight
-        of_class = self._weights_by_class(fold, rows) if is_decision(self.problem.metric) else None
-        return _product(None if weight is None else weight[rows], of_class)
+        class_weights = self._class_weights_of(fold, rows) if uses_hard_labels(self.problem.metric) else None
+        return _product(None if weight is None else weight[rows], class_weights)
 
-    def _weights_by_class(self, fold: int, rows: Ints) -> Floats | None:
+    def _class_weights_of(self, fold: int, rows: Ints) -> Floats | None:
         weights = self.class_weights(fold)
         return None if weights is None else weights[self.column.values[rows].astype(np.int64)]
 
     # -------------------------------------------------------------------------------------------------- predictions
 
     def to_target_scale(self, fitted: Floats, fold: int) -> Floats:
-        """Return what was fitted, (n, width), on the target's own scale: the transform and weights undone."""
+        """Convert a model's output (n, width) to the target's scale: invert the transform, undo class weights."""
         values = self.transform_of(fold).inverse(fitted)
         weights, priors = self.class_weights(fold), self._priors_of(fold)
         if priors is not None and self.class_weight == BALANCED and self.problem.target.weight is None:
-            return values  # trained on classes of one size, which is what the metric wants
-        if weights is not None and not is_decision(self.problem.metric):
+            return values  # trained on balanced classes, which the metric assumes
+        if weights is not None and not uses_hard_labels(self.problem.metric):
             values = without_weights(values, weights)
         return values if priors is None else without_weights(values, priors)
 
     def _priors_of(self, fold: int) -> Floats | None:
-        if self.library_weighs_classes:
+        if self.library_weights_classes:
             return None
         if fold not in self._priors:
             metric, weight = self.problem.metric, self.problem.target.weight
@@ -145,16 +145,16 @@ class FoldTarget:
         return self._priors[fold]
 
     def stopping_score(self, fold: int, rows: Ints, where: str) -> Callable[[Floats], float]:
-        """Return what gives the metric to stop by for what was fitted of some train rows, (n, width).
+        """Return a function from a model's output for these train rows, (n, width), to the metric to stop by.
 
-        It raises a TrainingError where the metric gives no number; `where` begins its message.
+        The function raises a TrainingError if the metric can't be computed; `where` is the start of its message.
         """
         metric, column = self.stopping_metric, self.column
-        truth = scored_labels(truth_of(self.problem.target, column, rows, metric), column, metric)
+        truth = scored_labels(ground_truth(self.problem.target, column, rows, metric), column, metric)
         weight = self.validation_weights(fold, rows)
 
         def score(fitted: Floats) -> float:
-            predictions = as_metric_input(self.to_target_scale(fitted, fold), column, metric)
+            predictions = metric_input(self.to_target_scale(fitted, fold), column, metric)
             try:
                 return metric(truth, scored_labels(predictions, column, metric), weight)
             except DataError as exc:
@@ -164,7 +164,7 @@ class FoldTarget:
 
 
 class FoldData:
-    """What one target's models see of each fold: the only source of a library's columns, labels and weights.
+    """The data of one target's models in each fold: the only source of a library's columns, labels and weights.
 
     Parameters
     ----------
@@ -186,36 +186,36 @@ class FoldData:
         return range(self.problem.matrix.n_train, self.problem.matrix.n_rows)
 
     def split(self, fold: int) -> tuple[Ints, Ints]:
-        """Return the rows that a fold trains on and those that it validates."""
+        """Return the train rows and the validation rows of a fold."""
         return self.target.train_rows(fold), self.target.valid_rows(fold)
 
-    def fitted(self, fold: int, rows: Rows, predict: Callable[[pl.DataFrame], npt.NDArray[Any]]) -> Floats:
-        """Predict some rows chunk by chunk, (n_rows, width): what was fitted, which is not checked.
+    def raw_predictions(self, fold: int, rows: Rows, predict: Callable[[pl.DataFrame], npt.NDArray[Any]]) -> Floats:
+        """Predict some rows chunk by chunk, (n_rows, width), on the scale of the fitted labels, unchecked.
 
         Parameters
         ----------
         predict : callable
-            Frame (n, columns) -> what was fitted, (n,) or (n, width): numbers, or probabilities.
+            Frame (n, columns) -> numbers or probabilities, (n,) or (n, width).
 
         Raises
         ------
         TrainingError
-            When the predictions are not of that shape.
+            When the predictions have another shape.
         """
-        fitted = np.empty((len(rows), self.target.column.width))
+        raw = np.empty((len(rows), self.target.column.width))
         for row_slice, frame in self.columns.chunks(fold, rows):
-            fitted[row_slice] = self.shaped(np.asarray(predict(frame), np.float64), len(frame), f"fold {fold}")
-        return fitted
+            raw[row_slice] = self.shaped(np.asarray(predict(frame), np.float64), len(frame), f"fold {fold}")
+        return raw
 
     def predictions(self, fold: int, rows: Rows, predict: Callable[[pl.DataFrame], npt.NDArray[Any]]) -> Floats:
-        """Predict some rows chunk by chunk, (n_rows, width), on the target's own scale; as `fitted`, and checked.
+        """Predict some rows chunk by chunk, (n_rows, width), on the target's scale, and check the predictions.
 
         Raises
         ------
         TrainingError
-            When the predictions are not finite, not of that shape, or no probabilities.
+            When the predictions have another shape, are not finite or are not probabilities.
         """
-        return self.checked(self.fitted(fold, rows, predict), fold, f"fold {fold}")
+        return self.checked(self.raw_predictions(fold, rows, predict), fold, f"fold {fold}")
 
     def shaped(self, values: npt.NDArray[Any], n_rows: int, where: str) -> Floats:
         """Return predictions as (n_rows, width).
@@ -223,7 +223,7 @@ class FoldData:
         Raises
         ------
         TrainingError
-            When they are not so many.
+            When they have another shape.
         """
         column = self.target.column
         if values.shape not in ((n_rows, column.width), *([(n_rows,)] if column.width == 1 else [])):
@@ -234,31 +234,34 @@ class FoldData:
             )
         return values.reshape(n_rows, column.width)
 
-    def checked(self, fitted: Floats, fold: int, where: str) -> Floats:
-        """Return what was fitted, (n, width), on the target's own scale; probabilities sum to one.
+    def checked(self, raw: Floats, fold: int, where: str) -> Floats:
+        """Check a model's output (n, width) and convert it to the target's scale; probabilities sum to one.
 
         Raises
         ------
         TrainingError
-            When they are not finite, or no probabilities.
+            When values are not finite or not probabilities.
         """
         column = self.target.column
         if column.task != "regression":
-            _check_finite(fitted, fitted, column, where)
-            return self.target.to_target_scale(probabilities(fitted, column.name, where), fold)
-        values = self.target.to_target_scale(fitted, fold)
-        _check_finite(fitted, values, column, where)
+            _check_finite(raw, raw, column, where)
+            return self.target.to_target_scale(probabilities(raw, column.name, where), fold)
+        values = self.target.to_target_scale(raw, fold)
+        _check_finite(raw, values, column, where)
         return values
 
 
-def _check_finite(fitted: Floats, values: Floats, column: TargetColumn, where: str) -> None:
-    # The inverse of what has learned its ends would hide an infinite one.
-    n_odd = int((~np.isfinite(fitted) | ~np.isfinite(values)).sum())
-    if n_odd:
-        raise TrainingError(f"{where}: {n_odd:,} of {values.size:,} predictions of {column.name!r} are infinite or NaN")
+def _check_finite(raw: Floats, values: Floats, column: TargetColumn, where: str) -> None:
+    # Both are checked: the inverse of some transforms clips an infinite raw value to the range of the labels.
+    n_not_finite = int((~np.isfinite(raw) | ~np.isfinite(values)).sum())
+    if n_not_finite:
+        raise TrainingError(
+            f"{where}: {n_not_finite:,} of {values.size:,} predictions of {column.name!r} are infinite or NaN"
+        )
 
 
 def _product(*weights: Floats | None) -> Floats | None:
+    """Return the product of those that are not None; None if all are."""
     factors = [w for w in weights if w is not None]
     if not factors:
         return None
@@ -269,7 +272,7 @@ def _product(*weights: Floats | None) -> Floats | None:
 
 
 def probabilities(values: Floats, name: str, where: str) -> Floats:
-    """Check that these are probabilities, (n, width), and make those of several classes sum to one.
+    """Check that values (n, width) are probabilities, and scale those of several classes to sum to one.
 
     Raises
     ------
@@ -280,7 +283,7 @@ def probabilities(values: Floats, name: str, where: str) -> Floats:
     sums = values.sum(axis=1) if values.shape[1] > 1 else np.ones(len(values))
     if outside.any() or (abs(sums - 1) > TOLERANCE).any():
         problem = (
-            f"{float(values[outside][0]):g} is outside of 0 to 1"
+            f"{float(values[outside][0]):g} is outside 0 to 1"
             if outside.any()
             else f"those of a row sum to {float(sums[abs(sums - 1) > TOLERANCE][0]):g}"
         )

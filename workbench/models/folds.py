@@ -1,7 +1,7 @@
-"""The fixed split of the train rows: splitters, and the file in which it is kept and shared.
+"""The fixed split of the train rows into folds: splitters, and the file in which the split is saved.
 
-A split is made once per competition, from its ``[cv]`` table and its train rows, and saved. Every experiment reads
-the same file, so that scores can be compared pair by pair.
+A split is made once per competition, from its ``[cv]`` table and its train rows. Every experiment reads the same file,
+so that scores can be compared fold by fold.
 """
 
 from __future__ import annotations
@@ -54,11 +54,11 @@ class Folds:
     Attributes
     ----------
     valid : int array (n,)
-        The fold that validates the row, or -1 for a row that no fold validates (the first block of a time split).
+        The fold that validates each row; -1 for rows that no fold validates, such as the first block of a time split.
     train : bool array (k, n), or None
         Whether fold k trains on the row; None where every fold trains on all rows that it does not validate.
     scheme : str
-        Of ``[cv]``; "" where it is not known. No part of the split itself.
+        The scheme under ``[cv]``, "" where it is unknown; not part of the split's key.
     """
 
     valid: npt.NDArray[np.int16]
@@ -77,27 +77,27 @@ class Folds:
 
     @property
     def covered(self) -> Bools:
-        """Which rows get an OOF prediction, (n,)."""
+        """Whether each row gets an OOF prediction, (n,)."""
         return self.valid >= 0
 
     def train_rows(self, fold: int) -> Ints:
-        """Return the ascending row numbers that fold `fold` trains on."""
+        """Return the ascending train rows of a fold."""
         mask = self.valid != fold if self.train is None else self.train[fold]
         return np.flatnonzero(mask)
 
     def valid_rows(self, fold: int) -> Ints:
-        """Return the ascending row numbers that fold `fold` validates."""
+        """Return the ascending validation rows of a fold."""
         return np.flatnonzero(self.valid == fold)
 
     @property
     def size_ratio(self) -> float:
-        """Validated rows over train rows, the mean over the folds: what the variance of a CV's mean depends on."""
+        """Validation rows over train rows, the mean over the folds; the variance of the mean score depends on it."""
         sizes = [(len(self.valid_rows(k)), len(self.train_rows(k))) for k in range(self.n_folds)]
         return float(np.mean([valid / max(1, train) for valid, train in sizes]))
 
     @cached_property
     def content(self) -> str:
-        """A key of the split itself; equal for equal splits."""
+        """The content key of the split; equal for equal splits."""
         packed = b"" if self.train is None else np.packbits(self.train).tobytes()
         return content_key("folds", self.valid.tobytes(), packed)
 
@@ -106,20 +106,21 @@ class Folds:
         return Folds(self.valid[rows], None if self.train is None else self.train[:, rows], self.scheme)
 
     def check(self) -> None:
-        """Check that every fold has rows on both sides, and no row on both.
+        """Check that every fold has train and validation rows, and no row on both sides.
 
         Raises
         ------
         DataError
-            Names the fold.
+            With the number of the fold.
         """
-        folds = self.n_folds if self.train is None else len(self.train)  # the last may validate nothing
-        for fold in range(folds):
+        # `n_folds` misses trailing folds without validation rows.
+        n_folds = self.n_folds if self.train is None else len(self.train)
+        for fold in range(n_folds):
             train, valid = self.train_rows(fold), self.valid_rows(fold)
             if not len(train) or not len(valid):
                 side = "train" if not len(train) else "validate"
                 raise DataError(
-                    f"fold {fold} has no rows to {side} on ({self.n_rows:,} rows, {folds} folds)",
+                    f"fold {fold} has no rows to {side} on ({self.n_rows:,} rows, {n_folds} folds)",
                     hint="fewer folds, or another [cv] scheme in competition.toml",
                 )
             if self.train is not None and self.train[fold, valid].any():
@@ -145,12 +146,12 @@ def kfold(n_rows: int, folds: int, seed: int) -> Folds:
 
 
 def stratified_folds(strata: npt.ArrayLike, folds: int, seed: int) -> Folds:
-    """Split so that every fold has its share of each stratum, to within one row.
+    """Split so that the rows of each stratum are spread evenly over the folds, to within one row.
 
     Parameters
     ----------
     strata : array (n,)
-        Usually the target; a float target with many values is cut into deciles by `make_folds`.
+        Usually the target; `make_folds` bins a float target with many values into deciles.
 
     Examples
     --------
@@ -160,8 +161,8 @@ def stratified_folds(strata: npt.ArrayLike, folds: int, seed: int) -> Folds:
     """
     codes = np.unique(np.asarray(strata), return_inverse=True)[1]
     shuffled = np.random.default_rng(seed).permutation(len(codes))
-    # Dealing out the rows, stratum by stratum, like cards: neighbours of one stratum go to different folds, and
-    # because the deal goes on from stratum to stratum the folds' sizes differ by one at most.
+    # Rows are dealt to the folds in turn, stratum by stratum; as the next stratum continues with the next fold, the
+    # sizes of the folds differ by one at most.
     order = shuffled[np.argsort(codes[shuffled], kind="stable")]
     valid = np.empty(len(codes), np.int16)
     valid[order] = np.arange(len(codes)) % folds
@@ -169,7 +170,7 @@ def stratified_folds(strata: npt.ArrayLike, folds: int, seed: int) -> Folds:
 
 
 def group_folds(groups: npt.ArrayLike, folds: int, seed: int) -> Folds:
-    """Split so that no group is on both sides; sizes as equal as the groups allow.
+    """Split so that no group is on both sides, with folds as equal in size as the groups allow.
 
     Groups go to the smallest fold, largest first (the greedy rule of scikit-learn's ``GroupKFold``); ties are broken
     at random.
@@ -178,19 +179,19 @@ def group_folds(groups: npt.ArrayLike, folds: int, seed: int) -> Folds:
     sizes = np.bincount(codes)
     order = np.random.default_rng(seed).permutation(len(sizes))
     order = order[np.argsort(-sizes[order], kind="stable")]
-    fold_of = np.empty(len(sizes), np.int16)
+    fold_of_group = np.empty(len(sizes), np.int16)
     totals = np.zeros(folds)
     for group in order:
-        fold_of[group] = smallest = int(np.argmin(totals))
+        fold_of_group[group] = smallest = int(np.argmin(totals))
         totals[smallest] += sizes[group]
-    return Folds(fold_of[codes])
+    return Folds(fold_of_group[codes])
 
 
 def stratified_group_folds(strata: npt.ArrayLike, groups: npt.ArrayLike, folds: int, seed: int) -> Folds:
-    """Split so that no group is on both sides and each fold has about its share of each stratum.
+    """Split so that no group is on both sides and the strata are spread about evenly over the folds.
 
     Greedy, as scikit-learn's ``StratifiedGroupKFold``: groups in falling order of the spread of their strata, each to
-    the fold where the spread of the strata's shares over the folds stays smallest.
+    the fold that keeps the variance of the strata's shares over the folds lowest.
     """
     codes = _group_codes(groups, folds)
     labels = np.unique(np.asarray(strata), return_inverse=True)[1]
@@ -200,16 +201,16 @@ def stratified_group_folds(strata: npt.ArrayLike, groups: npt.ArrayLike, folds: 
     order = np.random.default_rng(seed).permutation(n_groups)
     order = order[np.argsort(-share[order].std(axis=1), kind="stable")]
     totals = np.zeros((folds, n_labels))
-    fold_of = np.empty(n_groups, np.int16)
+    fold_of_group = np.empty(n_groups, np.int16)
     for group in order:
-        fold_of[group] = best = _least_spread(totals, share[group])
+        fold_of_group[group] = best = _lowest_variance_fold(totals, share[group])
         totals[best] += share[group]
-    return Folds(fold_of[codes])
+    return Folds(fold_of_group[codes])
 
 
-def _least_spread(totals: npt.NDArray[np.float64], share: npt.NDArray[np.float64]) -> int:
-    # The variance over folds after adding `share` to fold f differs between the f only in the dot product of what
-    # that fold already has with `share`, so the smallest of those wins; ties go to the fold with least in all.
+def _lowest_variance_fold(totals: npt.NDArray[np.float64], share: npt.NDArray[np.float64]) -> int:
+    # The variance over folds after adding `share` to a fold depends on the fold only by the dot product of its total
+    # with `share`, so the lowest product wins; of ties the fold with the lowest total.
     overlap = totals @ share
     tied = np.flatnonzero(np.isclose(overlap, overlap.min(), rtol=0, atol=1e-12))
     return int(tied[np.argmin(totals[tied].sum(axis=1))])
@@ -227,12 +228,12 @@ def _group_codes(groups: npt.ArrayLike, folds: int) -> Ints:
 
 
 def time_folds(times: npt.ArrayLike, folds: int, *, gap: float = 0, purge: float = 0) -> Folds:
-    """Split forward in time: fold k validates one block of time and trains on what lies before it.
+    """Split forward in time: each fold validates a block of time and trains on the rows before it.
 
     The rows are cut, at time boundaries, into ``folds + 1`` blocks of about equal size; the first is never
     validated. Fold k validates block k + 1 and trains on the rows whose time t obeys ``t + gap + purge <= start`` of
-    that block (``t < start`` where both are 0). A row without a time (NaN) is in no fold, on neither side: it may be
-    later than what a fold validates.
+    that block (``t < start`` if both are 0). Rows without a time (NaN) are in no fold, as they may be later than the
+    validation rows.
 
     Parameters
     ----------
@@ -241,7 +242,7 @@ def time_folds(times: npt.ArrayLike, folds: int, *, gap: float = 0, purge: float
     gap : float
         The time between the end of training and the start of validation, as between train and test.
     purge : float
-        How far a label looks ahead (López de Prado 2018, chapter 7): rows whose label reaches into the validated
+        How far a label looks ahead (López de Prado 2018, chapter 7): rows whose label reaches into the validation
         block are not trained on.
 
     Examples
@@ -264,10 +265,10 @@ def time_folds(times: npt.ArrayLike, folds: int, *, gap: float = 0, purge: float
 
 def _block_starts(time: npt.NDArray[Any], folds: int) -> npt.NDArray[Any]:
     values, counts = np.unique(time, return_counts=True)
-    # The block of the first time is only trained on: any other begins at one of the later times.
-    later, rows_before = values[1:], np.cumsum(counts)[:-1]
-    shares = len(time) * np.arange(1, folds + 1) / (folds + 1)
-    starts = np.unique(later[_nearest(rows_before, shares)]) if len(later) else later
+    # The first block is only trained on, so every other one starts at a later time than the first.
+    later, n_rows_before = values[1:], np.cumsum(counts)[:-1]
+    wanted_rows_before = len(time) * np.arange(1, folds + 1) / (folds + 1)
+    starts = np.unique(later[_nearest(n_rows_before, wanted_rows_before)]) if len(later) else later
     if len(starts) < folds:
         raise DataError(
             f"{folds} time folds need at least {folds + 1} well-spread times; the time column has {len(values)} values",
@@ -276,25 +277,25 @@ def _block_starts(time: npt.NDArray[Any], folds: int) -> npt.NDArray[Any]:
     return starts
 
 
-def _nearest(ordered: npt.NDArray[Any], wanted: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return, for each number that is wanted, the index of the nearest of the ordered ones; of two the later."""
-    above = np.minimum(np.searchsorted(ordered, wanted), len(ordered) - 1)
+def _nearest(ascending: npt.NDArray[Any], values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return, for each value, the index of the nearest of the ascending numbers; of two the later."""
+    above = np.minimum(np.searchsorted(ascending, values), len(ascending) - 1)
     below = np.maximum(above - 1, 0)
-    return np.where(wanted - ordered[below] < ordered[above] - wanted, below, above)
+    return np.where(values - ascending[below] < ascending[above] - values, below, above)
 
 
 # -------------------------------------------------------------------------------------------- from the competition
 
 
 def load_folds(competition: Competition) -> Folds:
-    """Return the competition's folds: from their file, or made now and saved.
+    """Load the competition's folds; make and save them on the first call.
 
     Raises
     ------
     DataError, ConfigError
         When the ``[cv]`` table does not fit the data.
     DamagedError
-        When the saved file is not a split of these rows.
+        When the saved file can't be read or is not a split of these rows.
     """
     path = competition.paths.folds / f"{_folds_key(competition)}.parquet"
     scheme = competition.definition.cv.scheme
@@ -307,7 +308,7 @@ def load_folds(competition: Competition) -> Folds:
 
 
 def saved_content(competition: Competition) -> str | None:
-    """Return the `content` of the competition's saved folds without reading the split; None where none are saved yet.
+    """Return the `content` of the competition's saved folds without reading the split; None if none are saved.
 
     Raises
     ------
@@ -325,14 +326,14 @@ def saved_content(competition: Competition) -> str | None:
 
 
 def size_ratios(folder: Path) -> dict[str, float]:
-    """Return the `size_ratio` of each of a competition's saved folds, by their `content`; a damaged file has none.
+    """Return the `size_ratio` of each of a competition's saved folds, by their `content`; damaged files are skipped.
 
-    An earlier version did not write it down beside the folds; then it is computed, and written.
+    For folds saved by earlier versions, which did not write the ratio, it is computed and written.
 
     Parameters
     ----------
     folder : Path
-        Where the competition's folds are saved.
+        The folder of the competition's saved folds.
     """
     ratios, missing = read_size_ratios(folder)
     for path in missing:
@@ -346,15 +347,16 @@ def size_ratios(folder: Path) -> dict[str, float]:
 
 
 def _folds_key(competition: Competition) -> str:
-    d = competition.definition
-    # Of rows there are no windows.
-    cv = {name: getattr(d.cv, name) for name in d.cv.__dataclass_fields__ if name != "windows"}
+    definition = competition.definition
+    cv = definition.cv
+    # Windows are for recommender competitions, which have no folds of rows.
+    cv_fields = {name: getattr(cv, name) for name in cv.__dataclass_fields__ if name != "windows"}
     code = ""
-    if d.cv.function:
-        where = f"{competition.folder / 'competition.toml'}: [cv] function = {d.cv.function!r}"
-        code = own_file(competition.folder, d.cv.function.partition(":")[0], where=where).read_text(encoding="utf-8")
-    train = competition.manifest.table(d.tables.train, slug=d.slug).content
-    return f"{d.cv.scheme}-{content_key('folds-v1', cv, list(d.targets), train, code)[:12]}"
+    if cv.function:
+        where = f"{competition.folder / 'competition.toml'}: [cv] function = {cv.function!r}"
+        code = own_file(competition.folder, cv.function.partition(":")[0], where=where).read_text(encoding="utf-8")
+    train = competition.manifest.table(definition.tables.train, slug=definition.slug).content
+    return f"{cv.scheme}-{content_key('folds-v1', cv_fields, list(definition.targets), train, code)[:12]}"
 
 
 def _write(path: Path, folds: Folds) -> None:
@@ -391,13 +393,13 @@ def _damaged(path: Path, slug: str) -> DamagedError:
 
 
 def make_folds(competition: Competition) -> Folds:
-    """Make the split that the competition's ``[cv]`` table asks for, and check it.
+    """Make the split of the competition's ``[cv]`` table, and check it.
 
     Raises
     ------
     DataError
-        When it does not fit the data: too few groups or times, an empty fold, nulls in the group column, or a time
-        column that has no times.
+        When the table does not fit the data: too few groups or times, an empty fold, nulls in the group column, or a
+        time column without times.
     """
     folds = _split(competition, competition.definition.cv)
     folds.check()
@@ -422,13 +424,13 @@ def _split(competition: Competition, cv: CvSpec) -> Folds:
 
 
 def _strata(competition: Competition, *, bin_integers: bool = False) -> Ints:
-    """Return the stratum of each train row: its target, or for numbers of more than 20 values the tenth that it is in.
+    """Return the stratum of each train row: its target, or the decile of a number with more than 20 values.
 
     Parameters
     ----------
     bin_integers : bool
-        Whole numbers, too. Dealt out by their order single rows are spread as evenly as tenths are; groups would be
-        spread by values that hardly two of them have.
+        Whether whole numbers are binned, too. Single rows are spread as evenly by their values; groups need deciles, as
+        few of them have a value in common.
     """
     frame = competition.train_columns(*competition.definition.targets)
     codes = np.zeros(frame.height, np.int64)
@@ -441,22 +443,22 @@ def _strata(competition: Competition, *, bin_integers: bool = False) -> Ints:
 
 
 def group_column(competition: Competition) -> npt.NDArray[np.uint32] | None:
-    """Return the group of each train row (n_train,) as a number; None where the scheme knows no groups."""
+    """Return the group of each train row (n_train,) as a number; None for schemes without groups."""
     cv = competition.definition.cv
     return _groups(competition, cv) if cv.scheme in ("group", "stratified_group") else None
 
 
 def _groups(competition: Competition, cv: CvSpec) -> npt.NDArray[np.uint32]:
     series = competition.train_columns(str(cv.group), key="cv.group")[str(cv.group)]
-    _refuse_nulls(series, "cv.group")
+    _require_no_nulls(series, "cv.group")
     return series.rank("dense").to_numpy()
 
 
 def time_column(competition: Competition) -> tuple[npt.NDArray[Any], str]:
     """Return the time column of a "time" scheme as numbers (n_train,), and their unit.
 
-    The unit is "us" for dates, stamps (those with a zone in UTC), spans and texts in ISO 8601; "s", "ms", "us" or "ns"
-    for numbers that are times since 1970, else "". A row without a time is NaN.
+    The unit is "us" for dates, timestamps (with a zone in UTC), durations and texts in ISO 8601; "s", "ms", "us" or
+    "ns" for numbers that are times since 1970, else "". Rows without a time are NaN.
     """
     name = str(competition.definition.cv.column)
     series = competition.train_columns(name, key="cv.column")[name]
@@ -470,13 +472,13 @@ def time_column(competition: Competition) -> tuple[npt.NDArray[Any], str]:
         raise DataError(f"cv.column {name!r} has no value in the {len(times):,} rows of train")
     unit = "us" if has_time_unit(dtype) else epoch_unit(low, high) or ""  # type: ignore[arg-type]
     if times.null_count():
-        # Exact for microseconds of three centuries, and for as many of any unit.
+        # Exact up to 2**53: microseconds of 285 years.
         times = times.cast(pl.Float64).fill_null(float("nan"))
     return times.to_numpy(), unit
 
 
 def time_horizon(competition: Competition) -> float:
-    """Return the gap and the purge of a "time" scheme together, in the unit of `time_column`."""
+    """Return the sum of the gap and the purge of a "time" scheme, in the unit of `time_column`."""
     return sum(_gap_and_purge(competition, time_column(competition)[1]))
 
 
@@ -487,7 +489,7 @@ def _gap_and_purge(competition: Competition, unit: str) -> tuple[float, float]:
     return gap, _duration(cv.purge, unit, "purge", is_number=is_number)
 
 
-def _refuse_nulls(series: pl.Series, key: str) -> None:
+def _require_no_nulls(series: pl.Series, key: str) -> None:
     if series.null_count():
         raise DataError(
             f"{key} {series.name!r} has {series.null_count():,} nulls among {len(series):,} train rows, expected none"
@@ -511,9 +513,9 @@ def _duration(value: str | float, unit: str, key: str, *, is_number: bool) -> fl
 
 
 def _custom(competition: Competition, cv: CvSpec) -> Folds:
-    """Call the competition's own ``split(train)``: it gives the fold of each row, or pairs (train rows, valid rows)."""
+    """Call the competition's own ``split(train)``, which returns the fold of each row, or (train rows, valid rows)."""
     function = competition.load_function(str(cv.function))
-    d = competition.definition
+    train_table = competition.definition.tables.train
     with user_code(
         f"cv.function {cv.function!r}",
         DataError,
@@ -521,7 +523,7 @@ def _custom(competition: Competition, cv: CvSpec) -> Folds:
         hint="it takes the train table and returns the fold of each row, or a list of (train rows, valid rows)",
         pass_through=(WorkbenchError,),
     ):
-        result = function(competition.table(d.tables.train).collect())
+        result = function(competition.table(train_table).collect())
         if not isinstance(result, list | tuple):
             return _checked_size(Folds(np.asarray(result, np.int16)), competition.n_train, cv)
         valid = np.full(competition.n_train, -1, np.int16)

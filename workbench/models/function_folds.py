@@ -1,4 +1,4 @@
-"""A function of the competition's folder behind the contract of a learner: any library, the same OOF."""
+"""A function from the competition's folder as a model, behind the contract of a learner."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from workbench.core.user_code import user_code
 from workbench.data.competition import load_code, own_file
 from workbench.features import code_key
 from workbench.models.fold_data import FoldData, FoldTarget
-from workbench.models.memory_estimate import MemoryNeeds, column_counts, foreseen
+from workbench.models.memory_estimate import LibraryMemory, MemoryEstimate, estimate_memory, training_widths
 from workbench.models.model_request import ModelRequest
 from workbench.models.records import FoldResult, Problem
 
@@ -32,8 +32,8 @@ Floats = npt.NDArray[np.float64]
 log = logging.getLogger("workbench.models")
 
 DATA_ARGUMENTS = ("X_train", "y_train", "X_valid", "y_valid", "X_test")
-OFFERED = ("weight", "seed", "fold", "categorical", "threads")
-"""Keywords that a function gets if it takes them."""
+OPTIONAL_ARGUMENTS = ("weight", "seed", "fold", "categorical", "threads")
+"""Keyword arguments that a function gets if its signature has them."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +45,11 @@ class FunctionSpec:
     reference : str
         "models.py:fit_predict".
     code : str
-        The key of its code and of all that it uses.
-    offered : tuple of str
-        Which of `OFFERED` it takes.
+        The key of its code and of everything that the code uses.
+    optional_arguments : tuple of str
+        Those of `OPTIONAL_ARGUMENTS` that it takes.
     power : int
-        0: its loss is its own, and the rows' own weights are all that it gets.
+        Always 0: the function chooses its own loss, so it gets the row weights alone.
     """
 
     reference: str
@@ -57,13 +57,13 @@ class FunctionSpec:
     function: Callable[..., Any]
     code: str
     parameters: dict[str, Any]
-    offered: tuple[str, ...]
+    optional_arguments: tuple[str, ...]
     threads: int
     transform: str
     power: int = 0
 
     def content(self) -> dict[str, Any]:
-        """Return what decides the result: the function with all that it uses, and its parameters."""
+        """Return everything that determines the result, for the run's key: the code and the parameters."""
         return {
             "function": self.reference,
             "code": self.code,
@@ -71,12 +71,17 @@ class FunctionSpec:
             "transform": self.transform,
         }
 
-    def needs(self, problem: Problem, seeds: Sequence[int]) -> MemoryNeeds:
-        """Foresee what the training takes at its peak, but for what the function itself takes."""
-        return _needs(problem, seeds)
+    def memory_estimate(self, problem: Problem, seeds: Sequence[int]) -> MemoryEstimate:
+        """Estimate the memory of the training at its peak, without that of the function itself, which is unknown."""
+        matrix = problem.matrix
+        bytes_per_row = sum(c.row_bytes for c in matrix.encoded) + 4 * training_widths(problem).per_fold
+        data_bytes = matrix.n_rows * bytes_per_row
+        # The data of the fold, and its chunks before they are concatenated.
+        library = LibraryMemory(data_bytes, data_bytes, bytes_per_row=32, bytes_per_prediction=16)
+        return estimate_memory(problem, seeds, library)
 
     def learner(self, problem: Problem, index: int) -> FunctionLearner:
-        """Return what trains the models of target number `index`."""
+        """Return the learner of target number `index`."""
         return FunctionLearner(problem, self, index)
 
 
@@ -102,47 +107,55 @@ def function_spec(request: ModelRequest) -> FunctionSpec:
         functions = [n for n, v in vars(module).items() if inspect.isfunction(v)]
         raise NotFoundError(f"{path} has no function {name!r}", hint=near(name, functions, kind="function"))
     parameters = {k: v for k, v in request.table.items() if k != "function"}
-    offered = _check_call(request, function, parameters)
-    key = code_key(path, name)
-    return FunctionSpec(reference, path, function, key, parameters, offered, request.n_threads, request.transform)
+    optional_arguments = _check_call(request, function, parameters)
+    return FunctionSpec(
+        reference,
+        path,
+        function,
+        code_key(path, name),
+        parameters,
+        optional_arguments,
+        request.n_threads,
+        request.transform,
+    )
 
 
 def _check_call(request: ModelRequest, function: Callable[..., Any], parameters: dict[str, Any]) -> tuple[str, ...]:
-    """Return which of the offered keywords the function takes; refuse what it can't be called with."""
+    """Return the optional arguments that the function takes; reject parameters that it can't be called with."""
     signature = inspect.signature(function)
-    by_name = [p.name for p in signature.parameters.values() if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    takes_all = any(p.kind == p.VAR_KEYWORD for p in signature.parameters.values())
-    offered = tuple(k for k in OFFERED if takes_all or k in by_name)
+    names = [p.name for p in signature.parameters.values() if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    takes_any_keyword = any(p.kind == p.VAR_KEYWORD for p in signature.parameters.values())
+    optional_arguments = tuple(k for k in OPTIONAL_ARGUMENTS if takes_any_keyword or k in names)
     for key in parameters:
-        if key in (*DATA_ARGUMENTS, *OFFERED):
+        if key in (*DATA_ARGUMENTS, *OPTIONAL_ARGUMENTS):
             raise ConfigError(f"{request.where} can't set {key!r}: the function gets it from the training")
-        if key not in by_name and not takes_all:
-            raise request.unknown(key, {*by_name} - {*DATA_ARGUMENTS, *OFFERED})
+        if key not in names and not takes_any_keyword:
+            raise request.unknown(key, {*names} - {*DATA_ARGUMENTS, *OPTIONAL_ARGUMENTS})
     try:
-        signature.bind(*DATA_ARGUMENTS, **dict.fromkeys(offered), **parameters)
+        signature.bind(*DATA_ARGUMENTS, **dict.fromkeys(optional_arguments), **parameters)
     except TypeError as exc:
         raise ConfigError(
             f"{request.where} function = {request.table['function']!r} can't be called with "
-            f"({', '.join([*DATA_ARGUMENTS, '*', *offered, *parameters])}): {exc}",
+            f"({', '.join([*DATA_ARGUMENTS, '*', *optional_arguments, *parameters])}): {exc}",
             hint=f"def fit_predict({', '.join(DATA_ARGUMENTS)}, *, weight, seed, fold, categorical)",
         ) from exc
-    return offered
+    return optional_arguments
 
 
 # ------------------------------------------------------------------------------------------------------------ training
 
 
 class FunctionLearner:
-    """Calls the function for each fold and seed, and checks what it gives."""
+    """Calls the function for each fold and seed, and checks the predictions that it returns."""
 
     def __init__(self, problem: Problem, spec: FunctionSpec, index: int) -> None:
-        self.data = FoldData(FoldTarget(problem, index, spec.transform, library_weighs_classes=True))
+        self.data = FoldData(FoldTarget(problem, index, spec.transform, library_weights_classes=True))
         self.index = index
         self.spec = spec
         self.each_round: Callable[[], None] = lambda: None
 
     def fit(self, fold: int, seed: int) -> FoldResult:
-        """Call the function for one fold with one seed."""
+        """Call the function for one fold and seed."""
         started = time.perf_counter()
         where = f"{self.spec.reference} (fold {fold}, seed {seed})"
         train_rows, valid_rows = self.data.split(fold)
@@ -152,12 +165,12 @@ class FunctionLearner:
         with _errors(where, self.spec.path), _seeded(seed):
             result = self.spec.function(
                 self.data.columns.frame(fold, train_rows),
-                self._label(fold, train_rows),
+                self._labels(fold, train_rows),
                 valid,
-                self._label(fold, valid_rows),
-                # A subsample run has no test rows, which many a library refuses to predict.
+                self._labels(fold, valid_rows),
+                # A subsample run has no test rows, and many libraries can't predict none.
                 test if n_test else valid.head(1),
-                **self._offered(fold, seed, train_rows),
+                **self._optional_arguments(fold, seed, train_rows),
                 **self.spec.parameters,
             )
         if not isinstance(result, tuple | list) or len(result) != 2:
@@ -179,11 +192,12 @@ class FunctionLearner:
             notes=self.data.target.notes(fold),
         )
 
-    def _label(self, fold: int, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
-        label = self.data.target.labels(fold, rows)  # a copy: what the function does to it stays with it
-        return label if self.data.target.column.task == "regression" else label.astype(np.int64)
+    def _labels(self, fold: int, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+        """Return the labels as a copy, which the function may modify."""
+        labels = self.data.target.labels(fold, rows)
+        return labels if self.data.target.column.task == "regression" else labels.astype(np.int64)
 
-    def _offered(self, fold: int, seed: int, train_rows: npt.NDArray[np.int64]) -> dict[str, Any]:
+    def _optional_arguments(self, fold: int, seed: int, train_rows: npt.NDArray[np.int64]) -> dict[str, Any]:
         values = {
             "weight": self.data.target.training_weights(fold, train_rows),
             "seed": seed,
@@ -191,28 +205,28 @@ class FunctionLearner:
             "categorical": list(self.data.columns.categorical),
             "threads": self.spec.threads,
         }
-        return {k: values[k] for k in self.spec.offered}
+        return {k: values[k] for k in self.spec.optional_arguments}
 
     def _checked(self, values: Any, fold: int, n_rows: int, where: str) -> Floats:
-        """Return predictions as (n_rows, width) floats on the target's own scale.
+        """Return predictions as (n_rows, width) floats on the target's scale.
 
         Raises
         ------
         TrainingError
-            When they are no numbers, not so many, not finite, or no probabilities.
+            When they are not numbers, have another shape, are not finite or are not probabilities.
         """
         if isinstance(values, pl.Series | pl.DataFrame):
             values = values.to_numpy()
         try:
             array = np.asarray(values)
         except ValueError:  # rows of different lengths
-            array = np.asarray(None)
+            array = np.asarray(None)  # not an array of numbers, which is reported below
         if array.dtype.kind not in "fiub":
             raise TrainingError(f"{where}: expected an array of numbers, got {_described(values)}")
         if array.shape == (n_rows, 2) and self.data.target.column.task == "binary":
             raise TrainingError(
                 f"{where}: expected the probability of the second class, ({n_rows:,},), got ({n_rows:,}, 2)",
-                hint="of predict_proba return [:, 1]",
+                hint="return predict_proba(…)[:, 1]",
             )
         if array.shape == (n_rows,) or array.ndim == 2:
             array = array.reshape(n_rows, -1) if array.size and len(array) == n_rows else array
@@ -220,6 +234,7 @@ class FunctionLearner:
 
 
 def _described(value: Any) -> str:
+    """Return the type and size of a value, for messages."""
     if isinstance(value, np.ndarray):
         return f"an array of {value.dtype}, {value.shape}"
     if isinstance(value, tuple | list):
@@ -229,33 +244,26 @@ def _described(value: Any) -> str:
 
 @contextlib.contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """Seed the generators that functions use without saying so, and put them back."""
-    of_python, of_numpy = random.getstate(), np.random.get_state()
+    """Seed the global generators of Python and NumPy, and restore their states afterwards."""
+    python_state, numpy_state = random.getstate(), np.random.get_state()
     random.seed(seed)
     np.random.seed(seed % 2**32)
     try:
         yield
     finally:
-        random.setstate(of_python)
-        np.random.set_state(of_numpy)
+        random.setstate(python_state)
+        np.random.set_state(numpy_state)
 
 
 @contextlib.contextmanager
 def _errors(where: str, path: Path) -> Iterator[None]:
-    """Turn what the function raises into an error that names its line; its warnings go into the log."""
+    """Turn exceptions of the function into a TrainingError with its line, and log its warnings."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        hint = "mend it; the run's log.txt has all of it"
+        hint = "fix it; the run's log.txt has the whole traceback"
         try:
             with user_code(f"{where} failed", TrainingError, folder=path.parent, hint=hint, log=log):
                 yield
         finally:
             for warning in caught:
                 log.warning("%s: %s", where, str(warning.message).strip())
-
-
-def _needs(problem: Problem, seeds: Sequence[int]) -> MemoryNeeds:
-    """Foresee what the columns and predictions take: what the function takes beside is not known."""
-    all_rows = sum(c.row_bytes for c in problem.matrix.encoded) + 4 * column_counts(problem).per_fold
-    of_all = problem.matrix.n_rows * all_rows
-    return foreseen(problem, seeds, of_fold=of_all, passing=of_all, row_bytes=32, output_bytes=16)

@@ -1,11 +1,11 @@
-"""The contract between the training and the libraries that make models."""
+"""The contract between the training over folds and the model libraries."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from workbench.models.memory_estimate import MemoryNeeds
+from workbench.models.memory_estimate import MemoryEstimate
 from workbench.models.records import FoldResult, Problem
 
 __all__ = ["Learner", "ModelSpec"]
@@ -14,15 +14,15 @@ __all__ = ["Learner", "ModelSpec"]
 class Learner(Protocol):
     """Trains the models of one target, one per fold and seed.
 
-    The same fold and seed give the same model, bit for bit, whatever was trained before. The OOF covers the rows that
-    the fold validates, and no more is learned from than the rows that it trains on; rows of neither side (a gap in
-    time) are not seen. Predictions are on the competition's own scale: a transformed target is transformed back, and
-    classes are probabilities that sum to one.
+    The same fold and seed give the same model, bit for bit, whatever was trained before. A model learns from the fold's
+    train rows alone, and its OOF covers the fold's validation rows; rows on neither side, such as a gap in time, are
+    not used. Predictions are on the scale of the competition's target: transforms are inverted, and the probabilities
+    of classes sum to one.
 
     Attributes
     ----------
     each_round : callable
-        Called after each boosting round, where the library has rounds; what it raises ends the training.
+        Called after each boosting round, if the library has rounds; an exception that it raises ends the training.
     """
 
     each_round: Callable[[], None]
@@ -33,40 +33,32 @@ class Learner(Protocol):
         Raises
         ------
         TrainingError
-            When the library refuses the parameters or the data.
+            When the library rejects the parameters or the data.
         """
         ...
 
 
 class ModelSpec(Protocol):
-    """What an experiment says of its model, checked and complete.
-
-    Attributes
-    ----------
-    transform : str
-        What the target goes through before training.
-    power : int
-        In training rows weigh ``1 / |y| ** power`` beside their own weights; 0 where they do not.
-    """
+    """The settings of an experiment's model, checked and complete."""
 
     @property
     def power(self) -> int:
-        """The power of the rows' weights by their target."""
+        """The weights of the rows in training are multiplied by ``1 / |y| ** power``; 0 for no such factor."""
         ...
 
     @property
     def transform(self) -> str:
-        """What the target goes through."""
+        """The transform of the target before training, one of `transforms.TRANSFORMS`."""
         ...
 
     def content(self) -> dict[str, Any]:
-        """Return what decides the result, as JSON has it: parameters and the versions of the libraries."""
+        """Return everything that determines the result, for the run's key: parameters and library versions."""
         ...
 
-    def needs(self, problem: Problem, seeds: Sequence[int]) -> MemoryNeeds:
-        """Foresee what the training takes at its peak."""
+    def memory_estimate(self, problem: Problem, seeds: Sequence[int]) -> MemoryEstimate:
+        """Estimate the memory of the training at its peak."""
         ...
 
     def learner(self, problem: Problem, index: int) -> Learner:
-        """Return what trains the models of target number `index`."""
+        """Return the learner of target number `index`."""
         ...

@@ -1,9 +1,9 @@
-"""Which loss a metric of numbers is trained by: a mean, a median or a quantile, of which scale, with which row weights.
+"""The loss that models of a regression metric are trained with: its kind, the scale of the target, and row weights.
 
 A metric of relative errors is a weighted metric of errors: ``((y - p) / y) ** 2`` is the squared error with the weight
 ``1 / y**2``, ``|y - p| / |y|`` the absolute error with ``1 / |y|``. Without these weights a model of the logarithm
-predicts the geometric mean, which for log-normal noise of sigma 0.5 scores an rmspe of 0.62 where 0.47 can be had
-(``sqrt(1 - exp(-sigma**2))``); with them it is 0.48.
+predicts the geometric mean, which for log-normal noise of sigma 0.5 has an RMSPE of 0.62, where 0.47 is the optimum
+(``sqrt(1 - exp(-sigma**2))``); with them it has 0.48.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ class Loss:
     kind : str
         "squared", "absolute" or "quantile".
     transform : str
-        What the target goes through where its values allow it.
+        The transform of the target, if its values allow it.
     power : int
-        Rows weigh ``1 / |y| ** power``.
+        The weights of the rows are multiplied by ``1 / |y| ** power``.
     level : float
-        Of the quantile.
+        The level of the quantile.
     """
 
     kind: Literal["squared", "absolute", "quantile"] = "squared"
@@ -46,9 +46,9 @@ class Loss:
     level: float = 0.5
 
     def allows(self, lowest: float) -> bool:
-        """Say whether a target with this lowest value can go through the transform.
+        """Return whether a target with this lowest value can be transformed.
 
-        Relative errors of amounts on both sides of 0 have nothing to do with the logarithm.
+        For relative errors the target must not be below 0: with values of both signs the logarithm does not help.
         """
         return lowest > -1 if self.transform == "log1p" and not self._is_relative else lowest >= 0
 
@@ -57,9 +57,8 @@ class Loss:
         return self.power > 0 or self.kind == "absolute"
 
 
-# The median is the same on every scale; on that of the logarithm relative errors are alike for all rows, so that the
-# trees split better: https://github.com/lightgbm-org/LightGBM has no loss of its own for smape, and divides by no less
-# than 1 in its mape, as CatBoost does.
+# The median is the same on every scale; on the log scale relative errors are alike for all rows, so that trees find
+# better splits. LightGBM has no loss for SMAPE, and its MAPE, like CatBoost's, divides by at least 1.
 _LOSSES = {
     "mae": Loss("absolute"),
     "medae": Loss("absolute"),
@@ -72,7 +71,7 @@ _LOSSES = {
 
 
 def loss_for(metric: Metric) -> Loss:
-    """Return the loss of a regression that a metric is the mean of, or comes closest to.
+    """Return the regression loss whose mean is the metric, or that comes closest to it.
 
     Examples
     --------
@@ -88,14 +87,14 @@ def loss_for(metric: Metric) -> Loss:
 
 
 def power_for(target: Target, metric: Metric) -> int:
-    """Return the power of the rows' weights that a metric's loss has; 0 for other tasks than regression."""
+    """Return the power of the row weights in a metric's loss; 0 for tasks other than regression."""
     return loss_for(metric).power if all(c.task == "regression" for c in target.columns) else 0
 
 
 def relative_weights(values: Floats, power: int) -> Floats | None:
-    """Return the weights of rows by their target, (n,), with a mean of 1; None where all weigh the same.
+    """Return ``1 / |y| ** power`` for each row, (n,), scaled to a mean of 1; None where all are the same.
 
-    A row of 0 has no relative error, and weighs 0.
+    Rows with y = 0 have no relative error, and get the weight 0.
 
     Examples
     --------
@@ -105,20 +104,22 @@ def relative_weights(values: Floats, power: int) -> Floats | None:
     if not power or not values.any():
         return None
     size = np.abs(values)
-    # By the smallest, so that no power of it overflows.
+    # Relative to the smallest, so that no power overflows.
     smallest = size[size > 0].min()
     weights = np.divide(smallest, size, out=np.zeros_like(size), where=size > 0) ** power
     return np.asarray(weights / weights.mean())
 
 
 def training_weights(weight: Floats | None, values: Floats, rows: Ints, power: int) -> Floats | None:
-    """Return what some rows weigh in training: their own weights times those of the loss; None where all are 1.
+    """Return the weights of some rows in training: row weights times those of the loss; None where all are 1.
 
     Parameters
     ----------
     weight, values : float array (n_train,)
-        The weights of all rows, or None; the target.
+        The row weights, or None, and the target, of all train rows.
     """
-    of_rows = None if weight is None else weight[rows]
-    relative = relative_weights(values[rows], power)
-    return of_rows if relative is None else relative if of_rows is None else of_rows * relative
+    row_weights = None if weight is None else weight[rows]
+    loss_weights = relative_weights(values[rows], power)
+    if row_weights is None or loss_weights is None:
+        return loss_weights if row_weights is None else row_weights
+    return row_weights * loss_weights

@@ -1,298 +1,241 @@
-"""What a training will take of memory, told before it begins, and what to do where that is too much."""
+"""Estimate the memory that a training takes before it starts, and say what would fit where that is too much."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from workbench.core.errors import MemoryLimitError
 from workbench.core.memory import format_bytes, used_bytes
-from workbench.features import CHUNK_ROWS
 
 if TYPE_CHECKING:
     from workbench.models.records import Problem
 
 __all__ = [
-    "Granted",
-    "MemoryNeeds",
-    "ask_memory",
+    "LibraryMemory",
+    "MemoryEstimate",
+    "MemoryPlan",
+    "TrainingWidths",
     "check_memory",
-    "column_counts",
-    "foreseen",
-    "lightgbm_needs",
-    "n_bins",
+    "estimate_memory",
+    "plan_memory",
+    "total_bins",
+    "training_widths",
 ]
 
-ROW_BYTES = 40
-"""Per row that is trained on, whatever the columns: LightGBM's label, weight, partition of rows and their gradients in
-the order of a leaf."""
-
-OUTPUT_BYTES = 24
-"""Per row and prediction column: LightGBM's score in 64 bits, gradient and hessian, and the prediction itself."""
-
-FEW_BINS = 15
-"""With so many bins two values share a byte."""
+FLOAT64_BYTES, FLOAT32_BYTES = 8, 4
 
 
 @dataclass(frozen=True)
-class MemoryNeeds:
-    """What a training will take, beyond what the process has taken already.
+class MemoryEstimate:
+    """Memory that a training takes on top of what the process uses already, in bytes.
 
     Attributes
     ----------
-    binned : int
-        Bytes of the binned columns of all train rows, shared by all folds and seeds.
-    of_fold : int
-        Bytes of one fold's own binned data: the shared columns of its rows and the columns that depend on the fold.
-    encoded : int
-        Bytes of the columns that depend on the fold, for all rows, as numbers.
-    per_row : int
-        Bytes for labels, scores, gradients and predictions.
-    passing : int
-        Bytes that are taken for a while: the sample that bins are found with, chunks of rows, histograms.
+    binned_bytes : int
+        The binned columns of all train rows, shared by all folds and seeds.
+    fold_bytes : int
+        The data of one fold: the shared columns of its rows, and the columns that depend on the fold.
+    encoded_bytes : int
+        The columns that depend on the fold, for all rows, as numbers.
+    row_bytes : int
+        Labels, scores, gradients and predictions.
+    temporary_bytes : int
+        Freed before the end: the sample from which bins are found, chunks of rows, histograms.
     n_train, n_columns : int
-    numbers : str
-        What the columns are held as: "bins", which could be fewer, or "numbers".
+    storage : str
+        What the library stores of the columns: "bins", of which there could be fewer, or "numbers".
     """
 
-    binned: int
-    of_fold: int
-    encoded: int
-    per_row: int
-    passing: int
+    binned_bytes: int
+    fold_bytes: int
+    encoded_bytes: int
+    row_bytes: int
+    temporary_bytes: int
     n_train: int
     n_columns: int
-    numbers: str
+    storage: str
 
     @property
-    def total(self) -> int:
-        """All of it, in bytes."""
-        return self.binned + self.of_fold + self.encoded + self.per_row + self.passing
+    def total_bytes(self) -> int:
+        """The sum of all parts."""
+        return self.scaling_bytes + self.temporary_bytes
 
     @property
-    def with_rows(self) -> int:
-        """The part that grows with the rows."""
-        return self.total - self.passing
+    def scaling_bytes(self) -> int:
+        """The part that grows with the number of rows."""
+        return self.binned_bytes + self.fold_bytes + self.encoded_bytes + self.row_bytes
 
-    def folds_within(self, room: int) -> int:
-        """Return how many folds can be held at a time where so many bytes are left beside one of them."""
-        return 1 + int(max(0, room) / max(1, self.of_fold + self.per_row))
+    def max_folds(self, spare_bytes: int) -> int:
+        """Return how many folds fit into memory at once, with `spare_bytes` free besides one of them."""
+        return 1 + int(max(0, spare_bytes) / max(1, self.fold_bytes + self.row_bytes))
 
-    def beside_bins(self) -> MemoryNeeds:
-        """Return the needs where the binned columns of all train rows are there already."""
-        return replace(self, binned=0)
+    def with_bins_loaded(self) -> MemoryEstimate:
+        """Return the estimate where the bins of all train rows are in memory already."""
+        return replace(self, binned_bytes=0)
 
-    def few_bins(self) -> MemoryNeeds:
-        """Return the needs with ``max_bin = 15``."""
-        return replace(self, binned=self.binned // 2, of_fold=self.of_fold // 2)
+    def with_few_bins(self) -> MemoryEstimate:
+        """Return the estimate with ``max_bin = 15``: two values share a byte."""
+        return replace(self, binned_bytes=self.binned_bytes // 2, fold_bytes=self.fold_bytes // 2)
 
 
-class Granted(NamedTuple):
-    """What a training that asked for its memory may go by.
+class MemoryPlan(NamedTuple):
+    """The memory that a training may use.
 
     Attributes
     ----------
     message : str
-        What it will take, for people.
-    foreseen_bytes : int
-        What the process will have taken at the peak, with what it has now.
+        The estimate, for the user.
+    peak_bytes : int
+        What the process will use at the peak, including what it uses now.
     spare_bytes : int
-        What is left of the limit beside that.
-    held : int
-        How many folds can be held at a time.
+        What remains of the limit at the peak.
+    max_folds : int
+        How many folds may be in memory at once.
     """
 
     message: str
-    foreseen_bytes: int
+    peak_bytes: int
     spare_bytes: int
-    held: int
+    max_folds: int
 
 
-class ColumnCounts(NamedTuple):
-    """How many columns a training has.
+class TrainingWidths(NamedTuple):
+    """Numbers of columns of a training.
 
     Attributes
     ----------
-    width : int
+    predictions : int
         Prediction columns of the widest target.
     per_fold : int
         Columns that depend on the fold.
-    all : int
-        Those and the shared ones.
+    total : int
+        All columns that models train on.
     """
 
-    width: int
+    predictions: int
     per_fold: int
-    all: int
+    total: int
 
 
-def column_counts(problem: Problem) -> ColumnCounts:
-    """Count the columns that a training has."""
+class LibraryMemory(NamedTuple):
+    """Memory that one library takes for a training, as `estimate_memory` needs it.
+
+    Attributes
+    ----------
+    fold_bytes, temporary_bytes, binned_bytes, storage
+        As in `MemoryEstimate`.
+    bytes_per_row : int
+        For each train row, whatever the columns.
+    bytes_per_prediction : int
+        For each train row and prediction column.
+    """
+
+    fold_bytes: float
+    temporary_bytes: float
+    bytes_per_row: int
+    bytes_per_prediction: int
+    binned_bytes: int = 0
+    storage: str = "numbers"
+
+
+def training_widths(problem: Problem) -> TrainingWidths:
+    """Count the columns that models are trained on and predict."""
     targets = problem.target.columns
     per_fold = sum(max(len(c.names(targets, i)) for i in range(len(targets))) for c in problem.matrix.fold_columns)
-    return ColumnCounts(max(c.width for c in targets), per_fold, problem.matrix.width + per_fold)
+    return TrainingWidths(max(c.width for c in targets), per_fold, problem.matrix.width + per_fold)
 
 
-def foreseen(
-    problem: Problem,
-    seeds: Sequence[int],
-    *,
-    of_fold: float,
-    passing: float,
-    row_bytes: int,
-    output_bytes: int,
-    binned: int = 0,
-    numbers: str = "numbers",
-) -> MemoryNeeds:
-    """Return what a training will take, with what is the same for all libraries.
-
-    Parameters
-    ----------
-    of_fold, passing, binned, numbers
-        As `MemoryNeeds` has them.
-    row_bytes : int
-        Per row that is trained on, whatever the columns.
-    output_bytes : int
-        Per such row and prediction column.
-    """
-    matrix, counts = problem.matrix, column_counts(problem)
-    # Every model's predictions are held to the end. Of the OOF there are those of each seed, the same put together, and
-    # their mean; of the test rows those of each fold and seed, their sum and their mean.
-    held, n_seeds = 8 * problem.target.width, len(seeds)
-    per_row = row_bytes + counts.width * output_bytes + held * (2 * n_seeds + 1)
-    per_test_row = held * (n_seeds * problem.folds.n_folds + 2)
-    return MemoryNeeds(
-        binned=binned,
-        of_fold=int(of_fold),
-        # The frame itself, and the rows of it that a fold trains on.
-        encoded=2 * matrix.n_rows * counts.per_fold * 4,
-        per_row=matrix.n_train * per_row + matrix.n_test * per_test_row,
-        passing=int(passing),
+def estimate_memory(problem: Problem, seeds: Sequence[int], library: LibraryMemory) -> MemoryEstimate:
+    """Estimate what a training takes: the library's part, and what is the same for all libraries."""
+    matrix, widths = problem.matrix, training_widths(problem)
+    # Predictions of every model are held to the end. Of the OOF there are those of each seed, the array of all seeds
+    # and their mean; of the test rows those of each fold and seed, their sum and their mean.
+    prediction_bytes, n_seeds = FLOAT64_BYTES * problem.target.width, len(seeds)
+    per_train_row = (
+        library.bytes_per_row + widths.predictions * library.bytes_per_prediction + prediction_bytes * (2 * n_seeds + 1)
+    )
+    per_test_row = prediction_bytes * (n_seeds * problem.folds.n_folds + 2)
+    return MemoryEstimate(
+        binned_bytes=library.binned_bytes,
+        fold_bytes=int(library.fold_bytes),
+        # The frame of all rows, and a copy of the rows that the fold trains on.
+        encoded_bytes=2 * matrix.n_rows * widths.per_fold * FLOAT32_BYTES,
+        row_bytes=matrix.n_train * per_train_row + matrix.n_test * per_test_row,
+        temporary_bytes=int(library.temporary_bytes),
         n_train=matrix.n_train,
-        n_columns=counts.all,
-        numbers=numbers,
+        n_columns=widths.total,
+        storage=library.storage,
     )
 
 
-def n_bins(problem: Problem, most: int) -> int:
-    """Return how many bins all columns have together: a category is one, whatever the limit for numbers is.
+def total_bins(problem: Problem, max_bin: int) -> int:
+    """Return the bins of all columns together: a category has a bin of its own, whatever the limit for numbers.
 
-    A histogram has as many entries, and one is held for each leaf.
+    A histogram has an entry for each of them.
     """
-    categories, counts = problem.matrix.categories, column_counts(problem)
-    return most * counts.all + sum(max(0, len(levels) - most) for levels in categories.values())
+    categories, widths = problem.matrix.categories, training_widths(problem)
+    return max_bin * widths.total + sum(max(0, len(levels) - max_bin) for levels in categories.values())
 
 
-def lightgbm_needs(
-    problem: Problem, parameters: dict[str, Any], seeds: Sequence[int], *, with_test: bool = False
-) -> MemoryNeeds:
-    """Foresee what training with LightGBM will take at its peak.
-
-    Counted is what LightGBM is known to keep: a byte per value and bin index (half of one with at most 15 bins, two
-    with more than 256; the numbers themselves for linear trees), a copy of the rows of the fold that is trained, and
-    what there is per row.
+def check_memory(estimate: MemoryEstimate, in_use: int, limit: int) -> str:
+    """Return a message with the estimate.
 
     Parameters
     ----------
-    with_test : bool
-        Whether the test rows are binned, too.
-    """
-    matrix, folds, p = problem.matrix, problem.folds, parameters
-    n_train, counts = matrix.n_train, column_counts(problem)
-    per_value = [_bin_bytes(p, len(c.levels or ())) for c in matrix.encoded]
-    raw = 4 if p.get("linear_tree") else 0
-    n_binned = matrix.n_rows if with_test else n_train
-    binned = int(n_binned * (sum(per_value) + raw * matrix.width))
-    share = max(len(folds.train_rows(k)) + len(folds.valid_rows(k)) for k in range(folds.n_folds)) / n_train
-    share *= n_binned / n_train
-    sample = min(int(p.get("bin_construct_sample_cnt", 200_000)), n_train)
-    leaves, bins = int(p.get("num_leaves", 31)), int(p.get("max_bin", 255))
-    # Of what is held in memory no chunks are read; it is brought into another order at once.
-    in_order = matrix.size_bytes if problem.target.order is not None else 0
-    chunk_bytes = (
-        in_order if matrix.loaded_frame is not None else CHUNK_ROWS * sum(c.row_bytes for c in matrix.encoded) * 3
-    )
-    twice = binned if with_test else 0  # the bins of all rows are made beside those of the train rows
-    return foreseen(
-        problem,
-        seeds,
-        binned=binned,
-        of_fold=share * n_train * (sum(per_value) + raw * counts.all + counts.per_fold * _bin_bytes(p, 0)),
-        passing=(sample * counts.all + leaves * n_bins(problem, bins)) * 16
-        + min(chunk_bytes, 3 * matrix.size_bytes)
-        + twice,
-        row_bytes=ROW_BYTES,
-        output_bytes=OUTPUT_BYTES,
-        numbers="bins",
-    )
-
-
-def _bin_bytes(parameters: dict[str, Any], n_levels: int) -> float:
-    bins = max(int(parameters.get("max_bin", 255)), n_levels)
-    return 0.5 if bins <= FEW_BINS else 1 if bins <= 256 else 2 if bins <= 2**16 else 4
-
-
-def check_memory(needs: MemoryNeeds, used: int, limit: int) -> str:
-    """Say what a training will take; refuse it where that is over the limit, with what would fit.
-
-    Parameters
-    ----------
-    needs : MemoryNeeds
-    used : int
-        The bytes that the process has taken already.
+    estimate : MemoryEstimate
+    in_use : int
+        Bytes that the process uses already.
     limit : int
-        The bytes to stay within.
+        The memory limit in bytes.
 
     Raises
     ------
     MemoryLimitError
-        The hint says how far each way out goes.
+        Where the estimate exceeds the limit; the hint lists changes that would fit.
     """
-    total = used + needs.total
+    total = in_use + estimate.total_bytes
     message = f"training will need about {format_bytes(total)} of the memory limit of {format_bytes(limit)}"
     if total <= limit:
         return message
-    room = limit - used - needs.passing
-    ways = [f"--memory-limit {format_bytes(total * 1.1).replace(' ', '')}, where the machine has it"]
-    if room > 0:
-        share = room / needs.with_rows
-        ways.append(f"--sample {_down(share)} for a subsample run on part of the rows")
-        by_column = (needs.binned + needs.of_fold + needs.encoded) / max(1, needs.n_columns)
-        columns = int((room - needs.per_row) / by_column) if room > needs.per_row else 0
-        if columns >= 1:
-            ways.append(f"{columns} of the {needs.n_columns} columns: `wb select` finds those to keep")
-        if needs.numbers == "bins" and used + needs.few_bins().total <= limit:
-            ways.append("max_bin = 15 under [model], which halves the binned data")
+    available = limit - in_use - estimate.temporary_bytes
+    options = [f"--memory-limit {format_bytes(total * 1.1).replace(' ', '')}, where the machine has it"]
+    if available > 0:
+        share = available / estimate.scaling_bytes
+        options.append(f"--sample {_rounded_down(share)} for a subsample run on part of the rows")
+        bytes_per_column = (estimate.binned_bytes + estimate.fold_bytes + estimate.encoded_bytes) / max(
+            1, estimate.n_columns
+        )
+        column_space = available - estimate.row_bytes
+        n_columns = int(column_space / bytes_per_column) if column_space > 0 else 0
+        if n_columns >= 1:
+            options.append(f"{n_columns} of the {estimate.n_columns} columns: `wb select` finds those to keep")
+        if estimate.storage == "bins" and in_use + estimate.with_few_bins().total_bytes <= limit:
+            options.append("max_bin = 15 under [model], which halves the binned data")
     raise MemoryLimitError(
         f"training would need about {format_bytes(total)}, more than the memory limit of {format_bytes(limit)}: "
-        f"{format_bytes(needs.binned)} for {needs.n_train:,} train rows x {needs.n_columns} columns as "
-        f"{needs.numbers}, "
-        f"{format_bytes(needs.of_fold + needs.encoded)} for the fold that is trained, "
-        f"{format_bytes(needs.per_row)} for labels, scores and predictions, {format_bytes(used)} taken already",
-        hint="what would fit: " + "; or ".join(reversed(ways)),
+        f"{format_bytes(estimate.binned_bytes)} for {estimate.n_train:,} train rows x {estimate.n_columns} columns as "
+        f"{estimate.storage}, "
+        f"{format_bytes(estimate.fold_bytes + estimate.encoded_bytes)} for the fold that is trained, "
+        f"{format_bytes(estimate.row_bytes)} for labels, scores and predictions, {format_bytes(in_use)} already in use",
+        hint="what would fit: " + "; or ".join(reversed(options)),
     )
 
 
-def ask_memory(needs: MemoryNeeds, limit: int) -> Granted:
-    """Ask for what a training will take, before it begins; every training does, on whatever way it came.
-
-    Parameters
-    ----------
-    needs : MemoryNeeds
-    limit : int
-        The bytes that the process is to stay within.
+def plan_memory(estimate: MemoryEstimate, limit: int) -> MemoryPlan:
+    """Compare an estimate with the memory limit before training, given what the process uses now.
 
     Raises
     ------
     MemoryLimitError
-        As `check_memory` raises it.
+        As `check_memory`.
     """
-    used = used_bytes()
-    message = check_memory(needs, used, limit)
-    spare = limit - used - needs.total
-    return Granted(message, used + needs.total, spare, needs.folds_within(spare))
+    in_use = used_bytes()
+    message = check_memory(estimate, in_use, limit)
+    peak = in_use + estimate.total_bytes
+    return MemoryPlan(message, peak, limit - peak, estimate.max_folds(limit - peak))
 
 
-def _down(share: float) -> str:
+def _rounded_down(share: float) -> str:
     return f"{max(0.01, int(share * 100) / 100):.2f}"

@@ -1,4 +1,4 @@
-"""What an experiment's table says of its model, before a library's own rules are applied to it."""
+"""The table of an experiment that defines its model, before the library's own rules are applied."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from workbench.core.distribution import install_hint
 from workbench.core.errors import ConfigError, near
 from workbench.core.integers import integer_from
 from workbench.core.threads import available_cores, threads_for
-from workbench.models.parameter_problems import Refused, refuse
+from workbench.models.parameter_problems import RejectedParameter, reject_parameters
 
 if TYPE_CHECKING:
     from workbench.data.competition import Competition
@@ -25,26 +25,26 @@ __all__ = ["ModelRequest"]
 
 @dataclass(frozen=True)
 class ModelRequest:
-    """The table of an experiment that names its kind of model, and what the model is for.
+    """A request for a model: the experiment's table and the target to fit.
 
     Attributes
     ----------
     kind : str
-        The table's name, of `registry.MODEL_KINDS`.
+        The table's name, a key of `registry.MODEL_KINDS`.
     table : dict
-        Its keys and values, as the file has them.
+        Its keys and values as in the file.
     path : Path
         The experiment's file, for messages.
     competition : Competition
     target : Target
     threads : int, or None
-        What the command says; None for as many as suit the table.
+        The command's number of threads; None to choose by the size of the data.
     transform : str
-        As `transform_for` gives it.
+        The target's transform, from `transform_for`.
     per_fold : bool
         Whether each fold stops at its own best round.
     class_weight, pseudo
-        What the experiment says beside the table, for the kinds that have it.
+        The experiment's options of these names, for kinds that support them.
     """
 
     kind: str
@@ -60,7 +60,7 @@ class ModelRequest:
 
     @property
     def where(self) -> str:
-        """The place of the table, as messages name it."""
+        """The file and the table, for messages."""
         return f"{self.path}: [{self.kind}]"
 
     @property
@@ -69,18 +69,18 @@ class ModelRequest:
         return self.competition.metric
 
     @property
-    def usual_threads(self) -> int:
-        """How many threads train where nobody says; features are about as many as the columns are."""
+    def default_threads(self) -> int:
+        """The default number of threads, by the number of rows and of the tables' columns."""
         return threads_for(self.competition.n_train, len(self.competition.rows.columns))
 
     @property
     def n_threads(self) -> int:
-        """How many threads train."""
-        return self.threads or self.usual_threads
+        """The number of threads to train with."""
+        return self.threads or self.default_threads
 
     @property
     def key_threads(self) -> int:
-        """How many threads a run's key has: those of the command, else all that there are, however few train."""
+        """The number of threads in the run's key: the command's, else all available, even if fewer train."""
         return self.threads or available_cores()
 
     @property
@@ -89,12 +89,12 @@ class ModelRequest:
         return self.target.columns[0].task
 
     def library(self, module: str) -> ModuleType:
-        """Import the library that the kind needs.
+        """Import the library of this kind.
 
         Raises
         ------
         ConfigError
-            When it is not installed; the hint installs it.
+            When it is not installed; the hint has the command to install it.
         """
         try:
             return importlib.import_module(module)
@@ -114,34 +114,36 @@ class ModelRequest:
         Parameters
         ----------
         valid : iterable of str
-            All names that the library takes.
+            The library's parameters.
         reserved : mapping
-            Names that are not the user's to set -> the reason.
+            Parameters that users can't set -> the reason.
         aliases : mapping, optional
-            Name -> primary name.
+            Alias -> primary name.
 
         Raises
         ------
         ConfigError
-            For names that are unknown, reserved, or given twice: for all of them at once.
+            With all names that are unknown, reserved or duplicates.
         """
         aliases = aliases or {}
         names = {*valid, *aliases}
         parameters: dict[str, Any] = {}
-        spelled: dict[str, str] = {}
-        refused: list[Refused] = []
+        key_by_name: dict[str, str] = {}
+        rejected: list[RejectedParameter] = []
         for key, value in self.table.items():
             name = aliases.get(key, key)
             if name in reserved:
-                refused.append(Refused(f"can't set {key!r}: {reserved[name]}"))
+                rejected.append(RejectedParameter(f"can't set {key!r}: {reserved[name]}"))
             elif key not in names:
-                refused.append(Refused(f"has an unknown key {key!r}", near(key, names - {*reserved}, kind="key")))
+                rejected.append(
+                    RejectedParameter(f"has an unknown key {key!r}", near(key, names - {*reserved}, kind="key"))
+                )
             elif name in parameters:
-                other = next(k for k in (key, spelled[name], name) if k != name)
-                refused.append(Refused(f"sets {name!r} twice, also as {other!r}", "keep one of them"))
+                other = next(k for k in (key, key_by_name[name], name) if k != name)
+                rejected.append(RejectedParameter(f"sets {name!r} twice, also as {other!r}", "keep one of them"))
             else:
-                parameters[name], spelled[name] = value, key
-        refuse(refused, where=self.where)
+                parameters[name], key_by_name[name] = value, key
+        reject_parameters(rejected, where=self.where)
         return parameters
 
     def unknown(self, key: str, valid: Iterable[str]) -> ConfigError:
@@ -149,12 +151,12 @@ class ModelRequest:
         return ConfigError(f"{self.where} has an unknown key {key!r}", hint=near(key, valid, kind="key"))
 
     def text(self, key: str, example: str) -> str:
-        """Return a text that must be there.
+        """Return a required text of the table.
 
         Raises
         ------
         ConfigError
-            When it is missing or no text.
+            When it is missing or not a text.
         """
         value = self.table.get(key)
         if not isinstance(value, str) or not value:
@@ -163,5 +165,5 @@ class ModelRequest:
         return value
 
     def integer(self, value: Any, key: str, *, minimum: int) -> int:
-        """Return a whole number from `minimum` up; what else it is raises a ConfigError."""
+        """Check that a value is a whole number from `minimum` up, and return it; else raise a ConfigError."""
         return integer_from(value, f"{self.where} {key}", minimum)

@@ -1,4 +1,4 @@
-"""Parameters that can't be used: all of them are named at once, so that a list from elsewhere takes one look."""
+"""Parameters that can't be used, reported all at once: a list copied from elsewhere may have several."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from typing import NamedTuple
 
 from workbench.core.errors import ConfigError
 
-__all__ = ["Refused", "refuse"]
+__all__ = ["RejectedParameter", "reject_parameters"]
 
 
-class Refused(NamedTuple):
-    """Why a parameter can't be used: what goes behind the name of its table, and what to do."""
+class RejectedParameter(NamedTuple):
+    """A parameter that can't be used: the reason, which follows the table's name in the message, and a hint."""
 
-    why: str
+    reason: str
     hint: str = ""
 
 
-def refuse(refused: Sequence[Refused], *, where: str) -> None:
-    """Raise for parameters that can't be used, if there are any.
+def reject_parameters(rejected: Sequence[RejectedParameter], *, where: str) -> None:
+    """Raise an error with all parameters that can't be used, if there are any.
 
     Raises
     ------
     ConfigError
-        Names each of them, with the reason.
+        With the reason of each of them.
     """
-    if not refused:
+    if not rejected:
         return
-    if len(refused) == 1:
-        raise ConfigError(f"{where} {refused[0].why}", hint=refused[0].hint)
-    lines = "".join(f"\n  {r.why}" + (f" ({r.hint})" if r.hint else "") for r in refused)
-    raise ConfigError(f"{where}, {len(refused)} things:{lines}", hint="take them out, or say them as their lines do")
+    if len(rejected) == 1:
+        raise ConfigError(f"{where} {rejected[0].reason}", hint=rejected[0].hint)
+    lines = "".join(f"\n  {r.reason}" + (f" ({r.hint})" if r.hint else "") for r in rejected)
+    raise ConfigError(f"{where}: {len(rejected)} problems:{lines}", hint="remove these parameters, or fix them")

@@ -1,4 +1,4 @@
-"""Labels of test rows that a fold's first model is sure of, for its second to train on."""
+"""Pseudo-labels: test rows that a fold's first model predicts with confidence, for its second model to train on."""
 
 from __future__ import annotations
 
@@ -13,34 +13,34 @@ from workbench.core.errors import ConfigError, near
 if TYPE_CHECKING:
     from workbench.models.target import Target, TargetColumn
 
-__all__ = ["Pseudo", "check_pseudo"]
+__all__ = ["PseudoLabelRule", "pseudo_label_rule"]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Pseudo:
-    """Which test rows get a label, and what they weigh.
+class PseudoLabelRule:
+    """Which test rows get a pseudo-label, and their weight.
 
     Attributes
     ----------
     threshold : float
-        The least probability of a row's likeliest class.
+        The probability that a row's most probable class must reach.
     weight : float
-        Of such a row, where a train row has 1.
+        The weight of a pseudo-labelled row, relative to a train row.
     """
 
     threshold: float
     weight: float
 
     def candidates(self, probabilities: Floats) -> tuple[Ints, Ints]:
-        """Return the test rows that are labelled, and their classes.
+        """Return the test rows to label, and their classes.
 
         Parameters
         ----------
         probabilities : float array (n_test, width)
-            One column: of the second of two classes.
+            A single column has the probabilities of the second of two classes.
         """
         class_probabilities = (
             probabilities if probabilities.shape[1] > 1 else np.hstack([1 - probabilities, probabilities])
@@ -49,19 +49,18 @@ class Pseudo:
         return rows, class_probabilities[rows].argmax(axis=1)
 
     def note(self, classes: Ints, column: TargetColumn) -> dict[str, Any]:
-        """Return what is kept of it in the record: how many rows of each class."""
+        """Return the number of labelled rows by class, for the run's record."""
         counts = np.bincount(classes, minlength=len(column.classes or ()))
         return {str(c): int(n) for c, n in zip(column.classes or (), counts, strict=True)}
 
 
-def check_pseudo(table: dict[str, Any] | None, target: Target, *, where: str) -> Pseudo | None:
+def pseudo_label_rule(table: dict[str, Any] | None, target: Target, *, where: str) -> PseudoLabelRule | None:
     """Return the experiment's ``[pseudo]`` table, checked.
 
     Raises
     ------
     ConfigError
-        For an unknown key, a value that is out of range, or a target that is a number: a model does not say how sure
-        it is of those.
+        For an unknown key, a value that is out of range, or a numeric target, whose predictions have no confidence.
     """
     if table is None:
         return None
@@ -70,15 +69,15 @@ def check_pseudo(table: dict[str, Any] | None, target: Target, *, where: str) ->
             f"{where}: [pseudo] needs classes with probabilities; the task is {target.columns[0].task!r}",
             hint="take the table out",
         )
-    values = {"threshold": 0.95, "weight": 1.0}
+    settings = {"threshold": 0.95, "weight": 1.0}
     for key, value in table.items():
-        if key not in values:
-            raise ConfigError(f"{where}: [pseudo] has an unknown key {key!r}", hint=near(key, values, kind="key"))
-        high = 1.0 if key == "threshold" else 1000.0
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= high:
+        if key not in settings:
+            raise ConfigError(f"{where}: [pseudo] has an unknown key {key!r}", hint=near(key, settings, kind="key"))
+        highest = 1.0 if key == "threshold" else 1000.0
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= highest:
             raise ConfigError(
-                f"{where}: [pseudo] {key} = {value!r}: expected a number above 0 and up to {high:g}",
-                hint=f"{key} = {values[key]}",
+                f"{where}: [pseudo] {key} = {value!r}: expected a number above 0 and up to {highest:g}",
+                hint=f"{key} = {settings[key]}",
             )
-        values[key] = float(value)
-    return Pseudo(**values)
+        settings[key] = float(value)
+    return PseudoLabelRule(**settings)

@@ -1,4 +1,4 @@
-"""What goes into training and what comes out of it."""
+"""Inputs and outputs of a training, as values."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ if TYPE_CHECKING:
     from workbench.metrics import Metric
     from workbench.models.folds import Folds
 
-__all__ = ["ALL_ROWS", "DerivedData", "FoldResult", "MatrixCache", "Parts", "Problem", "TrainResult", "TrainingState"]
+__all__ = ["FULL_DATA", "DerivedData", "FoldResult", "MatrixCache", "Parts", "Problem", "TrainResult", "TrainingState"]
 
 Floats = npt.NDArray[np.float64]
 
-ALL_ROWS = -1
-"""The number of the fold that trains on all rows and validates none."""
+FULL_DATA = -1
+"""The number of the fold that trains on all train rows and validates none."""
 
 
 @dataclass(frozen=True)
 class MatrixCache:
-    """Where what a library makes of a matrix is cached on disk.
+    """The cache on disk for data that a library derives from a matrix.
 
     Attributes
     ----------
     store : Store
     content : str
-        The content key of the matrix.
+        The content key of the matrix, a part of the keys of the cached data.
     """
 
     store: Store
@@ -42,15 +42,15 @@ class MatrixCache:
 
 
 class Releasable(Protocol):
-    """What a library makes of a matrix once, and can make again."""
+    """Data that a library derives from a matrix and can derive again, such as bins."""
 
     @property
-    def held(self) -> bool:
-        """Whether it is in memory."""
+    def is_in_memory(self) -> bool:
+        """Whether the data is in memory."""
         ...
 
     def release(self) -> None:
-        """Let go of it."""
+        """Free the memory."""
         ...
 
 
@@ -58,13 +58,13 @@ R = TypeVar("R", bound=Releasable)
 
 
 class DerivedData:
-    """What libraries make of a matrix, shared by all that is trained on it, whatever the target, folds and seeds.
+    """Data that libraries derive from a matrix, shared by all trainings on it, whatever the target, folds and seeds.
 
     Parameters
     ----------
     matrix : FeatureMatrix
     cache : MatrixCache, optional
-        None where nothing is cached on disk.
+        None to cache nothing on disk.
     """
 
     def __init__(self, matrix: FeatureMatrix, cache: MatrixCache | None = None) -> None:
@@ -73,27 +73,36 @@ class DerivedData:
         self._by_key: dict[str, Releasable] = {}
 
     def shared(self, key: str, make: Callable[[], R]) -> R:
-        """Return what a library has under its key, which it makes once."""
+        """Return the data with this key, made by the first call."""
         if key not in self._by_key:
             self._by_key[key] = make()
         return self._by_key[key]  # type: ignore[return-value]
 
     @property
-    def held(self) -> bool:
-        """Whether anything of it is in memory."""
-        return any(data.held for data in self._by_key.values())
+    def is_in_memory(self) -> bool:
+        """Whether any of the data is in memory."""
+        return any(data.is_in_memory for data in self._by_key.values())
 
     def release(self) -> None:
-        """Let go of what is in memory; it is made again, or read from the cache, where it is needed again."""
+        """Free the memory; the data is made again, or read from the cache, when it is used next."""
         for data in self._by_key.values():
             data.release()
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What is to be learned: columns, target, folds, metric; all of the same train rows.
+    """A learning problem: columns, target, folds and metric of the same train rows.
 
-    `derived` is what libraries have made of the columns; without one, or with that of another matrix, it is empty.
+    Attributes
+    ----------
+    matrix : FeatureMatrix
+    target : Target
+    folds : Folds
+    split : Split
+        The folds, as encodings of the target need them.
+    metric : Metric
+    derived : DerivedData
+        Data that libraries derived from the matrix; empty by default, and replaced if it is of another matrix.
     """
 
     matrix: FeatureMatrix
@@ -110,27 +119,30 @@ class Problem:
 
 @dataclass(frozen=True)
 class FoldResult:
-    """One model: of one target, one fold, one seed.
+    """One trained model, with its predictions.
 
     Attributes
     ----------
+    target, fold, seed : int
     oof : float array (n_valid, width)
-        Predictions of the rows that the fold validates, in their order.
+        Predictions of the validation rows, in their order.
     test : float array (n_test, width)
         Predictions of the test rows.
     model : str
-        The model as text, in the library's own format; empty where the library has none.
+        The model in the library's text format; empty if it has none.
     rounds : int
-        How many rounds the predictions use; 0 where the library has none.
+        The number of boosting rounds; 0 for other models.
+    seconds : float
+        Training and prediction time.
     importance : dict
         Column -> (gain, splits).
     curve : dict
-        "train" and "valid": the stopping metric at every round; empty lists where it was not watched.
+        "valid", and where it was computed "train" -> the stopping metric after each round.
     suffix : str
-        Of the file that the model is kept in.
+        The suffix of the model's file.
     notes : dict
-        What else was learned, as JSON has it: "transform", what the target's transform learned; "labelled", how many
-        test rows of each class the model was trained on.
+        For the run's record: "transform", the parameters of the target's transform; "labelled", the number of test rows
+        of each class that the model was trained on.
     """
 
     target: int
@@ -147,7 +159,7 @@ class FoldResult:
     notes: dict[str, Any] = field(default_factory=dict)
 
     def as_event(self, remaining: int) -> ModelTrained:
-        """Return what is told of it when it is trained and so many models are still to be."""
+        """Return the event to emit after training, with this many models still to be trained."""
         curve = self.curve.get("valid", [])
         score = curve[self.rounds - 1] if len(curve) >= self.rounds > 0 else None
         return ModelTrained(self.target, self.fold, self.seed, score, self.rounds, self.seconds, remaining)
@@ -155,16 +167,16 @@ class FoldResult:
 
 @dataclass(frozen=True)
 class TrainingState:
-    """How far a fold's training is: all of its rounds, before it is known how many of them count.
+    """The state of a fold's training: all rounds so far, before the number of rounds is chosen.
 
     Attributes
     ----------
     model : str
-        As text, in the library's own format.
+        In the library's text format.
     curves : dict
         As `FoldResult.curve`.
     seconds : float
-        What it has taken.
+        The training time so far.
     """
 
     model: str
@@ -173,22 +185,22 @@ class TrainingState:
 
 
 class Parts(Protocol):
-    """Where finished folds are kept, so that a killed run goes on from them."""
+    """Checkpoints of a run, from which an interrupted run resumes: finished folds and trainings in progress."""
 
     def load(self, target: int, fold: int, seed: int) -> FoldResult | None:
-        """Return a finished fold, or None."""
+        """Return the result of a finished fold, or None."""
         ...
 
     def save(self, result: FoldResult) -> None:
-        """Keep a finished fold; whole or not at all."""
+        """Save the result of a fold atomically."""
         ...
 
     def load_training(self, target: int, fold: int, seed: int, stage: int) -> TrainingState | None:
-        """Return how far a fold's training was, or None; `stage` tells a fold's first model from its second."""
+        """Return the state of a fold's training, or None; `stage` is 1 for a fold's first model, 2 for its second."""
         ...
 
     def save_training(self, target: int, fold: int, seed: int, stage: int, state: TrainingState) -> None:
-        """Keep how far a fold's training is; whole or not at all."""
+        """Save the state of a fold's training atomically."""
         ...
 
 
@@ -207,7 +219,7 @@ class TrainResult:
     parts : tuple of FoldResult
         The folds' models.
     full_fits : tuple of FoldResult
-        Models that were trained on all rows, where the test predictions come from them.
+        Models trained on all train rows, if the test predictions are theirs.
     """
 
     oof: Floats
@@ -217,13 +229,16 @@ class TrainResult:
     full_fits: tuple[FoldResult, ...] = ()
 
     def importance(self) -> dict[str, tuple[float, float]]:
-        """Return column -> (mean gain, mean splits) over all models, falling."""
-        totals: dict[str, list[tuple[float, float]]] = {}
+        """Return column -> (mean gain, mean splits) over all models, by falling gain."""
+        pairs_by_column: dict[str, list[tuple[float, float]]] = {}
         for part in self.parts:
             for name, pair in part.importance.items():
-                totals.setdefault(name, []).append(pair)
-        n = len(self.parts)
-        means = {name: (sum(g for g, _ in v) / n, sum(s for _, s in v) / n) for name, v in totals.items()}
+                pairs_by_column.setdefault(name, []).append(pair)
+        n_models = len(self.parts)
+        means = {
+            name: (sum(gain for gain, _ in pairs) / n_models, sum(splits for _, splits in pairs) / n_models)
+            for name, pairs in pairs_by_column.items()
+        }
         return dict(sorted(means.items(), key=lambda item: -item[1][0]))
 
 

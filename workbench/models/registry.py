@@ -1,7 +1,7 @@
-"""The kinds of model: for each table of an experiment that trains one, what makes it and what it can do.
+"""The kinds of model: the table of an experiment that selects each one, its factory and its capabilities.
 
-A new library is a module with its spec and its learner, an entry here, and an entry in `tests/models/test_learners.py`.
-No library is loaded before a model of its kind is made: `wb table` reads this, too.
+A new library is a module with its spec and its learner, an entry here, and one in `tests/models/test_learners.py`. This
+module imports no library, as `wb table` reads it, too.
 """
 
 from __future__ import annotations
@@ -25,33 +25,33 @@ class ModelKind:
     Attributes
     ----------
     table : str
-        Of the experiment's file.
-    title : str
-        What messages call the library; "" where the table's name says it.
+        The table in the experiment's file that selects this kind.
     factory : str
-        "module:function", which makes a `ModelSpec` of a `ModelRequest`.
+        "module:function", which makes a `ModelSpec` from a `ModelRequest`.
     packages : tuple of str
-        Whose versions a run's record has, where they are installed.
+        Packages whose versions are recorded in a run, if they are installed.
+    title : str
+        The library's name in messages; "" where the table has the same name.
     options : tuple of str
-        Keys of the experiment that not every kind has.
+        Keys of the experiment that only some kinds support.
     stops_early : bool
-        Whether it boosts rounds until the metric gets no better: one number of rounds for all folds, or each its own.
+        Whether it has boosting rounds and early stopping.
     ranks : bool
-        Whether it trains on queries, task "ranking".
+        Whether it supports the task "ranking", with queries.
     is_served : bool
-        Whether its models predict from their files, without the workspace.
+        Whether its models can predict from their files, without the workspace.
     has_objective : bool
-        Whether its table may name an objective that takes the logarithm of the target.
+        Whether its table may have an objective that takes the logarithm of the target.
     is_float32 : bool
-        Whether it takes numbers in 32 bits only: columns that they would merge are centered.
+        Whether it takes numbers in 32 bits only: columns with distinct values that would become equal are centered.
     infinite_is_missing : bool
-        Whether the key says that infinite numbers are missing: they once were not.
+        Whether the run's key has to state that infinite numbers are missing, which they were not in earlier versions.
     ignored : tuple of str
-        Keys of its table that change no number.
+        Keys of its table that do not affect results.
     seed_advice : str
-        How its models come to depend on their seed.
-    draws : callable
-        Says of a table whether they can: least squares has one solution.
+        How to make its models depend on the seed.
+    is_random : callable
+        Whether models with this table can depend on the seed: least squares, for example, has a single solution.
     """
 
     table: str
@@ -67,33 +67,33 @@ class ModelKind:
     infinite_is_missing: bool = False
     ignored: tuple[str, ...] = ()
     seed_advice: str = ""
-    draws: Callable[[Mapping[str, Any]], bool] = lambda _table: True
+    is_random: Callable[[Mapping[str, Any]], bool] = lambda _table: True
 
     @property
     def label(self) -> str:
-        """The table as messages name it."""
+        """The table's name in messages."""
         return f"[{self.table}]" + (f" ({self.title})" if self.title else "")
 
     def spec(self, request: ModelRequest) -> ModelSpec:
-        """Return what an experiment says of its model, checked by the rules of its library.
+        """Check an experiment's table by the rules of the library, and return the settings of its model.
 
         Raises
         ------
         ConfigError
-            When the library does not know a parameter, or is not installed.
+            For unknown parameters, or when the library is not installed.
         """
         module, _, name = self.factory.partition(":")
         spec: ModelSpec = getattr(importlib.import_module(module), name)(request)
         return spec
 
 
-RANDOM = ("tree", "forest", "boost", "bagging", "mlp", "sgd", "perceptron", "passiveaggressive", "nystroem")
-"""In the names of estimators whose fit depends on chance; that of linear models, neighbours and kernels does not."""
+RANDOM_ESTIMATORS = ("tree", "forest", "boost", "bagging", "mlp", "sgd", "perceptron", "passiveaggressive", "nystroem")
+"""Parts of the names of estimators whose fit is random; that of linear models, neighbours and kernels is not."""
 
 
-def _is_random(table: Mapping[str, Any]) -> bool:
+def _is_random_estimator(table: Mapping[str, Any]) -> bool:
     name = str(table.get("estimator", "")).rpartition(".")[2].lower()
-    return any(part in name for part in RANDOM)
+    return any(part in name for part in RANDOM_ESTIMATORS)
 
 
 LIGHTGBM = ModelKind(
@@ -105,7 +105,7 @@ LIGHTGBM = ModelKind(
     stops_early=True,
     ranks=True,
     is_served=True,
-    # LightGBM's names for the number of threads and what it logs.
+    # LightGBM's names for the number of threads and the verbosity of its log.
     ignored=("num_threads", "num_thread", "nthread", "nthreads", "n_jobs", "verbosity", "verbose"),
     seed_advice="set bagging_fraction and bagging_freq, or feature_fraction",
 )
@@ -121,7 +121,7 @@ MODEL_KINDS = {
             stops_early=True,
             is_float32=True,
             seed_advice="set subsample or colsample_bytree below 1",
-            draws=lambda table: table.get("booster") != "gblinear",
+            is_random=lambda table: table.get("booster") != "gblinear",
         ),
         ModelKind(
             "catboost",
@@ -136,23 +136,23 @@ MODEL_KINDS = {
             "sklearn",
             "workbench.models.sklearn_folds:sklearn_spec",
             ("scikit-learn",),
-            seed_advice="let it draw rows, columns or starting points",
-            draws=_is_random,
+            seed_advice="set parameters that sample rows, columns or starting points",
+            is_random=_is_random_estimator,
         ),
         ModelKind(
             "python",
             "workbench.models.function_folds:function_spec",
-            # A function may use anything.
+            # The packages that a function is likely to use.
             ("lightgbm", "xgboost", "xgboost-cpu", "catboost", "scikit-learn", "torch"),
             has_objective=False,
-            seed_advice="let the function draw by the seed that it gets",
+            seed_advice="use the `seed` argument in the function",
         ),
     )
 }
 
 
 def can(table: str, capability: str) -> bool:
-    """Say whether experiments with this table have a capability, or an option; others than models have none.
+    """Return whether experiments with this table have a capability or an option; False for tables of no model.
 
     Examples
     --------
@@ -164,7 +164,7 @@ def can(table: str, capability: str) -> bool:
 
 
 def tables_of(capability: str) -> str:
-    """Return the tables of all kinds that have a capability, or an option, as messages name them.
+    """Return the tables of all kinds that have a capability or an option, for messages.
 
     Examples
     --------

@@ -1,8 +1,8 @@
-"""One number of rounds for all folds: the best of the mean of their curves.
+"""Early stopping with one number of rounds for all folds: the best round of the mean of their curves.
 
-Each fold's own best round is chosen on the rows that are then scored by it: on pure noise with 180 validation rows,
-this bias alone gives an AUC of 0.54. The best round of the mean curve is chosen on all validation rows at once, as
-`lgb.cv` does.
+Choosing each fold's best round on the rows that it is then scored on is optimistic: on pure noise with 180 validation
+rows, this bias alone gives an AUC of 0.54. The best round of the mean curve is chosen on all validation rows at once,
+as in `lgb.cv`.
 """
 
 from __future__ import annotations
@@ -24,96 +24,93 @@ if TYPE_CHECKING:
 __all__ = [
     "DEFAULT_PATIENCE",
     "DEFAULT_ROUNDS",
+    "EarlyStoppingLearner",
     "FoldTraining",
-    "Stepwise",
-    "Stopper",
-    "Stopping",
-    "StoppingLearner",
+    "RoundCounter",
+    "SharedRoundsLearner",
+    "StoppingRule",
     "Training",
+    "default_max_rounds",
+    "find_shared_rounds",
+    "fit_fold",
     "limit_notes",
-    "own_fit",
-    "rounds_limit",
-    "shared_rounds",
-    "train_together",
+    "train_with_shared_rounds",
 ]
 
 
 DEFAULT_ROUNDS = 1000
-"""The usual limit at a learning rate of 0.1; also where every round is used."""
+"""The default limit at a learning rate of 0.1, and the number of rounds without early stopping."""
 
 DEFAULT_PATIENCE = 50
 
+MAX_DEFAULT_ROUNDS = 100_000
 
-def rounds_limit(rate: Any) -> int:
-    """Return the most rounds where nobody says how many: a low learning rate needs more of them.
+
+def default_max_rounds(learning_rate: Any) -> int:
+    """Return the default limit of rounds with early stopping: the lower the learning rate, the more.
 
     Examples
     --------
-    >>> rounds_limit(0.1), rounds_limit(0.02)
+    >>> default_max_rounds(0.1), default_max_rounds(0.02)
     (1000, 5000)
     """
-    if isinstance(rate, bool) or not isinstance(rate, int | float) or not rate > 0:
-        return DEFAULT_ROUNDS  # what it is, or that it is none, the library says
-    return min(MOST_ROUNDS, max(DEFAULT_ROUNDS, math.ceil(round(100 / rate, 6))))
-
-
-MOST_ROUNDS = 100_000
+    if isinstance(learning_rate, bool) or not isinstance(learning_rate, int | float) or not learning_rate > 0:
+        return DEFAULT_ROUNDS  # the library rejects an invalid rate
+    return min(MAX_DEFAULT_ROUNDS, max(DEFAULT_ROUNDS, math.ceil(round(100 / learning_rate, 6))))
 
 
 @dataclass(frozen=True)
-class Stopping:
-    """When a training has had enough rounds.
+class StoppingRule:
+    """When to stop a training.
 
     Attributes
     ----------
-    limit : int
-        The most rounds.
+    max_rounds : int
     patience : int
-        Rounds without a better value until it stops.
+        Rounds without an improvement after which it stops.
     greater_is_better : bool
-    least : float
-        What is better by no more than this is not better.
+    min_gain : float
+        Only a change by more than this is an improvement.
     """
 
-    limit: int
+    max_rounds: int
     patience: int
     greater_is_better: bool
-    least: float = 0.0
+    min_gain: float = 0.0
 
-    def of(self, curve: Iterable[float]) -> Stopper:
-        """Return where a curve is, as far as it is needed."""
-        stopper = Stopper(self)
+    def apply(self, curve: Iterable[float]) -> RoundCounter:
+        """Count the rounds of a curve until it stops or ends."""
+        counter = RoundCounter(self)
         for value in curve:
-            if stopper.add(value):
+            if counter.add(value):
                 break
-        return stopper
+        return counter
 
 
-class Stopper:
-    """The best round of a curve so far, counted as LightGBM's early stopping counts."""
+class RoundCounter:
+    """Counts rounds and finds the best of them, as LightGBM's early stopping does."""
 
-    def __init__(self, stopping: Stopping) -> None:
-        self.stopping = stopping
-        self.n_rounds, self.best_round, self.best = 0, 0, float("nan")
+    def __init__(self, rule: StoppingRule) -> None:
+        self.rule = rule
+        self.n_rounds, self.best_round, self.best_value = 0, 0, float("nan")
 
     def add(self, value: float) -> bool:
-        """Take the value of the next round; return whether that is enough."""
-        s = self.stopping
+        """Add the metric of the next round; return whether to stop."""
         self.n_rounds += 1
-        gain = value - self.best if s.greater_is_better else self.best - value
-        if not self.best_round or gain > s.least:
-            self.best, self.best_round = value, self.n_rounds
-        return self.is_over
+        gain = value - self.best_value if self.rule.greater_is_better else self.best_value - value
+        if not self.best_round or gain > self.rule.min_gain:
+            self.best_value, self.best_round = value, self.n_rounds
+        return self.should_stop
 
     @property
-    def is_over(self) -> bool:
-        """Whether there were enough rounds."""
-        return self.n_rounds >= self.needed
+    def should_stop(self) -> bool:
+        """Whether the patience or the limit is reached."""
+        return self.n_rounds >= self.min_rounds
 
     @property
-    def needed(self) -> int:
-        """The fewest rounds after which it can be over."""
-        return min(self.stopping.limit, max(1, self.best_round + self.stopping.patience))
+    def min_rounds(self) -> int:
+        """The number of rounds at which it stops if no later round is better."""
+        return min(self.rule.max_rounds, max(1, self.best_round + self.rule.patience))
 
 
 class Training(Protocol):
@@ -122,25 +119,25 @@ class Training(Protocol):
     Attributes
     ----------
     curves : dict
-        "valid", and "train" where it is watched: the stopping metric after each round.
-    held : bool
-        Whether it goes on from the round it is at; else it begins again, and takes the same way. What has not begun
-        goes on, too, where the library can stop in between.
+        "valid" -> the stopping metric after each round; also "train" where it is computed.
     """
 
     curves: dict[str, list[float]]
 
     @property
-    def held(self) -> bool:
-        """Whether it goes on from the round it is at."""
+    def can_continue(self) -> bool:
+        """Whether it continues from its last round; else it starts again, with the same result.
+
+        Also true before the first round, if the library can pause between rounds.
+        """
         ...
 
-    def go_on(self, rounds: int, enough: Callable[[float], bool]) -> None:
-        """Train until there are so many rounds, or until `enough`, called with each new value, says so."""
+    def train_to(self, rounds: int, should_stop: Callable[[float], bool]) -> None:
+        """Train up to this many rounds, or until `should_stop` returns True for the metric of a new round."""
         ...
 
     def release(self) -> None:
-        """Let go of the rows, and keep the model."""
+        """Free the data, and keep the model."""
         ...
 
 
@@ -156,57 +153,52 @@ class FoldTraining(Training, Protocol):
     seed: int
 
     def state(self) -> TrainingState:
-        """Return what is kept of it, so that a killed run need not train it again."""
+        """Return the state to save, so that an interrupted run need not train it again."""
         ...
 
-    def second(self, rounds: int, state: TrainingState | None = None) -> FoldTraining:
-        """Return the training of the fold's second model, which learns from what the first says after `rounds`.
+    def second_stage(self, rounds: int, state: TrainingState | None = None) -> FoldTraining:
+        """Return the training of the fold's second model, which learns from the first model's predictions.
 
-        It is taken up where it was kept; there may be none, and then it is the first one itself.
+        Returns itself where there is no second model.
+
+        Parameters
+        ----------
+        rounds : int
+            The rounds of the first model.
+        state : TrainingState, optional
+            The saved state of the second model.
         """
         ...
 
     def result(self, rounds: int) -> FoldResult:
-        """Return the model of so many rounds, with its predictions."""
+        """Return the model of this many rounds, with its predictions."""
         ...
 
 
 @runtime_checkable
-class Stepwise(Protocol):
+class SharedRoundsLearner(Protocol):
     """A learner whose folds can share their number of rounds.
 
     Attributes
     ----------
-    shared_stopping : Stopping, or None
-        None where all rounds are used in any case, or each fold stops by itself.
     index : int
-        The target.
+        Of the target.
     """
 
     index: int
 
     @property
-    def shared_stopping(self) -> Stopping | None:
-        """When the folds together have had enough rounds."""
+    def shared_stopping(self) -> StoppingRule | None:
+        """When the mean curve of the folds stops; None without early stopping, or where each fold stops by itself."""
         ...
 
     def training(self, fold: int, seed: int, state: TrainingState | None = None) -> FoldTraining:
-        """Begin a fold's training, or take one up that was kept."""
+        """Return a fold's training, new or from a saved state."""
         ...
 
 
-class StoppingSpec(Protocol):
-    """What the spec of such a learner says of its rounds.
-
-    Attributes
-    ----------
-    rounds : int
-        The most.
-    patience : int
-        Rounds without a better value until it stops; 0 for never.
-    per_fold : bool
-        Whether each fold stops at its own best round.
-    """
+class EarlyStoppingSpec(Protocol):
+    """The settings of early stopping."""
 
     @property
     def rounds(self) -> int:
@@ -215,7 +207,7 @@ class StoppingSpec(Protocol):
 
     @property
     def patience(self) -> int:
-        """Rounds without a better value until it stops."""
+        """Rounds without an improvement after which training stops; 0 to train all rounds."""
         ...
 
     @property
@@ -224,92 +216,95 @@ class StoppingSpec(Protocol):
         ...
 
 
-S = TypeVar("S", bound=StoppingSpec)
+S = TypeVar("S", bound=EarlyStoppingSpec)
 
 
-class StoppingLearner(ABC, Generic[S]):
-    """What is the same for all libraries that boost rounds until the metric gets no better.
+class EarlyStoppingLearner(ABC, Generic[S]):
+    """The part that all libraries with early stopping share.
 
     Attributes
     ----------
-    spec : StoppingSpec
+    spec : EarlyStoppingSpec
     data : FoldData
-    least_gain : float
-        What is better by no more than this is not better.
+    min_gain : float
+        Only a change of the metric by more than this is an improvement.
     """
 
     spec: S
     data: FoldData
-    least_gain = 0.0
+    min_gain = 0.0
 
     @abstractmethod
     def training(self, fold: int, seed: int, state: TrainingState | None = None) -> FoldTraining:
-        """Begin a fold's training, or take one up from its state."""
+        """Return a fold's training, new or from a saved state."""
 
     @property
-    def stopping(self) -> Stopping | None:
-        """When a training has had enough rounds; None where all of them are used."""
+    def stopping(self) -> StoppingRule | None:
+        """When a training stops; None to train all rounds."""
         if not self.spec.patience:
             return None
-        greater = self.data.target.stopping_metric.greater_is_better
-        return Stopping(self.spec.rounds, self.spec.patience, greater, self.least_gain)
+        greater_is_better = self.data.target.stopping_metric.greater_is_better
+        return StoppingRule(self.spec.rounds, self.spec.patience, greater_is_better, self.min_gain)
 
     @property
-    def shared_stopping(self) -> Stopping | None:
-        """When the folds together have had enough rounds; None where each stops by itself."""
+    def shared_stopping(self) -> StoppingRule | None:
+        """When the mean curve of the folds stops; None where each fold stops by itself."""
         return None if self.spec.per_fold else self.stopping
 
     def fit(self, fold: int, seed: int) -> FoldResult:
         """Train and predict one fold with one seed, at its own best number of rounds."""
-        return own_fit(self.training(fold, seed), self.stopping, self.spec.rounds)
+        return fit_fold(self.training(fold, seed), self.stopping, self.spec.rounds)
 
 
-def own_fit(training: FoldTraining, stopping: Stopping | None, most: int) -> FoldResult:
-    """Train a fold by itself: to its own best round, or for the `most` rounds where nothing stops it."""
-    rounds = _own_rounds(training, stopping, most)
-    second = training.second(rounds)
-    return second.result(rounds if second is training else _own_rounds(second, stopping, most))
+def fit_fold(training: FoldTraining, stopping: StoppingRule | None, max_rounds: int) -> FoldResult:
+    """Train a fold by itself, to its own best round; for `max_rounds` without a stopping rule."""
+    rounds = _train_alone(training, stopping, max_rounds)
+    second = training.second_stage(rounds)
+    return second.result(rounds if second is training else _train_alone(second, stopping, max_rounds))
 
 
-def _own_rounds(training: FoldTraining, stopping: Stopping | None, most: int) -> int:
+def _train_alone(training: FoldTraining, stopping: StoppingRule | None, max_rounds: int) -> int:
+    """Train a fold by itself and return its best number of rounds."""
     if stopping is None:
-        training.go_on(most, lambda _: False)
-        return most
-    stopper = Stopper(stopping)
-    training.go_on(stopping.limit, stopper.add)
-    return stopper.best_round
+        training.train_to(max_rounds, lambda _: False)
+        return max_rounds
+    counter = RoundCounter(stopping)
+    training.train_to(stopping.max_rounds, counter.add)
+    return counter.best_round
 
 
-def train_together(
-    learner: Stepwise,
-    stopping: Stopping,
+def train_with_shared_rounds(
+    learner: SharedRoundsLearner,
     folds: range,
     seed: int,
     *,
     parts: Parts | None = None,
-    held: int | None = None,
-    done: Callable[[FoldResult, bool], None] = lambda _result, _is_new: None,
+    max_in_memory: int | None = None,
+    on_result: Callable[[FoldResult, bool], None] = lambda _result, _is_new: None,
 ) -> list[FoldResult]:
-    """Train all folds with one seed and give them the best number of rounds of their mean curve.
+    """Train all folds with one seed, with the best number of rounds of their mean curve.
 
-    The curves are averaged over the folds, each counting the same, as the CV is. The folds are trained one after the
-    other, each until its own curve stops; folds that stopped before the mean curve did are then trained further.
+    The curves are averaged over the folds, each with the same weight, as in the CV score. Folds are trained one after
+    the other, each until its own curve stops; folds that stopped before the mean curve did are then trained further.
 
     Parameters
     ----------
+    learner : SharedRoundsLearner
+        With a `shared_stopping`.
     parts : Parts, optional
-        Checkpoints: finished folds and interrupted trainings are read from there and stored there.
-    held : int, optional
-        The number of folds that may be in memory at a time; None for all. It affects the run time only.
-    done : callable, optional
+        Checkpoints: finished folds and interrupted trainings are loaded from there and saved there.
+    max_in_memory : int, optional
+        The number of folds that may be in memory at once; None for all. It affects the run time only.
+    on_result : callable, optional
         Called with each result, and whether it is new.
     """
-    finished = {
-        k: stored_result for k in folds if parts and (stored_result := parts.load(learner.index, k, seed)) is not None
-    }
+    stopping = learner.shared_stopping
+    if stopping is None:
+        raise ValueError("the learner's folds do not share their number of rounds")
+    finished = {k: stored for k in folds if parts and (stored := parts.load(learner.index, k, seed)) is not None}
     if len(finished) == len(folds):
         for result in finished.values():
-            done(result, False)
+            on_result(result, False)
         return list(finished.values())
 
     def load_state(fold: int, stage: int) -> TrainingState | None:
@@ -319,24 +314,29 @@ def train_together(
         if parts:
             parts.save_training(learner.index, training.fold, seed, stage, training.state())
 
+    def train_stage(trainings: list[FoldTraining], stage: int) -> tuple[int, int]:
+        return find_shared_rounds(
+            trainings, stopping, max_in_memory=max_in_memory, on_trained=lambda t: save_state(t, stage)
+        )
+
     trainings = [learner.training(k, seed, load_state(k, 1)) for k in folds]
-    rounds, n_curve_rounds = shared_rounds(trainings, stopping, held=held, keep=lambda t: save_state(t, 1))
-    firsts, trainings = trainings, [t.second(rounds, load_state(t.fold, 2)) for t in trainings]
-    if any(t is not first for t, first in zip(trainings, firsts, strict=True)):
-        rounds, n_curve_rounds = shared_rounds(trainings, stopping, held=held, keep=lambda t: save_state(t, 2))
+    rounds, n_curve_rounds = train_stage(trainings, 1)
+    first_stage, trainings = trainings, [t.second_stage(rounds, load_state(t.fold, 2)) for t in trainings]
+    if any(t is not first for t, first in zip(trainings, first_stage, strict=True)):
+        rounds, n_curve_rounds = train_stage(trainings, 2)
     results = []
     for training in trainings:
-        finished_result = finished.get(training.fold)
-        if finished_result is None:
+        stored_result = finished.get(training.fold)
+        if stored_result is None:
             # How far a fold was trained past the end of the mean curve depends on memory; the result must not.
             training.curves = {name: values[:n_curve_rounds] for name, values in training.curves.items()}
             result = training.result(rounds)
             if parts:
                 parts.save(result)
         else:
-            result = finished_result
+            result = stored_result
         training.release()
-        done(result, finished_result is None)
+        on_result(result, stored_result is None)
         results.append(result)
     return results
 
@@ -344,107 +344,112 @@ def train_together(
 T = TypeVar("T", bound=Training)
 
 
-def shared_rounds(
-    trainings: Sequence[T], stopping: Stopping, *, held: int | None = None, keep: Callable[[T], None] = lambda _: None
+def find_shared_rounds(
+    trainings: Sequence[T],
+    stopping: StoppingRule,
+    *,
+    max_in_memory: int | None = None,
+    on_trained: Callable[[T], None] = lambda _: None,
 ) -> tuple[int, int]:
-    """Train until the mean of the curves has had enough rounds.
+    """Train until the mean of the curves stops.
 
     Parameters
     ----------
-    held : int, optional
-        So many may be in memory at a time; None for all.
-    keep : callable
-        Called with each training that has gone on.
+    max_in_memory : int, optional
+        The number of trainings that may be in memory at once; None for all.
+    on_trained : callable
+        Called with each training after it was trained further.
 
     Returns
     -------
-    best : int
-        The best round of the mean.
-    needed : int
-        The rounds after which it is known.
+    best_round : int
+        The best round of the mean curve.
+    n_rounds : int
+        The length of the mean curve, at which it stopped.
     """
-    work = _Together(trainings, stopping, len(trainings) if held is None else max(1, held), keep)
-    for at, training in enumerate(trainings):
-        # The last one goes only as far as the mean needs, where it can go on from there.
-        if at + 1 < len(trainings) or work.scarce or not training.held:
-            work.until_it_stops(training)
-    while not (mean := work.mean()).is_over:
-        longest = min(stopping.limit, max(map(_length, trainings)))
+    group = _TrainingGroup(
+        trainings, stopping, len(trainings) if max_in_memory is None else max(1, max_in_memory), on_trained
+    )
+    for position, training in enumerate(trainings):
+        # The last one is trained only as far as the mean needs, if it can be continued.
+        if position + 1 < len(trainings) or not group.all_fit or not training.can_continue:
+            group.train_until_stopped(training)
+    while not (mean := group.mean_counter()).should_stop:
+        longest = min(stopping.max_rounds, max(map(_n_rounds, trainings)))
         for training in trainings:
-            if _length(training) < mean.needed:
-                # What has to begin again had better not do so twice.
-                work.go_on(training, mean.needed if training.held else max(mean.needed, longest), lambda _: False)
+            if _n_rounds(training) < mean.min_rounds:
+                # A training that starts again goes at least as far as the longest, to start only once.
+                rounds = mean.min_rounds if training.can_continue else max(mean.min_rounds, longest)
+                group.train_to(training, rounds, lambda _: False)
     return mean.best_round, mean.n_rounds
 
 
 @dataclass(frozen=True)
-class _Together(Generic[T]):
-    """Trainings of one number of rounds, of which so many can be held in memory."""
+class _TrainingGroup(Generic[T]):
+    """Trainings that share their number of rounds; `max_in_memory` of them may be in memory at once."""
 
     trainings: Sequence[T]
-    stopping: Stopping
-    held: int
-    keep: Callable[[T], None]
+    stopping: StoppingRule
+    max_in_memory: int
+    on_trained: Callable[[T], None]
 
     @property
-    def scarce(self) -> bool:
-        """Whether not all of them can be held."""
-        return self.held < len(self.trainings)
+    def all_fit(self) -> bool:
+        """Whether all of them may be in memory at once."""
+        return self.max_in_memory >= len(self.trainings)
 
-    def mean(self) -> Stopper:
-        """Return where the mean curve is, as far as all of them are trained."""
-        shortest = min(map(_length, self.trainings))
+    def mean_counter(self) -> RoundCounter:
+        """Count the rounds of the mean curve, up to the shortest of the curves."""
+        shortest = min(map(_n_rounds, self.trainings))
         if not shortest:
-            return Stopper(self.stopping)
-        return self.stopping.of(np.mean([t.curves["valid"][:shortest] for t in self.trainings], axis=0))
+            return RoundCounter(self.stopping)
+        return self.stopping.apply(np.mean([t.curves["valid"][:shortest] for t in self.trainings], axis=0))
 
-    def until_it_stops(self, training: T) -> None:
-        """Train one until its own curve has had enough rounds."""
-        stopper = Stopper(self.stopping)
+    def train_until_stopped(self, training: T) -> None:
+        """Train until the training's own curve stops."""
+        counter = RoundCounter(self.stopping)
         for value in training.curves["valid"]:
-            stopper.add(value)
-        # Where going on costs all that went before, the later ones go as far as the longest at once.
-        can_go_on = not self.scarce and training.held
-        least = 0 if can_go_on else max(map(_length, self.trainings))
-        if stopper.is_over and stopper.n_rounds >= least:
+            counter.add(value)
+        # Where continuing means to start again, later trainings go as far as the longest at once.
+        min_rounds = 0 if self.all_fit and training.can_continue else max(map(_n_rounds, self.trainings))
+        if counter.should_stop and counter.n_rounds >= min_rounds:
             return
-        if not training.held:
-            stopper = Stopper(self.stopping)
-        self.go_on(training, self.stopping.limit, lambda value: stopper.add(value) and stopper.n_rounds >= least)
+        if not training.can_continue:
+            counter = RoundCounter(self.stopping)
+        self.train_to(
+            training,
+            self.stopping.max_rounds,
+            lambda value: counter.add(value) and counter.n_rounds >= min_rounds,
+        )
 
-    def go_on(self, training: T, rounds: int, enough: Callable[[float], bool]) -> None:
-        """Train one for so many rounds, or until it has had enough."""
-        # The longest are let go of first: the mean will hardly outlast them.
-        held_trainings = sorted((t for t in self.trainings if t is not training and t.held and _length(t)), key=_length)
-        for other in held_trainings[self.held - 1 :]:
+    def train_to(self, training: T, rounds: int, should_stop: Callable[[float], bool]) -> None:
+        """Train up to this many rounds, or until `should_stop`; others are released where memory does not suffice."""
+        in_memory = [t for t in self.trainings if t is not training and t.can_continue and _n_rounds(t)]
+        # The longest are released first: the mean curve will hardly become longer than they are.
+        for other in sorted(in_memory, key=_n_rounds)[self.max_in_memory - 1 :]:
             other.release()
-        training.go_on(rounds, enough)
-        self.keep(training)
+        training.train_to(rounds, should_stop)
+        self.on_trained(training)
 
 
-def _length(training: Training) -> int:
+def _n_rounds(training: Training) -> int:
     return len(training.curves["valid"])
 
 
-def limit_notes(results: Iterable[FoldResult], limit: int, patience: int) -> list[str]:
-    """Say which models had no time to stop: their best round is so near to the limit that better ones may follow.
-
-    Parameters
-    ----------
-    results : iterable of FoldResult
-        Of folds.
-    """
+def limit_notes(results: Iterable[FoldResult], max_rounds: int, patience: int) -> list[str]:
+    """Return a note for each target and seed whose models reached the limit before they could stop."""
     if not patience:
         return []
-    limited = [r for r in results if len(r.curve.get("valid", ())) >= limit and r.rounds > limit - patience]
+    limited = [r for r in results if len(r.curve.get("valid", ())) >= max_rounds and r.rounds > max_rounds - patience]
+    has_several = len({(r.target, r.seed) for r in limited}) > 1
     notes = []
     for (target, seed), group in groupby(limited, key=lambda r: (r.target, r.seed)):
-        seed_results = list(group)
-        of = f"target {target}, seed {seed}: " if len({(r.target, r.seed) for r in limited}) > 1 else ""
-        rounds = sorted({r.rounds for r in seed_results})
-        best = f"{rounds[0]:,}" if len(rounds) == 1 else f"{rounds[0]:,} to {rounds[-1]:,}"
+        limited_folds = list(group)
+        prefix = f"target {target}, seed {seed}: " if has_several else ""
+        best_rounds = sorted({r.rounds for r in limited_folds})
+        best = f"{best_rounds[0]:,}" if len(best_rounds) == 1 else f"{best_rounds[0]:,} to {best_rounds[-1]:,}"
         notes.append(
-            f"{of}early stopping reached the limit of {limit:,} rounds in {len(seed_results)} folds, and the best is "
-            f"round {best}: more rounds, or a higher learning rate, may score better"
+            f"{prefix}early stopping reached the limit of {max_rounds:,} rounds in {len(limited_folds)} folds, and the "
+            f"best is round {best}: more rounds, or a higher learning rate, may score better"
         )
     return notes

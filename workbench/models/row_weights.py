@@ -1,8 +1,9 @@
-"""Weights of rows: computed from train's columns, and refused where nothing can be trained or scored with them."""
+"""Row weights: computed from the columns of train, and checked for values that can't be trained or scored with."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -15,73 +16,70 @@ if TYPE_CHECKING:
     from workbench.models.folds import Folds
     from workbench.models.target import Target
 
-__all__ = ["check_fold_weights", "weights_of"]
+__all__ = ["check_fold_weights", "train_weights"]
 
 Floats = npt.NDArray[np.float64]
 
 
-def weights_of(competition: Competition, weight: RowExpression | None) -> Floats | None:
+def train_weights(competition: Competition, weight: RowExpression | None) -> Floats | None:
     """Return the weight of each train row, (n_train,); None where there is no expression.
 
     Raises
     ------
     DataError
-        For weights that are missing, below 0 or infinite, with the first row that has one; or where all are 0.
+        For weights that are missing, below 0 or infinite, with the first such row; or if all are 0.
     """
     if weight is None:
         return None
     columns = competition.train_columns(*weight.columns, key="weight")
-    values = columns.select(weight.value).to_series()
-    array = values.fill_null(float("nan")).to_numpy()
+    weights = columns.select(weight.value).to_series().fill_null(float("nan")).to_numpy()
     table = competition.definition.tables.train
-    for wrong, problem in (
-        (np.isnan(array), "no number"),
-        (np.isinf(array), "infinite"),
-        (array < 0, "below 0"),
+    for is_invalid, problem in (
+        (np.isnan(weights), "not a number"),
+        (np.isinf(weights), "infinite"),
+        (weights < 0, "below 0"),
     ):
-        if wrong.any():
-            row = int(wrong.argmax())
-            read = ", ".join(f"{name} = {value!r}" for name, value in columns.row(row, named=True).items())
+        if is_invalid.any():
+            row = int(is_invalid.argmax())
+            inputs = ", ".join(f"{name} = {value!r}" for name, value in columns.row(row, named=True).items())
             raise DataError(
-                f"weight {weight.text!r} of table {table!r} is {problem} in {int(wrong.sum()):,} of {len(array):,} "
-                f"rows, the first is row {row:,} ({read})",
+                f"weight {weight.text!r} of table {table!r} is {problem} in {int(is_invalid.sum()):,} of "
+                f"{len(weights):,} rows, the first is row {row:,} ({inputs})",
                 hint=_HINTS[problem],
             )
-    if not array.any():
+    if not weights.any():
         raise DataError(
-            f"weight {weight.text!r} of table {table!r} is 0 in all {len(array):,} rows", hint="leave weight out"
+            f"weight {weight.text!r} of table {table!r} is 0 in all {len(weights):,} rows", hint="leave weight out"
         )
-    return array
+    return weights
 
 
 _HINTS = {
-    "no number": "name another value where one is missing: coalesce(column, 1); or take those rows out of train",
-    "infinite": "bound it: min(1 / column, 100)",
-    "below 0": "a weight is a number from 0 up: abs(column), or max(column, 0)",
+    "not a number": "give missing values another one: coalesce(column, 1); or take those rows out of train",
+    "infinite": "limit it: min(1 / column, 100)",
+    "below 0": "a weight is at least 0: abs(column), or max(column, 0)",
 }
 
 
 def check_fold_weights(target: Target, folds: Folds) -> None:
-    """Refuse folds that train on, or validate, rows that all weigh nothing.
+    """Reject folds whose train or validation rows all have the weight 0.
 
     Raises
     ------
     DataError
-        Names the fold.
+        With the number of the fold.
     """
-    scoring = target.scoring_weight
-    sides: list[tuple[Floats | None, Any, str]] = [
+    sides: list[tuple[Floats | None, Callable[[int], npt.NDArray[np.int64]], str]] = [
         (target.weight, folds.train_rows, "trains on"),
-        (scoring, folds.valid_rows, "validates"),
+        (target.scoring_weight, folds.valid_rows, "validates"),
     ]
-    for weight, rows_of, use in sides:
-        # Without a 0 there is nothing to look for.
-        if weight is None or weight.all():
+    for weights, rows_of_fold, verb in sides:
+        if weights is None or weights.all():
             continue
         for fold in range(folds.n_folds):
-            rows = rows_of(fold)
-            if len(rows) and not weight[rows].any():
+            rows = rows_of_fold(fold)
+            if len(rows) and not weights[rows].any():
                 raise DataError(
-                    f"fold {fold}: all {len(rows):,} rows that it {use} have a weight of 0",
+                    f"fold {fold}: all {len(rows):,} rows that it {verb} have a weight of 0",
                     hint="fewer folds, another scheme under [cv], or weights above 0",
                 )

@@ -1,4 +1,4 @@
-"""From prediction arrays to the competition's metric."""
+"""Score arrays of predictions by the competition's metric."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ if TYPE_CHECKING:
     from workbench.models.folds import Folds
 
 __all__ = [
-    "as_metric_input",
     "fold_scores",
+    "ground_truth",
+    "metric_input",
     "oof_score",
     "rare_class_hint",
     "score",
     "score_column",
     "scored_labels",
     "top_k",
-    "truth_of",
 ]
 
 Floats = npt.NDArray[np.float64]
 DEFAULT_K = 5
 
 
-def as_metric_input(predictions: Floats, column: TargetColumn, metric: Metric) -> npt.NDArray[Any]:
-    """Turn one target's predictions (n, width) into what the metric needs: values, probabilities, labels or ranks."""
+def metric_input(predictions: Floats, column: TargetColumn, metric: Metric) -> npt.NDArray[Any]:
+    """Convert one target's predictions (n, width) to values, probabilities, labels or top classes for the metric."""
     if column.task == "ranking":
         return predictions[:, 0]
     if metric.needs == "ranked":
@@ -44,7 +44,7 @@ def as_metric_input(predictions: Floats, column: TargetColumn, metric: Metric) -
 
 def _as_labels(predictions: Floats, column: TargetColumn, metric: Metric) -> npt.NDArray[np.int64]:
     if column.task == "regression":
-        # Labels that are numbers (quadratic kappa on grades): the nearest one that occurs.
+        # Numbers as labels, such as grades for quadratic kappa: round to the nearest within the range of train.
         return np.clip(np.rint(predictions[:, 0]), column.values.min(), column.values.max()).astype(np.int64)
     if column.width == 1:
         return (predictions[:, 0] >= 0.5).astype(np.int64)
@@ -54,41 +54,40 @@ def _as_labels(predictions: Floats, column: TargetColumn, metric: Metric) -> npt
 
 
 def _as_grades(predictions: Floats, column: TargetColumn, metric: Metric) -> npt.NDArray[np.int64]:
-    """Return the class whose distance from the others, by their probabilities, costs least."""
+    """Return the class of the lowest expected cost, which grows with the distance of the grades."""
     grades = grades_of(metric, column.classes or ())
     order = np.arange(column.width) if grades is None else np.argsort(grades)
     if metric.name == "linear_kappa":
-        # The distance itself is least from the median grade.
-        places = (predictions[:, order].cumsum(axis=1) < 0.5).sum(axis=1)
-        return np.asarray(order[np.minimum(places, column.width - 1)].astype(np.int64))
-    # The cost is the squared distance of the grades, which the mean grade makes least, not the likeliest.
+        # The expected distance is lowest for the median grade.
+        medians = (predictions[:, order].cumsum(axis=1) < 0.5).sum(axis=1)
+        return np.asarray(order[np.minimum(medians, column.width - 1)].astype(np.int64))
+    # The expected squared distance is lowest for the grade nearest to the mean.
     if grades is None:
         return np.rint(predictions @ np.arange(column.width)).astype(np.int64)
-    ordered = grades[order]
-    nearest = np.searchsorted((ordered[1:] + ordered[:-1]) / 2, predictions @ grades)
+    sorted_grades = grades[order]
+    nearest = np.searchsorted((sorted_grades[1:] + sorted_grades[:-1]) / 2, predictions @ grades)
     return np.asarray(order[nearest].astype(np.int64))
 
 
 def scored_labels(codes: Any, column: TargetColumn, metric: Metric) -> Any:
-    """Return truth or predictions as the metric scores them: the classes' numbers where it goes by their distance."""
+    """Return class codes as the metric scores them: the grades, if it depends on their distance, else the codes."""
     grades = None if column.task != "multiclass" else grades_of(metric, column.classes or ())
     return codes if grades is None else grades[codes]
 
 
 def top_k(predictions: Floats, metric: Metric) -> npt.NDArray[np.int64]:
-    """Return the k best classes of each row, best first, (n, k); ties go to the first class."""
+    """Return the k most probable classes of each row, best first, (n, k); of ties the first class."""
     k = int(metric.number or DEFAULT_K)
-    k = min(k, predictions.shape[1])
-    part = np.argpartition(-predictions, k - 1, axis=1)[:, :k] if k < predictions.shape[1] else None
-    if part is None:
+    if k >= predictions.shape[1]:
         return np.argsort(-predictions, axis=1, kind="stable").astype(np.int64)
-    part.sort(axis=1)
-    order = np.argsort(-np.take_along_axis(predictions, part, axis=1), axis=1, kind="stable")
-    return np.take_along_axis(part, order, axis=1).astype(np.int64)
+    best = np.argpartition(-predictions, k - 1, axis=1)[:, :k]
+    best.sort(axis=1)
+    order = np.argsort(-np.take_along_axis(predictions, best, axis=1), axis=1, kind="stable")
+    return np.take_along_axis(best, order, axis=1).astype(np.int64)
 
 
-def truth_of(target: Target, column: TargetColumn, rows: npt.NDArray[np.int64], metric: Metric) -> Any:
-    """Return the truth of some train rows as the metric takes it."""
+def ground_truth(target: Target, column: TargetColumn, rows: npt.NDArray[np.int64], metric: Metric) -> Any:
+    """Return the true values of some train rows in the form that the metric takes."""
     values = column.values[rows]
     if column.task == "ranking":
         return Queries(values, target.query[rows]) if metric.needs == "ranked" and target.query is not None else values
@@ -97,15 +96,18 @@ def truth_of(target: Target, column: TargetColumn, rows: npt.NDArray[np.int64], 
 
 
 def score(target: Target, rows: npt.NDArray[np.int64], predictions: Floats, metric: Metric) -> float:
-    """Score the predictions of some train rows; the mean over the targets where there are several.
+    """Score the predictions of some train rows; with several targets the mean over them.
 
     Parameters
     ----------
     rows : int array (n,)
     predictions : float array (n, width)
     """
-    pairs = zip(target.columns, target.slices, strict=True)
-    return float(np.mean([score_column(target, column, rows, predictions[:, at], metric) for column, at in pairs]))
+    scores = [
+        score_column(target, column, rows, predictions[:, target_slice], metric)
+        for column, target_slice in zip(target.columns, target.slices, strict=True)
+    ]
+    return float(np.mean(scores))
 
 
 def score_column(
@@ -113,8 +115,8 @@ def score_column(
 ) -> float:
     """Score one target's predictions (n, width) of some train rows."""
     weight = None if target.scoring_weight is None else target.scoring_weight[rows]
-    truth = scored_labels(truth_of(target, column, rows, metric), column, metric)
-    return metric(truth, scored_labels(as_metric_input(predictions, column, metric), column, metric), weight)
+    truth = scored_labels(ground_truth(target, column, rows, metric), column, metric)
+    return metric(truth, scored_labels(metric_input(predictions, column, metric), column, metric), weight)
 
 
 def fold_scores(target: Target, folds: Folds, oof: Floats, metric: Metric) -> tuple[float, ...]:
@@ -123,7 +125,7 @@ def fold_scores(target: Target, folds: Folds, oof: Floats, metric: Metric) -> tu
     Raises
     ------
     TrainingError
-        Names the fold that can't be scored: one class only, for example.
+        For a fold that can't be scored, for example with one class only.
     """
     scores = []
     for fold in range(folds.n_folds):
@@ -137,37 +139,37 @@ def fold_scores(target: Target, folds: Folds, oof: Floats, metric: Metric) -> tu
 
 
 def rare_class_hint(target: Target, folds: Folds) -> str:
-    """Return what to do about folds that lack a class; "" where there are no classes.
-
-    The rarest class decides: no scheme spreads three rows over five folds.
-    """
+    """Return a hint about folds that lack a class, by the rarest class; "" for targets without classes."""
     column = next((c for c in target.columns if c.classes is not None and c.task != "ranking"), None)
     if column is None or column.classes is None:
         return ""
     codes = column.values.astype(np.int64)
     counts = np.bincount(codes, minlength=len(column.classes))
     rarest = int(np.argmin(np.where(counts > 0, counts, counts.max() + 1)))
-    n, where = int(counts[rarest]), "under [cv] in competition.toml"
+    n_rarest, where = int(counts[rarest]), "under [cv] in competition.toml"
     label = f"{column.name} = {column.classes[rarest]!r}"
-    if n < 2:
-        return f"only {n} row of train has {label}: no split has it on both sides, so take it out, or merge it"
-    if n < folds.n_folds:
+    if n_rarest < 2:
+        return (
+            f"only {n_rarest} row of train has {label}: no split has it on both sides, so remove it, or merge the class"
+        )
+    if n_rarest < folds.n_folds:
         spread = ', and scheme = "stratified",' if folds.scheme in ("", "kfold") else ""
-        return f"only {n} rows of train have {label}: at most folds = {n}{spread} {where}"
-    with_it = len(np.unique(folds.valid[(codes == rarest) & (folds.valid >= 0)]))
-    near_by = f"the {n:,} rows with {label} lie close together: fewer folds {where}, each of which is longer"
-    # What is stratified already is not to be stratified; rows of a time or a group are not to be spread.
-    by_scheme = {
-        "stratified": f"fewer folds {where}: train has {n:,} rows with {label}",
-        "stratified_group": f"the {n:,} rows with {label} are in few groups: folds = {max(2, with_it)} {where}",
+        return f"only {n_rarest} rows of train have {label}: at most folds = {n_rarest}{spread} {where}"
+    n_folds_with_class = len(np.unique(folds.valid[(codes == rarest) & (folds.valid >= 0)]))
+    clustered = f"the {n_rarest:,} rows with {label} are close together: fewer and longer folds {where}"
+    # Advice to stratify is of no use where folds are stratified already, or follow times or groups.
+    n_grouped = max(2, n_folds_with_class)
+    hint_by_scheme = {
+        "stratified": f"fewer folds {where}: train has {n_rarest:,} rows with {label}",
+        "stratified_group": f"the {n_rarest:,} rows with {label} are in few groups: folds = {n_grouped} {where}",
         "group": f'fewer folds, or scheme = "stratified_group" {where}',
-        "time": near_by,
-        "custom": near_by,
+        "time": clustered,
+        "custom": clustered,
     }
-    return by_scheme.get(folds.scheme, f'fewer folds, or scheme = "stratified" {where}')
+    return hint_by_scheme.get(folds.scheme, f'fewer folds, or scheme = "stratified" {where}')
 
 
 def oof_score(target: Target, folds: Folds, oof: Floats, metric: Metric) -> float:
-    """Return the score of all OOF predictions taken together."""
+    """Return the score of the OOF predictions of all folds together."""
     rows = np.flatnonzero(folds.covered)
     return score(target, rows, oof[rows], metric)

@@ -1,4 +1,4 @@
-"""The target as numbers, and how its predictions are laid out."""
+"""The target as numbers, and the layout of its predictions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import polars as pl
 
 from workbench.core.errors import DataError
 from workbench.data.competition import positive_class
-from workbench.models.row_weights import weights_of
+from workbench.models.row_weights import train_weights
 
 if TYPE_CHECKING:
     from workbench.data.competition import Competition
@@ -31,10 +31,10 @@ class TargetColumn:
     ----------
     name : str
     classes : tuple, or None
-        The values of a binary or multiclass target, as the table has them: sorted, but of two the positive one is the
-        second, whose probability is predicted; None for a number.
+        The distinct values of a binary or multiclass target as in the table, sorted; of two classes the positive one,
+        whose probability is predicted, is last. None for a numeric target.
     values : float array (n_train,)
-        The number, or the index of the class.
+        The number, or the index in `classes`.
     task : str
         "regression", "binary", "multiclass" or "ranking" (a number: the relevance).
     """
@@ -46,42 +46,42 @@ class TargetColumn:
 
     @property
     def width(self) -> int:
-        """How many prediction columns it has: one, or one per class for multiclass."""
+        """The number of prediction columns: one per class for multiclass, else one."""
         return len(self.classes) if self.task == "multiclass" and self.classes else 1
 
     @property
     def labels(self) -> list[str]:
-        """The names of its prediction columns."""
+        """The names of the prediction columns."""
         if self.width == 1:
             return [self.name]
         return [str(c) for c in self.classes or ()]
 
     @property
     def is_turned(self) -> bool:
-        """Whether the positive class, the second, is the lesser of the two values."""
+        """Whether the positive class, which is second, has the lower of the two values."""
         return self.task == "binary" and self.classes is not None and self.classes[0] > self.classes[1]
 
     def one_hot(self) -> npt.NDArray[np.float64]:
-        """Return (n_train, width): the values, or for multiclass a column per class."""
+        """Return the values as a column, or for multiclass one-hot encoded, (n_train, width)."""
         if self.width == 1:
             return self.values[:, None]
-        hot: npt.NDArray[np.float64] = (self.values[:, None] == np.arange(self.width)).astype(np.float64)
-        return hot
+        encoded: npt.NDArray[np.float64] = (self.values[:, None] == np.arange(self.width)).astype(np.float64)
+        return encoded
 
 
 @dataclass(frozen=True)
 class Target:
-    """All target columns of a competition; predictions are (n, width) with their columns side by side.
+    """All target columns of a competition; predictions (n, width) have the columns of all of them side by side.
 
     Attributes
     ----------
     columns : tuple of TargetColumn
     weight : float array (n_train,), or None
-        What each row weighs in training; None where all weigh the same.
+        The weights of the rows in training; None where all are 1.
     metric_weight : float array (n_train,), "same" or None
-        In the metric; "same" as in training.
+        The weights of the rows in the metric; "same" as in training.
     query : int array (n_train,), or None
-        The query of each row where rows are ranked within queries.
+        The query of each row, if rows are ranked within queries.
     """
 
     columns: tuple[TargetColumn, ...]
@@ -91,26 +91,26 @@ class Target:
 
     @property
     def scoring_weight(self) -> npt.NDArray[np.float64] | None:
-        """What each row weighs in the metric, (n_train,); None where all weigh the same."""
+        """The weights of the rows in the metric, (n_train,); None where all are 1."""
         return self.weight if isinstance(self.metric_weight, str) else self.metric_weight
 
     @cached_property
     def order(self) -> npt.NDArray[np.int64] | None:
-        """The rows in an order in which those of each query lie together; None where they do, or there are none."""
+        """The row numbers, sorted by query; None where the rows of each query are adjacent, or without queries."""
         if self.query is None or not len(self.query):
             return None
-        runs = 1 + int(np.count_nonzero(np.diff(self.query)))
-        return np.argsort(self.query, kind="stable") if runs > len(np.unique(self.query)) else None
+        n_runs = 1 + int(np.count_nonzero(np.diff(self.query)))
+        return np.argsort(self.query, kind="stable") if n_runs > len(np.unique(self.query)) else None
 
     @cached_property
     def slices(self) -> tuple[slice, ...]:
-        """Where each target's columns are in a prediction array."""
+        """The columns of each target in a prediction array."""
         ends = np.cumsum([c.width for c in self.columns]).tolist()
         return tuple(slice(end - c.width, end) for end, c in zip(ends, self.columns, strict=True))
 
     @property
     def width(self) -> int:
-        """The number of prediction columns in all."""
+        """The total number of prediction columns."""
         return sum(c.width for c in self.columns)
 
     @property
@@ -147,37 +147,37 @@ def read_target(competition: Competition) -> Target:
     if d.query:
         frame = frame.hstack(competition.train_columns(d.query, key="query"))
     for name in columns:
-        _refuse_nulls(frame[name], d.tables.train)
+        _require_no_nulls(frame[name], d.tables.train)
     if d.task not in TASKS:
         raise DataError(
-            f"{competition.folder / 'competition.toml'}: experiments know the tasks {', '.join(TASKS)}; got "
+            f"{competition.folder / 'competition.toml'}: experiments support the tasks {', '.join(TASKS)}; got "
             f"task = {d.task!r}"
         )
     target_columns = tuple(
         _positive_last(target_column(frame[name], d.task, d.tables.train), competition) for name in d.targets
     )
-    _refuse_odd_metric(target_columns, competition)
+    _check_metric(target_columns, competition)
     query = (frame[d.query].rank("dense") - 1).cast(pl.Int64).to_numpy() if d.query else None
     weights = competition.weights
-    weight = weights_of(competition, weights.train)
-    scoring = None if weights.is_shared else weights_of(competition, weights.metric)
-    return Target(target_columns, weight, query, "same" if weights.is_shared else scoring)
+    weight = train_weights(competition, weights.train)
+    metric_weight = None if weights.is_shared else train_weights(competition, weights.metric)
+    return Target(target_columns, weight, query, "same" if weights.is_shared else metric_weight)
 
 
-def _refuse_odd_metric(columns: tuple[TargetColumn, ...], competition: Competition) -> None:
-    """Refuse amounts that are to be scored as classes: of what is above 0 such a metric would make the second class.
+def _check_metric(columns: tuple[TargetColumn, ...], competition: Competition) -> None:
+    """Reject metrics of classes for numeric targets: they would take every value above 0 as the second class.
 
-    gini is of amounts, too; auc of amounts takes those above 0 as hits, where there are others.
+    Exceptions: gini is defined for amounts, and auc of amounts takes those above 0 as positives.
     """
     metric = competition.metric
     if metric.needs in ("label", "ranked"):
         for column in (c for c in columns if c.task == "regression"):
-            _refuse_amounts_as_labels(column, metric.name, competition.definition.tables.train)
+            _require_integers(column, metric.name, competition.definition.tables.train)
     for column in columns:
         if column.task != "regression" or metric.needs != "proba" or ".py:" in competition.definition.metric:
             continue
-        has_both = 0 < np.count_nonzero(column.values > 0) < len(column.values)
-        if metric.name == "gini" or (metric.name == "auc" and has_both):
+        has_both_classes = 0 < np.count_nonzero(column.values > 0) < len(column.values)
+        if metric.name == "gini" or (metric.name == "auc" and has_both_classes):
             continue
         if not np.isin(column.values, (0.0, 1.0)).all():
             raise DataError(
@@ -187,19 +187,19 @@ def _refuse_odd_metric(columns: tuple[TargetColumn, ...], competition: Competiti
             )
 
 
-def _refuse_amounts_as_labels(column: TargetColumn, metric: str, table: str) -> None:
-    odd = np.flatnonzero(column.values != np.rint(column.values))
-    if len(odd):
-        row = int(odd[0])
+def _require_integers(column: TargetColumn, metric: str, table: str) -> None:
+    fractions = np.flatnonzero(column.values != np.rint(column.values))
+    if len(fractions):
+        row = int(fractions[0])
         raise DataError(
             f"metric = {metric!r} scores labels, whole numbers: target {column.name!r} of table {table!r} has "
-            f"{len(odd):,} others among {len(column.values):,} rows ({column.values[row]:g} in row {row:,})",
+            f"{len(fractions):,} others among {len(column.values):,} rows ({column.values[row]:g} in row {row:,})",
             hint='write a metric of amounts into competition.toml ("rmse"), or another task',
         )
 
 
 def _positive_last(column: TargetColumn, competition: Competition) -> TargetColumn:
-    """Put the positive one of two classes last; where nothing says which one it is, they stay sorted."""
+    """Put the positive one of two classes last; if it is unknown, keep them sorted."""
     if (
         column.task != "binary"
         or column.classes is None
@@ -209,7 +209,7 @@ def _positive_last(column: TargetColumn, competition: Competition) -> TargetColu
     return replace(column, values=1 - column.values, classes=column.classes[::-1])
 
 
-def _refuse_nulls(series: pl.Series, table: str) -> None:
+def _require_no_nulls(series: pl.Series, table: str) -> None:
     missing = series.null_count() + (int(series.is_nan().sum()) if series.dtype.is_float() else 0)
     if missing:
         null = series.is_null() | series.is_nan().fill_null(True) if series.dtype.is_float() else series.is_null()
@@ -221,32 +221,32 @@ def _refuse_nulls(series: pl.Series, table: str) -> None:
 
 
 def _from_text(series: pl.Series, task: str, where: str) -> pl.Series:
-    """Return the numbers that are written as texts, as a file of a type without such large ones has them."""
+    """Parse a target of text as numbers: integers too large for the integer types are read as text."""
     numbers = series.str.strip_chars().cast(pl.Float64, strict=False)
     if numbers.null_count():
         row = int(numbers.is_null().arg_max() or 0)
         raise DataError(
-            f"{where} is a {series.dtype}; task {task} needs a number, and {series[row]!r} in row {row:,} is none",
-            hint="mend the value, name what stands for a missing one under [read.TABLE] missing, or write another task "
+            f"{where} is a {series.dtype}; task {task} needs a number, and {series[row]!r} in row {row:,} is not one",
+            hint="fix the value, add the marker of missing values under [read.TABLE] missing, or write another task "
             "into competition.toml",
         )
     return numbers
 
 
 def target_column(series: pl.Series, task: str, table: str) -> TargetColumn:
-    """Return a target as models learn it: numbers, or codes of its classes.
+    """Return a target as numbers: its values, or the indices of its classes.
 
     Parameters
     ----------
     series : Series (n_train,)
     task : str
     table : str
-        Named where something is wrong.
+        The table's name, for messages.
 
     Raises
     ------
     DataError
-        When the task can't have these values: no numbers, infinite ones, too few or too many classes.
+        When the values do not fit the task: not numbers, infinite, too few or too many classes.
     """
     where = f"target {series.name!r} of table {table!r}"
     if task in ("regression", "ranking"):
@@ -254,11 +254,11 @@ def target_column(series: pl.Series, task: str, table: str) -> TargetColumn:
         if not (series.dtype.is_numeric() or series.dtype == pl.Boolean):
             raise DataError(f"{where} is a {series.dtype}; task {task} needs a number")
         values = series.cast(pl.Float64).to_numpy()
-        odd = np.flatnonzero(~np.isfinite(values))
-        if len(odd):
-            shown = ", ".join(f"{values[i]} in row {i:,}" for i in odd[:3])
+        infinite = np.flatnonzero(~np.isfinite(values))
+        if len(infinite):
+            shown, more = ", ".join(f"{values[i]} in row {i:,}" for i in infinite[:3]), ", …" * (len(infinite) > 3)
             raise DataError(
-                f"{where} has {len(odd):,} infinite values among {len(values):,} ({shown}{', …' * (len(odd) > 3)})",
+                f"{where} has {len(infinite):,} infinite values among {len(values):,} ({shown}{more})",
                 hint="take those rows out of the train file and fetch again",
             )
         return TargetColumn(series.name, task, values)

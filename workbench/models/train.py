@@ -1,8 +1,6 @@
-"""Models over targets, folds and seeds, whatever library makes them."""
+"""Train models over targets, folds and seeds, with any library."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import numpy as np
 
@@ -11,7 +9,7 @@ from workbench.core.errors import TrainingError
 from workbench.metrics import BY_DISTANCE, are_grades
 from workbench.models.learner import ModelSpec
 from workbench.models.records import FoldResult, Parts, Problem, TrainResult
-from workbench.models.rounds import Stepwise, train_together
+from workbench.models.rounds import SharedRoundsLearner, train_with_shared_rounds
 from workbench.models.scoring import rare_class_hint
 
 __all__ = ["class_notes", "train"]
@@ -23,14 +21,13 @@ def train(
     seeds: tuple[int, ...],
     *,
     parts: Parts | None = None,
-    held: int | None = None,
+    max_in_memory: int | None = None,
     context: RunContext = SILENT,
-    each_round: Callable[[], None] = lambda: None,
 ) -> TrainResult:
     """Train one model per target, fold and seed.
 
-    The models of a target and a seed have one number of rounds, where the library stops early and the experiment does
-    not have it otherwise: the best of the mean of the folds' curves.
+    With early stopping, the folds of a target and seed share one number of rounds, the best of their mean curve, unless
+    the experiment has ``rounds = "per fold"``.
 
     Parameters
     ----------
@@ -38,13 +35,11 @@ def train(
     spec : ModelSpec
     seeds : tuple of int
     parts : Parts, optional
-        Finished folds are taken from there and kept there.
-    held : int, optional
-        How many folds' rows may be in memory at a time; None for all. It changes nothing but the time.
+        Checkpoints: finished folds are loaded from there and saved there.
+    max_in_memory : int, optional
+        The number of folds that may be in memory at once; None for all. It affects the run time only.
     context : RunContext
-        Told of each model that is trained.
-    each_round : callable, optional
-        Called after each boosting round, where the library has rounds; what it raises ends the training.
+        Receives an event for each trained model; `check_stop` is called after each boosting round.
 
     Raises
     ------
@@ -55,20 +50,19 @@ def train(
     _check_queries(problem)
     results: list[FoldResult] = []
     folds = range(problem.folds.n_folds)
-    total = len(problem.target.columns) * len(seeds) * len(folds)
+    n_models = len(problem.target.columns) * len(seeds) * len(folds)
 
     def add(result: FoldResult, is_new: bool) -> None:
         results.append(result)
         if is_new:
-            context.emit(result.as_event(total - len(results)))
+            context.emit(result.as_event(n_models - len(results)))
 
     for index in range(len(problem.target.columns)):
         learner = spec.learner(problem, index)
-        learner.each_round = each_round
-        stopping = learner.shared_stopping if isinstance(learner, Stepwise) else None
+        learner.each_round = context.check_stop
         for seed in seeds:
-            if stopping is not None and isinstance(learner, Stepwise):
-                train_together(learner, stopping, folds, seed, parts=parts, held=held, done=add)
+            if isinstance(learner, SharedRoundsLearner) and learner.shared_stopping is not None:
+                train_with_shared_rounds(learner, folds, seed, parts=parts, max_in_memory=max_in_memory, on_result=add)
                 continue
             for fold in folds:
                 result = parts.load(index, fold, seed) if parts else None
@@ -78,16 +72,16 @@ def train(
                     if parts:
                         parts.save(result)
                 add(result, is_new)
-    return _assembled(problem, seeds, tuple(results))
+    return _combined(problem, seeds, tuple(results))
 
 
 def _check_classes(problem: Problem) -> None:
-    """Refuse folds that lack a class, before the first minute is spent."""
+    """Reject folds with rows of one class only, before any training."""
     for column in problem.target.columns:
         if column.classes is None:
             continue
         for fold in range(problem.folds.n_folds):
-            for side, rows in (
+            for verb, rows in (
                 ("trains", problem.folds.train_rows(fold)),
                 ("validates", problem.folds.valid_rows(fold)),
             ):
@@ -96,13 +90,13 @@ def _check_classes(problem: Problem) -> None:
                 if len(present) < 2:
                     only = column.classes[int(present[0])] if len(present) else "nothing"
                     raise TrainingError(
-                        f"fold {fold} {side} on {len(rows):,} rows that all have {column.name} = {only!r}",
+                        f"fold {fold} {verb} on {len(rows):,} rows that all have {column.name} = {only!r}",
                         hint=rare_class_hint(problem.target, problem.folds),
                     )
 
 
 def _check_queries(problem: Problem) -> None:
-    """Refuse folds that cut a query in two: its rows are ranked among each other, on one side."""
+    """Reject folds that split a query: its rows are ranked against each other, so they belong on one side."""
     query = problem.target.query
     if query is None:
         return
@@ -118,9 +112,9 @@ def _check_queries(problem: Problem) -> None:
 
 
 def class_notes(problem: Problem) -> list[str]:
-    """Say which classes a fold validates but does not train on, and which are in no known order where that counts.
+    """Return notes on classes that a fold validates but does not train on, and on grades whose order is unknown.
 
-    To the first its model gives no probability.
+    A fold's model gives a class that it was not trained on a probability of 0.
     """
     notes = []
     for column in problem.target.columns:
@@ -143,13 +137,14 @@ def class_notes(problem: Problem) -> list[str]:
     return notes
 
 
-def _assembled(problem: Problem, seeds: tuple[int, ...], results: tuple[FoldResult, ...]) -> TrainResult:
+def _combined(problem: Problem, seeds: tuple[int, ...], results: tuple[FoldResult, ...]) -> TrainResult:
+    """Put the models' predictions into arrays of all rows: OOF by seed, the mean over models of the test rows."""
     n_rows, width = problem.target.n_rows, problem.target.width
     n_test = problem.matrix.n_test
     seed_oof = np.full((len(seeds), n_rows, width), np.nan)
     test = np.zeros((n_test, width))
     for result in results:
-        where = problem.target.slices[result.target]
-        seed_oof[seeds.index(result.seed), problem.folds.valid_rows(result.fold), where] = result.oof
-        test[:, where] += result.test
+        target_slice = problem.target.slices[result.target]
+        seed_oof[seeds.index(result.seed), problem.folds.valid_rows(result.fold), target_slice] = result.oof
+        test[:, target_slice] += result.test
     return TrainResult(seed_oof.mean(axis=0), test / (len(seeds) * problem.folds.n_folds), seed_oof, results)

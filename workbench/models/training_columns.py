@@ -1,4 +1,4 @@
-"""The columns that one target's models train on: those that all folds share, then those that depend on the fold."""
+"""The columns that one target's models train on: the shared columns, followed by those that depend on the fold."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 import polars as pl
 
 from workbench.features import CHUNK_ROWS
-from workbench.models.records import ALL_ROWS, Problem
+from workbench.models.records import FULL_DATA, Problem
 
 if TYPE_CHECKING:
     from workbench.features import FoldFrames
@@ -39,7 +39,7 @@ class TrainingColumns:
 
     @cached_property
     def names(self) -> list[str]:
-        """The columns: those that all folds share, then the fold's own; no name twice."""
+        """The names of all columns, made unique: the shared ones, then those that depend on the fold."""
         matrix, targets = self.problem.matrix, self.problem.target.columns
         names: dict[str, None] = dict.fromkeys(matrix.columns)
         for columns in matrix.fold_columns:
@@ -49,51 +49,52 @@ class TrainingColumns:
 
     @cached_property
     def categorical(self) -> list[str]:
-        """The columns that are codes: whole numbers from 0 up, null for what train lacks."""
+        """The categorical columns: codes from 0 up, null for categories that train lacks."""
         return [name for name in self.problem.matrix.columns if name in self.problem.matrix.categories]
 
     def as_float32(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """Return columns in 32 bits, for libraries that have no others; less their center where they would merge."""
+        """Return columns in 32 bits; their center is subtracted where rounding would merge distinct values."""
         centered = []
         for name, center in self.problem.matrix.centers.items():
             if name in frame.columns:
-                is_long = frame.schema[name].is_integer() and frame.schema[name] != pl.UInt64
-                value = pl.col(name).cast(pl.Int64 if is_long else pl.Float64)
-                centered.append(value - (int(center) if is_long else center))
+                fits_int64 = frame.schema[name].is_integer() and frame.schema[name] != pl.UInt64
+                value = pl.col(name).cast(pl.Int64 if fits_int64 else pl.Float64)
+                centered.append(value - (int(center) if fits_int64 else center))
         return frame.with_columns(centered).cast(pl.Float32)
 
     def of_fold(self, fold: int) -> pl.DataFrame:
-        """Return the columns that depend on the fold, for all rows; `ALL_ROWS` is a fold, too.
+        """Return the columns that depend on the fold, for all rows; the fold may be `FULL_DATA`.
 
-        Those of the latest fold stay in memory, for its next seed.
+        Those of the latest fold are kept in memory, for its next seed.
         """
         if fold not in self._latest:
-            self._latest.clear()  # the fold before goes first: two of them may not fit
-            number = self.problem.folds.n_folds if fold == ALL_ROWS else fold
-            frame = self._frames(fold).frame(number)
+            self._latest.clear()  # freed first: two folds may not fit into memory
+            # The encodings number the fold of all rows after the others.
+            fold_number = self.problem.folds.n_folds if fold == FULL_DATA else fold
+            frame = self._frames(fold).frame(fold_number)
             frame.columns = self.names[self.problem.matrix.width :]
             self._latest[fold] = frame
         return self._latest[fold]
 
     def _frames(self, fold: int) -> FoldFrames:
         matrix, targets, split = self.problem.matrix, self.problem.target.columns, self.problem.split
-        if fold == ALL_ROWS:
+        if fold == FULL_DATA:
             return matrix.learned(targets, self.index, split.with_full_fold())
         if self._fold_frames is None:
             self._fold_frames = matrix.learned(targets, self.index, split)
         return self._fold_frames
 
     def chunks(self, fold: int, rows: Rows, size: int | None = None) -> Iterator[tuple[slice, pl.DataFrame]]:
-        """Give all columns of some rows (ascending) chunk by chunk, each of `size` rows but the last.
+        """Yield all columns of ascending rows in chunks of `size` rows, by default `CHUNK_ROWS`.
 
-        By default that is `CHUNK_ROWS`. The chunks are the same whether the matrix is held in memory or read from its
-        blocks: a library may make something of where they end.
+        The boundaries are the same whether the matrix is in memory or read from its blocks, as results may depend on
+        them: XGBoost merges the quantiles of chunks.
         """
-        of_fold, start = self.of_fold(fold), 0
-        for frame in _recut(self._shared(rows), size or CHUNK_ROWS):
-            where = slice(start, start + len(frame))
-            start = where.stop
-            yield where, frame.hstack(_rows_of(of_fold, rows[where])) if of_fold.width else frame
+        fold_columns, start = self.of_fold(fold), 0
+        for frame in _rechunked(self._shared(rows), size or CHUNK_ROWS):
+            row_slice = slice(start, start + len(frame))
+            start = row_slice.stop
+            yield row_slice, frame.hstack(_take(fold_columns, rows[row_slice])) if fold_columns.width else frame
 
     def _shared(self, rows: Rows) -> Iterator[pl.DataFrame]:
         if self.problem.matrix.width:
@@ -102,17 +103,17 @@ class TrainingColumns:
             yield pl.DataFrame(height=len(rows))
 
     def frame(self, fold: int, rows: Rows) -> pl.DataFrame:
-        """Return all columns of some rows (ascending), in memory."""
+        """Return all columns of ascending rows as one frame."""
         frames = [frame for _, frame in self.chunks(fold, rows)]
         return pl.concat(frames) if frames else self.frame(fold, range(1)).clear()
 
 
-def _rows_of(frame: pl.DataFrame, rows: Rows) -> pl.DataFrame:
+def _take(frame: pl.DataFrame, rows: Rows) -> pl.DataFrame:
     return frame.slice(rows.start, len(rows)) if isinstance(rows, range) else frame[rows]
 
 
-def _recut(frames: Iterable[pl.DataFrame], size: int) -> Iterator[pl.DataFrame]:
-    """Give the same rows in frames of `size` rows, the last with the remainder."""
+def _rechunked(frames: Iterable[pl.DataFrame], size: int) -> Iterator[pl.DataFrame]:
+    """Yield the same rows in frames of `size` rows, the last with the remainder."""
     pending: list[pl.DataFrame] = []
     n_pending = 0
     for frame in frames:

@@ -375,7 +375,7 @@ class _Pipeline:
         users = len(self.problem.log.users)
         usual = threads_for(users * self.spec.candidates, USUAL_COLUMNS)
         ranker, k = self.spec.ranker or RankerSpec(), self.problem.task.k
-        return ranker.lightgbm(k, where=self.settings.where, threads=self.settings.threads, usual_threads=usual)
+        return ranker.lightgbm(k, where=self.settings.where, threads=self.settings.threads, default_threads=usual)
 
     # ------------------------------------------------------------------------------------------- by earlier windows
 

@@ -13,7 +13,7 @@ from workbench.core.errors import ConfigError, DataError
 from workbench.models.lightgbm.boosting import BoostedTraining, Boosting, with_feature_names
 from workbench.models.lightgbm.learner import LightGBMSpec
 from workbench.models.lightgbm.parameters import lightgbm_spec
-from workbench.models.rounds import Stopper, Stopping, shared_rounds
+from workbench.models.rounds import RoundCounter, StoppingRule, find_shared_rounds
 from workbench.recommender.candidate_features import FeatureMaker
 from workbench.recommender.candidates import Candidates, Generator, in_batches
 from workbench.recommender.extra import compiled
@@ -77,11 +77,11 @@ class RankerSpec:
             if value is not None and value < 1:
                 raise ConfigError(f"ranker: {name} = {value!r}: expected 1 or more")
 
-    def lightgbm(self, k: int, *, where: str, threads: int | None, usual_threads: int | None = None) -> LightGBMSpec:
+    def lightgbm(self, k: int, *, where: str, threads: int | None, default_threads: int | None = None) -> LightGBMSpec:
         """Return the model's parameters, checked; by default lambdarank for the first k places."""
         defaults: dict[str, Any] = {"num_iterations": 300, "early_stopping_round": 30, "learning_rate": 0.1}
         defaults |= {"objective": "lambdarank", "min_data_in_leaf": 100}
-        spec = lightgbm_spec({**defaults, **self.model}, where=where, threads=threads, usual_threads=usual_threads)
+        spec = lightgbm_spec({**defaults, **self.model}, where=where, threads=threads, default_threads=default_threads)
         if spec.parameters["objective"] not in ("lambdarank", "rank_xendcg", "binary"):
             raise ConfigError(
                 f"{where}: objective = {spec.parameters['objective']!r}: expected lambdarank, rank_xendcg or binary"
@@ -290,10 +290,10 @@ def train_model(
     )
     stopping = training.stopping
     if stopping is None:
-        training.go_on(rounds or spec.rounds, lambda _: False)
+        training.train_to(rounds or spec.rounds, lambda _: False)
         return training.model(rounds or spec.rounds)
-    stopper = Stopper(stopping)
-    training.go_on(min(stopping.limit, rounds or stopping.limit), stopper.add)
+    stopper = RoundCounter(stopping)
+    training.train_to(min(stopping.max_rounds, rounds or stopping.max_rounds), stopper.add)
     return training.model(stopper.best_round)
 
 
@@ -329,10 +329,10 @@ class RankerTraining(BoostedTraining):
         self.parameters["metric"] = metric
 
     @property
-    def stopping(self) -> Stopping | None:
+    def stopping(self) -> StoppingRule | None:
         """The rule for early stopping; None without rows for it."""
         has_rows = self.is_valid is not None and bool(self.is_valid.any())
-        return Stopping(self.spec.rounds, self.spec.patience, True) if has_rows and self.spec.patience else None
+        return StoppingRule(self.spec.rounds, self.spec.patience, True) if has_rows and self.spec.patience else None
 
     def _dataset(self, chosen: npt.NDArray[np.bool_], reference: Any = None) -> Any:
         import lightgbm as lgb
@@ -363,7 +363,7 @@ class RankerTraining(BoostedTraining):
 
     def model(self, rounds: int) -> ListModel:
         """Return the model of this many rounds."""
-        booster = self.trees()
+        booster = self.booster()
         best = min(rounds, booster.current_iteration())
         gains = booster.feature_importance("gain", iteration=best)
         text = with_feature_names(booster.model_to_string(num_iteration=best), self.rows.names)
@@ -382,12 +382,12 @@ def train_folds(trainings: Mapping[str, RankerTraining], *, per_fold: bool = Fal
     shared = None
     if stopping is not None and not per_fold and all(t.stopping is not None for t in trainings.values()):
         # Besides the rows of a list, which are all in memory, the bins of each fold take a quarter of their bytes.
-        shared, _ = shared_rounds(list(trainings.values()), stopping, held=HELD_FOLDS)
+        shared, _ = find_shared_rounds(list(trainings.values()), stopping, max_in_memory=HELD_FOLDS)
     for name, training in trainings.items():
         rounds = shared
         if rounds is None:
-            stopper = Stopper(training.stopping or Stopping(training.spec.rounds, 0, True))
-            training.go_on(training.spec.rounds, stopper.add if training.stopping else lambda _: False)
+            stopper = RoundCounter(training.stopping or StoppingRule(training.spec.rounds, 0, True))
+            training.train_to(training.spec.rounds, stopper.add if training.stopping else lambda _: False)
             rounds = stopper.best_round if training.stopping else training.spec.rounds
         yield name, training.model(rounds)
         training.release()

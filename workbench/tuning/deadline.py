@@ -101,7 +101,7 @@ class TimedScorer:
     """
 
     def __init__(self, scorer: FoldScorer, deadline: Deadline) -> None:
-        self.problem, self.spec, self.watched = scorer.problem, scorer.spec, scorer.watched
+        self.problem, self.spec, self.stopping_metric = scorer.problem, scorer.spec, scorer.stopping_metric
         self.folds = scorer.problem.folds
         self._scorer, self._deadline = scorer, deadline
         scorer.each_round = self._end_training

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from workbench.core.errors import MemoryLimitError, TrainingError
 from workbench.models.lightgbm.fold_scorer import FoldScorer
@@ -37,9 +38,11 @@ class HoldoutStage:
             return
         for trial_scores in unscored.values():
             parameters = context.space.parameters(trial_scores.parameters)
-            fidelity, rounds = context.full.of_finished(trial_scores), context.full.chosen_rounds(trial_scores)
+            fidelity = replace(
+                context.full.of_finished(trial_scores), exact_rounds=context.full.chosen_rounds(trial_scores)
+            )
             try:
-                score = scorer.score(parameters, scorer.folds.n_folds - 1, fidelity, rounds=rounds)
+                score = scorer.score(parameters, scorer.folds.n_folds - 1, fidelity)
             except (TrainingError, MemoryError) as exc:
                 context.failures.append(f"trial {trial_scores.number}, holdout: {failure_reason(exc)}")
                 continue

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from workbench.core.errors import TrainingError
-from workbench.models.lightgbm.fold_scorer import FoldScore, NoUseError
+from workbench.models.lightgbm.fold_scorer import FoldScore, TrialPrunedError
 from workbench.tuning.context import SearchContext, failure_reason
 from workbench.tuning.optuna_package import optuna
 from workbench.tuning.plan import LowFidelity
@@ -58,7 +58,7 @@ class LowFidelityStage:
         self._context, self._low_fidelity = context, low_fidelity
         self._study = context.session.study
         self._states = optuna().trial.TrialState
-        self._curves = Curves(context.scorer.watched.greater_is_better)
+        self._curves = Curves(context.scorer.stopping_metric.greater_is_better)
         self._n_repeated = 0
 
     def run(self) -> None:
@@ -126,7 +126,7 @@ class LowFidelityStage:
         for fold in folds:
             try:
                 score = self._score_fold(trial, fold, top_trials)
-            except NoUseError:
+            except TrialPrunedError:
                 return _TrialEnd.PRUNED
             if score is None:
                 return _TrialEnd.OUT_OF_TIME

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from workbench.tuning.context import SearchContext
 
 __all__ = ["MissingOOF"]
@@ -26,10 +28,11 @@ class MissingOOF:
                 continue
             parameters = context.space.parameters(trial_scores.parameters)
             fidelity = context.full.of_finished(trial_scores)
-            rounds = context.full.chosen_rounds(trial_scores) if context.full.shares_rounds else None
+            if context.full.shares_rounds:
+                fidelity = replace(fidelity, exact_rounds=context.full.chosen_rounds(trial_scores))
             fold_scores = {}
             for fold in range(context.n_folds):
-                score = context.scorer.score(parameters, fold, fidelity, rounds=rounds, keep_oof=True)
+                score = context.scorer.score(parameters, fold, fidelity, keep_oof=True)
                 if score is None:
                     return
                 fold_scores[fold] = score

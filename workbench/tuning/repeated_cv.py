@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -101,11 +102,13 @@ class RepeatedCVStage:
         """Score the folds that a trial lacks; return False where the stage's time ended it."""
         context = self._context
         parameters = context.space.parameters(trial_scores.parameters)
-        fidelity, rounds = context.full.of_finished(trial_scores), context.full.chosen_rounds(trial_scores)
+        fidelity = replace(
+            context.full.of_finished(trial_scores), exact_rounds=context.full.chosen_rounds(trial_scores)
+        )
         for fold in folds:
             if fold in context.cv.repeated_cv(trial_scores.number):
                 continue
-            score = scorer.score(parameters, fold, fidelity, seed=seed, rounds=rounds)
+            score = scorer.score(parameters, fold, fidelity, seed=seed)
             if score is None:
                 return False
             context.cv.add_repeated_fold(trial_scores.number, fold, score.score)

@@ -16,7 +16,7 @@ from workbench.analysis.checks.row_units import RowUnits
 from workbench.core.threads import threads_for
 from workbench.metrics import get
 from workbench.models.folds import Folds, stratified_folds, stratified_group_folds
-from workbench.models.lightgbm.boosting import boosted
+from workbench.models.lightgbm.boosting import train_booster
 
 __all__ = ["adversarial", "adversarial_findings", "model_columns"]
 
@@ -125,7 +125,7 @@ def _out_of_fold(
     dataset = lgb.Dataset(matrix, label, categorical_feature=categorical, params=parameters, free_raw_data=False)
     dataset.construct()
     for fold in range(FOLDS):
-        model = boosted(parameters, dataset.subset(folds.train_rows(fold).tolist()), ROUNDS)
+        model = train_booster(parameters, dataset.subset(folds.train_rows(fold).tolist()), ROUNDS)
         valid = folds.valid_rows(fold)
         scores[valid] = model.predict(matrix[valid])
         gains += model.feature_importance("gain")

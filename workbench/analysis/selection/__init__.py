@@ -1,12 +1,12 @@
-"""Feature selection: which columns of an experiment to keep, as a list that experiments can name."""
+"""Feature selection: write the columns of an experiment to keep as a list that experiments can name."""
 
 from workbench.analysis.selection.elimination import EliminationStep, eliminate
-from workbench.analysis.selection.groups import Group, groups_of, list_of, only
+from workbench.analysis.selection.groups import Group, column_groups, features_with_columns, with_columns
 from workbench.analysis.selection.importance import GroupImportance, SelectionScore
 from workbench.analysis.selection.methods import (
-    judge_by_gain,
-    judge_by_permutation,
-    judge_by_shuffled_target,
+    importance_by_gain,
+    importance_by_permutation,
+    importance_by_shuffled_target,
 )
 from workbench.analysis.selection.options import METHODS, SelectionOptions, options_of
 from workbench.analysis.selection.select import ListRequest, Selection, select
@@ -20,13 +20,13 @@ __all__ = [
     "Selection",
     "SelectionOptions",
     "SelectionScore",
+    "column_groups",
     "eliminate",
-    "groups_of",
-    "judge_by_gain",
-    "judge_by_permutation",
-    "judge_by_shuffled_target",
-    "list_of",
-    "only",
+    "features_with_columns",
+    "importance_by_gain",
+    "importance_by_permutation",
+    "importance_by_shuffled_target",
     "options_of",
     "select",
+    "with_columns",
 ]

@@ -1,7 +1,8 @@
-"""Recursive elimination: drop the least important columns step by step, as long as the score is not worse."""
+"""Recursive feature elimination: drop the least important columns step by step, while the score does not get worse."""
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from workbench.analysis.selection.groups import Group, only
+from workbench.analysis.selection.groups import Group, with_columns
 from workbench.analysis.selection.importance import (
     GroupImportance,
     Models,
@@ -28,60 +29,69 @@ from workbench.core.errors import ConfigError, DamagedError, MemoryLimitError
 from workbench.experiments.ready import ReadyExperiment
 
 __all__ = [
-    "Deadline",
     "EliminationResult",
     "EliminationStep",
-    "TimeIsUpError",
+    "StepsFile",
+    "TimeLimit",
+    "TimeLimitError",
     "eliminate",
     "next_groups",
     "smallest_good",
 ]
 
-TRIALS = 20
-"""The number of smaller lists to try where neither a time nor a number is set."""
+DEFAULT_TRIALS = 20
+"""The number of smaller lists to score without a limit of time or trials."""
 
-NOISE = 2.0
-"""How many standard errors worse than the best a list may be for the search to continue from it."""
+MAX_STANDARD_ERRORS = 2.0
+"""The search continues from a list that is worse than the best by no more than this many standard errors."""
 
 
-class TimeIsUpError(Exception):
-    """The deadline has passed; raised between two boosting rounds."""
+class TimeLimitError(Exception):
+    """The time limit is reached; raised between two boosting rounds."""
 
 
 @dataclass(frozen=True)
-class Deadline:
-    """When to stop, in seconds of `time.perf_counter`; None for never."""
+class TimeLimit:
+    """The time at which to stop.
 
-    ends: float | None = None
+    Attributes
+    ----------
+    ends_at : float, or None
+        By `time.perf_counter`; None for no limit.
+    """
+
+    ends_at: float | None = None
 
     def remaining_s(self) -> float:
-        """Return the remaining seconds; infinity without an end."""
-        return float("inf") if self.ends is None else self.ends - time.perf_counter()
+        """Return the remaining seconds; infinity without a limit."""
+        return float("inf") if self.ends_at is None else self.ends_at - time.perf_counter()
 
     def check(self) -> None:
-        """Raise `TimeIsUpError` when the time is up."""
+        """Raise `TimeLimitError` if the time limit is reached."""
         if self.remaining_s() <= 0:
-            raise TimeIsUpError
+            raise TimeLimitError
 
-    def earlier(self, seconds: float) -> Deadline:
-        """Return a deadline that is this much earlier."""
-        return self if self.ends is None else Deadline(self.ends - seconds)
+    def earlier(self, seconds: float) -> TimeLimit:
+        """Return a limit that is this much earlier."""
+        return self if self.ends_at is None else TimeLimit(self.ends_at - seconds)
 
 
 @dataclass(frozen=True)
 class EliminationStep:
-    """A scored list of groups.
+    """A list of groups that was scored.
 
     Attributes
     ----------
     groups : tuple of str
-        The names of its groups.
+        The names of the groups.
     folds : tuple of float
-        Its score in each fold.
+        The score of each fold.
     gains : dict
         Group -> mean gain.
     spreads : dict
-        Group -> the spread of the gain over the folds.
+        Group -> the standard deviation of the gain over the models.
+    seconds : float
+        The training time.
     rounds : tuple of int
         The mean number of rounds of each target's models.
     """
@@ -112,219 +122,232 @@ class EliminationStep:
 
 @dataclass(frozen=True)
 class EliminationResult:
-    """The result of the search.
+    """The result of an elimination.
 
     Attributes
     ----------
     steps : tuple of EliminationStep
-        In the order in which they were tried; the first has all columns.
+        In their order; the first has all columns.
     chosen, best : EliminationStep
         The smallest list within one standard error of the best, and the best.
-    ended : str
+    stop_reason : str
         "done", "time", "trials" or "memory".
-    resumed : int
+    n_resumed : int
         The number of steps that an earlier, interrupted search had finished.
+    importances : tuple of GroupImportance
+        Each group's importance in the smallest list that has it.
     """
 
     steps: tuple[EliminationStep, ...]
     chosen: EliminationStep
     best: EliminationStep
-    ended: str
-    resumed: int
-    judged: tuple[GroupImportance, ...] = field(default=())
+    stop_reason: str
+    n_resumed: int
+    importances: tuple[GroupImportance, ...] = field(default=())
+
+
+@dataclass(frozen=True)
+class StepsFile:
+    """The JSON file of the finished steps of an elimination, from which an interrupted one resumes.
+
+    Attributes
+    ----------
+    path : Path
+    key : str
+        Of everything that the steps depend on: steps with another key are discarded.
+    """
+
+    path: Path
+    key: str
+
+    def read(self) -> list[EliminationStep]:
+        """Return the finished steps; none if the file is missing, damaged or has another key."""
+        try:
+            data = read_json(self.path)
+            if data["key"] != self.key:
+                return []
+            return [
+                EliminationStep(
+                    tuple(s["groups"]), tuple(s["folds"]), s["gains"], s["spreads"], s["seconds"], tuple(s["rounds"])
+                )
+                for s in data["steps"]
+            ]
+        except (FileNotFoundError, DamagedError, KeyError, TypeError):
+            return []
+
+    def write(self, steps: Sequence[EliminationStep]) -> None:
+        """Write the finished steps."""
+        write_json(self.path, {"key": self.key, "steps": [step.as_dict() for step in steps]})
 
 
 def eliminate(
     experiment: ReadyExperiment,
     groups: Sequence[Group],
     options: SelectionOptions,
-    path: Path,
+    file: StepsFile,
     *,
-    key: str,
-    clock: Deadline,
     context: RunContext = SILENT,
 ) -> EliminationResult:
     """Search for the smallest list that scores as well as the best.
 
     Each step drops the share `options.step` with the least gain, and groups without any; the list is then scored by CV
-    over the same folds. A list that is worse than the best beyond noise is discarded, and half as many are dropped from
-    the one before it, down to a single group.
+    over the same folds. If it is worse than the best beyond noise, half as many groups are dropped from the list
+    before, down to a single group.
 
     Parameters
     ----------
-    path : Path
-        The JSON file of the finished steps.
-    key : str
-        What the steps depend on: stored steps of another key are discarded.
-    clock : Deadline
-        The search stops then, and discards the step in progress.
+    file : StepsFile
+        The steps are read from it at the start, and written to it after each of them.
+    context : RunContext
+        When its `check_stop` raises a `TimeLimitError`, the search stops, and the step in progress is discarded.
 
     Raises
     ------
     ConfigError
-        Where the time was too short for the first score.
+        When the time was too short to score all columns.
     """
-    better, ratio = experiment.problem.metric.greater_is_better, experiment.problem.folds.size_ratio
-    steps = _load(path, key)
-    resumed, limit = len(steps), options.trials or (TRIALS if options.minutes is None else 10**9)
-    ended = "done"
+    greater_is_better = experiment.problem.metric.greater_is_better
+    ratio = experiment.problem.folds.size_ratio
+    steps = file.read()
+    n_resumed = len(steps)
+    max_trials = options.trials or (DEFAULT_TRIALS if options.minutes is None else sys.maxsize - 1)
+    stop_reason = "done"
     try:
         if not steps:
-            steps.append(_first(experiment, groups, clock, context))
-            _save(path, key, steps)
-        while (names := next_groups(steps, options.step, better=better, ratio=ratio)) is not None:
-            if len(steps) > limit:
-                ended = "trials"
+            steps.append(_all_columns_step(experiment, groups, context))
+            file.write(steps)
+        while (names := next_groups(steps, options.step, greater_is_better=greater_is_better, ratio=ratio)) is not None:
+            if len(steps) > max_trials:
+                stop_reason = "trials"
                 break
-            steps.append(_tried(experiment, groups, names, clock, context))
-            _save(path, key, steps)
-    except TimeIsUpError:
-        ended = "time"
+            steps.append(_smaller_step(experiment, groups, names, context))
+            file.write(steps)
+    except TimeLimitError:
+        stop_reason = "time"
     except MemoryLimitError:
         if not steps:
             raise
-        ended = "memory"  # the finished steps still count
+        stop_reason = "memory"  # the finished steps still count
     if not steps:
         raise ConfigError(
             f"--minutes {options.minutes:g} is over before all columns were scored once",
             hint=f"`wb run {experiment.spec.number}` first, whose models are then used; or allow more minutes",
         )
-    chosen, best = smallest_good(steps[: limit + 1], better=better, ratio=ratio)
-    return EliminationResult(tuple(steps), chosen, best, ended, resumed, _judged(groups, steps, chosen))
+    chosen, best = smallest_good(steps[: max_trials + 1], greater_is_better=greater_is_better, ratio=ratio)
+    return EliminationResult(tuple(steps), chosen, best, stop_reason, n_resumed, _importances(groups, steps, chosen))
 
 
-def _judged(
+def _importances(
     groups: Sequence[Group], steps: Sequence[EliminationStep], chosen: EliminationStep
 ) -> tuple[GroupImportance, ...]:
-    """Return each group's importance in the last list that it was in."""
-    judged = []
+    """Return each group's importance in the chosen list, or in the last one that has the group."""
+    importances = []
     for group in groups:
-        last = next(s for s in (chosen, *reversed(steps)) if group.name in s.groups)
-        judged.append(
-            GroupImportance(group, last.gains[group.name], last.spreads[group.name], group.name in chosen.groups)
+        step = next(s for s in (chosen, *reversed(steps)) if group.name in s.groups)
+        importances.append(
+            GroupImportance(group, step.gains[group.name], step.spreads[group.name], group.name in chosen.groups)
         )
-    return tuple(judged)
+    return tuple(importances)
 
 
-def _first(
-    experiment: ReadyExperiment, groups: Sequence[Group], clock: Deadline, context: RunContext
+def _all_columns_step(experiment: ReadyExperiment, groups: Sequence[Group], context: RunContext) -> EliminationStep:
+    started = time.perf_counter()
+    models = models_of(experiment, counting_models(context, "all columns"))
+    return _step(groups, models, models.score, time.perf_counter() - started)
+
+
+def _smaller_step(
+    experiment: ReadyExperiment, groups: Sequence[Group], names: Sequence[str], context: RunContext
 ) -> EliminationStep:
     started = time.perf_counter()
-    models = models_of(experiment, counting_models(context, "all columns"), each_round=clock.check)
-    return _step(groups, models, models.scored, time.perf_counter() - started)
-
-
-def _tried(
-    experiment: ReadyExperiment, groups: Sequence[Group], names: Sequence[str], clock: Deadline, context: RunContext
-) -> EliminationStep:
-    started = time.perf_counter()
-    clock.check()
-    chosen = [g for g in groups if g.name in names]
-    problem = only(experiment.problem, [c for g in chosen for c in g.columns])
+    context.check_stop()
+    chosen = [group for group in groups if group.name in names]
+    problem = with_columns(experiment.problem, [c for group in chosen for c in group.columns])
     result, score = scored(
         experiment,
         problem,
         experiment.model,
         context=counting_models(context, f"{len(chosen)} of {len(groups)}"),
-        each_round=clock.check,
     )
     importance: dict[tuple[int, int], dict[str, tuple[float, float]]] = {}
     for part in result.parts:
-        of_model = importance.setdefault((part.fold, part.seed), {})
+        totals = importance.setdefault((part.fold, part.seed), {})
         for name, (gain, splits) in part.importance.items():
-            before = of_model.get(name, (0.0, 0.0))
-            of_model[name] = (before[0] + gain, before[1] + splits)
+            total_gain, total_splits = totals.get(name, (0.0, 0.0))
+            totals[name] = (total_gain + gain, total_splits + splits)
     return _step(chosen, Models({}, {}, importance, score), score, time.perf_counter() - started)
 
 
 def _step(groups: Sequence[Group], models: Models, score: SelectionScore, seconds: float) -> EliminationStep:
-    of_models = [
-        by_group(groups, {c: gain for c, (gain, _) in gains_of_columns.items()})
-        for gains_of_columns in models.importance.values()
+    gains_by_model = [
+        by_group(groups, {column: gain for column, (gain, _) in importance.items()})
+        for importance in models.importance.values()
     ]
-    gains = {g.name: float(np.mean([gains_of_columns[g.name] for gains_of_columns in of_models])) for g in groups}
-    spreads = {g.name: float(np.std([gains_of_columns[g.name] for gains_of_columns in of_models])) for g in groups}
+    gains = {g.name: float(np.mean([model_gains[g.name] for model_gains in gains_by_model])) for g in groups}
+    spreads = {g.name: float(np.std([model_gains[g.name] for model_gains in gains_by_model])) for g in groups}
     return EliminationStep(tuple(g.name for g in groups), score.folds, gains, spreads, round(seconds, 2), score.rounds)
 
 
 def next_groups(
-    steps: Sequence[EliminationStep], share: float, *, better: bool, ratio: float | None = None
+    steps: Sequence[EliminationStep], share: float, *, greater_is_better: bool, ratio: float | None = None
 ) -> tuple[str, ...] | None:
-    """Return the groups to try next, or None where the search is over; depends on the steps alone.
+    """Return the groups of the next list to score, or None if the search is over; depends on the steps alone.
 
     Parameters
     ----------
     share : float
         The share of the groups to drop.
-    better : bool
-        Whether a greater score is better.
+    greater_is_better : bool
+        Of the score.
     ratio : float, optional
-        Validated rows over train rows, for the standard errors; see `difference`.
+        Validation rows over train rows, for the standard errors; see `difference`.
     """
-    from_, dropped = steps[0], 0
-    halved = 1.0
+    start, n_dropped = steps[0], 0  # the list to drop groups from; how many the latest, worse list dropped from it
+    share_factor = 1.0
     for i, step in enumerate(steps[1:], 1):
-        best = _best(steps[:i], better)
-        dropped = len(from_.groups) - len(step.groups)
-        if _is_worse(best, step, better, NOISE, ratio):
-            if dropped == 1:
+        best = _best(steps[:i], greater_is_better)
+        n_dropped = len(start.groups) - len(step.groups)
+        if _is_worse(best, step, greater_is_better, MAX_STANDARD_ERRORS, ratio):
+            if n_dropped == 1:
                 return None
-            halved /= 2
+            share_factor /= 2
         else:
-            from_, dropped = step, 0
-    if len(from_.groups) == 1:
+            start, n_dropped = step, 0
+    if len(start.groups) == 1:
         return None
-    n = max(1, int(share * halved * len(from_.groups)))
-    # After a list that was worse, drop fewer than it did; else also all groups without any gain.
-    n = min(n, dropped // 2) if dropped else max(n, sum(from_.gains[g] <= 0 for g in from_.groups))
-    n = min(n, len(from_.groups) - 1)
-    least, tried = sorted(from_.groups, key=lambda g: from_.gains[g]), {s.groups for s in steps}
-    while n:
-        names = tuple(g for g in from_.groups if g not in least[:n])
-        if names not in tried:
+    n_to_drop = max(1, int(share * share_factor * len(start.groups)))
+    # After a worse list drop at most half as many; else also all groups without any gain.
+    n_without_gain = sum(start.gains[group] <= 0 for group in start.groups)
+    n_to_drop = min(n_to_drop, n_dropped // 2) if n_dropped else max(n_to_drop, n_without_gain)
+    n_to_drop = min(n_to_drop, len(start.groups) - 1)
+    ascending, scored_lists = sorted(start.groups, key=lambda g: start.gains[g]), {s.groups for s in steps}
+    while n_to_drop:
+        names = tuple(group for group in start.groups if group not in ascending[:n_to_drop])
+        if names not in scored_lists:
             return names
-        n //= 2  # it was tried from another list, and was worse
+        n_to_drop //= 2  # this list was scored before, from another start, and was worse
     return None
 
 
-def _best(steps: Sequence[EliminationStep], better: bool) -> EliminationStep:
-    return max(steps, key=lambda s: s.mean if better else -s.mean)
+def _best(steps: Sequence[EliminationStep], greater_is_better: bool) -> EliminationStep:
+    return max(steps, key=lambda s: s.mean if greater_is_better else -s.mean)
 
 
-def _is_worse(best: EliminationStep, step: EliminationStep, better: bool, errors: float, ratio: float | None) -> bool:
+def _is_worse(
+    best: EliminationStep, step: EliminationStep, greater_is_better: bool, n_errors: float, ratio: float | None
+) -> bool:
+    """Return whether a list is worse than the best by more than this many standard errors."""
     mean, error = difference(best.folds, step.folds, ratio)
-    return (mean if better else -mean) > errors * error
+    return (mean if greater_is_better else -mean) > n_errors * error
 
 
 def smallest_good(
-    steps: Sequence[EliminationStep], *, better: bool, ratio: float | None = None
+    steps: Sequence[EliminationStep], *, greater_is_better: bool, ratio: float | None = None
 ) -> tuple[EliminationStep, EliminationStep]:
-    """Return the smallest list that is not worse than the best by more than one standard error, and the best.
+    """Return the smallest list within one standard error of the best, and the best.
 
-    The standard error is that of the difference, paired by fold. Among lists of one size the better is taken.
+    The standard error is that of the difference, paired by fold. Of lists of the same size the better is returned.
     """
-    best = _best(steps, better)
-    good = [s for s in steps if not _is_worse(best, s, better, 1.0, ratio)]
-    return min(good, key=lambda s: (len(s.groups), -s.mean if better else s.mean)), best
-
-
-# ------------------------------------------------------------------------------------------------- what is on disk
-
-
-def _load(path: Path, key: str) -> list[EliminationStep]:
-    try:
-        data = read_json(path)
-        if data["key"] != key:
-            return []
-        return [
-            EliminationStep(
-                tuple(s["groups"]), tuple(s["folds"]), s["gains"], s["spreads"], s["seconds"], tuple(s["rounds"])
-            )
-            for s in data["steps"]
-        ]
-    except (FileNotFoundError, DamagedError, KeyError, TypeError):
-        return []  # the search starts again
-
-
-def _save(path: Path, key: str, steps: Sequence[EliminationStep]) -> None:
-    write_json(path, {"key": key, "steps": [s.as_dict() for s in steps]})
+    best = _best(steps, greater_is_better)
+    good = [s for s in steps if not _is_worse(best, s, greater_is_better, 1.0, ratio)]
+    return min(good, key=lambda s: (len(s.groups), -s.mean if greater_is_better else s.mean)), best

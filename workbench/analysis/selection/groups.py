@@ -1,4 +1,4 @@
-"""Groups of columns that are kept or dropped as one: a column, a feature's columns, or correlated columns."""
+"""Groups of columns that are kept or dropped together: single columns, those of a feature, or correlated ones."""
 
 from __future__ import annotations
 
@@ -13,143 +13,161 @@ from workbench.experiments.ready import ReadyExperiment
 from workbench.features import FeatureMatrix, FoldFeature, columns_of
 from workbench.models.records import Problem
 
-__all__ = ["BY", "Group", "groups_of", "list_of", "only", "origins"]
+__all__ = ["GROUPINGS", "Group", "column_groups", "feature_by_column", "features_with_columns", "with_columns"]
 
-BY = ("column", "feature", "correlated")
-CORRELATED = 0.95
-CORRELATED_ROWS = 10_000
+GROUPINGS = ("column", "feature", "correlated")
+
+MIN_CORRELATION = 0.95
+MAX_CORRELATION_ROWS = 10_000
 
 
 @dataclass(frozen=True)
 class Group:
-    """Columns that are kept or dropped together, under a unique name for the report."""
+    """Columns that are kept or dropped together, with a unique name."""
 
     name: str
     columns: tuple[str, ...]
 
 
-def groups_of(experiment: ReadyExperiment, by: str = "column") -> tuple[Group, ...]:
+def column_groups(experiment: ReadyExperiment, by: str = "column") -> tuple[Group, ...]:
     """Return the groups of an experiment's columns, in the matrix's order; every column is in exactly one.
 
     Parameters
     ----------
     by : str
-        "column": each by itself. "feature": all columns of a feature; those of ``rows`` stay single. "correlated":
-        connected columns whose rank correlation is 0.95 or more. The columns of a fold feature are always together: an
-        experiment can only take all of them.
+        "column": each column by itself. "feature": all columns of a feature; those of ``rows`` stay single.
+        "correlated": connected components of columns with a rank correlation of at least 0.95. The columns of a fold
+        feature are always a group: an experiment can only have all of them.
     """
     matrix = experiment.problem.matrix
     if by == "feature":
-        of_feature: dict[str, list[str]] = {}
-        for entry, columns in _owned(experiment):
-            of_feature.setdefault(entry.partition(".")[0], []).extend(columns)
-        joint = [Group(name, tuple(columns)) for name, columns in of_feature.items() if columns and name != "rows"]
-        grouped = {c for g in joint for c in g.columns}
+        columns_by_feature: dict[str, list[str]] = {}
+        for entry, columns in _columns_by_entry(experiment):
+            columns_by_feature.setdefault(entry.partition(".")[0], []).extend(columns)
+        joint = [
+            Group(name, tuple(columns)) for name, columns in columns_by_feature.items() if columns and name != "rows"
+        ]
+        grouped = {column for group in joint for column in group.columns}
         singles = [Group(c, (c,)) for c in matrix.columns if c not in grouped]
     elif by == "correlated":
-        chains = _correlated(matrix)
-        joint, singles = [g for g in chains if len(g.columns) > 1], [g for g in chains if len(g.columns) == 1]
+        components = _correlated(matrix)
+        joint = [group for group in components if len(group.columns) > 1]
+        singles = [group for group in components if len(group.columns) == 1]
     else:
         joint, singles = [], [Group(c, (c,)) for c in matrix.columns]
-    place = {c: i for i, c in enumerate(matrix.columns)}
-    of_folds = _fold_groups(experiment.problem)
-    singles = _named_apart(singles, {g.name for g in (*joint, *of_folds)}, origins(experiment))
-    ordered = sorted([*joint, *singles], key=lambda g: place[g.columns[0]])
-    return (*ordered, *of_folds)
+    position = {column: i for i, column in enumerate(matrix.columns)}
+    fold_groups = _fold_groups(experiment.problem)
+    singles = _with_unique_names(
+        singles, {group.name for group in (*joint, *fold_groups)}, feature_by_column(experiment)
+    )
+    ordered = sorted([*joint, *singles], key=lambda group: position[group.columns[0]])
+    return (*ordered, *fold_groups)
 
 
-def _named_apart(single: list[Group], names: set[str], feature_of: dict[str, str]) -> list[Group]:
-    """Name a column "rows.town" where a feature has the same name: groups are identified by their names."""
-    named = []
-    for group in single:
+def _with_unique_names(singles: list[Group], used_names: set[str], features: dict[str, str]) -> list[Group]:
+    """Rename single columns such as "town" to "rows.town" if another group has the name.
+
+    Parameters
+    ----------
+    features : dict
+        Column -> feature.
+    """
+    renamed = []
+    for group in singles:
         name = group.name
-        while name in names:
-            name = f"{feature_of[group.columns[0]]}.{name}"
-        names.add(name)
-        named.append(replace(group, name=name))
-    return named
+        while name in used_names:
+            name = f"{features[group.columns[0]]}.{name}"
+        used_names.add(name)
+        renamed.append(replace(group, name=name))
+    return renamed
 
 
 def _fold_groups(problem: Problem) -> list[Group]:
-    names: dict[str, list[str]] = {}
+    """Return a group for each fold feature, with its columns for all targets."""
+    columns_by_feature: dict[str, list[str]] = {}
     targets = problem.target.columns
     for fold_columns in problem.matrix.fold_columns:
         column_names = (n for index in range(len(targets)) for n in fold_columns.names(targets, index))
-        names.setdefault(fold_columns.feature_name, []).extend(column_names)
-    return [Group(of, tuple(dict.fromkeys(columns))) for of, columns in names.items()]
+        columns_by_feature.setdefault(fold_columns.feature_name, []).extend(column_names)
+    return [Group(name, tuple(dict.fromkeys(columns))) for name, columns in columns_by_feature.items()]
 
 
-def _owned(experiment: ReadyExperiment) -> list[tuple[str, list[str]]]:
+def _columns_by_entry(experiment: ReadyExperiment) -> list[tuple[str, list[str]]]:
     """Return each entry of the experiment's features with its columns in the matrix."""
     matrix_columns = set(experiment.problem.matrix.columns)
     return [(e, [c for c in columns_of(experiment.blocks, e) if c in matrix_columns]) for e in experiment.spec.features]
 
 
-def origins(experiment: ReadyExperiment) -> dict[str, str]:
-    """Return the feature of each column: "rows" for the tables' own."""
-    feature_of = {c: entry.partition(".")[0] for entry, columns in _owned(experiment) for c in columns}
-    return feature_of | {c: g.name for g in _fold_groups(experiment.problem) for c in g.columns}
+def feature_by_column(experiment: ReadyExperiment) -> dict[str, str]:
+    """Return the feature of each column; "rows" for columns of the tables."""
+    features = {c: entry.partition(".")[0] for entry, columns in _columns_by_entry(experiment) for c in columns}
+    return features | {c: group.name for group in _fold_groups(experiment.problem) for c in group.columns}
 
 
 def _correlated(matrix: FeatureMatrix) -> list[Group]:
+    """Return the connected components of correlated columns, by rank correlation on a sample of the train rows."""
     if not matrix.width:
         return []
-    rows = np.random.default_rng(0).permutation(matrix.n_train)[:CORRELATED_ROWS]
-    ranked = pl.all().rank().fill_null(strategy="zero").cast(pl.Float64)
-    ranks = matrix.only_train(np.sort(rows)).frame.select(ranked).to_numpy()
+    rows = np.random.default_rng(0).permutation(matrix.n_train)[:MAX_CORRELATION_ROWS]
+    filled_ranks = pl.all().rank().fill_null(strategy="zero").cast(pl.Float64)
+    ranks = matrix.only_train(np.sort(rows)).frame.select(filled_ranks).to_numpy()
     ranks -= ranks.mean(axis=0)
-    norm = np.sqrt((ranks**2).sum(axis=0))
-    np.divide(ranks, norm, out=ranks, where=norm > 0)
-    close = np.abs(ranks.T @ ranks) >= CORRELATED
-    chain = _chains(close)
-    groups: dict[int, list[str]] = {}
-    for name, number in zip(matrix.columns, chain, strict=True):
-        groups.setdefault(number, []).append(name)
-    named = [(names[0] if len(names) == 1 else f"{names[0]} + {len(names) - 1}", names) for names in groups.values()]
-    return [Group(title, tuple(names)) for title, names in named]
+    norms = np.sqrt((ranks**2).sum(axis=0))
+    np.divide(ranks, norms, out=ranks, where=norms > 0)
+    is_correlated = np.abs(ranks.T @ ranks) >= MIN_CORRELATION
+    columns_by_component: dict[int, list[str]] = {}
+    for column, component in zip(matrix.columns, _connected_components(is_correlated), strict=True):
+        columns_by_component.setdefault(component, []).append(column)
+    return [
+        Group(columns[0] if len(columns) == 1 else f"{columns[0]} + {len(columns) - 1}", tuple(columns))
+        for columns in columns_by_component.values()
+    ]
 
 
-def _chains(close: npt.NDArray[np.bool_]) -> list[int]:
-    """Return the connected component of each node of a graph."""
-    part: dict[int, int] = {}
-    for start in range(len(close)):
+def _connected_components(is_edge: npt.NDArray[np.bool_]) -> list[int]:
+    """Return the connected component of each node of a graph, as the number of its first node.
+
+    Parameters
+    ----------
+    is_edge : bool array (n, n)
+    """
+    component_of: dict[int, int] = {}
+    for start in range(len(is_edge)):
         stack = [start]
         while stack:
-            at = stack.pop()
-            if at not in part:
-                part[at] = start
-                stack += np.flatnonzero(close[at]).tolist()
-    return [part[node] for node in range(len(close))]
+            node = stack.pop()
+            if node not in component_of:
+                component_of[node] = start
+                stack += np.flatnonzero(is_edge[node]).tolist()
+    return [component_of[node] for node in range(len(is_edge))]
 
 
-def list_of(experiment: ReadyExperiment, columns: Iterable[str]) -> tuple[str, ...]:
-    """Return the ``features`` of an experiment with exactly these of its columns, in the same order.
+def features_with_columns(experiment: ReadyExperiment, columns: Iterable[str]) -> tuple[str, ...]:
+    """Return the ``features`` of an experiment restricted to these columns, in the same order.
 
-    A feature with all its columns is named as such; of another, each column is named. A fold feature is included if any
-    of its columns is.
+    A feature with all its columns is listed by its name, else each column is listed. A fold feature is listed if any of
+    its columns is requested.
     """
-    wanted = set(columns)
-    folds = {g.name: g for g in _fold_groups(experiment.problem)}
+    requested = set(columns)
+    fold_groups = {group.name: group for group in _fold_groups(experiment.problem)}
     features: list[str] = []
-    for entry, columns_of_entry in _owned(experiment):
+    for entry, columns_of_entry in _columns_by_entry(experiment):
         if isinstance(experiment.blocks.features.get(entry), FoldFeature):
-            features += [entry] if wanted & set(folds[entry].columns) else []
+            features += [entry] if requested & set(fold_groups[entry].columns) else []
             continue
-        wanted_columns = [c for c in columns_of_entry if c in wanted]
-        is_complete = wanted_columns == columns_of(experiment.blocks, entry)
-        features += (
-            [entry] if wanted_columns and is_complete else [f"{entry.partition('.')[0]}.{c}" for c in wanted_columns]
-        )
+        entry_columns = [c for c in columns_of_entry if c in requested]
+        is_complete = bool(entry_columns) and entry_columns == columns_of(experiment.blocks, entry)
+        features += [entry] if is_complete else [f"{entry.partition('.')[0]}.{c}" for c in entry_columns]
     return tuple(features)
 
 
-def only(problem: Problem, columns: Iterable[str]) -> Problem:
-    """Return the problem with only some of its columns, otherwise unchanged.
+def with_columns(problem: Problem, columns: Iterable[str]) -> Problem:
+    """Return the problem with some of its columns only.
 
-    The test rows are dropped, too, unless fold features are computed from them: no test predictions are needed.
+    Test rows are dropped, too, as no test predictions are needed, unless there are fold features, which use them.
     """
-    wanted, matrix = set(columns), problem.matrix
-    names = {g.name for g in _fold_groups(problem) if wanted & set(g.columns)}
-    folds = tuple(c for c in matrix.fold_columns if c.feature_name in names)
-    reduced = replace(matrix.only_columns(wanted), fold_columns=folds)
-    return replace(problem, matrix=reduced if folds else reduced.without_test())
+    requested, matrix = set(columns), problem.matrix
+    fold_features = {group.name for group in _fold_groups(problem) if requested & set(group.columns)}
+    fold_columns = tuple(c for c in matrix.fold_columns if c.feature_name in fold_features)
+    reduced = replace(matrix.only_columns(requested), fold_columns=fold_columns)
+    return replace(problem, matrix=reduced if fold_columns else reduced.without_test())

@@ -1,10 +1,10 @@
-"""The parts that all methods share: the models of the whole experiment, importances, scores, standard errors."""
+"""Parts that all selection methods share: models on all columns, importances, scores and standard errors."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,11 +18,11 @@ from workbench.core.intervals import standard_error
 from workbench.experiments.ready import ReadyExperiment, lightgbm_of
 from workbench.models.learner import Learner, ModelSpec
 from workbench.models.lightgbm.learner import LightGBMSpec
-from workbench.models.memory_estimate import MemoryNeeds
+from workbench.models.memory_estimate import MemoryEstimate
 from workbench.models.records import Problem, TrainResult
 from workbench.models.scoring import fold_scores
 from workbench.models.train import train
-from workbench.models.unsplit_models import why_no_split
+from workbench.models.unsplit_models import no_split_reason
 
 __all__ = [
     "FixedRounds",
@@ -32,22 +32,22 @@ __all__ = [
     "by_group",
     "counting_models",
     "difference",
-    "judging_model",
     "models_of",
     "scored",
+    "selection_model",
 ]
 
 
 @dataclass(frozen=True)
 class SelectionScore:
-    """The CV of some columns.
+    """The CV score of some columns.
 
     Attributes
     ----------
     folds : tuple of float
         The score of each fold.
     seconds : float
-        The training time; 0 where a finished run was used.
+        The training time; 0 for the models of a finished run.
     rounds : tuple of int
         The mean number of rounds of each target's models.
     """
@@ -58,12 +58,12 @@ class SelectionScore:
 
     @property
     def mean(self) -> float:
-        """The mean over the folds."""
+        """The mean score."""
         return float(np.mean(self.folds))
 
     @property
     def std(self) -> float:
-        """The spread over the folds."""
+        """The standard deviation over the folds."""
         return float(np.std(self.folds))
 
     def as_dict(self) -> dict[str, Any]:
@@ -73,12 +73,12 @@ class SelectionScore:
 
 @dataclass(frozen=True)
 class GroupImportance:
-    """A group of columns, its importance by a method, and whether to keep it.
+    """A group of columns with its importance, and whether to keep it.
 
     Attributes
     ----------
     importance, spread : float
-        In the method's unit, and its standard deviation over folds (and repeats).
+        The importance in the method's unit, and its standard deviation over folds and repeats.
     keep : bool
     more : dict
         Further figures of the method: "splits", "p", "shuffled".
@@ -93,37 +93,36 @@ class GroupImportance:
 
 @dataclass(frozen=True)
 class Models:
-    """The models of the whole experiment and their score: of its finished run, or trained now.
+    """The models on all columns and their score: those of a finished run, or trained now.
 
     Attributes
     ----------
     texts : dict
         (target, fold, seed) -> LightGBM's text.
     rounds : dict
-        (target, fold) -> the number of rounds, the mean over the seeds.
+        (target, fold) -> the mean number of rounds over the seeds.
     importance : dict
         (fold, seed) -> column -> (gain, splits), summed over the targets.
+    score : SelectionScore
     """
 
     texts: dict[tuple[int, int, int], str]
     rounds: dict[tuple[int, int], int]
     importance: dict[tuple[int, int], dict[str, tuple[float, float]]]
-    scored: SelectionScore
+    score: SelectionScore
 
 
-def models_of(
-    experiment: ReadyExperiment, context: RunContext = SILENT, *, each_round: Callable[[], None] = lambda: None
-) -> Models:
-    """Return the experiment's models: of its finished run if nothing changed since, else trained now."""
+def models_of(experiment: ReadyExperiment, context: RunContext = SILENT) -> Models:
+    """Return the experiment's models: those of its finished run if nothing changed since, else trained now."""
     if experiment.finished is not None:
         names = {re.sub(r"[tfs]", "", name): text for name, text in experiment.finished.models.items()}
-        texts = {_numbers(name): text for name, text in names.items()}
-        return _read(experiment, texts, SelectionScore(tuple(experiment.finished.record.fold_scores)))
-    result, score = scored(experiment, experiment.problem, experiment.model, context=context, each_round=each_round)
-    return _read(experiment, {(p.target, p.fold, p.seed): p.model for p in result.parts}, score)
+        texts = {_target_fold_seed(name): text for name, text in names.items()}
+        return _models(experiment, texts, SelectionScore(tuple(experiment.finished.record.fold_scores)))
+    result, score = scored(experiment, experiment.problem, experiment.model, context=context)
+    return _models(experiment, {(p.target, p.fold, p.seed): p.model for p in result.parts}, score)
 
 
-def judging_model(experiment: ReadyExperiment) -> LightGBMSpec:
+def selection_model(experiment: ReadyExperiment) -> LightGBMSpec:
     """Return an experiment's LightGBM model.
 
     Raises
@@ -138,48 +137,49 @@ def judging_model(experiment: ReadyExperiment) -> LightGBMSpec:
     )
 
 
-def _numbers(name: str) -> tuple[int, int, int]:
+def _target_fold_seed(name: str) -> tuple[int, int, int]:
     target, fold, seed = name.split("-", 2)
     return int(target), int(fold), int(seed)
 
 
-def _read(experiment: ReadyExperiment, texts: dict[tuple[int, int, int], str], score: SelectionScore) -> Models:
+def _models(experiment: ReadyExperiment, texts: dict[tuple[int, int, int], str], score: SelectionScore) -> Models:
+    """Read rounds and importances from the models' texts."""
     import lightgbm as lgb
 
     problem = experiment.problem
     rounds: dict[tuple[int, int], list[int]] = {}
     importance: dict[tuple[int, int], dict[str, tuple[float, float]]] = {}
     for (target, fold, seed), text in texts.items():
-        # Always read from the text, which has fewer digits of the gains: both sources must agree.
+        # Gains have fewer digits in the text: it is also read for models trained now, so that both give the same.
         booster = lgb.Booster(model_str=text)
         matrix = problem.matrix
         fold_names = (n for c in matrix.fold_columns for n in c.names(problem.target.columns, target))
         names = [*matrix.columns, *fold_names]
         gains, splits = booster.feature_importance("gain"), booster.feature_importance("split")
         model_importance = importance.setdefault((fold, seed), {})
-        for name, gain, n in zip(names, gains, splits, strict=True):
-            before = model_importance.get(name, (0.0, 0.0))
-            model_importance[name] = (before[0] + float(gain), before[1] + float(n))
+        for name, gain, n_splits in zip(names, gains, splits, strict=True):
+            total_gain, total_splits = model_importance.get(name, (0.0, 0.0))
+            model_importance[name] = (total_gain + float(gain), total_splits + float(n_splits))
         rounds.setdefault((target, fold), []).append(booster.current_iteration())
-    if not any(n for model_importance in importance.values() for _, n in model_importance.values()):
+    if not any(n_splits for columns in importance.values() for _, n_splits in columns.values()):
         raise FeatureError(
             f"no model of {experiment.spec.path} has a split, so its columns have no importance",
-            hint=why_no_split(problem, experiment.model),
+            hint=no_split_reason(problem, experiment.model),
         )
-    means = {key: max(1, round(sum(n) / len(n))) for key, n in rounds.items()}
-    of_targets = mean_rounds((target, n) for (target, _), n in means.items())
-    return Models(texts, means, importance, replace(score, rounds=of_targets))
+    fold_rounds = {key: max(1, round(sum(n) / len(n))) for key, n in rounds.items()}
+    target_rounds = mean_rounds((target, n) for (target, _), n in fold_rounds.items())
+    return Models(texts, fold_rounds, importance, replace(score, rounds=target_rounds))
 
 
 def counting_models(context: RunContext, text: str) -> RunContext:
-    """Return a context that is told of models in training, and tells `context` how many of them are trained."""
-    done = 0
+    """Return a context that reports the number of trained models as progress of `context`, instead of each model."""
+    n_trained = 0
 
     def listen(event: Event) -> None:
-        nonlocal done
+        nonlocal n_trained
         if isinstance(event, ModelTrained):
-            done += 1
-            context.progress(done, done + event.remaining, text)
+            n_trained += 1
+            context.progress(n_trained, n_trained + event.remaining, text)
 
     return replace(context, listeners=(listen,))
 
@@ -190,28 +190,27 @@ def scored(
     model: ModelSpec,
     *,
     context: RunContext = SILENT,
-    each_round: Callable[[], None] = lambda: None,
 ) -> tuple[TrainResult, SelectionScore]:
-    """Train over the folds of a problem, the experiment's or one derived from it, and score as a run does.
+    """Train over the folds of a problem, the experiment's or one derived from it, and score like a run.
 
     Raises
     ------
     MemoryLimitError
-        Before training, where that would exceed the experiment's memory limit.
+        Before training, if it would exceed the experiment's memory limit.
     """
-    granted = experiment.ask_memory(problem, model)
-    result = train(problem, model, experiment.spec.seeds, held=granted.held, context=context, each_round=each_round)
+    max_folds = experiment.plan_memory(problem, model).max_folds
+    result = train(problem, model, experiment.spec.seeds, max_in_memory=max_folds, context=context)
     folds = fold_scores(problem.target, problem.folds, result.oof, problem.metric)
     rounds = mean_rounds((p.target, p.rounds) for p in result.parts)
     return result, SelectionScore(folds, sum(p.seconds for p in result.parts), rounds)
 
 
 def mean_rounds(models: Iterable[tuple[int, int]]) -> tuple[int, ...]:
-    """Return the mean rounds of each target's models, at least one; `models` has each model's target and rounds."""
-    of_target: dict[int, list[int]] = {}
+    """Return the mean rounds of each target's models, at least 1; `models` yields each model's target and rounds."""
+    rounds_by_target: dict[int, list[int]] = {}
     for target, rounds in models:
-        of_target.setdefault(target, []).append(rounds)
-    return tuple(max(1, round(float(np.mean(of_target[target])))) for target in sorted(of_target))
+        rounds_by_target.setdefault(target, []).append(rounds)
+    return tuple(max(1, round(float(np.mean(rounds)))) for _, rounds in sorted(rounds_by_target.items()))
 
 
 @dataclass(frozen=True)
@@ -223,47 +222,47 @@ class FixedRounds:
 
     @property
     def power(self) -> int:
-        """The power of the rows' weights by their target."""
+        """As in the model."""
         return self.model.power
 
     @property
     def transform(self) -> str:
-        """The transform of the target."""
+        """As in the model."""
         return self.model.transform
 
     def content(self) -> dict[str, Any]:
-        """Return what decides the result."""
+        """Return everything that determines the result."""
         return self.model.content() | {"rounds": list(self.rounds), "patience": 0}
 
-    def needs(self, problem: Problem, seeds: Sequence[int]) -> MemoryNeeds:
-        """Foresee what the training takes at its peak."""
-        return self.model.needs(problem, seeds)
+    def memory_estimate(self, problem: Problem, seeds: Sequence[int]) -> MemoryEstimate:
+        """Estimate the memory of the training at its peak."""
+        return self.model.memory_estimate(problem, seeds)
 
     def learner(self, problem: Problem, index: int) -> Learner:
-        """Return what trains the models of target number `index`."""
+        """Return the learner of target number `index`."""
         return replace(self.model, rounds=self.rounds[index], patience=0).learner(problem, index)
 
 
-def by_group(groups: Iterable[Group], of_columns: dict[str, float]) -> dict[str, float]:
-    """Return the sum over each group's columns."""
-    return {g.name: math.fsum(of_columns[c] for c in g.columns if c in of_columns) for g in groups}
+def by_group(groups: Iterable[Group], value_by_column: dict[str, float]) -> dict[str, float]:
+    """Return the sum over the columns of each group, by the group's name."""
+    return {g.name: math.fsum(value_by_column[c] for c in g.columns if c in value_by_column) for g in groups}
 
 
 def difference(a: Sequence[float], b: Sequence[float], ratio: float | None = None) -> tuple[float, float]:
-    """Return the mean of ``a - b``, paired by fold, and its standard error as `workbench.core.intervals` has it.
+    """Return the mean of ``a - b``, paired by fold, and its standard error from `workbench.core.intervals`.
 
     With one fold the standard error is 0.
 
     Parameters
     ----------
     ratio : float, optional
-        Validated rows over train rows, the mean over the folds; None for folds dealt from all rows.
+        Validation rows over train rows, the mean over the folds; None for k-fold CV.
 
     Examples
     --------
     >>> difference([0.8, 0.7, 0.9], [0.7, 0.6, 0.8])
     (0.1, 0.0)
     """
-    d = [x - y for x, y in zip(a, b, strict=True)]
-    error = standard_error(d, ratio) if len(d) > 1 else 0.0
-    return round(math.fsum(d) / len(d), 15), round(error, 15)
+    differences = [x - y for x, y in zip(a, b, strict=True)]
+    error = standard_error(differences, ratio) if len(differences) > 1 else 0.0
+    return round(math.fsum(differences) / len(differences), 15), round(error, 15)

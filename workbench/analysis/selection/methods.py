@@ -1,4 +1,4 @@
-"""Three importance methods without a search: gain, shuffled columns, shuffled targets."""
+"""Importance methods without a search: gain, shuffled columns, shuffled targets."""
 
 from __future__ import annotations
 
@@ -8,32 +8,42 @@ import numpy as np
 import numpy.typing as npt
 
 from workbench.analysis.selection.groups import Group
-from workbench.analysis.selection.importance import GroupImportance, Models, by_group, judging_model
+from workbench.analysis.selection.importance import GroupImportance, Models, by_group, selection_model
 from workbench.analysis.selection.options import SelectionOptions
-from workbench.analysis.selection.orders import ColumnOrders, shuffled_order, units_of
+from workbench.analysis.selection.orders import ColumnOrders, shuffle_units, shuffled_order
 from workbench.core.context import RunContext
 from workbench.experiments.ready import ReadyExperiment
 from workbench.models.lightgbm.shuffling import FoldModels, shuffled_gains
 from workbench.models.scoring import score
 
-__all__ = ["by_chance", "judge_by_gain", "judge_by_permutation", "judge_by_shuffled_target", "p_above_zero"]
+__all__ = [
+    "importance_by_gain",
+    "importance_by_permutation",
+    "importance_by_shuffled_target",
+    "max_passing_by_chance",
+    "p_above_zero",
+]
 
 Floats = npt.NDArray[np.float64]
-CERTAIN = 0.05
-ROUNDED_OFF = 1e-9
-"""Relative to the losses: smaller variation is rounding of the scores."""
+SIGNIFICANCE = 0.05
+"""The level, corrected for all tests, at which at least one column is certainly not noise."""
+
+ROUNDING = 1e-9
+"""Variation of the losses below this share of their size is rounding of the scores."""
 
 
-def judge_by_gain(models: Models, groups: Sequence[Group], options: SelectionOptions) -> tuple[GroupImportance, ...]:
-    """Judge by the gain of a column's splits, the mean over folds and seeds.
+def importance_by_gain(
+    models: Models, groups: Sequence[Group], options: SelectionOptions
+) -> tuple[GroupImportance, ...]:
+    """Compute importance as the gain of a column's splits, the mean over folds and seeds.
 
-    The columns with the most gain are kept, up to the share `options.share` of the total. A column without a split is
+    The columns with the most gain are kept, up to the share `options.share` of the total. Columns without a split are
     always dropped.
     """
     gain, spread, splits = _gains(models, groups)
     order = np.argsort(-gain, kind="stable")
-    before = np.concatenate([[0.0], np.cumsum(gain[order])[:-1]])
-    retained = set(order[before < options.share * gain.sum()].tolist())
+    gain_before = np.concatenate([[0.0], np.cumsum(gain[order])[:-1]])
+    retained = set(order[gain_before < options.share * gain.sum()].tolist())
     return tuple(
         GroupImportance(
             g, float(gain[i]), float(spread[i]), i in retained and gain[i] > 0, {"splits": float(splits[i])}
@@ -43,55 +53,57 @@ def judge_by_gain(models: Models, groups: Sequence[Group], options: SelectionOpt
 
 
 def _gains(models: Models, groups: Sequence[Group]) -> tuple[Floats, Floats, Floats]:
-    """Return, per group: the mean gain, its spread over the folds, the mean splits."""
+    """Return, for each group, the mean gain, its standard deviation over the folds, and the mean splits."""
     folds = sorted({fold for fold, _ in models.importance})
-    gain = np.stack([_of_fold(models, groups, fold, 0) for fold in folds])
-    splits = np.stack([_of_fold(models, groups, fold, 1) for fold in folds])
+    gain = np.stack([_fold_importance(models, groups, fold, 0) for fold in folds])
+    splits = np.stack([_fold_importance(models, groups, fold, 1) for fold in folds])
     return gain.mean(axis=0), gain.std(axis=0), splits.mean(axis=0)
 
 
-def _of_fold(models: Models, groups: Sequence[Group], fold: int, which: int) -> Floats:
-    """Return each group's gain (0) or splits (1) in one fold, the mean over the seeds."""
-    of_seeds = []
-    for (k, _), columns in models.importance.items():
-        if k == fold:
-            importance = by_group(groups, {c: pair[which] for c, pair in columns.items()})
-            of_seeds.append([importance[g.name] for g in groups])
-    mean: Floats = np.mean(of_seeds, axis=0)
+def _fold_importance(models: Models, groups: Sequence[Group], fold: int, figure: int) -> Floats:
+    """Return each group's gain (`figure` 0) or splits (1) in one fold, the mean over the seeds."""
+    values_by_seed = []
+    for (model_fold, _), columns in models.importance.items():
+        if model_fold == fold:
+            values = by_group(groups, {column: gain_and_splits[figure] for column, gain_and_splits in columns.items()})
+            values_by_seed.append([values[g.name] for g in groups])
+    mean: Floats = np.mean(values_by_seed, axis=0)
     return mean
 
 
 # ------------------------------------------------------------------------------------------------- shuffled columns
 
 
-def judge_by_permutation(
+def importance_by_permutation(
     experiment: ReadyExperiment, models: Models, groups: Sequence[Group], options: SelectionOptions, context: RunContext
 ) -> tuple[tuple[GroupImportance, ...], bool]:
-    """Judge by how much worse the fold's models predict its validated rows when a column's values are shuffled.
+    """Compute importance as the loss of score of the fold's models when a column's validation values are shuffled.
 
     Breiman 2001, section 10, on the competition's own metric and folds. The importance is the mean loss over folds
-    and repeats; a column is kept where its loss is above that of shuffling noise, one-sided, at `options.alpha`.
+    and repeats; a column is kept if its loss exceeds that of shuffled noise, one-sided, at `options.alpha`.
     Units that the folds keep together are shuffled as a whole, see `workbench.analysis.selection.orders`.
 
     Returns
     -------
-    judged : tuple of GroupImportance
-    certain : bool
-        Whether at least one column is above noise, corrected for all tests (Bonferroni).
+    importances : tuple of GroupImportance
+    is_certain : bool
+        Whether at least one column exceeds noise, with the Bonferroni correction for all tests.
     """
-    problem, model = experiment.problem, judging_model(experiment)
+    problem, model = experiment.problem, selection_model(experiment)
     losses = np.zeros((problem.folds.n_folds, options.repeats, len(groups)))
-    units = units_of(experiment)
+    units = shuffle_units(experiment)
     for fold in range(problem.folds.n_folds):
         texts = {(t, s): text for (t, k, s), text in models.texts.items() if k == fold}
         orders = ColumnOrders(experiment, units, fold, options.seed)
         losses[fold] = _losses(FoldModels(problem, model, fold, texts), orders, groups, options, context)
-    judged = []
+    importances = []
     for i, group in enumerate(groups):
-        values = losses[:, :, i]
-        p = p_above_zero(values)
-        judged.append(GroupImportance(group, float(values.mean()), float(values.std()), p <= options.alpha, {"p": p}))
-    return tuple(judged), min(j.more["p"] for j in judged) * len(judged) <= CERTAIN
+        group_losses = losses[:, :, i]
+        p = p_above_zero(group_losses)
+        importances.append(
+            GroupImportance(group, float(group_losses.mean()), float(group_losses.std()), p <= options.alpha, {"p": p})
+        )
+    return tuple(importances), min(i.more["p"] for i in importances) * len(importances) <= SIGNIFICANCE
 
 
 def _losses(
@@ -100,132 +112,138 @@ def _losses(
     """Return the loss of score in one fold, (repeats, groups)."""
     problem, fold = models.problem, models.fold
     sign = 1.0 if problem.metric.greater_is_better else -1.0
-    used = models.used()
+    split_columns = models.split_columns()
     full_score = score(problem.target, models.rows, models.predict(), problem.metric)
     losses = np.zeros((options.repeats, len(groups)))
     total = problem.folds.n_folds * len(groups)
     for i, group in enumerate(groups):
-        # Where no model splits on any of them, the loss is exactly 0.
-        split_on = [models.values_of(c) for c in group.columns if c in used]
-        for r in range(options.repeats if split_on else 0):
-            shuffled = models.predict(group.columns, orders.order(split_on, r))
-            losses[r, i] = sign * (full_score - score(problem.target, models.rows, shuffled, problem.metric))
+        # If no model splits on any of the columns, the loss is exactly 0.
+        columns = [models.values_of(c) for c in group.columns if c in split_columns]
+        for repeat in range(options.repeats if columns else 0):
+            shuffled = models.predict(group.columns, orders.order(columns, repeat))
+            losses[repeat, i] = sign * (full_score - score(problem.target, models.rows, shuffled, problem.metric))
         context.progress(fold * len(groups) + i + 1, total, f"fold {fold}, {group.name}")
     return losses
 
 
 def p_above_zero(losses: Floats) -> float:
-    """Return the p-value of losses (folds, repeats) where the column is noise to the target and the other columns.
+    """Return the p-value of losses (folds, repeats) under the null that the column is noise.
 
-    Then the order that the column has in a fold is one like those that it was shuffled into: of all (r + 1)^k ways to
-    take one of the orders in each fold, some share scores as well as the column's own, which is one of them (Phipson
-    and Smyth 2010: a p-value of permutations is never 0). But the folds are not independent. What a column happens
-    to have in common with the target in two folds counts twice, once as what one's model has learned and the
-    other confirms, and once the other way round: the variance of the sum is up to twice that of independent folds. So
-    the larger of two is returned, the share and the p-value of a t test with that variance: within a fold that of the
-    shuffled scores times 1 + 1/r, with Welch's degrees of freedom. Where no share could be smaller, the t test decides.
+    Under the null the column's own order is exchangeable with the shuffled ones: the p-value is the share of the
+    (r + 1)^k ways to choose an order in each fold that score at least as well as the column's own orders, which are one
+    of the ways (Phipson and Smyth 2010: a permutation p-value is never 0). But folds are not independent: a chance
+    relation in two folds counts twice, as each is trained on the other, so that the variance of the sum is up to twice
+    that of independent folds. So the larger of two is returned, this share and the p-value of a t test with twice the
+    variance: within a fold that of the shuffled scores times 1 + 1/r, with Welch's degrees of freedom. If the share has
+    its lowest possible value, the t test alone decides.
     """
-    share, least = _share_as_good(losses)
-    by_t = _p_by_t(losses)
-    if by_t is None:
+    share, lowest_share = _share_as_good(losses)
+    p_by_t = _p_by_t(losses)
+    if p_by_t is None:
         return share
-    return by_t if share <= least else max(share, by_t)
+    return p_by_t if share <= lowest_share else max(share, p_by_t)
 
 
-MOST_WAYS = 50_000
+MAX_COMBINATIONS = 50_000
 """The most combinations of orders over the folds that are enumerated; of more, this many are drawn at random."""
 
 
 def _share_as_good(losses: Floats) -> tuple[float, float]:
-    """Return the share of combinations without a loss against the column's own order, and the smallest possible."""
-    k, r = losses.shape
-    with_original = np.concatenate([np.zeros((k, 1)), losses], axis=1)
-    slack = 1e-12 * float(np.abs(losses).sum())
-    if (r + 1) ** k <= MOST_WAYS:
+    """Return the share of combinations that score at least as well as the column's own orders, and its lowest value."""
+    n_folds, n_repeats = losses.shape
+    with_original = np.concatenate([np.zeros((n_folds, 1)), losses], axis=1)
+    tolerance = 1e-12 * float(np.abs(losses).sum())
+    if (n_repeats + 1) ** n_folds <= MAX_COMBINATIONS:
         loss_sums = with_original[0]
         for fold in with_original[1:]:
             loss_sums = np.add.outer(loss_sums, fold).ravel()
-        return float((loss_sums <= slack).mean()), float(r + 1) ** -k
-    picked = np.random.default_rng(0).integers(0, r + 1, (MOST_WAYS - 1, k))
-    loss_sums = with_original[np.arange(k), picked].sum(axis=1)
-    return float(1 + (loss_sums <= slack).sum()) / MOST_WAYS, 1 / MOST_WAYS
+        return float((loss_sums <= tolerance).mean()), float(n_repeats + 1) ** -n_folds
+    drawn = np.random.default_rng(0).integers(0, n_repeats + 1, (MAX_COMBINATIONS - 1, n_folds))
+    loss_sums = with_original[np.arange(n_folds), drawn].sum(axis=1)
+    return float(1 + (loss_sums <= tolerance).sum()) / MAX_COMBINATIONS, 1 / MAX_COMBINATIONS
 
 
 def _p_by_t(losses: Floats) -> float | None:
-    """Return the p-value of the mean loss by a t test; None where all shuffles have the same loss."""
+    """Return the p-value of the mean loss by a t test; None if all shuffles have the same loss."""
     from scipy.special import stdtr
 
-    k, r = losses.shape
+    n_folds, n_repeats = losses.shape
     variances = losses.var(axis=1, ddof=1)
-    error = float(np.sqrt(2 * variances.mean() * (1 + 1 / r) / k))
-    if error <= ROUNDED_OFF * float(np.abs(losses).max()):
+    error = float(np.sqrt(2 * variances.mean() * (1 + 1 / n_repeats) / n_folds))
+    if error <= ROUNDING * float(np.abs(losses).max()):
         return None
-    degrees = float(variances.sum() ** 2 / (variances**2).sum()) * (r - 1)
+    degrees = float(variances.sum() ** 2 / (variances**2).sum()) * (n_repeats - 1)
     return float(stdtr(degrees, -float(losses.mean()) / error))
 
 
 # ------------------------------------------------------------------------------------------------- shuffled targets
 
 
-def judge_by_shuffled_target(
+def importance_by_shuffled_target(
     experiment: ReadyExperiment, models: Models, groups: Sequence[Group], options: SelectionOptions, context: RunContext
 ) -> tuple[tuple[GroupImportance, ...], bool]:
-    """Judge by a column's gain against its gains where the target is shuffled.
+    """Compare a column's gain with its gains when the target is shuffled.
 
     Altmann et al. 2010, "Permutation importance: a corrected feature importance measure". Each shuffle is trained on
-    the train rows of one fold, the folds in turn, with as many rounds as the fold's own model has; gains are taken as
-    shares of that model's whole gain, so that folds of different size compare. A column is kept where its gain is
-    above the chosen percentile of its shuffled ones.
+    the train rows of one fold, the folds in turn, for as many rounds as the fold's own model. Gains are shares of that
+    model's total gain, so that folds of different size can be compared. A column is kept if its gain is above a
+    percentile, `options.percentile`, of its gains with shuffled targets.
 
     Returns
     -------
-    judged : tuple of GroupImportance
-    certain : bool
-        Whether the most outstanding column exceeds every column's excess with a shuffled target.
+    importances : tuple of GroupImportance
+    is_certain : bool
+        Whether the largest ratio of a gain to its median with shuffled targets exceeds all such ratios with them.
     """
     problem, n_folds = experiment.problem, experiment.problem.folds.n_folds
     seeds = experiment.spec.seeds
-    experiment.ask_memory(seeds=seeds[:1])
+    experiment.plan_memory(seeds=seeds[:1])
     jobs = [(i, i % n_folds, seeds[i // n_folds % len(seeds)]) for i in range(options.shuffles)]
-    order_of = shuffled_order(experiment, options.seed)
-    gains = shuffled_gains(
+    order_of_shuffle = shuffled_order(experiment, options.seed)
+    job_gains = shuffled_gains(
         problem,
-        judging_model(experiment),
+        selection_model(experiment),
         jobs,
-        order_of,
+        order_of_shuffle,
         rounds=lambda target, fold: models.rounds[target, fold],
-        done=lambda n: context.progress(n, len(jobs), "target shuffled"),
+        on_finished=lambda n: context.progress(n, len(jobs), "target shuffled"),
     )
-    actual = np.stack([_of_fold(models, groups, fold, 0) for fold in range(n_folds)])
-    total_gain = np.maximum(actual.sum(axis=1), 1e-300)
-    shuffled = np.stack([[by_group(groups, gain)[g.name] for g in groups] for gain in gains])
-    shares = shuffled / total_gain[[fold for _, fold, _ in jobs]][:, None]
-    observed = (actual / total_gain[:, None]).mean(axis=0)
-    # The percentile is one of the shuffled gains, the higher of two: with few shuffles it is the largest.
-    limit = np.percentile(shares, options.percentile, axis=0, method="higher")
-    p = (1 + (shares >= observed).sum(axis=0)) / (1 + len(jobs))
-    usual = np.median(shares, axis=0) + 1e-12
-    certain = bool((observed / usual).max() > (shares / usual).max())
-    scale = float(total_gain.mean())
-    judged = tuple(
+    gains_by_fold = np.stack([_fold_importance(models, groups, fold, 0) for fold in range(n_folds)])
+    total_gain = np.maximum(gains_by_fold.sum(axis=1), 1e-300)
+    shuffled = np.stack([[by_group(groups, gains)[g.name] for g in groups] for gains in job_gains])
+    shuffled_shares = shuffled / total_gain[[fold for _, fold, _ in jobs]][:, None]
+    observed_shares = (gains_by_fold / total_gain[:, None]).mean(axis=0)
+    # Not interpolated: with few shuffles the limit is the largest of the shuffled gains.
+    limit = np.percentile(shuffled_shares, options.percentile, axis=0, method="higher")
+    p = (1 + (shuffled_shares >= observed_shares).sum(axis=0)) / (1 + len(jobs))
+    medians = np.median(shuffled_shares, axis=0) + 1e-12
+    is_certain = bool((observed_shares / medians).max() > (shuffled_shares / medians).max())
+    mean_gain = float(total_gain.mean())
+    importances = tuple(
         GroupImportance(
             g,
-            float(observed[i] * scale),
-            float(actual[:, i].std()),
-            bool(observed[i] > limit[i]),
-            {"shuffled": float(limit[i] * scale), "p": float(p[i])},
+            float(observed_shares[i] * mean_gain),
+            float(gains_by_fold[:, i].std()),
+            bool(observed_shares[i] > limit[i]),
+            {"shuffled": float(limit[i] * mean_gain), "p": float(p[i])},
         )
         for i, g in enumerate(groups)
     )
-    return judged, certain
+    return importances, is_certain
 
 
-def by_chance(n_groups: int, share: float) -> int:
-    """Return how many of `n_groups` pass by chance a test that each passes with probability `share`: 95 % have no more.
+def max_passing_by_chance(n_groups: int, share: float) -> int:
+    """Return the number of groups that pass a test by chance, at most, with a probability of 95 %.
+
+    Parameters
+    ----------
+    n_groups : int
+    share : float
+        The probability that a group passes by chance.
 
     Examples
     --------
-    >>> by_chance(20, 0.05)
+    >>> max_passing_by_chance(20, 0.05)
     3
     """
     from scipy.special import bdtr

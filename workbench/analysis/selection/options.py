@@ -1,4 +1,4 @@
-"""The options of `wb select`, and which methods they apply to."""
+"""The options of `wb select`, and the methods that each applies to."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass, fields, replace
 from numbers import Integral, Real
 from typing import Any
 
-from workbench.analysis.selection.groups import BY
+from workbench.analysis.selection.groups import GROUPINGS
 from workbench.core.errors import ConfigError, near
 
 __all__ = ["METHODS", "SelectionOptions", "options_of"]
 
 METHODS = ("gain", "permutation", "null", "rfe")
 
-_BELONGS = {
+_METHODS_OF_OPTION = {
     "share": ("gain",),
     "repeats": ("permutation",),
     "alpha": ("permutation",),
@@ -27,10 +27,10 @@ _BELONGS = {
     "step": ("rfe",),
 }
 
-_SHUFFLED = "a whole number from 2 up: what shuffling alone does shows in the repeats"
-_RANGES: dict[str, tuple[Any, Callable[[Any], bool], str]] = {
+_REPEATS = "a whole number from 2 up: the repeats show the variation due to shuffling"
+_VALID_VALUES: dict[str, tuple[Any, Callable[[Any], bool], str]] = {
     "share": (Real, lambda v: 0 < v <= 1, "a share above 0, at most 1"),
-    "repeats": (Integral, lambda v: v >= 2, _SHUFFLED),
+    "repeats": (Integral, lambda v: v >= 2, _REPEATS),
     "alpha": (Real, lambda v: 0 < v < 1, "a number between 0 and 1"),
     "shuffles": (Integral, lambda v: v >= 1, "a whole number from 1 up"),
     "percentile": (Real, lambda v: 0 <= v <= 100, "a number from 0 to 100"),
@@ -53,7 +53,7 @@ class SelectionOptions:
     share : float
         gain: the share of the total gain that is kept.
     repeats : int
-        permutation: how often each column is shuffled in each fold; two or more.
+        permutation: how often each column is shuffled in each fold, at least twice.
     alpha : float
         permutation: the significance level.
     by : str
@@ -61,17 +61,17 @@ class SelectionOptions:
     shuffles : int
         null: how often the target is shuffled.
     percentile : float
-        null: the percentile of the shuffled gains that the column's own gain has to exceed.
+        null: the percentile of the gains with shuffled targets that a column's gain has to exceed.
     top : int, or None
-        Keep this many of the most important groups, whatever the method decides.
+        Keep this many of the most important groups instead of the method's choice.
     minutes, trials : float, int, or None
-        rfe: stop after this time, or this many smaller lists. Without either, 20 trials.
+        rfe: stop after this time, or this many smaller lists; by default after 20.
     step : float
         rfe: the share of the columns to drop at once.
     seed : int
         Of all shuffles.
     holdout : bool
-        Whether the rows of the last fold are held out from the method, to score the list on them.
+        Whether to hold out the rows of the last fold, to score the list on them.
     """
 
     method: str = "permutation"
@@ -90,11 +90,11 @@ class SelectionOptions:
 
     def parameters(self) -> dict[str, Any]:
         """Return the parameters that determine the result of the method."""
-        used = {name: getattr(self, name) for name, methods in _BELONGS.items() if self.method in methods}
+        used = {name: getattr(self, name) for name, methods in _METHODS_OF_OPTION.items() if self.method in methods}
         return {"seed": self.seed, **{name: value for name, value in used.items() if value is not None}}
 
     def identity(self) -> dict[str, Any]:
-        """Return the parameters of the list's identity: without a search's limits, so that it can be continued."""
+        """Return the parameters in the list's key; without the limits of a search, so that it can be resumed."""
         parameters = {name: value for name, value in self.parameters().items() if name not in ("minutes", "trials")}
         return parameters | ({"holdout": True} if self.holdout else {})
 
@@ -105,12 +105,12 @@ def options_of(method: str, values: dict[str, Any]) -> SelectionOptions:
     Parameters
     ----------
     values : dict
-        By the names of `SelectionOptions`; None is the default.
+        Field of `SelectionOptions` -> value; None for the default.
 
     Raises
     ------
     ConfigError
-        For an unknown method or option, an option of another method, or a value of another type or out of its range.
+        For an unknown method or option, an option of another method, or an invalid value.
 
     Examples
     --------
@@ -124,20 +124,22 @@ def options_of(method: str, values: dict[str, Any]) -> SelectionOptions:
     for name in values:
         if name not in names:
             raise ConfigError(f"unknown option {name!r}", hint=near(name, names, kind="option"))
-        if name in _BELONGS and method not in _BELONGS[name]:
-            raise ConfigError(f"--{name} goes with --method {' or '.join(_BELONGS[name])}, got --method {method}")
+        if name in _METHODS_OF_OPTION and method not in _METHODS_OF_OPTION[name]:
+            raise ConfigError(
+                f"--{name} goes with --method {' or '.join(_METHODS_OF_OPTION[name])}, got --method {method}"
+            )
     return replace(SelectionOptions(method), **{name: _checked(name, value) for name, value in values.items()})
 
 
 def _checked(name: str, value: Any) -> Any:
-    """Check an option's value and return it, numbers as Python's own."""
-    if name == "by" and value not in BY:
-        raise ConfigError(f"--by {value!r} is unknown", hint=near(str(value), BY, kind="way"))
+    """Check an option's value and return it, NumPy's numbers as Python's."""
+    if name == "by" and value not in GROUPINGS:
+        raise ConfigError(f"--by {value!r} is unknown", hint=near(str(value), GROUPINGS, kind="way"))
     if name == "holdout" and not isinstance(value, bool):
         raise ConfigError(f"--holdout {value!r}: expected True or False")
-    if name not in _RANGES:
+    if name not in _VALID_VALUES:
         return value
-    kind, holds, expected = _RANGES[name]
-    if not isinstance(value, kind) or isinstance(value, bool) or not holds(value):
+    kind, is_valid, expected = _VALID_VALUES[name]
+    if not isinstance(value, kind) or isinstance(value, bool) or not is_valid(value):
         raise ConfigError(f"--{name.replace('_', '-')} {value}: expected {expected}")
     return int(value) if kind is Integral else value if isinstance(value, int) else float(value)

@@ -1,4 +1,4 @@
-"""Select the columns of an experiment: compute their importance, score the selected list, write it."""
+"""Select columns of an experiment: compute their importance, score the selected list, and write it."""
 
 from __future__ import annotations
 
@@ -11,22 +11,34 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from workbench.analysis.selection.elimination import Deadline, EliminationResult, TimeIsUpError, eliminate
-from workbench.analysis.selection.groups import Group, groups_of, list_of, only, origins
+from workbench.analysis.selection.elimination import (
+    EliminationResult,
+    StepsFile,
+    TimeLimit,
+    TimeLimitError,
+    eliminate,
+)
+from workbench.analysis.selection.groups import (
+    Group,
+    column_groups,
+    feature_by_column,
+    features_with_columns,
+    with_columns,
+)
 from workbench.analysis.selection.importance import (
     FixedRounds,
     GroupImportance,
     SelectionScore,
     counting_models,
-    judging_model,
     models_of,
     scored,
+    selection_model,
 )
 from workbench.analysis.selection.methods import (
-    by_chance,
-    judge_by_gain,
-    judge_by_permutation,
-    judge_by_shuffled_target,
+    importance_by_gain,
+    importance_by_permutation,
+    importance_by_shuffled_target,
+    max_passing_by_chance,
 )
 from workbench.analysis.selection.options import SelectionOptions
 from workbench.core.cache import content_key, lock
@@ -43,22 +55,22 @@ from workbench.models.records import Problem
 
 __all__ = ["ListRequest", "Selection", "select"]
 
-RESERVED = 0.1
-"""The share of a search's time that is set aside for the scores on rows that are held out."""
+HOLDOUT_TIME_SHARE = 0.1
+"""The share of a search's time that is reserved for the scores on held-out rows."""
 
 
 @dataclass(frozen=True)
 class ListRequest:
-    """The list's name, and the rows and threads to use.
+    """The name of the list to write, and the rows and threads to use.
 
     Attributes
     ----------
     name : str, or None
-        The list's; None for "012-null".
+        None for the experiment and the method, such as "012-null".
     force : bool
-        Replace a list of that name that was made from something else, or edited.
+        Replace an existing list of that name, even if it was made otherwise or edited.
     sample : float, or None
-        A share of the train rows, for a subsample run.
+        The share of the train rows for a subsample run.
     threads : int, or None
         None for all available cores.
     """
@@ -76,13 +88,13 @@ class Selection:
     Attributes
     ----------
     judged : tuple of GroupImportance
-        Every group of columns, the most important first.
+        The importance of every group of columns, the most important first.
     before, after : SelectionScore
-        All columns and the list, on the folds that the list was selected on: `after` is optimistic.
+        The scores of all columns and of the list, on the folds used for the selection: `after` is optimistic.
     held_out : tuple of two SelectionScore, or None
-        All columns and the list on the rows of the competition's last fold, which the selection did not use.
+        The scores of all columns and of the list on the last fold, which the selection did not use.
     optimistic : str, or None
-        Why `after` is better than the score on new rows; None where every column is kept.
+        Why `after` is better than the score on new rows; None if every column is kept.
     notes : tuple of str
         Remarks on the result.
     """
@@ -105,7 +117,7 @@ class Selection:
 
     @property
     def features(self) -> tuple[str, ...]:
-        """The list, as an experiment's file has it."""
+        """The list, as for the experiment's file."""
         return self.listed.features
 
 
@@ -129,20 +141,20 @@ def select(
     number : int
         The experiment.
     options : SelectionOptions
-        The method and its parameters, as `options_of` gives them.
+        The method and its parameters, from `options_of`.
     request : ListRequest, optional
-        The list's name, and a share of the rows.
+        The list's name, and the rows and threads to use.
     context : RunContext
-        Told of each step, and of how much of it is done.
+        Receives the stages and their progress.
 
     Raises
     ------
     ConfigError
-        Where the experiment has fewer than two columns, or another list has the name.
+        When the experiment has fewer than two columns, or another list has the name.
     FeatureError
         When no column is selected.
     BusyError
-        When another process creates the list of that name.
+        While another process creates a list of that name.
     """
     started = time.perf_counter()
     request = request or ListRequest()
@@ -150,34 +162,34 @@ def select(
     with _quiet(), lock(competition.paths.runs / f".select-{name}.lock", f"the feature list {name!r}"):
         context = replace(context, threads=request.threads or context.threads)
         experiment = ready(workspace, competition, number, sample=request.sample, context=context)
-        judging_model(experiment)
+        selection_model(experiment)
         key = content_key("select-v2", experiment.key, options.method, options.identity())
         _check_name(competition, name, key, force=request.force)
-        groups = groups_of(experiment, options.by)
+        groups = column_groups(experiment, options.by)
         _check_groups(experiment, groups)
-        clock = Deadline(None if options.minutes is None else started + _until_written(60 * options.minutes))
-        visible, no_holdout = _without_holdout(experiment, options)
-        work = _SelectionRun(visible, groups, options, context, clock)
-        outcome = work.eliminated(competition.paths.selection(name)) if options.method == "rfe" else work.judged()
-        held_out, problems = (None, []) if no_holdout else work.held_out(outcome, experiment.problem)
-        optimistic = None if all(j.keep for j in outcome.judged) else SELECTED
-        caveats = [f"{SELECTED}: the list's score is optimistic; {w}" for w in (no_holdout, *problems) if w]
+        time_limit = TimeLimit(None if options.minutes is None else started + _work_seconds(60 * options.minutes))
+        training, no_holdout = _without_holdout(experiment, options)
+        selection = _SelectionRun(training, groups, options, context, time_limit)
+        path = competition.paths.selection(name)
+        outcome = selection.eliminate(path) if options.method == "rfe" else selection.score_importance()
+        held_out, problems = (None, []) if no_holdout else selection.score_held_out(outcome, experiment.problem)
+        optimistic = None if outcome.keeps_all else SELECTED
+        caveats = [f"{SELECTED}: the list's score is optimistic; {p}" for p in (no_holdout, *problems) if p]
         notes = (*outcome.notes, *(caveats if optimistic else []))
         seconds = time.perf_counter() - started
-        feature_list = _listed(experiment, options, outcome, held_out, key)
-        path = competition.paths.selection(name)
+        feature_list = _feature_list(experiment, options, outcome, held_out, key)
         write_list(path, feature_list)
-    judged = tuple(sorted(outcome.judged, key=lambda j: -j.importance))
+    importances = tuple(sorted(outcome.importances, key=lambda i: -i.importance))
     metric = experiment.problem.metric
     run_id = None if experiment.finished is None else experiment.finished.record.run_id
     return Selection(
         name, path, number, run_id, options.method, metric.name, metric.greater_is_better,
-        feature_list, judged, outcome.before, outcome.after, held_out, optimistic, round(seconds, 2), notes,
+        feature_list, importances, outcome.before, outcome.after, held_out, optimistic, round(seconds, 2), notes,
     )  # fmt: skip
 
 
 def _without_holdout(experiment: ReadyExperiment, options: SelectionOptions) -> tuple[ReadyExperiment, str]:
-    """Return the experiment without the held-out rows, or as it is, with the reason."""
+    """Return the experiment without the held-out rows; or the experiment itself and the reason."""
     if not options.holdout:
         return experiment, "--holdout holds out rows to score the list on"
     problem = without_last_fold(experiment.problem)
@@ -188,7 +200,7 @@ def _without_holdout(experiment: ReadyExperiment, options: SelectionOptions) -> 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence LightGBM's messages: there is no run folder with a log for them."""
+    """Silence LightGBM's messages, as there is no run folder with a log."""
     logger = logging.getLogger("workbench")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -198,13 +210,13 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _until_written(seconds: float) -> float:
-    """Return the time available until the result has to be written."""
+def _work_seconds(seconds: float) -> float:
+    """Return the time for the work, without that for writing the result."""
     return seconds - min(1.0, 0.1 * seconds)
 
 
 def _check_name(competition: Competition, name: str, key: str, *, force: bool) -> None:
-    """Refuse to replace a list that this call would not reproduce; checked before the work."""
+    """Reject the name of an existing list that this call would not reproduce."""
     path = competition.paths.selection(name)
     if force or not path.exists():
         return
@@ -226,14 +238,21 @@ def _check_groups(experiment: ReadyExperiment, groups: Sequence[Group]) -> None:
 
 @dataclass(frozen=True)
 class _Outcome:
-    judged: tuple[GroupImportance, ...]
+    """Importances, the scores of all columns and of the list, and the elimination if there was one."""
+
+    importances: tuple[GroupImportance, ...]
     before: SelectionScore
     after: SelectionScore
     notes: tuple[str, ...] = ()
-    eliminated: EliminationResult | None = None
+    elimination: EliminationResult | None = None
+
+    @property
+    def keeps_all(self) -> bool:
+        return all(i.keep for i in self.importances)
 
     def columns(self) -> list[str]:
-        return [c for j in self.judged if j.keep for c in j.group.columns]
+        """Return the columns to keep."""
+        return [column for i in self.importances if i.keep for column in i.group.columns]
 
 
 @dataclass(frozen=True)
@@ -244,145 +263,150 @@ class _SelectionRun:
     groups: tuple[Group, ...]
     options: SelectionOptions
     context: RunContext
-    clock: Deadline
+    time_limit: TimeLimit
 
-    def judged(self) -> _Outcome:
-        """Judge by one of the methods that train no list, then score label is left."""
+    def score_importance(self) -> _Outcome:
+        """Select by one of the methods without a search, then score the list."""
         experiment, options, context = self.experiment, self.options, self.context
-        self._say_models()
+        self._emit_models_stage()
         models = models_of(experiment, counting_models(context, "all columns"))
         self.context.stage(options.method)
-        certain = True
+        is_certain = True
         if options.method == "gain":
-            judged = judge_by_gain(models, self.groups, options)
+            importances = importance_by_gain(models, self.groups, options)
         elif options.method == "permutation":
-            judged, certain = judge_by_permutation(experiment, models, self.groups, options, context)
+            importances, is_certain = importance_by_permutation(experiment, models, self.groups, options, context)
         else:
-            judged, certain = judge_by_shuffled_target(experiment, models, self.groups, options, context)
-        notes = () if certain else _notes(judged, options)
+            importances, is_certain = importance_by_shuffled_target(experiment, models, self.groups, options, context)
+        notes = () if is_certain else _chance_notes(importances, options)
         if options.top is not None:
-            top = sorted(judged, key=lambda j: -j.importance)[: options.top]
-            judged = tuple(replace(j, keep=j in top) for j in judged)
-        outcome = _Outcome(judged, models.scored, models.scored, notes)
+            top = sorted(importances, key=lambda i: -i.importance)[: options.top]
+            importances = tuple(replace(i, keep=i in top) for i in importances)
+        outcome = _Outcome(importances, models.score, models.score, notes)
         if not outcome.columns():
             raise FeatureError(
-                f"no column of {experiment.spec.path} is selected: by {options.method}, all {len(judged)} look like "
-                "noise",
+                f"no column of {experiment.spec.path} is selected: by {options.method}, all {len(importances)} look "
+                "like noise",
                 hint="--top N keeps the N most important anyway; or try another --method",
             )
-        if all(j.keep for j in judged):
+        if outcome.keeps_all:
             return replace(outcome, notes=(*notes, "nothing is dropped: the list has every column"))
         self.context.stage("scoring the list")
-        return replace(outcome, after=self._scored(experiment.problem, outcome.columns(), "the list"))
+        return replace(outcome, after=self._score(experiment.problem, outcome.columns(), "the list"))
 
-    def eliminated(self, path: Path) -> _Outcome:
+    def eliminate(self, list_path: Path) -> _Outcome:
         """Search by recursive elimination."""
         experiment, options = self.experiment, self.options
         key = content_key("rfe-v3", experiment.key, experiment.problem.folds.content, options.step, options.by)
-        steps = path.with_name(f"{path.stem}.steps.json")
-        self._say_models()
-        reserve = RESERVED * 60 * (options.minutes or 0) if options.holdout else 0.0
-        search = eliminate(
-            experiment, self.groups, options, steps, key=key, clock=self.clock.earlier(reserve), context=self.context
-        )
+        file = StepsFile(list_path.with_name(f"{list_path.stem}.steps.json"), key)
+        self._emit_models_stage()
+        reserved_seconds = HOLDOUT_TIME_SHARE * 60 * (options.minutes or 0) if options.holdout else 0.0
+        context = replace(self.context, check_stop=self.time_limit.earlier(reserved_seconds).check)
+        elimination = eliminate(experiment, self.groups, options, file, context=context)
         notes = []
-        if search.resumed:
-            notes.append(f"resumed from {search.resumed} finished steps in {steps.name}")
-        if search.ended != "done":
+        if elimination.n_resumed:
+            notes.append(f"resumed from {elimination.n_resumed} finished steps in {file.path.name}")
+        if elimination.stop_reason != "done":
             reasons = {"time": "the time is over", "memory": "the memory limit is reached"}
-            reason = reasons.get(search.ended, "the number of trials is reached")
-            notes.append(f"{reason} after {len(search.steps) - 1} smaller lists: more of it may find a smaller one")
-        if search.best.groups != search.chosen.groups:
+            reason = reasons.get(elimination.stop_reason, "the number of trials is reached")
             notes.append(
-                f"the best list, {search.best.mean:.6g}, has {len(search.best.groups)}: [best] in the file has it"
+                f"{reason} after {len(elimination.steps) - 1} smaller lists: more of it may find a smaller one"
             )
-        first, chosen = search.steps[0], search.chosen
+        if elimination.best.groups != elimination.chosen.groups:
+            n_best = len(elimination.best.groups)
+            notes.append(f"the best list, {elimination.best.mean:.6g}, has {n_best}: [best] in the file has it")
+        first, chosen = elimination.steps[0], elimination.chosen
         before, after = (SelectionScore(step.folds, step.seconds, step.rounds) for step in (first, chosen))
-        return _Outcome(search.judged, before, after, tuple(notes), search)
+        return _Outcome(elimination.importances, before, after, tuple(notes), elimination)
 
-    def held_out(
+    def score_held_out(
         self, outcome: _Outcome, problem: Problem
     ) -> tuple[tuple[SelectionScore, SelectionScore] | None, list[str]]:
         """Score all columns and the list on the held-out rows of the last fold.
 
-        The models are trained as that fold's are, for the rounds of the other folds' models: these rows decide nothing.
+        The models have the mean number of rounds of the other folds' models, so that these rows do not affect them.
+
+        Returns
+        -------
+        scores : tuple of two SelectionScore, or None
+        problems : list of str
+            Why there are no scores.
         """
-        if all(j.keep for j in outcome.judged):
+        if outcome.keeps_all:
             return None, []
         self.context.stage("rows held out")
         only_last = only_fold(problem, last_fold(problem))
-        all_columns = [c for g in self.groups for c in g.columns]
+        all_columns = [column for group in self.groups for column in group.columns]
         try:
             scores = (
-                self._scored(only_last, all_columns, "rows held out, all columns", outcome.before.rounds),
-                self._scored(only_last, outcome.columns(), "rows held out, the list", outcome.after.rounds),
+                self._score(only_last, all_columns, "rows held out, all columns", outcome.before.rounds),
+                self._score(only_last, outcome.columns(), "rows held out, the list", outcome.after.rounds),
             )
-        except TimeIsUpError:
+        except TimeLimitError:
             return None, ["there was no time left for the rows held out"]
         except MemoryLimitError as exc:
             return None, [f"the rows held out are not scored: {exc.message}"]
         return scores, []
 
-    def _scored(
+    def _score(
         self, problem: Problem, columns: Sequence[str], label: str, rounds: tuple[int, ...] = ()
     ) -> SelectionScore:
-        experiment = self.experiment
-        model: ModelSpec = judging_model(experiment)
-        if rounds and judging_model(experiment).patience:
-            model = FixedRounds(judging_model(experiment), rounds)
+        experiment, lightgbm = self.experiment, selection_model(self.experiment)
+        model: ModelSpec = FixedRounds(lightgbm, rounds) if rounds and lightgbm.patience else lightgbm
         _, score = scored(
             experiment,
-            only(problem, columns),
+            with_columns(problem, columns),
             model,
-            context=counting_models(self.context, label),
-            each_round=self.clock.check,
+            context=counting_models(replace(self.context, check_stop=self.time_limit.check), label),
         )
         return score
 
-    def _say_models(self) -> None:
+    def _emit_models_stage(self) -> None:
         finished = self.experiment.finished
         self.context.stage(
             "training on all columns" if finished is None else f"the models of run {finished.record.run_id}"
         )
 
 
-def _notes(judged: Sequence[GroupImportance], options: SelectionOptions) -> tuple[str, ...]:
-    """Return a note where no more columns pass than would if all were noise."""
+def _chance_notes(importances: Sequence[GroupImportance], options: SelectionOptions) -> tuple[str, ...]:
+    """Return a note if no more columns pass than could by chance if all were noise."""
     share = {"permutation": options.alpha, "null": 1 - options.percentile / 100}.get(options.method)
-    n_selected = sum(j.keep for j in judged)
-    if share is None or not 0 < share < 1 or not 0 < n_selected <= by_chance(len(judged), share):
+    n_selected = sum(i.keep for i in importances)
+    if share is None or not 0 < share < 1 or not 0 < n_selected <= max_passing_by_chance(len(importances), share):
         return ()
     return (
-        f"{n_selected} of {len(judged)} pass, as many as may by chance where all are noise: do not trust this list",
+        f"{n_selected} of {len(importances)} pass, as many as may by chance where all are noise: do not trust this "
+        "list",
     )
 
 
 # ------------------------------------------------------------------------------------------------------ the list
 
 
-def _listed(
+def _feature_list(
     experiment: ReadyExperiment,
     options: SelectionOptions,
     outcome: _Outcome,
     held_out: tuple[SelectionScore, SelectionScore] | None,
     key: str,
 ) -> FeatureList:
-    features = list_of(experiment, outcome.columns())
-    n_selected = sum(j.keep for j in outcome.judged)
+    features = features_with_columns(experiment, outcome.columns())
+    n_selected = sum(i.keep for i in outcome.importances)
     scores: dict[str, Any] = {"metric": experiment.problem.metric.name}
     scores |= {"before": outcome.before.as_dict(), "after": outcome.after.as_dict()}
-    if not all(j.keep for j in outcome.judged):
+    if not outcome.keeps_all:
         scores["optimistic"] = SELECTED
     if held_out is not None:
         scores |= {"held_out_before": held_out[0].as_dict(), "held_out_after": held_out[1].as_dict()}
-    ordered, feature_of = sorted(outcome.judged, key=lambda j: -j.importance), origins(experiment)
+    ordered = sorted(outcome.importances, key=lambda i: -i.importance)
+    feature_of_column = feature_by_column(experiment)
     return FeatureList(
         features,
-        title=f"{experiment.spec.number:03d} by {options.method}: {n_selected} of {len(outcome.judged)}",
+        title=f"{experiment.spec.number:03d} by {options.method}: {n_selected} of {len(outcome.importances)}",
         made=_provenance(experiment, options, key),
         scores=scores,
-        kept=_table((j for j in ordered if j.keep), feature_of),
-        dropped=_table((j for j in ordered if not j.keep), feature_of),
+        kept=_table((i for i in ordered if i.keep), feature_of_column),
+        dropped=_table((i for i in ordered if not i.keep), feature_of_column),
         best=_best(experiment, outcome, ordered),
     )
 
@@ -402,20 +426,27 @@ def _provenance(experiment: ReadyExperiment, options: SelectionOptions, key: str
     }
 
 
-def _table(judged: Iterable[GroupImportance], feature_of: dict[str, str]) -> dict[str, Any]:
+def _table(importances: Iterable[GroupImportance], feature_of_column: dict[str, str]) -> dict[str, Any]:
+    """Return the figures of each column for the list's file, rounded."""
     table: dict[str, Any] = {}
-    for j in judged:
-        numbers = {"importance": j.importance, "spread": j.spread, **j.more}
-        short: dict[str, Any] = {name: float(f"{value:.6g}") for name, value in numbers.items()}
-        if len(j.group.columns) > 1:
-            short["with"] = j.group.name
-        table |= {c: short | {"of": feature_of[c]} for c in j.group.columns}
+    for i in importances:
+        figures = {"importance": i.importance, "spread": i.spread, **i.more}
+        rounded: dict[str, Any] = {name: float(f"{value:.6g}") for name, value in figures.items()}
+        if len(i.group.columns) > 1:
+            rounded["with"] = i.group.name
+        table |= {column: rounded | {"of": feature_of_column[column]} for column in i.group.columns}
     return table
 
 
 def _best(experiment: ReadyExperiment, outcome: _Outcome, ordered: Sequence[GroupImportance]) -> dict[str, Any]:
-    search = outcome.eliminated
-    if search is None or search.best.groups == search.chosen.groups:
+    """Return the best list for the list's file, if it is not the chosen one."""
+    elimination = outcome.elimination
+    if elimination is None or elimination.best.groups == elimination.chosen.groups:
         return {}
-    columns = [c for j in ordered if j.group.name in search.best.groups for c in j.group.columns]
-    return {"features": list(list_of(experiment, columns)), "mean": search.best.mean, "folds": list(search.best.folds)}
+    best = elimination.best
+    columns = [column for i in ordered if i.group.name in best.groups for column in i.group.columns]
+    return {
+        "features": list(features_with_columns(experiment, columns)),
+        "mean": best.mean,
+        "folds": list(best.folds),
+    }

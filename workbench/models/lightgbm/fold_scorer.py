@@ -1,7 +1,7 @@
-"""Parameter sets scored fold by fold over datasets that are binned once: what a search trains.
+"""Score the parameter sets of a search fold by fold, on datasets that are binned once.
 
-A fold's datasets are kept and shared by all parameter sets; no test rows are predicted, and the validated rows are
-predicted by LightGBM itself while it trains.
+The datasets of a fold are shared by all parameter sets. Test rows are not predicted, and validation rows are predicted
+by LightGBM during training.
 """
 
 from __future__ import annotations
@@ -16,37 +16,40 @@ import numpy as np
 import numpy.typing as npt
 
 from workbench.core.errors import DataError, TrainingError
-from workbench.models.lightgbm.bins import BINNING, BinnedRows, bins_of
+from workbench.models.lightgbm.bins import BIN_PARAMETERS, BinnedRows, shared_bins
 from workbench.models.lightgbm.boosting import Boosting, lightgbm_errors
 from workbench.models.lightgbm.fold_datasets import DatasetSplit
-from workbench.models.lightgbm.learner import LightGBMLearner, LightGBMSpec, weighs_classes
+from workbench.models.lightgbm.learner import LightGBMLearner, LightGBMSpec, weights_classes
 from workbench.models.lightgbm.parameters import with_bagging
 from workbench.models.records import Problem
 from workbench.models.scoring import score_column
-from workbench.models.stopping_metrics import stand_in, stopping_metric
+from workbench.models.stopping_metrics import proxy_metric, stopping_metric
 
 if TYPE_CHECKING:
     import lightgbm as lgb
 
     from workbench.metrics import Metric
 
-__all__ = ["Fidelity", "FoldScore", "FoldScorer", "NoUseError", "shared_score"]
+__all__ = ["Fidelity", "FoldScore", "FoldScorer", "TrialPrunedError", "shared_score"]
 
 Floats = npt.NDArray[np.float64]
 Watch = Callable[[int, float], bool]
+Splits = tuple[DatasetSplit, DatasetSplit]
+"""The train set and the validation set of a fold."""
 
 
-def shared_round(done: int, every: int) -> int:
-    """Return the first round from this one on at which every fold notes its value.
+def shared_round(n_rounds: int, every: int) -> int:
+    """Return the first round, from this one on, at which every fold records its value.
 
-    Their distance grows with the rounds, to a thirtieth of them, so that a curve of thousands is kept as two hundred.
+    The distance of these rounds grows with their number, to a thirtieth of it, so that a curve of thousands of rounds
+    has about two hundred points.
     """
-    step: int = max(1, 2 ** int(math.log2(max(1, done / 32)))) * every
-    return math.ceil(done / step) * step
+    step: int = max(1, 2 ** int(math.log2(max(1, n_rounds / 32)))) * every
+    return math.ceil(n_rounds / step) * step
 
 
-class NoUseError(Exception):
-    """The watcher has seen enough of a fold."""
+class TrialPrunedError(Exception):
+    """The `watch` callback ended the training of a fold."""
 
 
 @dataclass(frozen=True)
@@ -58,15 +61,17 @@ class Fidelity:
     rate : float, or None
         The learning rate; None for the parameter set's own.
     rounds : int
-        At most so many.
+        The most rounds.
     patience : int
-        Rounds without a better score until it stops; 0 for never: then the model of the last round is scored.
+        Rounds without an improvement after which it stops; 0 to score the model of the last round.
     every : int
         Rounds between two evaluations.
     share : float
-        Of each fold's train rows.
+        The share of each fold's train rows to train on.
     seconds : float
-        A fold's training ends after so long, with what is best by then.
+        The time limit of a fold's training, whose best round so far is then scored.
+    exact_rounds : tuple of int, or None
+        The number of rounds for each target, after which it is scored, instead of `rounds` and `patience`.
     """
 
     rate: float | None
@@ -75,11 +80,12 @@ class Fidelity:
     every: int = 1
     share: float = 1.0
     seconds: float = math.inf
+    exact_rounds: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
 class FoldScore:
-    """What one fold gives.
+    """The score of a parameter set on one fold.
 
     Attributes
     ----------
@@ -87,12 +93,14 @@ class FoldScore:
         The competition's metric at the best round.
     rounds : tuple of int
         The best round of each target.
+    seconds : float
+        The training time.
     oof : float array (n_valid, width), or None
-        The predictions of the validated rows at the best round, where they were asked for.
+        The predictions of the validation rows at the best round, if requested.
     cut : int, or None
-        The rounds after which its time was over; None where it was not.
+        The round at which the time limit was reached, if it was.
     curves : tuple of dict
-        For each target the metric after some of the rounds, the same in every fold; empty where it is not watched.
+        For each target round -> metric, at rounds that are the same in every fold; empty if it is not computed.
     """
 
     score: float
@@ -104,7 +112,7 @@ class FoldScore:
 
 
 class _TargetScore(NamedTuple):
-    """What one fold gives for one of the targets; as in `FoldScore`."""
+    """The score of one target on one fold; the fields are as in `FoldScore`."""
 
     score: float
     round: int
@@ -113,23 +121,39 @@ class _TargetScore(NamedTuple):
     curve: dict[int, float]
 
 
-def shared_score(folds: Sequence[FoldScore], *, greater_is_better: bool) -> list[FoldScore]:
-    """Return the folds' scores at one number of rounds for each target, the best of their mean curve.
+@dataclass(frozen=True)
+class _FoldTrial:
+    """A parameter set to score on one fold, for one of the targets."""
 
-    It is looked for as far as all folds were trained. Where a fold has no curve, each stays at its own best.
+    parameters: Mapping[str, Any]
+    fold: int
+    seed: int
+    fidelity: Fidelity
+    watch: Watch | None
+    keep_oof: bool
+
+
+def shared_score(folds: Sequence[FoldScore], *, greater_is_better: bool) -> list[FoldScore]:
+    """Return the folds' scores at the best round of the mean curve of each target.
+
+    The mean is taken over the rounds that all folds have. If a fold has no curve, the scores are returned unchanged.
     """
-    if not all(f.curves for f in folds):
+    if not all(fold.curves for fold in folds):
         return list(folds)
-    rounds = []
-    for curves in zip(*(f.curves for f in folds), strict=True):
-        shared = sorted(set.intersection(*(set(c) for c in curves)))
-        if not shared:
+    best_rounds = []
+    for curves in zip(*(fold.curves for fold in folds), strict=True):
+        common_rounds = sorted(set.intersection(*(set(curve) for curve in curves)))
+        if not common_rounds:
             return list(folds)
-        means = np.array([np.mean([c[r] for c in curves]) for r in shared])
-        rounds.append(shared[int(means.argmax() if greater_is_better else means.argmin())])
+        means = np.array([np.mean([curve[r] for curve in curves]) for r in common_rounds])
+        best_rounds.append(common_rounds[int(means.argmax() if greater_is_better else means.argmin())])
     return [
-        replace(f, score=float(np.mean([c[r] for c, r in zip(f.curves, rounds, strict=True)])), rounds=tuple(rounds))
-        for f in folds
+        replace(
+            fold,
+            score=float(np.mean([curve[r] for curve, r in zip(fold.curves, best_rounds, strict=True)])),
+            rounds=tuple(best_rounds),
+        )
+        for fold in folds
     ]
 
 
@@ -140,22 +164,27 @@ class FoldScorer:
     ----------
     problem : Problem
     spec : LightGBMSpec
-        The experiment's own parameters; what a parameter set does not name stays as it is here.
-    room : int
-        Bytes that the kept datasets may take; a fold's are made anew each time where they do not fit.
+        The experiment's parameters, for those that a parameter set does not have.
+    max_bytes : int
+        The memory for cached datasets; beyond it they are made again for each trial.
+
+    Attributes
+    ----------
+    each_round : callable
+        Called after each boosting round; an exception that it raises ends the training.
     """
 
-    def __init__(self, problem: Problem, spec: LightGBMSpec, *, room: int) -> None:
-        self.problem, self.spec, self.room = problem, spec, room
+    def __init__(self, problem: Problem, spec: LightGBMSpec, *, max_bytes: int) -> None:
+        self.problem, self.spec, self.max_bytes = problem, spec, max_bytes
         self.each_round: Callable[[], None] = lambda: None
         self._learners: dict[tuple[Any, ...], LightGBMLearner] = {}
-        self._datasets_of: dict[tuple[Any, ...], tuple[DatasetSplit, DatasetSplit]] = {}
-        # What is held by learner: the kept datasets, and of learners with bins of their own those, too.
-        self._sizes: dict[tuple[Any, ...], int] = {}
+        self._splits: dict[tuple[Any, ...], Splits] = {}
+        # The bytes of each learner's cached datasets, and of its bins if it has its own.
+        self._bytes_by_learner: dict[tuple[Any, ...], int] = {}
 
     @property
-    def watched(self) -> Metric:
-        """What a watcher sees, in its own direction: what stands in for a metric that is made of labels."""
+    def stopping_metric(self) -> Metric:
+        """The metric that `watch` gets: the competition's, or its proxy."""
         return stopping_metric(self.problem.metric, self.problem.target.columns[0].task)
 
     def score(
@@ -165,7 +194,6 @@ class FoldScorer:
         seed: int,
         fidelity: Fidelity,
         *,
-        rounds: Sequence[int] | None = None,
         watch: Watch = lambda _round, _best: False,
         keep_oof: bool = False,
     ) -> FoldScore:
@@ -174,28 +202,29 @@ class FoldScorer:
         Parameters
         ----------
         parameters : mapping
-            LightGBM's, by their primary names.
-        rounds : sequence of int, optional
-            So many for each target, after the last of which it is scored: none are chosen on the fold.
+            LightGBM's, by primary names.
         watch : callable
-            Called after each evaluation with the round and the best value of the stopping metric so far; True ends it.
+            Called after each evaluation with the round and the best value of the stopping metric so far; returns True
+            to end the training. Not called with several targets.
+        keep_oof : bool
+            Whether to return the predictions of the validation rows.
 
         Raises
         ------
-        NoUseError
-            When the watcher ended it.
+        TrialPrunedError
+            When `watch` ended the training.
         TrainingError
-            When LightGBM refuses the parameters, or the metric gives no number.
+            When LightGBM rejects the parameters, or the metric can't be computed.
         """
         started = time.perf_counter()
         n_targets = len(self.problem.target.columns)
-        fidelities = [fidelity] * n_targets
-        if rounds is not None:
-            fidelities = [replace(fidelity, rounds=n, patience=0, every=n) for n in rounds]
-        targets = [
-            self._of_target(i, parameters, fold, seed, of_target, watch if n_targets == 1 else None, keep_oof)
-            for i, of_target in enumerate(fidelities)
-        ]
+        trial = _FoldTrial(parameters, fold, seed, fidelity, watch if n_targets == 1 else None, keep_oof)
+        trials = [trial] * n_targets
+        if fidelity.exact_rounds is not None:
+            trials = [
+                replace(trial, fidelity=replace(fidelity, rounds=n, patience=0, every=n)) for n in fidelity.exact_rounds
+            ]
+        targets = [self._score_target(index, target_trial) for index, target_trial in enumerate(trials)]
         value = float(np.mean([t.score for t in targets]))
         if not np.isfinite(value):
             raise TrainingError(f"fold {fold}: metric {self.problem.metric.name!r} gives {value}")
@@ -205,153 +234,143 @@ class FoldScorer:
         return FoldScore(value, tuple(t.round for t in targets), time.perf_counter() - started, oof, cut, curves)
 
     def release(self) -> None:
-        """Let the kept datasets go; they are made again where they are asked for."""
+        """Free the cached datasets; they are made again when they are needed."""
         self._learners.clear()
-        self._datasets_of.clear()
-        self._sizes.clear()
+        self._splits.clear()
+        self._bytes_by_learner.clear()
 
     # ----------------------------------------------------------------------------------------------------- datasets
 
     def _learner(self, index: int, parameters: Mapping[str, Any]) -> tuple[LightGBMLearner, tuple[Any, ...]]:
-        binning = {n: parameters[n] for n in BINNING if n in parameters}
-        weighs = weighs_classes({**self.spec.parameters, **parameters})
-        key = (index, *(repr(binning.get(n)) for n in BINNING), weighs)
+        """Return the learner of a target for these parameters, cached by those that determine the bins, and its key."""
+        bin_settings = {name: parameters[name] for name in BIN_PARAMETERS if name in parameters}
+        has_class_weights = weights_classes({**self.spec.parameters, **parameters})
+        key = (index, *(repr(bin_settings.get(name)) for name in BIN_PARAMETERS), has_class_weights)
         if key not in self._learners:
-            spec = replace(self.spec, parameters=self.spec.parameters | binning)
-            # One that is searched over other bins keeps each set of them, for the next trial that asks for it.
-            shared = bins_of(self.problem)
-            size = self.problem.target.n_rows * (self.problem.matrix.width + 16) if binning else 0
-            self._make_room(size)
-            bins = BinnedRows(self.problem.matrix, order=shared.order) if binning else shared
-            self._learners[key] = LightGBMLearner(self.problem, spec, index, bins)
-            self._learners[key].data.target.library_weighs_classes = weighs
-            self._sizes[key] = size
+            spec = replace(self.spec, parameters=self.spec.parameters | bin_settings)
+            bins, n_bytes = shared_bins(self.problem), 0
+            if bin_settings:
+                # A search over the bins caches each set of them, for later trials with the same.
+                n_bytes = self.problem.target.n_rows * (self.problem.matrix.width + 16)
+                self._free_bins(n_bytes)
+                bins = BinnedRows(self.problem.matrix, order=bins.order)
+            learner = self._learners[key] = LightGBMLearner(self.problem, spec, index, bins)
+            learner.data.target.library_weights_classes = has_class_weights
+            self._bytes_by_learner[key] = n_bytes
         return self._learners[key], key
 
-    def _make_room(self, size: int) -> None:
-        """Let bins go, those made first, until more of so many bytes fit; those of the experiment stay."""
-        for key in [k for k in self._learners if any(part != "None" for part in k[1:-1])]:
-            if sum(self._sizes.values()) + size <= self.room:
+    def _free_bins(self, n_bytes: int) -> None:
+        """Free learners with bins of their own, the oldest first, until this many more bytes fit."""
+        own_bins = [key for key in self._learners if any(setting != "None" for setting in key[1:-1])]
+        for key in own_bins:
+            if sum(self._bytes_by_learner.values()) + n_bytes <= self.max_bytes:
                 return
-            del self._learners[key], self._sizes[key]
-            self._datasets_of = {k: splits for k, splits in self._datasets_of.items() if k[: len(key)] != key}
+            del self._learners[key], self._bytes_by_learner[key]
+            self._splits = {k: splits for k, splits in self._splits.items() if k[: len(key)] != key}
 
-    def _datasets(
-        self, learner: LightGBMLearner, key: tuple[Any, ...], fold: int, share: float
-    ) -> tuple[DatasetSplit, DatasetSplit]:
-        cached = self._datasets_of.get((*key, fold, share))
+    def _fold_splits(self, learner: LightGBMLearner, key: tuple[Any, ...], fold: int, share: float) -> Splits:
+        """Return the datasets of a fold, cached if they fit into memory."""
+        cached = self._splits.get((*key, fold, share))
         if cached is not None:
             return cached
-        chosen = None
-        # Of a query that is cut in two, neither part says what its order is.
+        sampled_rows = None
+        # The rows of a query must stay together, so that ranking problems are not sampled.
         if share < 1 and self.problem.target.query is None:
             rows = self.problem.folds.train_rows(fold)
-            chosen = np.sort(np.random.default_rng(fold).choice(rows, max(1, round(share * len(rows))), replace=False))
-        splits = learner.datasets.split(fold, chosen)
-        size = sum(len(split.rows) for split in splits) * (len(learner.names) + 16)
-        if sum(self._sizes.values()) + size <= self.room:
-            self._sizes[key] += size
-            self._datasets_of[(*key, fold, share)] = splits
+            n_sampled = max(1, round(share * len(rows)))
+            sampled_rows = np.sort(np.random.default_rng(fold).choice(rows, n_sampled, replace=False))
+        splits = learner.datasets.split(fold, sampled_rows)
+        n_bytes = sum(len(split.rows) for split in splits) * (len(learner.column_names) + 16)
+        if sum(self._bytes_by_learner.values()) + n_bytes <= self.max_bytes:
+            self._bytes_by_learner[key] += n_bytes
+            self._splits[(*key, fold, share)] = splits
         return splits
 
     # --------------------------------------------------------------------------------------------------- one target
 
-    def _of_target(
-        self,
-        index: int,
-        parameters: Mapping[str, Any],
-        fold: int,
-        seed: int,
-        fidelity: Fidelity,
-        watch: Watch | None,
-        keep_oof: bool,
-    ) -> _TargetScore:
-        learner, key = self._learner(index, parameters)
-        with lightgbm_errors(f"fold {fold}"):
-            splits = self._datasets(learner, key, fold, fidelity.share)
-            defaults = learner.with_seed(seed)
-            merged = defaults | with_bagging(parameters, defaults)
-            if fidelity.rate is not None:
-                merged["learning_rate"] = fidelity.rate
-            trial = _Trial(learner, merged, splits, (fold, seed), fidelity, watch, self.each_round, keep_oof=keep_oof)
-            trial.train()
-        if trial.predictions is None:
-            return _TargetScore(trial.best, trial.best_round, None, trial.cut, trial.curve)
+    def _score_target(self, index: int, trial: _FoldTrial) -> _TargetScore:
+        learner, key = self._learner(index, trial.parameters)
+        with lightgbm_errors(f"fold {trial.fold}"):
+            splits = self._fold_splits(learner, key, trial.fold, trial.fidelity.share)
+            training = _TrialTraining(learner, trial, splits, self.each_round)
+            training.train()
+        if training.predictions is None:
+            return _TargetScore(training.best_value, training.best_round, None, training.cut, training.curve)
         rows = splits[1].rows
-        predicted = learner.to_target_scale(learner.linked(trial.predictions), fold)
+        predictions = learner.output.to_target_scale(learner.output.linked(training.predictions), trial.fold)
         try:
-            value = score_column(self.problem.target, learner.column, rows, predicted, self.problem.metric)
+            value = score_column(self.problem.target, learner.column, rows, predictions, self.problem.metric)
         except DataError as exc:
-            raise TrainingError(f"fold {fold}, seed {seed}: {exc.message}", hint=exc.hint) from exc
-        # The fold's validated rows ascend; the dataset has them by query.
-        in_order = predicted[np.argsort(rows, kind="stable")]
-        return _TargetScore(value, trial.best_round, in_order, trial.cut, trial.curve)
+            raise TrainingError(f"fold {trial.fold}, seed {trial.seed}: {exc.message}", hint=exc.hint) from exc
+        # The dataset's rows may be sorted by query; the OOF is in the order of the fold's ascending validation rows.
+        oof = predictions[np.argsort(rows, kind="stable")]
+        return _TargetScore(value, training.best_round, oof, training.cut, training.curve)
 
 
-class _Trial:
-    """One LightGBM training that evaluates now and then and remembers the best."""
+class _TrialTraining:
+    """A training of LightGBM that is evaluated every few rounds and remembers the best of them."""
 
     def __init__(
-        self,
-        learner: LightGBMLearner,
-        parameters: dict[str, Any],
-        splits: tuple[DatasetSplit, DatasetSplit],
-        at: tuple[int, int],
-        fidelity: Fidelity,
-        watch: Watch | None,
-        each_round: Callable[[], None],
-        *,
-        keep_oof: bool,
+        self, learner: LightGBMLearner, trial: _FoldTrial, splits: Splits, each_round: Callable[[], None]
     ) -> None:
-        self.learner, self.parameters, self.splits, self.fidelity = learner, parameters, splits, fidelity
-        self.watch, self.each_round = watch, each_round
-        self.own_metric = None if learner.metric_name else learner.own_metric((splits[1],), *at)
-        # What stands in says nothing of what the metric would be.
-        self.is_metric = stand_in(learner.problem.metric, learner.column.task) is None
-        self.keeps_predictions = keep_oof or not self.is_metric
-        self.best, self.best_round = float("nan"), 0
+        self.learner, self.splits, self.each_round = learner, splits, each_round
+        self.fidelity, self.watch = trial.fidelity, trial.watch
+        defaults = learner.with_seed(trial.seed)
+        self.parameters = defaults | with_bagging(trial.parameters, defaults)
+        if trial.fidelity.rate is not None:
+            self.parameters["learning_rate"] = trial.fidelity.rate
+        self.custom_metric = (
+            None if learner.metric_name else learner.output.stopping_metric((splits[1],), trial.fold, trial.seed)
+        )
+        # The values of a proxy metric are no scores: the predictions of the best round are scored afterwards.
+        self.has_proxy = proxy_metric(learner.problem.metric, learner.column.task) is not None
+        self.keeps_predictions = trial.keep_oof or self.has_proxy
+        self.best_value, self.best_round = float("nan"), 0
         self.cut: int | None = None
         self.curve: dict[int, float] = {}
         self.predictions: Floats | None = None
-        self._latest: Floats | None = None
+        self._latest_predictions: Floats | None = None
 
     def train(self) -> None:
-        """Train until the patience, the rounds or the time are over."""
+        """Train until early stopping, the last round or the time limit."""
         ends_at = time.perf_counter() + self.fidelity.seconds / len(self.learner.problem.target.columns)
-        metric = self._evaluate if self.keeps_predictions or self.own_metric else None
+        metric = self._evaluate if self.keeps_predictions or self.custom_metric else None
         boosting = Boosting(self.parameters, self.splits[0].dataset, self.splits[1].dataset, metric=metric)
         every, patience = self.fidelity.every, self.fidelity.patience
-        for is_finished in boosting.rounds(self.fidelity.rounds):
+        for has_no_split in boosting.rounds(self.fidelity.rounds):
             self.each_round()
-            done, is_over = boosting.n_rounds, time.perf_counter() > ends_at
-            if done % every and not is_finished and not is_over and done < self.fidelity.rounds:
+            n_rounds, is_late = boosting.n_rounds, time.perf_counter() > ends_at
+            is_evaluated = n_rounds % every == 0 or n_rounds >= self.fidelity.rounds
+            if not is_evaluated and not has_no_split and not is_late:
                 continue
-            self._add(done, boosting.values()["valid"])
-            if self.watch is not None and self.watch(done, self.best):
-                raise NoUseError
-            if is_finished or (patience and done - self.best_round >= patience):
+            self._add(n_rounds, boosting.values()["valid"])
+            if self.watch is not None and self.watch(n_rounds, self.best_value):
+                raise TrialPrunedError
+            if has_no_split or (patience and n_rounds - self.best_round >= patience):
                 break
-            if is_over:
-                self.cut = done
+            if is_late:
+                self.cut = n_rounds
                 break
 
-    def _add(self, done: int, value: float) -> None:
+    def _add(self, n_rounds: int, value: float) -> None:
+        """Record the metric after this many rounds."""
         if not np.isfinite(value):
             raise TrainingError(
-                f"metric {self.learner.problem.metric.name!r} gives {value} after {done} rounds",
+                f"metric {self.learner.problem.metric.name!r} gives {value} after {n_rounds} rounds",
                 hint="it must give a number for any predictions of the model",
             )
-        if self.is_metric and done == shared_round(done, self.fidelity.every):
-            self.curve[done] = value
-        # As LightGBM's own early stopping counts: what is better by less is not better.
-        delta = float(self.parameters.get("early_stopping_min_delta", 0.0))
-        greater = self.learner.data.target.stopping_metric.greater_is_better
-        is_better = value - delta > self.best if greater else value + delta < self.best
+        if not self.has_proxy and n_rounds == shared_round(n_rounds, self.fidelity.every):
+            self.curve[n_rounds] = value
+        # As LightGBM's early stopping: a smaller change is not an improvement.
+        min_delta = float(self.parameters.get("early_stopping_min_delta", 0.0))
+        greater_is_better = self.learner.data.target.stopping_metric.greater_is_better
+        is_better = value - min_delta > self.best_value if greater_is_better else value + min_delta < self.best_value
         if self.best_round == 0 or not self.fidelity.patience or is_better:
-            self.best, self.best_round = value, done
-            if self.keeps_predictions and self._latest is not None:
-                self.predictions = self._latest.copy()
+            self.best_value, self.best_round = value, n_rounds
+            if self.keeps_predictions and self._latest_predictions is not None:
+                self.predictions = self._latest_predictions.copy()
 
     def _evaluate(self, predictions: Floats, dataset: lgb.Dataset) -> tuple[str, float, bool]:
-        self._latest = predictions
-        return self.own_metric(predictions, dataset) if self.own_metric else ("", 0.0, True)
+        """Keep the predictions of the validation rows, which LightGBM passes to a metric, and return our metric."""
+        self._latest_predictions = predictions
+        return self.custom_metric(predictions, dataset) if self.custom_metric else ("", 0.0, True)

@@ -1,4 +1,4 @@
-"""LightGBM behind the contract of a learner: one binned dataset for all folds and seeds, one model at a time."""
+"""LightGBM behind the contract of a learner: one binned dataset for all folds and seeds."""
 
 from __future__ import annotations
 
@@ -16,28 +16,29 @@ import polars as pl
 from workbench.core.cache import file_sha256
 from workbench.core.distribution import version_of
 from workbench.core.errors import DataError
-from workbench.models.column_parameters import by_position
+from workbench.models.column_parameters import resolve_columns
 from workbench.models.fold_data import FoldData, FoldTarget
-from workbench.models.lightgbm.bins import BinnedRows, bins_of
+from workbench.models.lightgbm.bins import BinnedRows, shared_bins
 from workbench.models.lightgbm.boosting import (
     BoostedTraining,
     Boosting,
-    Evaluate,
-    boosted,
+    booster_from_text,
     lightgbm_errors,
     safe_names,
-    trees_of,
+    train_booster,
     with_feature_names,
 )
-from workbench.models.lightgbm.fold_datasets import DatasetSplit, FoldDatasets, PseudoLabels
-from workbench.models.lightgbm.objectives import OwnObjective, apply_link, objective_for
-from workbench.models.memory_estimate import MemoryNeeds, lightgbm_needs
-from workbench.models.pseudo_labels import Pseudo
-from workbench.models.records import ALL_ROWS, FoldResult, Problem, TrainingState
-from workbench.models.rounds import StoppingLearner
+from workbench.models.lightgbm.fold_datasets import FoldDatasets, PseudoLabels
+from workbench.models.lightgbm.memory import lightgbm_memory
+from workbench.models.lightgbm.objectives import CustomObjective, objective_for
+from workbench.models.lightgbm.outputs import LightGBMOutput
+from workbench.models.memory_estimate import MemoryEstimate
+from workbench.models.pseudo_labels import PseudoLabelRule
+from workbench.models.records import FULL_DATA, FoldResult, Problem, TrainingState
+from workbench.models.rounds import EarlyStoppingLearner
 from workbench.models.stopping_metrics import native_metric
 from workbench.models.training_columns import Rows
-from workbench.models.weights import is_decision
+from workbench.models.weights import uses_hard_labels
 
 if TYPE_CHECKING:
     import lightgbm as lgb
@@ -45,13 +46,13 @@ if TYPE_CHECKING:
     from workbench.metrics import Metric
 
 __all__ = [
-    "NO_WEIGHT",
+    "NO_CLASS_WEIGHTS",
     "QUIET",
     "LightGBMLearner",
     "LightGBMSpec",
     "LightGBMTraining",
     "lightgbm_metric",
-    "weighs_classes",
+    "weights_classes",
 ]
 
 Floats = npt.NDArray[np.float64]
@@ -59,48 +60,50 @@ Ints = npt.NDArray[np.int64]
 
 QUIET = {"verbosity": -1}
 
-NO_WEIGHT = {"is_unbalance": False, "scale_pos_weight": 1}
-"""What an experiment says to take back what its base says: with every objective these do nothing."""
+NO_CLASS_WEIGHTS = {"is_unbalance": False, "scale_pos_weight": 1}
+"""LightGBM's defaults: with them an experiment resets class weights of its base, whatever the objective."""
 
 
-def weighs_classes(parameters: Mapping[str, Any]) -> bool:
-    """Say whether LightGBM weighs two classes by itself."""
-    return any(parameters.get(key, nothing) != nothing for key, nothing in NO_WEIGHT.items())
+def weights_classes(parameters: Mapping[str, Any]) -> bool:
+    """Return whether LightGBM itself weights the two classes."""
+    return any(parameters.get(key, default) != default for key, default in NO_CLASS_WEIGHTS.items())
 
 
 @dataclass(frozen=True)
 class LightGBMSpec:
-    """A LightGBM model to train: all of its parameters, by their primary names.
+    """The settings of a LightGBM model.
 
     Attributes
     ----------
     parameters : dict
-        Holds neither seeds nor the number of rounds. Without ``objective`` it is the task's and the metric's usual one.
+        By primary names, without seed and number of rounds. Without ``objective`` it is the default for task and
+        metric.
     rounds : int
+        The most rounds.
     patience : int
-        The early stopping, 0 for none.
-    power : int
-        In training rows weigh ``1 / |y| ** power``, as the metric's loss has it.
+        Of early stopping; 0 for none.
     transform : str
-        What the target goes through before training; predictions come back through its inverse.
+        The transform of the target before training.
+    power : int
+        The weights of the rows in training are multiplied by ``1 / |y| ** power``.
     where : str
-        The file that it comes from, for messages.
-    custom_objective : OwnObjective, or None
-        The competition's own objective, in place of one of LightGBM's.
+        The experiment's file, for messages.
+    custom_objective : CustomObjective, or None
+        A function from the competition's folder instead of one of LightGBM's objectives.
     class_weight : str, dict or None
-        "balanced", or a weight by class, as `check_class_weight` gives it.
-    pseudo : Pseudo, or None
-        Which test rows get a label from a fold's first model; None: there is one model.
+        "balanced", or a weight by class, from `check_class_weight`.
+    pseudo : PseudoLabelRule, or None
+        Which test rows get a pseudo-label from a fold's first model; None for one model per fold.
     train_curve : bool
-        Whether the curve of the train rows is kept, too; it costs.
+        Whether the metric of the train rows is computed after each round, too, which takes time.
     notes : tuple of str
-        What is to be said of the parameters.
+        Remarks on the parameters, for the user.
     files : dict
-        Parameter -> the file that it names, of the competition's folder.
+        Parameter -> the file that it names, in the competition's folder.
     per_fold : bool
-        Whether each fold stops at its own best round, and not all at the best of their mean curve.
-    stops_by : str
-        As `stand_ins.stops_by` gives it.
+        Whether each fold stops at its own best round, instead of the best of the mean curve.
+    proxy_metric : str
+        From `proxy_for_key`.
     """
 
     parameters: dict[str, Any]
@@ -109,17 +112,17 @@ class LightGBMSpec:
     transform: str = "none"
     power: int = 0
     where: str = "the experiment"
-    custom_objective: OwnObjective | None = None
+    custom_objective: CustomObjective | None = None
     class_weight: str | dict[str, float] | None = None
-    pseudo: Pseudo | None = None
+    pseudo: PseudoLabelRule | None = None
     train_curve: bool = False
     notes: tuple[str, ...] = ()
     files: dict[str, Path] = field(default_factory=dict)
     per_fold: bool = False
-    stops_by: str = ""
+    proxy_metric: str = ""
 
     def content(self) -> dict[str, Any]:
-        """Return what decides the result: neither threads nor what is logged do, and of a file what it says."""
+        """Return everything that determines the result, for the run's key; of files their digests."""
         files = {key: file_sha256(path) for key, path in self.files.items()}
         return {
             "lightgbm": version_of("lightgbm"),
@@ -137,21 +140,20 @@ class LightGBMSpec:
             **({"pseudo": [self.pseudo.threshold, self.pseudo.weight]} if self.pseudo else {}),
             **({"train_curve": True} if self.train_curve else {}),
             **({"rounds_by": "mean"} if self.patience and not self.per_fold else {}),
-            **({"stops_by": self.stops_by} if self.stops_by else {}),
+            **({"stops_by": self.proxy_metric} if self.proxy_metric else {}),
         }
 
-    def needs(self, problem: Problem, seeds: Sequence[int]) -> MemoryNeeds:
-        """Foresee what the training takes at its peak."""
-        needs = lightgbm_needs(problem, self.parameters, seeds, with_test=self.pseudo is not None)
-        return needs.beside_bins() if bins_of(problem).held else needs
+    def memory_estimate(self, problem: Problem, seeds: Sequence[int]) -> MemoryEstimate:
+        """Estimate the memory of the training at its peak."""
+        estimate = lightgbm_memory(problem, self.parameters, seeds, with_test=self.pseudo is not None)
+        return estimate.with_bins_loaded() if shared_bins(problem).is_in_memory else estimate
 
     def learner(self, problem: Problem, index: int) -> LightGBMLearner:
-        """Return what trains the models of target number `index`."""
+        """Return the learner of target number `index`."""
         return LightGBMLearner(problem, self, index)
 
 
-# Our metric's name -> LightGBM's, where both compute the same number; the rest is computed by ours at every round. Its
-# mape divides by no less than 1.
+# Our metric's name -> LightGBM's, where both compute the same number. Its mape divides by at least 1, unlike ours.
 SAME_METRIC = {
     "auc": "auc",
     "rmse": "rmse",
@@ -163,21 +165,21 @@ SAME_METRIC = {
 
 
 def lightgbm_metric(spec: LightGBMSpec, task: str, metric: Metric) -> str | None:
-    """Return LightGBM's name of the metric to stop by, or None where ours (`stopping_metric`) is to be called.
+    """Return LightGBM's name of the metric to stop by, or None where ours (`stopping_metric`) has to be called.
 
-    LightGBM's is taken where it gives the same number for the same model.
+    LightGBM's metric is used where it gives the same number for the same model.
     """
     native = native_metric(SAME_METRIC, metric, task, spec.transform)
-    # Of predictions that are turned into probabilities afterwards, LightGBM sees what was before; only their order
-    # is the same.
-    is_order = native in ("auc", "average_precision") and task == "binary"
-    by_rate = spec.parameters.get("objective") in ("multiclassova", "cross_entropy_lambda")
-    is_turned = spec.custom_objective is not None or (by_rate and spec.transform == "none")
-    is_weighted = spec.class_weight is not None and not is_decision(metric)
-    return None if (is_turned or is_weighted) and not is_order else native
+    # Where probabilities are computed from LightGBM's output or corrected for class weights, its metric sees the values
+    # before; the order of rows, and so a metric of ranks, is the same.
+    is_by_rank = native in ("auc", "average_precision") and task == "binary"
+    needs_conversion = spec.parameters.get("objective") in ("multiclassova", "cross_entropy_lambda")
+    is_converted = spec.custom_objective is not None or (needs_conversion and spec.transform == "none")
+    is_corrected = spec.class_weight is not None and not uses_hard_labels(metric)
+    return None if (is_converted or is_corrected) and not is_by_rank else native
 
 
-class LightGBMLearner(StoppingLearner[LightGBMSpec]):
+class LightGBMLearner(EarlyStoppingLearner[LightGBMSpec]):
     """Trains one target's models.
 
     Parameters
@@ -185,19 +187,26 @@ class LightGBMLearner(StoppingLearner[LightGBMSpec]):
     problem : Problem
     spec : LightGBMSpec
     index : int
-        Which target.
+        Of the target.
     bins : BinnedRows, optional
-        The shared columns in bins; by default those that all learners of the problem share.
+        The binned columns; by default those that all learners of the problem share.
 
     Attributes
     ----------
+    data : FoldData
+    output : LightGBMOutput
+    metric_name : str or None
+        LightGBM's metric to stop by; None for ours.
+    parameters : dict
+        Complete but for the seed.
+    datasets : FoldDatasets
     each_round : callable
-        Called after each boosting round; what it raises ends the training.
+        Called after each boosting round; an exception that it raises ends the training.
 
     Raises
     ------
     ConfigError
-        For constraints that do not fit the columns.
+        For constraints that do not match the columns.
     """
 
     def __init__(self, problem: Problem, spec: LightGBMSpec, index: int, bins: BinnedRows | None = None) -> None:
@@ -211,76 +220,79 @@ class LightGBMLearner(StoppingLearner[LightGBMSpec]):
                 spec.transform,
                 power=spec.power,
                 class_weight=spec.class_weight,
-                library_weighs_classes=weighs_classes(spec.parameters),
+                library_weights_classes=weights_classes(spec.parameters),
             )
         )
         self.column = self.data.target.column
-        self.names = self.data.columns.names
+        self.column_names = self.data.columns.names
         self.metric_name = lightgbm_metric(spec, self.column.task, problem.metric)
         if spec.train_curve and not isinstance(problem.target.metric_weight, str):
-            # LightGBM would score the train rows by the weights that it trains with.
+            # LightGBM would score the train rows with their training weights.
             self.metric_name = None
         self.parameters = self._parameters()
-        self.datasets = FoldDatasets(self.data, self.parameters, bins or bins_of(problem), spec.pseudo)
-        self.least_gain = float(self.parameters.get("early_stopping_min_delta", 0.0))
+        self.output = LightGBMOutput(self.data.target, self.parameters["objective"])
+        self.datasets = FoldDatasets(self.data, self.parameters, bins or shared_bins(problem), spec.pseudo)
+        self.min_gain = float(self.parameters.get("early_stopping_min_delta", 0.0))
         self.each_round: Callable[[], None] = lambda: None
 
     def _parameters(self) -> dict[str, Any]:
         defaults = objective_for(self.column.task, self.problem.metric)
         extra: dict[str, Any] = {"num_class": self.column.width} if self.column.width > 1 else {}
         if self.column.task == "ranking" and "label_gain" not in self.spec.parameters:
-            # The gain of a relevance is itself, as in the metric; LightGBM's own is 2 to its power, less one.
+            # The gain of a relevance is the relevance itself, as in our metric; LightGBM's default is 2**relevance - 1.
             extra["label_gain"] = list(range(max(2, int(self.column.values.max()) + 1)))
         if self.spec.custom_objective is not None:
             defaults = {"objective": self.spec.custom_objective}
         if self.spec.parameters.get("objective", defaults["objective"]) != defaults["objective"]:
-            defaults = {}  # what goes with it means something else to another
+            defaults = {}  # the parameters of the default objective do not apply to another
         where = f"{self.spec.where}: [model]"
-        by_place = by_position(self.spec.parameters, self.names, self.problem.matrix.categories, where=where)
+        resolved = resolve_columns(self.spec.parameters, self.column_names, self.problem.matrix.categories, where=where)
         files = {key: str(path) for key, path in self.spec.files.items()}
-        return {**defaults, **extra, **by_place, **files, "metric": self.metric_name or "None"}
+        return {**defaults, **extra, **resolved, **files, "metric": self.metric_name or "None"}
 
     def with_seed(self, seed: int) -> dict[str, Any]:
-        """Return the parameters of a training."""
-        # The datasets have their own part of the list, and LightGBM compares the whole; of forced bins it refuses to
-        # hear again, though they are the same.
-        of_datasets = ("max_bin_by_feature", "forcedbins_filename")
-        return {k: v for k, v in self.parameters.items() if k not in of_datasets} | {"seed": seed}
+        """Return the parameters of a training with a seed, without those that apply to the datasets alone.
+
+        LightGBM rejects these if they differ from the datasets' (which have a part of the list), or for forced bins in
+        any case.
+        """
+        dataset_parameters = ("max_bin_by_feature", "forcedbins_filename")
+        return {k: v for k, v in self.parameters.items() if k not in dataset_parameters} | {"seed": seed}
 
     # ------------------------------------------------------------------------------------------------------- rounds
 
     @property
     def fixed_rounds(self) -> int | None:
-        """How many rounds every model has, whatever its rows; None where each stops at its best.
+        """The number of rounds of a full fit, whatever the folds' rounds; None with early stopping.
 
-        The trees of a forest are a mean, of which more do no harm.
+        A random forest has all rounds, too: it averages its trees, so that more of them do no harm.
         """
-        forest = self.spec.parameters.get("boosting") == "rf"
-        return self.spec.rounds if forest or not self.spec.patience else None
+        is_forest = self.spec.parameters.get("boosting") == "rf"
+        return self.spec.rounds if is_forest or not self.spec.patience else None
 
     # ---------------------------------------------------------------------------------------------------- one model
 
     def training(self, fold: int, seed: int, state: TrainingState | None = None) -> LightGBMTraining:
-        """Begin a fold's training, or take one up from its state."""
+        """Return a fold's training, new or from a saved state."""
         return LightGBMTraining(self, fold, seed, state=state)
 
-    def fit_all(self, seed: int, rounds: int) -> FoldResult:
-        """Train on all rows for so many rounds, and predict the test rows; its fold is `ALL_ROWS`, its OOF empty."""
+    def fit_full_data(self, seed: int, rounds: int) -> FoldResult:
+        """Train on all train rows for this many rounds, and predict the test rows; the fold is `FULL_DATA`."""
         with lightgbm_errors(f"all rows, seed {seed}"):
             started = time.perf_counter()
-            train = self.datasets.train_set(ALL_ROWS)
-            booster = boosted(self.with_seed(seed), train.dataset, rounds, self.each_round)
-            labels = self.pseudo_label_candidates(booster, rounds, ALL_ROWS)
+            train = self.datasets.train_set(FULL_DATA)
+            booster = train_booster(self.with_seed(seed), train.dataset, rounds, self.each_round)
+            labels = self.pseudo_label_candidates(booster, rounds, FULL_DATA)
             if labels is not None and len(labels[0]):
-                (train,) = self.datasets.with_pseudo_labels(ALL_ROWS, labels, np.empty(0, np.int64))
-                booster = boosted(self.with_seed(seed), train.dataset, rounds, self.each_round)
-            result = self.result_of(booster, (ALL_ROWS, seed), rounds, labels)
+                (train,) = self.datasets.with_pseudo_labels(FULL_DATA, labels, np.empty(0, np.int64))
+                booster = train_booster(self.with_seed(seed), train.dataset, rounds, self.each_round)
+            result = self.result_of(booster, (FULL_DATA, seed), rounds, labels)
             return replace(result, seconds=time.perf_counter() - started)
 
     def pseudo_label_candidates(self, booster: lgb.Booster, rounds: int, fold: int) -> PseudoLabels | None:
-        """Return the test rows that a fold's first model is sure of, and their classes; None without ``[pseudo]``.
+        """Return the test rows that a fold's first model predicts with confidence, and their classes.
 
-        The model has not seen the rows that the fold validates, so that the OOF stays what it is.
+        None without ``[pseudo]``. As that model was not trained on the validation rows, the OOF stays out of fold.
         """
         if self.spec.pseudo is None:
             return None
@@ -288,11 +300,11 @@ class LightGBMLearner(StoppingLearner[LightGBMSpec]):
         return rows + self.problem.matrix.n_train, classes
 
     def result_of(
-        self, booster: lgb.Booster, at: tuple[int, int], rounds: int, labels: PseudoLabels | None
+        self, booster: lgb.Booster, fold_and_seed: tuple[int, int], rounds: int, labels: PseudoLabels | None
     ) -> FoldResult:
-        """Return a model of so many rounds with its predictions; `at` is its fold and seed."""
-        fold, seed = at
-        rounds = min(rounds, booster.current_iteration())  # there are fewer where nothing is left to be split
+        """Return the model of this many rounds with its predictions."""
+        fold, seed = fold_and_seed
+        rounds = min(rounds, booster.current_iteration())  # fewer if no leaf could be split any more
         notes = self.data.target.notes(fold)
         if labels is not None and self.spec.pseudo is not None:
             notes["labelled"] = self.spec.pseudo.note(labels[1], self.column)
@@ -306,16 +318,19 @@ class LightGBMLearner(StoppingLearner[LightGBMSpec]):
             model=self._as_text(booster, rounds),
             rounds=rounds,
             seconds=0.0,
-            importance={n: (float(g), float(s)) for n, g, s in zip(self.names, gain, splits, strict=True)},
+            importance={
+                name: (float(column_gain), float(n_splits))
+                for name, column_gain, n_splits in zip(self.column_names, gain, splits, strict=True)
+            },
             notes=notes,
         )
 
     def _as_text(self, booster: lgb.Booster, rounds: int) -> str:
-        text = with_feature_names(booster.model_to_string(num_iteration=rounds), self.names)
+        text = with_feature_names(booster.model_to_string(num_iteration=rounds), self.column_names)
         links = {"binary": "binary sigmoid:1", "multiclass": f"multiclass num_class:{self.column.width}"}
         if self.spec.custom_objective is None or self.column.task not in links:
             return text
-        # So that whoever loads the model gets probabilities, as from one of LightGBM's own objectives.
+        # With this line the loaded model predicts probabilities, as with LightGBM's own objectives.
         line = f"objective={links[self.column.task]}\n"
         return re.sub(r"(?m)^feature_names=", lambda m: line + m[0], text, count=1)
 
@@ -328,67 +343,39 @@ class LightGBMLearner(StoppingLearner[LightGBMSpec]):
         ----------
         text : str
         fold : int
-            Which it was trained for, `ALL_ROWS` for one of all rows: its columns and what it learned are those.
+            The fold that the model was trained on, or `FULL_DATA`: its columns and transform are used.
         """
         with lightgbm_errors(f"fold {fold}"):
-            booster = trees_of(text)
-            _check_names(booster.feature_name(), self.names)
-            # The text says how raw values become probabilities, of one's own objective, too.
-            predicted = self._predicted(booster, booster.current_iteration(), self.data.test_rows, fold)
-            return self.to_target_scale(predicted, fold)
+            booster = booster_from_text(text)
+            _check_names(booster.feature_name(), self.column_names)
+            # The text includes the link to probabilities, for custom objectives, too.
+            output = self._raw_output(booster, booster.current_iteration(), self.data.test_rows, fold)
+            return self.output.to_target_scale(output, fold)
 
     def _predictions(self, booster: lgb.Booster, rounds: int, rows: Rows, fold: int) -> Floats:
-        """Return the predictions of some rows by a booster that was trained here, on the target's own scale."""
-        return self.to_target_scale(self.linked(self._predicted(booster, rounds, rows, fold)), fold)
+        """Return the predictions of some rows by a booster in training, on the target's scale."""
+        return self.output.to_target_scale(self.output.linked(self._raw_output(booster, rounds, rows, fold)), fold)
 
-    def _predicted(self, booster: lgb.Booster, rounds: int, rows: Rows, fold: int) -> Floats:
-        """Return what LightGBM says of some rows, (n, width)."""
+    def _raw_output(self, booster: lgb.Booster, rounds: int, rows: Rows, fold: int) -> Floats:
+        """Return a booster's output for some rows, (n, width)."""
 
         def predict(frame: pl.DataFrame) -> npt.NDArray[Any]:
             values = booster.predict(frame, num_iteration=rounds, num_threads=self.parameters["num_threads"])
             return np.asarray(values).reshape(len(frame), self.column.width)
 
-        return self.data.fitted(fold, rows, predict)
-
-    def linked(self, predicted: Floats) -> Floats:
-        """Return what a booster in training predicts, (n,) or (n, width), as a model's text would give it."""
-        shaped = predicted.reshape(-1, self.column.width)
-        return shaped if self.spec.custom_objective is None else apply_link(shaped, self.column)
-
-    def to_target_scale(self, predicted: Floats, fold: int) -> Floats:
-        """Return the competition's predictions for those of a model's text, (n, width)."""
-        return self.data.target.to_target_scale(self._fitted(predicted), fold)
-
-    def _fitted(self, predicted: Floats) -> Floats:
-        objective = self.parameters["objective"]
-        if objective == "multiclassova":  # one model per class: they need not sum to one
-            return np.asarray(predicted / np.maximum(predicted.sum(axis=1, keepdims=True), 1e-15))
-        if objective == "cross_entropy_lambda":  # predicts the rate of events; the probability is that of any
-            return np.asarray(-np.expm1(-predicted))
-        return predicted
-
-    def own_metric(self, splits: Sequence[DatasetSplit], fold: int, seed: int) -> Evaluate:
-        """Return what LightGBM calls after each round: the metric to stop by of the target as it is."""
-        metric, where = self.data.target.stopping_metric, f"fold {fold}, seed {seed}"
-        scores = {id(s.dataset): self.data.target.stopping_score(fold, s.rows, where) for s in splits}
-
-        def evaluate(predictions: Floats, dataset: lgb.Dataset) -> tuple[str, float, bool]:
-            value = scores[id(dataset)](self._fitted(self.linked(predictions)))
-            return metric.name, value, metric.greater_is_better
-
-        return evaluate
+        return self.data.raw_predictions(fold, rows, predict)
 
 
 def _check_names(trained: list[str], names: Sequence[str]) -> None:
-    """Refuse a matrix whose columns are not those of the model, in their order: LightGBM compares only how many."""
+    """Reject a matrix with other columns than the model's, or in another order: LightGBM only compares their number."""
     present = safe_names(names)
     if trained != present:
-        at = next((i for i, pair in enumerate(zip(trained, present, strict=False)) if pair[0] != pair[1]), None)
-        at = min(len(trained), len(present)) if at is None else at
-        was, now = (f"{n[at]!r}" if at < len(n) else "nothing" for n in (trained, present))
+        pairs = zip(trained, present, strict=False)
+        position = next((i for i, (was, now) in enumerate(pairs) if was != now), min(len(trained), len(present)))
+        was, now = (f"{listed[position]!r}" if position < len(listed) else "nothing" for listed in (trained, present))
         raise DataError(
-            f"the model was trained on {len(trained):,} columns, the matrix has {len(present):,}: column {at + 1} was "
-            f"{was} and is {now}"
+            f"the model was trained on {len(trained):,} columns, the matrix has {len(present):,}: "
+            f"column {position + 1} was {was} and is {now}"
         )
 
 
@@ -400,9 +387,9 @@ class LightGBMTraining(BoostedTraining):
     learner : LightGBMLearner
     fold, seed : int
     labels : PseudoLabels, optional
-        Those of a first model, for a fold's second model.
+        Pseudo-labels from the first model, for a fold's second model.
     state : TrainingState, optional
-        Where it is taken up.
+        A saved state to resume from.
     """
 
     def __init__(
@@ -421,17 +408,17 @@ class LightGBMTraining(BoostedTraining):
             self._text, self.curves, self.seconds = state.model, state.curves, state.seconds
 
     def state(self) -> TrainingState:
-        """Return what is kept of it."""
+        """Return the state to save."""
         return TrainingState(self.text(), self.curves, self.seconds)
 
-    def go_on(self, rounds: int, enough: Callable[[float], bool]) -> None:
-        """Train until there are so many rounds, or until `enough`, called with each new value, says so."""
+    def train_to(self, rounds: int, should_stop: Callable[[float], bool]) -> None:
+        """Train up to this many rounds, or until `should_stop` returns True for the metric of a new round."""
         started = time.perf_counter()
-        super().go_on(rounds, enough)
+        super().train_to(rounds, should_stop)
         self.seconds += time.perf_counter() - started
 
-    def after_round(self, share: float) -> None:  # noqa: ARG002 the learner's callback counts the rounds itself
-        """Call the learner's own callback."""
+    def after_round(self, share: float) -> None:  # noqa: ARG002 part of the base class
+        """Call the learner's callback."""
         self.learner.each_round()
 
     def begin(self) -> Boosting:
@@ -440,24 +427,24 @@ class LightGBMTraining(BoostedTraining):
         train, valid = learner.datasets.split(fold)
         if self.labels is not None and len(self.labels[0]):
             train, valid = learner.datasets.with_pseudo_labels(fold, self.labels, valid.rows)
-        # Test rows have no truth to be scored by.
-        watches_train = learner.spec.train_curve and learner.spec.pseudo is None
-        watched = [train, valid] if watches_train else [valid]
+        # PseudoLabelRule-labelled test rows have no true label to be scored by.
+        evaluates_train = learner.spec.train_curve and learner.spec.pseudo is None
+        evaluated = [train, valid] if evaluates_train else [valid]
         return Boosting(
             learner.with_seed(self.seed) | {"num_iterations": learner.spec.rounds},
             train.dataset,
             valid.dataset,
-            watches_train=watches_train,
-            metric=None if learner.metric_name else learner.own_metric(watched, fold, self.seed),
+            evaluates_train=evaluates_train,
+            metric=None if learner.metric_name else learner.output.stopping_metric(evaluated, fold, self.seed),
         )
 
-    def second(self, rounds: int, state: TrainingState | None = None) -> LightGBMTraining:
-        """Return the training of the fold's second model; itself where the first is sure of nothing, or not asked."""
+    def second_stage(self, rounds: int, state: TrainingState | None = None) -> LightGBMTraining:
+        """Return the training with pseudo-labels; itself without ``[pseudo]``, or if no test row gets a label."""
         if self.labels is not None or self.learner.spec.pseudo is None:
             return self
         started = time.perf_counter()
         with lightgbm_errors(self.where):
-            labels = self.learner.pseudo_label_candidates(self.trees(), rounds, self.fold)
+            labels = self.learner.pseudo_label_candidates(self.booster(), rounds, self.fold)
         self.seconds += time.perf_counter() - started
         if labels is None or not len(labels[0]):
             self.labels = labels
@@ -468,8 +455,8 @@ class LightGBMTraining(BoostedTraining):
         return training
 
     def result(self, rounds: int) -> FoldResult:
-        """Return the model of so many rounds, with its predictions."""
+        """Return the model of this many rounds, with its predictions."""
         started = time.perf_counter()
         with lightgbm_errors(self.where):
-            result = self.learner.result_of(self.trees(), (self.fold, self.seed), rounds, self.labels)
+            result = self.learner.result_of(self.booster(), (self.fold, self.seed), rounds, self.labels)
         return replace(result, curve=self.curves, seconds=self.seconds + time.perf_counter() - started)

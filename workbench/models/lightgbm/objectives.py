@@ -1,8 +1,8 @@
-"""LightGBM's objectives: which fit a task and a target's values, and the competition's own."""
+"""LightGBM's objectives: which of them fit a task and a target's values, and custom ones of the competition."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,21 +20,19 @@ if TYPE_CHECKING:
     from workbench.models.target import TargetColumn
 
 __all__ = [
-    "OBJECTIVE_KEYS",
     "RANKING",
-    "OwnObjective",
+    "CustomObjective",
     "apply_link",
     "check_objective",
-    "log_objective",
+    "load_objective",
     "objective_for",
-    "own_objective",
     "primary_objective",
 ]
 
 Floats = npt.NDArray[np.float64]
 
-# https://lightgbm.readthedocs.io/en/stable/Parameters.html#objective
-_OTHER_NAMES = {
+# Primary name -> aliases: https://lightgbm.readthedocs.io/en/stable/Parameters.html#objective
+_ALIASES = {
     "regression": ("regression_l2", "l2", "mean_squared_error", "mse", "l2_root", "root_mean_squared_error", "rmse"),
     "regression_l1": ("l1", "mean_absolute_error", "mae"),
     "mape": ("mean_absolute_percentage_error",),
@@ -44,21 +42,21 @@ _OTHER_NAMES = {
     "cross_entropy_lambda": ("xentlambda",),
     "rank_xendcg": ("xendcg", "xe_ndcg", "xe_ndcg_mart", "xendcg_mart"),
 }
-_NUMBERS = (
+_REGRESSION_OBJECTIVES = (
     *("regression", "regression_l1", "huber", "fair", "poisson", "quantile", "mape", "gamma", "tweedie"),
     *("cross_entropy", "cross_entropy_lambda"),
 )
-OBJECTIVES = {
-    "regression": _NUMBERS,
+OBJECTIVES_BY_TASK = {
+    "regression": _REGRESSION_OBJECTIVES,
     "binary": ("binary", "cross_entropy", "cross_entropy_lambda"),
     "multiclass": ("multiclass", "multiclassova"),
-    "ranking": ("lambdarank", "rank_xendcg", *_NUMBERS),
+    "ranking": ("lambdarank", "rank_xendcg", *_REGRESSION_OBJECTIVES),
 }
 RANKING = ("lambdarank", "rank_xendcg")
 
-# What LightGBM asks of the target's values; it checks some of them only after the data is there, and ends the process
-# or trains nonsense for others.
-_ALLOWED: dict[str, tuple[str, Callable[[Floats], npt.NDArray[np.bool_]]]] = {
+# Objective -> the target's values that it allows, for messages, and a test of them. LightGBM checks some only after the
+# data is loaded; with others it ends the process or trains nonsense.
+_ALLOWED_VALUES: dict[str, tuple[str, Callable[[Floats], npt.NDArray[np.bool_]]]] = {
     "poisson": ("from 0 up", lambda y: y >= 0),
     "tweedie": ("from 0 up", lambda y: y >= 0),
     "gamma": ("above 0", lambda y: y > 0),
@@ -67,47 +65,12 @@ _ALLOWED: dict[str, tuple[str, Callable[[Floats], npt.NDArray[np.bool_]]]] = {
     "lambdarank": ("that are whole and from 0 up", lambda y: (y >= 0) & (y == np.rint(y))),
     "rank_xendcg": ("that are whole and from 0 up", lambda y: (y >= 0) & (y == np.rint(y))),
 }
-OF_TRANSFORMED = ("regression", "regression_l1", "huber", "fair", "quantile")
-"""The objectives for a target whose transformed values may be of either sign."""
-
-
-# Models of the logarithm of the target, and losses that take it of target and prediction.
-_OF_LOG = {
-    *("poisson", "gamma", "tweedie"),
-    *("reg:squaredlogerror", "reg:gamma", "reg:tweedie", "count:poisson", "survival:cox", "survival:aft"),
-    *("poisson", "tweedie", "loglinquantile", "msle", "cox", "survivalaft"),
-}
-OBJECTIVE_KEYS = ("objective", "app", "loss", "application", "objective_type", "loss_function")
-"""Under which names LightGBM, XGBoost and CatBoost take the objective."""
-
-
-def log_objective(table: Mapping[str, Any]) -> str | None:
-    """Return the objective of a model's table where it takes the logarithm of the target itself; None for others.
-
-    Parameters
-    ----------
-    table : mapping
-        As the experiment has it, of any library. Of scikit-learn's estimators it is the one whose link is the
-        logarithm.
-    """
-    estimator = str(table.get("estimator", "")).rpartition(".")[2]
-    if estimator in ("PoissonRegressor", "GammaRegressor"):
-        return estimator
-    if estimator == "TweedieRegressor":
-        link = table.get("link", "auto")
-        return estimator if link == "log" or (link == "auto" and table.get("power", 0) > 0) else None
-    objectives = (table[key] for key in OBJECTIVE_KEYS if isinstance(table.get(key), str))
-    return next((name for name in objectives if _loss(name) in _OF_LOG), None)
-
-
-def _loss(name: str) -> str:
-    """Return a loss without its own parameters, which CatBoost writes behind it: "Tweedie:variance_power=1.5"."""
-    lowered = name.lower()
-    return lowered.partition(":")[0] if "=" in lowered else lowered
+SIGNED_OBJECTIVES = ("regression", "regression_l1", "huber", "fair", "quantile")
+"""Regression objectives that allow values of either sign, as those of a transformed target are."""
 
 
 def objective_for(task: str, metric: Metric) -> dict[str, Any]:
-    """Return the default objective of a task: the one that the metric rewards, where LightGBM has it."""
+    """Return the default objective for a task and a metric, as parameters."""
     if task in ("binary", "multiclass"):
         return {"objective": task}
     if task == "ranking":
@@ -124,13 +87,13 @@ def primary_objective(name: Any, where: str) -> str:
     Raises
     ------
     ConfigError
-        For one that it does not have.
+        For an unknown objective.
     """
-    primary = {alias: first for first, aliases in _OTHER_NAMES.items() for alias in aliases}
-    objectives = {n for names in OBJECTIVES.values() for n in names}
-    objective = primary.get(name, name) if isinstance(name, str) else None
+    primary_names = {alias: primary for primary, aliases in _ALIASES.items() for alias in aliases}
+    objectives = {objective for names in OBJECTIVES_BY_TASK.values() for objective in names}
+    objective = primary_names.get(name, name) if isinstance(name, str) else None
     if objective not in objectives:
-        hint = near(str(name), [*objectives, *primary], kind="objective")
+        hint = near(str(name), [*objectives, *primary_names], kind="objective")
         raise ConfigError(
             f"{where}: [model] objective = {name!r} is unknown",
             hint=f'{hint} (a function of your own: "objective.py:NAME")',
@@ -139,67 +102,69 @@ def primary_objective(name: Any, where: str) -> str:
 
 
 def check_objective(objective: str, column: TargetColumn, transform: str, *, where: str) -> None:
-    """Refuse an objective that does not fit the task or the target's values.
+    """Reject an objective that does not fit the task or the target's values.
 
     Raises
     ------
     ConfigError
-        Says which fit.
+        With the objectives that fit.
     """
-    fitting = [o for o in OBJECTIVES[column.task] if _fits(o, column, transform)]
-    if objective in fitting:
+    valid = [o for o in OBJECTIVES_BY_TASK[column.task] if _fits(o, column, transform)]
+    if objective in valid:
         return
-    hint = f"these fit: {', '.join(fitting)}"
-    if objective not in OBJECTIVES[column.task]:
+    hint = f"these fit: {', '.join(valid)}"
+    if objective not in OBJECTIVES_BY_TASK[column.task]:
         raise ConfigError(
             f"{where}: [model] objective = {objective!r} does not fit the task {column.task!r} of target "
             f"{column.name!r}",
             hint=hint,
         )
-    if not _keeps_sign(objective, transform):
+    if not _fits_transform(objective, transform):
+        requirement = _ALLOWED_VALUES[objective][0] if objective in _ALLOWED_VALUES else "above 0"
         raise ConfigError(
-            f"{where}: [model] objective = {objective!r} needs values {_ALLOWED.get(objective, ('above 0',))[0]}, and "
+            f"{where}: [model] objective = {objective!r} needs values {requirement}, and "
             f"target_transform = {transform!r} gives others",
             hint=hint,
         )
-    requirement, allowed = _ALLOWED[objective]
-    wrong = np.flatnonzero(~allowed(column.values))
-    shown = ", ".join(f"{column.values[i]:g} in row {i:,}" for i in wrong[:3])
+    requirement, is_allowed = _ALLOWED_VALUES[objective]
+    invalid = np.flatnonzero(~is_allowed(column.values))
+    shown = ", ".join(f"{column.values[i]:g} in row {i:,}" for i in invalid[:3])
     raise ConfigError(
         f"{where}: [model] objective = {objective!r} needs values {requirement}; target {column.name!r} has "
-        f"{len(wrong):,} others among {len(column.values):,} ({shown}{', …' if len(wrong) > 3 else ''})",
+        f"{len(invalid):,} others among {len(column.values):,} ({shown}{', …' if len(invalid) > 3 else ''})",
         hint=hint,
     )
 
 
-def _keeps_sign(objective: str, transform: str) -> bool:
-    return transform in ("none", "log1p") or objective in OF_TRANSFORMED
+def _fits_transform(objective: str, transform: str) -> bool:
+    """Return whether the transform keeps non-negative values so, or the objective allows either sign."""
+    return transform in ("none", "log1p") or objective in SIGNED_OBJECTIVES
 
 
 def _fits(objective: str, column: TargetColumn, transform: str) -> bool:
-    if not _keeps_sign(objective, transform):
+    if not _fits_transform(objective, transform):
         return False
     values = np.log1p(column.values) if transform == "log1p" else column.values
-    return objective not in _ALLOWED or bool(_ALLOWED[objective][1](values).all())
+    return objective not in _ALLOWED_VALUES or bool(_ALLOWED_VALUES[objective][1](values).all())
 
 
-# ------------------------------------------------------------------------------------------------------------ one's own
+# ------------------------------------------------------------------------------------------------------------- custom
 
 
 @dataclass(frozen=True)
-class OwnObjective:
-    """A function of the competition's folder that LightGBM trains by.
+class CustomObjective:
+    """A function from the competition's folder as the objective of LightGBM.
 
     Attributes
     ----------
     reference : str
         "objective.py:focal".
     function : callable
-        ``(predictions, labels, weights or None) -> (gradient, hessian)``, all (n,), for multiclass predictions and
-        results (n, classes). Predictions are raw: what a sigmoid (binary) or softmax (multiclass) makes probabilities
-        of, else the number itself. They start from 0. The weights are for the function to apply.
+        ``(predictions, labels, weights or None) -> (gradient, hessian)``, all (n,); for multiclass targets predictions
+        and results are (n, n_classes). Predictions are raw scores, before the sigmoid (binary) or softmax (multiclass),
+        and start at 0. The function has to apply the weights.
     code : str
-        The key of its code and of all that it uses: a change of it is another experiment.
+        The key of its code and of everything that the code uses.
     """
 
     reference: str
@@ -207,12 +172,12 @@ class OwnObjective:
     code: str
 
     def __call__(self, predictions: Floats, data: Any) -> tuple[Floats, Floats]:
-        """Call the function as LightGBM asks for gradients, and check what it gives.
+        """Return the gradient and hessian for LightGBM, checked.
 
         Raises
         ------
         TrainingError
-            When it raises, or gives arrays of another shape or values that are not finite.
+            When the function raises, or returns arrays of another shape or values that are not finite.
         """
         hint = "it takes (predictions, labels, weights or None) and returns (gradient, hessian)"
         with user_code(f"objective {self.reference!r} failed", TrainingError, hint=hint, pass_through=()):
@@ -231,8 +196,8 @@ class OwnObjective:
         return gradient, hessian
 
 
-def own_objective(competition: Competition, reference: str) -> OwnObjective:
-    """Load an objective of the competition's folder.
+def load_objective(competition: Competition, reference: str) -> CustomObjective:
+    """Load an objective from the competition's folder.
 
     Raises
     ------
@@ -241,13 +206,13 @@ def own_objective(competition: Competition, reference: str) -> OwnObjective:
     """
     function = competition.load_function(reference)
     file, _, name = reference.partition(":")
-    return OwnObjective(reference, function, code_key(competition.folder / file, name))
+    return CustomObjective(reference, function, code_key(competition.folder / file, name))
 
 
 def apply_link(raw: Floats, column: TargetColumn) -> Floats:
-    """Turn the raw predictions (n, width) of a model with one's own objective into what the task predicts."""
+    """Convert the raw scores (n, width) of a model with a custom objective to probabilities, or numbers."""
     if column.task == "binary":
-        return np.asarray(1 / (1 + np.exp(-np.clip(raw, -700, 700))))
+        return np.asarray(1 / (1 + np.exp(-np.clip(raw, -700, 700))))  # exp(710) overflows
     if column.task != "multiclass":
         return raw
     shifted = np.exp(raw - raw.max(axis=1, keepdims=True))

@@ -1,11 +1,11 @@
-"""LightGBM's parameters: checked names, defaults by task and metric, and what makes a run repeatable."""
+"""LightGBM's parameters: checks of names and values, defaults, and settings for reproducible runs."""
 
 from __future__ import annotations
 
 import functools
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -17,13 +17,13 @@ from workbench.core.errors import ConfigError, NotFoundError, near
 from workbench.core.integers import integer_from
 from workbench.core.threads import available_cores
 from workbench.models.column_parameters import PER_COLUMN
-from workbench.models.lightgbm.learner import NO_WEIGHT, QUIET, LightGBMSpec
+from workbench.models.lightgbm.learner import NO_CLASS_WEIGHTS, QUIET, LightGBMSpec
 from workbench.models.lightgbm.objectives import (
     RANKING,
-    OwnObjective,
+    CustomObjective,
     check_objective,
+    load_objective,
     objective_for,
-    own_objective,
     primary_objective,
 )
 from workbench.models.lightgbm.parameter_rules import (
@@ -34,12 +34,11 @@ from workbench.models.lightgbm.parameter_rules import (
     without_effect,
     without_stderr,
 )
-from workbench.models.losses import loss_for, power_for
-from workbench.models.parameter_problems import Refused, refuse
-from workbench.models.pseudo_labels import check_pseudo
-from workbench.models.rounds import DEFAULT_PATIENCE, DEFAULT_ROUNDS, rounds_limit
-from workbench.models.stopping_metrics import stops_by
-from workbench.models.transforms import LOWEST, TRANSFORMS
+from workbench.models.losses import power_for
+from workbench.models.parameter_problems import RejectedParameter, reject_parameters
+from workbench.models.pseudo_labels import pseudo_label_rule
+from workbench.models.rounds import DEFAULT_PATIENCE, DEFAULT_ROUNDS, default_max_rounds
+from workbench.models.stopping_metrics import proxy_for_key
 from workbench.models.weights import check_class_weight
 
 if TYPE_CHECKING:
@@ -52,16 +51,15 @@ __all__ = [
     "check_target",
     "check_together",
     "lightgbm_defaults",
-    "lightgbm_for",
     "lightgbm_model",
     "lightgbm_spec",
     "primary_name",
     "probe_error",
-    "transform_for",
+    "spec_for_target",
     "with_bagging",
 ]
 
-# What the training itself decides; a value of the user's would contradict the competition or the folds.
+# Parameters that users can't set -> the reason.
 RESERVED = {
     "metric": "the competition's metric is used",
     "num_class": "the number of classes comes from the target",
@@ -80,24 +78,20 @@ RESERVED = {
     **NO_EFFECT,
 }
 
-NOT_LIGHTGBMS = {
+OTHER_LIBRARIES_NAMES = {
     "class_weight": 'put it into the experiment: class_weight = "balanced"',
     "eval_metric": RESERVED["metric"],
     "importance_type": NO_EFFECT["saved_feature_importance_type"],
-    **dict.fromkeys(("silent", "verbose_eval"), "what it says goes into the run's log"),
+    **dict.fromkeys(("silent", "verbose_eval"), "its messages go into the run's log"),
 }
-"""What scikit-learn's form of LightGBM takes, or once took."""
+"""Arguments of LightGBM's scikit-learn API, of this version or an earlier one -> the reason to reject them."""
 
 FILE_PARAMETERS = ("forcedsplits_filename", "forcedbins_filename")
-"""Parameters that name a file, which LightGBM would go without where it is missing."""
+"""Parameters that name a file; LightGBM silently ignores a missing one."""
 
-LISTS = ("cegb_penalty_feature_coupled", "cegb_penalty_feature_lazy", "eval_at", "label_gain")
+LIST_PARAMETERS = ("cegb_penalty_feature_coupled", "cegb_penalty_feature_lazy", "eval_at", "label_gain")
 
-BOOSTING = ("gbdt", "dart", "rf", "goss")
-
-
-def _no_own(reference: str) -> OwnObjective:
-    raise ConfigError(f"objective {reference!r}: there is no competition's folder to look for it")
+BOOSTING_TYPES = ("gbdt", "dart", "rf", "goss")
 
 
 def lightgbm_spec(
@@ -105,76 +99,81 @@ def lightgbm_spec(
     *,
     where: str,
     threads: int | None = None,
-    usual_threads: int | None = None,
+    default_threads: int | None = None,
     transform: str = "none",
-    load_objective: Callable[[str], OwnObjective] = _no_own,
-    folder: Path | None = None,
+    competition: Competition | None = None,
 ) -> LightGBMSpec:
     """Check the ``[model]`` table of an experiment and complete it.
 
     Parameters
     ----------
     parameters : dict
-        LightGBM's parameters under any of the names that LightGBM has for them.
+        LightGBM's parameters, by any of their aliases.
     where : str
-        The file that they come from, for messages.
+        The experiment's file, for messages.
     threads : int, optional
-        What the command says; it goes before `num_threads`.
-    usual_threads : int, optional
-        Where neither says how many; None for as many as the process may use.
+        The command's number of threads, which has priority over `num_threads`.
+    default_threads : int, optional
+        The number of threads without either; None for all available cores.
     transform : str
-        As `transform_for` gives it.
-    load_objective : callable, optional
-        Loads the objective that ``objective = "objective.py:focal"`` names.
-    folder : Path, optional
-        Where the files are that parameters name; None for the working directory.
+        From `transform_for`.
+    competition : Competition, optional
+        With the folder of custom objectives and of files that parameters name; None for the working directory, where
+        there are no custom objectives.
 
     Raises
     ------
     ConfigError
-        For a name that LightGBM does not know (it would ignore it), one given twice, one that is not the user's, a file
-        that is missing, a value that it does not take, and for parameters that contradict each other.
+        For parameters that are unknown (LightGBM ignores these), duplicates or reserved, invalid values, missing files,
+        and parameters that contradict each other.
     """
-    named, refused = _primary_names(parameters)
-    if refused:
-        refuse([*refused, *without_effect(_stopping(named), lightgbm_defaults())], where=f"{where}: [model]")
-    stopping = named.pop("early_stopping_round", None)
-    stops = stopping != 0 and named.get("boosting") != "dart"
-    usual = rounds_limit(named.get("learning_rate", 0.1)) if stops else DEFAULT_ROUNDS
-    rounds = integer_from(named.pop("num_iterations", usual), f"{where}: [model] num_iterations", 1)
+    table = f"{where}: [model]"
+    named, rejected = _primary_names(parameters)
+    if rejected:
+        reject_parameters([*rejected, *without_effect(_with_patience(named), lightgbm_defaults())], where=table)
+    custom_patience = named.pop("early_stopping_round", None)
+    stops_early = custom_patience != 0 and named.get("boosting") != "dart"
+    default_rounds = default_max_rounds(named.get("learning_rate", 0.1)) if stops_early else DEFAULT_ROUNDS
+    rounds = integer_from(named.pop("num_iterations", default_rounds), f"{table} num_iterations", 1)
     patience = DEFAULT_PATIENCE
-    if stopping is not None:
-        patience = integer_from(stopping, f"{where}: [model] early_stopping_round", 0)
+    if custom_patience is not None:
+        patience = integer_from(custom_patience, f"{table} early_stopping_round", 0)
     custom_objective, objective = None, named.get("objective")
     if isinstance(objective, str) and ".py:" in objective:
-        custom_objective = load_objective(named.pop("objective"))
+        if competition is None:
+            raise ConfigError(f"objective {objective!r}: there is no competition with a folder for it")
+        custom_objective = load_objective(competition, named.pop("objective"))
     elif "objective" in named:
         named["objective"] = primary_objective(objective, where)
-    notes: list[str] = []
-    # What the command says goes first. LightGBM takes 0 and less for all that there are.
-    of_file = integer_from(named.pop("num_threads", 0), f"{where}: [model] num_threads")
+    # LightGBM takes 0 and less for all available cores.
+    file_threads = integer_from(named.pop("num_threads", 0), f"{table} num_threads")
     _check_boosting(named, custom_objective, where)
-    _try(named, where)
-    refuse(
-        without_effect(_stopping(named | {"early_stopping_round": patience}), lightgbm_defaults()),
-        where=f"{where}: [model]",
+    _check_by_binning(named, where)
+    reject_parameters(
+        without_effect(_with_patience(named | {"early_stopping_round": patience}), lightgbm_defaults()), where=table
     )
     train_curve = bool(named.pop("is_provide_training_metric", False))
+    notes: list[str] = []
     if named.get("boosting") == "dart":
-        # A later round changes the trees before it, so that a model cut at its best round is none that was measured:
+        # Later rounds change earlier trees, so that the model up to the best round is not the one that was scored:
         # https://github.com/lightgbm-org/LightGBM/issues/4842
         patience = 0
         notes.append(f"boosting = dart: early stopping has no meaning there, all {rounds:,} rounds are used")
     if named.get("linear_tree") and "monotone_constraints" in named:
         notes.append("linear_tree: monotone_constraints hold for the splits, not within the leaves")
-    cores = threads or max(0, of_file) or usual_threads or available_cores()
-    # `deterministic` is only kept when LightGBM does not choose between rows and columns by timing them. Without
-    # `feature_pre_filter` the bins serve every min_data_in_leaf.
-    fixed: dict[str, Any] = {**QUIET, "deterministic": True, "num_threads": cores, "feature_pre_filter": False}
+    n_threads = threads or max(0, file_threads) or default_threads or available_cores()
+    # `deterministic` has an effect only if LightGBM does not choose between row-wise and col-wise by timing them.
+    # Without `feature_pre_filter` the same bins serve every min_data_in_leaf.
+    own_settings: dict[str, Any] = {
+        **QUIET,
+        "deterministic": True,
+        "num_threads": n_threads,
+        "feature_pre_filter": False,
+    }
     if not named.get("force_row_wise"):
-        fixed["force_col_wise"] = True
+        own_settings["force_col_wise"] = True
     return LightGBMSpec(
-        fixed | named,
+        own_settings | named,
         rounds,
         patience,
         transform,
@@ -182,110 +181,94 @@ def lightgbm_spec(
         custom_objective=custom_objective,
         train_curve=train_curve,
         notes=tuple(notes),
-        files=_files(named, folder or Path(), where),
+        files=_files(named, Path() if competition is None else competition.folder, where),
     )
 
 
-def lightgbm_for(
-    competition: Competition,
-    target: Target,
-    parameters: dict[str, Any],
-    *,
-    where: str,
-    threads: int | None,
-    usual_threads: int | None = None,
-    transform: str,
-    class_weight: Any,
-) -> LightGBMSpec:
-    """Return what ``[model]`` and ``class_weight`` say, with what they name in the competition's folder.
+def spec_for_target(spec: LightGBMSpec, target: Target, metric: Metric, *, class_weight: Any) -> LightGBMSpec:
+    """Return the spec with the settings that depend on the target and the metric.
 
-    The parameters, and what is raised, are those of `lightgbm_spec` and `check_class_weight`.
-    """
-    spec = lightgbm_spec(
-        parameters,
-        where=where,
-        threads=threads,
-        usual_threads=usual_threads,
-        transform=transform,
-        load_objective=lambda reference: own_objective(competition, reference),
-        folder=competition.folder,
-    )
-    power = (
-        0
-        if spec.custom_objective is not None or "objective" in spec.parameters
-        else power_for(target, competition.metric)
-    )
-    return replace(
-        spec,
-        power=power,
-        class_weight=check_class_weight(class_weight, target, where=where),
-        stops_by=stops_by(competition.metric, target.columns[0].task, spec.patience),
-    )
-
-
-def lightgbm_model(request: ModelRequest) -> LightGBMSpec:
-    """Check all that an experiment says of its LightGBM model, together with the target that it is for.
+    Parameters
+    ----------
+    class_weight : str, dict or None
+        The experiment's, which is checked.
 
     Raises
     ------
     ConfigError
-        As `lightgbm_spec`, `check_class_weight`, `check_pseudo`, `check_target` and `check_together` raise it.
+        As in `check_class_weight`.
+    """
+    has_objective = spec.custom_objective is not None or "objective" in spec.parameters
+    return replace(
+        spec,
+        power=0 if has_objective else power_for(target, metric),
+        class_weight=check_class_weight(class_weight, target, where=spec.where),
+        proxy_metric=proxy_for_key(metric, target.columns[0].task, spec.patience),
+    )
+
+
+def lightgbm_model(request: ModelRequest) -> LightGBMSpec:
+    """Check an experiment's table and options for LightGBM, together with its target.
+
+    Raises
+    ------
+    ConfigError
+        As in `lightgbm_spec`, `check_class_weight`, `pseudo_label_rule`, `check_target` and `check_together`.
     """
     where, target, metric = str(request.path), request.target, request.metric
-    spec = lightgbm_for(
-        request.competition,
-        target,
+    spec = lightgbm_spec(
         dict(request.table),
         where=where,
         threads=request.threads,
-        usual_threads=request.usual_threads,
+        default_threads=request.default_threads,
         transform=request.transform,
-        class_weight=request.class_weight,
+        competition=request.competition,
     )
-    spec = replace(spec, pseudo=check_pseudo(request.pseudo, target, where=where), per_fold=request.per_fold)
+    spec = spec_for_target(spec, target, metric, class_weight=request.class_weight)
+    spec = replace(spec, pseudo=pseudo_label_rule(request.pseudo, target, where=where), per_fold=request.per_fold)
     check_target(spec, target, metric)
     return check_together(spec, target, metric)
 
 
-def _try(named: dict[str, Any], where: str) -> None:
-    """Bin four rows with the parameters, to hear of values that LightGBM can't read or does not allow.
+def _check_by_binning(named: dict[str, Any], where: str) -> None:
+    """Bin a few rows with the parameters, and reject values that LightGBM can't parse or does not allow.
 
-    What goes by column or by class is left out, files and the objective, too: the try has none of them.
+    Parameters with a value for each column or class are left out, and files and the objective.
     """
-    left_out = {*PER_COLUMN, *FILE_PARAMETERS, "interaction_constraints", "auc_mu_weights", "objective"}
+    omitted = {*PER_COLUMN, *FILE_PARAMETERS, "interaction_constraints", "auc_mu_weights", "objective"}
     for key, value in named.items():
-        if isinstance(value, list) and key not in (*left_out, *LISTS):
+        if isinstance(value, list) and key not in (*omitted, *LIST_PARAMETERS):
             raise ConfigError(f"{where}: [model] {key} = {value!r}: expected one value, not a list")
-    tried = {k: v for k, v in named.items() if k not in left_out}
-    problem = probe_error(tried)
-    if not problem:
+    probed = {k: v for k, v in named.items() if k not in omitted}
+    error = probe_error(probed)
+    if not error:
         return
-    # Some of the messages do not say of which parameter they are.
-    named_in_it = (k for k in tried if f"({k})" in problem or f" {k} " in problem)
-    odd = next(named_in_it, "") or next((k for k, v in tried.items() if probe_error({k: v})), "")
-    if not odd:
-        raise ConfigError(f"{where}: [model]: LightGBM refused it: {problem}", hint="check its values")
-    message = re.sub(r"^Check failed: \(\w+\) (\S+) \((\S+)\) at .*", r"expected a value \1 \2", problem)
+    # Some messages do not name the parameter: then each is probed by itself.
+    names_in_message = (name for name in probed if f"({name})" in error or f" {name} " in error)
+    invalid = next(names_in_message, "") or next((k for k, v in probed.items() if probe_error({k: v})), "")
+    if not invalid:
+        raise ConfigError(f"{where}: [model]: LightGBM rejected it: {error}", hint="check its values")
+    message = re.sub(r"^Check failed: \(\w+\) (\S+) \((\S+)\) at .*", r"expected a value \1 \2", error)
     message = re.sub(r"^(Unknown token .*|stod|stoi|stof)$", "expected a number", message)
     message = re.sub(r"^Unknown type of parameter.*", "expected one value, not a table", message)
-    raise ConfigError(f"{where}: [model] {odd} = {named[odd]!r}: {message}")
+    raise ConfigError(f"{where}: [model] {invalid} = {named[invalid]!r}: {message}")
 
 
 def probe_error(parameters: Mapping[str, Any]) -> str:
-    """Return what LightGBM says of parameters that it refuses."""
+    """Return LightGBM's message about parameters that it rejects when it bins data; empty if it accepts them."""
     import lightgbm as lgb
 
-    tried = {**parameters, **QUIET, "num_threads": 1}
+    probed = {**parameters, **QUIET, "num_threads": 1}
     try:
         with without_stderr():
-            lgb.Dataset(np.arange(4.0)[:, None], params=tried).construct()
+            lgb.Dataset(np.arange(4.0)[:, None], params=probed).construct()
     except (lgb.basic.LightGBMError, TypeError, ValueError) as exc:
         return str(exc).strip()
     return ""
 
 
 def _files(named: dict[str, Any], folder: Path, where: str) -> dict[str, Path]:
-    """Return the files that parameters name, which LightGBM reads without a word where there is something wrong."""
+    """Return the files that parameters name, checked: LightGBM silently ignores most problems with them."""
     files: dict[str, Path] = {}
     for key in FILE_PARAMETERS:
         file_name = named.get(key, "")
@@ -300,11 +283,11 @@ def _files(named: dict[str, Any], folder: Path, where: str) -> dict[str, Path]:
                 f"{where}: [model] {key} = {file_name!r}: {path} is missing", hint=near(file_name, names)
             )
         if any(c.isspace() or c == "=" for c in str(path)):
-            # It reads its parameters from one text, and what it can't make out of that it leaves out.
+            # LightGBM gets its parameters as one text of "key=value" pairs, and ignores what it can't parse.
             raise ConfigError(
-                f"{where}: [model] {key} = {file_name!r}: LightGBM takes no path with a space or a = in it, as "
-                f"{str(path)!r} has",
-                hint="name a file elsewhere, from the root of the disk on",
+                f"{where}: [model] {key} = {file_name!r}: LightGBM can't read a path with a space or a =: "
+                f"{str(path)!r}",
+                hint="use the absolute path of a file elsewhere",
             )
         try:
             json.loads(path.read_text(encoding="utf-8"))
@@ -313,24 +296,24 @@ def _files(named: dict[str, Any], folder: Path, where: str) -> dict[str, Path]:
     return files
 
 
-def _check_boosting(named: dict[str, Any], custom_objective: OwnObjective | None, where: str) -> None:
-    """Refuse what LightGBM refuses only after the data is there, with an error that speaks of its source code."""
+def _check_boosting(named: dict[str, Any], custom_objective: CustomObjective | None, where: str) -> None:
+    """Reject settings that LightGBM rejects only after it has loaded the data, and with obscure messages."""
     boosting = named.get("boosting", "gbdt")
-    bags = _number(named, "bagging_fraction", 1.0, where) < 1 and _number(named, "bagging_freq", 0, where) > 0
-    if boosting not in BOOSTING:
-        hint = near(str(boosting), BOOSTING, kind="boosting")
+    has_bagging = _number(named, "bagging_fraction", 1.0, where) < 1 and _number(named, "bagging_freq", 0, where) > 0
+    if boosting not in BOOSTING_TYPES:
+        hint = near(str(boosting), BOOSTING_TYPES, kind="boosting")
         raise ConfigError(f"{where}: [model] boosting = {boosting!r} is unknown", hint=hint)
     if boosting == "rf" and custom_objective is not None:
         raise ConfigError(
-            f"{where}: [model] boosting = rf can't train by an objective of one's own ({custom_objective.reference})"
+            f"{where}: [model] boosting = rf can't be trained with a custom objective ({custom_objective.reference})"
         )
-    if boosting == "rf" and not bags and _number(named, "feature_fraction", 1.0, where) >= 1:
+    if boosting == "rf" and not has_bagging and _number(named, "feature_fraction", 1.0, where) >= 1:
         raise ConfigError(
             f"{where}: [model] boosting = rf needs trees that differ",
             hint="bagging_freq = 1 and bagging_fraction = 0.7, or feature_fraction = 0.7",
         )
-    if bags and "goss" in (boosting, named.get("data_sample_strategy")):
-        raise ConfigError(f"{where}: [model] goss samples by itself, without bagging", hint="take bagging_freq out")
+    if has_bagging and "goss" in (boosting, named.get("data_sample_strategy")):
+        raise ConfigError(f"{where}: [model] goss samples by itself, without bagging", hint="remove bagging_freq")
     if named.get("is_unbalance") and _number(named, "scale_pos_weight", 1.0, where) != 1:
         raise ConfigError(f"{where}: [model] is_unbalance and scale_pos_weight do the same", hint="keep one of them")
 
@@ -343,12 +326,12 @@ def _number(named: dict[str, Any], key: str, default: float, where: str) -> floa
 
 
 def check_target(spec: LightGBMSpec, target: Target, metric: Metric) -> None:
-    """Refuse an objective, given or usual, that does not fit the target.
+    """Reject an objective, the experiment's or the default, that does not fit the target.
 
     Raises
     ------
     ConfigError
-        Says which objectives fit.
+        With the objectives that fit.
     """
     for column in target.columns:
         objective = spec.parameters.get("objective") or str(objective_for(column.task, metric)["objective"])
@@ -356,7 +339,7 @@ def check_target(spec: LightGBMSpec, target: Target, metric: Metric) -> None:
             check_objective(objective, column, spec.transform, where=spec.where)
         elif column.task == "ranking":
             raise ConfigError(
-                f"{spec.where}: [model] objective = {spec.custom_objective.reference!r}: a function sees single "
+                f"{spec.where}: [model] objective = {spec.custom_objective.reference!r}: a function gets single "
                 "rows, not queries",
                 hint=f"for ranking: {', '.join(RANKING)}",
             )
@@ -371,23 +354,23 @@ def check_target(spec: LightGBMSpec, target: Target, metric: Metric) -> None:
                 f"{column.task!r}",
                 hint='class_weight = "balanced" is for more of them' if column.task == "multiclass" else "",
             )
-        unused = [k for k, nothing in NO_WEIGHT.items() if spec.parameters.get(k, nothing) != nothing]
+        unused = [k for k, default in NO_CLASS_WEIGHTS.items() if spec.parameters.get(k, default) != default]
         if unused and (spec.custom_objective is not None or objective != "binary"):
-            by = objective if spec.custom_objective is None else spec.custom_objective.reference
+            objective_name = objective if spec.custom_objective is None else spec.custom_objective.reference
             raise ConfigError(
                 f"{spec.where}: [model] {unused[0]} = {spec.parameters[unused[0]]!r} does nothing with the objective "
-                f"{by!r}",
+                f"{objective_name!r}",
                 hint='class_weight = "balanced" weights the rows, whatever the objective',
             )
 
 
 def check_together(spec: LightGBMSpec, target: Target, metric: Metric) -> LightGBMSpec:
-    """Return the model with notes of what LightGBM does not take as it is; its parameters are tried on a few rows.
+    """Train on a few rows, and return the spec with notes on parameters that LightGBM replaces or ignores.
 
     Raises
     ------
     ConfigError
-        For parameters that it refuses together, which it says only once there are data.
+        For parameters that LightGBM rejects together.
     """
     notes = list(spec.notes)
     if "eval_at" in spec.parameters:
@@ -397,16 +380,16 @@ def check_together(spec: LightGBMSpec, target: Target, metric: Metric) -> LightG
         if spec.custom_objective is None:
             objective = str(spec.parameters.get("objective") or objective_for(column.task, metric)["objective"])
             notes += objective_notes(spec.parameters, objective)
-        problem, changed = first_training(spec.parameters, objective)
-        if problem:
+        error, warnings = first_training(spec.parameters, objective)
+        if error:
             names = contradiction(spec.parameters, objective)[0]
             shown = ", ".join(f"{k} = {spec.parameters[k]!r}" for k in names)
             raise ConfigError(
-                f"{spec.where}: [model] {shown or 'its parameters'} with the objective {objective!r}: LightGBM refuses "
-                f"it: {problem}",
-                hint="take one of them out" if len(names) > 1 else "",
+                f"{spec.where}: [model] {shown or 'its parameters'} with the objective {objective!r}: LightGBM rejects "
+                f"it: {error}",
+                hint="remove one of them" if len(names) > 1 else "",
             )
-        notes += [f"LightGBM: {text}" for text in changed]
+        notes += [f"LightGBM: {text}" for text in warnings]
     return replace(spec, notes=tuple(notes))
 
 
@@ -416,123 +399,76 @@ def primary_name(key: str, *, where: str) -> str:
     Raises
     ------
     ConfigError
-        For a name that LightGBM does not know, or one that is not the user's to set.
+        For an unknown name, or one that users can't set.
     """
-    name = _named_or_refused(key)
-    if isinstance(name, Refused):
-        raise ConfigError(f"{where} {name.why}", hint=name.hint)
+    name = _primary_or_rejected(key)
+    if isinstance(name, RejectedParameter):
+        raise ConfigError(f"{where} {name.reason}", hint=name.hint)
     return name
 
 
-def _named_or_refused(key: str) -> str | Refused:
+def _primary_or_rejected(key: str) -> str | RejectedParameter:
     from lightgbm.basic import _ConfigAliases
 
     aliases: dict[str, list[str]] = _ConfigAliases._get_all_param_aliases()
-    primary = {alias: name for name, synonyms in aliases.items() for alias in (name, *synonyms)}
-    name = primary.get(key, key)
-    reason = RESERVED.get(name) or (NOT_LIGHTGBMS.get(key) if key not in primary else None)
+    primary_names = {alias: name for name, synonyms in aliases.items() for alias in (name, *synonyms)}
+    name = primary_names.get(key, key)
+    reason = RESERVED.get(name) or (OTHER_LIBRARIES_NAMES.get(key) if key not in primary_names else None)
     if reason is not None:
-        return Refused(f"can't set {key!r}: {reason}")
-    return name if key in primary else Refused(f"has an unknown key {key!r}", near(key, primary, kind="key"))
+        return RejectedParameter(f"can't set {key!r}: {reason}")
+    if key in primary_names:
+        return name
+    return RejectedParameter(f"has an unknown key {key!r}", near(key, primary_names, kind="key"))
 
 
 @functools.cache
 def lightgbm_defaults() -> dict[str, Any]:
-    """Return LightGBM's own values of its parameters, by primary name: numbers (true is 1), or texts."""
+    """Return LightGBM's defaults by primary name: numbers (true is 1), or texts."""
     import lightgbm as lgb
 
     quiet = {"verbosity": -1}
-    # A model's text ends with all parameters that it was trained with.
+    # A model's text has all parameters of its training.
     model = lgb.Booster(quiet, lgb.Dataset(np.zeros((8, 1)), np.zeros(8), params=quiet))
     text = model.model_to_string().partition("\nparameters:")[2]
     return {name: _number_or_text(value) for name, value in re.findall(r"(?m)^\[(\w+): (.*)\]$", text)}
 
 
 def _number_or_text(value: str) -> float | str:
-    for read in (int, float):
+    for parse in (int, float):
         with suppress(ValueError):
-            return read(value)
+            return parse(value)
     return value
 
 
 def with_bagging(searched: Mapping[str, Any], fixed: Mapping[str, Any]) -> dict[str, Any]:
-    """Return searched parameters so that a fraction of the rows has an effect: LightGBM needs a frequency for that.
+    """Return the searched parameters with a bagging frequency, without which a fraction of rows has no effect.
 
     Parameters
     ----------
     searched, fixed : mapping
-        By primary names.
+        The parameters of a trial, and those of the experiment, by primary names.
     """
-    bags = searched.get("bagging_fraction", 1.0) < 1
+    has_fraction = searched.get("bagging_fraction", 1.0) < 1
     has_frequency = "bagging_freq" in searched or fixed.get("bagging_freq")
-    return {**searched, **({"bagging_freq": 1} if bags and not has_frequency else {})}
+    return {**searched, **({"bagging_freq": 1} if has_fraction and not has_frequency else {})}
 
 
-def _stopping(named: dict[str, Any]) -> dict[str, Any]:
-    """Return parameters with the patience that they come to."""
-    stopping = named.get("early_stopping_round", DEFAULT_PATIENCE)
-    return named | {"early_stopping_round": 0 if named.get("boosting") == "dart" else stopping}
+def _with_patience(named: dict[str, Any]) -> dict[str, Any]:
+    """Return the parameters with the effective patience."""
+    patience = named.get("early_stopping_round", DEFAULT_PATIENCE)
+    return named | {"early_stopping_round": 0 if named.get("boosting") == "dart" else patience}
 
 
-def _primary_names(parameters: dict[str, Any]) -> tuple[dict[str, Any], list[Refused]]:
-    """Return the parameters by their primary names, and those that can't be the user's, with the reasons."""
+def _primary_names(parameters: dict[str, Any]) -> tuple[dict[str, Any], list[RejectedParameter]]:
+    """Return the parameters by their primary names, and the rejected ones."""
     named: dict[str, Any] = {}
-    refused: list[Refused] = []
+    rejected: list[RejectedParameter] = []
     for key, value in parameters.items():
-        name = _named_or_refused(key)
-        if isinstance(name, Refused):
-            refused.append(name)
+        name = _primary_or_rejected(key)
+        if isinstance(name, RejectedParameter):
+            rejected.append(name)
         elif name in named:
-            refused.append(Refused(f"sets {name!r} twice, also as {key!r}", "keep one of them"))
+            rejected.append(RejectedParameter(f"sets {name!r} twice, also as {key!r}", "keep one of them"))
         else:
             named[name] = value
-    return named, refused
-
-
-def transform_for(
-    transform: str | None, target: Target, metric: Metric, *, where: str, log_objective: str | None = None
-) -> str:
-    """Return the target's transform: the experiment's, else the one that the metric rewards and the values allow.
-
-    Parameters
-    ----------
-    log_objective : str, optional
-        The model's objective where it takes a logarithm itself, as `log_objective` finds it: by default the target
-        then stays as it is.
-
-    Raises
-    ------
-    ConfigError
-        For an unknown one, one that the target's values do not allow, or a logarithm that would be taken twice.
-    """
-    regression = all(c.task == "regression" for c in target.columns)
-    lowest = min(float(c.values.min()) for c in target.columns)
-    if transform == "log1p" and log_objective is not None:
-        raise ConfigError(
-            f"{where}: target_transform = 'log1p' and the objective {log_objective!r} take the logarithm twice",
-            hint='target_transform = "none", which is the default with this objective',
-        )
-    if transform is None and log_objective is not None:
-        return "none"
-    if transform is None:
-        loss = loss_for(metric)
-        return loss.transform if regression and loss.allows(lowest) else "none"
-    if transform not in TRANSFORMS:
-        raise ConfigError(
-            f"{where}: target_transform = {transform!r} is unknown", hint=near(transform, TRANSFORMS, kind="transform")
-        )
-    if transform == "none":
-        return transform
-    if not regression:
-        raise ConfigError(
-            f"{where}: target_transform = {transform!r} is for numbers, but the task is {target.columns[0].task!r}",
-            hint='take it out, or target_transform = "none"',
-        )
-    above = LOWEST[transform]
-    if not lowest > above:
-        raise ConfigError(
-            f"{where}: target_transform = {transform!r} needs a target above {above:g}, but its lowest value is "
-            f"{lowest:g}",
-            hint=f"these fit: {', '.join(t for t in TRANSFORMS if lowest > LOWEST[t])}",
-        )
-    return transform
+    return named, rejected

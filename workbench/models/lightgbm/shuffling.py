@@ -1,4 +1,4 @@
-"""What models make of shuffled data: predictions with shuffled columns, gains with a shuffled target."""
+"""Models on shuffled data, for column selection: predictions with shuffled columns, gains with a shuffled target."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from workbench.models.lightgbm.boosting import boosted, lightgbm_errors
+from workbench.models.lightgbm.boosting import lightgbm_errors, train_booster
 from workbench.models.lightgbm.fold_datasets import DatasetSplit, FoldDatasets
 from workbench.models.lightgbm.learner import LightGBMLearner, LightGBMSpec
 from workbench.models.records import Problem
@@ -20,13 +20,14 @@ __all__ = ["FoldModels", "shuffled_gains"]
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 CHUNK_BYTES = 256 * 2**20
-"""What the validated rows of a fold may take as one array; more of them are predicted in chunks."""
+"""The most bytes of an array of validation rows; more rows are predicted in chunks."""
 
-SMALL = (pl.Float32, pl.Int8, pl.Int16, pl.UInt8, pl.UInt16, pl.Boolean)
+FLOAT32_TYPES = (pl.Float32, pl.Int8, pl.Int16, pl.UInt8, pl.UInt16, pl.Boolean)
+"""Types whose values 32 bits represent exactly."""
 
 
 class FoldModels:
-    """The models of one fold, over its validated rows, to predict with some columns' values in another order.
+    """The models of one fold, to predict its validation rows with the values of some columns shuffled.
 
     Parameters
     ----------
@@ -34,9 +35,9 @@ class FoldModels:
     spec : LightGBMSpec
     fold : int
     models : dict
-        (target, seed) -> LightGBM's text, as `FoldResult.model` has it.
+        (target, seed) -> LightGBM's text, from `FoldResult.model`.
     chunk_bytes : int
-        What the rows may take as one array; a chunk of that size is held where there are more.
+        The most bytes of an array of rows.
     """
 
     def __init__(
@@ -54,40 +55,39 @@ class FoldModels:
         self.fold = fold
         self.rows = problem.folds.valid_rows(fold)
         self.chunk_bytes = chunk_bytes
-        self._trainers = [LightGBMLearner(problem, spec, i) for i in range(len(problem.target.columns))]
+        self._learners = [LightGBMLearner(problem, spec, i) for i in range(len(problem.target.columns))]
         with lightgbm_errors(f"fold {fold}"):
-            self._boosters = {at: lgb.Booster(model_str=text) for at, text in models.items()}
-        # All columns, but only for the rows that the fold validates: they are shuffled among each other.
-        validated = problem.matrix.only_train(self.rows).frame
-        self._columns: list[dict[str, pl.Series]] = []
-        for trainer in self._trainers:
-            extra = trainer.data.columns.of_fold(fold)
-            beside = extra[self.rows] if extra.width else extra
-            target_columns = [*validated.get_columns(), *beside.get_columns()]
+            self._boosters = {key: lgb.Booster(model_str=text) for key, text in models.items()}
+        valid_frame = problem.matrix.only_train(self.rows).frame
+        self._columns: list[dict[str, pl.Series]] = []  # of the validation rows, by target
+        for learner in self._learners:
+            fold_columns = learner.data.columns.of_fold(fold)
+            valid_fold_columns = fold_columns[self.rows] if fold_columns.width else fold_columns
+            target_columns = [*valid_frame.get_columns(), *valid_fold_columns.get_columns()]
             self._columns.append({c.name: c for c in target_columns})
-        self._held: dict[int, tuple[int, npt.NDArray[Any]]] = {}
+        self._latest_chunk: dict[int, tuple[int, npt.NDArray[Any]]] = {}  # by target: its first row and values
 
-    def used(self) -> set[str]:
-        """Return the columns that any of the models splits on: the order of all others makes no difference."""
+    def split_columns(self) -> set[str]:
+        """Return the columns that any of the models splits on: shuffling others has no effect."""
         names: set[str] = set()
         for (target, _), booster in self._boosters.items():
             splits = booster.feature_importance("split")
-            names |= {name for name, n in zip(self._trainers[target].names, splits, strict=True) if n}
+            names |= {name for name, n in zip(self._learners[target].column_names, splits, strict=True) if n}
         return names
 
     def values_of(self, column: str) -> pl.Series:
-        """Return a column's values in the validated rows, of the first target that has it."""
+        """Return a column's values in the validation rows, of the first target that has the column."""
         return next(columns[column] for columns in self._columns if column in columns)
 
     def predict(self, columns: Sequence[str] = (), order: Ints | None = None) -> Floats:
-        """Predict the validated rows, the mean over the seeds.
+        """Predict the validation rows, the mean over the seeds.
 
         Parameters
         ----------
         columns : sequence of str
-            Whose values are taken in another order; all of them in the same.
+            The columns to shuffle, all in the same order.
         order : int array (n_valid,)
-            Row i gets the values of row ``order[i]``; a row may give its values more than once.
+            Row i gets the values of row ``order[i]``; rows may occur more than once.
 
         Returns
         -------
@@ -95,55 +95,51 @@ class FoldModels:
         """
         target = self.problem.target
         total = np.zeros((len(self.rows), target.width))
-        seeds = [0] * len(target.columns)
-        for index, where in enumerate(target.slices):
-            boosters = [b for (t, _), b in self._boosters.items() if t == index]
-            seeds[index] = len(boosters)
+        for index, target_slice in enumerate(target.slices):
+            boosters = [booster for (t, _), booster in self._boosters.items() if t == index]
             for start, values in self._chunks(index, columns, order):
                 for booster in boosters:
-                    total[start : start + len(values), where] += self._predicted(booster, index, values)
-        for index, where in enumerate(target.slices):
-            total[:, where] /= seeds[index]
+                    total[start : start + len(values), target_slice] += self._predict(booster, index, values)
+            total[:, target_slice] /= len(boosters)
         return total
 
-    def _predicted(self, booster: Any, index: int, values: npt.NDArray[Any]) -> Floats:
-        trainer = self._trainers[index]
-        threads = {"num_threads": trainer.parameters["num_threads"]}
-        predicted = np.asarray(booster.predict(values, **threads)).reshape(-1, trainer.column.width)
-        return trainer.to_target_scale(predicted, self.fold)
+    def _predict(self, booster: Any, index: int, values: npt.NDArray[Any]) -> Floats:
+        learner = self._learners[index]
+        output = np.asarray(booster.predict(values, num_threads=learner.parameters["num_threads"]))
+        return learner.output.to_target_scale(output.reshape(-1, learner.column.width), self.fold)
 
     def _chunks(self, index: int, columns: Sequence[str], order: Ints | None) -> Any:
-        """Yield the values chunk by chunk, with the columns shuffled; they are restored after each chunk."""
-        series = self._columns[index]
-        places = [i for i, name in enumerate(series) if name in columns] if order is not None else []
-        size = max(1, self.chunk_bytes // (max(1, len(series)) * self._dtype(index).itemsize))
-        for start in range(0, len(self.rows), size):
-            rows = np.arange(start, min(start + size, len(self.rows)))
+        """Yield the first row and the values of each chunk, with the columns shuffled; they are restored afterwards."""
+        names = list(self._columns[index])
+        shuffled = [i for i, name in enumerate(names) if name in columns] if order is not None else []
+        n_rows = max(1, self.chunk_bytes // (max(1, len(names)) * self._dtype(index).itemsize))
+        for start in range(0, len(self.rows), n_rows):
+            rows = np.arange(start, min(start + n_rows, len(self.rows)))
             values = self._values(index, start, rows)
-            originals = values[:, places].copy()
-            for i in places:
-                values[:, i] = self._filled(index, i, order[start : start + size])  # type: ignore[index]
+            originals = values[:, shuffled].copy()
+            for i in shuffled:
+                values[:, i] = self._column_values(index, i, order[start : start + n_rows])  # type: ignore[index]
             yield start, values
-            values[:, places] = originals
+            values[:, shuffled] = originals
 
     def _values(self, index: int, start: int, rows: Ints) -> npt.NDArray[Any]:
-        # One chunk stays: where the rows are one chunk, which is the usual case, they are laid out once per target.
-        cached_start, values = self._held.pop(index, (-1, None))
+        # The latest chunk of each target is kept: usually there is only one, which is made once.
+        cached_start, values = self._latest_chunk.pop(index, (-1, None))
         if cached_start != start or values is None:
             values = np.empty((len(rows), len(self._columns[index])), self._dtype(index))
             for i in range(values.shape[1]):
-                values[:, i] = self._filled(index, i, rows)
-        self._held[index] = (start, values)
+                values[:, i] = self._column_values(index, i, rows)
+        self._latest_chunk[index] = (start, values)
         return values
 
-    def _filled(self, index: int, place: int, rows: Ints) -> npt.NDArray[Any]:
-        series = list(self._columns[index].values())[place]
+    def _column_values(self, index: int, position: int, rows: Ints) -> npt.NDArray[Any]:
+        series = list(self._columns[index].values())[position]
         values: npt.NDArray[Any] = series.gather(rows).cast(pl.Float64).to_numpy()  # null becomes NaN
         return values
 
     def _dtype(self, index: int) -> np.dtype[Any]:
-        small = all(c.dtype in SMALL for c in self._columns[index].values())
-        return np.dtype(np.float32 if small else np.float64)
+        is_float32 = all(c.dtype in FLOAT32_TYPES for c in self._columns[index].values())
+        return np.dtype(np.float32 if is_float32 else np.float64)
 
 
 def shuffled_gains(
@@ -153,23 +149,23 @@ def shuffled_gains(
     order_of: Callable[[int], Ints],
     *,
     rounds: Callable[[int, int], int],
-    done: Callable[[int], None] = lambda _: None,
+    on_finished: Callable[[int], None] = lambda _: None,
 ) -> list[dict[str, float]]:
     """Train with the target shuffled and return each column's gain.
 
-    The columns are binned once, for all folds and shuffles; what the folds' own encodings make of the shuffled target
-    is computed anew.
+    The columns are binned once, for all folds and shuffles; encodings that depend on the fold are computed again with
+    the shuffled target.
 
     Parameters
     ----------
     jobs : sequence of (shuffle, fold, seed)
-        One model per target each.
+        Each job trains a model per target.
     order_of : callable
         Shuffle -> int array (n_train,): row i gets the target of row ``order[i]``.
     rounds : callable
-        (target, fold) -> how many rounds: those that the fold's own model has, so that the gains can be compared.
-    done : callable, optional
-        Called after each job with the number of jobs that are done.
+        (target, fold) -> the number of rounds: that of the fold's own model, so that gains can be compared.
+    on_finished : callable, optional
+        Called after each job with the number of finished jobs.
 
     Returns
     -------
@@ -178,31 +174,30 @@ def shuffled_gains(
     """
     totals: list[dict[str, float]] = [{} for _ in jobs]
     n_targets = len(problem.target.columns)
-    finished = 0
+    n_finished = 0
     for index in range(n_targets):
-        trainer = LightGBMLearner(problem, spec, index)
-        held: tuple[int, Any] | None = None
-        for at in sorted(range(len(jobs)), key=lambda i: jobs[i][1]):  # fold by fold: one subset is held at a time
-            shuffle, fold, seed = jobs[at]
+        learner = LightGBMLearner(problem, spec, index)
+        fold_in_memory, split = -1, None
+        for job in sorted(range(len(jobs)), key=lambda i: jobs[i][1]):  # by fold: one train set in memory at a time
+            shuffle, fold, seed = jobs[job]
             order = order_of(shuffle)
             with lightgbm_errors(f"fold {fold}, shuffle {shuffle}"):
-                if held is None or held[0] != fold or problem.matrix.fold_columns:
-                    held = None
-                    held = (fold, _shuffled_train_set(trainer.datasets, fold, order))
-                target, split = trainer.data.target, held[1]
-                trainer.datasets.label_train(split.dataset, fold, split.rows)  # the weights stay with the rows
-                split.dataset.set_label(target.labels(fold, order[split.rows]))
-                booster = boosted(trainer.with_seed(seed), split.dataset, rounds(index, fold))
-            for name, gain in zip(trainer.names, booster.feature_importance("gain"), strict=True):
-                totals[at][name] = totals[at].get(name, 0.0) + float(gain)
+                if split is None or fold_in_memory != fold or problem.matrix.fold_columns:
+                    split = None  # freed first: two of them may not fit into memory
+                    fold_in_memory, split = fold, _shuffled_train_set(learner.datasets, fold, order)
+                learner.datasets.label_train(split.dataset, fold, split.rows)  # weights are not shuffled
+                split.dataset.set_label(learner.data.target.labels(fold, order[split.rows]))
+                booster = train_booster(learner.with_seed(seed), split.dataset, rounds(index, fold))
+            for name, gain in zip(learner.column_names, booster.feature_importance("gain"), strict=True):
+                totals[job][name] = totals[job].get(name, 0.0) + float(gain)
             if index == n_targets - 1:
-                finished += 1
-                done(finished)
+                n_finished += 1
+                on_finished(n_finished)
     return totals
 
 
 def _shuffled_train_set(datasets: FoldDatasets, fold: int, order: Ints) -> DatasetSplit:
-    """Return a fold's train rows with what its own columns learn where row i has the target of row ``order[i]``."""
+    """Return a fold's train set, with encodings of a target in which row i has the value of row ``order[i]``."""
     problem, rows = datasets.data.problem, datasets.train_rows(fold)
     fold_columns = pl.DataFrame()
     if problem.matrix.fold_columns:

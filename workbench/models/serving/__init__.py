@@ -1,4 +1,4 @@
-"""From a finished run to a submission, anywhere: the form of the file, and predictions without the workspace."""
+"""Predict with finished runs outside the workspace, and write submission files."""
 
 from workbench.models.serving.bundle import (
     DATASETS,

@@ -1,4 +1,4 @@
-"""A finished run packed for where there is nothing else: its manifest, and the files that it names."""
+"""A bundle: a finished run, packed with everything that it needs to predict outside the workspace."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = [
     "FORMAT",
     "INPUTS",
     "MANIFEST",
-    "MODEL",
+    "MODEL_FILE",
     "RECEIPT",
     "Bundle",
     "find_bundle",
@@ -31,29 +31,29 @@ __all__ = [
 
 FORMAT = 1
 MANIFEST = "wb-manifest.json"
-"""The name by which a bundle is found among the inputs."""
+"""The file by which a bundle is found among the inputs."""
 
 RECEIPT = "wb-receipt.json"
-"""What a kernel leaves beside its submission: by it the output of one push is told from another's."""
+"""A file that a kernel writes next to its submission, to tell the outputs of different pushes apart."""
 
 INPUTS = Path("/kaggle/input")
-"""Where Kaggle puts what a notebook reads."""
+"""The folder of a notebook's inputs on Kaggle."""
 
 DATASETS = ("datasets/*/*", "datasets/*/*/*", "notebooks/*/*", "notebooks/*/*/*", "*", "*/*")
-"""Where in there datasets and other notebooks' output are, today and earlier, and the folders in them. Deeper is not
-looked: there may be a million images."""
+"""Patterns for the folders of datasets and of other notebooks' outputs, in Kaggle's current and earlier layout, and for
+their subfolders. Deeper folders are not searched: there may be a million images."""
 
-EMPTY = hashlib.sha256().hexdigest()
+EMPTY_SHA256 = hashlib.sha256().hexdigest()
 
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")
-"""Kaggle takes apart what is uploaded under such a name."""
+"""Kaggle unpacks uploaded files with these suffixes."""
 
-MODEL = re.compile(r"t(\d+)-(?:f(\d+)|(all))-s(\d+)\.txt")
+MODEL_FILE = re.compile(r"t(\d+)-(?:f(\d+)|(all))-s(\d+)\.txt")
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A finished run, packed for where there is nothing else.
+    """A finished run with everything that it needs to predict outside the workspace.
 
     Attributes
     ----------
@@ -61,11 +61,11 @@ class Bundle:
     exp : int
     run_id : str
     spec : dict
-        As `run.json` has it: features, drop, categorical, seeds, model, …
+        As in `run.json`: features, drop, categorical, seeds, model, …
     folds : str
         The content key of the folds that the models were trained on.
     files : dict
-        Where each file is, by its name in the bundle, such as ``"models/t0-f0-s1.txt"``.
+        Name in the bundle, such as ``"models/t0-f0-s1.txt"`` -> path.
     """
 
     slug: str
@@ -77,24 +77,24 @@ class Bundle:
 
     @property
     def models(self) -> tuple[str, ...]:
-        """The names of the models' files, without their folder."""
+        """The names of the models' files, without the folder."""
         names = (name.removeprefix("models/") for name in self.files)
-        return tuple(name for name in names if MODEL.fullmatch(name))
+        return tuple(name for name in names if MODEL_FILE.fullmatch(name))
 
     @property
     def learned(self) -> dict[str, Path]:
-        """The files beside the models, by their names: what the models' columns were."""
+        """The files of the folder of models, by name: the models, and the files of `LearnedColumns`."""
         return {n.removeprefix("models/"): path for n, path in self.files.items() if n.startswith("models/")}
 
     def code(self) -> Iterator[tuple[str, Path]]:
-        """Give the competition's definition and code: each name, and where it is."""
+        """Yield the name and path of each file of the competition's definition and code."""
         for name, path in self.files.items():
             if name.startswith("competition/"):
                 yield name.removeprefix("competition/"), path
 
 
 def flat_name(name: str) -> str:
-    """Return the name of a bundle's file in a dataset, which has no folders, and where an archive would be unpacked.
+    """Return the name of a bundle's file in a dataset, which has no folders and must not have archives.
 
     Examples
     --------
@@ -109,20 +109,20 @@ def flat_name(name: str) -> str:
 
 
 def read_bundle(folder: Path) -> Bundle:
-    """Read a bundle and check that its files are those that were packed.
+    """Read a bundle and check the digests of its files.
 
-    A file is looked for beside the manifest first, under its name or without the folder; among Kaggle's inputs then
-    in the other datasets, for what did not change stays in an older one. What decides is its digest.
+    Files are searched for in the manifest's folder, under their name or flat name; on Kaggle then in other datasets, as
+    files that did not change are not uploaded again.
 
     Parameters
     ----------
     folder : Path
-        With the manifest.
+        The folder of the manifest.
 
     Raises
     ------
     DamagedError
-        When the manifest or a file is missing or changed.
+        When the manifest or a file is missing or has changed.
     """
     path = folder / MANIFEST
     try:
@@ -140,36 +140,37 @@ def read_bundle(folder: Path) -> Bundle:
         raise DamagedError(
             f"{path} has the format {bundle_format}; this version reads {FORMAT}", hint="build and push again"
         )
-    other_places = _places() if folder.is_relative_to(_inputs()) else []
-    # The packages are installed by now, or never will be.
+    input_folders = _input_folders() if folder.is_relative_to(_inputs()) else []
+    # Wheels are only needed to install the packages, before this is called.
     wanted = {name: sha256 for name, sha256 in files.items() if not name.startswith("wheels/")}
-    return Bundle(*fields, {name: _find(name, sha256, [folder, *other_places]) for name, sha256 in wanted.items()})
+    return Bundle(*fields, {name: _find(name, sha256, [folder, *input_folders]) for name, sha256 in wanted.items()})
 
 
 def _inputs() -> Path:
-    """Return the folder of the inputs: another than Kaggle's where a rehearsal can't make that one."""
+    """Return the folder of a notebook's inputs; a rehearsal may set another than Kaggle's."""
     return Path(os.environ.get("KAGGLE_CACHE_MOUNT_FOLDER", INPUTS))
 
 
-def _places() -> list[Path]:
-    return [place for pattern in DATASETS for place in sorted(_inputs().glob(pattern)) if place.is_dir()]
+def _input_folders() -> list[Path]:
+    return [folder for pattern in DATASETS for folder in sorted(_inputs().glob(pattern)) if folder.is_dir()]
 
 
-def _find(name: str, sha256: str, places: list[Path]) -> Path:
-    if sha256 == EMPTY:
-        return Path(os.devnull)  # datasets take no empty files, as an __init__.py often is
-    candidates = [f for place in places for f in (place / name, place / flat_name(name)) if f.is_file()]
+def _find(name: str, sha256: str, folders: list[Path]) -> Path:
+    """Return the path of the file with this digest in the first of the folders that has it."""
+    if sha256 == EMPTY_SHA256:
+        return Path(os.devnull)  # datasets can't have empty files, such as an __init__.py
+    candidates = [f for folder in folders for f in (folder / name, folder / flat_name(name)) if f.is_file()]
     for file in candidates:
         if file_sha256(file) == sha256:
             return file
     if candidates:
         raise DamagedError(f"{candidates[0]} is not what was packed", hint="`wb kernel push` uploads it again")
-    raise DamagedError(f"{places[0] / name} is missing", hint="`wb kernel push` uploads it again")
+    raise DamagedError(f"{folders[0] / name} is missing", hint="`wb kernel push` uploads it again")
 
 
 def find_bundle() -> Path | None:
-    """Return the folder of the bundle among Kaggle's inputs; None where there is none, as at home."""
-    return next((place for place in _places() if (place / MANIFEST).is_file()), None)
+    """Return the folder of the bundle among Kaggle's inputs; None if there is none, as outside Kaggle."""
+    return next((folder for folder in _input_folders() if (folder / MANIFEST).is_file()), None)
 
 
 def find_data(slug: str) -> Path:
@@ -178,22 +179,22 @@ def find_data(slug: str) -> Path:
     Raises
     ------
     NotFoundError
-        Where the competition is no input of the notebook.
+        When the competition is not an input of the notebook.
     """
     inputs = _inputs()
-    places = (inputs / "competitions" / slug, inputs / slug)
-    data_folder = next((p for p in places if p.is_dir()), None)
+    candidates = (inputs / "competitions" / slug, inputs / slug)
+    data_folder = next((folder for folder in candidates if folder.is_dir()), None)
     if data_folder is None:
         available = [p.relative_to(inputs).as_posix() for n in ("competitions/*", "*") for p in sorted(inputs.glob(n))]
         raise NotFoundError(
-            f"no files of {slug!r} in {inputs}: there is {', '.join(available) or 'nothing'}",
+            f"no files of {slug!r} in {inputs}, which has {', '.join(available) or 'nothing'}",
             hint="add the competition to the notebook's input",
         )
     return data_folder
 
 
 def receipt(bundle: str | Path, submission: Path, push: str) -> None:
-    """Write beside a submission which push of the kernel and which run it is of, and its digest."""
+    """Write a receipt next to a submission: the kernel's push, the run, and the digest of the submission."""
     run_id = json.loads((Path(bundle) / MANIFEST).read_text(encoding="utf-8"))["run_id"]
     contents = {"push": push, "run_id": run_id, "file": submission.name, "sha256": file_sha256(submission)}
     write_json(submission.with_name(RECEIPT), contents)

@@ -1,4 +1,4 @@
-"""Predictions of a finished run for a test set that came later: what a code competition runs, without network."""
+"""Predict a new test set with the models of a finished run, as code competitions need it, without network."""
 
 from __future__ import annotations
 
@@ -14,22 +14,24 @@ import numpy as np
 import numpy.typing as npt
 
 from workbench.core.cache import read_json, write_json
+from workbench.core.context import RunContext, text_listener
 from workbench.core.errors import ConfigError, DataError
 from workbench.data.competition import Competition, load_competition
 from workbench.data.ingest import convert, reading_options
 from workbench.data.workspace import create_workspace
 from workbench.features import AUTO, Blocks, build_matrix, columns_of, load_features
-from workbench.models.encoding_split import split_of
+from workbench.models.encoding_split import encoding_split
 from workbench.models.folds import load_folds
 from workbench.models.lightgbm.learner import LightGBMSpec
-from workbench.models.lightgbm.objectives import OBJECTIVE_KEYS
-from workbench.models.lightgbm.parameters import lightgbm_for, transform_for
-from workbench.models.records import ALL_ROWS, Problem
+from workbench.models.lightgbm.parameters import lightgbm_spec, spec_for_target
+from workbench.models.log_objectives import OBJECTIVE_KEYS
+from workbench.models.records import FULL_DATA, Problem
 from workbench.models.registry import can
-from workbench.models.serving.bundle import MODEL, Bundle, read_bundle
+from workbench.models.serving.bundle import MODEL_FILE, Bundle, read_bundle
 from workbench.models.serving.learned import COLUMNS, LearnedColumns, with_trained_rows
 from workbench.models.serving.submission_file import submission_form, write_submission
 from workbench.models.target import Target, read_target
+from workbench.models.transforms import transform_for
 
 __all__ = ["bundle_competition", "predict"]
 
@@ -42,52 +44,47 @@ def predict(
     *,
     out: str | Path = "submission.csv",
     work: str | Path | None = None,
-    threads: int | None = None,
     memory_limit: int | None = None,
-    report: Callable[[str], None] = print,
+    context: RunContext | None = None,
 ) -> Path:
-    """Predict the test rows that are in `data` with the models of a run, and write the submission.
+    """Predict the test rows in `data` with the models of a run, and write the submission.
 
-    The tables are read, the features built, and the encodings learned from the train rows, as at home; ``auto`` does
-    what it decided in the training. A test set that has grown, or has categories that nobody saw, or is filled where
-    the other was empty, is one like any other. Features that depend on which rows the test set has are named.
+    Tables are read, features built and encodings fitted on the train rows as in the run; ``auto`` follows the plan that
+    it made in training. The test set may have more rows, new categories, and values in columns that were empty.
+    Features that depend on which rows are in the test set are reported.
 
     Parameters
     ----------
     bundle : path
         The folder with a bundle's manifest.
     data : path
-        The competition's files, as ``/kaggle/input/SLUG`` has them.
+        The folder of the competition's files, as ``/kaggle/input/SLUG``.
     out : path
-        The submission.
+        The submission file to write.
     work : path, optional
-        Where tables and features go meanwhile; by default a folder that is removed at the end.
+        A folder for tables and features; by default a temporary one.
+    memory_limit : int, optional
+        In bytes.
+    context : RunContext, optional
+        By default messages are printed.
 
     Raises
     ------
     DamagedError
-        When the bundle is not what was packed.
+        When the bundle has changed since it was packed.
     DataError
-        When the train rows, and with them the folds, are not those that the models were trained on, or the columns are
-        not: what they are was decided in the training, and nothing of it is decided again.
+        When the train rows or the columns are not those that the models were trained on.
     """
+    context = RunContext((text_listener(print),)) if context is None else context
     packed = read_bundle(Path(bundle))
     if work is not None:
-        return _predict(packed, Path(data), Path(out), Path(work), threads, memory_limit, report)
+        return _predict(packed, Path(data), Path(out), Path(work), memory_limit, context)
     with tempfile.TemporaryDirectory(prefix="wb-") as folder:
-        return _predict(packed, Path(data), Path(out), Path(folder), threads, memory_limit, report)
+        return _predict(packed, Path(data), Path(out), Path(folder), memory_limit, context)
 
 
-def _predict(
-    packed: Bundle,
-    data: Path,
-    out: Path,
-    work: Path,
-    threads: int | None,
-    memory_limit: int | None,
-    report: Callable[[str], None],
-) -> Path:
-    competition = bundle_competition(packed, data, work, memory_limit=memory_limit, report=report)
+def _predict(packed: Bundle, data: Path, out: Path, work: Path, memory_limit: int | None, context: RunContext) -> Path:
+    competition = bundle_competition(packed, data, work, memory_limit=memory_limit, report=context.say)
     target, folds = read_target(competition), load_folds(competition)
     if folds.content != packed.folds:
         raise DataError(
@@ -95,74 +92,76 @@ def _predict(
             hint="run the experiment again on these data, build and push",
         )
     spec, learned = packed.spec, LearnedColumns.read(packed.learned)
-    blocks = Blocks(competition, load_features(competition), report, memory_limit, learned.plan)
+    blocks = Blocks(competition, load_features(competition), context.say, memory_limit, learned.plan)
     learned.check_rows(blocks, spec["features"])
     matrix = build_matrix(blocks, tuple(spec["features"]), drop=spec["drop"], categorical=spec["categorical"])
     packed_categories = json.loads(packed.files["models/categories.json"].read_text(encoding="utf-8"))
     learned.check_matrix(matrix, target)
-    differing = [c for c in packed_categories if packed_categories[c] != matrix.categories.get(c)]
-    if differing:
+    changed_columns = [c for c in packed_categories if packed_categories[c] != matrix.categories.get(c)]
+    if changed_columns:
         raise DataError(
             f"the categories of the train rows in {data} are not those of run {packed.run_id}: "
-            f"{', '.join(differing[:5])}"
+            f"{', '.join(changed_columns[:5])}"
         )
-    _note_changes(blocks, spec, learned.changed(matrix), out, report)
-    problem = Problem(matrix, target, folds, split_of(competition, folds), competition.metric)
-    model = _model(packed, competition, target, threads)
+    _note_changes(blocks, spec, learned.changed(matrix), out, context)
+    problem = Problem(matrix, target, folds, encoding_split(competition, folds), competition.metric)
+    model = _model_spec(packed, competition, target, context.threads)
     form = submission_form(competition, target)
     test = np.zeros((matrix.n_test, target.width))
-    report(f"{len(packed.models)} models, {matrix.n_test:,} test rows")
-    for index, where in enumerate(target.slices):
+    context.say(f"{len(packed.models)} models, {matrix.n_test:,} test rows")
+    for index, target_slice in enumerate(target.slices):
         learner = model.learner(problem, index)
-        mine = [m for m in map(MODEL.fullmatch, packed.models) if m is not None and int(m[1]) == index]
-        # Where there are models of all rows, the folds' gave the OOF. The order is that of the training, so that the
-        # sums are the same to the last digit.
-        full_fits = [m for m in mine if m[3]]
-        for match in sorted(full_fits or mine, key=lambda m: (int(m[4]), int(m[2] or ALL_ROWS))):
+        target_models = [m for m in map(MODEL_FILE.fullmatch, packed.models) if m is not None and int(m[1]) == index]
+        # Full fits, if there are any, replace the folds' models. The order is that of the training, so that the sums
+        # are equal bit for bit.
+        full_fits = [m for m in target_models if m[3]]
+        for match in sorted(full_fits or target_models, key=lambda m: (int(m[4]), int(m[2] or FULL_DATA))):
             text = packed.files[f"models/{match[0]}"].read_text(encoding="utf-8")
-            predictions = learner.predicted_by(text, int(match[2] or ALL_ROWS))
-            test[:, where] += predictions / len(full_fits) if full_fits else predictions
+            predictions = learner.predicted_by(text, int(match[2] or FULL_DATA))
+            test[:, target_slice] += predictions / len(full_fits) if full_fits else predictions
         if not full_fits:
-            test[:, where] /= len(mine)
+            test[:, target_slice] /= len(target_models)
     write_submission(competition, form, target, test, out)
-    report(f"wrote {out}")
+    context.say(f"wrote {out}")
     return out
 
 
 NOTES = "wb-notes.json"
-"""What is to be said of the predictions lies beside them; where there is nothing to say it is not there."""
+"""The file with notes on the predictions, next to the submission; not written without notes."""
 
 
-def _note_changes(
-    blocks: Blocks, spec: dict[str, Any], changed: list[str], out: Path, report: Callable[[str], None]
-) -> None:
-    """Say which features are made of the test rows, too: what they give changes with the test set.
+def _note_changes(blocks: Blocks, spec: dict[str, Any], changed: list[str], out: Path, context: RunContext) -> None:
+    """Report and write a note on the features that also depend on the test rows.
+
+    Parameters
+    ----------
+    changed : list of str
+        The columns with other values in train rows than in training.
 
     Raises
     ------
     DataError
-        When columns that are made of a row alone, or by the plan of ``auto``, have other values in train rows.
+        When some of them depend on the row alone, or on the plan of ``auto``.
     """
     if not changed:
         return
-    of: dict[str, list[str]] = {}
+    changed_by_feature: dict[str, list[str]] = {}
     for name in spec["features"]:
         feature_columns = columns_of(blocks, name)
-        of.setdefault(name.partition(".")[0], []).extend(c for c in feature_columns if c in changed)
-    fixed = [
-        c for name in ("rows", AUTO if blocks.built_in(blocks.features[AUTO]) else "rows") for c in of.pop(name, ())
-    ]
-    if fixed:
+        changed_by_feature.setdefault(name.partition(".")[0], []).extend(c for c in feature_columns if c in changed)
+    fixed_features = ("rows", AUTO) if blocks.built_in(blocks.features[AUTO]) else ("rows",)
+    fixed_columns = [c for name in fixed_features for c in changed_by_feature.pop(name, ())]
+    if fixed_columns:
         raise DataError(
-            f"columns have other values in train rows than when the model was trained: {', '.join(fixed[:5])}",
+            f"columns have other values in train rows than when the model was trained: {', '.join(fixed_columns[:5])}",
             hint="are they read in another way? Their types under [types] in competition.toml hold for every test set",
         )
-    named = "; ".join(f"{name} ({', '.join(columns[:5])})" for name, columns in of.items() if columns)
+    listed = "; ".join(f"{name} ({', '.join(columns[:5])})" for name, columns in changed_by_feature.items() if columns)
     note = (
         "features that give train rows other values than in training, for they depend on which rows the test set has, "
-        f"or on chance: {named}"
+        f"or on chance: {listed}"
     )
-    report(note)
+    context.say(note)
     write_json(out.with_name(NOTES), [note])
 
 
@@ -174,15 +173,15 @@ def bundle_competition(
     memory_limit: int | None = None,
     report: Callable[[str], None] = lambda _: None,
 ) -> Competition:
-    """Return the competition that a bundle's definition and code and the data that are there make.
+    """Make a workspace with the bundle's definition and code and the given data, and return its competition.
 
     Parameters
     ----------
     packed : Bundle
     data : Path
-        The competition's files.
+        The folder of the competition's files.
     work : Path
-        Where its tables go: a workspace is made there.
+        The folder of the workspace.
     """
     workspace = replace(create_workspace(work), memory_limit=memory_limit)
     folder = workspace.competitions / packed.slug
@@ -198,30 +197,26 @@ def bundle_competition(
     options = reading_options(folder, memory_limit)
     tables = folder / "data" / "tables"
 
-    # A type that competition.toml names for a column goes before, as it did in the training.
-    decided = {c: t for c, t in trained.get("types_as_read", {}).items() if c.partition(".")[2] not in options.types}
+    # Types in competition.toml have priority, as in training.
+    trained_types = {
+        c: t for c, t in trained.get("types_as_read", {}).items() if c.partition(".")[2] not in options.types
+    }
     try:
-        as_trained = replace(options, types=decided | options.types)
+        as_trained = replace(options, types=trained_types | options.types)
         convert(raw, tables, packed.slug, options=as_trained, report=report)
     except DataError:
-        # A value is spelled in a way that the training's files had not: whether it changes the meaning is seen later.
+        # Some values do not fit these types. Whether this changes values of the train rows is checked later.
         convert(raw, tables, packed.slug, options=options, report=report)
     competition = load_competition(workspace, packed.slug)
     return with_trained_rows(competition, trained["rows"]) if trained else competition
 
 
-def _model(packed: Bundle, competition: Competition, target: Target, threads: int | None) -> LightGBMSpec:
+def _model_spec(packed: Bundle, competition: Competition, target: Target, threads: int | None) -> LightGBMSpec:
     spec, label = packed.spec, f"run {packed.run_id}"
     if not can(spec["kind"], "is_served"):
         raise ConfigError(f"{label} is of [{spec['kind']}]; models of LightGBM are served")
     transform = transform_for(spec.get("target_transform"), target, competition.metric, where=label)
-    return lightgbm_for(
-        competition,
-        target,
-        # The trees are stored; the objective is only needed to map raw scores to predictions.
-        {key: value for key, value in spec["model"].items() if key in OBJECTIVE_KEYS},
-        where=label,
-        threads=threads,
-        transform=transform,
-        class_weight=spec.get("class_weight"),
-    )
+    # The trees are stored; the objective is only needed to convert their output to predictions.
+    objective = {key: value for key, value in spec["model"].items() if key in OBJECTIVE_KEYS}
+    model = lightgbm_spec(objective, where=label, threads=threads, transform=transform, competition=competition)
+    return spec_for_target(model, target, competition.metric, class_weight=spec.get("class_weight"))

@@ -27,7 +27,7 @@ from workbench.data.competition import (
     sample_column,
 )
 from workbench.data.ingest import read_text_file
-from workbench.models.scoring import as_metric_input
+from workbench.models.scoring import metric_input
 from workbench.models.target import Target, TargetColumn
 
 __all__ = [
@@ -231,7 +231,7 @@ def _column(
     column = target.columns[form.sources[name]]
     predictions = test[:, target.slices[form.sources[name]]]
     metric = competition.metric
-    predicted = as_metric_input(predictions, column, metric)
+    predicted = metric_input(predictions, column, metric)
     if name in form.texts:
         if metric.needs == "ranked":
             classes = np.array(form.texts[name], dtype=object)
