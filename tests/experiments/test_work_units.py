@@ -111,7 +111,7 @@ def test_a_trial_in_a_pool_of_one_process_has_the_same_scores(small: Any) -> Non
     results = list(run_units([TrialFoldUnit(**json.loads(json.dumps(asdict(u)))) for u in units]))
     experiment = ready(made.workspace, competition, 1, context=context)
     # The search itself keeps datasets between trials.
-    scorer = FoldScorer(experiment.problem, lightgbm_of(experiment, because="", hint=""), room=10**9)
+    scorer = FoldScorer(experiment.problem, lightgbm_of(experiment, because="", hint=""), max_bytes=10**9)
     for unit, result in zip(units, results, strict=True):
         expected = scorer.score(unit.parameters, unit.fold, 1, Fidelity(0.1, 12, 4, 1, 0.8), keep_oof=True)
         assert (result.score, result.rounds, result.curves) == (expected.score, expected.rounds, expected.curves)
