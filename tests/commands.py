@@ -129,7 +129,7 @@ def forkserver() -> multiprocessing.context.ForkServerContext:
     # A fresh interpreter takes most of a second to import everything: here one does it, and forks for each command.
     # What logs in is not among it, it must see the environment of the command.
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([*PRELOADED, __name__])
+    context.set_forkserver_preload([*PRELOADED, __name__, "tests.frozen"])
     return context
 
 

@@ -125,8 +125,16 @@ def make_small(root: Path, *, slug: str = "small", **options: Any) -> Small:
     return Small(Workspace(root.resolve()), slug)
 
 
+def _content(value: Any) -> Any:
+    """Return what a template depends on: of a file its name and content, wherever a test has written it."""
+    if isinstance(value, tuple):
+        return tuple(map(_content, value))
+    return (value.name, hashlib.sha256(value.read_bytes()).hexdigest()) if isinstance(value, Path) else value
+
+
 def _template(folder: Path, slug: str, options: dict[str, Any]) -> Path:
-    name = hashlib.sha256(repr((slug, sorted(options.items()))).encode()).hexdigest()[:16]
+    content = {name: _content(value) for name, value in options.items()}
+    name = hashlib.sha256(repr((slug, sorted(content.items()))).encode()).hexdigest()[:16]
     template = folder / name
     with (folder / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

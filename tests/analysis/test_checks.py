@@ -279,7 +279,8 @@ class TestDefects:
             empty = train.with_columns(y=pl.lit(None, train["y"].dtype))
             return tuple(f.with_columns(day=pl.date(2024, 1, 1 + pl.col("id") % 28)) for f in (empty, test))
 
-        report = check(clean(task=task), change=emptied, metric="auc" if task == "binary" else "rmse")
+        metric, few = "auc" if task == "binary" else "rmse", {"names": ["rows.x", "rows.town", "rows.holes"]}
+        report = check(clean(task=task), change=emptied, metric=metric, options=few)
         found = [f for f in report.findings if f.check == "target"]
         assert [f.text for f in found] == ["2,100 missing and 0 infinite targets among 2,100 rows"]
         assert "<section" in as_page(report)
@@ -374,8 +375,14 @@ class TestDefects:
         assert not any("validate forward" in f.todo for f in report.findings)
 
 
+@pytest.fixture
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages have tables in the place of their pictures, most of whose time it is to draw them; `TestPage` looks at those."""
+    monkeypatch.setattr(plots, "can_plot", lambda: False)
+
+
 class TestSample:
-    def test_a_sample_is_seeded_bounded_and_said(self, check) -> None:
+    def test_a_sample_is_seeded_bounded_and_said(self, check, no_pictures) -> None:
         data = clean()
         reports = [check(data, change=shifted, options={"sample": 500}) for _ in range(2)]
         assert reports[0].sampled == (500, 500)
@@ -719,13 +726,13 @@ class TestCommand:
         assert found["findings"] == []
         assert {d["column"] for d in found["drift"]} == set(found["columns"]) - {"id"}
 
-    def test_a_table_on_the_terminal(self, capsys) -> None:
+    def test_a_table_on_the_terminal(self, capsys, no_pictures) -> None:
         code, out, _ = self.run(capsys)
         assert code == 0
         assert re.match(r"small: \d+ serious, \d+ notable, \d+ minor findings in 6 columns", out)
         assert "page: " in out
 
-    def test_features_by_name_and_by_experiment(self, timed, capsys) -> None:
+    def test_features_by_name_and_by_experiment(self, timed, capsys, no_pictures) -> None:
         (timed.folder / "experiments").mkdir(exist_ok=True)
         timed.experiment(1, 'title = "t"\nfeatures = ["rows.x", "lag"]\n\n[model]\n')
         _, out, _ = self.run(capsys, "lead", "--json")
@@ -756,7 +763,7 @@ class TestCommand:
         assert self.run(capsys, "--time", "lag")[0] == 0
         assert self.run(capsys, "--time", "--allow", "lead", "--json")[0] == 0
 
-    def test_the_time_column_is_the_same_with_and_without_time(self, capsys) -> None:
+    def test_the_time_column_is_the_same_with_and_without_time(self, capsys, no_pictures) -> None:
         _, out, _ = self.run(capsys, "--time-column", "x", "--time-column", "prices.seen", "--json")
         assert json.loads(out)["facts"][0][1].startswith("by x, ")
         for how in ([], ["--time"]):
