@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import lightgbm as lgb
 import numpy as np
@@ -42,7 +42,7 @@ from workbench.api import library
 from workbench.api.features import SelectOptions
 from workbench.cli import main
 from workbench.core.cache import lock
-from workbench.core.context import SILENT
+from workbench.core.context import SILENT, RunContext
 from workbench.core.errors import BusyError, ConfigError, FeatureError, NotFoundError, WorkbenchError
 from workbench.data.workspace import create_workspace
 from workbench.experiments.feature_list import FeatureList, read_list, write_list
@@ -589,6 +589,19 @@ class TestLists:
         assert read["features"] == features
         assert read["title"] == title
         assert read.get("kept", {}) == kept_table
+
+    @pytest.mark.parametrize("threads", [2, None])
+    def test_the_threads_reach_the_model(self, case, threads: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+        read: list[int | None] = []
+
+        def refuse(*_: object, context: RunContext, **__: object) -> NoReturn:
+            read.append(context.threads)
+            raise FeatureError("enough")
+
+        monkeypatch.setattr(sys.modules["workbench.analysis.selection.select"], "ready", refuse)
+        with pytest.raises(FeatureError, match="enough"):
+            case.open.features.select(1, SelectOptions("gain", name="threads", threads=threads))
+        assert read == [threads]
 
     def test_another_list_is_not_replaced(self, case) -> None:
         found = case.open.features.select(1, SelectOptions("gain", holdout=False, name="mine"))

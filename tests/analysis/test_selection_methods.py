@@ -861,7 +861,7 @@ class TestSelect:
             made.open.access.competition,
             1,
             SelectionOptions("gain", top=3, holdout=False),
-            request=ListRequest(name="three", threads=1),
+            request=ListRequest(name="three"),
             context=RunContext((text_listener(said.append), *counted(told).listeners)),
         )
         importances = [j.importance for j in found.judged]
@@ -895,6 +895,7 @@ class TestSelect:
         assert listed.made["rows"] == whole.problem.target.n_rows
         assert listed.made["parameters"] == {"seed": 0, "share": 0.99, "by": "column", "top": 3}
         assert "run" not in listed.made
+        assert listed.made["at"].microsecond == 0
         assert 0 < found.seconds < 600
         columns = [c for j in found.judged[:3] for c in j.group.columns]
         assert found.after.folds == scored(whole, with_columns(whole.problem, columns), whole.model)[1].folds
@@ -959,7 +960,7 @@ class TestSelect:
                 made.open.access.competition,
                 1,
                 SelectionOptions("gain", top=2, holdout=False),
-                request=ListRequest(name="loud", threads=1),
+                request=ListRequest(name="loud"),
                 context=RunContext((lambda _: levels.add(logger.level),)),
             )
             assert levels == {logging.ERROR}
@@ -982,7 +983,7 @@ class TestSelect:
             made.open.access.competition,
             1,
             SelectionOptions("gain", top=2),
-            request=ListRequest(name="held", threads=1),
+            request=ListRequest(name="held"),
             context=RunContext((text_listener(said.append),)),
         )
         assert said[-1] == "rows held out"

@@ -213,8 +213,9 @@ class Features(Sequence[str]):
         from workbench.analysis.selection import ListRequest, options_of, select
 
         values = asdict(options)
-        request = ListRequest(**{name: values.pop(name) for name in ("name", "force", "sample", "threads")})
+        threads = values.pop("threads")
+        request = ListRequest(**{name: values.pop(name) for name in ("name", "force", "sample")})
         chosen = options_of(values.pop("method"), values)
         place, competition = self._access.workspace, self._access.competition
-        context = call_context(listen, report=report, progress=progress)
+        context = call_context(listen, threads=threads, report=report, progress=progress)
         return select(place, competition, number, chosen, request=request, context=context)

@@ -61,7 +61,7 @@ HOLDOUT_TIME_SHARE = 0.1
 
 @dataclass(frozen=True)
 class ListRequest:
-    """The name of the list to write, and the rows and threads to use.
+    """The name of the list to write, and the rows to use.
 
     Attributes
     ----------
@@ -71,14 +71,11 @@ class ListRequest:
         Replace an existing list of that name, even if it was made otherwise or edited.
     sample : float, or None
         The share of the train rows for a subsample run.
-    threads : int, or None
-        None for all available cores.
     """
 
     name: str | None = None
     force: bool = False
     sample: float | None = None
-    threads: int | None = None
 
 
 @dataclass(frozen=True)
@@ -143,7 +140,7 @@ def select(
     options : SelectionOptions
         The method and its parameters, from `options_of`.
     request : ListRequest, optional
-        The list's name, and the rows and threads to use.
+        The list's name, and the rows to use.
     context : RunContext
         Receives the stages and their progress.
 
@@ -160,7 +157,6 @@ def select(
     request = request or ListRequest()
     name = check_list_name(request.name or f"{number:03d}-{options.method}")
     with _quiet(), lock(competition.paths.runs / f".select-{name}.lock", f"the feature list {name!r}"):
-        context = replace(context, threads=request.threads or context.threads)
         experiment = ready(workspace, competition, number, sample=request.sample, context=context)
         selection_model(experiment)
         key = content_key("select-v2", experiment.key, options.method, options.identity())
