@@ -133,7 +133,7 @@ class TestInteractions:
         [
             ({"item": "itme"}, ConfigError, "have no column 'itme'"),
             ({"unit": "h", "kind": None}, ConfigError, "unit = 'h': expected one of ns, us, ms, s"),
-            ({"time": "kind"}, ConfigError, "'kind' is of the type String; expected a date"),
+            ({"time": "kind"}, ConfigError, "'kind' has the type String; expected a date"),
         ],
     )
     def test_what_is_wrong_with_the_columns_is_said(self, change: dict[str, Any], error: type, message: str) -> None:
@@ -146,7 +146,7 @@ class TestInteractions:
         [
             ("item", [1, None, 3], "1 of 3 interactions have no 'item'"),
             ("time", [None, None, 3], "2 of 3 interactions have no 'time'"),
-            ("time", [0, 1, 10**12], "the times of 'time' go over 31,688 years"),
+            ("time", [0, 1, 10**12], "the times of 'time' span 31,688 years"),
         ],
     )
     def test_what_is_wrong_with_the_events_is_said(self, column: str, values: list[Any], message: str) -> None:
@@ -160,13 +160,13 @@ class TestInteractions:
         assert log.weights.tolist() == [4.0, 2.0, 3.0, 1.0]
         for odd in (-1, None, float("nan")):
             with pytest.raises(
-                DataError, match="weight 'stars' of 1 of 4 interactions is not a number from 0 up|have no"
+                DataError, match="weight 'stars' of 1 of 4 interactions is not a number of at least 0|have no"
             ):
                 read(
                     events.with_columns(stars=pl.Series([1, 2, odd, 3], strict=False)),
                     Columns("user", "item", "time", weight="stars"),
                 )
-        with pytest.raises(ConfigError, match="'stars' is of the type String; expected a number"):
+        with pytest.raises(ConfigError, match="'stars' has the type String; expected a number"):
             read(events.cast({"stars": pl.String}), Columns("user", "item", "time", weight="stars"))
 
     def test_no_events(self) -> None:

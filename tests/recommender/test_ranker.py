@@ -30,14 +30,14 @@ from workbench.recommender import (
     ValidationSpec,
     Window,
     make_validation_window,
-    pipeline,
     read_interactions,
     recommend,
     score_lists,
+    user_folds,
     with_users,
 )
 from workbench.recommender import ranker as ranking
-from workbench.recommender.candidate_features import make_features
+from workbench.recommender.candidate_features import PreparedWindow, prepare_features
 from workbench.recommender.candidates import Generator
 from workbench.recommender.problem import NoModelStore
 from workbench.recommender.sources import SourceContext, Tables
@@ -77,17 +77,17 @@ class TestRowsToTrainOn:
         ready = SourceContext(window, Tables(), 2, lambda _: None)
         finds = {name: source.prepare(ready) for name, source in SOURCES.items()}
         sources = Generator(finds, {name: s.top for name, s in SOURCES.items()}, 6)
-        maker = make_features(window.history, sources.names, Tables(), 7 * DAY)
-        levels = options.pop("levels", ranking.levels_of((1.0, 2.0, 3.0), per_list=True))
+        maker = prepare_features(window.history, sources.names, Tables(), 7 * DAY)
+        levels = options.pop("levels", ranking.relevance_levels((1.0, 2.0, 3.0), per_list=True))
         made = RankerSpec(negatives=share, **options)
-        rows = ranking.training_rows(window, sources, maker, made, levels, seed=1, threads=2)
+        rows = ranking.training_rows(PreparedWindow(window, sources, maker), made, levels, seed=1, threads=2)
         return rows, window, sources, maker
 
     def test_all_that_came_and_a_share_of_the_others(self, log: Interactions) -> None:
         every, window, sources, maker = self.rows(log, 1.0)
         some, *_ = self.rows(log, 0.25)
         made = sources.make(window, slice(0, len(window)))
-        features = maker.make_for(made, window)
+        features = maker.compute(made, window)
         wanted = {
             (kind, row, int(item))
             for kind, truth in enumerate(window.truth)
@@ -108,7 +108,7 @@ class TestRowsToTrainOn:
 
     def test_one_label_for_all_lists_is_the_highest_that_came(self, log: Interactions) -> None:
         each, *_ = self.rows(log, 1.0)
-        one, *_ = self.rows(log, 1.0, levels=ranking.levels_of((1.0, 3.0, 2.0), per_list=False))
+        one, *_ = self.rows(log, 1.0, levels=ranking.relevance_levels((1.0, 3.0, 2.0), per_list=False))
         assert set(one.labels[:, 0]) == {0, 1, 2, 3}
         assert np.array_equal(one.labels[:, 0], (each.labels * [1, 3, 2]).max(axis=1))
 
@@ -131,9 +131,9 @@ class TestRowsToTrainOn:
         none = replace(window, truth=tuple(replace(t, items=t.items * 0 - 1) for t in window.truth or ()))
         finds = {"popular": PopularSource().prepare(SourceContext(window, Tables(), 1, lambda _: None))}
         sources = Generator(finds, {"popular": 3}, 3)
-        maker = make_features(window.history, sources.names, Tables(), DAY)
+        maker = prepare_features(window.history, sources.names, Tables(), DAY)
         with pytest.raises(DataError, match="no candidate of the window .* is in the ground truth"):
-            ranking.training_rows(none, sources, maker, RankerSpec(), [(1,)], seed=1, threads=1)
+            ranking.training_rows(PreparedWindow(none, sources, maker), RankerSpec(), [(1,)], seed=1, threads=1)
 
 
 class TestTwoStages:
@@ -157,36 +157,34 @@ class TestTwoStages:
             assert score == pytest.approx(np.dot(each, [0.1, 0.2, 0.3]))
 
     def test_a_model_never_sees_its_fold(self, log: Interactions, monkeypatch: pytest.MonkeyPatch) -> None:
-        seen: list[tuple[Any, dict[str, Any]]] = []
+        seen: list[tuple[Any, ranking.RowSplit]] = []
         training = ranking.RankerTraining
 
-        def watched(rows: Any, *rest: Any, **options: Any) -> Any:
-            seen.append((rows.users, options))
-            return training(rows, *rest, **options)
+        def watched(rows: Any, number: int, lightgbm: Any, split: ranking.RowSplit, **options: Any) -> Any:
+            seen.append((rows.users, split))
+            return training(rows, number, lightgbm, split, **options)
 
-        for module in (ranking, pipeline):
-            monkeypatch.setattr(module, "RankerTraining", watched)
+        monkeypatch.setattr(user_folds, "RankerTraining", watched)
         made = recommend(problem(log), spec())
         n = len(made.valid_users)
-        for fold, (users, options) in enumerate(seen[:3]):
+        for fold, (users, split) in enumerate(seen[:3]):
             is_of_fold, is_stop = made.valid_fold[users % n] == fold, users >= n
-            assert np.array_equal(options["is_valid"], is_of_fold & is_stop)
-            assert np.array_equal(options["is_excluded"], np.where(is_stop, ~is_of_fold, is_of_fold))
-        assert seen[3][1]["is_valid"] is None
-        assert np.array_equal(seen[3][1]["is_excluded"], seen[3][0] >= n)
+            assert np.array_equal(split.is_valid, is_of_fold & is_stop)
+            assert np.array_equal(split.is_excluded, np.where(is_stop, ~is_of_fold, is_of_fold))
+        assert seen[3][1].is_valid is None
+        assert np.array_equal(seen[3][1].is_excluded, seen[3][0] >= n)
 
     def test_earlier_windows_are_trained_on_and_nobody_is_judged_by_them(
         self, log: Interactions, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        seen: list[tuple[Any, dict[str, Any]]] = []
+        seen: list[tuple[Any, ranking.RowSplit]] = []
         training = ranking.RankerTraining
 
-        def watched(rows: Any, *rest: Any, **options: Any) -> Any:
-            seen.append((rows, options))
-            return training(rows, *rest, **options)
+        def watched(rows: Any, number: int, lightgbm: Any, split: ranking.RowSplit, **options: Any) -> Any:
+            seen.append((rows, split))
+            return training(rows, number, lightgbm, split, **options)
 
-        for module in (ranking, pipeline):
-            monkeypatch.setattr(module, "RankerTraining", watched)
+        monkeypatch.setattr(user_folds, "RankerTraining", watched)
         p, before = problem(log), recommend(problem(log), spec(ranker=RankerSpec(model=SMALL_RANKER)))
         made = recommend(p, spec(ranker=RankerSpec(model=SMALL_RANKER, windows=3)))
         one, three = seen[0][0], seen[-1][0]
@@ -198,13 +196,14 @@ class TestTwoStages:
         assert np.array_equal(three.labels[first], one.labels[first])
         assert set(three.users // len(windows[0])) >= {0, 1, 2}
         fold_of = dict(zip(made.valid_users.tolist(), made.valid_fold.tolist(), strict=True))
-        for fold, (rows, options) in enumerate(seen[4:7]):
+        for fold, (rows, split) in enumerate(seen[4:7]):
             is_of_fold = np.array([fold_of.get(int(u)) == fold for u in users])
             is_stop = rows.users >= n_trained
-            assert np.array_equal(options["is_valid"], is_of_fold & is_stop)
-            assert np.array_equal(options["is_excluded"], np.where(is_stop, ~is_of_fold, is_of_fold))
-            assert options["is_excluded"].any()
-        assert seen[7][1]["is_valid"] is None
+            assert np.array_equal(split.is_valid, is_of_fold & is_stop)
+            assert np.array_equal(split.is_excluded, np.where(is_stop, ~is_of_fold, is_of_fold))
+            assert split.is_excluded is not None
+            assert split.is_excluded.any()
+        assert seen[7][1].is_valid is None
         assert np.array_equal(made.valid_fold, before.valid_fold)
         names = [s.name for s in made.stages]
         assert names.index("rows to train on, 2 before") < names.index("validation window")
@@ -216,11 +215,11 @@ class TestTwoStages:
         labels = rows.labels.copy()
         labels[apart] = np.random.default_rng(1).permutation(labels[apart])
         texts = [
-            ranking.train_model(r, 1, lightgbm, is_valid=none, is_excluded=apart).text
+            ranking.RankerTraining(r, 1, lightgbm, ranking.RowSplit(none, apart)).fit().text
             for r in (rows, replace(rows, labels=labels))
         ]
         assert texts[0] == texts[1]
-        assert ranking.train_model(rows, 1, lightgbm, is_valid=none).text != texts[0]
+        assert ranking.RankerTraining(rows, 1, lightgbm, ranking.RowSplit(none)).fit().text != texts[0]
 
     def test_what_came_of_a_fold_is_nothing_to_its_model(self, log: Interactions) -> None:
         rows, *_ = TestRowsToTrainOn().rows(log, 1.0)
@@ -229,7 +228,8 @@ class TestTwoStages:
         labels[is_valid] = np.random.default_rng(1).permutation(labels[is_valid])
         lightgbm = RankerSpec(model={**SMALL_RANKER, "early_stopping_round": 0}).lightgbm(5, where="", threads=1)
         texts = [
-            ranking.train_model(r, 1, lightgbm, is_valid=is_valid).text for r in (rows, replace(rows, labels=labels))
+            ranking.RankerTraining(r, 1, lightgbm, ranking.RowSplit(is_valid)).fit().text
+            for r in (rows, replace(rows, labels=labels))
         ]
         assert texts[0] == texts[1]
 
@@ -253,11 +253,11 @@ class TestTwoStages:
         ready = SourceContext(window, Tables(), 2, lambda _: None)
         finds = {name: source.prepare(ready) for name, source in SOURCES.items()}
         sources = Generator(finds, {name: s.top for name, s in SOURCES.items()}, 40)
-        maker = make_features(window.history, sources.names, Tables(), 7 * DAY)
+        maker = prepare_features(window.history, sources.names, Tables(), 7 * DAY)
         for fold in range(3):
             at = np.flatnonzero(made.valid_fold == fold)
             models = [made.models[f"{kind}-{fold}"] for kind in KINDS]
-            again = ranking.rank(take_users(window, at), sources, maker, models, 5, 3, threads=1)
+            again = ranking.rank(PreparedWindow(take_users(window, at), sources, maker), models, 5, 3, threads=1)
             assert np.array_equal(window.codes[again.items], made.valid.items[at])
 
     def test_threads_change_nothing(self, log: Interactions) -> None:
@@ -405,9 +405,9 @@ class TestOddLogs:
             {"history": 3, "p": 3},
             6,
         )
-        maker = make_features(log, generator.names, tables, 7 * DAY)
+        maker = prepare_features(log, generator.names, tables, 7 * DAY)
         made = generator.make(window, slice(0, 3))
-        told = maker.make_for(made, window)[:, maker.names.index("users_old")]
+        told = maker.compute(made, window)[:, maker.feature_names.index("users_old")]
         assert [sorted(set(told[made.user_rows == row].tolist())) for row in (1, 2)] == [[0.0], [1.0]]
         assert np.isnan(told[made.user_rows == 0]).all()
 
@@ -425,7 +425,7 @@ class TestOddLogs:
         assert "own_a__b_ own_c_d___e_ " in made.models["items-all"].text
 
     def test_more_windows_than_the_log_has(self, log: Interactions) -> None:
-        with pytest.raises(DataError, match="nothing is known before 40 of them") as told:
+        with pytest.raises(DataError, match="there is no history before 40 of them") as told:
             recommend(problem(log), spec(ranker=RankerSpec(model=SMALL_RANKER, windows=40)))
         assert told.value.hint == "fewer windows"
 

@@ -351,7 +351,7 @@ class TestWrong:
             ("    return None", "sources.py:mine returned NoneType; expected a frame"),
             (
                 "    return history.head(0).select('user', 'item', score='kind')",
-                "a score that is String; expected numbers",
+                "scores of the type String; expected numbers",
             ),
         ],
     )
@@ -435,7 +435,7 @@ class TestWrong:
         [
             ('user = "user"', 'user = "usr"', "names 'usr', and table 'train' has no such column"),
             ('id = "{user}"', 'id = "u{user}"', "ids of 'sample_submission' are not of the form 'u{user}', such as"),
-            ('horizon = "7d"', 'horizon = "900d"', "nothing is known before it"),
+            ('horizon = "7d"', 'horizon = "900d"', "there is no history before it"),
         ],
     )
     def test_what_is_wrong_with_the_definition_is_said(self, shop: Any, old: str, new: str, message: str) -> None:

@@ -33,7 +33,7 @@ from workbench.recommender import (
     sources,
     with_users,
 )
-from workbench.recommender.candidate_features import make_features
+from workbench.recommender.candidate_features import prepare_features
 from workbench.recommender.candidates import Generator, source_recall
 from workbench.recommender.sources import SourceContext
 from workbench.recommender.windows import history_frame, history_seconds, take_users
@@ -90,7 +90,7 @@ class TestWindows:
         asked = TaskSpec("last", horizon, 5, kinds, ("clicks",) if first and kinds else ())
         moment = int(log.times.max()) + 1 - (1 + earlier) * horizon
         if earlier and (moment <= 0 or not ((log.times >= moment) & (log.times < moment + horizon)).any()):
-            with pytest.raises(DataError, match="nothing is known before . of them|nothing to validate on"):
+            with pytest.raises(DataError, match="there is no history before . of them|nothing to validate on"):
                 make_validation_window(log, np.empty(0, np.int32), asked, earlier=earlier)
             return
         window = make_validation_window(log, np.empty(0, np.int32), asked, earlier=earlier)
@@ -125,7 +125,7 @@ class TestWindows:
         asked = TaskSpec("session", horizon, 5)
         if moment <= 0 or not wanted:
             before = f"{1 + earlier} of them\nfewer windows" if earlier else "it\na shorter horizon, or a longer log"
-            with pytest.raises(DataError, match=f"nothing is known before {before}$|nothing to validate on"):
+            with pytest.raises(DataError, match=f"there is no history before {before}$|nothing to validate on"):
                 make_validation_window(log, codes, asked, earlier=earlier)
             return
         window = make_validation_window(log, codes, asked, earlier=earlier)
@@ -164,7 +164,7 @@ class TestWindows:
 
     def test_a_log_that_is_too_short(self) -> None:
         log = read_interactions(pl.DataFrame({"user": [1, 1], "item": [1, 2], "time": [5, 9]}).lazy(), PLAIN)
-        with pytest.raises(DataError, match="go over .* and the horizon has .*nothing is known before it"):
+        with pytest.raises(DataError, match="span .* and the horizon is .*there is no history before it"):
             make_validation_window(log, np.empty(0, np.int32), TaskSpec("last", 50, 5))
 
     @settings(max_examples=60)
@@ -273,7 +273,7 @@ class TestSources:
             return lambda part: (seen.append(part), weigh(part))[1]
 
         monkeypatch.setattr(sources, "event_weigher", counted)
-        monkeypatch.setattr(sources, "COUNTED", 700)
+        monkeypatch.setattr(sources, "COUNT_CHUNK", 700)
         window = whole(log)
         tables = Tables(users=pl.DataFrame({"town": towns}))
         found = PopularSource(by="town").prepare(ready(window, tables))(window.users, window.now, 4)
@@ -301,7 +301,9 @@ class TestSources:
         assert [s for _, s in listed(found, 0)] == [0.5, 0.25]
         with pytest.raises(ConfigError, match="the table of items has no column 'brnad'"):
             AttributeSource("brnad").prepare(ready(window, Tables(items=table)))
-        with pytest.raises(ConfigError, match="'brand' should be a column of the table of items, and there is none"):
+        with pytest.raises(
+            ConfigError, match="'brand' should be a column of the table of items, but there is no such table"
+        ):
             AttributeSource("brand").prepare(ready(window))
 
     def test_a_function_of_ones_own(self) -> None:
@@ -413,11 +415,11 @@ class TestCandidates:
 
         window = whole(shop())
         sources = generator(window, 20, (10, 10, 10))
-        maker = make_features(window.history, sources.names, Tables(), DAY)
+        maker = prepare_features(window.history, sources.names, Tables(), DAY)
 
         def work(rows: slice) -> Any:
             made = sources.make(window, rows)
-            return made.items, maker.make_for(made, window)
+            return made.items, maker.compute(made, window)
 
         once = work(slice(0, len(window)))
         for threads, size in ((1, 7), (3, 64)):
@@ -448,10 +450,10 @@ class TestFeatures:
     def test_what_users_did_with_candidates(self, log: Interactions) -> None:
         window = whole(log)
         sources = generator(window)
-        maker = make_features(log, sources.names, Tables(), 10)
+        maker = prepare_features(log, sources.names, Tables(), 10)
         made = sources.make(window, slice(0, len(window)))
-        features = maker.make_for(made, window)
-        at, kinds = maker.names.index, [str(k) for k in log.kind_ids.values]
+        features = maker.compute(made, window)
+        at, kinds = maker.feature_names.index, [str(k) for k in log.kind_ids.values]
         for c, row in enumerate(made.user_rows):
             events, now = plain.events_of(log, int(window.users[row])), int(window.now[row])
             expected = plain.pair_features(events, now, int(made.items[c]), len(kinds), 10.0)
@@ -474,9 +476,9 @@ class TestFeatures:
     def test_what_items_are(self, log: Interactions) -> None:
         window, horizon = whole(log), 10
         sources = generator(window)
-        maker = make_features(log, sources.names, Tables(), horizon)
+        maker = prepare_features(log, sources.names, Tables(), horizon)
         made = sources.make(window, slice(0, len(window)))
-        features, at = maker.make_for(made, window), maker.names.index
+        features, at = maker.compute(made, window), maker.feature_names.index
         every = [(u, *e) for u in range(len(log.users)) for e in plain.events_of(log, u)]
         end = int(log.times.max()) + 1
         for c in range(0, len(made.items), 7):
@@ -502,9 +504,9 @@ class TestFeatures:
         window = replace(whole(log), now=np.array([20, 20], np.int32))
         finds = {"popular": PopularSource().prepare(ready(window))}
         sources = Generator(finds, {"popular": 3}, 3)
-        maker = make_features(log, sources.names, Tables(items, users), 10)
+        maker = prepare_features(log, sources.names, Tables(items, users), 10)
         made = sources.make(window, slice(0, 2))
-        table = pl.DataFrame(maker.make_for(made, window), schema=list(maker.names), orient="row")
+        table = pl.DataFrame(maker.compute(made, window), schema=list(maker.feature_names), orient="row")
         table = table.with_columns(item=log.item_ids.values.gather(made.items), row=made.user_rows)
         first = table.filter(pl.col("row") == 0).sort("item")
         # User 1 had 10 (weight 1/3) and 11 (weight 1/2).
@@ -530,7 +532,7 @@ class TestFeatures:
             window = make_validation_window(version, np.empty(0, np.int32), asked)
             sources = generator(window)
             made = sources.make(window, slice(0, len(window)))
-            features = make_features(window.history, sources.names, Tables(), horizon).make_for(made, window)
+            features = prepare_features(window.history, sources.names, Tables(), horizon).compute(made, window)
             told.append((made.items, features))
         assert np.array_equal(told[0][0], told[1][0])
         assert np.array_equal(told[0][1], told[1][1], equal_nan=True)

@@ -41,14 +41,14 @@ from workbench.recommender import (
     choose_validation,
     make_test_window,
     make_validation_window,
-    pipeline,
     read_interactions,
     recommend,
+    rolling_windows,
     score_lists,
+    user_folds,
 )
 from workbench.recommender import ranker as ranking
 from workbench.recommender.problem import NoModelStore
-from workbench.recommender.ranker import train_model
 from workbench.recommender.windows import history_frame, users_of_window, with_own_codes
 from workbench.review.table import change_against, cv_interval
 
@@ -121,7 +121,7 @@ class TestHowItIsScored:
         log, _ = make_fashions(60, 30, weeks=3)
         asked = replace(WEEKLY, horizon_s=WEEK_S - 3600)
         with pytest.raises(
-            ConfigError, match=r"windows = 9, and the log has 3\.. horizons: 2 at its end have one before"
+            ConfigError, match=r"windows = 9, and the log has 3\.. horizons: only the last 2 have a window before"
         ):
             choose_validation(log, NOBODY, asked, ValidationSpec(windows=9))
         with pytest.raises(ConfigError, match='scheme = "windows", and the log has 1'):
@@ -154,7 +154,7 @@ class TestHowItIsScored:
         chosen = choose_validation(longer, NOBODY, WEEKLY, ValidationSpec())
         assert "users in the last window: 1, in the one before it: 0; is the log complete" in chosen.doubt
         assert chosen.scheme == "users"
-        assert "0 users came 1 before the last window, 1 in it: too few to learn from" in chosen.why
+        assert "and the window 1 before the last has 0 users, too few to learn from (the last has 1)" in chosen.why
         assert choose_validation(log, NOBODY, WEEKLY, ValidationSpec()).doubt == ""
         nearer = frame.head(1).with_columns(time=pl.lit(int(frame["time"].max()) + WEEK_S * 5 // 4, pl.Int64))  # type: ignore[call-overload]
         longer = read_interactions(pl.concat([frame, nearer]).lazy(), Columns("user", "item", "time", "kind"))
@@ -256,14 +256,14 @@ class TestHowItIsScored:
         rounds = made.models["items-all"].rounds
         trained: dict[str, str] = {}
 
-        def watched(rows: Any, which: int, *rest: Any, **options: Any) -> ListModel:
-            if options["is_valid"] is None:
-                options["rounds"] = rounds
-                options["is_excluded"] = options.get("is_excluded")
-                trained["all"] = train_model(rows, which, *rest, **options).text
-            return train_model(rows, which, *rest, **options)
+        fit = ranking.RankerTraining.fit
 
-        monkeypatch.setattr("workbench.recommender.pipeline.train_model", watched)
+        def watched(training: ranking.RankerTraining, n_rounds: int | None = None) -> ListModel:
+            if training.split.is_valid is None:
+                trained["all"] = fit(training, rounds).text
+            return fit(training, n_rounds)
+
+        monkeypatch.setattr(ranking.RankerTraining, "fit", watched)
         recommend(problem(log, "users"), spec())
         assert held.lists is not None
         assert trained["all"] == made.models["items-all"].text
@@ -444,15 +444,15 @@ class TestWhatIsAllowed:
         per_user = []
         training = ranking.RankerTraining
 
-        def watched(rows: Any, *rest: Any, **options: Any) -> Any:
-            if options["is_valid"] is not None:
-                users = rows.users[options["is_valid"]]
+        def watched(rows: Any, number: int, lightgbm: Any, split: ranking.RowSplit, **options: Any) -> Any:
+            if split.is_valid is not None:
+                users = rows.users[split.is_valid]
                 per_user.append(len(users) / len(np.unique(users)))
                 for u in np.unique(users)[:5]:
-                    assert not (rows.users[~options["is_valid"] & ~options["is_excluded"]] == u).any()
-            return training(rows, *rest, **options)
+                    assert not (rows.users[split.training_mask(len(rows.users))] == u).any()
+            return training(rows, number, lightgbm, split, **options)
 
-        for module in (ranking, pipeline):
+        for module in (rolling_windows, user_folds):
             monkeypatch.setattr(module, "RankerTraining", watched)
         made = recommend(problem(log, scheme), spec(negatives=0.1))
         assert min(per_user) > 15

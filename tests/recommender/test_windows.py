@@ -81,19 +81,19 @@ class TestHowLong:
             assert (len(window), window.now.tolist()) == (users, [10 - horizon] * users)
             assert window.history.users.values.to_list() == [1, 2]
             return
-        with pytest.raises(DataError, match="nothing is known before|nothing to validate on"):
+        with pytest.raises(DataError, match="there is no history before|nothing to validate on"):
             make_validation_window(self.log, NOBODY, asked, earlier=earlier)
 
     def test_what_is_missing_is_said(self) -> None:
         day = log_of([(1, 1, 0, "a"), (1, 2, 86_399, "a")])
-        with pytest.raises(DataError, match=r"^the interactions go over 1\.0 days, and the horizon has 2\.0: nothing is known before it\na shorter"):  # fmt: skip
+        with pytest.raises(DataError, match=r"^the interactions span 1\.0 days, and the horizon is 2\.0: there is no history before it\na shorter"):  # fmt: skip
             make_validation_window(day, NOBODY, last(2 * 86_400))
-        with pytest.raises(DataError, match=r"has 0\.5: nothing is known before 2 of them\nfewer windows"):
+        with pytest.raises(DataError, match=r"is 0\.5: there is no history before 2 of them\nfewer windows"):
             make_validation_window(day, NOBODY, last(43_200), earlier=1)
-        with pytest.raises(DataError, match=r"^nobody has interactions in the horizon that is 1 before the last:"):
+        with pytest.raises(DataError, match=r"^no user has interactions in the horizon 1 before the last:"):
             make_validation_window(self.log, NOBODY, last(3), earlier=1)
         alone = log_of([(1, 1, 0, "a"), (2, 2, 5, "a")])  # each session is of one event
-        with pytest.raises(DataError, match=r"^nobody has interactions in the last horizon:"):
+        with pytest.raises(DataError, match=r"^no user has interactions in the last horizon:"):
             make_validation_window(alone, NOBODY, session(3))
 
     def test_it_is_the_last_window_unless_another_is_named(self) -> None:
@@ -160,7 +160,7 @@ class TestWhoTakesPart:
     def test_users_of_another_type_are_explained(self) -> None:
         log = log_of([(1, 1, 0, "a")])
         with pytest.raises(
-            DataError, match=r"^the users of the submission are String, those of the interactions Int64: conv"
+            DataError, match=r"^the users have the type String in the submission and Int64 in the interactions: conv"
         ):
             with_users(log, pl.Series(["x"]))
 

@@ -1,4 +1,4 @@
-"""Candidates: the items that the sources propose for users, merged; and their recall of the ground truth."""
+"""Candidates: items that the sources propose for users, merged; and the recall of the ground truth."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from workbench.recommender.windows import Truth, Window
 __all__ = ["BATCH_USERS", "Candidates", "Generator", "SourceRecall", "batches", "in_batches", "source_recall"]
 
 BATCH_USERS = 4096
-LOOK = 2
-"""A source returns this multiple of its `top`: items beyond `top` are no candidates, but their scores are features of
-candidates of other sources."""
+REQUEST_FACTOR = 2
+"""A source is asked for this multiple of its `top`: items beyond `top` do not become candidates, but their scores are
+features of the candidates of other sources."""
 
-LOOK_BEYOND = 4
-"""The multiple where repeats are excluded: sources return items that the user already had first."""
+REQUEST_FACTOR_WITHOUT_REPEATS = 4
+"""The multiple where repeats are excluded, as many of a source's best items are those that the user already had."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,12 @@ class Candidates:
     rows : slice
         The users' rows in the window.
     offsets : array of shape (n_users + 1,), int64
+        The candidates of user i of the batch are those from ``offsets[i]`` to before ``offsets[i + 1]``.
     items : array of shape (n,), int32
     source_scores : array of shape (n, 2 * n_sources), float32
-        The score and the rank (from 1) by each source; NaN where it does not have the item.
+        Each source's score and rank (from 1); NaN where it did not return the item.
     by_source : tuple of SourceCandidates
-        What each source returned.
+        Each source's own list.
     """
 
     rows: slice
@@ -55,54 +56,67 @@ class Candidates:
 
 @dataclass(frozen=True)
 class Generator:
-    """Prepared sources, and the most candidates for a user.
+    """Prepared sources, merged round-robin, best first.
 
-    The sources are merged round-robin, best first, each up to its own `top`. Without `allow_repeats`, items that a user
-    had before are no candidates; sources in `reaching` then return as many more items as the user had, since they
-    return the same items to everybody.
+    Attributes
+    ----------
+    finders : dict
+        The sources by name, in their order.
+    tops : dict
+        By source, the maximum number of its candidates per user.
+    limit : int
+        The maximum number of candidates per user.
+    allow_repeats : bool
+        Whether items that a user had before may be candidates.
+    same_for_all : frozenset of str
+        Sources that return the same items to all users. Without repeats they are asked for as many more items as the
+        user had.
     """
 
-    finds: Mapping[str, CandidateFinder]
+    finders: Mapping[str, CandidateFinder]
     tops: Mapping[str, int]
     limit: int
     allow_repeats: bool = True
-    reaching: frozenset[str] = frozenset()
+    same_for_all: frozenset[str] = frozenset()
 
     @property
     def names(self) -> list[str]:
         """The names of the columns of `Candidates.source_scores`."""
-        return [f"{name}_{part}" for name in self.finds for part in ("score", "rank")]
+        return [f"{name}_{part}" for name in self.finders for part in ("score", "rank")]
 
     def make(self, window: Window, rows: slice) -> Candidates:
         """Return the candidates of some of a window's users."""
         users, now = window.users[rows], window.now[rows]
-        by_source = tuple(find(users, now, self._look(name, users, window)) for name, find in self.finds.items())
-        lengths_before = np.concatenate([[0], np.cumsum([len(f.items) for f in by_source])])
-        starts = np.stack([f.offsets[:-1] + b for f, b in zip(by_source, lengths_before, strict=False)])
-        ends = np.stack([f.offsets[1:] + b for f, b in zip(by_source, lengths_before, strict=False)])
-        of_items, of_scores = (
-            np.concatenate([f.items for f in by_source]),
-            np.concatenate([f.scores for f in by_source]),
+        by_source = tuple(
+            find(users, now, self._request_size(name, users, window)) for name, find in self.finders.items()
         )
-        most = np.array([self.tops[name] for name in self.finds], np.int64)
-        limit = min(self.limit, int(most.sum()))
+        list_starts = np.concatenate([[0], np.cumsum([len(source.items) for source in by_source])])
+        starts = np.stack([source.offsets[:-1] + n for source, n in zip(by_source, list_starts, strict=False)])
+        ends = np.stack([source.offsets[1:] + n for source, n in zip(by_source, list_starts, strict=False)])
+        all_items = np.concatenate([source.items for source in by_source])
+        all_scores = np.concatenate([source.scores for source in by_source])
+        tops = np.array([self.tops[name] for name in self.finders], np.int64)
+        limit = min(self.limit, int(tops.sum()))
         offsets = np.zeros(len(users) + 1, np.int64)
         items = np.empty(len(users) * limit, np.int32)
         source_scores = np.full((len(items), 2 * len(by_source)), np.nan, np.float32)
-        merge = compiled("compiled_candidates").merge
         log = window.history
-        had = (log.starts, log.items, users if not self.allow_repeats else np.empty(0, np.int32))
-        merge((starts, ends, of_items, of_scores), had, most, limit, offsets, items, source_scores)
+        excluded = (log.starts, log.items, users if not self.allow_repeats else np.empty(0, np.int32))
+        compiled("compiled_candidates").merge(
+            (starts, ends, all_items, all_scores), excluded, tops, limit, offsets, items, source_scores
+        )
         return Candidates(rows, offsets, items[: offsets[-1]], source_scores[: offsets[-1]], by_source)
 
-    def _look(self, name: str, users: npt.NDArray[np.int32], window: Window) -> Any:
-        """Return the number of items to request of a source: one number, or one for each user."""
-        factor, top = LOOK if self.allow_repeats else LOOK_BEYOND, self.tops[name]
-        if self.allow_repeats or name not in self.reaching:
-            return factor * top
+    def _request_size(self, name: str, users: npt.NDArray[np.int32], window: Window) -> Any:
+        """Return the number of items to request from a source: one number, or one per user."""
+        top = self.tops[name]
+        if self.allow_repeats:
+            return REQUEST_FACTOR * top
+        if name not in self.same_for_all:
+            return REQUEST_FACTOR_WITHOUT_REPEATS * top
         starts = window.history.starts
         history_length = np.where(users >= 0, starts[users + 1] - starts[users], 0)
-        return np.maximum(factor * top, top + history_length)
+        return np.maximum(REQUEST_FACTOR_WITHOUT_REPEATS * top, top + history_length)
 
 
 def batches(window: Window, size: int = BATCH_USERS) -> list[slice]:
@@ -113,8 +127,8 @@ def batches(window: Window, size: int = BATCH_USERS) -> list[slice]:
 def in_batches(window: Window, work: Any, *, threads: int, size: int | None = None) -> Iterator[Any]:
     """Apply a function to every batch of users on several threads, and yield the results in the users' order.
 
-    At most one batch more than there are threads is in progress, so that memory is bounded. A batch has `size` users,
-    by default `BATCH_USERS`.
+    At most `threads` + 1 batches are in progress, which bounds the memory. A batch has `size` users, by default
+    `BATCH_USERS`.
     """
     slices = batches(window, size or BATCH_USERS)
     with ThreadPoolExecutor(threads) as pool:
@@ -129,20 +143,20 @@ def in_batches(window: Window, work: Any, *, threads: int, size: int | None = No
 
 @dataclass(frozen=True)
 class SourceRecall:
-    """The recall of a source: the share of the ground truth that it finds.
+    """The recall of a source: the share of the ground truth among its candidates.
 
     Attributes
     ----------
     name : str
-        The source; "together" for all of them.
+        The source; "together" for the merged candidates.
     alone_at_k : float
-        Recall of its best k.
+        Recall of its k best candidates.
     alone : float
         Recall of all its candidates.
     adds : float
-        The share that no other source finds.
+        The share of the ground truth that no other source has.
     per_user : float
-        The mean number of candidates.
+        The mean number of candidates per user.
     """
 
     name: str
@@ -159,100 +173,119 @@ def source_recall(
     lists: Sequence[str],
     *,
     threads: int,
-    best: npt.NDArray[np.int32] | None = None,
+    perfect_lists: npt.NDArray[np.int32] | None = None,
 ) -> dict[str, list[SourceRecall]]:
-    """Return for each list the recall of each source alone, what it adds, and the recall of all together.
+    """Measure the recall of each source and of the merged candidates, by list.
 
-    "together" is the merged candidates, within the limit; its `alone_at_k` is of the first k.
+    The last entry of each list, "together", is of the merged candidates; its `alone_at_k` is of the first k.
 
     Parameters
     ----------
-    best : int32 array (n_users, n_lists, k), optional
+    perfect_lists : int32 array (n_users, n_lists, k), optional
         Filled with the lists of a perfect ranker: the candidates that are in the ground truth, then -1.
     """
-    n = len(generator.finds)
+    n_sources = len(generator.finders)
     truth = window.truth or ()
 
-    def look(rows: slice) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    def count_batch(rows: slice) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         candidates = generator.make(window, rows)
-        if best is not None:
+        if perfect_lists is not None:
             for number, list_truth in enumerate(truth):
-                _put_hits(candidates, list_truth.take(np.arange(rows.start, rows.stop)), best[rows, number])
-        return _counts(candidates, truth, generator, k), _lengths(candidates, generator)
+                batch_truth = list_truth.take(np.arange(rows.start, rows.stop))
+                _write_hits(candidates, batch_truth, perfect_lists[rows, number])
+        return _hit_counts(candidates, truth, generator, k), _candidate_counts(candidates, generator)
 
-    counts, lengths = np.zeros((len(truth), n + 1, 3), np.int64), np.zeros(n + 1, np.int64)
-    for hits, lengths_of_batch in in_batches(window, look, threads=threads):
-        counts += hits
-        lengths += lengths_of_batch
-    names = [*generator.finds, "together"]
-    report = {}
+    hit_counts = np.zeros((len(truth), n_sources + 1, 3), np.int64)
+    candidate_counts = np.zeros(n_sources + 1, np.int64)
+    for batch_hits, batch_candidates in in_batches(window, count_batch, threads=threads):
+        hit_counts += batch_hits
+        candidate_counts += batch_candidates
+    names = [*generator.finders, "together"]
+    recall_by_list = {}
     for number, list_name in enumerate(lists):
         total = max(1, len(truth[number].items))
-        report[list_name] = [
+        recall_by_list[list_name] = [
             SourceRecall(
                 name=name,
-                alone_at_k=float(counts[number, s, 0]) / total,
-                alone=float(counts[number, s, 1]) / total,
-                adds=float(counts[number, s, 2]) / total,
-                per_user=float(lengths[s]) / max(1, len(window)),
+                alone_at_k=float(hit_counts[number, s, 0]) / total,
+                alone=float(hit_counts[number, s, 1]) / total,
+                adds=float(hit_counts[number, s, 2]) / total,
+                per_user=float(candidate_counts[s]) / max(1, len(window)),
             )
             for s, name in enumerate(names)
         ]
-    return report
+    return recall_by_list
 
 
-def _put_hits(candidates: Candidates, truth: Truth, lists: npt.NDArray[np.int32]) -> None:
-    """Write the candidates that are in the ground truth into the users' lists, as many as fit."""
-    is_hit = np.isin(_keys(candidates.user_rows, candidates.items), _keys(_rows_of(truth.offsets), truth.items))
+def _write_hits(candidates: Candidates, truth: Truth, lists: npt.NDArray[np.int32]) -> None:
+    """Fill each user's list with the candidates that are in the ground truth, as many as fit, then -1."""
+    is_hit = np.isin(_keys(candidates.user_rows, candidates.items), _keys(_row_of_item(truth.offsets), truth.items))
     rows, items = candidates.user_rows[is_hit], candidates.items[is_hit]
-    place = np.arange(len(rows)) - np.searchsorted(rows, rows)
-    fits = place < lists.shape[1]
+    position = np.arange(len(rows)) - np.searchsorted(rows, rows)
+    fits = position < lists.shape[1]
     lists[:] = -1
-    lists[rows[fits], place[fits]] = items[fits]
+    lists[rows[fits], position[fits]] = items[fits]
 
 
-def _rows_of(offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def _row_of_item(offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return the row of each item of concatenated lists."""
     return np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
 
 
-def _lengths(candidates: Candidates, generator: Generator) -> npt.NDArray[np.int64]:
+def _candidate_counts(candidates: Candidates, generator: Generator) -> npt.NDArray[np.int64]:
+    """Count the candidates of each source, and last the merged ones."""
     tops = generator.tops.values()
-    per_source = [np.minimum(np.diff(f.offsets), top).sum() for f, top in zip(candidates.by_source, tops, strict=True)]
-    return np.array([*per_source, len(candidates.items)], np.int64)
+    by_source = [
+        np.minimum(np.diff(source.offsets), top).sum() for source, top in zip(candidates.by_source, tops, strict=True)
+    ]
+    return np.array([*by_source, len(candidates.items)], np.int64)
 
 
-def _counts(candidates: Candidates, truth: Sequence[Truth], generator: Generator, k: int) -> npt.NDArray[np.int64]:
-    """Count by list and source the ground truth in its best k, in all of its items, and in no other source."""
+def _hit_counts(candidates: Candidates, truth: Sequence[Truth], generator: Generator, k: int) -> npt.NDArray[np.int64]:
+    """Count the items of the ground truth by list and source, and last in the merged candidates.
+
+    The last axis has the number in the source's k best candidates, in all of its candidates, and in no other source.
+    """
     tops = list(generator.tops.values())
     counts = np.zeros((len(truth), len(tops) + 1, 3), np.int64)
     rows = np.arange(candidates.rows.start, candidates.rows.stop)
     for number, list_truth in enumerate(truth):
         batch_truth = list_truth.take(rows)
-        keys = _keys(np.repeat(np.arange(len(rows)), np.diff(batch_truth.offsets)), batch_truth.items)
-        places = [_place(keys, f.offsets, f.items) for f in candidates.by_source]
-        has_item = np.stack([p < top for p, top in zip(places, tops, strict=True)])
-        only_here = has_item & (has_item.sum(axis=0) == 1)
-        for s, place in enumerate(places):
-            counts[number, s] = (place < min(k, tops[s])).sum(), has_item[s].sum(), only_here[s].sum()
-        place = _place(keys, candidates.offsets, candidates.items)
-        counts[number, -1] = (place < k).sum(), (place < np.iinfo(np.int64).max).sum(), 0
+        keys = _keys(_row_of_item(batch_truth.offsets), batch_truth.items)
+        positions = [_positions(keys, source.offsets, source.items) for source in candidates.by_source]
+        has_item = np.stack([p < top for p, top in zip(positions, tops, strict=True)])
+        is_only_here = has_item & (has_item.sum(axis=0) == 1)
+        for s, position in enumerate(positions):
+            counts[number, s] = (position < min(k, tops[s])).sum(), has_item[s].sum(), is_only_here[s].sum()
+        position = _positions(keys, candidates.offsets, candidates.items)
+        counts[number, -1] = (position < k).sum(), (position < MISSING).sum(), 0
     return counts
 
 
+MISSING = np.iinfo(np.int64).max
+"""The position of an item that is not in a list."""
+
+
 def _keys(rows: Any, items: Any) -> npt.NDArray[np.int64]:
+    """Combine row and item in one integer."""
     keys: npt.NDArray[np.int64] = rows.astype(np.int64) << 32 | items.astype(np.int64)
     return keys
 
 
-def _place(keys: Any, offsets: Any, items: Any) -> npt.NDArray[np.int64]:
-    """Return the position of each wanted item in its user's list; the largest integer where it is missing."""
-    lengths = np.diff(offsets)
-    rows = np.repeat(np.arange(len(lengths)), lengths)
-    candidate_keys = _keys(rows, items)
-    places = np.arange(len(items)) - np.repeat(offsets[:-1], lengths)
-    order = np.argsort(candidate_keys, kind="stable")
-    position = np.minimum(np.searchsorted(candidate_keys[order], keys), max(len(candidate_keys) - 1, 0))
-    missing = np.full(len(keys), np.iinfo(np.int64).max)
-    if not len(candidate_keys):
-        return missing
-    return np.where(candidate_keys[order[position]] == keys, places[order[position]], missing)
+def _positions(keys: Any, offsets: Any, items: Any) -> npt.NDArray[np.int64]:
+    """Return the position of each item in its user's list; `MISSING` where the list lacks it.
+
+    Parameters
+    ----------
+    keys : int64 array
+        Rows and items to look up.
+    offsets, items : arrays
+        The lists.
+    """
+    list_keys = _keys(_row_of_item(offsets), items)
+    if not len(list_keys):
+        return np.full(len(keys), MISSING)
+    positions = np.arange(len(items)) - np.repeat(offsets[:-1], np.diff(offsets))
+    order = np.argsort(list_keys, kind="stable")
+    at = np.minimum(np.searchsorted(list_keys[order], keys), len(list_keys) - 1)
+    return np.where(list_keys[order[at]] == keys, positions[order[at]], MISSING)

@@ -1,7 +1,7 @@
 """Compiled functions for skip-gram over lists; see `workbench.recommender.embeddings`.
 
-Random numbers come from a small generator whose state is passed along, so that a seed gives the same vectors, in
-however many calls the training runs.
+The state of the random number generator is passed from call to call, so that a seed gives the same vectors however many
+calls the training is split into.
 """
 
 from __future__ import annotations
@@ -11,44 +11,56 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 
-__all__ = ["CURVE", "CURVE_END", "Steps", "Vectors", "pack_lists", "train"]
+__all__ = ["SIGMOID_LIMIT", "SIGMOID_SIZE", "Parameters", "Vectors", "pack_lists", "train"]
 
-CURVE_END = np.float32(6.0)
-CURVE = 2048
+SIGMOID_LIMIT = np.float32(6.0)
+SIGMOID_SIZE = 2048
+"""The sigmoid is looked up in a table from minus the limit to the limit, as in word2vec; beyond it is constant."""
 
 
 class Vectors(NamedTuple):
-    """The vectors of every item as context (the result) and as target, and whether it had a pair."""
+    """The vectors of every item as context (the result) and as target, and 1 for each item that was in a pair."""
 
-    inner: Any
-    outer: Any
-    met: Any
+    context: Any
+    target: Any
+    had_pair: Any
 
 
-class Steps(NamedTuple):
+class Parameters(NamedTuple):
     """The parameters of the training.
 
-    `chances` are the probabilities to be sampled, in 2**32nds; `aliases` is the alias table, with an item's own
-    probability in the upper half and the other item in the lower; `curve` is the sigmoid from -6 to 6.
+    Attributes
+    ----------
+    window, negatives : int
+        As in `workbench.recommender.embeddings.SkipGram`.
+    first_rate, last_rate : float
+        The learning rate at the start and at the end.
+    n_events : int
+        The number of events in all epochs.
+    keep_chances : uint64 array
+        The probability that an event of each item is used, times 2**32.
+    aliases : uint64 array
+        See `workbench.recommender.embeddings.alias_table`.
+    sigmoid : float32 array
     """
 
     window: int
     negatives: int
     first_rate: float
     last_rate: float
-    total: int
-    chances: Any
+    n_events: int
+    keep_chances: Any
     aliases: Any
-    curve: Any
+    sigmoid: Any
 
 
 @numba.njit(nogil=True, cache=True)
 def pack_lists(starts, items, last, n_vectors, to_starts, to_items):
-    """Write the last events of every list, of the items that get a vector; return the numbers of lists and events.
+    """Write the last events of every list, of items with a vector; return the numbers of lists and events.
 
-    A list with fewer than two such events is skipped. With an empty `to_items` they are only counted.
+    Lists with fewer than two such events are skipped. If `to_items` is empty, nothing is written.
     """
-    n_lists = n = 0
+    n_lists = n_events = 0
     for k in range(len(starts) - 1):
         low = max(starts[k], starts[k + 1] - last)
         n_usable = 0
@@ -59,18 +71,18 @@ def pack_lists(starts, items, last, n_vectors, to_starts, to_items):
         if len(to_items):
             for i in range(low, starts[k + 1]):
                 if items[i] < n_vectors:
-                    to_items[n] = items[i]
-                    n += 1
-            to_starts[n_lists + 1] = n
+                    to_items[n_events] = items[i]
+                    n_events += 1
+            to_starts[n_lists + 1] = n_events
         else:
-            n += n_usable
+            n_events += n_usable
         n_lists += 1
-    return n_lists, n
+    return n_lists, n_events
 
 
 @numba.njit(nogil=True, cache=True, inline="always")
 def _draw(state):
-    """Return the next number of 64 random bits: splitmix64 (Steele, Lea & Flood 2014, OOPSLA)."""
+    """Return 64 random bits: splitmix64 (Steele, Lea & Flood 2014, OOPSLA)."""
     state[0] += np.uint64(0x9E3779B97F4A7C15)
     z = state[0]
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -80,6 +92,7 @@ def _draw(state):
 
 @numba.njit(nogil=True, cache=True, inline="always")
 def _draw_item(state, aliases):
+    """Return a random item by its weight in the alias table."""
     bits = _draw(state)
     i = np.int64(((bits >> np.uint64(32)) * np.uint64(len(aliases))) >> np.uint64(32))
     row = aliases[i]
@@ -87,69 +100,68 @@ def _draw_item(state, aliases):
 
 
 @numba.njit(nogil=True, cache=True, inline="always")
-def _sigmoid(x, curve):
-    # In this form NaN stays within the table, too.
-    if not x > -CURVE_END:
-        return curve[0]
-    if not x < CURVE_END:
-        return curve[CURVE - 1]
-    return curve[np.int64((x + CURVE_END) * np.float32((CURVE - 1) / 12.0))]
+def _sigmoid(x, table):
+    # Written with "not", so that NaN gives an index within the table, too.
+    if not x > -SIGMOID_LIMIT:
+        return table[0]
+    if not x < SIGMOID_LIMIT:
+        return table[SIGMOID_SIZE - 1]
+    return table[np.int64((x + SIGMOID_LIMIT) * np.float32((SIGMOID_SIZE - 1) / 12.0))]
 
 
 @numba.njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"})
-def _learn(vectors, contexts, n, target, label, rate, curve, errors):
-    """Take a step for a target and each of its contexts; `errors` accumulates the updates of the contexts."""
-    inner, outer, _ = vectors
-    size = inner.shape[1]
-    target_vector = outer[target]
-    for i in range(n):
-        context_vector, error = inner[contexts[i]], errors[i]
+def _update(vectors, contexts, n_contexts, target, label, rate, sigmoid, updates):
+    """Take a gradient step for a target and each of its contexts; `updates` accumulates those of the contexts."""
+    size = vectors.context.shape[1]
+    target_vector = vectors.target[target]
+    for i in range(n_contexts):
+        context_vector, update = vectors.context[contexts[i]], updates[i]
         x = np.float32(0.0)
         for d in range(size):
             x += context_vector[d] * target_vector[d]
-        step = (label - _sigmoid(x, curve)) * rate
+        step = (label - _sigmoid(x, sigmoid)) * rate
         for d in range(size):
             previous = target_vector[d]
             target_vector[d] = previous + step * context_vector[d]
-            error[d] += step * previous
+            update[d] += step * previous
 
 
 @numba.njit(nogil=True, cache=True)
-def train(lists, first, end, done, steps, vectors, state, room):
-    """Train on the lists from `first` to before `end`, after `done` events of `steps.total`; return the new number.
+def train(lists, first, end, n_trained, parameters, vectors, state, buffers):
+    """Train on the lists from `first` to before `end`; `n_trained` events were trained on before. Return their number.
 
-    `room` has buffers for the sampled events of a list, for the contexts of one of them, and for their errors.
+    `buffers` are for the sampled items of a list, for the contexts of one of them, and for the contexts' updates.
     """
     starts, items = lists
-    sampled, contexts, errors = room
-    size = vectors.inner.shape[1]
+    sampled, contexts, updates = buffers
+    size = vectors.context.shape[1]
     for k in range(first, end):
-        share = done / steps.total
-        rate = np.float32(steps.first_rate + (steps.last_rate - steps.first_rate) * share)
-        n = 0
+        share = n_trained / parameters.n_events
+        rate = np.float32(parameters.first_rate + (parameters.last_rate - parameters.first_rate) * share)
+        n_sampled = 0
         for i in range(starts[k], starts[k + 1]):
-            if (_draw(state) >> np.uint64(32)) <= steps.chances[items[i]]:
-                sampled[n] = items[i]
-                n += 1
-        done += starts[k + 1] - starts[k]
-        for p in range(n):
-            reach = 1 + np.int64(_draw(state) % np.uint64(steps.window))
-            m = 0
-            for q in range(max(0, p - reach), min(n, p + reach + 1)):
+            if (_draw(state) >> np.uint64(32)) <= parameters.keep_chances[items[i]]:
+                sampled[n_sampled] = items[i]
+                n_sampled += 1
+        n_trained += starts[k + 1] - starts[k]
+        for p in range(n_sampled):
+            reach = 1 + np.int64(_draw(state) % np.uint64(parameters.window))
+            n_contexts = 0
+            for q in range(max(0, p - reach), min(n_sampled, p + reach + 1)):
                 if sampled[q] != sampled[p]:
-                    contexts[m] = sampled[q]
-                    vectors.met[sampled[q]] = 1
-                    m += 1
-            if m == 0:
+                    contexts[n_contexts] = sampled[q]
+                    vectors.had_pair[sampled[q]] = 1
+                    n_contexts += 1
+            if n_contexts == 0:
                 continue
-            errors[:m] = 0
-            _learn(vectors, contexts, m, sampled[p], np.float32(1.0), rate, steps.curve, errors)
-            for _ in range(steps.negatives):
-                other = _draw_item(state, steps.aliases)
-                if other != sampled[p]:
-                    _learn(vectors, contexts, m, other, np.float32(0.0), rate, steps.curve, errors)
-            for i in range(m):
-                context_vector = vectors.inner[contexts[i]]
+            updates[:n_contexts] = 0
+            _update(vectors, contexts, n_contexts, sampled[p], np.float32(1.0), rate, parameters.sigmoid, updates)
+            for _ in range(parameters.negatives):
+                negative = _draw_item(state, parameters.aliases)
+                if negative != sampled[p]:
+                    _update(vectors, contexts, n_contexts, negative, np.float32(0.0), rate, parameters.sigmoid, updates)
+            for i in range(n_contexts):
+                context_vector = vectors.context[contexts[i]]
                 for d in range(size):
-                    context_vector[d] += errors[i, d]
-    return done
+                    context_vector[d] += updates[i, d]
+    return n_trained

@@ -5,40 +5,40 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from workbench.recommender.compiled_candidates import place_of, table_size
+from workbench.recommender.compiled_candidates import find_slot, table_size
 
-__all__ = ["attribute_features", "item_facts", "pair_features", "user_features"]
+__all__ = ["attribute_features", "item_statistics", "pair_features", "user_features"]
 
 
 @numba.njit(nogil=True, cache=True)
-def item_facts(events, moments, counts, recent, users, span):
-    """Count per item: events by kind, events since each of the moments, users, and the first and the last second."""
+def item_statistics(events, recent_from, counts, recent, n_users, first_and_last_s):
+    """Count the events of each item by kind and since each of `recent_from`, and its users; find its age."""
     starts, items, times, kinds = events
-    last_list = np.full(len(users), -1, np.int64)
+    last_list = np.full(len(n_users), -1, np.int64)
     for k in range(len(starts) - 1):
         for i in range(starts[k], starts[k + 1]):
             a = items[i]
             counts[a, kinds[i]] += 1
-            for m in range(len(moments)):
-                recent[a, m] += times[i] >= moments[m]
+            for m in range(len(recent_from)):
+                recent[a, m] += times[i] >= recent_from[m]
             if last_list[a] != k:
                 last_list[a] = k
-                users[a] += 1
-            span[a, 0] = min(span[a, 0], times[i])
-            span[a, 1] = max(span[a, 1], times[i])
+                n_users[a] += 1
+            first_and_last_s[a, 0] = min(first_and_last_s[a, 0], times[i])
+            first_and_last_s[a, 1] = max(first_and_last_s[a, 1], times[i])
 
 
 @numba.njit(nogil=True, cache=True)
-def user_features(events, users, now, n_kinds, offsets, features, at):
-    """Write the user's features: events by kind, visits, ages of the first and last event."""
+def user_features(events, users, now, n_kinds, offsets, features, column):
+    """Write the user's features from `column` on: events, visits, ages of the first and last, events by kind."""
     starts, _, times, kinds = events
     counts = np.zeros(n_kinds, np.float32)
     for row in range(len(users)):
         counts[:] = 0
-        visits, gap, first_age, last_age, n = 0, np.nan, np.nan, np.nan, 0
+        n_events, visits, gap, first_age, last_age = 0, 0, np.nan, np.nan, np.nan
         if users[row] >= 0 and starts[users[row]] < starts[users[row] + 1]:
             low, high = starts[users[row]], starts[users[row] + 1]
-            n = high - low
+            n_events = high - low
             for i in range(low, high):
                 counts[kinds[i]] += 1
                 visits += i == low or times[i] != times[i - 1]
@@ -46,71 +46,75 @@ def user_features(events, users, now, n_kinds, offsets, features, at):
             if visits > 1:
                 gap = (times[high - 1] - times[low]) / (visits - 1)
         for c in range(offsets[row], offsets[row + 1]):
-            features[c, at] = n
-            features[c, at + 1] = visits
-            features[c, at + 2] = first_age
-            features[c, at + 3] = last_age
-            features[c, at + 4] = gap
+            features[c, column] = n_events
+            features[c, column + 1] = visits
+            features[c, column + 2] = first_age
+            features[c, column + 3] = last_age
+            features[c, column + 4] = gap
             for kind in range(n_kinds):
-                features[c, at + 5 + kind] = counts[kind]
+                features[c, column + 5 + kind] = counts[kind]
 
 
 @numba.njit(nogil=True, cache=True)
-def pair_features(events, users, now, rule, candidates, features, at):
-    """Write the features of user and candidate: events by kind, ages, frequency and regularity, events since."""
-    starts, of_items, times, kinds = events
-    n_kinds, decay_s = rule
+def pair_features(events, users, now, decay, candidates, features, column):
+    """Write the features of the user's own events of a candidate, from `column` on.
+
+    These are: events, visits, events weighted by recency, ages of the first and the last, the number of events since
+    the last, the age of the last in mean gaps between visits, and events by kind.
+    """
+    starts, event_items, times, kinds = events
+    n_kinds, decay_s = decay
     offsets, items = candidates
     longest = 0
     for row in range(len(users)):
         longest = max(longest, offsets[row + 1] - offsets[row])
     keys = np.full(table_size(longest), -1, np.int32)
-    places = np.empty(len(keys), np.int64)
+    rows_by_slot = np.empty(len(keys), np.int64)
     touched = np.empty(longest, np.int64)
     for row in range(len(users)):
         first = offsets[row]
-        n = offsets[row + 1] - first
-        for c in range(first, first + n):
-            slot = place_of(keys, items[c])
+        n_candidates = offsets[row + 1] - first
+        for c in range(first, first + n_candidates):
+            slot = find_slot(keys, items[c])
             keys[slot] = items[c]
-            places[slot] = c
+            rows_by_slot[slot] = c
             touched[c - first] = slot
             for j in range(7 + n_kinds):
-                features[c, at + j] = 0.0
+                features[c, column + j] = 0.0
             for j in range(4):
-                features[c, at + 3 + j] = np.nan
+                features[c, column + 3 + j] = np.nan
         if users[row] >= 0:
             low, high = starts[users[row]], starts[users[row] + 1]
             for i in range(low, high):
-                slot = place_of(keys, of_items[i])
+                slot = find_slot(keys, event_items[i])
                 if keys[slot] == -1:
                     continue
-                c, age = places[slot], np.float32(now[row] - times[i])
-                features[c, at] += 1
-                features[c, at + 1] += features[c, at + 4] != age
-                features[c, at + 2] += np.float32(1.0 / (1.0 + age / decay_s))
-                if np.isnan(features[c, at + 3]):
-                    features[c, at + 3] = age
-                features[c, at + 4] = age
-                features[c, at + 5] = high - i
-                features[c, at + 7 + kinds[i]] += 1
-        for j in range(n):
+                c, age = rows_by_slot[slot], np.float32(now[row] - times[i])
+                features[c, column] += 1
+                features[c, column + 1] += features[c, column + 4] != age
+                features[c, column + 2] += np.float32(1.0 / (1.0 + age / decay_s))
+                if np.isnan(features[c, column + 3]):
+                    features[c, column + 3] = age
+                features[c, column + 4] = age
+                features[c, column + 5] = high - i
+                features[c, column + 7 + kinds[i]] += 1
+        for j in range(n_candidates):
             c = first + j
-            if features[c, at + 1] > 1:
-                gap = (features[c, at + 3] - features[c, at + 4]) / (features[c, at + 1] - 1)
-                features[c, at + 6] = features[c, at + 4] / gap
+            if features[c, column + 1] > 1:
+                gap = (features[c, column + 3] - features[c, column + 4]) / (features[c, column + 1] - 1)
+                features[c, column + 6] = features[c, column + 4] / gap
             keys[touched[j]] = -1
 
 
 @numba.njit(nogil=True, cache=True)
-def attribute_features(events, users, now, rule, candidates, attributes, features, at):
-    """Write the similarity of a candidate to the user's last items.
+def attribute_features(events, users, now, recency, candidates, attributes, features, column):
+    """Write the similarity of a candidate to the user's last items, from `column` on.
 
-    For each column of `codes` the share of them, weighted by recency, with the same code; for each column of `numbers`
-    the number, and its difference from their weighted mean.
+    For each column of the items' codes, the share of the last items with the same code, weighted by recency; for each
+    column of their numbers, the candidate's number, and its difference from the last items' weighted mean.
     """
-    starts, of_items, times, _ = events
-    last, decay_s = rule
+    starts, event_items, times, _ = events
+    last, decay_s = recency
     offsets, items = candidates
     codes, numbers = attributes
     n_codes, n_numbers = codes.shape[1], numbers.shape[1]
@@ -126,7 +130,7 @@ def attribute_features(events, users, now, rule, candidates, attributes, feature
         for k in range(n_numbers):
             total = weight = 0.0
             for i in range(low, high):
-                number = numbers[of_items[i], k]
+                number = numbers[event_items[i], k]
                 if not np.isnan(number):
                     total += weights[i - low] * number
                     weight += weights[i - low]
@@ -135,12 +139,12 @@ def attribute_features(events, users, now, rule, candidates, attributes, feature
             for k in range(n_codes):
                 same = weight = 0.0
                 for i in range(low, high):
-                    code = codes[of_items[i], k]
+                    code = codes[event_items[i], k]
                     if code >= 0:
                         weight += weights[i - low]
                         same += weights[i - low] * (code == codes[items[c], k])
-                features[c, at + k] = same / weight if weight > 0 else np.nan
+                features[c, column + k] = same / weight if weight > 0 else np.nan
             for k in range(n_numbers):
                 number = numbers[items[c], k]
-                features[c, at + n_codes + 2 * k] = number
-                features[c, at + n_codes + 2 * k + 1] = number - means[k]
+                features[c, column + n_codes + 2 * k] = number
+                features[c, column + n_codes + 2 * k + 1] = number - means[k]

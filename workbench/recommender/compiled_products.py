@@ -1,4 +1,4 @@
-"""Compiled functions for the largest of many products; see `workbench.recommender.products`."""
+"""Compiled functions for the largest inner products; see `workbench.recommender.products`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 __all__ = ["keep_best"]
 
 STEP = 16
-"""Products that are compared at once: nearly all are too small."""
+"""The number of products that are compared with the limit at once, as nearly all are too small."""
 
 
 @numba.njit(nogil=True, cache=True, inline="always")
@@ -28,8 +28,8 @@ def _any_reaches(products, low, limit):
 
 
 @numba.njit(nogil=True, cache=True, inline="always")
-def _put(best, scores, code, score):
-    """Insert an item into the best, which are sorted, before smaller ones; the last one is dropped."""
+def _insert(best, scores, code, score):
+    """Insert an item into the best, which are sorted, before smaller ones; the last one drops out."""
     at = len(best) - 1
     while at > 0 and (best[at - 1] < 0 or scores[at - 1] < score):
         best[at], scores[at] = best[at - 1], scores[at - 1]
@@ -38,27 +38,27 @@ def _put(best, scores, code, score):
 
 
 @numba.njit(nogil=True, cache=True)
-def keep_best(block, of, products, rows, barred, to_items, to_scores):
+def keep_best(block, query_bounds, products, rows, excluded, to_items, to_scores):
     """Merge the best of a block of products into the best so far.
 
     Parameters
     ----------
     block : tuple
-        The first of the block's items, and the vectors of all items.
-    of : tuple
-        The vectors of the queries, and the error bound of each one's products.
+        The number of the block's first item, and the vectors of all items.
+    query_bounds : tuple
+        The vectors of the queries, and the error bound of the products of each.
     products : array
-        Rows are queries, columns the block's items; rounded, in whatever order they were summed.
+        Of queries (rows) and the block's items (columns), in single precision.
     rows : tuple
         The first row, and the row after the last.
-    barred : tuple
-        Starts and items: the items that a row must not have.
+    excluded : tuple
+        The items that are excluded for each row: the starts of the rows, and the items of all of them.
     to_items, to_scores : arrays
         The best so far, in order.
     """
     first_item, items = block
-    queries, margins = of
-    starts, out = barred
+    queries, margins = query_bounds
+    excluded_starts, excluded_items = excluded
     top, width = to_items.shape[1], products.shape[1]
     for r in range(rows[0], rows[1]):
         best, scores, row = to_items[r], to_scores[r], products[r]
@@ -75,10 +75,10 @@ def keep_best(block, of, products, rows, barred, to_items, to_scores):
             score = _product(queries[r], items[code])
             if best[top - 1] >= 0 and score <= scores[top - 1]:
                 continue
-            is_barred = False
-            for i in range(starts[r], starts[r + 1]):
-                is_barred |= out[i] == code
-            if not is_barred:
-                _put(best, scores, code, score)
+            is_excluded = False
+            for i in range(excluded_starts[r], excluded_starts[r + 1]):
+                is_excluded |= excluded_items[i] == code
+            if not is_excluded:
+                _insert(best, scores, code, score)
                 if best[top - 1] >= 0:
                     limit = scores[top - 1] - margins[r]

@@ -15,28 +15,31 @@ import polars as pl
 from workbench.core.errors import ConfigError, near
 from workbench.core.threads import available_cores
 from workbench.recommender.extra import compiled
-from workbench.recommender.interactions import MOST_KINDS, Interactions, kind_codes, kind_weights
+from workbench.recommender.interactions import MAX_KINDS, Interactions, kind_codes, kind_weights
 
 __all__ = ["UNIT", "Covisit", "Neighbours", "count_covisits"]
 
 UNIT = 1024
-"""A weight of 1 in units. Weights are integers in this unit, so that sums are exact in any order."""
+"""The number of units in a weight of 1. Weights are whole numbers of units, so that sums are exact in any order."""
 
 PARTS = 64
+"""The number of parts that the threads take their work from."""
+
 DIRECTIONS = ("both", "after", "before")
 NORMALISE = ("none", "cosine")
-ANY_TIME = 1 << 40
+UNLIMITED_S = 1 << 40
+"""More than any difference of two times, which have 32 bits."""
 
 
 @dataclass(frozen=True)
 class Covisit:
-    """The definition of a co-visit.
+    """The parameters of co-visitation.
 
-    A pair of events of a list, of two items a and b, counts for b as a neighbour of a: the weight of the kind of b's
-    event, divided by 1 + gap / `decay_s`, rounded to 1/1024. Of several pairs of the same items in a list the largest
-    weight counts. The weight of two items is the sum over the lists; with `normalise` = "cosine" divided by the square
-    root of the product of the numbers of lists with each of them. With weights of 1 that is the cosine of the columns
-    of the list-item matrix.
+    A pair of events in a list, of items a and b, makes b a neighbour of a with the weight of the kind of b's event,
+    divided by 1 + gap / `decay_s` and rounded to 1/1024. Of several pairs of the same two items in a list the largest
+    weight counts. The weight of two items is the sum over the lists; with `normalise` = "cosine" it is divided by the
+    square root of the product of the numbers of lists with each of them. With weights of 1 that is the cosine of the
+    columns of the list-item matrix.
 
     Attributes
     ----------
@@ -45,10 +48,10 @@ class Covisit:
     window_s : int, optional
         The longest gap between the two events in seconds; None for any.
     direction : str
-        ``"both"``; ``"after"`` where b must not be earlier than a; ``"before"`` where it must not be later. Events of
-        the same second are neither.
+        ``"both"``; ``"after"``: b must not be earlier than a; ``"before"``: b must not be later. Events of the same
+        second are neither earlier nor later.
     weights : dict
-        By kind; 1 for a kind that is not named.
+        The weight by kind; 1 for a kind that is not named.
     kinds : tuple of str, optional
         Only events of these kinds count, for a and for b; None for all.
     decay_s : float, optional
@@ -103,14 +106,14 @@ class Neighbours:
 
     def frame(self, log: Interactions) -> pl.DataFrame:
         """Return the neighbours as a frame of ids: item, neighbour, weight, rank from 1."""
-        is_item = self.items >= 0
-        item, rank = np.nonzero(is_item)
+        is_neighbour = self.items >= 0
+        item, rank = np.nonzero(is_neighbour)
         ids = log.item_ids.values
         return pl.DataFrame(
             {
                 "item": ids.gather(item),
-                "neighbour": ids.gather(self.items[is_item]),
-                "weight": self.weights[is_item],
+                "neighbour": ids.gather(self.items[is_neighbour]),
+                "weight": self.weights[is_neighbour],
                 "rank": rank + 1,
             }
         )
@@ -134,72 +137,77 @@ def count_covisits(
     threads : int, optional
         Default: all available cores.
     progress : callable
-        Called with the share done.
+        Called with the completed share.
 
     Raises
     ------
     ConfigError
-        When the log has no such kind.
+        When the log has no kind of that name.
     """
-    run = compiled("compiled_covisit")
-    units, counts = _units(log, covisit)
-    counted = units[: len(log.kind_ids)][counts[: len(log.kind_ids)] > 0]
-    weight_of_all = int(counted[0]) if len(counted) else 0
-    is_same = covisit.decay_s is None and weight_of_all > 0 and bool((counted == weight_of_all).all())
-    index = _index(run, log, counts, covisit.last)
-    window = min(covisit.window_s or ANY_TIME, ANY_TIME)
-    rule = run.Rule(
-        0 if covisit.direction == "after" else window,
-        0 if covisit.direction == "before" else window,
-        units,
-        float(covisit.decay_s or 0.0),
-        weight_of_all if is_same else 1,
-        UNIT,
-        _lists(run, index, log.n_items) if covisit.normalise == "cosine" else np.empty(0, np.int64),
+    kernels = compiled("compiled_covisit")
+    kind_units, kind_counts = _kind_units(log, covisit)
+    counted_units = kind_units[: len(log.kind_ids)][kind_counts[: len(log.kind_ids)] > 0]
+    shared_units = int(counted_units[0]) if len(counted_units) else 0
+    has_equal_weights = covisit.decay_s is None and shared_units > 0 and bool((counted_units == shared_units).all())
+    index = _index(kernels, log, kind_counts, covisit.last)
+    window_s = min(covisit.window_s or UNLIMITED_S, UNLIMITED_S)
+    rule = kernels.Rule(
+        back_s=0 if covisit.direction == "after" else window_s,
+        ahead_s=0 if covisit.direction == "before" else window_s,
+        kind_units=kind_units,
+        decay_s=float(covisit.decay_s or 0.0),
+        units_per_pair=shared_units if has_equal_weights else 1,
+        unit=UNIT,
+        n_lists=_lists_per_item(kernels, index, log.n_items)
+        if covisit.normalise == "cosine"
+        else np.empty(0, np.int64),
     )
     items = np.full((log.n_items, covisit.top), -1, np.int32)
     strengths = np.zeros((log.n_items, covisit.top))
-    # Parts with equal numbers of events: those of the most frequent items have few items.
+    # Parts of about equally many events; those with the most frequent items have few items.
     bounds = np.searchsorted(index.starts, np.linspace(0, len(index.words), PARTS + 1))
     bounds[0], bounds[-1] = 0, log.n_items
     thread_state = threading.local()
-    done = []
+    finished_parts = []
 
-    def count(part: int) -> None:
+    def count_part(part: int) -> None:
         if not hasattr(thread_state, "cells"):
-            cells = np.zeros(log.n_items if is_same else (log.n_items, 2), np.int64)
-            thread_state.cells = run.Cells(cells, np.empty(log.n_items + 1, np.int32))
-        run.strongest(index, rule, thread_state.cells, int(bounds[part]), int(bounds[part + 1]), items, strengths)
-        done.append(part)
-        progress(len(done) / PARTS)
+            cells = np.zeros(log.n_items if has_equal_weights else (log.n_items, 2), np.int64)
+            thread_state.cells = kernels.Cells(cells, np.empty(log.n_items + 1, np.int32))
+        first, end = int(bounds[part]), int(bounds[part + 1])
+        kernels.strongest(index, rule, thread_state.cells, first, end, items, strengths)
+        finished_parts.append(part)
+        progress(len(finished_parts) / PARTS)
 
     with ThreadPoolExecutor(threads or available_cores()) as pool:
-        list(pool.map(count, range(PARTS)))
+        list(pool.map(count_part, range(PARTS)))
     return Neighbours(items, strengths)
 
 
-def _index(run: Any, log: Interactions, counts: npt.NDArray[np.uint8], last: int) -> Any:
+def _index(kernels: Any, log: Interactions, kind_counts: npt.NDArray[np.uint8], last: int) -> Any:
+    """Return the `Index` of the last events of every list."""
     events = (log.starts, log.items, log.times, log.kinds)
     # Pages that are never written take no memory.
     words = np.empty(len(log), np.uint64)
-    n = run.pack(events, counts, min(last, len(log)), words)
-    words = words[:n]
-    starts, places = np.zeros(log.n_items + 1, np.int64), np.empty(n, np.int32 if n < 1 << 31 else np.int64)
-    run.index_items(words, starts, places)
-    return run.Index(words, starts, places)
+    n_events = kernels.pack(events, kind_counts, min(last, len(log)), words)
+    words = words[:n_events]
+    starts = np.zeros(log.n_items + 1, np.int64)
+    positions = np.empty(n_events, np.int32 if n_events < 1 << 31 else np.int64)
+    kernels.index_items(words, starts, positions)
+    return kernels.Index(words, starts, positions)
 
 
-def _lists(run: Any, index: Any, n_items: int) -> npt.NDArray[np.int64]:
-    lists = np.zeros(n_items, np.int64)
-    run.count_lists(index, lists)
-    return lists
+def _lists_per_item(kernels: Any, index: Any, n_items: int) -> npt.NDArray[np.int64]:
+    n_lists = np.zeros(n_items, np.int64)
+    kernels.count_lists(index, n_lists)
+    return n_lists
 
 
-def _units(log: Interactions, covisit: Covisit) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
-    """Return the weight of each kind in units, and which kinds count."""
+def _kind_units(log: Interactions, covisit: Covisit) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
+    """Return the weight of each kind in units, and 1 for each kind that counts."""
     weights = kind_weights(log, covisit.weights, "covisit: ")
-    chosen = None if covisit.kinds is None else kind_codes(log, covisit.kinds, "covisit: ")
-    units, counts = np.zeros(MOST_KINDS + 1, np.int64), np.zeros(MOST_KINDS + 1, np.uint8)
-    units[: len(weights)] = np.floor(weights * UNIT + 0.5)
-    counts[np.arange(len(weights)) if chosen is None else chosen] = 1
-    return units, counts
+    codes = range(len(weights)) if covisit.kinds is None else kind_codes(log, covisit.kinds, "covisit: ")
+    kind_units, kind_counts = np.zeros(MAX_KINDS + 1, np.int64), np.zeros(MAX_KINDS + 1, np.uint8)
+    kind_units[: len(weights)] = np.floor(weights * UNIT + 0.5)
+    kind_counts[list(codes)] = 1
+    return kind_units, kind_counts

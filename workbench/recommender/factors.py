@@ -1,6 +1,6 @@
-"""Matrix factorisation: vectors of users and items, whose products predict how well they match.
+"""Matrix factorisation: vectors of users and items whose inner products are scores.
 
-The only module that uses the library implicit, which does the fitting.
+Only this module uses the library implicit, which fits them.
 """
 
 from __future__ import annotations
@@ -22,38 +22,38 @@ from workbench.recommender.products import CHUNK, best_products
 __all__ = ["Factorisation", "Factors", "best_items", "fit_factors", "user_item_matrix"]
 
 ITERATIONS = {"als": 15, "bpr": 100}
-"""By method; where `iterations` is None."""
+"""The default number of iterations by method."""
 
 
 @dataclass(frozen=True)
 class Factorisation:
     """The parameters of a factorisation.
 
-    The value r of a user and an item is the sum over the events of the kind's weight, times the event's own where it
-    has one, divided by 1 + age / `decay_s`, with the age relative to the last event of the log. Then
+    The value r of a user and an item is the sum over their events of the kind's weight, times the event's own weight if
+    it has one, divided by 1 + age / `decay_s`, with the age relative to the last event of the log.
 
     - ``"als"`` (Hu, Koren & Volinsky 2008, "Collaborative filtering for implicit feedback datasets"): least squares
-      with the target 1 and the weight `alpha` r where r > 0, and the target 0 and the weight 1 elsewhere. (The paper
-      has 1 + `alpha` r. Without the 1, a very old event counts as none.)
+      with target 1 and weight `alpha` r where r > 0, and target 0 and weight 1 elsewhere. (In the paper the weight is
+      1 + `alpha` r. Without the 1, a very old event has no effect.)
     - ``"bpr"`` (Rendle et al. 2009, "BPR: Bayesian personalized ranking", arXiv:1205.2618): the product should be
-      larger for an item with r > 0 than for one drawn at random; the size of r does not matter.
+      larger for an item with r > 0 than for a random one; the value of r does not matter.
 
     Attributes
     ----------
     method : str
     factors : int
-        The length of a vector; ``"bpr"`` has one more, for an item's bias.
+        The length of a vector; ``"bpr"`` adds one element for an item's bias.
     iterations : int, optional
-        None for 15 of ``"als"`` and 100 of ``"bpr"``.
+        None for 15 with ``"als"`` and 100 with ``"bpr"``.
     regularization : float
     alpha : float
-        Of ``"als"`` only.
+        For ``"als"`` only.
     learning_rate : float
-        Of ``"bpr"`` only.
+        For ``"bpr"`` only.
     weights : dict
-        By kind; 1 for a kind that is not named; kinds of weight 0 do not count.
+        The weight by kind; 1 for a kind that is not named. Kinds of weight 0 do not count.
     last : int, optional
-        The number of a list's last events that count, of the kinds that do; None for all.
+        The number of a list's last events that count, of the kinds with a weight; None for all.
     decay_s : float, optional
         The age at which an event has half its weight.
     seed : int
@@ -103,7 +103,7 @@ class Factors:
     Attributes
     ----------
     users : array of shape (n_users, size), float32
-        All zeros for one without an event that counts.
+        All zeros for a user without an event that counts.
     items : array of shape (n_items, size), float32
         Likewise.
     """
@@ -129,14 +129,14 @@ def fit_factors(
     log : Interactions
     spec : Factorisation
     threads : int, optional
-        By default as many as there are processors.
+        Default: all available cores.
     progress : callable
-        Told the share that is done.
+        Called with the completed share.
 
     Raises
     ------
     ConfigError
-        When implicit is not installed, the log has no such kind, or the vectors diverge.
+        When implicit is not installed, the log has no kind of that name, or the training diverges.
     DataError
         When no event counts.
     """
@@ -145,11 +145,11 @@ def fit_factors(
     from threadpoolctl import threadpool_limits
 
     matrix = user_item_matrix(log, spec)
-    n_rounds = spec.iterations or ITERATIONS[spec.method]
+    n_iterations = spec.iterations or ITERATIONS[spec.method]
     # implicit has its own threads and warns that BLAS threads would compete with them.
     with threadpool_limits(1, "blas"):
-        model = _model(spec, n_rounds, threads or available_cores())
-        _fit(model, _confidences(matrix, spec), lambda done, *_: progress((done + 1) / n_rounds))
+        model = _model(spec, n_iterations, threads or available_cores())
+        _fit(model, _confidences(matrix, spec), lambda iteration, *_: progress((iteration + 1) / n_iterations))
     users, items = np.asarray(model.user_factors, np.float32), np.asarray(model.item_factors, np.float32)
     users[np.diff(matrix.indptr) == 0] = 0
     items[np.bincount(matrix.indices, minlength=matrix.shape[1]) == 0] = 0
@@ -165,19 +165,19 @@ def best_items(
     chunk: int = CHUNK,
     threads: int | None = None,
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
-    """Return for every user the items with the largest products, in descending order.
+    """Return the items with the largest inner products with each user, in descending order.
 
     Parameters
     ----------
     factors : Factors
     users : array of int32
-        Codes; -1 for one that is not known, which gets none.
+        Codes; an unknown user, -1, gets no items.
     top : int
-        So many for each, of those with the same product the more frequent item.
+        The number of items of a user, ties by the more frequent item.
     excluded : Interactions, optional
-        A log with the same codes: the items of a user's list are left out. None where they are wanted too.
+        A log with the same codes; the items of a user's list in it are not returned.
     chunk, threads : int
-        Of no influence on the result; the memory it takes is that of `chunk` times some thousand numbers.
+        They do not change the result; the memory is bounded by some thousand times `chunk` numbers.
 
     Returns
     -------
@@ -189,17 +189,17 @@ def best_items(
         raise ConfigError(f"factors: top = {top!r}: expected 1 or more")
     has_code = users >= 0
     queries = np.where(has_code[:, None], factors.users[np.where(has_code, users, 0)], np.float32(0))
-    barred = None if excluded is None else _lists_of(excluded, users)
-    return best_products(queries, factors.items, top, barred=barred, chunk=chunk, threads=threads)
+    excluded_items = None if excluded is None else _lists_of(excluded, users)
+    return best_products(queries, factors.items, top, excluded=excluded_items, chunk=chunk, threads=threads)
 
 
 def _lists_of(log: Interactions, users: npt.NDArray[np.int32]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
-    """Return the items of each user's list; none for an unknown user."""
+    """Return where each user's list begins, and the items of all of them; an unknown user's list is empty."""
     codes = np.where(users >= 0, users, 0)
     lengths = np.where(users >= 0, log.starts[codes + 1] - log.starts[codes], 0)
     starts = np.concatenate(([0], np.cumsum(lengths)))
-    places = np.arange(starts[-1]) + np.repeat(log.starts[codes] - starts[:-1], lengths)
-    return starts, log.items[places]
+    positions = np.arange(starts[-1]) + np.repeat(log.starts[codes] - starts[:-1], lengths)
+    return starts, log.items[positions]
 
 
 def user_item_matrix(log: Interactions, spec: Factorisation) -> Any:
@@ -216,22 +216,23 @@ def user_item_matrix(log: Interactions, spec: Factorisation) -> Any:
     """
     from scipy.sparse import csr_matrix
 
-    by_kind = kind_weights(log, spec.weights, "factors: ")
-    counts = by_kind[log.kinds] > 0
-    before = np.concatenate(([0], np.cumsum(counts)))
-    ends = before[log.starts[1:]]
+    weight_by_kind = kind_weights(log, spec.weights, "factors: ")
+    is_counted = weight_by_kind[log.kinds] > 0
+    # The number of events that count before each event; the index pointers of the sparse matrix, too.
+    n_before = np.concatenate(([0], np.cumsum(is_counted)))
+    ends = n_before[log.starts[1:]]
     if spec.last is not None:
         # The number of later events in the list that count.
-        counts &= np.repeat(ends, np.diff(log.starts)) - before[1:] < spec.last
-        before = np.concatenate(([0], np.cumsum(counts)))
-    if not before[-1]:
+        is_counted &= np.repeat(ends, np.diff(log.starts)) - n_before[1:] < spec.last
+        n_before = np.concatenate(([0], np.cumsum(is_counted)))
+    if not n_before[-1]:
         raise DataError("no event counts: the weights of all kinds are 0")
-    weights = by_kind[log.kinds[counts]] * (log.weights[counts] if len(log.weights) else 1.0)
+    weights = weight_by_kind[log.kinds[is_counted]] * (log.weights[is_counted] if len(log.weights) else 1.0)
     if spec.decay_s is not None:
-        ages = (int(log.times.max()) - log.times[counts]).astype(np.float64)
+        ages = (int(log.times.max()) - log.times[is_counted]).astype(np.float64)
         weights = weights / (1 + ages / spec.decay_s)
     shape = (len(log.users), log.n_items)
-    matrix = csr_matrix((weights.astype(np.float32), log.items[counts], before[log.starts]), shape=shape)
+    matrix = csr_matrix((weights.astype(np.float32), log.items[is_counted], n_before[log.starts]), shape=shape)
     matrix.sum_duplicates()
     return matrix
 
@@ -254,7 +255,7 @@ def _model(spec: Factorisation, iterations: int, threads: int) -> Any:
 
 
 def _confidences(matrix: Any, spec: Factorisation) -> Any:
-    """Return the matrix for implicit, which takes its values as weights, and a weight of 1 elsewhere."""
+    """Return the matrix for implicit, which uses its values as weights, and a weight of 1 where it has none."""
     if spec.method == "bpr":
         return matrix
     confidences = matrix.copy()
@@ -269,5 +270,5 @@ def _fit(model: Any, matrix: Any, callback: Callable[..., None]) -> None:
         model.fit(matrix, show_progress=False, callback=callback)
     except ModelFitError as error:
         raise ConfigError(
-            "factors: the vectors grew beyond all bounds", hint="more regularization, or a lower learning_rate"
+            "factors: the training diverged", hint="more regularization, or a lower learning_rate"
         ) from error

@@ -17,16 +17,20 @@ from workbench.recommender.extra import compiled
 __all__ = ["Columns", "Ids", "Interactions", "count_items", "kind_codes", "kind_weights", "read_interactions"]
 
 BATCH_ROWS = 500_000
-COUNTED = 1 << 24
-SPREAD = 8
+COUNT_CHUNK = 1 << 24
+"""The number of events that are counted at once."""
+
+MAX_RANGE_RATIO = 8
 """Integer ids are looked up in a table of their range if that is at most this multiple of the number of rows."""
 
-MOST_KINDS = 15
-FEW = 1000
+MAX_KINDS = 15
+MAX_ENUM_TEXTS = 1000
 """Up to this many texts are looked up as an Enum, more of them by a join."""
 
-MOST_ITEMS = (1 << 27) - 1
-SECONDS = {"ns": 1_000_000_000, "us": 1_000_000, "ms": 1_000, "s": 1}
+MAX_ITEMS = (1 << 27) - 1
+"""Kinds have 4 bits and items 27 in the words of `compiled_covisit`."""
+
+UNITS_PER_SECOND = {"ns": 1_000_000_000, "us": 1_000_000, "ms": 1_000, "s": 1}
 
 
 @dataclass(frozen=True)
@@ -41,11 +45,11 @@ class Columns:
     time : str
         A date, a datetime, or an integer in units of `unit`.
     kind : str, optional
-        The type of an event, such as "clicks"; None where there is only one.
+        The kind of an event, such as "clicks"; None if there is only one.
     unit : str
         ``"s"``, ``"ms"``, ``"us"`` or ``"ns"``: the unit of integer times.
     weight : str, optional
-        The weight of an event, not negative: a rating, a quantity; None where all are equal.
+        The weight of an event, at least 0, such as a rating or a quantity; None if all are equal.
     """
 
     user: str
@@ -58,14 +62,15 @@ class Columns:
 
 @dataclass(frozen=True)
 class Ids:
-    """The ids of users, items or kinds and their codes: an id's place in `values` is its code.
+    """The ids of users, items or kinds, and their codes. An id's code is its position in `values`.
 
     Attributes
     ----------
     values : polars.Series
     table : array, optional
-        For integer ids: the code by id minus `low`; -1 where there is none.
+        For integer ids: the codes by id minus `low`, -1 for an id that does not occur.
     low : int
+        The lowest id of the table.
     """
 
     values: pl.Series
@@ -81,22 +86,22 @@ class Ids:
             offsets = ids.cast(pl.Int64).fill_null(self.low - 1).to_numpy() - self.low
             in_range = (offsets >= 0) & (offsets < len(self.table))
             return np.where(in_range, self.table[np.where(in_range, offsets, 0)], np.int32(-1))
-        if self.values.dtype == pl.String and len(self) <= FEW:
+        if self.values.dtype == pl.String and len(self) <= MAX_ENUM_TEXTS:
             # An unknown text becomes null.
             codes = ids.cast(pl.String).cast(pl.Enum(self.values), strict=False).to_physical()
             return codes.cast(pl.Int32).fill_null(-1).to_numpy()
-        wanted = pl.DataFrame({"id": ids.cast(self.values.dtype, strict=False)})
+        queries = pl.DataFrame({"id": ids.cast(self.values.dtype, strict=False)})
         id_codes = pl.DataFrame({"id": self.values, "code": np.arange(len(self.values), dtype=np.int32)})
-        codes = wanted.join(id_codes, on="id", how="left", maintain_order="left")["code"]
+        codes = queries.join(id_codes, on="id", how="left", maintain_order="left")["code"]
         return codes.fill_null(-1).to_numpy()
 
     @property
-    def looked_up(self) -> tuple[npt.NDArray[np.int32], int]:
-        """The lookup table of codes, empty where there is none, and its lowest id."""
+    def lookup_table(self) -> tuple[npt.NDArray[np.int32], int]:
+        """The lookup table of codes, empty if there is none, and its lowest id."""
         return (np.empty(0, np.int32), 0) if self.table is None else (self.table, self.low)
 
-    def to_look_up(self, ids: pl.Series) -> npt.NDArray[np.int64]:
-        """Return the keys for `looked_up` of known ids: the ids, or their codes where there is no table."""
+    def lookup_keys(self, ids: pl.Series) -> npt.NDArray[np.int64]:
+        """Return the keys of ids in `lookup_table`: the ids, or their codes if there is no table."""
         if self.table is not None:
             return ids.cast(pl.Int64).to_numpy()
         return self.codes(ids).astype(np.int64)
@@ -104,14 +109,14 @@ class Ids:
 
 @dataclass(frozen=True)
 class Interactions:
-    """A log of interactions: the events of every user by time, equal times in the order of the table.
+    """A log of interactions: a list of events for each user, sorted by time, ties in the order of the table.
 
     Attributes
     ----------
-    users, items_ids, kind_ids : Ids
+    users, item_ids, kind_ids : Ids
         Items are coded by descending frequency, ties by id; users and kinds by id.
     starts : array of shape (n_users + 1,), int64
-        Where each list begins.
+        Where each user's list begins; its end is the next one's start.
     items : array of shape (n_events,), int32
     times : array of shape (n_events,), int32
         Whole seconds since `origin`.
@@ -119,7 +124,7 @@ class Interactions:
     origin : int
         The earliest time, in seconds since 1970.
     weights : array of shape (n_events,), float32
-        Empty where all are equal.
+        Empty if all are equal.
     """
 
     users: Ids
@@ -137,7 +142,7 @@ class Interactions:
 
     @property
     def arrays(self) -> tuple[Any, ...]:
-        """Items, times, kinds and weights, as compiled functions take them."""
+        """Items, times, kinds and weights, in the order that compiled functions expect."""
         return self.items, self.times, self.kinds, self.weights
 
     @property
@@ -147,22 +152,22 @@ class Interactions:
 
 
 def kind_codes(log: Interactions, kinds: Iterable[str], prefix: str = "") -> list[int]:
-    """Return the codes of kinds by name; `prefix` begins the message.
+    """Return the codes of kinds by name; an error message begins with `prefix`.
 
     Raises
     ------
     ConfigError
-        When the log has no such kind.
+        When the log has no kind of that name.
     """
     names = [str(kind) for kind in log.kind_ids.values]
-    wanted = [str(kind) for kind in kinds]
-    for kind in wanted:
+    requested = [str(kind) for kind in kinds]
+    for kind in requested:
         if kind not in names:
             raise ConfigError(
                 f"{prefix}the interactions have no kind {kind!r}: they have {', '.join(names)}",
                 hint=near(kind, names, kind="kind"),
             )
-    return [names.index(kind) for kind in wanted]
+    return [names.index(kind) for kind in requested]
 
 
 def kind_weights(log: Interactions, weights: Mapping[str, float], prefix: str = "") -> npt.NDArray[np.float64]:
@@ -171,17 +176,17 @@ def kind_weights(log: Interactions, weights: Mapping[str, float], prefix: str = 
     Raises
     ------
     ConfigError
-        When the log has no such kind.
+        When the log has no kind of that name.
     """
-    weights_of_kinds = np.ones(len(log.kind_ids), np.float64)
-    weights_of_kinds[kind_codes(log, weights, prefix)] = list(weights.values())
-    return weights_of_kinds
+    weight_by_kind = np.ones(len(log.kind_ids), np.float64)
+    weight_by_kind[kind_codes(log, weights, prefix)] = list(weights.values())
+    return weight_by_kind
 
 
 def count_items(
     log: Interactions, weigh: Callable[[slice], npt.NDArray[np.float64]] | None = None
 ) -> npt.NDArray[np.float64]:
-    """Return the summed weight of each item's events, in chunks, as numpy would copy all of them to 64-bit integers.
+    """Return the summed weight of each item's events.
 
     Parameters
     ----------
@@ -192,15 +197,16 @@ def count_items(
     -------
     array of shape (n_items,), float64
     """
-    counts = np.zeros(log.n_items, np.float64)
-    for low in range(0, len(log), COUNTED):
-        part = slice(low, min(low + COUNTED, len(log)))
-        counts += np.bincount(log.items[part], None if weigh is None else weigh(part), minlength=log.n_items)
-    return counts
+    totals = np.zeros(log.n_items, np.float64)
+    # In chunks, as numpy copies the codes to 64-bit integers.
+    for low in range(0, len(log), COUNT_CHUNK):
+        chunk = slice(low, min(low + COUNT_CHUNK, len(log)))
+        totals += np.bincount(log.items[chunk], None if weigh is None else weigh(chunk), minlength=log.n_items)
+    return totals
 
 
 def read_interactions(table: pl.LazyFrame, columns: Columns) -> Interactions:
-    """Read a table of interactions in batches: ids are counted first, then every event is put into its list.
+    """Read a table of interactions in batches: ids are counted first, then events are appended to their lists.
 
     Parameters
     ----------
@@ -213,60 +219,62 @@ def read_interactions(table: pl.LazyFrame, columns: Columns) -> Interactions:
     ConfigError
         When a column is missing, or the times are of another type.
     DataError
-        When there is no event, an id or a time is missing, or there are more items or kinds than can be coded.
+        When there are no events, an id or a time is missing, or there are too many items or kinds.
     """
     schema = table.collect_schema()
-    optional_names = (columns.user, columns.item, columns.time, columns.kind, columns.weight)
-    names = [c for c in optional_names if c is not None]
+    all_names = (columns.user, columns.item, columns.time, columns.kind, columns.weight)
+    names = [name for name in all_names if name is not None]
     for name in names:
         if name not in schema:
             raise ConfigError(
                 f"the interactions have no column {name!r}", hint=near(name, schema.names(), kind="column")
             )
-    facts = _facts(table, columns, names)
-    # The three columns are read concurrently, as each read waits at times.
+    summary = _summary(table, columns, names)
+    # The three columns are read concurrently, as each read waits for the disk at times.
     with ThreadPoolExecutor(3) as pool:
-        of_items = pool.submit(_items, table, columns.item, schema, facts)
-        of_kinds = pool.submit(_kinds, table, columns.kind)
-        users, n_events, starts = _users(table, columns.user, schema, facts)
-        item_ids, kind_ids = of_items.result(), of_kinds.result()
-    log = compiled("compiled_log")
+        item_job = pool.submit(_items, table, columns.item, schema, summary)
+        kind_job = pool.submit(_kinds, table, columns.kind)
+        users, n_events, starts = _users(table, columns.user, schema, summary)
+        item_ids, kind_ids = item_job.result(), kind_job.result()
+    kernels = compiled("compiled_log")
     items, times = np.empty(n_events, np.int32), np.empty(n_events, np.int32)
     kinds = np.zeros(n_events, np.uint8)
     weights = np.empty(0 if columns.weight is None else n_events, np.float32)
-    cursor = starts[:-1].copy()
+    cursors = starts[:-1].copy()
     seconds = _seconds(columns, schema)
-    origin = int(facts["origin"])
-    tables, lows = zip(*(ids.looked_up for ids in (users, item_ids, kind_ids)), strict=True)
+    origin = int(summary["origin"])
+    tables, lows = zip(*(ids.lookup_table for ids in (users, item_ids, kind_ids)), strict=True)
     for batch in _batches(table, names, seconds.alias("\0seconds")):
         events = (
-            users.to_look_up(batch[columns.user]),
-            item_ids.to_look_up(batch[columns.item]),
+            users.lookup_keys(batch[columns.user]),
+            item_ids.lookup_keys(batch[columns.item]),
             batch["\0seconds"].cast(pl.Int64).to_numpy(),
-            np.zeros(batch.height, np.int64) if columns.kind is None else kind_ids.to_look_up(batch[columns.kind]),
+            np.zeros(batch.height, np.int64) if columns.kind is None else kind_ids.lookup_keys(batch[columns.kind]),
             weights[:0] if columns.weight is None else batch[columns.weight].cast(pl.Float32).to_numpy(),
         )
-        log.place(events, tables, (lows[0], lows[1], origin, lows[2]), cursor, (items, times, kinds, weights))
-    log.sort_lists(starts, (items, times, kinds, weights))
+        low_values = (lows[0], lows[1], origin, lows[2])
+        kernels.append_events(events, tables, low_values, cursors, (items, times, kinds, weights))
+    kernels.sort_lists(starts, (items, times, kinds, weights))
     return Interactions(users, item_ids, kind_ids, starts, items, times, kinds, origin, weights)
 
 
-def _batches(table: pl.LazyFrame, named: list[str], *more: pl.Expr) -> Iterator[pl.DataFrame]:
-    return table.select(*named, *more).collect_batches(chunk_size=BATCH_ROWS, maintain_order=True)
+def _batches(table: pl.LazyFrame, names: list[str], *expressions: pl.Expr) -> Iterator[pl.DataFrame]:
+    return table.select(*names, *expressions).collect_batches(chunk_size=BATCH_ROWS, maintain_order=True)
 
 
 def _seconds(columns: Columns, schema: pl.Schema) -> pl.Expr:
+    """Return the time in whole seconds since 1970."""
     dtype, time = schema[columns.time], pl.col(columns.time)
     if dtype.is_integer():
-        if columns.unit not in SECONDS:
-            raise ConfigError(f"unit = {columns.unit!r}: expected one of {', '.join(SECONDS)}")
-        return (time.cast(pl.Int64) // SECONDS[columns.unit]).alias(columns.time)
+        if columns.unit not in UNITS_PER_SECOND:
+            raise ConfigError(f"unit = {columns.unit!r}: expected one of {', '.join(UNITS_PER_SECOND)}")
+        return (time.cast(pl.Int64) // UNITS_PER_SECOND[columns.unit]).alias(columns.time)
     if isinstance(dtype, pl.Datetime | pl.Date):
         return (time.cast(pl.Datetime("us")).dt.epoch("us") // 1_000_000).alias(columns.time)
-    raise ConfigError(f"{columns.time!r} is of the type {dtype}; expected a date, a time or a whole number")
+    raise ConfigError(f"{columns.time!r} has the type {dtype}; expected a date, a time or a whole number")
 
 
-def _facts(table: pl.LazyFrame, columns: Columns, names: list[str]) -> dict[str, Any]:
+def _summary(table: pl.LazyFrame, columns: Columns, names: list[str]) -> dict[str, Any]:
     """Return the number of events, the first and last second, and the ranges of integer ids."""
     schema = table.collect_schema()
     seconds = _seconds(columns, schema)
@@ -277,45 +285,45 @@ def _facts(table: pl.LazyFrame, columns: Columns, names: list[str]) -> dict[str,
             expressions += [pl.col(name).min().alias(f"low {name}"), pl.col(name).max().alias(f"high {name}")]
     if columns.weight is not None:
         if not schema[columns.weight].is_numeric():
-            raise ConfigError(f"{columns.weight!r} is of the type {schema[columns.weight]}; expected a number")
+            raise ConfigError(f"{columns.weight!r} has the type {schema[columns.weight]}; expected a number")
         weight = pl.col(columns.weight).cast(pl.Float32)
-        expressions.append((~(weight.is_finite() & (weight >= 0))).sum().alias("odd weights"))
-    facts = table.select(expressions).collect().row(0, named=True)
-    if not facts["events"]:
+        expressions.append((~(weight.is_finite() & (weight >= 0))).sum().alias("invalid weights"))
+    summary = table.select(expressions).collect().row(0, named=True)
+    if not summary["events"]:
         raise DataError("there are no interactions")
     for name in names:
-        if n := facts[f"\0{name}"]:
+        if n := summary[f"\0{name}"]:
             raise DataError(
-                f"{n:,} of {facts['events']:,} interactions have no {name!r}", hint="leave them out of the table"
+                f"{n:,} of {summary['events']:,} interactions have no {name!r}", hint="remove them from the table"
             )
-    if n_invalid := facts.get("odd weights"):
+    if n_invalid := summary.get("invalid weights"):
         raise DataError(
-            f"the weight {columns.weight!r} of {n_invalid:,} of {facts['events']:,} interactions is not a number "
-            "from 0 up",
-            hint="leave them out of the table",
+            f"the weight {columns.weight!r} of {n_invalid:,} of {summary['events']:,} interactions is not a number "
+            "of at least 0",
+            hint="remove them from the table",
         )
-    if facts["last"] - facts["origin"] > np.iinfo(np.int32).max:
+    if summary["last"] - summary["origin"] > np.iinfo(np.int32).max:
         raise DataError(
-            f"the times of {columns.time!r} go over {(facts['last'] - facts['origin']) / 31_557_600:,.0f} years",
-            hint="check the unit, and whether some value stands for a missing time",
+            f"the times of {columns.time!r} span {(summary['last'] - summary['origin']) / 31_557_600:,.0f} years",
+            hint="check the unit, and whether a special value marks missing times",
         )
-    return facts
+    return summary
 
 
-def _range(facts: dict[str, Any], name: str) -> tuple[int, int] | None:
+def _range(summary: dict[str, Any], name: str) -> tuple[int, int] | None:
     """Return the range of integer ids if it is short enough for a lookup table, else None."""
-    if f"low {name}" not in facts:
+    if f"low {name}" not in summary:
         return None
-    low, high = int(facts[f"low {name}"]), int(facts[f"high {name}"])
-    return (low, high) if high - low < SPREAD * facts["events"] + 1_000_000 else None
+    low, high = int(summary[f"low {name}"]), int(summary[f"high {name}"])
+    return (low, high) if high - low < MAX_RANGE_RATIO * summary["events"] + 1_000_000 else None
 
 
-def _counted(table: pl.LazyFrame, name: str, facts: dict[str, Any]) -> tuple[pl.Series, npt.NDArray[np.int64]]:
-    """Return the ids, sorted, and the number of events of each."""
-    span = _range(facts, name)
+def _count_ids(table: pl.LazyFrame, name: str, summary: dict[str, Any]) -> tuple[pl.Series, npt.NDArray[np.int64]]:
+    """Return the sorted ids, and the number of events of each."""
+    span = _range(summary, name)
     if span is None:
-        counted = table.group_by(name).len().sort(name).collect()
-        return counted[name], counted["len"].cast(pl.Int64).to_numpy()
+        id_counts = table.group_by(name).len().sort(name).collect()
+        return id_counts[name], id_counts["len"].cast(pl.Int64).to_numpy()
     low, high = span
     counts = np.zeros(high - low + 1, np.int64)
     for batch in _batches(table, [name]):
@@ -323,8 +331,8 @@ def _counted(table: pl.LazyFrame, name: str, facts: dict[str, Any]) -> tuple[pl.
         first = int(offsets.min())
         batch_counts = np.bincount(offsets - first)
         counts[first : first + len(batch_counts)] += batch_counts
-    present = np.flatnonzero(counts)
-    return pl.Series(name, present + low), counts[present]
+    occurring = np.flatnonzero(counts)
+    return pl.Series(name, occurring + low), counts[occurring]
 
 
 def _ids(values: pl.Series, span: tuple[int, int] | None) -> Ids:
@@ -337,27 +345,28 @@ def _ids(values: pl.Series, span: tuple[int, int] | None) -> Ids:
 
 
 def _users(
-    table: pl.LazyFrame, name: str, schema: pl.Schema, facts: dict[str, Any]
+    table: pl.LazyFrame, name: str, schema: pl.Schema, summary: dict[str, Any]
 ) -> tuple[Ids, int, npt.NDArray[np.int64]]:
-    values, counts = _counted(table, name, facts)
+    """Return the ids of the users, the number of events, and where each user's list begins."""
+    values, counts = _count_ids(table, name, summary)
     starts = np.zeros(len(counts) + 1, np.int64)
     np.cumsum(counts, out=starts[1:])
-    return _ids(values.cast(schema[name]), _range(facts, name)), int(starts[-1]), starts
+    return _ids(values.cast(schema[name]), _range(summary, name)), int(starts[-1]), starts
 
 
-def _items(table: pl.LazyFrame, name: str, schema: pl.Schema, facts: dict[str, Any]) -> Ids:
-    values, counts = _counted(table, name, facts)
-    if len(values) > MOST_ITEMS:
-        raise DataError(f"{name!r} has {len(values):,} items; at most {MOST_ITEMS:,} can be coded")
+def _items(table: pl.LazyFrame, name: str, schema: pl.Schema, summary: dict[str, Any]) -> Ids:
+    values, counts = _count_ids(table, name, summary)
+    if len(values) > MAX_ITEMS:
+        raise DataError(f"{name!r} has {len(values):,} items; the maximum is {MAX_ITEMS:,}")
     order = np.argsort(-counts, kind="stable")
-    return _ids(values.cast(schema[name]).gather(order), _range(facts, name))
+    return _ids(values.cast(schema[name]).gather(order), _range(summary, name))
 
 
 def _kinds(table: pl.LazyFrame, name: str | None) -> Ids:
     if name is None:
         return Ids(pl.Series("kind", ["event"]))
     values = table.select(pl.col(name).unique().sort()).collect().to_series()
-    if len(values) > MOST_KINDS:
-        raise DataError(f"{name!r} has {len(values):,} types of interactions; at most {MOST_KINDS} are told apart")
+    if len(values) > MAX_KINDS:
+        raise DataError(f"{name!r} has {len(values):,} kinds of interactions; the maximum is {MAX_KINDS}")
     span = (int(values[0]), int(values[-1])) if values.dtype.is_integer() else None
-    return _ids(values, span if span is not None and span[1] - span[0] < FEW else None)
+    return _ids(values, span if span is not None and span[1] - span[0] < MAX_ENUM_TEXTS else None)

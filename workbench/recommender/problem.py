@@ -28,11 +28,11 @@ class RecommenderSpec:
     sources : dict
         By name, in their round-robin order.
     candidates : int
-        The most candidates of a user.
+        The maximum number of candidates of a user.
     ranker : RankerSpec, or None
-        None for the sources' own order.
+        None to recommend in the sources' own order.
     validation_users : int, optional
-        The most users of a window that are scored and trained on; None for all.
+        The maximum number of users of a window that are scored and trained on; None for all.
     allow_repeats : bool
         Whether items that a user had before may be recommended.
     """
@@ -57,7 +57,7 @@ class RecommenderProblem:
     weights : tuple of float
         The weights of the lists in the score.
     validation : ValidationSpec
-        How it is validated.
+        The configured validation.
     """
 
     log: Interactions
@@ -72,7 +72,7 @@ class RecommenderProblem:
 
 
 class ModelStore(Protocol):
-    """Stores finished models of a run, so that an interrupted run can resume."""
+    """Storage for the finished models of a run, so that an interrupted run can resume."""
 
     def load(self, name: str) -> ListModel | None:
         """Return a stored model; None if there is none or it is damaged."""
@@ -84,7 +84,7 @@ class ModelStore(Protocol):
 
 
 class NoModelStore:
-    """Stores no models."""
+    """A model store that stores nothing."""
 
     def load(self, name: str) -> ListModel | None:  # noqa: ARG002
         """Return None."""
@@ -94,8 +94,8 @@ class NoModelStore:
         """Do nothing."""
 
 
-def _no_own(reference: str) -> Any:
-    raise ValueError(f"{reference}: there is no competition's folder to look for it")
+def _refuse_custom(reference: str) -> Any:
+    raise ValueError(f"{reference}: custom functions need a competition's folder")
 
 
 @dataclass(frozen=True)
@@ -108,18 +108,18 @@ class Settings:
     threads : int, optional
         None for all available cores. They do not change the result.
     where : str
-        The file that the parameters come from, for messages.
+        The file with the parameters, for messages.
     model_store : ModelStore
-        Stores finished models in case the run is interrupted.
+        The storage for finished models, in case the run is interrupted.
     load : callable
         Loads a custom function by its reference.
     sample : float, optional
-        A share of the validation users, for a subsample run without test predictions.
+        The share of the validation users in a subsample run, which makes no test predictions.
     """
 
     seed: int = 1
     threads: int | None = None
     where: str = "the recommender"
     model_store: ModelStore = field(default_factory=NoModelStore)
-    load: Callable[[str], Any] = _no_own
+    load: Callable[[str], Any] = _refuse_custom
     sample: float | None = None

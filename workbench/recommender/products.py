@@ -14,9 +14,10 @@ from workbench.recommender.extra import compiled
 __all__ = ["CHUNK", "best_products"]
 
 CHUNK = 256
-"""Queries at a time: with a block of items they take 4 MB, which fit in the cache."""
+"""The number of queries at a time: their products with a block of items take 4 MB, which fit in the cache."""
 
 BLOCK = 4096
+"""The number of items at a time."""
 
 Floats = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.int32]
@@ -27,27 +28,28 @@ def best_products(
     items: Floats,
     top: int,
     *,
-    barred: tuple[npt.NDArray[np.int64], Codes] | None = None,
+    excluded: tuple[npt.NDArray[np.int64], Codes] | None = None,
     chunk: int = CHUNK,
     threads: int | None = None,
 ) -> tuple[Codes, Floats]:
-    """Return for every query the codes of the items with the largest products, and the products, in descending order.
+    """Return the codes of the items with the largest inner products with each query, and their products.
 
     BLAS selects the items that may be among them; their products are computed again in double precision, always in the
-    same order. So the result depends neither on the size of the chunks nor on the number of threads, and of equal
-    products the smaller code is first.
+    same order. The result therefore depends neither on the size of the chunks nor on the number of threads, and of
+    equal products the smaller code is first.
 
     Parameters
     ----------
     queries, items : arrays of shape (n, size) and (n_items, size)
-        Finite numbers. A vector of zeros counts as missing: such a query gets no items, such an item is never returned.
+        Finite numbers. A vector of zeros counts as missing: such a query gets no items, such an item is not returned.
     top : int
-    barred : tuple of arrays, optional
-        Starts (n + 1) and codes: the items that a query must not have.
+        The number of items for a query.
+    excluded : tuple of arrays, optional
+        The items to exclude: those of query i are ``codes[starts[i]:starts[i + 1]]`` of (starts, codes).
     chunk : int
-        Queries at a time.
+        The number of queries at a time.
     threads : int, optional
-        Of the search, not of BLAS. Default: all available cores.
+        For the search, not for BLAS. Default: all available cores.
 
     Returns
     -------
@@ -56,26 +58,24 @@ def best_products(
     products : array of shape (n, top), float32
         0 where there are no more.
     """
-    run = compiled("compiled_products")
+    keep_best = compiled("compiled_products").keep_best
     queries, items = np.ascontiguousarray(queries), np.ascontiguousarray(items)
     codes, products = np.full((len(queries), top), -1, np.int32), np.zeros((len(queries), top), np.float32)
-    starts, out = barred or (np.zeros(len(queries) + 1, np.int64), np.empty(0, np.int32))
+    excluded_starts, excluded_codes = excluded or (np.zeros(len(queries) + 1, np.int64), np.empty(0, np.int32))
     nonzero = np.flatnonzero(queries.any(axis=1))
-    longest = float(np.sqrt(np.einsum("ij,ij->i", items, items, dtype=np.float64).max(initial=0.0)))
+    max_norm = float(np.sqrt(np.einsum("ij,ij->i", items, items, dtype=np.float64).max(initial=0.0)))
     n_threads = threads or available_cores()
     with ThreadPoolExecutor(n_threads) as pool:
         for low in range(0, len(nonzero), chunk):
             rows = nonzero[low : low + chunk]
             chunk_queries, bounds = queries[rows], np.linspace(0, len(rows), n_threads + 1).astype(np.int64)
             best, scores = np.full((len(rows), top), -1, np.int32), np.zeros((len(rows), top), np.float32)
-            queries_and_margins, excluded = (
-                (chunk_queries, _margins(chunk_queries, longest)),
-                _rows_of(starts, out, rows),
-            )
+            query_bounds = (chunk_queries, _error_bounds(chunk_queries, max_norm))
+            chunk_excluded = _select_lists(excluded_starts, excluded_codes, rows)
             for first in range(0, len(items), BLOCK):
                 block = chunk_queries @ items[first : first + BLOCK].T
                 jobs = [
-                    pool.submit(run.keep_best, (first, items), queries_and_margins, block, part, excluded, best, scores)
+                    pool.submit(keep_best, (first, items), query_bounds, block, part, chunk_excluded, best, scores)
                     for part in pairwise(bounds)
                 ]
                 for job in jobs:
@@ -84,22 +84,23 @@ def best_products(
     return codes, products
 
 
-def _margins(queries: Floats, longest: float) -> Floats:
-    """Return the error bound of a product in single precision, doubled for safety.
+def _error_bounds(queries: Floats, max_norm: float) -> Floats:
+    """Return a bound on the error of each query's products in single precision, doubled for safety.
 
     The error of a sum of n products, in whatever order, is at most about n u |a| |b|, where u is half an epsilon
     (Higham, Accuracy and Stability of Numerical Algorithms, 2002, section 3.1).
     """
     norms: npt.NDArray[np.float64] = np.sqrt(np.einsum("ij,ij->i", queries, queries, dtype=np.float64))
-    margins: Floats = (norms * ((queries.shape[1] + 2) * float(np.finfo(np.float32).eps) * longest)).astype(np.float32)
-    return margins
+    epsilon = float(np.finfo(np.float32).eps)
+    bounds: Floats = (norms * ((queries.shape[1] + 2) * epsilon * max_norm)).astype(np.float32)
+    return bounds
 
 
-def _rows_of(
+def _select_lists(
     starts: npt.NDArray[np.int64], codes: Codes, rows: npt.NDArray[np.int64]
 ) -> tuple[npt.NDArray[np.int64], Codes]:
-    """Return the lists of some rows, concatenated."""
+    """Return the starts and codes of the lists of some rows."""
     lengths = starts[rows + 1] - starts[rows]
     ends = np.cumsum(lengths)
-    at = np.arange(ends[-1]) + np.repeat(starts[rows] - (ends - lengths), lengths)
-    return np.concatenate(([0], ends)), codes[at]
+    positions = np.arange(ends[-1]) + np.repeat(starts[rows] - (ends - lengths), lengths)
+    return np.concatenate(([0], ends)), codes[positions]

@@ -1,4 +1,4 @@
-"""The ranker: labelled candidates, LightGBM by folds of users or by windows, and the top k."""
+"""The ranker: labelled candidates, LightGBM models, and the k best candidates of each user."""
 
 from __future__ import annotations
 
@@ -14,29 +14,31 @@ from workbench.models.lightgbm.boosting import BoostedTraining, Boosting, with_f
 from workbench.models.lightgbm.learner import LightGBMSpec
 from workbench.models.lightgbm.parameters import lightgbm_spec
 from workbench.models.rounds import RoundCounter, StoppingRule, find_shared_rounds
-from workbench.recommender.candidate_features import FeatureMaker
-from workbench.recommender.candidates import Candidates, Generator, in_batches
+from workbench.recommender.candidate_features import PreparedWindow
+from workbench.recommender.candidates import Candidates, in_batches
 from workbench.recommender.extra import compiled
-from workbench.recommender.windows import Window, take_users
+from workbench.recommender.windows import take_users
 
 __all__ = [
     "ListModel",
     "Lists",
     "RankerSpec",
     "RankerTraining",
+    "RowSplit",
     "TrainingRows",
     "join_rows",
     "rank",
+    "relevance_levels",
     "round_robin",
     "train_folds",
-    "train_model",
     "training_rows",
 ]
 
 Floats = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
 
-HELD_FOLDS = 3
-"""Folds of the ranker that are in memory at a time; the rows next to them are four times as large."""
+FOLDS_IN_MEMORY = 3
+"""The number of folds whose binned datasets are in memory at a time; the features take four times as much."""
 
 
 @dataclass(frozen=True)
@@ -46,18 +48,18 @@ class RankerSpec:
     Attributes
     ----------
     negatives : float
-        The share of the negative candidates that is trained on; all positives are.
+        The share of the negative candidates to train on; all positives are used.
     users : int, optional
-        The most users of a window that are trained on; None for all.
+        The maximum number of users of a window to train on; None for all.
     windows : int
         The number of windows to train on: the validation window, and those that end one, two… horizons before it.
     per_list : bool
-        A model for each list; else one for all, with higher relevance for lists of more weight.
+        Whether to train a model for each list; else one for all, with higher relevance for lists of more weight.
     model : dict
         LightGBM's parameters.
     rounds : str
-        "mean": the models of a list have the best number of rounds of the mean of their curves; "per fold": each has
-        its own.
+        "mean": all models of a list are trained for the best round of the mean of their curves; "per fold": each for
+        its own best round.
     """
 
     negatives: float = 0.3
@@ -78,7 +80,7 @@ class RankerSpec:
                 raise ConfigError(f"ranker: {name} = {value!r}: expected 1 or more")
 
     def lightgbm(self, k: int, *, where: str, threads: int | None, default_threads: int | None = None) -> LightGBMSpec:
-        """Return the model's parameters, checked; by default lambdarank for the first k places."""
+        """Check the model's parameters and fill in the defaults: lambdarank for the first k positions."""
         defaults: dict[str, Any] = {"num_iterations": 300, "early_stopping_round": 30, "learning_rate": 0.1}
         defaults |= {"objective": "lambdarank", "min_data_in_leaf": 100}
         spec = lightgbm_spec({**defaults, **self.model}, where=where, threads=threads, default_threads=default_threads)
@@ -99,34 +101,70 @@ class TrainingRows:
     Attributes
     ----------
     features : float32 array (n, n_features)
-    names : tuple of str
-        Of the features.
+    feature_names : tuple of str
     labels : uint8 array (n, n_models)
+        The relevance of each candidate for each model.
     users : int32 array (n,)
-        Rows of the window; of several windows concatenated.
+        The row of each candidate's user in the window, or in several windows, concatenated.
+    n_users : int
+        The number of users of the windows, also those without a row here.
     """
 
     features: Floats
-    names: tuple[str, ...]
+    feature_names: tuple[str, ...]
     labels: npt.NDArray[np.uint8]
     users: npt.NDArray[np.int32]
+    n_users: int
 
 
-def join_rows(parts: list[TrainingRows], sizes: Sequence[int]) -> TrainingRows:
-    """Concatenate the rows of several windows, which have `sizes` users; empties the list, to free memory."""
+def join_rows(parts: list[TrainingRows]) -> TrainingRows:
+    """Concatenate the rows of several windows; empties the list, to free memory."""
     if len(parts) == 1:
         return parts.pop()
-    before = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int32)
-    users = np.concatenate([part.users + n for part, n in zip(parts, before, strict=True)])
-    labels, names = np.concatenate([part.labels for part in parts]), parts[0].names
+    sizes = [part.n_users for part in parts]
+    first_users = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int32)
+    users = np.concatenate([part.users + first for part, first in zip(parts, first_users, strict=True)])
+    labels, feature_names = np.concatenate([part.labels for part in parts]), parts[0].feature_names
     features = [part.features for part in parts]
     parts.clear()
-    return TrainingRows(_stacked(features), names, labels, users)
+    return TrainingRows(_stacked(features), feature_names, labels, users, sum(sizes))
+
+
+@dataclass(frozen=True)
+class RowSplit:
+    """The rows that a model is not trained on; None for none.
+
+    Attributes
+    ----------
+    is_valid : bool array (n,), or None
+        The rows for early stopping.
+    is_excluded : bool array (n,), or None
+        The rows that are used neither for training nor for early stopping.
+    """
+
+    is_valid: Mask | None = None
+    is_excluded: Mask | None = None
+
+    def training_mask(self, n_rows: int) -> Mask:
+        """Return which rows the model is trained on."""
+        masks = [mask for mask in (self.is_valid, self.is_excluded) if mask is not None]
+        return ~np.logical_or.reduce(masks) if masks else np.ones(n_rows, np.bool_)
 
 
 @dataclass(frozen=True)
 class ListModel:
-    """A trained model: its text, its rounds, gain by column, and its early stopping; empty without any."""
+    """A trained model.
+
+    Attributes
+    ----------
+    text : str
+        The model in LightGBM's text format.
+    rounds : int
+    gains : dict
+        The importance by feature: its total gain.
+    stopping : dict
+        The rows that early stopping used; empty without it.
+    """
 
     text: str
     rounds: int
@@ -152,105 +190,105 @@ class Lists:
 # ------------------------------------------------------------------------------------------------------ rows to train
 
 
-def levels_of(weights: Sequence[float], *, per_list: bool) -> list[tuple[int, ...]]:
-    """Return for each model the label of a hit in each list; 0 where it is none.
+def relevance_levels(weights: Sequence[float], *, per_list: bool) -> list[tuple[int, ...]]:
+    """Return for each model the label of a hit in each list; 0 for lists that the model does not rank.
 
     Examples
     --------
-    >>> levels_of([0.1, 0.3, 0.6], per_list=True)
+    >>> relevance_levels([0.1, 0.3, 0.6], per_list=True)
     [(1, 0, 0), (0, 1, 0), (0, 0, 1)]
-    >>> levels_of([0.1, 0.6, 0.3], per_list=False)
+    >>> relevance_levels([0.1, 0.6, 0.3], per_list=False)
     [(1, 3, 2)]
     """
-    n = len(weights)
+    n_lists = len(weights)
     if per_list:
-        return [tuple(int(i == j) for j in range(n)) for i in range(n)]
+        return [tuple(int(i == j) for j in range(n_lists)) for i in range(n_lists)]
     return [tuple(1 + sorted(set(weights)).index(w) for w in weights)]
 
 
 def training_rows(
-    window: Window,
-    generator: Generator,
-    maker: FeatureMaker,
-    spec: RankerSpec,
-    levels: Sequence[tuple[int, ...]],
-    *,
-    seed: int,
-    threads: int,
-    label: str = "validation",
+    prepared: PreparedWindow, spec: RankerSpec, levels: Sequence[tuple[int, ...]], *, seed: int, threads: int
 ) -> TrainingRows:
     """Return labelled candidates of a window to train on, with a share of the negatives.
 
-    Users without a positive candidate teach nothing and are excluded. `label` is the window's name in messages.
+    Users without a positive candidate are excluded, as there is nothing to learn from them.
+
+    Parameters
+    ----------
+    levels : sequence of tuple of int
+        The labels of hits, by model and list: `relevance_levels`.
     """
+    window, features = prepared.window, prepared.features
+    if features is None:
+        raise ValueError(f"the window {prepared.name!r} has no features: it was prepared without a ranker")
     user_rows = np.arange(len(window))
     if spec.users is not None and len(window) > spec.users:
         user_rows = np.sort(np.random.default_rng(seed).choice(len(window), spec.users, replace=False))
-    part, truth = take_users(window, user_rows), window.truth or ()
-    run = compiled("compiled_candidates")
+    sampled, truth = take_users(window, user_rows), window.truth or ()
+    raise_labels = compiled("compiled_candidates").raise_labels
 
-    def work(rows: slice) -> tuple[Any, ...]:
-        candidates = generator.make(part, rows)
+    def make_batch(rows: slice) -> tuple[Any, ...]:
+        candidates = prepared.generator.make(sampled, rows)
         labels = np.zeros((len(candidates.items), len(levels)), np.uint8)
         for number, list_truth in enumerate(truth):
             batch_truth = list_truth.take(user_rows[rows])
-            for m, level in enumerate(levels):
+            true_items = (batch_truth.offsets, batch_truth.items)
+            for model, level in enumerate(levels):
                 if level[number]:
-                    column = np.ascontiguousarray(labels[:, m])
-                    run.mark(
-                        candidates.offsets,
-                        candidates.items,
-                        batch_truth.offsets,
-                        batch_truth.items,
-                        level[number],
-                        column,
-                    )
-                    labels[:, m] = column
-        is_trained = _training_mask(candidates, part.users[rows], labels, spec.negatives, seed)
-        selected = _only(candidates, is_trained)
-        return maker.make_for(selected, part), labels[is_trained], user_rows[rows][selected.user_rows]
+                    column = np.ascontiguousarray(labels[:, model])
+                    raise_labels(candidates.offsets, candidates.items, *true_items, level[number], column)
+                    labels[:, model] = column
+        is_trained = _training_mask(candidates, sampled.users[rows], labels, spec.negatives, seed)
+        selected = _select(candidates, is_trained)
+        return features.compute(selected, sampled), labels[is_trained], user_rows[rows][selected.user_rows]
 
-    blocks = list(in_batches(part, work, threads=threads))
-    features = _stacked([b[0] for b in blocks])
-    if not len(features):
+    feature_parts, label_parts, user_parts = map(
+        list, zip(*in_batches(sampled, make_batch, threads=threads), strict=True)
+    )
+    stacked = _stacked(feature_parts)
+    if not len(stacked):
         raise DataError(
-            f"no candidate of the window {label!r} is in the ground truth: there is nothing to learn from",
+            f"no candidate of the window {prepared.name!r} is in the ground truth: there is nothing to learn from",
             hint="more sources, or a larger top",
         )
-    users = np.concatenate([b[2] for b in blocks]).astype(np.int32)
-    return TrainingRows(features, maker.names, np.concatenate([b[1] for b in blocks]), users)
+    users = np.concatenate(user_parts).astype(np.int32)
+    return TrainingRows(stacked, features.feature_names, np.concatenate(label_parts), users, len(window))
 
 
 def _stacked(blocks: list[Floats]) -> Floats:
-    """Stack blocks vertically and free each one once it is copied: memory may not hold all of it twice."""
+    """Stack blocks vertically; each is freed once it is copied, as memory may not hold all of them twice."""
     stacked = np.empty((sum(len(b) for b in blocks), blocks[0].shape[1]), np.float32)
-    at = 0
+    n_copied = 0
     blocks.reverse()
     while blocks:
         block = blocks.pop()
-        stacked[at : at + len(block)] = block
-        at += len(block)
+        stacked[n_copied : n_copied + len(block)] = block
+        n_copied += len(block)
     return stacked
 
 
-def _training_mask(candidates: Candidates, users: Any, labels: Any, share: float, seed: int) -> npt.NDArray[np.bool_]:
-    """Return which candidates are trained on: drawn by a hash of user and item, independent of batches."""
+def _training_mask(candidates: Candidates, users: Any, labels: Any, share: float, seed: int) -> Mask:
+    """Return which candidates are trained on: the hits, and a share of the others of users with a hit.
+
+    They are drawn by a hash of user and item, so that batches do not change them.
+    """
     rows = candidates.user_rows
     is_hit = labels.any(axis=1)
-    with_hit = np.zeros(len(candidates.offsets) - 1, np.bool_)
-    with_hit[rows[is_hit]] = True
-    mixed = (users[rows].astype(np.uint64) << np.uint64(32)) + candidates.items.astype(np.uint64) + np.uint64(seed)
+    user_has_hit = np.zeros(len(candidates.offsets) - 1, np.bool_)
+    user_has_hit[rows[is_hit]] = True
+    hashes = (users[rows].astype(np.uint64) << np.uint64(32)) + candidates.items.astype(np.uint64) + np.uint64(seed)
     # The finaliser of splitmix64 (Steele, Lea and Flood 2014).
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
-    mixed ^= mixed >> np.uint64(31)
-    drawn: npt.NDArray[np.bool_] = (mixed >> np.uint64(11)).astype(np.float64) / 2**53 < share
-    is_trained: npt.NDArray[np.bool_] = (is_hit | drawn) & with_hit[rows]
+        hashes = (hashes ^ (hashes >> np.uint64(shift))) * np.uint64(factor)
+    hashes ^= hashes >> np.uint64(31)
+    # The upper 53 bits, as many as a double has, give a number from 0 to 1.
+    is_drawn: Mask = (hashes >> np.uint64(11)).astype(np.float64) / 2**53 < share
+    is_trained: Mask = (is_hit | is_drawn) & user_has_hit[rows]
     return is_trained
 
 
-def _only(candidates: Candidates, is_selected: npt.NDArray[np.bool_]) -> Candidates:
-    """Return some of the candidates of a batch."""
+def _select(candidates: Candidates, is_selected: Mask) -> Candidates:
+    """Return some of the candidates of a batch, without the sources' own lists."""
     counts = np.bincount(candidates.user_rows[is_selected], minlength=len(candidates.offsets) - 1)
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     return Candidates(
@@ -261,44 +299,16 @@ def _only(candidates: Candidates, is_selected: npt.NDArray[np.bool_]) -> Candida
 # ------------------------------------------------------------------------------------------------------------ training
 
 
-def train_model(
-    rows: TrainingRows,
-    list_number: int,
-    spec: LightGBMSpec,
-    *,
-    is_valid: npt.NDArray[np.bool_] | None,
-    is_excluded: npt.NDArray[np.bool_] | None = None,
-    rounds: int | None = None,
-    seed: int = 1,
-    progress: Callable[[float], None] = lambda _: None,
-) -> ListModel:
-    """Train a model on all rows but those for early stopping and the excluded ones.
+class RankerTraining(BoostedTraining):
+    """The training of one model of the ranker.
 
     Parameters
     ----------
     list_number : int
         The column of the labels.
-    is_valid : bool array (n,), or None
-        The rows for early stopping; None for none: then `rounds` rounds are trained.
-    is_excluded : bool array (n,), or None
-        Rows that are used neither for training nor for early stopping.
     progress : callable
-        Called with the share of the rounds done.
+        Called with the completed share of the rounds.
     """
-    training = RankerTraining(
-        rows, list_number, spec, is_valid=is_valid, is_excluded=is_excluded, seed=seed, progress=progress
-    )
-    stopping = training.stopping
-    if stopping is None:
-        training.train_to(rounds or spec.rounds, lambda _: False)
-        return training.model(rounds or spec.rounds)
-    stopper = RoundCounter(stopping)
-    training.train_to(min(stopping.max_rounds, rounds or stopping.max_rounds), stopper.add)
-    return training.model(stopper.best_round)
-
-
-class RankerTraining(BoostedTraining):
-    """The training of a model; the parameters are those of `train_model`."""
 
     HINT = "check model under [recommend.ranker]"
 
@@ -307,26 +317,43 @@ class RankerTraining(BoostedTraining):
         rows: TrainingRows,
         list_number: int,
         spec: LightGBMSpec,
+        split: RowSplit,
         *,
-        is_valid: npt.NDArray[np.bool_] | None,
-        is_excluded: npt.NDArray[np.bool_] | None = None,
         seed: int = 1,
         progress: Callable[[float], None] = lambda _: None,
     ) -> None:
         super().__init__("the ranker")
-        self.rows, self.spec, self.progress = rows, spec, progress
-        self.label = rows.labels[:, list_number]
+        self.rows, self.spec, self.split, self.progress = rows, spec, split, progress
+        self.labels = rows.labels[:, list_number]
         user_has_hit = np.zeros(int(rows.users.max()) + 1, np.bool_)
-        user_has_hit[rows.users[self.label > 0]] = True
+        user_has_hit[rows.users[self.labels > 0]] = True
         has_hit = user_has_hit[rows.users]
-        excluded_rows = [mask for mask in (is_valid, is_excluded) if mask is not None]
-        self.is_train = np.logical_and.reduce([has_hit, *(~mask for mask in excluded_rows)])
+        self.is_train = has_hit & split.training_mask(len(rows.users))
         if not self.is_train.any():
-            raise DataError(f"no candidate of list {list_number} came: there is nothing to learn", hint="more sources")
-        self.is_valid = has_hit & is_valid if is_valid is not None else None
+            raise DataError(
+                f"no candidate of list {list_number} is in the ground truth: there is nothing to learn from",
+                hint="more sources",
+            )
+        self.is_valid = has_hit & split.is_valid if split.is_valid is not None else None
         self.parameters = {k: v for k, v in spec.parameters.items() if k != "metric"} | {"seed": seed}
         metric = "average_precision" if self.parameters["objective"] == "binary" else "ndcg"
         self.parameters["metric"] = metric
+
+    def fit(self, rounds: int | None = None) -> ListModel:
+        """Train the model, with early stopping if there are rows for it.
+
+        Parameters
+        ----------
+        rounds : int, optional
+            The number of rounds, or with early stopping their limit; None for the spec's.
+        """
+        stopping = self.stopping
+        if stopping is None:
+            self.train_to(rounds or self.spec.rounds, lambda _: False)
+            return self.model(rounds or self.spec.rounds)
+        counter = RoundCounter(stopping)
+        self.train_to(min(stopping.max_rounds, rounds or stopping.max_rounds), counter.add)
+        return self.model(counter.best_round)
 
     @property
     def stopping(self) -> StoppingRule | None:
@@ -334,18 +361,18 @@ class RankerTraining(BoostedTraining):
         has_rows = self.is_valid is not None and bool(self.is_valid.any())
         return StoppingRule(self.spec.rounds, self.spec.patience, True) if has_rows and self.spec.patience else None
 
-    def _dataset(self, chosen: npt.NDArray[np.bool_], reference: Any = None) -> Any:
+    def _dataset(self, mask: Mask, reference: Any = None) -> Any:
         import lightgbm as lgb
 
-        at = np.flatnonzero(chosen)
-        users = self.rows.users[at]
-        group = np.diff(np.flatnonzero(np.concatenate([[True], users[1:] != users[:-1], [True]])))
+        rows = np.flatnonzero(mask)
+        users = self.rows.users[rows]
+        group_sizes = np.diff(np.flatnonzero(np.concatenate([[True], users[1:] != users[:-1], [True]])))
         return lgb.Dataset(
-            self.rows.features[at],
-            self.label[at].astype(np.float32),
-            group=group,
-            # LightGBM refuses names with JSON's characters, which columns and types may have.
-            feature_name=[f"c{i}" for i in range(len(self.rows.names))],
+            self.rows.features[rows],
+            self.labels[rows].astype(np.float32),
+            group=group_sizes,
+            # LightGBM refuses names with JSON's special characters, which columns and kinds may have.
+            feature_name=[f"c{i}" for i in range(len(self.rows.feature_names))],
             reference=reference,
             params=self.parameters,
             free_raw_data=True,
@@ -362,33 +389,33 @@ class RankerTraining(BoostedTraining):
         self.progress(share)
 
     def model(self, rounds: int) -> ListModel:
-        """Return the model of this many rounds."""
+        """Return the model of the first `rounds` rounds."""
         booster = self.booster()
-        best = min(rounds, booster.current_iteration())
-        gains = booster.feature_importance("gain", iteration=best)
-        text = with_feature_names(booster.model_to_string(num_iteration=best), self.rows.names)
-        return ListModel(text, best, dict(zip(self.rows.names, map(float, gains), strict=True)))
+        n_rounds = min(rounds, booster.current_iteration())
+        gains = booster.feature_importance("gain", iteration=n_rounds)
+        text = with_feature_names(booster.model_to_string(num_iteration=n_rounds), self.rows.feature_names)
+        return ListModel(text, n_rounds, dict(zip(self.rows.feature_names, map(float, gains), strict=True)))
 
 
 def train_folds(trainings: Mapping[str, RankerTraining], *, per_fold: bool = False) -> Iterator[tuple[str, ListModel]]:
-    """Train the models of a list's folds, for the best number of rounds of their mean curve.
+    """Train the models of a list's folds for the best round of their mean curve, and yield them with their names.
 
     Parameters
     ----------
     per_fold : bool
-        Whether each stops at its own best round instead.
+        Whether each is trained for its own best round instead.
     """
     stopping = next((t.stopping for t in trainings.values()), None)
-    shared = None
+    shared_best = None
     if stopping is not None and not per_fold and all(t.stopping is not None for t in trainings.values()):
-        # Besides the rows of a list, which are all in memory, the bins of each fold take a quarter of their bytes.
-        shared, _ = find_shared_rounds(list(trainings.values()), stopping, max_in_memory=HELD_FOLDS)
+        # All rows of a list are in memory; the bins of each fold take a quarter of their bytes.
+        shared_best, _ = find_shared_rounds(list(trainings.values()), stopping, max_in_memory=FOLDS_IN_MEMORY)
     for name, training in trainings.items():
-        rounds = shared
+        rounds = shared_best
         if rounds is None:
-            stopper = RoundCounter(training.stopping or StoppingRule(training.spec.rounds, 0, True))
-            training.train_to(training.spec.rounds, stopper.add if training.stopping else lambda _: False)
-            rounds = stopper.best_round if training.stopping else training.spec.rounds
+            counter = RoundCounter(training.stopping or StoppingRule(training.spec.rounds, 0, True))
+            training.train_to(training.spec.rounds, counter.add if training.stopping else lambda _: False)
+            rounds = counter.best_round if training.stopping else training.spec.rounds
         yield name, training.model(rounds)
         training.release()
 
@@ -396,17 +423,17 @@ def train_folds(trainings: Mapping[str, RankerTraining], *, per_fold: bool = Fal
 # ------------------------------------------------------------------------------------------------------------- ranking
 
 
-def round_robin(window: Window, generator: Generator, k: int, n_lists: int, *, threads: int) -> Lists:
-    """Return the first k candidates of each user, in the round-robin order of the sources."""
-    return _ranked(
-        window, generator, k, n_lists, threads, lambda candidates: [-np.arange(len(candidates.items), dtype=np.float32)]
-    )
+def round_robin(prepared: PreparedWindow, k: int, n_lists: int, *, threads: int) -> Lists:
+    """Return the first k candidates of each user, in the round-robin order of the sources, for every list."""
+
+    def score(candidates: Candidates) -> list[Any]:
+        return [-np.arange(len(candidates.items), dtype=np.float32)]
+
+    return _best_candidates(prepared, score, (n_lists, k), threads=threads)
 
 
 def rank(
-    window: Window,
-    generator: Generator,
-    maker: FeatureMaker,
+    prepared: PreparedWindow,
     models: Sequence[ListModel],
     k: int,
     n_lists: int,
@@ -414,7 +441,7 @@ def rank(
     threads: int,
     progress: Callable[[float], None] = lambda _: None,
 ) -> Lists:
-    """Return the k best candidates of each user for each list; batch by batch, so that memory is bounded.
+    """Return the k best candidates of each user for each list, computed in batches to bound the memory.
 
     Parameters
     ----------
@@ -426,39 +453,42 @@ def rank(
     boosters = [lgb.Booster(model_str=model.text) for model in models]
 
     def score(candidates: Candidates) -> list[Any]:
-        features = maker.make_for(candidates, window)
+        if prepared.features is None:
+            raise ValueError(f"the window {prepared.name!r} has no features: it was prepared without a ranker")
+        features = prepared.features.compute(candidates, prepared.window)
         if not len(features):
             return [np.empty(0, np.float32)] * len(boosters)
         # One thread each, as batches run concurrently.
         return [np.asarray(b.predict(features, num_threads=1), np.float32) for b in boosters]
 
-    return _ranked(window, generator, k, n_lists, threads, score, progress)
+    return _best_candidates(prepared, score, (n_lists, k), threads=threads, progress=progress)
 
 
-def _ranked(
-    window: Window,
-    generator: Generator,
-    k: int,
-    n_lists: int,
-    threads: int,
+def _best_candidates(
+    prepared: PreparedWindow,
     score: Callable[[Candidates], list[Any]],
+    shape: tuple[int, int],
+    *,
+    threads: int,
     progress: Callable[[float], None] = lambda _: None,
 ) -> Lists:
-    best_of = compiled("compiled_candidates").best_of
-    items = np.empty((len(window), n_lists, k), np.int32)
+    """Return each user's lists, whose number and length are `shape`, by scores for each list or for all."""
+    write_best = compiled("compiled_candidates").write_best
+    (n_lists, k), n_users = shape, len(prepared.window)
+    items = np.empty((n_users, n_lists, k), np.int32)
     scores = np.empty(items.shape, np.float32)
 
-    def work(rows: slice) -> slice:
-        candidates = generator.make(window, rows)
-        scores_of_models = score(candidates)
+    def rank_batch(rows: slice) -> slice:
+        candidates = prepared.generator.make(prepared.window, rows)
+        scores_by_model = score(candidates)
         for number in range(n_lists):
-            list_scores = scores_of_models[number] if len(scores_of_models) > 1 else scores_of_models[0]
+            candidate_scores = scores_by_model[number] if len(scores_by_model) > 1 else scores_by_model[0]
             best_items = np.empty((rows.stop - rows.start, k), np.int32)
             best_scores = np.empty(best_items.shape, np.float32)
-            best_of(candidates.offsets, candidates.items, list_scores, best_items, best_scores)
+            write_best(candidates.offsets, candidates.items, candidate_scores, best_items, best_scores)
             items[rows, number], scores[rows, number] = best_items, best_scores
         return rows
 
-    for rows in in_batches(window, work, threads=threads):
-        progress(rows.stop / len(window))
+    for rows in in_batches(prepared.window, rank_batch, threads=threads):
+        progress(rows.stop / n_users)
     return Lists(items, scores)

@@ -1,4 +1,4 @@
-"""The result of a recommender: lists, their scores, and the details of the run."""
+"""The result of a recommender: lists, scores, models, and details of the run."""
 
 from __future__ import annotations
 
@@ -23,35 +23,39 @@ class RecommenderResult:
     Attributes
     ----------
     lists : Lists, or None
-        Of the users of the test window; None for a subsample run.
+        The lists of the test users; None for a subsample run.
     valid : Lists
-        Of the users of the scored windows, each by a model that was trained without them, or without their window.
+        The lists of the users of the scored windows, one window after the other, each by a model that was trained
+        without these users or without their window.
     valid_users : int32 array (n,)
-        Their codes.
+        Codes.
     valid_fold : int32 array (n,)
-        Of several windows window by window: ``window * groups + group``.
+        The fold of each user; with several windows ``window * n_groups + group``.
     valid_window : int32 array (n,)
-        The number of horizons from the window to the last one.
+        The number of horizons from the user's window to the last one.
     fold_scores : tuple of float
-        Of several windows window by window, of those that have a score.
+        The folds that have a score, in the order of `valid_fold`.
     score : float
-        Over all of them; of several windows the mean.
+        With several windows the mean of their scores.
     list_scores : dict
-        By list, over all.
+        By list.
     recall : dict
-        The recall of the sources, by list; of several windows the mean.
+        The recall of the sources, by list; with several windows the mean.
     models : dict
-        By name: "LIST-fold", or "LIST-wN" of the window N; "LIST-all"; "LIST-rounds", for the number of rounds.
+        By name: "LIST-FOLD" or "LIST-wN" (which scores window N), "LIST-all" (for test), "LIST-rounds" (which finds the
+        number of rounds).
+    features : tuple of str
+        The names of the ranker's features.
     validation : Validation
-        How it was validated, and why.
+        The chosen validation, and the reason.
     window_scores : tuple of float
         The last window's first.
     ceiling : float
-        The score of a perfect ranker of these candidates, in the same metric.
+        The score of a perfect ranker of the candidates.
     list_ceilings : dict
         By list.
     stopping : dict
-        The ranker's early stopping; empty without one.
+        The rows that early stopping used; empty without it.
     """
 
     lists: Lists | None
@@ -79,18 +83,18 @@ class RecommenderResult:
 
     @property
     def cv_windows(self) -> int | None:
-        """The number of windows of the fold scores; None where users were held out of the last one."""
+        """The number of windows of the fold scores; None if users of the last window were held out."""
         if self.validation.scheme == "users":
             return None
         return sum(not np.isnan(score) for score in self.window_scores) or None
 
     def details(self) -> dict[str, Any]:
-        """Return the part that is stored in `run.json`."""
+        """Return the details that are stored in `run.json`."""
         return {
-            "recall": {of: [asdict(r) for r in rows] for of, rows in self.recall.items()},
-            "list_scores": {of: _or_none(score) for of, score in self.list_scores.items()},
+            "recall": {list_name: [asdict(r) for r in recalls] for list_name, recalls in self.recall.items()},
+            "list_scores": {list_name: _or_none(score) for list_name, score in self.list_scores.items()},
             "ceiling": _or_none(self.ceiling),
-            "list_ceilings": {of: _or_none(score) for of, score in self.list_ceilings.items()},
+            "list_ceilings": {list_name: _or_none(score) for list_name, score in self.list_ceilings.items()},
             "validation": asdict(self.validation),
             "window_scores": [_or_none(score) for score in self.window_scores],
             "stopping": self.stopping,
@@ -100,4 +104,5 @@ class RecommenderResult:
 
 
 def _or_none(score: float) -> float | None:
+    """Return None for NaN, which JSON does not have."""
     return None if np.isnan(score) else score

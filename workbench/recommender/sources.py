@@ -1,4 +1,4 @@
-"""Candidate sources: their parameters, and how each is prepared for a window."""
+"""Candidate sources: their parameters, and their preparation for a window."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from workbench.recommender.covisit import Covisit, count_covisits
 from workbench.recommender.embeddings import SkipGram, nearest_items, train_embeddings
 from workbench.recommender.extra import compiled
 from workbench.recommender.factors import Factorisation, best_items, fit_factors
-from workbench.recommender.interactions import COUNTED, Interactions, count_items, kind_weights
+from workbench.recommender.interactions import COUNT_CHUNK, Interactions, count_items, kind_weights
 from workbench.recommender.windows import Window, history_frame
 
 __all__ = [
@@ -41,7 +41,7 @@ Ints = npt.NDArray[np.int32]
 
 @dataclass(frozen=True)
 class SourceCandidates:
-    """A source's candidates for n users: ``items[offsets[i]:offsets[i + 1]]``, the best first, with their scores."""
+    """A source's candidates for n users, best first: those of user i are ``items[offsets[i]:offsets[i + 1]]``."""
 
     offsets: npt.NDArray[np.int64]
     items: Ints
@@ -50,17 +50,27 @@ class SourceCandidates:
 
 @dataclass(frozen=True)
 class Tables:
-    """The tables of items and users: a row for each code, null where the table lacks it; None without a table."""
+    """The tables of items and users: a row for each code, with nulls if the table lacks it; None without a table."""
 
     items: pl.DataFrame | None = None
     users: pl.DataFrame | None = None
 
 
 class CandidateFinder(Protocol):
-    """A prepared source: returns the best candidates of users, by code, at their present time, at most `most` each."""
+    """A prepared source."""
 
-    def __call__(self, users: Ints, now: Ints, most: int, /) -> SourceCandidates:
-        """Return the candidates; those of a user do not depend on the other users."""
+    def __call__(self, users: Ints, now: Ints, limit: int, /) -> SourceCandidates:
+        """Return the best candidates of users; those of a user do not depend on the other users.
+
+        Parameters
+        ----------
+        users : int32 array (n,)
+            Codes; -1 for a user without events.
+        now : int32 array (n,)
+            The present of each user, in seconds since the log's origin.
+        limit : int
+            The maximum number of candidates of a user.
+        """
         ...
 
 
@@ -84,7 +94,7 @@ class EventWeighting:
     last : int
         The number of a user's last events that count.
     weights : dict
-        By kind; 1 for a kind that is not named.
+        The weight by kind; 1 for a kind that is not named.
     decay_s : float, optional
         The age at which an event has half its weight.
     decay_events : float, optional
@@ -103,21 +113,21 @@ class EventWeighting:
             if value is not None and not value > 0:
                 raise ConfigError(f"weighting: {name} = {value!r}: expected more than 0")
 
-    def rule(self, log: Interactions) -> tuple[npt.NDArray[np.float64], int, float, float]:
-        """Return the weighting as the compiled functions take it."""
+    def arguments(self, log: Interactions) -> tuple[npt.NDArray[np.float64], int, float, float]:
+        """Return the weighting in the form that compiled functions expect."""
         weights = _kind_weights(log, self.weights, "weighting")
         return weights, min(self.last, 1 << 30), float(self.decay_s or 0), float(self.decay_events or 0)
 
 
 class SourceSpec(Protocol):
-    """The parameters of a source. `top` is the most candidates of it for a user."""
+    """The parameters of a source."""
 
     @property
     def top(self) -> int:
-        """The most candidates of it for a user."""
+        """The maximum number of its candidates for a user."""
         ...
 
-    def prepare(self, ready: SourceContext) -> CandidateFinder:
+    def prepare(self, context: SourceContext) -> CandidateFinder:
         """Prepare the source for a window."""
         ...
 
@@ -129,12 +139,12 @@ def _at_least_one(source: str, spec: Any, *names: str) -> None:
 
 
 def _kind_weights(log: Interactions, weights: Mapping[str, float], source: str) -> npt.NDArray[np.float64]:
-    """Return the weight of each kind by code; refuse negative ones."""
-    by_kind = kind_weights(log, weights, f"{source}: ")
+    """Return the weight of each kind by code; negative weights are refused."""
+    weight_by_kind = kind_weights(log, weights, f"{source}: ")
     for kind, weight in weights.items():
         if not 0 <= weight < 1e9:
             raise ConfigError(f"{source}: weights.{kind} = {weight!r}: expected 0 or more")
-    return by_kind
+    return weight_by_kind
 
 
 # ------------------------------------------------------------------------------------------------------- own history
@@ -142,7 +152,7 @@ def _kind_weights(log: Interactions, weights: Mapping[str, float], source: str) 
 
 @dataclass(frozen=True)
 class HistorySource:
-    """Items that the user had before, by the sum of their events' weights."""
+    """Items that the user had before, by the summed weight of their events."""
 
     top: int = 50
     weighting: EventWeighting = field(default_factory=lambda: EventWeighting(last=500, decay_s=7 * 86_400.0))
@@ -150,14 +160,14 @@ class HistorySource:
     def __post_init__(self) -> None:
         _at_least_one("history", self, "top")
 
-    def prepare(self, ready: SourceContext) -> CandidateFinder:
-        """Return the source."""
-        log = ready.window.history
-        events, rule = _events(log), self.weighting.rule(log)
-        run = compiled("compiled_candidates")
+    def prepare(self, context: SourceContext) -> CandidateFinder:
+        """Return the prepared source."""
+        log = context.window.history
+        events, weighting = _events(log), self.weighting.arguments(log)
+        kernels = compiled("compiled_candidates")
 
-        def find(users: Ints, now: Ints, most: int, /) -> SourceCandidates:
-            return _filled(run.own_items, users, most, (events, users, now, rule))
+        def find(users: Ints, now: Ints, limit: int, /) -> SourceCandidates:
+            return _call_kernel(kernels.own_items, users, limit, (events, users, now, weighting))
 
         return find
 
@@ -166,26 +176,40 @@ def _events(log: Interactions) -> tuple[Any, ...]:
     return log.starts, *log.arrays
 
 
-def _filled(function: Any, users: Ints, most: int, before: tuple[Any, ...]) -> SourceCandidates:
+def _call_kernel(kernel: Any, users: Ints, limit: int, arguments: tuple[Any, ...]) -> SourceCandidates:
+    """Call a compiled function that writes candidates."""
     offsets = np.zeros(len(users) + 1, np.int64)
-    items, scores = np.empty(len(users) * most, np.int32), np.empty(len(users) * most, np.float32)
-    function(*before, most, (offsets, items, scores))
+    items, scores = np.empty(len(users) * limit, np.int32), np.empty(len(users) * limit, np.float32)
+    kernel(*arguments, limit, (offsets, items, scores))
     return SourceCandidates(offsets, items[: offsets[-1]], scores[: offsets[-1]])
 
 
-# ---------------------------------------------------------------------------------------- neighbours of what they had
+# ------------------------------------------------------------------------------------ neighbours of the user's items
 
 
-def _voted(
-    log: Interactions, weighting: EventWeighting, near_items: Ints, shares: Any, row_of: Ints | None = None
+def _neighbour_finder(
+    log: Interactions,
+    weighting: EventWeighting,
+    neighbour_items: Ints,
+    neighbour_weights: Any,
+    row_by_item: Ints | None = None,
 ) -> CandidateFinder:
-    """Return a source that sums the weights of the neighbours of a user's last items."""
-    run, rule = compiled("compiled_candidates"), weighting.rule(log)
-    rows = np.arange(log.n_items, dtype=np.int32) if row_of is None else row_of
-    neighbours = (near_items, np.ascontiguousarray(shares, np.float32), rows)
+    """Return a source that sums the weights of the neighbours of a user's last items.
 
-    def find(users: Ints, now: Ints, most: int, /) -> SourceCandidates:
-        return _filled(run.votes, users, most, (_events(log), users, now, rule, neighbours))
+    Parameters
+    ----------
+    neighbour_items : int32 array (n_rows, n_neighbours)
+        Padded with -1.
+    neighbour_weights : array (n_rows, n_neighbours)
+    row_by_item : int32 array (n_items,), optional
+        The row with each item's neighbours, -1 for none; by default a row for each item.
+    """
+    kernels, weights = compiled("compiled_candidates"), weighting.arguments(log)
+    rows = np.arange(log.n_items, dtype=np.int32) if row_by_item is None else row_by_item
+    neighbours = (neighbour_items, np.ascontiguousarray(neighbour_weights, np.float32), rows)
+
+    def find(users: Ints, now: Ints, limit: int, /) -> SourceCandidates:
+        return _call_kernel(kernels.neighbour_votes, users, limit, (_events(log), users, now, weights, neighbours))
 
     return find
 
@@ -201,19 +225,19 @@ class CovisitSource:
     def __post_init__(self) -> None:
         _at_least_one("covisit", self, "top")
 
-    def prepare(self, ready: SourceContext) -> CandidateFinder:
-        """Return the source."""
-        log = ready.window.history
-        neighbours = count_covisits(log, self.counts, threads=ready.threads, progress=ready.progress)
+    def prepare(self, context: SourceContext) -> CandidateFinder:
+        """Return the prepared source."""
+        log = context.window.history
+        neighbours = count_covisits(log, self.counts, threads=context.threads, progress=context.progress)
         shares = neighbours.weights.astype(np.float32)
         if self.counts.normalise == "none":
             shares /= np.maximum(count_items(log), 1)[:, None].astype(np.float32)
-        return _voted(log, self.weighting, neighbours.items, shares)
+        return _neighbour_finder(log, self.weighting, neighbours.items, shares)
 
 
 @dataclass(frozen=True)
 class CosineSource:
-    """Items nearest to the user's items, by the cosine of the columns of the user-item matrix."""
+    """Items nearest to the user's last items, by the cosine of the columns of the user-item matrix."""
 
     top: int = 50
     neighbours: int = 50
@@ -224,12 +248,12 @@ class CosineSource:
     def __post_init__(self) -> None:
         _at_least_one("cosine", self, "top", "neighbours", "last")
 
-    def prepare(self, ready: SourceContext) -> CandidateFinder:
-        """Return the source."""
+    def prepare(self, context: SourceContext) -> CandidateFinder:
+        """Return the prepared source."""
         counts = Covisit(last=self.last, window_s=None, kinds=self.kinds, top=self.neighbours, normalise="cosine")
-        log = ready.window.history
-        neighbours = count_covisits(log, counts, threads=ready.threads, progress=ready.progress)
-        return _voted(log, self.weighting, neighbours.items, neighbours.weights)
+        log = context.window.history
+        neighbours = count_covisits(log, counts, threads=context.threads, progress=context.progress)
+        return _neighbour_finder(log, self.weighting, neighbours.items, neighbours.weights)
 
 
 @dataclass(frozen=True)
@@ -243,18 +267,18 @@ class EmbeddingsSource:
     def __post_init__(self) -> None:
         _at_least_one("embeddings", self, "top")
 
-    def prepare(self, ready: SourceContext) -> CandidateFinder:
-        """Return the source."""
-        log = ready.window.history
+    def prepare(self, context: SourceContext) -> CandidateFinder:
+        """Return the prepared source."""
+        log = context.window.history
         neighbours = nearest_items(
-            train_embeddings(log, self.model, progress=ready.progress), log.n_items, self.model.top
+            train_embeddings(log, self.model, progress=context.progress), log.n_items, self.model.top
         )
-        return _voted(log, self.weighting, neighbours.items, np.maximum(neighbours.weights, 0.0))
+        return _neighbour_finder(log, self.weighting, neighbours.items, np.maximum(neighbours.weights, 0.0))
 
 
 @dataclass(frozen=True)
 class AttributeSource:
-    """The most popular items with the same value in a column of the item table as the user's last items.
+    """The most popular items that have the same value in a column of the item table as the user's last items.
 
     Attributes
     ----------
@@ -262,7 +286,7 @@ class AttributeSource:
     each : int
         The number of items of each value.
     window_s : int, optional
-        The seconds before the end of the log that count for popularity; None for all.
+        The length of the period at the end of the log that counts for popularity, in seconds; None for all of it.
     """
 
     column: str
@@ -274,29 +298,29 @@ class AttributeSource:
     def __post_init__(self) -> None:
         _at_least_one("attribute", self, "top", "each")
 
-    def prepare(self, ready: SourceContext) -> CandidateFinder:
-        """Return the source."""
-        log, codes = ready.window.history, _codes(ready.tables.items, self.column, "items")
-        popular = _popularity(log, self.window_s, {})
-        order = np.lexsort((-popular, codes))
+    def prepare(self, context: SourceContext) -> CandidateFinder:
+        """Return the prepared source."""
+        log, codes = context.window.history, _codes(context.tables.items, self.column, "items")
+        popularity = _popularity(log, self.window_s, {})
+        order = np.lexsort((-popularity, codes))
         order = order[codes[order] >= 0]
         _, starts = np.unique(codes[order], return_index=True)
-        place = np.arange(len(order)) - np.repeat(starts, np.diff(np.append(starts, len(order))))
-        is_top = place < self.each
+        rank = np.arange(len(order)) - np.repeat(starts, np.diff(np.append(starts, len(order))))
+        is_top = rank < self.each
+        top_items, top_ranks = order[is_top], rank[is_top]
+        top_codes = codes[top_items]
         items = np.full((int(codes.max(initial=-1)) + 1, self.each), -1, np.int32)
         shares = np.zeros(items.shape, np.float32)
-        items[codes[order[is_top]], place[is_top]] = order[is_top]
-        of_value = np.bincount(codes[codes >= 0], popular[codes >= 0], minlength=len(items))
-        shares[codes[order[is_top]], place[is_top]] = popular[order[is_top]] / np.maximum(
-            of_value[codes[order[is_top]]], 1e-9
-        )
-        return _voted(log, self.weighting, items, shares, codes)
+        items[top_codes, top_ranks] = top_items
+        popularity_by_code = np.bincount(codes[codes >= 0], popularity[codes >= 0], minlength=len(items))
+        shares[top_codes, top_ranks] = popularity[top_items] / np.maximum(popularity_by_code[top_codes], 1e-9)
+        return _neighbour_finder(log, self.weighting, items, shares, codes)
 
 
 def _codes(table: pl.DataFrame | None, column: str, kind: str) -> Ints:
-    """Return a column as codes, -1 for null."""
+    """Return the codes of a column, -1 for null; `kind` of table is for messages."""
     if table is None:
-        raise ConfigError(f"{column!r} should be a column of the table of {kind}, and there is none")
+        raise ConfigError(f"{column!r} should be a column of the table of {kind}, but there is no such table")
     if column not in table.columns:
         raise ConfigError(
             f"the table of {kind} has no column {column!r}", hint=near(column, table.columns, kind="column")
@@ -310,14 +334,14 @@ def _codes(table: pl.DataFrame | None, column: str, kind: str) -> Ints:
 
 @dataclass(frozen=True)
 class PopularSource:
-    """Popular items, the same for all users or for all of a segment.
+    """Popular items, the same for all users or for all users of a segment.
 
     Attributes
     ----------
     window_s : int, optional
-        The seconds before the end of the log that count; None for all.
+        The length of the period at the end of the log that counts, in seconds; None for all of it.
     weights : dict
-        By kind.
+        The weight by kind; 1 for a kind that is not named.
     by : str, optional
         A column of the user table that defines segments.
     """
@@ -330,33 +354,33 @@ class PopularSource:
     def __post_init__(self) -> None:
         _at_least_one("popular", self, "top")
 
-    def prepare(self, ready: SourceContext) -> CandidateFinder:
-        """Return the source."""
-        log = ready.window.history
+    def prepare(self, context: SourceContext) -> CandidateFinder:
+        """Return the prepared source."""
+        log = context.window.history
         segment = np.zeros(len(log.users), np.int32)
         if self.by is not None:
-            segment = _codes(ready.tables.users, self.by, "users") + 1
+            segment = _codes(context.tables.users, self.by, "users") + 1
         n_segments = int(segment.max(initial=0)) + 1
         if n_segments == 1:
-            of_items = _popularity(log, self.window_s, self.weights)
-            keys = np.flatnonzero(of_items > 0)
-            weights = of_items[keys]
+            popularity = _popularity(log, self.window_s, self.weights)
+            keys = np.flatnonzero(popularity > 0)
+            weights = popularity[keys]
         else:
             keys, weights = _popularity_by(log, self.window_s, self.weights, segment)
-        segment_of, items = np.divmod(keys, max(log.n_items, 1))
-        order = np.lexsort((items, -weights, segment_of))
-        items, segment_of, weights = items[order].astype(np.int32), segment_of[order], weights[order]
-        total = np.bincount(segment_of, weights, minlength=n_segments)
-        shares = (weights / total[segment_of]).astype(np.float32)
-        starts = np.searchsorted(segment_of, np.arange(n_segments + 1))
+        segments, items = np.divmod(keys, max(log.n_items, 1))
+        order = np.lexsort((items, -weights, segments))
+        items, segments, weights = items[order].astype(np.int32), segments[order], weights[order]
+        total_by_segment = np.bincount(segments, weights, minlength=n_segments)
+        shares = (weights / total_by_segment[segments]).astype(np.float32)
+        starts = np.searchsorted(segments, np.arange(n_segments + 1))
 
-        def find(users: Ints, now: Ints, most: Any, /) -> SourceCandidates:  # noqa: ARG001
-            # A user without events is treated as one that the table does not have.
+        def find(users: Ints, now: Ints, limit: Any, /) -> SourceCandidates:  # noqa: ARG001
+            # Segment 0 is of users that the table lacks, and serves users without events, too.
             user_segments = np.where(users >= 0, segment[users], 0)
-            lengths = np.minimum(np.diff(starts)[user_segments], most)
+            lengths = np.minimum(np.diff(starts)[user_segments], limit)
             offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-            at = np.arange(offsets[-1]) + np.repeat(starts[user_segments] - offsets[:-1], lengths)
-            return SourceCandidates(offsets, items[at], shares[at])
+            positions = np.arange(offsets[-1]) + np.repeat(starts[user_segments] - offsets[:-1], lengths)
+            return SourceCandidates(offsets, items[positions], shares[positions])
 
         return find
 
@@ -369,15 +393,15 @@ def _popularity(log: Interactions, window_s: int | None, weights: Mapping[str, f
 def event_weigher(
     log: Interactions, window_s: int | None, weights: Mapping[str, float]
 ) -> Callable[[slice], npt.NDArray[np.float64]]:
-    """Return a function from a slice of events to their weights: 0 for events before the window."""
-    by_kind = _kind_weights(log, weights, "popular")
-    after = -1 if window_s is None else int(log.times.max(initial=0)) - window_s
+    """Return a function that returns the weights of a slice of events: 0 for events before the window."""
+    weight_by_kind = _kind_weights(log, weights, "popular")
+    after_s = -1 if window_s is None else int(log.times.max(initial=0)) - window_s
 
-    def weigh(part: slice) -> npt.NDArray[np.float64]:
-        weights_of_events: npt.NDArray[np.float64] = by_kind[log.kinds[part]] * (log.times[part] > after)
+    def weigh(events: slice) -> npt.NDArray[np.float64]:
+        event_weights: npt.NDArray[np.float64] = weight_by_kind[log.kinds[events]] * (log.times[events] > after_s)
         if len(log.weights):
-            weights_of_events *= log.weights[part]
-        return weights_of_events
+            event_weights *= log.weights[events]
+        return event_weights
 
     return weigh
 
@@ -385,24 +409,31 @@ def event_weigher(
 def _popularity_by(
     log: Interactions, window_s: int | None, weights: Mapping[str, float], segment: Ints
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """Return the summed weight of each item's events by segment of users, where it is above 0.
+    """Return the summed weight of each item's events by segment of users, if it is above 0.
 
-    In one pass over the log, however many segments there are: the keys are ``segment * n_items + item``.
+    It takes one pass over the log, however many segments there are.
+
+    Returns
+    -------
+    keys : int64 array
+        ``segment * n_items + item``.
+    sums : float64 array
     """
     weigh = event_weigher(log, window_s, weights)
     keys, sums = np.empty(0, np.int64), np.empty(0, np.float64)
-    for low in range(0, len(log), COUNTED):
-        part = slice(low, min(low + COUNTED, len(log)))
-        event_weights = weigh(part)
-        counts = np.flatnonzero(event_weights > 0)
-        users = np.searchsorted(log.starts, low + counts, side="right") - 1
-        event_keys = segment[users].astype(np.int64) * log.n_items + log.items[part][counts]
-        keys, place = np.unique(np.concatenate([keys, event_keys]), return_inverse=True)
-        sums = np.bincount(place, np.concatenate([sums, event_weights[counts]]), minlength=len(keys)).astype(np.float64)
+    for low in range(0, len(log), COUNT_CHUNK):
+        chunk = slice(low, min(low + COUNT_CHUNK, len(log)))
+        event_weights = weigh(chunk)
+        counted = np.flatnonzero(event_weights > 0)
+        users = np.searchsorted(log.starts, low + counted, side="right") - 1
+        event_keys = segment[users].astype(np.int64) * log.n_items + log.items[chunk][counted]
+        keys, key_index = np.unique(np.concatenate([keys, event_keys]), return_inverse=True)
+        all_weights = np.concatenate([sums, event_weights[counted]])
+        sums = np.bincount(key_index, all_weights, minlength=len(keys)).astype(np.float64)
     return keys, sums
 
 
-# ------------------------------------------------------------------------------------------------ factors, one's own
+# -------------------------------------------------------------------------------------------------- factors, custom
 
 
 @dataclass(frozen=True)
@@ -415,15 +446,15 @@ class FactorsSource:
     def __post_init__(self) -> None:
         _at_least_one("factors", self, "top")
 
-    def prepare(self, ready: SourceContext) -> CandidateFinder:
-        """Return the source."""
-        fitted = fit_factors(ready.window.history, self.model, threads=ready.threads)
+    def prepare(self, context: SourceContext) -> CandidateFinder:
+        """Return the prepared source."""
+        factors = fit_factors(context.window.history, self.model, threads=context.threads)
 
-        def find(users: Ints, now: Ints, most: int, /) -> SourceCandidates:  # noqa: ARG001
-            items, scores = best_items(fitted, users, most)
-            is_item = items >= 0
-            offsets = np.concatenate([[0], np.cumsum(is_item.sum(axis=1))]).astype(np.int64)
-            return SourceCandidates(offsets, items[is_item].astype(np.int32), scores[is_item].astype(np.float32))
+        def find(users: Ints, now: Ints, limit: int, /) -> SourceCandidates:  # noqa: ARG001
+            items, scores = best_items(factors, users, limit)
+            exists = items >= 0
+            offsets = np.concatenate([[0], np.cumsum(exists.sum(axis=1))]).astype(np.int64)
+            return SourceCandidates(offsets, items[exists].astype(np.int32), scores[exists].astype(np.float32))
 
         return find
 
@@ -432,9 +463,9 @@ class FactorsSource:
 class CustomSource:
     """A custom function, ``file.py:name`` in the competition's folder.
 
-    It is called once per window, ``name(history, users, now)``: `history` is a frame of all known events (user, item,
-    time as seconds since 1970, kind), `users` a series of the ids to recommend to, `now` their present in seconds since
-    1970. It returns a frame of user, item and score.
+    It is called once per window as ``name(history, users, now)``: `history` is a frame of all known events (user, item,
+    time as seconds since 1970, kind), `users` a series of the ids to recommend to, and `now` their present in seconds
+    since 1970. It returns a frame with the columns user, item and score.
     """
 
     function: str
@@ -443,33 +474,34 @@ class CustomSource:
     def __post_init__(self) -> None:
         _at_least_one("custom", self, "top")
 
-    def prepare(self, ready: SourceContext) -> CandidateFinder:
-        """Return the source."""
-        window = ready.window
+    def prepare(self, context: SourceContext) -> CandidateFinder:
+        """Return the prepared source."""
+        window = context.window
         log = window.history
         has_code = window.users >= 0
         ids = log.users.values.gather(window.users[has_code])
         now = pl.Series("now", window.now[has_code].astype(np.int64) + log.origin)
-        frame = ready.load(self.function)(history_frame(log), ids, now)
-        coded = self._checked(frame, log)
+        frame = context.load(self.function)(history_frame(log), ids, now)
+        coded = self._to_codes(frame, log)
         starts = np.searchsorted(coded["user"].to_numpy(), np.arange(len(log.users) + 1))
         items, scores = coded["item"].to_numpy(), coded["score"].to_numpy()
 
-        def find(users: Ints, now: Ints, most: int, /) -> SourceCandidates:  # noqa: ARG001
-            lengths = np.where(users >= 0, np.minimum(starts[users + 1] - starts[users], most), 0)
+        def find(users: Ints, now: Ints, limit: int, /) -> SourceCandidates:  # noqa: ARG001
+            lengths = np.where(users >= 0, np.minimum(starts[users + 1] - starts[users], limit), 0)
             offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-            at = np.arange(offsets[-1]) + np.repeat(starts[users] - offsets[:-1], lengths)
-            return SourceCandidates(offsets, items[at], scores[at])
+            positions = np.arange(offsets[-1]) + np.repeat(starts[users] - offsets[:-1], lengths)
+            return SourceCandidates(offsets, items[positions], scores[positions])
 
         return find
 
-    def _checked(self, output: Any, log: Interactions) -> pl.DataFrame:
+    def _to_codes(self, output: Any, log: Interactions) -> pl.DataFrame:
+        """Check the function's output and return it with codes, sorted by user and descending score."""
         frame = output.collect() if isinstance(output, pl.LazyFrame) else output
         if not isinstance(frame, pl.DataFrame) or set(frame.columns) != {"user", "item", "score"}:
             got = f"the columns {frame.columns}" if isinstance(frame, pl.DataFrame) else type(frame).__name__
             raise DataError(f"{self.function} returned {got}; expected a frame of user, item and score")
         if not frame["score"].dtype.is_numeric():
-            raise DataError(f"{self.function} returned a score that is {frame['score'].dtype}; expected numbers")
+            raise DataError(f"{self.function} returned scores of the type {frame['score'].dtype}; expected numbers")
         coded = pl.DataFrame(
             {
                 "user": log.users.codes(frame["user"]),
@@ -494,4 +526,4 @@ SOURCES: dict[str, type[Any]] = {
     "attribute": AttributeSource,
     "custom": CustomSource,
 }
-"""The sources by the name of their table."""
+"""The sources by the name of their table in an experiment's file."""

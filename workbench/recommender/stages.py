@@ -1,4 +1,4 @@
-"""The stages of a recommender's run: their time and memory, and their progress."""
+"""The stages of a recommender's run, with their time, memory and progress."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Stage", "StageTimer"]
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage: its seconds, and the peak memory of the process in it."""
+    """A finished stage: its seconds, and the peak memory of the process during it."""
 
     name: str
     seconds: float
@@ -28,31 +28,41 @@ SHARE_EVERY_S = 10.0
 
 @dataclass
 class StageTimer:
-    """Times stages, and reports when each begins."""
+    """Measures stages and reports their progress.
+
+    Attributes
+    ----------
+    stages : list of Stage
+        The finished ones.
+    name : str
+        The current stage.
+    reported_at : float
+        The time of the last report, by `time.perf_counter`.
+    """
 
     context: RunContext
     stages: list[Stage] = field(default_factory=list)
     name: str = ""
     reported_at: float = 0.0
 
-    def share(self, done: float) -> None:
-        """Report the share of the stage that is done, from time to time."""
+    def share(self, completed: float) -> None:
+        """Report the completed share of the stage, at most once in `SHARE_EVERY_S` seconds."""
         if time.perf_counter() - self.reported_at >= SHARE_EVERY_S:
             self.reported_at = time.perf_counter()
-            self.context.progress(done, 1.0, self.name, "share")
+            self.context.progress(completed, 1.0, self.name, "share")
 
-    def share_of(self, before: float, part: float, done: float) -> None:
-        """Report the progress of a part of the stage that follows another part."""
-        self.share(before + part * done)
+    def share_of(self, before: float, part: float, completed: float) -> None:
+        """Report the completed share of a part of the stage, which follows the share `before` of it."""
+        self.share(before + part * completed)
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[None]:
-        """Time a stage."""
+        """Measure a stage."""
         self.context.stage(name)
-        self.name, self.reported_at = name, time.perf_counter()
-        started = self.reported_at
+        started_at = time.perf_counter()
+        self.name, self.reported_at = name, started_at
         with measured_peak() as peak:
             yield
-        stage = Stage(name, round(time.perf_counter() - started, 2), round(peak.mb, 1))
+        stage = Stage(name, round(time.perf_counter() - started_at, 2), round(peak.mb, 1))
         self.stages.append(stage)
         self.context.emit(StageFinished(stage.name, stage.seconds, stage.peak_mb))

@@ -1,4 +1,4 @@
-"""The validation of a recommender: by windows with a ranker of earlier ones, or by users held out of the last."""
+"""The choice of a recommender's validation: rolling windows, or users held out of the last window."""
 
 from __future__ import annotations
 
@@ -14,11 +14,14 @@ from workbench.recommender.windows import TaskSpec, history_seconds, users_by_li
 
 __all__ = ["Validation", "ValidationSpec", "choose_validation", "user_groups"]
 
-MOST_WINDOWS = 4
-FEW_USERS = 0.1
+MAX_WINDOWS = 4
+MIN_USER_SHARE = 0.1
 """A window with a smaller share of the last one's users, in all or of a list, is not representative."""
 
-CLOSE = 0.01
+MIN_HISTORY_SHARE = 0.5
+"""The share of the last window's history that the earliest window to train on needs, unless [cv] asks for windows."""
+
+TOLERANCE = 0.01
 """The last event may be up to this share of a horizon before the end of the last horizon."""
 
 DAY_S = 86_400
@@ -33,9 +36,9 @@ class ValidationSpec:
     Attributes
     ----------
     scheme : "windows", "users" or None
-        None: windows if the log is long enough, else users.
+        None for windows if the log is long enough, else users.
     windows : int, optional
-        The number of windows at the end of the log to score; None: as many as the log allows, up to four.
+        The number of windows at the end of the log to score; None for as many as the log allows, up to four.
     """
 
     scheme: str | None = None
@@ -50,10 +53,11 @@ class Validation:
     ----------
     scheme : "windows" or "users"
     windows : int
-        The number of scored windows: with "users" the last one.
+        The number of scored windows; 1 with "users".
     why : str
+        The reason for the choice.
     doubt : str
-        A warning about the end of the log; empty where there is none.
+        A warning about the end of the log, or empty.
     """
 
     scheme: str
@@ -65,36 +69,36 @@ class Validation:
 def choose_validation(log: Interactions, test_users: Ints, task: TaskSpec, spec: ValidationSpec) -> Validation:
     """Choose the validation by the length of the log in horizons.
 
-    A window is scored by a ranker that was trained on windows before it. The first of those has at least half of the
-    history of the last window and a tenth of its users, for each list, too: training on much less would not be
-    comparable. None of this depends on the experiment, so that all are scored on the same windows.
+    A window is scored by a ranker that was trained on windows before it. The earliest of those must have at least half
+    of the last window's history and a tenth of its users, also of each list: models trained on much less would not be
+    comparable. The choice does not depend on the experiment, so that all experiments are scored on the same windows.
 
     Raises
     ------
     ConfigError
-        When more windows are configured than the log has.
+        When the log is too short for the configured windows.
     """
     horizons = _length(log, test_users, task) / task.horizon_s
     length = f"the log has {horizons:.1f} horizons"
     doubt = _doubt(log, test_users, task)
     if spec.scheme == "users":
         return Validation("users", 1, "as [cv] says", doubt)
-    share = 0.0 if spec.scheme == "windows" or spec.windows else 0.5
-    most, shortfall = _most_windows(log, test_users, task, share, spec.windows or MOST_WINDOWS)
+    share = 0.0 if spec.scheme == "windows" or spec.windows else MIN_HISTORY_SHARE
+    n_usable, shortfall = _count_windows(log, test_users, task, share, spec.windows or MAX_WINDOWS)
     because = f", {shortfall}" if shortfall else ""
     if spec.windows is not None:
-        if spec.windows > most:
+        if spec.windows > n_usable:
+            usable = f"only the last {n_usable} have" if n_usable else "none has"
             raise ConfigError(
-                f"[cv] windows = {spec.windows}, and {length}{because}: "
-                f"{most} at its end have one before them to learn from",
-                hint="fewer windows, or a shorter horizon" if most else 'scheme = "users" under [cv]',
+                f"[cv] windows = {spec.windows}, but {length}{because}: {usable} a window before to learn from",
+                hint="fewer windows, or a shorter horizon" if n_usable else 'scheme = "users" under [cv]',
             )
         return Validation("windows", spec.windows, f"as [cv] says; {length}", doubt)
-    if most:
-        return Validation("windows", most, length, doubt)
+    if n_usable:
+        return Validation("windows", n_usable, length, doubt)
     if spec.scheme == "windows":
         raise ConfigError(
-            f'[cv] scheme = "windows", and {length}{because}: no window at its end has one before it to learn from',
+            f'[cv] scheme = "windows", but {length}{because}: the last window has none before it to learn from',
             hint='scheme = "users" under [cv]',
         )
     too_few = because or ": too few for a window to learn from before one that is scored"
@@ -102,58 +106,57 @@ def choose_validation(log: Interactions, test_users: Ints, task: TaskSpec, spec:
 
 
 def _length(log: Interactions, test_users: Ints, task: TaskSpec) -> int:
-    """Return the length of the log in seconds; with dates the last day counts in full."""
-    ends = log.starts[1:][np.diff(log.starts) > 0] - 1
-    is_of_dates = task.horizon_s % DAY_S == 0 and not (log.times[ends] % DAY_S).any()
-    return history_seconds(log, test_users, task) + (DAY_S - 1 if is_of_dates else 0)
+    """Return the length of the log in seconds; if its times are dates, the last day counts in full."""
+    last_events = log.starts[1:][np.diff(log.starts) > 0] - 1
+    has_dates = task.horizon_s % DAY_S == 0 and not (log.times[last_events] % DAY_S).any()
+    return history_seconds(log, test_users, task) + (DAY_S - 1 if has_dates else 0)
 
 
 def _doubt(log: Interactions, test_users: Ints, task: TaskSpec) -> str:
-    """Return a warning where the last window has hardly any users, for example because of a wrong time."""
-    last, before = (users_of_window(log, test_users, task, earlier) for earlier in (0, 1))
-    long_enough = history_seconds(log, test_users, task) > 2 * task.horizon_s
-    if last >= FEW_USERS * before and (before or not long_enough):
+    """Return a warning if the last window has hardly any users, for example because of a wrong time; else empty."""
+    n_last, n_before = (users_of_window(log, test_users, task, horizons_back) for horizons_back in (0, 1))
+    has_two_windows = history_seconds(log, test_users, task) > 2 * task.horizon_s
+    if n_last >= MIN_USER_SHARE * n_before and (n_before or not has_two_windows):
         return ""
     return (
-        f"users in the last window: {last:,}, in the one before it: {before:,}; "
-        "is the log complete to its end, and are its last times right?"
+        f"users in the last window: {n_last:,}, in the one before it: {n_before:,}; "
+        "is the log complete, and are its last times right?"
     )
 
 
-def _most_windows(log: Interactions, test_users: Ints, task: TaskSpec, share: float, wanted: int) -> tuple[int, str]:
-    """Return how many of the wanted windows have one before them with enough users and this share of the history.
+def _count_windows(log: Interactions, test_users: Ints, task: TaskSpec, share: float, limit: int) -> tuple[int, str]:
+    """Count the windows at the end of the log with one before them to learn from, up to `limit`.
 
-    Also return what the next one lacks; empty where it is the length of the log.
+    That one needs enough users and at least `share` of the last window's history. The second value returned says what
+    the next one lacks; it is empty if the log is too short.
     """
-    last = _length(log, test_users, task) - task.horizon_s
-    users, of_lists = users_of_window(log, test_users, task), users_by_list(log, test_users, task)
-    # A list without events in the last window sets no requirement.
-    enough = np.maximum(FEW_USERS * of_lists, of_lists > 0)
-    most = 0
+    last_history_s = _length(log, test_users, task) - task.horizon_s
+    n_last_users, last_users_by_list = users_of_window(log, test_users, task), users_by_list(log, test_users, task)
+    # A list without events in the last window has no minimum.
+    min_users_by_list = np.maximum(MIN_USER_SHARE * last_users_by_list, last_users_by_list > 0)
+    n_windows = 0
     # One at a time, as each count is a pass over the whole log.
-    while most < wanted:
-        before = last - (most + 1) * task.horizon_s
-        if before <= 0 or before < share * last - CLOSE * task.horizon_s:
+    while n_windows < limit:
+        horizons_back = n_windows + 1
+        history_s = last_history_s - horizons_back * task.horizon_s
+        if history_s <= 0 or history_s < share * last_history_s - TOLERANCE * task.horizon_s:
             break
-        n_users = users_of_window(log, test_users, task, most + 1)
-        if n_users < max(FEW_USERS * users, 1):
-            return (
-                most,
-                f"and {n_users:,} users came {most + 1} before the last window, {users:,} in it: too few to learn from",
-            )
-        has_enough = users_by_list(log, test_users, task, most + 1) >= enough
-        if not has_enough.all():
-            return (
-                most,
-                f"and too little of {task.lists[int(np.argmin(has_enough))]} {most + 1} before the last window "
-                "to learn from",
-            )
-        most += 1
-    return most, ""
+        n_users = users_of_window(log, test_users, task, horizons_back)
+        if n_users < max(MIN_USER_SHARE * n_last_users, 1):
+            shortfall = f"and the window {horizons_back} before the last has {n_users:,} users, too few to learn from"
+            return n_windows, f"{shortfall} (the last has {n_last_users:,})"
+        is_enough = users_by_list(log, test_users, task, horizons_back) >= min_users_by_list
+        if not is_enough.all():
+            list_name = task.lists[int(np.argmin(is_enough))]
+            return n_windows, f"and too little of {list_name} {horizons_back} before the last window to learn from"
+        n_windows += 1
+    return n_windows, ""
 
 
-def user_groups(windows: Sequence[Ints], folds: int, seed: int) -> list[npt.NDArray[np.int32]]:
-    """Return the group of each window's users: the same in every window, without empty groups.
+def user_groups(windows: Sequence[Ints], n_groups: int, seed: int) -> list[npt.NDArray[np.int32]]:
+    """Split the users of windows into random groups, the same in every window.
+
+    There are fewer than `n_groups` groups if one would be empty in some window.
 
     Examples
     --------
@@ -161,10 +164,10 @@ def user_groups(windows: Sequence[Ints], folds: int, seed: int) -> list[npt.NDAr
     [[0, 1, 0], [1, 0]]
     """
     all_users = np.unique(np.concatenate(windows))
-    place = np.empty(len(all_users), np.int64)
-    place[np.random.default_rng(seed).permutation(len(all_users))] = np.arange(len(all_users))
-    for n in range(max(1, min([folds, *map(len, windows)])), 0, -1):
-        groups = [(place[np.searchsorted(all_users, users)] % n).astype(np.int32) for users in windows]
-        if all(len(np.unique(g)) == n for g in groups):
+    random_ranks = np.empty(len(all_users), np.int64)
+    random_ranks[np.random.default_rng(seed).permutation(len(all_users))] = np.arange(len(all_users))
+    for n in range(max(1, min([n_groups, *map(len, windows)])), 0, -1):
+        groups = [(random_ranks[np.searchsorted(all_users, users)] % n).astype(np.int32) for users in windows]
+        if all(len(np.unique(group)) == n for group in groups):
             break
     return groups
