@@ -66,9 +66,9 @@ def test_gini_is_twice_auc_minus_one(seed: int, n: int) -> None:
             "qwk",
             [1.5, 2.5],
             [1, 2],
-            "qwk scores labels, whole numbers: 2 of 2 values of y_true are others, the first is 1.5",
+            "qwk needs labels, which are whole numbers: 2 of 2 values of y_true are not, first 1.5",
         ),
-        ("accuracy", [1, 0], [0.2, 1.0], "1 of 2 values of y_pred are others, the first is 0.2 in row 0"),
+        ("accuracy", [1, 0], [0.2, 1.0], "1 of 2 values of y_pred are not, first 0.2 in row 0"),
         ("qwk", ["a", "b"], ["a", "b"], "qwk needs integer labels"),
         ("kappa", [1, 1], [1, 1], "kappa is not defined"),
         ("balanced_logloss", [0, 0], [0.1, 0.2], "balanced_logloss needs rows of every class: there are none of 1"),
@@ -117,7 +117,7 @@ def test_what_is_not_defined_is_explained(name: str, truth: Any, predicted: Any,
         ("pinball@0", "metric 'pinball@0' needs a quantile between 0 and 1, for example pinball@0.9"),
         ("pinball@1", "a quantile between 0 and 1"),
         ("pinball@", "a quantile between 0 and 1"),
-        ("pauc", "needs the true positive rate above which the area counts"),
+        ("pauc", "needs the minimum true positive rate"),
         ("pauc@1", "for example pauc@0.8"),
         ("pauc@-0.1", "for example pauc@0.8"),
         ("pauc@x", "for example pauc@0.8"),
@@ -241,7 +241,7 @@ def test_what_others_call_a_metric(called: str, name: str) -> None:
     ("called", "hint"),
     [
         ("acc", "did you mean 'accuracy'?"),
-        ("error_rate", "did you mean 'accuracy'? It is one less that"),
+        ("error_rate", "did you mean 'accuracy'? It is 1 minus that"),
         ("neg-MSE", "did you mean 'rmse'? It is the root of that, and ranks models alike"),
         ("negative_roc_auc", "did you mean 'auc'?"),
         ("hits", "did you mean 'hit_rate@K'? With a number for K, as in hit_rate@10"),
@@ -249,7 +249,7 @@ def test_what_others_call_a_metric(called: str, name: str) -> None:
         ("map7", "did you mean 'map@7'?"),
         (
             "partial_auc",
-            "did you mean 'pauc@R'? With the true positive rate above which the area counts, as in pauc@0.8",
+            "did you mean 'pauc@R'? With the minimum true positive rate for R, as in pauc@0.8",
         ),
         ("quantile", "did you mean 'pinball@Q'? With the quantile for Q, as in pinball@0.9"),
         ("auc3", ""),
@@ -652,9 +652,11 @@ def test_a_query_weighs_as_much_as_its_rows_on_average() -> None:
 class TestWeightsOfAFunctionOfOnesOwn:
     def test_one_that_takes_none_is_refused_where_there_are_some(self) -> None:
         metric = metrics.from_function(lambda t, p: 0.5, "own", greater_is_better=True)
-        with pytest.raises(DataError, match="metric 'own' takes no weights, and competition.toml has weight") as caught:
+        with pytest.raises(
+            DataError, match="metric 'own' does not accept weights, but competition.toml has weight"
+        ) as caught:
             metric([1.0], [1.0], [2.0])
-        assert "give it a third argument" in caught.value.hint
+        assert "add a third argument" in caught.value.hint
 
     def test_of_one_that_does_not_tell_its_arguments_it_is_tried(self) -> None:
         with pytest.raises(ValueError, match="no signature"):

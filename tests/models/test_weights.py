@@ -538,7 +538,7 @@ def test_a_metric_of_ones_own_that_takes_no_weights(sales: Callable[..., Small])
     own = 'metric = "metric.py:{}"\ngreater_is_better = false\nweight = {}'
     made.definition('metric = "mae"', own.format("plain", '"importance"'))
     with pytest.raises(
-        WorkbenchError, match=r"takes no weights, and competition.toml has weight.*\n.*weight = { train"
+        WorkbenchError, match=r"does not accept weights, but competition.toml has weight.*\n.*weight = { train"
     ):
         made.open.run(2)
     made.definition('"importance"', '{ train = "importance" }')

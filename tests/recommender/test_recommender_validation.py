@@ -120,11 +120,9 @@ class TestHowItIsScored:
     def test_more_windows_than_the_log_has(self) -> None:
         log, _ = make_fashions(60, 30, weeks=3)
         asked = replace(WEEKLY, horizon_s=WEEK_S - 3600)
-        with pytest.raises(
-            ConfigError, match=r"windows = 9, and the log has 3\.. horizons: only the last 2 have a window before"
-        ):
+        with pytest.raises(ConfigError, match=r"windows = 9, but the log has 3\.. horizons: at most 2 can be scored"):
             choose_validation(log, NOBODY, asked, ValidationSpec(windows=9))
-        with pytest.raises(ConfigError, match='scheme = "windows", and the log has 1'):
+        with pytest.raises(ConfigError, match='scheme = "windows", but the log has 1'):
             choose_validation(log, NOBODY, replace(asked, horizon_s=2 * WEEK_S), ValidationSpec("windows"))
 
     @pytest.mark.parametrize("is_dates", [True, False])
@@ -352,7 +350,7 @@ class TestListsOfWhichNothingComes:
         asked = replace(WEEKLY, kinds=("clicks", "orders"))
         with pytest.raises(
             ConfigError,
-            match="windows = 3, and .* too little of orders 2 before the last window to learn from: 1 at its end",
+            match="windows = 3, but .* too little of orders 2 before the last window to learn from: at most 1 can be scored",
         ):
             choose_validation(self.log(8, 9), NOBODY, asked, ValidationSpec(windows=3))
 

@@ -69,7 +69,9 @@ def test_half_of_what_is_known_is_before_the_first_window_unless_they_are_asked_
     if windows:
         assert chosen(log, "windows") == ("windows", windows, length, "")
     else:
-        with pytest.raises(ConfigError, match=rf'^\[cv\] scheme = "windows", and {length}: no window at its end'):
+        with pytest.raises(
+            ConfigError, match=rf'^\[cv\] scheme = "windows", but {length}: the last window has none before it'
+        ):
             chosen(log, "windows")
     most = max(0, horizons - 2)
     for asked in (1, 2, most, most + 1, 20):
@@ -77,7 +79,9 @@ def test_half_of_what_is_known_is_before_the_first_window_unless_they_are_asked_
             assert chosen(log, None, asked) == ("windows", asked, f"as [cv] says; {length}", "")
         elif asked:
             hint = "fewer windows, or a shorter horizon" if most else 'scheme = "users" under'
-            with pytest.raises(ConfigError, match=rf"windows = {asked}, and {length}: {most} at its end .*\n{hint}"):
+            with pytest.raises(
+                ConfigError, match=rf"windows = {asked}, but {length}: at most {most} can be scored.*\n{hint}"
+            ):
                 chosen(log, None, asked)
 
 
@@ -104,7 +108,7 @@ def test_a_tenth_of_the_last_windows_users_is_enough_to_learn_from(counts: list[
     assert found[:2] == (scheme, 1)
     assert found[2] == "the log has 3.0 horizons" + (f", {lacks}" if lacks else "")
     if lacks:
-        with pytest.raises(ConfigError, match=rf"3.0 horizons, {re.escape(lacks)}: none has a window before"):
+        with pytest.raises(ConfigError, match=rf"3.0 horizons, {re.escape(lacks)}: at most 0 can be scored"):
             chosen(log_of(counts), None, 1)
 
 
@@ -124,7 +128,7 @@ def test_windows_end_where_the_next_one_lacks_users() -> None:
     log = log_of([20, 1, 20, 20, 20])
     assert chosen(log, "windows")[1] == 2
     with pytest.raises(
-        ConfigError, match="and the window 3 before the last has 1 users, too few .*: only the last 2 have"
+        ConfigError, match="and the window 3 before the last has 1 users, too few .*: at most 2 can be scored"
     ):
         chosen(log, None, 3)
 
@@ -167,7 +171,7 @@ def test_with_dates_for_times_the_last_day_is_whole(day: int, second: int, horiz
     times = [d * 86_400 for d in range(day)] + [day * 86_400 + second]
     frame = pl.DataFrame({"user": [0] * len(times), "item": [0] * len(times), "time": times})
     log = read_interactions(frame.lazy(), Columns("user", "item", "time"))
-    with pytest.raises(ConfigError, match=f"windows = 99, and the log has {length} horizons"):
+    with pytest.raises(ConfigError, match=f"windows = 99, but the log has {length} horizons"):
         chosen(log, None, 99, horizon)
 
 
@@ -177,7 +181,7 @@ def test_one_event_with_a_time_of_day_tells_that_times_are_no_dates() -> None:
         times = [d * 86_400 for d in range(21)]
         frame = pl.DataFrame({"user": [0] * 21 + [1], "item": [0] * 22, "time": [*times, 86_400 + second]})
         log = read_interactions(frame.lazy(), Columns("user", "item", "time"))
-        with pytest.raises(ConfigError, match=f"windows = 99, and the log has {length} horizons"):
+        with pytest.raises(ConfigError, match=f"windows = 99, but the log has {length} horizons"):
             chosen(log, None, 99, 86_400 * 7)
 
 

@@ -1,23 +1,24 @@
-"""Metrics: a name, a direction, what it needs, and a function from arrays to a float.
+"""Metrics: a name, a direction, the type of its arrays, and a function from arrays to a float.
 
-What a metric takes, by its `needs`:
+The arrays of a metric, by its `needs`:
 
 "value"
     `y_true` and `y_pred` are floats, (n,); with several targets (n, t), and the score is the mean over the targets,
     as in Kaggle's mean column-wise metrics.
 "proba"
-    Binary: `y_true` is 0 or 1, (n,), `y_pred` the probability (or any score) of 1, (n,). Several binary targets: both
-    (n, t), mean over the targets. Multiclass: `y_true` is the class from 0 up, (n,), `y_pred` has a column per class.
+    Binary: `y_true` is 0 or 1, (n,), and `y_pred` the probability (or any score) of 1, (n,). Several binary targets:
+    both (n, t); the score is the mean over the targets. Multiclass: `y_true` is the class from 0, (n,), and `y_pred`
+    has a column per class.
 "label"
-    `y_true` and `y_pred` are labels, (n,): integers or anything that `numpy.unique` takes.
+    `y_true` and `y_pred` are labels, (n,): integers or anything that `numpy.unique` accepts.
 "ranked"
-    `y_true` is the one relevant item of each list, (n,), or a `Relevant`; `y_pred` are items, best first, (n, k), -1
-    for none. An item that is repeated in a list counts once, at its first place. Or `y_true` is a `Queries`, and
+    `y_true` is the relevant item of each list, (n,), or a `Relevant`; `y_pred` are items, best first, (n, k), -1 for
+    none. An item that is repeated in a list counts once, at its first position. Or `y_true` is a `Queries`, and
     `y_pred` a score for each of its rows, (n,).
 
-Equal to scikit-learn's function of the same meaning where there is one; the others name their source.
+Metrics that scikit-learn has, too, give the same values; the others name their source.
 
-The names are loaded when they are first used: `wb table` needs the intervals alone, and waits for no numpy.
+Names are loaded when they are first used, so that `wb table` need not load numpy.
 """
 
 from __future__ import annotations
@@ -69,10 +70,10 @@ _MODULES = {
     "registry": ("get", "names"),
     "words": ("find",),
 }
-_HOMES = {name: module for module, names_ in _MODULES.items() for name in names_}
+_MODULE_BY_NAME = {name: module for module, module_names in _MODULES.items() for name in module_names}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULE_BY_NAME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(importlib.import_module(f"{__name__}.{_MODULE_BY_NAME[name]}"), name)

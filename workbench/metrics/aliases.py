@@ -1,4 +1,4 @@
-"""What other libraries, and people, call the built-in metrics: for the hint when a name is none."""
+"""Names of the built-in metrics in other libraries and in speech, for hints about unknown names."""
 
 from __future__ import annotations
 
@@ -46,16 +46,16 @@ SPELLINGS: dict[str, str] = {
     "mrr@K": "meanreciprocalrank reciprocalrank rr mrrk",
     "ndcg@K": "dcg ndcgscore ndcgk ndcgat",
 }
-"""Each built-in metric with what others call it, in small letters without marks."""
+"""Other names of each built-in metric, in lower case, letters and digits only."""
 
-_NAMES = {spelling: name for name, spellings in SPELLINGS.items() for spelling in spellings.split()}
-_NEGATED = re.compile(r"^(neg(?:ative)?)(?=[a-z])")
+_NAME_BY_SPELLING = {spelling: name for name, spellings in SPELLINGS.items() for spelling in spellings.split()}
+_NEGATION = re.compile(r"^(neg(?:ative)?)(?=[a-z])")
 _SQUARED = ("mse", "meansquarederror", "l2", "squarederror", "meansquared", "msle", "meansquaredlogerror")
 _INVERSE = ("error", "merror", "binaryerror", "multierror", "zerooneloss", "misclassification", "errorrate")
 
 
 def suggest(name: str) -> str:
-    """Return a hint with the built-in metric that a name stands for; empty where it stands for none.
+    """Return a hint at the built-in metric that an unknown name means; empty if it means none.
 
     Examples
     --------
@@ -67,29 +67,29 @@ def suggest(name: str) -> str:
     ''
     """
     plain = re.sub(r"[^a-z0-9]+", "", name.lower())
-    for spelling in (plain, _NEGATED.sub("", plain)):
-        if spelling in _NAMES:
-            return _hint(_NAMES[spelling], spelling)
+    for spelling in (plain, _NEGATION.sub("", plain)):
+        if spelling in _NAME_BY_SPELLING:
+            return _hint(_NAME_BY_SPELLING[spelling], spelling)
     word, number = re.fullmatch(r"(.*?)(\d*)", plain).groups()  # type: ignore[union-attr]
-    at = _NAMES.get(word, f"{word}@K")
-    if number and at in SPELLINGS and at.endswith("@K"):
-        return f"did you mean {at.replace('K', number)!r}?"
-    meant = find(re.sub(r"^neg(ative)?[_ -]", "", name.lower()))
-    if meant is None:
+    name_at_k = _NAME_BY_SPELLING.get(word, f"{word}@K")
+    if number and name_at_k in SPELLINGS and name_at_k.endswith("@K"):
+        return f"did you mean {name_at_k.replace('K', number)!r}?"
+    metric_name = find(re.sub(r"^neg(ative)?[_ -]", "", name.lower()))
+    if metric_name is None:
         return ""
-    return _hint(f"{meant}K" if meant.endswith("@") else meant, plain)
+    return _hint(f"{metric_name}K" if metric_name.endswith("@") else metric_name, plain)
 
 
 def _hint(name: str, spelling: str) -> str:
-    more = ""
+    explanation = ""
     if spelling in _SQUARED:
-        more = " It is the root of that, and ranks models alike"
+        explanation = " It is the root of that, and ranks models alike"
     elif spelling in _INVERSE:
-        more = " It is one less that"
+        explanation = " It is 1 minus that"
     elif name.endswith("@K"):
-        more = f" With a number for K, as in {name.replace('K', '10')}"
+        explanation = f" With a number for K, as in {name.replace('K', '10')}"
     elif name.endswith("@R"):
-        more = f" With the true positive rate above which the area counts, as in {name.replace('R', '0.8')}"
+        explanation = f" With the minimum true positive rate for R, as in {name.replace('R', '0.8')}"
     elif name.endswith("@Q"):
-        more = f" With the quantile for Q, as in {name.replace('Q', '0.9')}"
-    return f"did you mean {name!r}?{more}"
+        explanation = f" With the quantile for Q, as in {name.replace('Q', '0.9')}"
+    return f"did you mean {name!r}?{explanation}"

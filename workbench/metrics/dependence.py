@@ -1,8 +1,8 @@
-"""Clustered rows, as those of one user or one day: which columns vary with them, and the effective number of rows.
+"""Clustered rows, such as those of one user or one day: permutations that keep clusters, and effective sample sizes.
 
-Folds that keep groups or times apart ask how a model does on new ones. Rows of a unit (a group; a time) are then not
-independent observations: a column that is constant within units is drawn once per unit, and shuffling it row by row
-would compare it with a null that has too many effective rows.
+Folds that separate groups or times measure a model on new ones. The rows of a unit (a group or a time) are then not
+independent observations: a column that is constant within units is drawn once per unit, and shuffling its rows would
+compare it with a null distribution of too many effective rows.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ Floats = npt.NDArray[np.float64]
 
 
 def moved_units(units: npt.ArrayLike, rng: np.random.Generator, source: Ints | None = None) -> Ints:
-    """Return from which row each row gets its value, (n,), when whole units change places.
+    """Return the row that each row takes its value from, (n,), in a permutation of whole units.
 
-    All rows of a unit get values of one other unit, in random order; where that has fewer rows they are dealt again.
-    What is constant within units stays so.
+    All rows of a unit get values of one other unit, in random order, which repeat if that unit has fewer rows. Columns
+    that are constant within units stay so.
 
     Parameters
     ----------
     units : array (n,)
         The unit of each row.
     source : int array (n_units,), optional
-        Which unit each gets its values from, by their ranks; by default a random permutation.
+        The rank of the unit that each unit takes its values from; by default a random permutation.
 
     Examples
     --------
@@ -39,40 +39,41 @@ def moved_units(units: npt.ArrayLike, rng: np.random.Generator, source: Ints | N
     sizes = np.bincount(codes)
     starts = np.cumsum(sizes) - sizes
     source = rng.permutation(len(sizes)) if source is None else source
-    takers, givers = (np.lexsort((rng.random(len(codes)), codes)) for _ in range(2))
-    of = codes[takers]
-    place = np.arange(len(codes)) - starts[of]
+    target_rows, source_rows = (np.lexsort((rng.random(len(codes)), codes)) for _ in range(2))
+    target_units = codes[target_rows]
+    source_units = source[target_units]
+    position = np.arange(len(codes)) - starts[target_units]
     order = np.empty(len(codes), np.int64)
-    order[takers] = givers[starts[source[of]] + place % sizes[source[of]]]
+    order[target_rows] = source_rows[starts[source_units] + position % sizes[source_units]]
     return order
 
 
 def moved_blocks(times: npt.ArrayLike, length: int, rng: np.random.Generator) -> Ints:
-    """Return from which row each row gets its value, (n,), when blocks of successive times change places.
+    """Return the row that each row takes its value from, (n,), in a permutation of blocks of successive times.
 
-    Rows of equal time stay together as in `moved_units`; within a block the times keep their order. Where the first
-    block begins is random, and the last is followed by the first.
+    Rows of equal time stay together as in `moved_units`; within a block the times keep their order. The first block
+    begins at a random time, and the earliest time follows the latest.
 
     Parameters
     ----------
     times : array (n,)
     length : int
-        Distinct times in a block.
+        The number of distinct times in a block.
     """
     codes = np.unique(np.asarray(times), return_inverse=True)[1]
     n_times = int(codes.max()) + 1
-    turned = np.roll(np.arange(n_times), int(rng.integers(n_times)))
-    blocks = np.array_split(turned, max(1, n_times // max(1, length)))
+    rotated = np.roll(np.arange(n_times), int(rng.integers(n_times)))
+    blocks = np.array_split(rotated, max(1, n_times // max(1, length)))
     source = np.empty(n_times, np.int64)
-    source[turned] = np.concatenate([blocks[i] for i in rng.permutation(len(blocks))])
+    source[rotated] = np.concatenate([blocks[i] for i in rng.permutation(len(blocks))])
     return moved_units(codes, rng, source)
 
 
 def correlation_length(values: Floats, times: npt.ArrayLike) -> int:
-    """Return how many successive times go together: twice the time over which the means by time are autocorrelated.
+    """Return the number of successive times to keep together: twice the autocorrelation time of the means by time.
 
-    That is 1 + 2 times the sum of the autocorrelations before the first that is no more than chance (Sokal 1997);
-    1 where there is no autocorrelation. Missing values are left out.
+    The autocorrelation time is 1 + 2 times the sum of the autocorrelations before the first that is within chance
+    (Sokal 1997). The result is 1 if there is no autocorrelation. Missing values are ignored.
 
     Examples
     --------
@@ -93,13 +94,13 @@ def correlation_length(values: Floats, times: npt.ArrayLike) -> int:
     if n < 4 or covariance[0] <= 1e-12 * max(1.0, float(np.abs(means).max()) ** 2):
         return 1
     correlation = covariance / covariance[0]
-    chance = np.flatnonzero(correlation < 2 / np.sqrt(n))
-    total = float(correlation[1 : chance[0] if len(chance) else None].sum())
+    within_chance = np.flatnonzero(correlation < 2 / np.sqrt(n))
+    total = float(correlation[1 : within_chance[0] if len(within_chance) else None].sum())
     return 1 if total <= 0 else int(np.ceil(2 * (1 + 2 * total)))
 
 
 def time_blocks(times: Floats, blocks: int) -> Ints:
-    """Return which of some blocks of about equally many rows each row's time is in, (n,); one more has no time.
+    """Assign rows to blocks of successive times with about equally many rows, (n,); rows without a time get their own.
 
     Examples
     --------
@@ -116,16 +117,16 @@ def time_blocks(times: Floats, blocks: int) -> Ints:
 
 
 def effective_units(codes: Ints, units: Ints) -> float:
-    """Return how many independent rows the rows of a column are worth.
+    """Return the effective sample size of a column: the number of independent rows that are worth as much.
 
-    That is n / (1 + (m - 1) r), Kish's design effect: m is the mean size of the unit that a row is in, r how much more
-    two rows of a unit agree than any two rows do (the intraclass correlation). All rows where they agree no more, as
-    many as there are units of equal size where a unit has one value.
+    It is n / (1 + (m - 1) r), by Kish's design effect: m is the mean size of the unit that a row is in, and r the
+    intraclass correlation. That is n if rows of a unit agree no more than any two rows, and the number of units if
+    they are of equal size and each has one value.
 
     Parameters
     ----------
     codes : int array (n,)
-        The column: distinct values as numbers from 0 up, their order that of the values; -1 is missing.
+        The ranks of the column's values, from 0, -1 for missing.
     units : int array (n,)
     """
     is_present = codes >= 0
@@ -137,17 +138,17 @@ def effective_units(codes: Ints, units: Ints) -> float:
     size = float((sizes**2).sum() / n)
     if size <= 1:
         return float(n)
-    # The larger of what values and their ranks say: a category's numbers have no order, and a number seldom repeats.
+    # The larger of two: the codes of a category have no meaningful ranks, and numbers seldom repeat.
     agreement = max(_agreement_icc(values, unit_codes, sizes), _rank_icc(values, unit_codes, sizes))
     return float(n / (1 + (size - 1) * min(1.0, max(0.0, agreement))))
 
 
-def _agreement_icc(values: Ints, of: Ints, sizes: Floats) -> float:
-    """Return how much more often two rows of a unit are equal than any two rows, of how often they could be."""
+def _agreement_icc(values: Ints, unit_codes: Ints, sizes: Floats) -> float:
+    """Return how much more often two rows of a unit are equal than any two rows, as a share of the most possible."""
     n, pairs = len(values), float((sizes * (sizes - 1)).sum())
     counts = np.bincount(values).astype(float)
     overall = float((counts * (counts - 1)).sum()) / (n * (n - 1))
-    within = np.unique(of * (int(values.max()) + 1) + values, return_counts=True)[1].astype(float)
+    within = np.unique(unit_codes * (int(values.max()) + 1) + values, return_counts=True)[1].astype(float)
     equal = float((within * (within - 1)).sum()) / pairs
     return (equal - overall) / (1 - overall) if overall < 1 else 0.0
 

@@ -1,4 +1,4 @@
-"""What a metric is, and the checks that every one shares."""
+"""The class of a metric, and the checks that all metrics share."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Metric:
 
     @property
     def number(self) -> float | None:
-        """What stands behind the name: the length of the lists, the level of a quantile; None where nothing does.
+        """The number of the name, such as the length of the lists or the level of a quantile; None without one.
 
         Examples
         --------
@@ -63,7 +63,7 @@ class Metric:
         Raises
         ------
         DataError
-            For lengths that differ, predictions that are not finite, or data that the metric is not defined for.
+            For arrays of different lengths, predictions that are not finite, or data that the metric is undefined for.
 
         Examples
         --------
@@ -98,26 +98,26 @@ class Metric:
         if getattr(truth, "ndim", 1) == 2 and truth.shape != predicted.shape:
             raise DataError(f"{self.name}: truth is {truth.shape}, predictions are {predicted.shape}")
         if predicted.dtype.kind == "f" and not _all_finite(predicted):
-            odd = int((~np.isfinite(predicted)).sum())
-            raise DataError(f"{self.name}: {odd:,} of {predicted.size:,} predictions are infinite or NaN")
+            n_invalid = int((~np.isfinite(predicted)).sum())
+            raise DataError(f"{self.name}: {n_invalid:,} of {predicted.size:,} predictions are infinite or NaN")
 
     def _as_labels(self, values: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
-        """Return labels that are floats as integers.
+        """Return float labels as integers.
 
         Raises
         ------
         DataError
-            For a number between two labels, which would be cut off.
+            For a number that is not whole.
         """
-        if values.dtype.kind != "f" or not np.isfinite(values).all():  # of which `_check` speaks
+        if values.dtype.kind != "f" or not np.isfinite(values).all():  # reported by `_check`
             return values
-        odd = np.flatnonzero(values.ravel() != np.rint(values.ravel()))
-        if len(odd):
-            first = values.ravel()[odd[0]]
+        fractional = np.flatnonzero(values.ravel() != np.rint(values.ravel()))
+        if len(fractional):
+            first = values.ravel()[fractional[0]]
             raise DataError(
-                f"{self.name} scores labels, whole numbers: {len(odd):,} of {values.size:,} values of {name} are "
-                f"others, the first is {first:g} in row {int(odd[0]) // (values.size // len(values)):,}",
-                hint='a metric of amounts ("rmse"), or labels'
+                f"{self.name} needs labels, which are whole numbers: {len(fractional):,} of {values.size:,} values of "
+                f"{name} are not, first {first:g} in row {int(fractional[0]) // (values.size // len(values)):,}",
+                hint='choose a metric of amounts, such as "rmse", or use labels'
                 if name == "y_true"
                 else "round them, or choose a metric of probabilities or amounts",
             )
@@ -125,10 +125,10 @@ class Metric:
 
     def _check_weight(self, weight: npt.NDArray[np.float64]) -> None:
         if not _all_finite(weight) or weight.min() < 0:
-            wrong = int((~np.isfinite(weight) | (weight < 0)).sum())
+            n_invalid = int((~np.isfinite(weight) | (weight < 0)).sum())
             raise DataError(
-                f"{self.name}: {wrong:,} of {len(weight):,} weights are below 0, infinite or NaN",
-                hint="a weight is a number from 0 up",
+                f"{self.name}: {n_invalid:,} of {len(weight):,} weights are below 0, infinite or NaN",
+                hint="weights must be 0 or greater",
             )
         if not weight.any():
             raise DataError(
@@ -138,7 +138,7 @@ class Metric:
 
 
 def _all_finite(values: npt.NDArray[Any]) -> bool:
-    # One pass without a temporary array: a sum is finite only if every term is, short of overflow.
+    # The sum takes one pass without a temporary array. It is finite only if every term is; it may overflow, though.
     with np.errstate(over="ignore", invalid="ignore"):
         return bool(np.isfinite(values.sum(dtype=np.float64))) or bool(np.isfinite(values).all())
 
@@ -146,15 +146,13 @@ def _all_finite(values: npt.NDArray[Any]) -> bool:
 def from_function(
     function: Callable[..., float], name: str, *, greater_is_better: bool, needs: str = "value"
 ) -> Metric:
-    """Make a metric of a function ``score(y_true, y_pred)`` or ``score(y_true, y_pred, weight)``.
-
-    The third argument is given only where the competition has weights.
+    """Return a metric that calls ``function(y_true, y_pred)``, with weights ``function(y_true, y_pred, weight)``.
 
     Raises
     ------
     DataError
-        From the metric, when the function raises, does not return a finite number, or takes no weights where there are
-        some.
+        From the metric, when the function raises, does not return a finite number, or does not accept weights that the
+        competition has.
 
     Examples
     --------
@@ -168,8 +166,8 @@ def from_function(
     def compute(y_true: Any, y_pred: Any, weight: Any = None) -> float:
         if weight is not None and not _takes_weight(function):
             raise DataError(
-                f"metric {name!r} takes no weights, and competition.toml has weight = …",
-                hint="give it a third argument: (y_true, y_pred, weight=None); or weigh rows in training alone: "
+                f"metric {name!r} does not accept weights, but competition.toml has weight = …",
+                hint="add a third argument: (y_true, y_pred, weight=None); or weight rows in training only: "
                 'weight = { train = "…" }',
             )
         with user_code(f"metric {name!r} failed", DataError, hint="check its function", pass_through=(WorkbenchError,)):
@@ -187,6 +185,6 @@ def _takes_weight(function: Callable[..., float]) -> bool:
         inspect.signature(function).bind(None, None, None)
     except TypeError:
         return False
-    except ValueError:  # of compiled code, which does not say
+    except ValueError:  # compiled code has no signature
         return True
     return True

@@ -28,12 +28,12 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Relevant:
-    """The relevant items of n lists, one after the other.
+    """The relevant items of n lists, concatenated.
 
     Attributes
     ----------
     values : int array (m,)
-        The items of list i are ``values[offsets[i]:offsets[i + 1]]``; repeated items count once.
+        Those of list i are ``values[offsets[i]:offsets[i + 1]]``; repeated items count once.
     offsets : int array (n + 1,)
     """
 
@@ -42,7 +42,7 @@ class Relevant:
 
     @classmethod
     def of(cls, lists: Sequence[Sequence[int]]) -> Relevant:
-        """Make it of lists.
+        """Make it from lists of items.
 
         Examples
         --------
@@ -59,7 +59,7 @@ class Relevant:
 
 
 def _hits(y_true: Any, y_pred: Any, k: int) -> tuple[npt.NDArray[np.bool_], Ints]:
-    """Return which of the first k places hold a relevant item for the first time, (n, k), and the relevant counts."""
+    """Return which of the first k items are relevant, (n, k), and the number of relevant items of each list."""
     predicted = np.asarray(y_pred)
     if predicted.ndim != 2 or predicted.dtype.kind not in "iu":
         raise DataError(f"expected ranked items as an integer array (n, k), got {predicted.dtype} {predicted.shape}")
@@ -69,32 +69,35 @@ def _hits(y_true: Any, y_pred: Any, k: int) -> tuple[npt.NDArray[np.bool_], Ints
         first = is_hit & (np.cumsum(is_hit, axis=1) == 1)
         return first, np.ones(len(predicted), np.int64)
     rows = np.repeat(np.arange(len(y_true)), np.diff(y_true.offsets))
-    top = 1 + max(int(y_true.values.max(initial=0)), int(predicted.max(initial=0)))
-    wanted = np.unique(rows * top + y_true.values)
-    keys = np.arange(len(predicted))[:, None] * top + predicted
-    at = np.minimum(np.searchsorted(wanted, keys), len(wanted) - 1)
-    is_hit = (wanted[at] == keys) & (predicted >= 0) if len(wanted) else np.zeros(predicted.shape, np.bool_)
-    return is_hit & ~_repeats(predicted), np.bincount(wanted // top, minlength=len(y_true))
+    n_items = 1 + max(int(y_true.values.max(initial=0)), int(predicted.max(initial=0)))
+    true_keys = np.unique(rows * n_items + y_true.values)
+    keys = np.arange(len(predicted))[:, None] * n_items + predicted
+    positions = np.minimum(np.searchsorted(true_keys, keys), len(true_keys) - 1)
+    is_hit = np.zeros(predicted.shape, np.bool_)
+    if len(true_keys):
+        is_hit = (true_keys[positions] == keys) & (predicted >= 0)
+    return is_hit & ~_is_repeat(predicted), np.bincount(true_keys // n_items, minlength=len(y_true))
 
 
-def _repeats(predicted: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+def _is_repeat(predicted: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Return which items occur earlier in their list."""
     order = np.argsort(predicted, axis=1, kind="stable")
     ordered = np.take_along_axis(predicted, order, axis=1)
-    same = np.zeros(predicted.shape, np.bool_)
-    same[:, 1:] = ordered[:, 1:] == ordered[:, :-1]
-    result = np.zeros_like(same)
-    np.put_along_axis(result, order, same, axis=1)
-    return result
+    is_repeat_in_order = np.zeros(predicted.shape, np.bool_)
+    is_repeat_in_order[:, 1:] = ordered[:, 1:] == ordered[:, :-1]
+    is_repeat = np.zeros_like(is_repeat_in_order)
+    np.put_along_axis(is_repeat, order, is_repeat_in_order, axis=1)
+    return is_repeat
 
 
 def _mean_over_lists(scores: Floats, counts: Ints, weight: Floats | None) -> float:
-    # Lists without a relevant item can't be scored; Kaggle leaves them out.
+    # Lists without a relevant item can't be scored; Kaggle excludes them.
     has_relevant = counts > 0
-    _need_relevant(counts, weight)
+    _require_relevant(counts, weight)
     return float(np.average(scores[has_relevant], weights=None if weight is None else weight[has_relevant]))
 
 
-def _need_relevant(counts: Ints, weight: Floats | None) -> None:
+def _require_relevant(counts: Ints, weight: Floats | None) -> None:
     if not counts.any():
         raise DataError(f"none of the {len(counts):,} lists has a relevant item")
     if weight is not None and not weight[counts > 0].any():
@@ -130,15 +133,14 @@ def recall_at(k: int) -> Callable[..., float]:
 def micro_recall_at(k: int) -> Callable[..., float]:
     """Return micro recall@k: the hits of all lists over the sum of ``min(k, relevant)``.
 
-    It is what Kaggle's OTTO competition scores each type by, with k = 20. A list of many relevant items counts for
-    more than one of few.
+    Kaggle's OTTO competition scores each type by it, with k = 20. A list with more relevant items counts for more.
     """
 
     def compute(y_true: Any, y_pred: Any, weight: Floats | None = None) -> float:
         if isinstance(y_true, Queries):
             return micro_recall_of_queries(y_true, y_pred, k, weight)
         hits, counts = _hits(y_true, y_pred, k)
-        _need_relevant(counts, weight)
+        _require_relevant(counts, weight)
         weights = np.ones(len(counts)) if weight is None else weight
         return float(np.dot(hits.sum(axis=1), weights) / np.dot(np.minimum(counts, k), weights))
 
@@ -159,7 +161,7 @@ def hit_rate_at(k: int) -> Callable[..., float]:
 
 
 def mrr_at(k: int) -> Callable[..., float]:
-    """Return MRR@k: the mean over lists of one over the place of the first relevant item; 0 where it is beyond k."""
+    """Return MRR@k: the mean over lists of 1 / position of the first relevant item; 0 if it is beyond k."""
 
     def compute(y_true: Any, y_pred: Any, weight: Floats | None = None) -> float:
         if isinstance(y_true, Queries):
@@ -172,7 +174,7 @@ def mrr_at(k: int) -> Callable[..., float]:
 
 
 def ndcg_at(k: int) -> Callable[..., float]:
-    """Return nDCG@k with relevance 0 or 1 and the discount ``1 / log2(place + 1)`` (Järvelin and Kekäläinen 2002)."""
+    """Return nDCG@k with relevance 0 or 1, discounted by ``log2(position + 1)`` (Järvelin and Kekäläinen 2002)."""
     discount = 1 / np.log2(np.arange(2, k + 2))
     ideal = np.cumsum(discount)
 
@@ -180,7 +182,7 @@ def ndcg_at(k: int) -> Callable[..., float]:
         if isinstance(y_true, Queries):
             return ndcg_of_queries(y_true, y_pred, k, weight)
         hits, counts = _hits(y_true, y_pred, k)
-        gained = hits @ discount[: hits.shape[1]]
-        return _mean_over_lists(gained / ideal[np.maximum(np.minimum(counts, k), 1) - 1], counts, weight)
+        dcg = hits @ discount[: hits.shape[1]]
+        return _mean_over_lists(dcg / ideal[np.maximum(np.minimum(counts, k), 1) - 1], counts, weight)
 
     return compute

@@ -12,9 +12,9 @@ from workbench.metrics.metric import Metric
 
 __all__ = ["get", "names"]
 
-_PLAIN = {
-    m.name: m
-    for m in (
+_METRICS = {
+    metric.name: metric
+    for metric in (
         Metric("rmse", False, "value", values.rmse),
         Metric("rmsle", False, "value", values.rmsle),
         Metric("mae", False, "value", values.mae),
@@ -44,7 +44,7 @@ _PLAIN = {
     )
 }
 
-_AT: dict[str, Callable[[int], Callable[..., float]]] = {
+_METRICS_AT_K: dict[str, Callable[[int], Callable[..., float]]] = {
     "map": ranked.map_at,
     "recall": ranked.recall_at,
     "micro_recall": ranked.micro_recall_at,
@@ -55,17 +55,17 @@ _AT: dict[str, Callable[[int], Callable[..., float]]] = {
 
 
 def names() -> list[str]:
-    """Return the names that `get` takes; "map@K" stands for "map@3" and the like."""
-    return [*_PLAIN, "pinball@Q", "pauc@R", *(f"{name}@K" for name in _AT)]
+    """Return the names that `get` accepts; "map@K" is for "map@3" and the like."""
+    return [*_METRICS, "pinball@Q", "pauc@R", *(f"{name}@K" for name in _METRICS_AT_K)]
 
 
 def get(name: str) -> Metric:
-    """Return a built-in metric by name, upper or lower case.
+    """Return a built-in metric by name, in upper or lower case.
 
     Raises
     ------
     NotFoundError
-        With the near names; for a metric that needs a number ("map@3", "pinball@0.9"), what to write.
+        When no metric has the name; the hint suggests similar names, and numbers for "map@K" and the like.
 
     Examples
     --------
@@ -73,32 +73,31 @@ def get(name: str) -> Metric:
     ('map@3', True)
     """
     key = name.strip().lower()
-    if key in _PLAIN:
-        return _PLAIN[key]
-    kind, at, number = key.partition("@")
-    if kind == "pinball":
-        return _pinball(number if at else "0.5", name)
-    if kind == "pauc":
+    if key in _METRICS:
+        return _METRICS[key]
+    family, at_sign, number = key.partition("@")
+    if family == "pinball":
+        return _pinball(number if at_sign else "0.5", name)
+    if family == "pauc":
         return _partial_auc(number, name)
-    if kind in _AT:
+    if family in _METRICS_AT_K:
         if not number.isdigit() or int(number) < 1:
             raise NotFoundError(
-                f"metric {name!r} needs the length of the lists", hint=f"write {kind}@K, for example {kind}@10"
+                f"metric {name!r} needs the length of the lists", hint=f"write {family}@K, for example {family}@10"
             )
-        return Metric(f"{kind}@{int(number)}", True, "ranked", _AT[kind](int(number)))
+        return Metric(f"{family}@{int(number)}", True, "ranked", _METRICS_AT_K[family](int(number)))
     raise NotFoundError(f"no metric is called {name!r}", hint=suggest(name) or near(key, names(), kind="metric"))
 
 
 def _partial_auc(text: str, name: str) -> Metric:
-    lowest = _level(text)
-    if not 0 <= lowest < 1:
-        raise NotFoundError(
-            f"metric {name!r} needs the true positive rate above which the area counts", hint="for example pauc@0.8"
-        )
-    return Metric(f"pauc@{lowest:g}", True, "proba", probabilities.partial_auc(lowest))
+    min_tpr = _level(text)
+    if not 0 <= min_tpr < 1:
+        raise NotFoundError(f"metric {name!r} needs the minimum true positive rate", hint="for example pauc@0.8")
+    return Metric(f"pauc@{min_tpr:g}", True, "proba", probabilities.partial_auc(min_tpr))
 
 
 def _level(text: str) -> float:
+    """Return a number; NaN for other texts."""
     try:
         return float(text)
     except ValueError:

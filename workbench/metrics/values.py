@@ -41,7 +41,7 @@ def mae(y_true: Floats, y_pred: Floats, weight: Floats | None = None) -> float:
 
 
 def wmae(y_true: Floats, y_pred: Floats, weight: Floats | None = None) -> float:
-    """Weighted mean absolute error; the weights are part of the data."""
+    """Mean absolute error with the competition's weights, which are required."""
     if weight is None:
         raise DataError(
             "wmae needs weights",
@@ -56,13 +56,13 @@ def rmsle(y_true: Floats, y_pred: Floats, weight: Floats | None = None) -> float
         if values.min() <= -1:
             count = int((values <= -1).sum())
             raise DataError(
-                f"rmsle: {count:,} of {len(values):,} values of {name} are -1 or less, where the logarithm ends"
+                f"rmsle: {count:,} of {len(values):,} values of {name} are -1 or less, where the logarithm is undefined"
             )
     return rmse(np.log1p(y_true), np.log1p(y_pred), weight)
 
 
 def mape(y_true: Floats, y_pred: Floats, weight: Floats | None = None) -> float:
-    """Mean of ``|t - p| / max(|t|, eps)`` with the machine's epsilon, as scikit-learn has it; not in percent."""
+    """Mean of ``|t - p| / max(|t|, eps)`` with the machine's epsilon, as in scikit-learn; not in percent."""
     scale = np.abs(np.asarray(y_true, np.float64))
     np.maximum(scale, np.finfo(np.float64).eps, out=scale)
     error = _difference(y_true, y_pred)
@@ -78,32 +78,32 @@ def smape(y_true: Floats, y_pred: Floats, weight: Floats | None = None) -> float
 
 
 def medae(y_true: Floats, y_pred: Floats, weight: Floats | None = None) -> float:
-    """Median absolute error; with weights, the averaged weighted median, as scikit-learn's percentile has it."""
+    """Median absolute error; with weights, the averaged weighted median of scikit-learn."""
     error = np.abs(_difference(y_true, y_pred))
     if weight is not None:
         return _weighted_median(error, weight)
     middle = len(error) // 2
     if len(error) % 2:
         return float(np.partition(error, middle)[middle])
-    part = np.partition(error, middle)
-    # The lower of the two middle values is the largest left of the upper one: cheaper than a second pivot.
-    return float((part[:middle].max() + part[middle]) / 2)
+    partitioned = np.partition(error, middle)
+    # The lower of the two middle values is the largest before the upper one, which is cheaper than a second pivot.
+    return float((partitioned[:middle].max() + partitioned[middle]) / 2)
 
 
 def _weighted_median(values: Floats, weight: Floats) -> float:
     order = np.argsort(values, kind="stable")
-    weighted_order = order[weight[order] > 0]
-    running = np.cumsum(weight[weighted_order])
-    half = running[-1] / 2
-    first = int(np.searchsorted(running, half, side="left"))
-    # Relative alone: weights may all be tiny.
-    if np.isclose(running[first], half, rtol=1e-12, atol=0):
-        return float((values[weighted_order[first]] + values[weighted_order[first + 1]]) / 2)
-    return float(values[weighted_order[first]])
+    order = order[weight[order] > 0]
+    total_weight = np.cumsum(weight[order])
+    half = total_weight[-1] / 2
+    middle = int(np.searchsorted(total_weight, half, side="left"))
+    # The tolerance is relative only, as all weights may be tiny.
+    if np.isclose(total_weight[middle], half, rtol=1e-12, atol=0):
+        return float((values[order[middle]] + values[order[middle + 1]]) / 2)
+    return float(values[order[middle]])
 
 
 def r2(y_true: Floats, y_pred: Floats, weight: Floats | None = None) -> float:
-    """Coefficient of determination; for a constant truth 1 if all is right, else 0, as scikit-learn has it."""
+    """Coefficient of determination; for a constant truth 1 if all predictions are exact, else 0, as in scikit-learn."""
     truth = np.asarray(y_true, np.float64)
     difference = _difference(truth, y_pred)
     residual = float(np.dot(difference if weight is None else difference * weight, difference))
@@ -121,18 +121,19 @@ def rmspe(y_true: Floats, y_pred: Floats, weight: Floats | None = None) -> float
     if not has_truth.any():
         raise DataError(f"rmspe: all {len(truth):,} values of y_true are 0")
     relative = _difference(truth, y_pred)[has_truth] / truth[has_truth]
-    used_weight = None if weight is None else weight[has_truth]
-    if used_weight is not None and not used_weight.any():
-        raise DataError("rmspe: all rows of a y_true other than 0 have a weight of 0")
-    return float(np.sqrt(_mean(relative * relative, used_weight)))
+    row_weight = None if weight is None else weight[has_truth]
+    if row_weight is not None and not row_weight.any():
+        raise DataError("rmspe: all rows with a y_true other than 0 have a weight of 0")
+    return float(np.sqrt(_mean(relative * relative, row_weight)))
 
 
 def gini(y_true: Floats, y_pred: Floats, weight: Floats | None = None) -> float:
-    """Normalised Gini: Gini of the predictions' order over that of the truth's own.
+    """Normalised Gini: the Gini coefficient in the order of the predictions over that in the order of the truth.
 
-    Kaggle's definition (Allstate, Porto Seguro): rows sorted by falling prediction; of ties it is the mean over all
-    their orders, where Kaggle takes that of the file. For a binary truth it is ``2 auc - 1``. With weights it is that
-    of Kaggle's Liberty Mutual Fire Peril competition: a row of weight 2 counts as two rows that lie together.
+    Kaggle's definition (Allstate, Porto Seguro), with rows sorted by descending prediction. With ties it is the mean
+    over all orders of the tied rows; Kaggle uses the order of the file. For a binary truth it is ``2 auc - 1``. With
+    weights it is the metric of Kaggle's Liberty Mutual Fire Peril competition: a row of weight 2 counts as two adjacent
+    rows.
     """
     truth = np.asarray(y_true, np.float64)
     if weight is not None:
@@ -144,34 +145,34 @@ def gini(y_true: Floats, y_pred: Floats, weight: Floats | None = None) -> float:
 
 def _gini(truth: Floats, order_by: Floats) -> float:
     order = np.argsort(-order_by, kind="stable")
-    lorenz = np.cumsum(_shared(truth[order], order_by[order]))
+    lorenz = np.cumsum(_mean_within_ties(truth[order], order_by[order]))
     return float((lorenz.sum() / lorenz[-1] - (len(truth) + 1) / 2) / len(truth))
 
 
 def _weighted_gini(truth: Floats, predicted: Floats, weight: Floats) -> float:
-    counted = truth[weight > 0]
-    if counted.min() == counted.max():
-        raise DataError(f"gini: all {len(counted):,} values of y_true with a weight above 0 are {counted[0]:g}")
+    weighted = truth[weight > 0]
+    if weighted.min() == weighted.max():
+        raise DataError(f"gini: all {len(weighted):,} values of y_true with a weight above 0 are {weighted[0]:g}")
 
     def area(order_by: Floats) -> float:
         order = np.argsort(-order_by, kind="stable")
-        # Ties are one step of the curve: of two of them, either order gives as much as the other takes.
+        # Ties are one step of the curve, which equals the mean over their orders.
         ends = np.flatnonzero(np.diff(order_by[order], append=np.nan) != 0)
-        share = np.cumsum(weight[order])[ends] / weight.sum()
+        weight_share = np.cumsum(weight[order])[ends] / weight.sum()
         lorenz = np.cumsum(truth[order] * weight[order])[ends]
         lorenz /= lorenz[-1]
-        return float(np.dot(lorenz[1:], share[:-1]) - np.dot(lorenz[:-1], share[1:]))
+        return float(np.dot(lorenz[1:], weight_share[:-1]) - np.dot(lorenz[:-1], weight_share[1:]))
 
     return area(predicted) / area(truth)
 
 
-def _shared(values: Floats, ordered: Floats) -> Floats:
-    """Give rows that are equal in `ordered`, which is sorted, the mean of their values."""
-    first = np.flatnonzero(np.diff(ordered, prepend=np.nan) != 0)
-    if len(first) == len(values):
+def _mean_within_ties(values: Floats, sorted_keys: Floats) -> Floats:
+    """Replace the values of rows with equal keys by their mean."""
+    tie_starts = np.flatnonzero(np.diff(sorted_keys, prepend=np.nan) != 0)
+    if len(tie_starts) == len(values):
         return values
-    sizes = np.diff(first, append=len(values))
-    return np.repeat(np.add.reduceat(values, first) / sizes, sizes)
+    sizes = np.diff(tie_starts, append=len(values))
+    return np.repeat(np.add.reduceat(values, tie_starts) / sizes, sizes)
 
 
 def pinball(level: float) -> Callable[..., float]:

@@ -1,4 +1,4 @@
-"""The metrics' names as platforms write them."""
+"""Recognises metrics in the words of a platform's page."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import re
 
 __all__ = ["find"]
 
-# The first pattern that matches the words (lower case, only letters, digits, @ and single spaces) decides; so what is
-# longer comes before what it contains. A name that ends in "@" takes the number behind the at sign.
-_WORDS: tuple[tuple[str, str], ...] = (
+# The first pattern that matches the words (lower case, only letters, digits, @ and single spaces) decides, so longer
+# phrases come before those that they contain. A name that ends in "@" gets the number after the at sign.
+_PATTERNS: tuple[tuple[str, str], ...] = (
     (r"mean reciprocal rank|mrr", "mrr@"),
     (r"(p auc|pauc|partial (auc|area under (the )?(roc )?curve)) above \d+ ?(tpr)?", "pauc@"),
     (r"(normali[sz]ed )?gini( index| coefficient)?", "gini"),
@@ -53,11 +53,10 @@ _FILLERS = frozenset(
         probabilities classification categorization binary multiclass class k""",
     )
 )
-"""Words that change nothing. Any other beside the metric's own says that it is another: "stratified", "weighted",
-"adjusted", "log of the"."""
+"""Words that do not change the metric. Any other word makes it another one, as "stratified", "weighted", "adjusted"."""
 
-# What one phrase means depends on the task. Kaggle's "Mean F1" is the mean over rows of each row's F1; where a row has
-# one label that is 1 or 0, so the mean is the micro average.
+# Phrases whose meaning depends on the task. Kaggle's "Mean F1" is the mean over rows of each row's F1. If a row has one
+# label, its F1 is 1 or 0, and the mean is the micro average.
 _BY_TASK = {
     ("logloss", "multiclass"): "mlogloss",
     ("mlogloss", "binary"): "logloss",
@@ -65,12 +64,12 @@ _BY_TASK = {
     ("f1", "multiclass"): "macro_f1",
 }
 
-_MEAN_CHANGES = ("qwk", "kappa", "linear_kappa", "gini")
-"""Their mean, over what is not said, is another number; that of an error or an area is over the columns."""
+_CHANGED_BY_MEAN = ("qwk", "kappa", "linear_kappa", "gini")
+"""A mean of these is another metric, while the mean of an error or an area is over the columns."""
 
 
 def find(words: str, *, task: str | None = None) -> str | None:
-    """Return the built-in name for a platform's own words, or None where none is meant for certain.
+    """Return the name of the built-in metric that a platform's words mean, or None if that is not certain.
 
     Parameters
     ----------
@@ -82,8 +81,8 @@ def find(words: str, *, task: str | None = None) -> str | None:
     Returns
     -------
     str or None
-        A name for `get`; "map@" and the like without a number where the words give none ("MAP@{K}"). None, too, where
-        a word qualifies it: of "Stratified AUC" nobody but the platform knows what it is.
+        A name for `get`; "map@" and the like without a number if the words have none ("MAP@{K}"). Also None if a word
+        qualifies it: only the platform knows what "Stratified AUC" is.
 
     Examples
     --------
@@ -92,23 +91,23 @@ def find(words: str, *, task: str | None = None) -> str | None:
     >>> find("Log Loss", task="multiclass"), find("Custom Metric 7"), find("Weighted Log Loss")
     ('mlogloss', None, None)
     """
-    spelled = re.sub(r"(?<=[a-z])(?=[A-Z][a-z])", " ", words)
-    plain = " ".join(re.sub(r"[^a-z0-9@]+", " ", spelled.lower()).split())
-    for pattern, name in _WORDS:
+    separated = re.sub(r"(?<=[a-z])(?=[A-Z][a-z])", " ", words)
+    plain = " ".join(re.sub(r"[^a-z0-9@]+", " ", separated.lower()).split())
+    for pattern, name in _PATTERNS:
         if re.search(rf"\b(?:{pattern})(?!\w)", plain):
-            return _named(name, plain, task)
+            return _confirm(name, plain, task)
     return None
 
 
-def _named(name: str, plain: str, task: str | None) -> str | None:
-    """Return the metric, with its number; None where a word beside it says that another is meant."""
+def _confirm(name: str, plain: str, task: str | None) -> str | None:
+    """Return the metric's name with its number; None if another word makes it a different metric."""
     number = re.search(r"@ ?(\d+)", plain)
-    beside = re.sub(r"@ ?\d*", " ", plain)
-    for pattern, other in _WORDS:
-        if other == name:  # also where the short name stands behind the long one: "Mean Absolute Error (MAE)"
-            beside = re.sub(rf"\b(?:{pattern.replace('(?=@)', '')})(?!\w)", " ", beside)
-    words = set(beside.split())
-    if words - _FILLERS or (name in _MEAN_CHANGES and words & {"mean", "average", "averaged"}):
+    other_words = re.sub(r"@ ?\d*", " ", plain)
+    for pattern, other in _PATTERNS:
+        if other == name:  # the words may have both the long and the short name: "Mean Absolute Error (MAE)"
+            other_words = re.sub(rf"\b(?:{pattern.replace('(?=@)', '')})(?!\w)", " ", other_words)
+    words = set(other_words.split())
+    if words - _FILLERS or (name in _CHANGED_BY_MEAN and words & {"mean", "average", "averaged"}):
         return None
     metric_name = _BY_TASK.get((name, task or ""), "micro_f1" if name == "mean_f1" else name)
     if metric_name == "pauc@":

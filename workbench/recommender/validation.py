@@ -88,9 +88,9 @@ def choose_validation(log: Interactions, test_users: Ints, task: TaskSpec, spec:
     because = f", {shortfall}" if shortfall else ""
     if spec.windows is not None:
         if spec.windows > n_usable:
-            usable = f"only the last {n_usable} have" if n_usable else "none has"
             raise ConfigError(
-                f"[cv] windows = {spec.windows}, but {length}{because}: {usable} a window before to learn from",
+                f"[cv] windows = {spec.windows}, but {length}{because}: at most {n_usable} can be scored, "
+                "as each needs a window before it to learn from",
                 hint="fewer windows, or a shorter horizon" if n_usable else 'scheme = "users" under [cv]',
             )
         return Validation("windows", spec.windows, f"as [cv] says; {length}", doubt)
