@@ -352,7 +352,7 @@ def test_a_person_is_asked_before_anything_is_sent(made: Small) -> None:
         f"auc {record.cv_mean:.5f}, fold SD {record.cv_std:.5f}, 95 % interval 0.",
         f"file          {rows:,} rows, ",
         "left today    5 of 5 submissions",
-        "compared with nothing: it is the first submission",
+        "compared with nothing, as this is the first submission",
         "no issues found",
     ):
         assert part in shown
@@ -482,7 +482,7 @@ def test_an_interruption_says_what_is_kept_and_how_to_go_on(made: Small, argumen
     made.experiment(1, 'features = ["rows", "slow"]\n' + QUICK)
     done = interrupted(made, *arguments)
     assert done.returncode == 130
-    assert done.stderr.endswith(f"{kept}\ngo on: {shlex.join(['wb', *arguments])}\n")
+    assert done.stderr.endswith(f"{kept}\nto continue: {shlex.join(['wb', *arguments])}\n")
     assert "Traceback" not in done.stderr
     (made.workspace.root / "begun").unlink()
     told = json.loads(interrupted(made, *arguments, "--json").stdout)["error"]
@@ -514,7 +514,7 @@ def test_the_second_interruption_ends_what_does_not_heed_the_first(made: Small) 
     made.experiment(1, 'features = ["rows", "slow"]\n' + QUICK)
     done = interrupted(made, "run", "1", times=2)
     assert done.returncode == 130
-    assert done.stderr.endswith("go on: wb run 1\n")
+    assert done.stderr.endswith("to continue: wb run 1\n")
 
 
 @pytest.mark.slow

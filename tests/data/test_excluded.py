@@ -255,9 +255,9 @@ def test_from_fetch_to_submit(tmp_path: Path) -> None:
             done = wb("fetch", "c", *again)
             assert done.returncode == 0, done.stderr
             assert f"train from your fixed copy {fixed / 'train.csv'}" in done.stderr
-            assert "left out: extra.csv: it has no header: the file is empty" in done.stdout
-            assert "left out: locked.zip" in done.stdout
-            assert "left out: side.tar.gz" in done.stdout
+            assert "skipped: extra.csv: it has no header: the file is empty" in done.stdout
+            assert "skipped: locked.zip" in done.stdout
+            assert "skipped: side.tar.gz" in done.stdout
         definition = (root / "competitions" / "c" / "competition.toml").read_text()
         assert "#   extra.csv: it has no header: the file is empty" in definition
         features = root / "competitions" / "c" / "features.py"

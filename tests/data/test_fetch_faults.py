@@ -753,6 +753,6 @@ def test_ctrl_c_in_a_download_ends_the_command_with_130(place: Place) -> None:
     done = place.ended(started[0])
     assert done.returncode == 130, done.stderr
     assert "Traceback" not in done.stderr
-    assert "go on: wb fetch" in done.stderr
+    assert "to continue: wb fetch" in done.stderr
     place.server.faults.clear()
     place.succeeds()

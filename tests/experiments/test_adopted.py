@@ -754,4 +754,4 @@ class TestRun:
         wb.main(["notebook", "adopt", str(path)], standalone_mode=False)
         said = capsys.readouterr().err
         assert f"put its files into {made.folder}/data/input/datasets/me/extra" in said
-        assert "/kaggle/input/competitions/titanic, which is not here: `wb fetch titanic` brings it" in said
+        assert "/kaggle/input/competitions/titanic, which does not exist locally: run `wb fetch titanic`" in said

@@ -368,7 +368,7 @@ def test_table_and_show_say_what_differs(small, capsys, monkeypatch) -> None:
     assert "[other folds] the first" in capsys.readouterr().out
     with pytest.raises(SystemExit, match="0"):
         main(["show", "1"])
-    assert "outdated      other folds: `wb run 1` runs the present definition" in capsys.readouterr().out
+    assert "outdated      other folds: `wb run 1` runs the current definition" in capsys.readouterr().out
 
 
 def test_times_of_runs_rise_though_the_clock_was_set_back(small) -> None:

@@ -309,7 +309,7 @@ def test_adopt_says_so_and_network_is_a_key_of_such_notebooks(small, monkeypatch
     assert "without the network" not in err
     wb.main(["notebook", "adopt", str(path), "--network"], standalone_mode=False)
     out, err = capsys.readouterr()
-    assert "it runs with the network" in err
+    assert "it runs with network" in err
     assert "network = true" in Path(out.splitlines()[1]).read_text()
     made.experiment(9, '[notebook]\nfile = "a.ipynb"\nnetwork = true\n')
     (made.workspace.root / "notebooks").mkdir(exist_ok=True)

@@ -678,7 +678,7 @@ class TestAdopted:
             made.workspace.root / "a.ipynb", "open('/kaggle/input/other-data/x.csv'); open('../input/small/train.csv')"
         )
         wb.main(["notebook", "adopt", str(path)], standalone_mode=False)
-        assert "it reads /kaggle/input/other-data, which is not here" in capsys.readouterr().err
+        assert "it reads /kaggle/input/other-data, which does not exist locally" in capsys.readouterr().err
 
 
 # ------------------------------------------------------------------------------------------------------ what ends them

@@ -152,7 +152,7 @@ class TestCache:
             wb.main(["cache"], standalone_mode=False)
 
     def test_a_limit_without_prune_is_refused(self, made) -> None:
-        with pytest.raises(Exception, match="goes with --prune"):
+        with pytest.raises(Exception, match="requires --prune"):
             wb.main(["cache", "--limit", "1GB"], standalone_mode=False)
 
     def test_damaged_notes_and_an_empty_cache_are_shown(self, made, capsys) -> None:

@@ -472,7 +472,7 @@ def test_boolean_and_zero_weights(sales: Callable[..., Small]) -> None:
         ("auc", [0, 1, 1], [0.1, 0.2, 0.3], [0, 1, 1], "auc needs both classes: all rows with a weight above 0 are 1"),
         ("auc", [0, 1, 0], [0.1, 0.2, 0.3], [1, 0, 1], "auc needs both classes: all rows with a weight above 0 are 0"),
         ("average_precision", [0, 1, 0], [0.1, 0.2, 0.3], [1, 0, 1], "average_precision needs positives"),
-        ("rmspe", [0.0, 2], [1.0, 3], [1, 0], "rmspe: all rows of a y_true other than 0"),
+        ("rmspe", [0.0, 2], [1.0, 3], [1, 0], "rmspe: all rows with a y_true other than 0"),
         ("gini", [1.0, 2, 2], [1.0, 3, 4], [0, 1, 1], "gini: all 2 values"),
         ("map@2", [1, 2], [[1, 2], [1, 2]], [0, 0], "all 2 rows have a weight of 0"),
         ("mae", [1.0, 2], [1.0, 3], [1, -1], "1 of 2 weights are below 0, infinite or NaN"),

@@ -193,4 +193,4 @@ def test_waiting_for_a_score_does_not_wait_for_a_login(place: Place, hosted: Hos
     done = place.run("submit", "--exp", "1", "--yes", "--wait", first_poll_s=0.01)
     assert done.returncode == 0, done.stderr
     assert "the login" in done.stderr
-    assert "`wb sync` brings the score" in done.stdout
+    assert "`wb sync` fetches the score" in done.stdout

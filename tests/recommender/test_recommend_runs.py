@@ -521,10 +521,10 @@ def test_the_command(shop: Any) -> None:
     shown = wb("run", "--exp", "2")
     assert "candidates hold" in shown
     text = wb("show", "2")
-    assert "what came is" in text
+    assert "recall of" in text
     assert "windows before the end: " in text
     assert "that its candidates allow" in text
-    assert "only there" in text
+    assert "only this" in text
     assert "lists of test" in text
     assert "recommend" in wb("table", "--json")
 

@@ -367,9 +367,9 @@ def test_one_that_is_scored_without_a_score_that_is_shown(place: Place) -> None:
 def test_the_last_of_the_whole_competition(place: Place) -> None:
     place.hosted.total_limit = 1
     said = place.succeeds()
-    assert "left in all   1 submission of your team, for the whole competition" in said
+    assert "left in total 1 submission of your team, for the whole competition" in said
     assert "left today" not in said
-    assert "; 0 left in all" in said
+    assert "; 0 left in total" in said
     place.fails(says="for the whole competition are used up: another day brings no more")
 
 

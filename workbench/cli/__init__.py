@@ -1,8 +1,8 @@
 """The command `wb`: parse, call one function, print.
 
-`app` gathers the commands, each of which stands in the module of its subject; `commands` has what they share,
-`terminal` prints, `progress` draws bars, `interrupt` ends what Ctrl-C ends. A new command is a function in the module
-of its subject, its name in `app`, and its section in the README.
+`app` lists the commands, which are in modules by subject; `commands` has their shared classes, `terminal` prints,
+`progress` draws bars, and `interrupt` handles Ctrl-C. A new command is a function in the module of its subject, its
+name in `app`, and its section in the README.
 """
 
 from workbench.cli.app import main

@@ -1,4 +1,4 @@
-"""The command group, what all commands share, and the one place where errors become exit codes."""
+"""The command `wb`: its group of commands, their shared options, and exit codes for errors."""
 
 from __future__ import annotations
 
@@ -28,38 +28,38 @@ F = TypeVar("F", bound=Callable[..., Any])
 # Heading -> command -> (module, one line of help): the module is imported only when the command is used.
 GROUPS = {
     "Data": {
-        "fetch": ("data", "Bring a competition's data, a definition and a baseline."),
-        "rehearse": ("rehearse", "Host a competition of your own, to practise on."),
-        "check": ("checks", "Look for drift, leaks, repeats, features that read the future."),
-        "features": ("features", "List the features: inputs, columns, cost, cached or not."),
+        "fetch": ("data", "Download a competition's data and write a baseline."),
+        "rehearse": ("rehearse", "Host a local competition to practise on."),
+        "check": ("checks", "Check for drift, leaks, duplicates and features that read the future."),
+        "features": ("features", "List the features with inputs, columns and cost."),
     },
     "Experiments": {
-        "new": ("experiments", "Write the next experiment's file."),
-        "run": ("experiments", "Run experiments: features, folds, models, OOF, record."),
-        "tune": ("tuning", "Search for better parameters, for the time you give."),
-        "select": ("selection", "Find the columns worth keeping, as a list for experiments."),
+        "new": ("experiments", "Create the next experiment's file."),
+        "run": ("experiments", "Run experiments."),
+        "tune": ("tuning", "Search for better parameters."),
+        "select": ("selection", "Select the columns worth keeping."),
     },
     "Review": {
-        "table": ("table", "Show every experiment: CV, change, cost, scores."),
-        "show": ("table", "Show one experiment's run in full."),
-        "report": ("notebooks", "Show a run, or a fresh competition, in figures."),
+        "table": ("table", "List experiments with CV, change, cost and scores."),
+        "show": ("table", "Show an experiment's run in detail."),
+        "report": ("notebooks", "Write a report of a run or of a competition's data."),
     },
     "Submit": {
-        "submit": ("submissions", "Check a run, show what is sent, send it once, log it."),
-        "submissions": ("submissions", "List all submissions: CV, public and private score."),
-        "sync": ("submissions", "Bring in scores that came later."),
+        "submit": ("submissions", "Check a run's submission and send it."),
+        "submissions": ("submissions", "List submissions with CV, public and private scores."),
+        "sync": ("submissions", "Fetch new scores from the platform."),
     },
     "Notebooks": {
-        "notebook": ("notebooks", "Write, adopt and look at notebooks as experiments."),
-        "kernel": ("kernels", "Pack a run for a code competition, try it, push and submit it."),
+        "notebook": ("notebooks", "Create, adopt and inspect notebooks."),
+        "kernel": ("kernels", "Build, test, push and submit a kernel for a code competition."),
     },
     "System": {
-        "init": ("workspace", "Make an empty workspace."),
-        "doctor": ("workspace", "Look at versions, disk, memory, ledger and data."),
+        "init": ("workspace", "Create an empty workspace."),
+        "doctor": ("workspace", "Check versions, disk, memory, ledger and data."),
         "ledger": ("workspace", "Rebuild the ledger from the run folders."),
-        "cache": ("features", "Show and prune the feature blocks on disk."),
-        "completion": ("workspace", "Complete commands, competitions and experiments in your shell."),
-        "demo": ("demo", "Run the whole loop on real data."),
+        "cache": ("features", "Show and prune cached features."),
+        "completion": ("workspace", "Print a shell completion script."),
+        "demo": ("demo", "Run a complete example on real data."),
     },
 }
 COMMANDS = {name: entry for group in GROUPS.values() for name, entry in group.items()}
@@ -78,7 +78,7 @@ class _LazyGroup(CommandGroup):
         module = importlib.import_module(f"workbench.cli.{COMMANDS[cmd_name][0]}")
         command = getattr(module, f"{cmd_name}_command")
         if not isinstance(command, click.Command):
-            raise TypeError(f"{cmd_name}_command is no command")
+            raise TypeError(f"{cmd_name}_command is not a command")
         return command
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
@@ -94,14 +94,14 @@ class _LazyGroup(CommandGroup):
                 formatter.write_dl([(f"{name:<11}", text) for name, (_, text) in commands.items()])
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """Return the commands that begin so; their modules are not needed for it."""
+        """Return the commands with this prefix, without importing their modules."""
         commands = [CompletionItem(n, help=text) for n, (_, text) in COMMANDS.items() if n.startswith(incomplete)]
         return [*commands, *click.Command.shell_complete(self, ctx, incomplete)]
 
 
 def _show_version(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:  # noqa: ARG001
     if value and not ctx.resilient_parsing:
-        # What looks versions up takes longer to load than all else that help needs.
+        # Looking up versions takes longer to import than everything else that help needs.
         from workbench.core.distribution import distribution_version
 
         echo(f"wb, version {distribution_version()}")
@@ -118,17 +118,17 @@ def _show_version(ctx: click.Context, parameter: click.Parameter, value: bool) -
     help="Show the version and exit.",
 )
 def wb() -> None:
-    """Run the loop of a Kaggle competition: fetch, run, table, submit.
+    """Run a Kaggle competition from data to submission: fetch, run, table, submit.
 
-    The competition is -c/--competition, else the folder you stand in, else WB_COMPETITION, else the only one there is;
-    the beginning of its name is enough. Exit codes: 0 done, 1 a failure that is explained, 2 wrong usage, 130
-    interrupted.
+    The competition is taken from -c/--competition, the current folder, WB_COMPETITION, or the only one in the
+    workspace, in this order. A unique prefix of its name is enough. Exit codes: 0 success, 1 failure, 2 usage error,
+    130 interrupted.
     """
 
 
 def shared_options(function: F) -> F:
-    """Add what every command takes: ``--json``."""
-    option = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout and nothing else.")
+    """Add the option that every command has: ``--json``."""
+    option = click.option("--json", "as_json", is_flag=True, help="Print a JSON document on stdout and nothing else.")
     return option(function)
 
 
@@ -139,7 +139,7 @@ def competition_option(function: F) -> F:
         "--competition",
         "slug",
         metavar="SLUG",
-        help="The competition, or how its name begins.",
+        help="The competition, or a prefix of its name.",
         shell_complete=complete_competition,
     )(function)
 
@@ -152,11 +152,11 @@ def storage_option(text: str) -> Callable[[F], F]:
 def _without_password(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
     from workbench.core.credentials import has_password
 
-    on_line = ctx.get_parameter_source(str(parameter.name)) is click.core.ParameterSource.COMMANDLINE
-    if value is not None and on_line and not ctx.resilient_parsing and has_password(value):
+    is_typed = ctx.get_parameter_source(str(parameter.name)) is click.core.ParameterSource.COMMANDLINE
+    if value is not None and is_typed and not ctx.resilient_parsing and has_password(value):
         raise click.UsageError(
-            "--storage: the address has a password, which the list of processes shows to everybody on this machine and "
-            "the shell's history keeps: put the address into the variable WB_STUDY_URL",
+            "--storage: the address contains a password, which would be visible in the list of processes and in the "
+            "shell's history: set the environment variable WB_STUDY_URL instead",
             ctx,
         )
     return value
@@ -170,7 +170,7 @@ def memory_option(function: F) -> F:
         metavar="SIZE",
         envvar="WB_MEMORY_LIMIT",
         callback=_memory_limit,
-        help='What reading data and building features may use: "8GB", "50%". [default: 60% of the machine\'s]',
+        help='Memory for reading data and building features: "8GB", "50%". [default: 60% of the machine\'s]',
     )(function)
 
 
@@ -188,32 +188,32 @@ def _memory_limit(ctx: click.Context, parameter: click.Parameter, value: str | N
 
 def main(arguments: list[str] | None = None) -> None:
     """Run `wb` and exit with its code."""
-    _open_what_is_closed()
+    _reopen_closed_streams()
     if VARIABLE in os.environ:
         answer_shell(wb, os.environ[VARIABLE])
         sys.exit(0)
     command_line = sys.argv[1:] if arguments is None else arguments
-    if arguments is None:  # else the process is another program's, which shows its failures itself
+    if arguments is None:  # another program that calls this shows its own tracebacks
         show_defects()
     with forgiving(), listening(command_line):
-        code = _answered(_guarded(command_line))
+        code = _check_output(_run(command_line))
     sys.exit(code)
 
 
-def _answered(code: int) -> int:
-    """Return the exit code: that of the command, unless its answer is not whole for another reason than its reader."""
+def _check_output(code: int) -> int:
+    """Return the command's exit code, or a failure if its output could not be written; a closed pipe is no failure."""
     error = lost(sys.stdout)
     if error is None or error.errno == errno.EPIPE:
         return code
-    # A full disk behind `>`: what the command did is done.
+    # For example a redirection to a full disk; the command itself has finished.
     note(styled("error: ", fg="red", bold=True) + f"the output can't be written: {error.strerror}")
     return code or 1
 
 
-def _open_what_is_closed() -> None:
-    """Have the standard streams that are closed (``wb table >&-``) lead nowhere.
+def _reopen_closed_streams() -> None:
+    """Redirect closed standard streams (``wb table >&-``) to the null device.
 
-    Else the next file that is opened takes the place of one, and what is printed is written into it.
+    Otherwise the next file that is opened would get the descriptor of one, and output would be written into it.
     """
     for number in range(3):
         try:
@@ -225,10 +225,11 @@ def _open_what_is_closed() -> None:
             setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w", encoding="utf-8", closefd=False))
 
 
-def _guarded(arguments: list[str]) -> int:  # noqa: PLR0911 one exit per kind of ending
+def _run(arguments: list[str]) -> int:  # noqa: PLR0911 one return per kind of exit
+    """Run a command and return its exit code; errors are printed."""
     as_json = "--json" in arguments
     try:
-        result = wb.main(args=arguments, prog_name="wb", standalone_mode=False, **_narrow())
+        result = wb.main(args=arguments, prog_name="wb", standalone_mode=False, **_help_width())
         return result if isinstance(result, int) else 0
     except click.UsageError as exc:
         if as_json:
@@ -241,48 +242,48 @@ def _guarded(arguments: list[str]) -> int:  # noqa: PLR0911 one exit per kind of
     except click.exceptions.Exit as exc:
         return exc.exit_code
     except (click.Abort, KeyboardInterrupt) as exc:
-        return _interrupted(exc, arguments, as_json)
+        return _report_interruption(exc, arguments, as_json)
     except WorkbenchError as exc:
-        return _explained(exc, as_json)
+        return _report_error(exc, as_json)
     except SystemExit as exc:
-        return _explained(_exit_of_other_code(exc), as_json)
+        return _report_error(_unexpected_exit(exc), as_json)
     except OSError as exc:
-        return _explained(_storage_error(exc), as_json)
+        return _report_error(_storage_error(exc), as_json)
     except Exception as exc:
         if as_json:
-            hint = "this is a defect of the workbench"
+            hint = "this is a bug in the workbench"
             echo_json({"error": {"type": type(exc).__name__, "message": masked(str(exc)), "hint": hint}})
         raise
 
 
-def _interrupted(exc: BaseException, arguments: list[str], as_json: bool) -> int:
+def _report_interruption(exc: BaseException, arguments: list[str], as_json: bool) -> int:
     completed, command = resumption(exc, arguments)
     message = f"interrupted; {completed}" if completed else "interrupted"
     if as_json:
         echo_json({"error": {"type": "Interrupted", "message": message, "hint": command}})
         return CODE
     if exc.__cause__ is None and sys.stderr.isatty():
-        note("")  # behind the question that was being asked
+        note("")  # ends the line of the question that was interrupted
     note(message)
     if command:
-        note(f"go on: {command}")
+        note(f"to continue: {command}")
     return CODE
 
 
-def _narrow() -> dict[str, Any]:
-    """Return the width of help in a terminal that is narrower than click would write it."""
+def _help_width() -> dict[str, Any]:
+    """Return the width of help for a terminal that is narrower than click's minimum."""
     columns = shutil.get_terminal_size().columns
     return {"terminal_width": max(columns - 2, 20)} if columns < 52 else {}
 
 
-def _exit_of_other_code(exc: SystemExit) -> WorkbenchError:
-    """Explain an exit that no module below translated: no command ends by itself without having said why."""
+def _unexpected_exit(exc: SystemExit) -> WorkbenchError:
+    """Return the error for an exit by user code; the commands themselves exit with an error message."""
     from workbench.core.user_code import EXIT_HINT, user_frame
 
-    return WorkbenchError(f"the command was ended by code that it calls: {user_frame(exc)}", hint=EXIT_HINT)
+    return WorkbenchError(f"code that the command called ended the process: {user_frame(exc)}", hint=EXIT_HINT)
 
 
-def _explained(exc: WorkbenchError, as_json: bool) -> int:
+def _report_error(exc: WorkbenchError, as_json: bool) -> int:
     if as_json:
         echo_json({"error": {"type": type(exc).__name__, "message": masked(exc.message), "hint": masked(exc.hint)}})
         if lost(sys.stdout) is None:
@@ -294,7 +295,7 @@ def _explained(exc: WorkbenchError, as_json: bool) -> int:
 
 
 def _storage_error(exc: OSError) -> WorkbenchError:
-    """Explain an operating-system error that no module below translated; anything but a disk's is raised again."""
+    """Return the error for a disk failure that no other module translated; other errors are raised again."""
     from pathlib import Path
 
     try:

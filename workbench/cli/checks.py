@@ -32,19 +32,29 @@ TERMINAL_LINES = 60
     examples=("wb check", "wb check 12", "wb check calendar weather_before", "wb check --time --allow congestion"),
 )
 @click.argument("names", nargs=-1, metavar="[N] [FEATURE]...", shell_complete=complete_experiment)
-@experiment_option("exp", text="The features of an experiment.", needed=False, beside="names")
-@click.option("--time", "by_time", is_flag=True, help="Find features that read the future; exit 1 where one does.")
+@experiment_option("exp", text="Check the features of this experiment.", needed=False, shared_argument="names")
+@click.option(
+    "--time", "by_time", is_flag=True, help="Find features that read the future; exit with 1 if there are any."
+)
 @click.option(
     "--time-column",
     "columns",
     multiple=True,
     metavar="COLUMN",
-    help="The column of rows that tells the time; TABLE.COLUMN for a table that calls it otherwise.",
+    help="The time column of the rows; TABLE.COLUMN for a table with another name for it.",
 )
 @click.option(
-    "--allow", multiple=True, metavar="FEATURE", help="With --time: what is known in advance; may be repeated."
+    "--allow",
+    multiple=True,
+    metavar="FEATURE",
+    help="With --time: a feature that is known in advance; may be repeated.",
 )
-@click.option("--sample", type=click.IntRange(min=1000), metavar="ROWS", help="Of train and of test. [default: 100000]")
+@click.option(
+    "--sample",
+    type=click.IntRange(min=1000),
+    metavar="ROWS",
+    help="Sample size of train and of test. [default: 100000]",
+)
 @memory_option
 @competition_option
 @shared_options
@@ -59,14 +69,14 @@ def check_command(  # noqa: PLR0913, PLR0917 one parameter per option
     slug: str | None,
     as_json: bool,
 ) -> int:
-    """Look for what costs weeks when it is found late: drift, leaks, repeats, order; features that read the future."""
+    """Check the data for drift, leaks, duplicates and order, and features for reading the future."""
     if allow and not by_time:
-        raise click.UsageError("--allow goes with --time")
+        raise click.UsageError("--allow requires --time")
     competition = library.competition(slug, memory_limit=memory_limit)
     steps = _Steps()
     if by_time:
         checks = competition.data.check_time(names, exp=exp, columns=columns, allow=allow, report=steps)
-        return _end_time(checks, as_json=as_json)
+        return _finish_time_check(checks, as_json=as_json)
     time_column = competition.data.time_column(columns) if columns else None
     report = competition.data.check(names, exp=exp, sample=sample, time=time_column, report=steps)
     page = competition.data.check_page(report)
@@ -79,13 +89,13 @@ def check_command(  # noqa: PLR0913, PLR0917 one parameter per option
 
 
 class _Steps:
-    """Notes the steps once two seconds have passed: a small competition is done before."""
+    """Prints the steps of a check that takes more than two seconds."""
 
     def __init__(self) -> None:
-        self._started = time.monotonic()
+        self._started_at = time.monotonic()
 
     def __call__(self, text: str) -> None:
-        if time.monotonic() - self._started > 2:
+        if time.monotonic() - self._started_at > 2:
             note(f"{text} …")
 
 
@@ -95,18 +105,18 @@ def _print(report: CheckReport) -> None:
     if report.findings:
         lines = [(f.severity, f.check, f.column, f.text, f.todo) for f in report.findings[:TERMINAL_LINES]]
         _print_table(("", "check", "column", "found", "what to do"), lines)
-    more = len(report.findings) - TERMINAL_LINES
-    if more > 0:
-        echo(f"{more} more findings: in the page, or --json")
+    n_more = len(report.findings) - TERMINAL_LINES
+    if n_more > 0:
+        echo(f"{n_more} more findings: see the page or --json")
     for topic, text in report.facts:
         echo(one_line(f"{topic}: {text}"))
     for unchecked in report.not_checked:
-        echo(one_line(f"not looked at: {unchecked}"))
-    taken, tested = report.sampled
-    if taken < report.n_train or tested < report.n_test:
+        echo(one_line(f"not checked: {unchecked}"))
+    n_train, n_test = report.sampled
+    if n_train < report.n_train or n_test < report.n_test:
         echo(
-            f"sample: {taken:,} of {report.n_train:,} train rows and {tested:,} of {report.n_test:,} test rows for "
-            "distributions and models; counts are of all rows"
+            f"sample: {n_train:,} of {report.n_train:,} train rows and {n_test:,} of {report.n_test:,} test rows for "
+            "distributions and models; counts use all rows"
         )
 
 
@@ -129,7 +139,7 @@ def _print_table(head: tuple[str, ...], lines: Sequence[tuple[str, ...]]) -> Non
     console(width=width).print(table)
 
 
-def _end_time(checks: list[TimeCheck], *, as_json: bool) -> int:
+def _finish_time_check(checks: list[TimeCheck], *, as_json: bool) -> int:
     from workbench.api.values import leak_error
 
     error = leak_error(checks)
@@ -144,7 +154,7 @@ def _end_time(checks: list[TimeCheck], *, as_json: bool) -> int:
         _print_table(("feature", "", "columns", "how"), lines)
     unsplit_tables = sorted({t for c in checks for t in c.whole})
     if unsplit_tables:
-        note(f"not cut, for want of a time column: {', '.join(unsplit_tables)} (--time-column TABLE.COLUMN)")
+        note(f"not split, as they have no time column: {', '.join(unsplit_tables)} (--time-column TABLE.COLUMN)")
     if error:
         raise error
     return 0

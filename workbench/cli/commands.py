@@ -1,4 +1,4 @@
-"""What all commands are made of: examples at the end of their help, and an experiment's number in two forms."""
+"""Classes of commands: examples at the end of the help, and an experiment's number as an option or an argument."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from workbench.core.errors import WorkbenchError
 __all__ = ["Command", "CommandGroup", "ExperimentOption", "experiment_option"]
 
 F = TypeVar("F", bound=Callable[..., Any])
-UNBROKEN = 10_000
-"""More letters than a summary has: click cuts it after so many."""
+UNLIMITED = 10_000
+"""More characters than a summary has; click truncates longer ones."""
 
 
 class Command(click.Command):
@@ -25,7 +25,7 @@ class Command(click.Command):
     Parameters
     ----------
     examples : sequence of str
-        Lines as one types them. A line that begins with a blank goes on with the one before.
+        Command lines. A line that begins with a space continues the one before.
     """
 
     def __init__(self, *args: Any, examples: Sequence[str] = (), **kwargs: Any) -> None:
@@ -33,31 +33,31 @@ class Command(click.Command):
         self.examples = tuple(examples)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Read the command line; an experiment's number is then under one name, whichever form it has."""
+        """Parse the command line; an experiment's number gets one name, whether it is an option or an argument."""
         remaining = super().parse_args(ctx, args)
         for parameter in self.params:
             if isinstance(parameter, ExperimentOption):
-                parameter.settle(ctx)
+                parameter.merge_argument(ctx)
         return remaining
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Call the command; where it is interrupted, what it leaves is known from here on."""
+        """Call the command, and add its name to an interruption."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as exc:
             raise Interrupted(ctx.command_path.partition(" ")[2]) from exc
         except BrokenPipeError as exc:
-            # None of the standard streams', which raise nothing; click would take it for that, and end without a word.
-            raise WorkbenchError("the command wrote to another program, which has ended: Broken pipe") from exc
+            # Not of a standard stream, as those do not raise here; click would exit without a message.
+            raise WorkbenchError("the command wrote to another program that has exited: broken pipe") from exc
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the examples; they are not wrapped, to be copied as they are."""
+        """Write the examples without wrapping, so that they can be copied."""
         super().format_epilog(ctx, formatter)
         write_examples(self.examples, formatter)
 
 
 class CommandGroup(click.Group):
-    """A group of commands: like `Command`, and the summaries of its commands are whole."""
+    """A group of commands whose help ends with examples, and whose summaries are not truncated."""
 
     command_class = Command
 
@@ -66,16 +66,16 @@ class CommandGroup(click.Group):
         self.examples = tuple(examples)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the commands with their summaries, on more lines where one is too short."""
+        """Write the commands with their summaries, which may take several lines."""
         commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
         with formatter.section("Commands"):
-            formatter.write_dl([(name, c.get_short_help_str(UNBROKEN)) for name, c in commands if c is not None])
+            formatter.write_dl([(name, c.get_short_help_str(UNLIMITED)) for name, c in commands if c is not None])
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """Return the commands that begin so with their whole summaries, and the options."""
+        """Return the commands with this prefix, with their summaries, and the options."""
         commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
         items = [
-            CompletionItem(name, help=c.get_short_help_str(UNBROKEN))
+            CompletionItem(name, help=c.get_short_help_str(UNLIMITED))
             for name, c in commands
             if c is not None and name.startswith(incomplete)
         ]
@@ -97,16 +97,16 @@ def write_examples(examples: Sequence[str], formatter: click.HelpFormatter) -> N
 
 
 class ExperimentOption(click.Option):
-    """``--exp N``, which may also be given as an argument: ``wb submit 2`` is ``wb submit --exp 2``.
+    """``--exp N``, which can also be an argument: ``wb submit 2`` is ``wb submit --exp 2``.
 
     Parameters
     ----------
     argument : str
         The argument's name.
     needed : bool
-        Whether the command does nothing without a number.
+        Whether the number is required.
     several : bool
-        Whether it takes several: the value is then their text, "3,5-7".
+        Whether several are allowed; the value is then a text such as "3,5-7".
     """
 
     def __init__(self, *args: Any, argument: str, needed: bool = True, several: bool = False, **kwargs: Any) -> None:
@@ -115,13 +115,13 @@ class ExperimentOption(click.Option):
         self.needed = needed
         self.several = several
 
-    def settle(self, ctx: click.Context) -> None:
-        """Put the number under the option's own name.
+    def merge_argument(self, ctx: click.Context) -> None:
+        """Store the number under the option's name, whether it was given as an option or an argument.
 
         Raises
         ------
         click.UsageError
-            Where argument and option name different experiments, or a number is needed and there is none.
+            When argument and option differ, or a required number is missing.
         """
         name = str(self.name)
         option, argument = ctx.params[name], self._take_argument(ctx)
@@ -131,7 +131,7 @@ class ExperimentOption(click.Option):
             raise click.UsageError(f"Missing option '--exp', or the number alone: {ctx.command_path} 3", ctx)
         if argument is not None and option is not None and self._numbers(argument) != self._numbers(option):
             raise click.UsageError(
-                f"the argument says experiment {argument}, and --exp says {option}: give one of them", ctx
+                f"the argument is experiment {argument}, but --exp is {option}: use one of them", ctx
             )
         ctx.params[name] = argument if option is None else option
 
@@ -143,12 +143,10 @@ class ExperimentOption(click.Option):
         if not isinstance(value, tuple):
             del ctx.params[self.argument]
             return value
-        # Features stand beside the number: their names are never numbers.
+        # The argument may also contain features, whose names are never numbers.
         numbers = {int(v) for v in value if v.isdecimal()}
         if len(numbers) > 1 and not ctx.resilient_parsing:
-            raise click.UsageError(
-                f"one experiment at a time, and here are {', '.join(map(str, sorted(numbers)))}", ctx
-            )
+            raise click.UsageError(f"expected one experiment, got {', '.join(map(str, sorted(numbers)))}", ctx)
         ctx.params[self.argument] = tuple(v for v in value if not v.isdecimal())
         return numbers.pop() if numbers else None
 
@@ -166,31 +164,31 @@ def experiment_option(
     text: str = "The experiment.",
     needed: bool = True,
     several: bool = False,
-    beside: str | None = None,
+    shared_argument: str | None = None,
 ) -> Callable[[F], F]:
-    """Give a command the number of an experiment, as ``--exp N`` and as an argument.
+    """Add the number of an experiment to a command, as ``--exp N`` and as an argument.
 
     Parameters
     ----------
     name : str
         The parameter of the command's function.
     *names : str
-        Further names of the option: "--from".
-    beside : str, optional
-        The name of an argument that takes other words too, and that the command has; by default there is one for the
-        number alone.
+        Further names of the option, such as "--from".
+    shared_argument : str, optional
+        The command's own argument that may contain the number among other words; by default an argument for the number
+        is added.
     """
 
     def decorate(function: F) -> F:
-        kind = str if several else int
-        shown = "N" + "..." * several if needed else "[N]"
-        if beside is None:
+        value_type = str if several else int
+        metavar = "N" + "..." * several if needed else "[N]"
+        if shared_argument is None:
             function = click.argument(
                 "experiment",
-                type=kind,
+                type=value_type,
                 nargs=-1 if several else 1,
                 required=False,
-                metavar=shown,
+                metavar=metavar,
                 shell_complete=complete_experiment,
             )(function)
         return click.option(
@@ -198,10 +196,10 @@ def experiment_option(
             "--exp",
             name,
             cls=ExperimentOption,
-            type=kind,
+            type=value_type,
             metavar="N",
             help=text,
-            argument=beside or "experiment",
+            argument=shared_argument or "experiment",
             needed=needed,
             several=several,
             shell_complete=complete_experiment,

@@ -1,4 +1,4 @@
-"""`wb completion`, and what the shells ask: commands, options, competitions, experiments with their titles."""
+"""Shell completion of commands, options, competitions, and experiments with their titles."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ __all__ = ["VARIABLE", "answer_shell", "complete_competition", "complete_experim
 
 VARIABLE = "_WB_COMPLETE"
 SHELLS = ("bash", "zsh", "fish")
-TITLES = 500
-"""So many experiments, the newest, are listed with their titles: each title is a file to open."""
+MAX_TITLES = 500
+"""The number of experiments, the newest, that are listed with their titles, as each title takes opening a file."""
 
 
 PLAIN = re.compile(r"\w[\w.+-]*")
-"""A name that no shell takes for something else: what completes a line is run by the next key."""
+"""A name without special characters of a shell, as completed text is executed when the user presses Enter."""
 
 
 def complete_competition(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001
-    """Return the competitions of the workspace that begin so."""
+    """Return the competitions of the workspace with this prefix."""
     from workbench.api import library
 
     return [
@@ -46,26 +46,28 @@ def complete_competition(ctx: click.Context, param: click.Parameter, incomplete:
 
 
 def complete_experiment(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Return the experiments of the competition that begin so, with their titles; of "3,5-" those after the dash."""
+    """Return the experiments with this prefix, with their titles; in "3,5-" the prefix is the part after the dash."""
     before = ""
     if getattr(param, "several", param.nargs == -1):
         before, incomplete = re.fullmatch(r"((?:.*[,-])?)(.*)", incomplete, re.DOTALL).groups()  # type: ignore[union-attr]
     folder = _competition_folder(ctx) / "experiments"
-    numbered = {int(p.stem): p for p in folder.glob("*.toml") if p.stem.isdecimal()}
-    chosen = sorted(n for n in numbered if str(n).startswith(incomplete.lstrip("0")))
-    titled = set(chosen[-TITLES:])
-    return [CompletionItem(f"{before}{n}", help=_title(numbered[n]) if n in titled else None) for n in chosen]
+    path_by_number = {int(p.stem): p for p in folder.glob("*.toml") if p.stem.isdecimal()}
+    matching = sorted(n for n in path_by_number if str(n).startswith(incomplete.lstrip("0")))
+    with_title = set(matching[-MAX_TITLES:])
+    return [
+        CompletionItem(f"{before}{n}", help=_title(path_by_number[n]) if n in with_title else None) for n in matching
+    ]
 
 
 def _competition_folder(ctx: click.Context) -> Path:
     from workbench.api import library
 
-    place = library.workspace()
-    return place.competitions / library.choose_slug(place, ctx.params.get("slug"))
+    workspace = library.workspace()
+    return workspace.competitions / library.choose_slug(workspace, ctx.params.get("slug"))
 
 
 def _title(path: Path) -> str | None:
-    """Return the title in an experiment's file, which is read no further."""
+    """Return the title of an experiment's file, without parsing the rest."""
     line = re.search(r"^title\s*=.*$", path.read_text("utf-8-sig").partition("\n[")[0], re.MULTILINE)
     try:
         return one_line(str(tomllib.loads(line[0])["title"])) or None if line else None
@@ -78,11 +80,11 @@ def _title(path: Path) -> str | None:
 
 @add_completion_class
 class _Bash(BashComplete):
-    """Completion for bash that shows what the candidates mean, as the other shells do.
+    """Completion for bash that shows descriptions, as the other shells do.
 
-    bash has no room for a description: where it only lists (``COMP_TYPE`` is the character of the listing, see
-    "Programmable Completion" in its manual), the candidates are listed with theirs, each on a line. What all have in
-    common, and bash inserts, is then still a part of a candidate.
+    bash has no descriptions of its own. When it only lists candidates (``COMP_TYPE`` is the type of completion, see
+    "Programmable Completion" in its manual), each is listed with its description on a line. The common prefix of all,
+    which bash inserts, is still part of a candidate.
     """
 
     name: ClassVar[str] = "bash"
@@ -113,44 +115,44 @@ complete -o nosort -F %(complete_func)s %(prog_name)s
 """
 
     def source(self) -> str:
-        """Return the script; which bash there is, is the shell's matter that reads it."""
+        """Return the script, without click's check of the bash version, which may be another shell's."""
         return self.source_template % self.source_vars()
 
     def get_completion_args(self) -> tuple[list[str], str]:
-        """Return the words before the cursor, and the one at it; bash parts ``--exp=3`` at the sign."""
+        """Return the words before the cursor, and the one at it; bash splits ``--exp=3`` at the sign."""
         args, incomplete = super().get_completion_args()
         if incomplete == "=":
             incomplete = ""
         return [a for a in args if a != "="], incomplete
 
     def format_completion(self, item: CompletionItem) -> str:
-        """Return a line with kind, value and description."""
+        """Return a line with type, value and description."""
         return f"{item.type}\t{item.value}\t{' '.join((item.help or '').split())}"
 
 
 @add_completion_class
 class _Fish(FishComplete):
-    """Completion for fish that keeps descriptions whole: click's ends them at their first comma."""
+    """Completion for fish that does not truncate descriptions at their first comma, as click does."""
 
     name: ClassVar[str] = "fish"
     source_template: ClassVar[str] = FishComplete.source_template.replace('split ","', 'split -m 1 ","')
 
 
 def answer_shell(command: click.Command, instruction: str) -> None:
-    """Answer a shell that asks for candidates; whatever goes wrong, it says nothing into the line that is typed."""
-    with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
-        error, sys.stderr = sys.stderr, nowhere
+    """Print the candidates that a shell asks for; errors are silent, as they would appear in the line being typed."""
+    with Path(os.devnull).open("w", encoding="utf-8") as null_device:
+        original_stderr, sys.stderr = sys.stderr, null_device
         try:
             shell_complete(command, {}, "wb", VARIABLE, instruction)
-        except (Exception, SystemExit, KeyboardInterrupt):  # noqa: BLE001, S110 there is no one to tell
+        except (Exception, SystemExit, KeyboardInterrupt):  # noqa: BLE001, S110 errors are silent here
             pass
         finally:
-            sys.stderr = error
+            sys.stderr = original_stderr
 
 
 def script(command: click.Command, shell: str) -> str:
-    """Return the script that makes a shell complete `wb`."""
+    """Return the completion script for a shell."""
     completion: Callable[..., Any] | None = get_completion_class(shell)
     if completion is None:
-        raise click.UsageError(f"no completion for {shell!r}: {', '.join(SHELLS)}")
+        raise click.UsageError(f"no completion for {shell!r}: expected one of {', '.join(SHELLS)}")
     return str(completion(command, {}, "wb", VARIABLE).source())

@@ -39,10 +39,12 @@ def _ask(question: str) -> bool:
     "fetch", cls=Command, examples=("wb fetch titanic && wb run 1 -c titanic", "wb fetch titanic --only train.csv")
 )
 @click.argument("slug", shell_complete=complete_competition)
-@click.option("--platform", help="kaggle or rehearsal; by default the definition's, else what there is.")
-@click.option("--only", multiple=True, metavar="FILE", help="Only this file; may be repeated.")
+@click.option(
+    "--platform", help="kaggle or rehearsal. [default: that of the definition, else a rehearsal if there is one]"
+)
+@click.option("--only", multiple=True, metavar="FILE", help="Fetch only this file; may be repeated.")
 @click.option("--force", is_flag=True, help="Download and convert everything again.")
-@click.option("--yes", "-y", is_flag=True, help="Download it, however much it is.")
+@click.option("--yes", "-y", is_flag=True, help="Download without asking, whatever the size.")
 @click.option(
     "--ask-above",
     "ask_above",
@@ -51,7 +53,7 @@ def _ask(question: str) -> bool:
     show_default=True,
     envvar="WB_ASK_ABOVE",
     callback=_ask_above,
-    help="Ask before more than this is downloaded.",
+    help="Ask before downloading more than this.",
 )
 @memory_option
 @shared_options
@@ -65,9 +67,9 @@ def fetch_command(
     memory_limit: int | None,
     as_json: bool,
 ) -> None:
-    """Bring a competition's data: download, verify, unpack, convert to typed Parquet.
+    """Download a competition's data, verify and unpack it, and convert it to typed Parquet.
 
-    Where there are none, write competition.toml (inferred, with the reasons in comments) and a baseline.
+    If they do not exist, write competition.toml (inferred, with the reasons in comments) and a baseline experiment.
     """
     from workbench.api.values import Approval
 
@@ -90,9 +92,11 @@ def fetch_command(
     if as_json:
         written = [str(p) for p in fetched.written]
         earlier = str(fetched.earlier) if fetched.earlier else None
-        brought = {"downloaded": list(fetched.downloaded), "written": written, "earlier": earlier}
-        left_out = [{"table": n, "file": e.file, "reason": e.reason} for n, e in fetched.manifest.excluded.items()]
-        echo_json({"slug": fetched.slug, "tables": tables, "excluded": left_out} | brought)
+        files = {"downloaded": list(fetched.downloaded), "written": written, "earlier": earlier}
+        excluded_tables = [
+            {"table": n, "file": e.file, "reason": e.reason} for n, e in fetched.manifest.excluded.items()
+        ]
+        echo_json({"slug": fetched.slug, "tables": tables, "excluded": excluded_tables} | files)
         return
     echo(_facts_line(fetched.facts))
     rows = [
@@ -102,11 +106,11 @@ def fetch_command(
     for line in text_table([("table", "rows", "columns", "source", "Parquet"), *rows], right=range(1, 5)):
         echo(line)
     for excluded in fetched.manifest.excluded.values():
-        echo(f"left out: {excluded.file}: {excluded.reason}")
+        echo(f"skipped: {excluded.file}: {excluded.reason}")
     if fetched.manifest.excluded:
-        echo(f"a fixed copy in {_short(fetched.fixed)} is taken in place of such a file")
+        echo(f"to use such a file, put a fixed copy into {_short(fetched.fixed)}")
     if fetched.earlier:
-        echo(f"the data before is in {_short(fetched.earlier)}")
+        echo(f"the previous data is in {_short(fetched.earlier)}")
     for path in fetched.written:
         echo(f"wrote {_short(path)}")
     baseline = next((int(p.stem) for p in fetched.written if p.parent.name == "experiments"), 1)
@@ -114,17 +118,17 @@ def fetch_command(
 
 
 def _facts_line(facts: CompetitionFacts) -> str:
-    """Return the platform's word on the competition in a line."""
+    """Return a line of what the platform says about the competition."""
     parts = [facts.title, *([facts.metric] if facts.metric else [])]
     if facts.deadline is not None:
-        over = "was over" if facts.deadline < datetime.now(UTC) else "ends"
-        parts.append(f"{over} {facts.deadline:%Y-%m-%d %H:%M} UTC")
+        verb = "ended" if facts.deadline < datetime.now(UTC) else "ends"
+        parts.append(f"{verb} {facts.deadline:%Y-%m-%d %H:%M} UTC")
     if facts.daily_limit is not None:
         parts.append(f"{facts.daily_limit} submissions a day")
     if facts.kind == "notebook":
-        parts.append("takes notebooks only, no files")
+        parts.append("accepts notebooks only, no files")
     elif not facts.accepts_submissions:
-        parts.append("takes no submissions")
+        parts.append("accepts no submissions")
     return " · ".join(parts)
 
 

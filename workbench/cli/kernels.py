@@ -22,25 +22,27 @@ if TYPE_CHECKING:
 
 ACCELERATORS = ("NvidiaTeslaT4", "NvidiaTeslaP100")
 LOG_TAIL = 3000
-"""Characters of a failed kernel's log that are shown."""
+"""The number of characters of a failed kernel's log that are shown."""
 
 
 @click.group("kernel", cls=CommandGroup, examples=("wb kernel rehearse 12", "wb kernel push 12", "wb kernel submit 12"))
 def kernel_command() -> None:
-    """Pack a run for a code competition, rehearse it as Kaggle would run it, push it and submit it."""
+    """Build a kernel from a run for a code competition, test it locally, push and submit it."""
 
 
-PYTHON = click.option("--python", metavar="X.Y", help="The kernel's Python. [default: that of Kaggle's image]")
+PYTHON = click.option("--python", metavar="X.Y", help="Python version of the kernel. [default: that of Kaggle's image]")
 
 
 @kernel_command.command("build", examples=("wb kernel build 12",))
 @experiment_option()
 @PYTHON
-@click.option("--wheels", type=click.Path(path_type=Path, file_okay=False), help="Take these wheels; download none.")
+@click.option(
+    "--wheels", type=click.Path(path_type=Path, file_okay=False), help="Use the wheels of this folder; download none."
+)
 @competition_option
 @shared_options
 def build_command(number: int, python: str | None, wheels: Path | None, slug: str | None, as_json: bool) -> None:
-    """Pack the newest finished run of experiment N: models, code, packages, and the notebook that predicts."""
+    """Build a kernel from the newest finished run of experiment N: models, code, packages and a notebook."""
     competition = library.competition(slug)
     with progress_bar("kernel") as listen:
         built = competition.kernels.build(number, python=python, wheels=wheels, listen=listen)
@@ -60,19 +62,21 @@ def build_command(number: int, python: str | None, wheels: Path | None, slug: st
     echo(built.notebook)
     _note_packed(built)
     for name in built.fixed:
-        note(f"{name} is in the bundle: the kernel reads it in place of Kaggle's file")
+        note(f"{name} is in the bundle: the kernel reads it instead of Kaggle's file")
     note(f"next: wb kernel rehearse {number}")
 
 
 @kernel_command.command("rehearse", examples=("wb kernel rehearse 12 --memory-limit 13GB --minutes 540",))
 @experiment_option()
 @PYTHON
-@click.option("--wheels", type=click.Path(path_type=Path, file_okay=False), help="As for build.")
-@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), metavar="M", help="End it after so much time.")
+@click.option(
+    "--wheels", type=click.Path(path_type=Path, file_okay=False), help="Use the wheels of this folder; download none."
+)
+@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), metavar="M", help="Time limit of a run.")
 @click.option(
     "--image",
     type=click.Path(path_type=Path, file_okay=False, exists=True),
-    help="Packages that the session has, as Kaggle's image has other versions: what `pip install --target` wrote.",
+    help="Folder with the packages of Kaggle's image, by `pip install --target`, if their versions differ.",
 )
 @memory_option
 @competition_option
@@ -87,7 +91,7 @@ def rehearse_command(
     slug: str | None,
     as_json: bool,
 ) -> None:
-    """Run the kernel of experiment N without network, on the test set and on a hidden one, and compare."""
+    """Run the kernel of experiment N locally without network, on the test set and a hidden one, and compare."""
     competition = library.competition(slug, memory_limit=memory_limit)
     with progress_bar("rehearsal") as listen:
         built = competition.kernels.build(number, python=python, wheels=wheels, listen=listen)
@@ -107,11 +111,13 @@ def rehearse_command(
             }
         )
     else:
-        same = "the same as the run's" if not rehearsal.differing else f"{rehearsal.differing:,} differ from the run's"
-        echo(f"public test set: {rehearsal.rows[0]:,} predictions, {same}; {rehearsal.seconds[0]:.0f} s")
+        comparison = (
+            "equal to the run's" if not rehearsal.differing else f"{rehearsal.differing:,} differ from the run's"
+        )
+        echo(f"public test set: {rehearsal.rows[0]:,} predictions, {comparison}; {rehearsal.seconds[0]:.0f} s")
         if rehearsal.hidden is not None:
             echo(f"hidden test set: {rehearsal.rows[1]:,} predictions; {rehearsal.seconds[1]:.0f} s")
-        echo(f"{rehearsal.peak_mb:,.0f} MB at the peak")
+        echo(f"peak memory: {rehearsal.peak_mb:,.0f} MB")
         for line in rehearsal.notes:
             note(line)
 
@@ -119,20 +125,22 @@ def rehearse_command(
 @kernel_command.command("push", examples=("wb kernel push 12 --minutes 30",))
 @experiment_option()
 @PYTHON
-@click.option("--wheels", type=click.Path(path_type=Path, file_okay=False), help="As for build.")
-@click.option("--accelerator", type=click.Choice(ACCELERATORS), help="Run it with that; without, on CPUs alone.")
+@click.option(
+    "--wheels", type=click.Path(path_type=Path, file_okay=False), help="Use the wheels of this folder; download none."
+)
+@click.option("--accelerator", type=click.Choice(ACCELERATORS), help="The accelerator. [default: CPU only]")
 @click.option(
     "--docker-pin",
     type=click.Choice(["original", "latest"]),
     default="original",
     show_default=True,
-    help="Kaggle's image: that of the kernel's first version, or the newest.",
+    help="Kaggle's image: the one of the kernel's first version, or the newest.",
 )
 @click.option(
     "--minutes",
     type=click.FloatRange(min=0, min_open=True),
     metavar="M",
-    help="Let Kaggle end the run after so many minutes. [default: Kaggle's own limit]",
+    help="Time limit on Kaggle. [default: Kaggle's own limit]",
 )
 @competition_option
 @shared_options
@@ -146,7 +154,7 @@ def push_command(
     slug: str | None,
     as_json: bool,
 ) -> int:
-    """Upload what changed of the kernel of experiment N, run it on the platform, and fetch what it wrote."""
+    """Upload the changed files of the kernel of experiment N, run it on the platform, and fetch its output."""
     from workbench.api.values import Machine
 
     competition = library.competition(slug)
@@ -183,20 +191,20 @@ def push_command(
         return 1
     log = pushed.log.read_text(encoding="utf-8")
     raise NotebookError(
-        f"the kernel ended with {pushed.status}: {pushed.failure or 'no reason is given'}\n{_tail(log)}",
-        hint=f"its log is {pushed.log}; `wb kernel rehearse {number}` runs it here",
+        f"the kernel ended with status {pushed.status}: {pushed.failure or 'no reason given'}\n{_tail(log)}",
+        hint=f"see its log {pushed.log}; `wb kernel rehearse {number}` runs it locally",
     )
 
 
 def _note_packed(built: BuiltKernel) -> None:
-    """Say what goes to the platform: the competition's own files by name, models and packages by their number."""
+    """Print what is uploaded: the competition's files by name, and the numbers of models and packages."""
     competition_files = [name.removeprefix("competition/") for name in built.files if name.startswith("competition/")]
     models, wheels = (sum(name.startswith(f"{kind}/") for name in built.files) for kind in ("models", "wheels"))
-    note(f"packed: {', '.join(competition_files)}; {models} files of models, {wheels} packages")
+    note(f"packed: {', '.join(competition_files)}; {models} model files, {wheels} packages")
 
 
 def _tail(log: str) -> str:
-    """Return the end of a log, set in: no line of it can be taken for one of ours."""
+    """Return the end of a log, indented, so that its lines can't be mistaken for ours."""
     return textwrap.indent(printable(log)[-LOG_TAIL:].strip(), "    ", lambda _: True)
 
 
@@ -206,7 +214,7 @@ def _tail(log: str) -> str:
 @competition_option
 @shared_options
 def submit_command(number: int, slug: str | None, as_json: bool, **sending: Any) -> int:
-    """Submit the newest version of the kernel of experiment N that came to its end; as `wb submit` does with a file."""
+    """Submit the newest completed version of the kernel of experiment N, as `wb submit` does with a file."""
     competition = library.competition(slug)
     prepared = competition.kernels.prepare(number)
     return send_prepared(competition, prepared, as_json=as_json, **sending)

@@ -18,14 +18,14 @@ from workbench.core.text_table import text_table
 
 @click.group("notebook", cls=CommandGroup, examples=("wb notebook new 12 && wb run 13",))
 def notebook_command() -> None:
-    """Write an experiment out as a notebook, make one of Kaggle's an experiment, look at its parameters."""
+    """Export an experiment as a notebook, adopt a notebook from Kaggle, or list a notebook's parameters."""
 
 
 @notebook_command.command("params", examples=("wb notebook params notebooks/model.ipynb",))
 @click.argument("path", type=click.Path(path_type=Path))
 @shared_options
 def params_command(path: Path, as_json: bool) -> None:
-    """List the parameters of a notebook: kind, default, and the comment behind each."""
+    """List a notebook's parameters with type, default and comment."""
     from workbench.api.values import read_notebook
 
     notebook = read_notebook(path)
@@ -34,40 +34,40 @@ def params_command(path: Path, as_json: bool) -> None:
         echo_json([asdict(p) for p in parameters])
         return
     if notebook.parameters is None:
-        note(f'{path} has no cell that is tagged "parameters": it takes none')
+        note(f'{path} has no parameters: no cell has the tag "parameters"')
     lines = [tuple(map(one_line, (p.name, p.kind or "any", p.default, p.help))) for p in parameters]
     for line in text_table(lines):
         echo(line)
 
 
 @notebook_command.command("new", examples=("wb notebook new 12",))
-@experiment_option("source", "--from", text="The experiment to write out.")
-@click.option("--title", default="", help="Of the new experiment.")
+@experiment_option("source", "--from", text="The experiment to export.")
+@click.option("--title", default="", help="The title of the new experiment.")
 @competition_option
 @shared_options
 def new_command(source: int, title: str, slug: str | None, as_json: bool) -> None:
-    """Write an experiment out as a notebook to play with, and the next experiment, which runs it."""
+    """Export an experiment as a notebook, and create the next experiment, which runs it."""
     notebook, experiment = library.competition(slug).experiments.new_notebook(source, title=title)
     if as_json:
         echo_json({"exp": int(experiment.stem), "notebook": str(notebook), "path": str(experiment)})
         return
     echo(notebook)
     echo(experiment)
-    note(f"next: wb run {int(experiment.stem)}, or open it: jupyter lab {notebook}")
+    note(f"next: wb run {int(experiment.stem)}, or jupyter lab {notebook}")
 
 
 @notebook_command.command("adopt", examples=("wb notebook adopt ~/Downloads/best-public-notebook.ipynb",))
 @click.argument("path", type=click.Path(path_type=Path), metavar="FILE")
-@click.option("--title", default="", help="Of the new experiment; by default the file's name.")
-@click.option("--submission", default="submission.csv", show_default=True, help="The file that it leaves.")
-@click.option("--network", is_flag=True, help="Let it reach the network; by default it can't.")
+@click.option("--title", default="", help="The title of the new experiment. [default: the file's name]")
+@click.option("--submission", default="submission.csv", show_default=True, help="The submission file that it writes.")
+@click.option("--network", is_flag=True, help="Allow it to use the network.")
 @competition_option
 @shared_options
 def adopt_command(path: Path, title: str, submission: str, network: bool, slug: str | None, as_json: bool) -> None:
-    """Make a notebook that was written for Kaggle the next experiment.
+    """Create the next experiment from a notebook that was written for Kaggle.
 
-    Its paths lead to the data here, and its submission is checked. It sees its data and no more of this machine: no
-    logins, an empty home, and the network only with --network.
+    Its paths lead to the local data, and its submission is checked. It has no access to anything else on this machine:
+    no credentials, an empty home folder, and the network only with --network.
     """
     from workbench.api.values import not_closed
 
@@ -83,31 +83,31 @@ def adopt_command(path: Path, title: str, submission: str, network: bool, slug: 
     echo(experiment)
     for name in inputs:
         kind, _, other = name.partition("/")
-        brings = f"put its files into {competition.experiments.input_folder / name}"
+        remedy = f"put its files into {competition.experiments.input_folder / name}"
         if kind == "competitions":
-            brings = f"`wb fetch {other}` brings it"
-        note(f"it reads /kaggle/input/{name}, which is not here: {brings}")
-    reach = "with the network" if network else "without the network (network = true under [notebook] gives it)"
+            remedy = f"run `wb fetch {other}`"
+        note(f"it reads /kaggle/input/{name}, which does not exist locally: {remedy}")
+    access = "with network" if network else "without network (to allow it: network = true under [notebook])"
     warning = not_closed(network=network, is_over=False)
-    note(warning or f"it runs {reach}, without your logins, and with an empty home")
+    note(warning or f"it runs {access}, without your credentials, and with an empty home folder")
     note(f"next: wb run {int(experiment.stem)}")
 
 
 @click.command("report", cls=Command, examples=("wb report 12", "wb report"))
-@experiment_option(text="The experiment; by default it is the page of a fresh competition.", needed=False)
+@experiment_option(text="The experiment. [default: a report of the competition's data]", needed=False)
 @click.option(
     "--notebook",
     "source",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Another notebook than report.ipynb, or eda.ipynb.",
+    help="The notebook to execute. [default: report.ipynb or eda.ipynb]",
 )
 @competition_option
 @shared_options
 def report_command(number: int | None, source: Path | None, slug: str | None, as_json: bool) -> None:
-    """Execute the report's notebook on the run of experiment N, or without N that for a fresh competition.
+    """Write a report of the run of experiment N, or without N of the competition's data.
 
-    The executed notebook and its page are kept in the run's folder, or in the competition's.
+    A notebook is executed; it and its page are stored in the run's folder or the competition's folder.
     """
     competition = library.competition(slug)
     with progress_bar("report") as listen:

@@ -1,4 +1,4 @@
-"""Progress on stderr: bars on a terminal, after two seconds; lines elsewhere."""
+"""Progress on stderr: bars on a terminal, after two seconds, and lines elsewhere."""
 
 from __future__ import annotations
 
@@ -31,26 +31,28 @@ if TYPE_CHECKING:
 __all__ = ["Bar", "byte_bar", "progress_bar"]
 
 PATIENCE_S = 2.0
+"""A bar appears after this time."""
+
 WIDE = 100
-"""From so many columns on there is room for a long bar."""
+"""A terminal of at least this many columns has room for a long bar."""
 
 DOWNLOAD = "downloading"
 STEPS = (DOWNLOAD, "unpacking", "converting")
-"""How the lines of `wb fetch` begin that say what it is at."""
+"""The first words of messages of `wb fetch` about its current step."""
 
-BESIDE, BESIDE_WIDE = 38, 63
-"""What bar, count and time take beside the text; rich would cut all of them alike where the text is long."""
+BAR_WIDTH, WIDE_BAR_WIDTH = 38, 63
+"""The width of bar, count and time, which is reserved; otherwise rich shrinks them if the text is long."""
 
 
 class Bar:
-    """A bar on the terminal that comes after two seconds, and goes as long as a debugger has the terminal.
+    """A bar on the terminal that appears after two seconds, and is hidden while a debugger uses the terminal.
 
     Parameters
     ----------
     label : str
-        What the text beside the bar begins with.
+        The initial text.
     *columns : rich.progress.ProgressColumn
-        What stands behind the text.
+        The columns after the text.
     """
 
     def __init__(self, label: str, *columns: ProgressColumn) -> None:
@@ -59,26 +61,26 @@ class Bar:
         terminal = console(err=True)
         text = TextColumn("{task.description}", markup=False)
         self._progress = Progress(text, *columns, console=terminal, transient=True)
-        self._room = max(terminal.width - (BESIDE if terminal.width < WIDE else BESIDE_WIDE), 20)
+        self._max_length = max(terminal.width - (BAR_WIDTH if terminal.width < WIDE else WIDE_BAR_WIDTH), 20)
         self._task = self._progress.add_task(label, total=None, is_time=False)
         self._lock = threading.RLock()
         self._timer = threading.Timer(PATIENCE_S, self.appear)
         self._timer.daemon = True
-        self._due, self._pauses, self._ended = False, 0, False
+        self._is_due, self._n_pauses, self._has_ended = False, 0, False
 
     def update(self, **values: Any) -> None:
-        """Change what the bar shows: `description`, `completed`, `total`, and what its columns read."""
+        """Change `description`, `completed`, `total`, or fields of its columns."""
         if "description" in values:
             text = one_line(values["description"])
-            values["description"] = text if len(text) <= self._room else text[: self._room - 1] + "…"
+            values["description"] = text if len(text) <= self._max_length else text[: self._max_length - 1] + "…"
         self._progress.update(self._task, **values)
 
     def advance(self, amount: float) -> None:
-        """Add to what is completed."""
+        """Add to the completed amount."""
         self._progress.advance(self._task, amount)
 
     def say(self, text: str) -> None:
-        """Print a line that stays, above the bar."""
+        """Print a line above the bar."""
         with self._lock:
             if self._progress.live.is_started:
                 self._progress.console.print(printable(text), soft_wrap=True)
@@ -87,48 +89,47 @@ class Bar:
 
     @contextmanager
     def shown(self) -> Iterator[Bar]:
-        """Show it until the end of the block."""
+        """Show the bar until the end of the block."""
         self._timer.start()
         try:
-            with _debuggers_pause(self):
+            with _hidden_in_debugger(self):
                 yield self
         finally:
             self._timer.cancel()
             with self._lock:
-                self._ended = True
+                self._has_ended = True
                 self._progress.stop()
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Take it off the terminal until the end of the block."""
+        """Hide the bar until the end of the block."""
         with self._lock:
-            self._pauses += 1
+            self._n_pauses += 1
             self._progress.stop()
         try:
             yield
         finally:
             with self._lock:
-                self._pauses -= 1
+                self._n_pauses -= 1
                 self._refresh()
 
     def appear(self) -> None:
-        """Show it now, as the first two seconds are over."""
+        """Show the bar."""
         with self._lock:
-            self._due = True
+            self._is_due = True
             self._refresh()
 
     def _refresh(self) -> None:
-        if self._due and not self._pauses and not self._ended:
+        if self._is_due and not self._n_pauses and not self._has_ended:
             self._progress.start()
 
 
 @contextmanager
-def _debuggers_pause(bar: Bar) -> Iterator[None]:
-    """Have `breakpoint()`, `pdb.set_trace()` and what is built on pdb take the terminal while they wait for a command.
+def _hidden_in_debugger(bar: Bar) -> Iterator[None]:
+    """Hide the bar while pdb, or a debugger built on it, waits for input.
 
-    Every stop of a debugger passes through `Pdb.interaction`. Its output goes to the terminal itself, where rich has
-    replaced the standard streams. Leaving it by "quit" ends the command as Ctrl-C does: what it interrupted was no
-    failure of the code.
+    Every stop of a debugger passes through `Pdb.interaction`. Its output goes to the terminal itself, as rich has
+    replaced the standard streams. "quit" ends the command as Ctrl-C does, as the code itself has not failed.
     """
     import pdb
 
@@ -154,7 +155,7 @@ def _counted_columns() -> list[ProgressColumn]:
     from rich.text import Text
 
     class Count(progress.MofNCompleteColumn):
-        """How much of how much, where that is known."""
+        """The completed and the total amount, if known."""
 
         def render(self, task: progress.Task) -> Text:
             return Text() if task.total is None or task.fields["is_time"] else super().render(task)
@@ -168,7 +169,7 @@ def _byte_columns() -> list[ProgressColumn]:
     from rich.text import Text
 
     class Bytes(progress.ProgressColumn):
-        """What has arrived, of how much where that is known, and how fast; nothing while nothing is downloaded."""
+        """The downloaded bytes, their total if known, and the speed; empty while nothing is downloaded."""
 
         def render(self, task: progress.Task) -> Text:
             if not task.fields.get("downloads"):
@@ -182,9 +183,9 @@ def _byte_columns() -> list[ProgressColumn]:
 
 @contextmanager
 def byte_bar() -> Iterator[tuple[Listener, Callable[[], AbstractContextManager[None]]]]:
-    """Give a listener that shows downloads on stderr, and a context in which its bar is off the terminal."""
+    """Yield a listener that shows downloads on stderr, and a context manager that hides its bar."""
     if not sys.stderr.isatty():
-        yield _Lines(), nullcontext
+        yield _LineListener(), nullcontext
         return
     with Bar("", *_byte_columns()).shown() as bar:
 
@@ -197,7 +198,7 @@ def byte_bar() -> Iterator[tuple[Listener, Callable[[], AbstractContextManager[N
                 case _ if (text := event_text(event)) is not None:
                     bar.say(text)
                     step = text.partition(" ")[0]
-                    if step in STEPS:  # other lines say what was seen, and are no work
+                    if step in STEPS:  # other messages are findings
                         bar.update(description=step if step == DOWNLOAD else text, downloads=step == DOWNLOAD)
 
         yield listen, bar.paused
@@ -205,19 +206,19 @@ def byte_bar() -> Iterator[tuple[Listener, Callable[[], AbstractContextManager[N
 
 @contextmanager
 def progress_bar(label: str) -> Iterator[Listener]:
-    """Give a listener that shows events on stderr: as a bar on a terminal, as lines elsewhere."""
+    """Yield a listener that shows events on stderr: as a bar on a terminal, as lines elsewhere."""
     if not sys.stderr.isatty():
-        yield _Lines()
+        yield _LineListener()
         return
     with Bar(label, *_counted_columns()).shown() as bar:
         yield _BarListener(label, bar)
 
 
 class _BarListener:
-    """Shows what is being done beside a bar, and by it how much of that is done."""
+    """Shows events as a bar with a text."""
 
     def __init__(self, label: str, bar: Bar) -> None:
-        self.label, self.bar, self.models = label, bar, 0
+        self.label, self.bar, self.n_models = label, bar, 0
         self.started_at = time.monotonic()
 
     def __call__(self, event: Event) -> None:
@@ -225,18 +226,18 @@ class _BarListener:
             case Message(text):
                 self.bar.say(text)
             case ModelTrained(fold=fold, seed=seed, remaining=remaining):
-                self.models = self.models or remaining + 1
+                self.n_models = self.n_models or remaining + 1
                 text = f"fold {fold}, seed {seed}: {_score(event)}"
-                self._show(text, completed=self.models - remaining, total=self.models)
-            case Progress(done, total, text, unit) if unit != "share":
-                self._show(text, completed=done, total=total)
+                self._show(text, completed=self.n_models - remaining, total=self.n_models)
+            case Progress(completed, total, text, unit) if unit != "share":
+                self._show(text, completed=completed, total=total)
             case SearchProgress(remaining_s=remaining_s):
                 self._show_search(event, remaining_s)
             case _ if (words := event_text(event)) is not None:
                 self._show(words)
 
     def _show_search(self, event: SearchProgress, remaining_s: float | None) -> None:
-        """Fill the bar by the time, which is what limits a search; without a limit it only moves."""
+        """Fill the bar by the time limit of a search; without a limit it is indeterminate."""
         spent_s = time.monotonic() - self.started_at
         total_s = None if remaining_s is None else spent_s + remaining_s
         self._show(event_text(event) or "", completed=spent_s, total=total_s, is_time=True)
@@ -245,20 +246,20 @@ class _BarListener:
         self.bar.update(description=f"{self.label}: {text}", is_time=is_time, **values)
 
 
-class _Lines:
-    """Lines for a log file: of what is counted one every few seconds, and none for what is done at once."""
+class _LineListener:
+    """Shows events as lines, for a log file; counts at most every few seconds."""
 
     EVERY_S = 10.0
 
     def __init__(self) -> None:
-        self.last = time.monotonic() - self.EVERY_S + PATIENCE_S
+        self.last_count_at = time.monotonic() - self.EVERY_S + PATIENCE_S
 
     def __call__(self, event: Event) -> None:
         match event:
             case ModelTrained():
                 note(
                     f"  fold {event.fold}, seed {event.seed}: {_score(event)}, {event.rounds} rounds, "
-                    f"{event.seconds:.1f} s ({event.remaining} to come)"
+                    f"{event.seconds:.1f} s ({event.remaining} remaining)"
                 )
             case SearchProgress():
                 self._note_count(event)
@@ -269,8 +270,8 @@ class _Lines:
 
     def _note_count(self, event: Event) -> None:
         now = time.monotonic()
-        if now - self.last >= self.EVERY_S:
-            self.last = now
+        if now - self.last_count_at >= self.EVERY_S:
+            self.last_count_at = now
             note(f"  {event_text(event)}")
 
 

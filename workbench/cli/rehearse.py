@@ -24,8 +24,8 @@ EXAMPLES = (
     "wb rehearse shop --train bought.csv --task recommend --user customer \\",
     "    --item article --time day --horizon 28d --metric recall@20",
 )
-OF_LOGS = ("user", "item", "time", "kind", "unit", "horizon", "cut", "weights", "first")
-OF_ROWS = ("holdout", "after", "drop", "weight", "greater_is_better")
+LOG_OPTIONS = ("user", "item", "time", "kind", "unit", "horizon", "cut", "weights", "first")
+ROW_OPTIONS = ("holdout", "after", "drop", "weight", "greater_is_better")
 
 
 @click.command("rehearse", cls=Command, examples=EXAMPLES)
@@ -34,49 +34,58 @@ OF_ROWS = ("holdout", "after", "drop", "weight", "greater_is_better")
     "--train",
     required=True,
     type=click.Path(path_type=Path),
-    help="The file with the target: CSV in any encoding, packed or not, JSON lines, Parquet.",
+    help="The file with the target: CSV (any encoding, also compressed), JSON lines or Parquet.",
 )
-@click.option("--encoding", default="", help="Of --train, where the guess is wrong: cp949.")
-@click.option("--target", "targets", multiple=True, help="The target's column; may be repeated.")
+@click.option("--encoding", default="", help="Encoding of --train, such as cp949. [default: detected]")
+@click.option("--target", "targets", multiple=True, help="The target column; may be repeated.")
 @click.option("--metric", required=True, help="A built-in metric, or FILE.py:FUNCTION.")
-@click.option("--holdout", type=float, help="The share of the rows that becomes the test side, at random.")
-@click.option("--after", metavar="COL=VALUE", help="Instead: rows with COL >= VALUE become the test side.")
-@click.option("--id", "ids", multiple=True, help="The id column; may be repeated. Default: id, row_id, or a new one.")
-@click.option("--drop", multiple=True, help="A column known only afterwards; may be repeated.")
+@click.option("--holdout", type=float, help="The share of the rows that is used as test, at random.")
+@click.option("--after", metavar="COL=VALUE", help="Use rows with COL >= VALUE as test.")
+@click.option("--id", "ids", multiple=True, help="The id column; may be repeated. [default: id, row_id, or a new one]")
 @click.option(
-    "--table", "tables", multiple=True, type=click.Path(path_type=Path), help="A further file; may be repeated."
+    "--drop", multiple=True, help="A column to remove from the data, as it is known only afterwards; may be repeated."
+)
+@click.option(
+    "--table",
+    "tables",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Another file of the competition; may be repeated.",
 )
 @click.option(
     "--task",
     type=click.Choice(["binary", "multiclass", "regression", "recommend"]),
-    help="Default: from the target. recommend: --train is a log of interactions, of which the end is hidden.",
+    help="The task; with recommend --train is a log of interactions, whose end is hidden. [default: by the target]",
 )
-@click.option("--public", default=0.3, show_default=True, help="The share of the test side for the public score.")
-@click.option("--daily-limit", default=5, show_default=True, help="Submissions a day (UTC).")
-@click.option("--deadline", metavar="DATE", help="Until then the private score is hidden: 2026-12-31.")
-@click.option("--leaderboard", type=click.Path(path_type=Path), help="CSV with team and score: gives rank and medal.")
-@click.option("--greater-is-better/--less-is-better", default=None, help="The direction of a metric of your own.")
-@click.option("--weight", help="A column, or an expression of columns, for a weighted metric.")
-@click.option("--user", metavar="COL", help="recommend: the column of users, or of sessions.")
+@click.option("--public", default=0.3, show_default=True, help="The share of the test rows for the public score.")
+@click.option("--daily-limit", default=5, show_default=True, help="The number of submissions per day (UTC).")
+@click.option("--deadline", metavar="DATE", help="Hide the private score until this date: 2026-12-31.")
+@click.option("--leaderboard", type=click.Path(path_type=Path), help="CSV with team and score, for ranks and medals.")
+@click.option("--greater-is-better/--less-is-better", default=None, help="The direction of a custom metric.")
+@click.option("--weight", help="The weight of a weighted metric: a column or an expression.")
+@click.option("--user", metavar="COL", help="recommend: the column of users or sessions.")
 @click.option("--item", metavar="COL", help="recommend: the column of items.")
-@click.option("--time", metavar="COL", help="recommend: the column of times: dates, times, or whole numbers.")
-@click.option("--kind", metavar="COL", help="recommend: the column with the type of an event, if there is one.")
-@click.option("--unit", type=click.Choice(["s", "ms", "us", "ns"]), help="recommend: of times as numbers. [default: s]")
-@click.option("--horizon", metavar="28d", help="recommend: how much of the end is hidden: 28d, 12h.")
+@click.option("--time", metavar="COL", help="recommend: the column of times (dates, times or integers).")
+@click.option("--kind", metavar="COL", help="recommend: the column of event types, if any.")
+@click.option(
+    "--unit", type=click.Choice(["s", "ms", "us", "ns"]), help="recommend: the unit of integer times. [default: s]"
+)
+@click.option("--horizon", metavar="28d", help="recommend: the length of the hidden end: 28d, 12h.")
 @click.option(
     "--cut",
     type=click.Choice(["last", "session"]),
-    help="recommend: what comes after the log is asked for, or how sessions go on that begin in the horizon. "
-    "[default: last]",
+    help="recommend: predict events after the log, or the rest of sessions that begin in the horizon. [default: last]",
 )
-@click.option("--weights", metavar="KIND=W,…", help="recommend: a line per user and type, and what each type weighs.")
-@click.option("--first", metavar="KIND,…", help="recommend: of these types only the next event is asked for.")
+@click.option(
+    "--weights", metavar="KIND=W,…", help="recommend: one row per user and type, with the weight of each type."
+)
+@click.option("--first", metavar="KIND,…", help="recommend: types of which only the next event is predicted.")
 @click.option("--title", default="", help="The competition's title.")
-@click.option("--seed", default=42, show_default=True)
-@click.option("--force", is_flag=True, help="Replace a rehearsal that is there.")
+@click.option("--seed", default=42, show_default=True, help="The seed of random splits.")
+@click.option("--force", is_flag=True, help="Replace an existing rehearsal.")
 @shared_options
 def rehearse_command(slug: str, as_json: bool, force: bool, **options: Any) -> None:
-    """Host a competition of your own: hidden solution, public and private score, daily limit, leaderboard."""
+    """Host a local competition with hidden solution, public and private scores, daily limit and leaderboard."""
     deadline = options.pop("deadline")
     options["deadline"] = _date(deadline) if deadline else None
     spec = _log_spec(options) if options["task"] == "recommend" else _spec(options)
@@ -87,14 +96,14 @@ def rehearse_command(slug: str, as_json: bool, force: bool, **options: Any) -> N
         return
     current = Path.cwd()
     shown = folder.relative_to(current) if folder.is_relative_to(current) else folder
-    echo(f"rehearsal {slug} in {shown}: the solution stays there, hidden from the data")
+    echo(f"created rehearsal {slug} in {shown}, which contains the solution")
     echo(f"next: wb fetch {slug}")
 
 
 def _spec(options: dict[str, Any]) -> RehearsalSpec:
     from workbench.api.values import RehearsalSpec
 
-    for name in OF_LOGS:
+    for name in LOG_OPTIONS:
         if options.pop(name):
             raise click.UsageError(f"--{name} is for --task recommend")
     if not options["targets"]:
@@ -108,14 +117,14 @@ def _spec(options: dict[str, Any]) -> RehearsalSpec:
 def _log_spec(options: dict[str, Any]) -> LogSpec:
     from workbench.api.values import InteractionsSpec, LogSpec
 
-    for name in OF_ROWS:
+    for name in ROW_OPTIONS:
         if options.pop(name) not in (None, ()):
             option = "--greater-is-better" if name == "greater_is_better" else f"--{name}"
-            raise click.UsageError(f"{option} is not for --task recommend: --horizon says what is hidden")
+            raise click.UsageError(f"{option} is not for --task recommend; --horizon selects the hidden events")
     for name in ("user", "item", "time", "horizon"):
         if not options[name]:
             raise click.UsageError(f"Missing option '--{name}', which --task recommend needs.")
-    log_options = {name: options.pop(name) for name in OF_LOGS}
+    log_options = {name: options.pop(name) for name in LOG_OPTIONS}
     log = InteractionsSpec(
         user=log_options["user"],
         item=log_options["item"],
@@ -131,7 +140,9 @@ def _log_spec(options: dict[str, Any]) -> LogSpec:
     options.pop("task")
     ids, targets = options.pop("ids"), options.pop("targets")
     if len(ids) > 1 or len(targets) > 1:
-        raise click.UsageError("--task recommend has one --id and one --target: the two columns of the sample")
+        raise click.UsageError(
+            "--task recommend needs one --id and one --target at most: the two columns of the sample"
+        )
     return LogSpec(log=log, id="".join(ids), target="".join(targets) or "items", **options)
 
 

@@ -28,25 +28,40 @@ TITLES = {"gain": "gain", "permutation": "loss", "null": "gain", "rfe": "gain"}
 )
 @experiment_option()
 @click.option(
-    "--method", default="permutation", show_default=True, metavar="NAME", help="gain, permutation, null or rfe."
+    "--method",
+    default="permutation",
+    show_default=True,
+    metavar="NAME",
+    help="The method: gain, permutation, null or rfe.",
 )
-@click.option("--name", metavar="NAME", help="The list's name. [default: 012-null]")
+@click.option("--name", metavar="NAME", help="The name of the list. [default: number and method, as 012-null]")
 @click.option("--force", is_flag=True, help="Replace a list of that name.")
-@click.option("--top", type=int, metavar="N", help="Keep the N most important, whatever the verdict.")
-@click.option("--by", metavar="WHAT", help="Judge as one: column, feature or correlated. [default: column]")
-@click.option("--share", type=float, help="gain: keep what has this share of it. [default: 0.99]")
-@click.option("--repeats", type=int, metavar="N", help="permutation: shuffles of a column in each fold. [default: 5]")
-@click.option("--alpha", type=float, help="permutation: the p-value up to which a loss counts. [default: 0.01]")
-@click.option("--shuffles", type=int, metavar="N", help="null: shuffles of the target. [default: 20]")
-@click.option("--percentile", type=float, help="null: of the shuffled gains, the one to beat. [default: 75]")
-@click.option("--minutes", type=float, metavar="M", help="rfe: end after so much time.")
-@click.option("--trials", type=int, metavar="K", help="rfe: end after K smaller lists. [default: 20, or --minutes]")
-@click.option("--step", type=float, help="rfe: the share of the columns to drop at once. [default: 0.2]")
-@click.option("--seed", type=int, metavar="N", help="Of the shuffles. [default: 0]")
-@click.option("--holdout/--no-holdout", default=True, help="Choose without the last fold's rows, and score on them.")
-@click.option("--sample", type=float, metavar="SHARE", help="A subsample run on a share of the train rows.")
+@click.option("--top", type=int, metavar="N", help="Keep the N most important columns.")
 @click.option(
-    "--threads", type=click.IntRange(min=1), help="Default: all that the process may use.", envvar="WB_THREADS"
+    "--by", metavar="WHAT", help="Judge columns separately, or together by feature or correlated. [default: column]"
+)
+@click.option("--share", type=float, help="gain: keep the columns with this share of the total gain. [default: 0.99]")
+@click.option(
+    "--repeats", type=int, metavar="N", help="permutation: number of shuffles of a column per fold. [default: 5]"
+)
+@click.option("--alpha", type=float, help="permutation: the significance level. [default: 0.01]")
+@click.option("--shuffles", type=int, metavar="N", help="null: number of shuffles of the target. [default: 20]")
+@click.option("--percentile", type=float, help="null: the percentile of the shuffled gains to exceed. [default: 75]")
+@click.option("--minutes", type=float, metavar="M", help="rfe: time limit in minutes.")
+@click.option(
+    "--trials", type=int, metavar="K", help="rfe: number of smaller lists to try. [default: 20, or by --minutes]"
+)
+@click.option("--step", type=float, help="rfe: the share of the columns to drop in a step. [default: 0.2]")
+@click.option("--seed", type=int, metavar="N", help="The seed of the shuffles. [default: 0]")
+@click.option(
+    "--holdout/--no-holdout", default=True, help="Select without the rows of the last fold, and score on them."
+)
+@click.option("--sample", type=float, metavar="SHARE", help="Use a share of the train rows.")
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    help="Number of threads. [default: all available cores]",
+    envvar="WB_THREADS",
 )
 @memory_option
 @competition_option
@@ -54,7 +69,7 @@ TITLES = {"gain": "gain", "permutation": "loss", "null": "gain", "rfe": "gain"}
 def select_command(
     number: int, method: str, memory_limit: int | None, slug: str | None, as_json: bool, **options: Any
 ) -> None:
-    """Find the columns of an experiment that are worth keeping, and write them as a list that experiments can name."""
+    """Select the columns of an experiment that are worth keeping, and write them as a list for experiments."""
     competition = library.competition(slug, memory_limit=memory_limit)
     with progress_bar(f"select {number}") as listen:
         selection = competition.features.select(number, SelectOptions(method, **options), listen=listen)
@@ -96,27 +111,27 @@ def _document(selection: Selection) -> dict[str, Any]:
 
 
 def _print(selection: Selection) -> None:
-    more = list(selection.judged[0].more)
-    head = ("column", TITLES[selection.method], "spread", *more, "")
-    lines = [head, *(_line(j, more) for j in selection.judged)]
+    extra_names = list(selection.judged[0].more)
+    head = ("column", TITLES[selection.method], "spread", *extra_names, "")
+    lines = [head, *(_line(j, extra_names) for j in selection.judged)]
     for at, text in enumerate(text_table(lines, right=range(1, len(head) - 1))):
         echo(styled(text, bold=at == 0, dim=at > 0 and not selection.judged[at - 1].keep))
     echo("")
-    chosen = [j for j in selection.judged if j.keep]
+    n_selected = sum(j.keep for j in selection.judged)
     echo(f"{selection.metric} of all {len(selection.judged)}      {_score(selection.before)}")
     mark = f"  optimistic: {selection.optimistic}" if selection.optimistic else ""
-    echo(f"{selection.metric} of the {len(chosen)} kept  {_score(selection.after)}{mark}")
+    echo(f"{selection.metric} of the {n_selected} kept  {_score(selection.after)}{mark}")
     if selection.held_out is not None:
         before, after = (f"{score.mean:.5f}" for score in selection.held_out)
-        echo(f"on rows held out from the choice: all {before}, kept {after}")
+        echo(f"on rows held out from the selection: all {before}, kept {after}")
     for line in selection.notes:
         note(line)
     echo(f"wrote {selection.path}")
     echo(f'next: features = "{selection.name}" in an experiment\'s file')
 
 
-def _line(j: GroupImportance, more: list[str]) -> tuple[str, ...]:
-    extra = [f"{j.more[name]:.4g}" for name in more]
+def _line(j: GroupImportance, extra_names: list[str]) -> tuple[str, ...]:
+    extra = [f"{j.more[name]:.4g}" for name in extra_names]
     return one_line(j.group.name), f"{j.importance:.5g}", f"{j.spread:.3g}", *extra, "keep" if j.keep else "drop"
 
 

@@ -1,8 +1,7 @@
-"""The standard streams of a command: what can't be written to them ends nothing.
+"""Standard streams that never raise: output that can't be written is dropped, and the first error is kept.
 
-Progress goes to whoever looks at it: a pipe whose reader has gone, a terminal that was closed, or a full pipe that
-nobody reads must not end hours of training. So what can't be written is dropped, and the first error kept: whether an
-answer is whole is asked once, at the end.
+A pipe whose reader has exited, a closed terminal, or a full pipe that nobody reads must not end hours of training.
+Whether the result was written completely is checked once, at the end.
 """
 
 from __future__ import annotations
@@ -18,29 +17,29 @@ from typing import Any
 __all__ = ["forgiving", "lost"]
 
 PATIENCE_S = 1.0
-"""So long a full pipe is waited for, once: then it has nobody who reads it."""
+"""The time to wait for a full pipe, once; after that it is assumed to have no reader."""
 
-AT_ONCE = select.PIPE_BUF
-"""A pipe that can be written takes so many bytes without a wait."""
+MAX_WRITE = select.PIPE_BUF
+"""The number of bytes that a writable pipe accepts without blocking."""
 
 
-class _Forgiving(io.FileIO):
-    """A descriptor whose writes never raise."""
+class _SilentFile(io.FileIO):
+    """A file descriptor whose writes never raise."""
 
     def __init__(self, descriptor: int, *, waits: bool) -> None:
         super().__init__(descriptor, "wb", closefd=False)
-        # An answer is waited for; a terminal that is stopped (Ctrl-S) is, too, as every program waits there.
+        # Results wait for their reader. So does everything on a terminal that is stopped (Ctrl-S), as in any program.
         self._waits = waits or os.isatty(descriptor)
         self._stuck = False
         self.error: OSError | None = None
 
     def write(self, data: Any) -> int:
-        """Write as much as can be; the rest is taken for written."""
+        """Write as much as possible; the rest is dropped, but counted as written."""
         view = memoryview(data).cast("B")
-        at = 0
-        while at < len(view) and self._is_ready():
+        n_written = 0
+        while n_written < len(view) and self._is_ready():
             try:
-                at += super().write(view[at : at + AT_ONCE]) or 0
+                n_written += super().write(view[n_written : n_written + MAX_WRITE]) or 0
             except OSError as exc:
                 self.error = self.error or exc
                 break
@@ -52,27 +51,27 @@ class _Forgiving(io.FileIO):
         poll = select.poll()
         poll.register(self.fileno(), select.POLLOUT)
         wait_ms = None if self._waits else 0 if self._stuck else int(PATIENCE_S * 1000)
-        # Where the reader has gone, the write says so.
+        # A pipe without a reader is ready, too; the write then fails.
         self._stuck = not poll.poll(wait_ms)
         return not self._stuck
 
 
 @contextmanager
 def forgiving() -> Iterator[None]:
-    """Have the standard streams drop what they can't write, until the end of the block.
+    """Let the standard streams drop what they can't write, until the end of the block.
 
-    Streams that a program has put in their place, as a test or a notebook does, stay.
+    Replaced streams, as in a test or a notebook, are left alone.
     """
-    before = sys.stdout, sys.stderr
+    originals = sys.stdout, sys.stderr
     wrapped = _wrapped(sys.stdout, waits=True), _wrapped(sys.stderr, waits=False)
     sys.stdout, sys.stderr = wrapped
     try:
         yield
     finally:
-        for stream, original in zip(wrapped, before, strict=True):
+        for stream, original in zip(wrapped, originals, strict=True):
             if lost(stream) is not None:
-                _lead_nowhere(original)
-        sys.stdout, sys.stderr = before
+                _redirect_to_null(original)
+        sys.stdout, sys.stderr = originals
 
 
 def _wrapped(stream: Any, *, waits: bool) -> Any:
@@ -82,10 +81,10 @@ def _wrapped(stream: Any, *, waits: bool) -> Any:
     try:
         stream.flush()
     except OSError:
-        _lead_nowhere(stream)
-    forgives = _Forgiving(raw.fileno(), waits=waits)
+        _redirect_to_null(stream)
+    silent_file = _SilentFile(raw.fileno(), waits=waits)
     return io.TextIOWrapper(
-        forgives if stream.buffer is raw else io.BufferedWriter(forgives),
+        silent_file if stream.buffer is raw else io.BufferedWriter(silent_file),
         encoding=stream.encoding,
         errors=stream.errors,
         line_buffering=stream.line_buffering,
@@ -94,22 +93,22 @@ def _wrapped(stream: Any, *, waits: bool) -> Any:
 
 
 def _raw(stream: Any) -> Any:
-    # With PYTHONUNBUFFERED there is no buffer in between.
+    # With PYTHONUNBUFFERED there is no buffer.
     buffer = getattr(stream, "buffer", None)
     return getattr(buffer, "raw", buffer)
 
 
 def lost(stream: Any) -> OSError | None:
-    """Return why something that was printed to a stream could not be written; None where all was."""
+    """Return the error by which output to a stream was lost; None if nothing was."""
     raw = _raw(stream)
-    if not isinstance(raw, _Forgiving):
+    if not isinstance(raw, _SilentFile):
         return None
     stream.flush()
     return raw.error
 
 
-def _lead_nowhere(stream: Any) -> None:
-    # What is still buffered goes nowhere instead of raising at exit.
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, stream.fileno())
-    os.close(nowhere)
+def _redirect_to_null(stream: Any) -> None:
+    # Otherwise buffered output would raise at exit.
+    null_descriptor = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null_descriptor, stream.fileno())
+    os.close(null_descriptor)

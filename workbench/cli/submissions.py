@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 
 
 def sending_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options of `send_prepared`."""
+    """Add the options of `send_prepared` to a command."""
     for option in (
-        click.option("--wait", is_flag=True, help="Wait for the score, for an hour at most."),
-        click.option("--dry-run", is_flag=True, help="Show the findings and send nothing."),
-        click.option("--again", is_flag=True, help="Send it though an earlier sending of it may have arrived."),
-        click.option("--yes", "-y", is_flag=True, help="Send without asking, whatever the warnings (but see --again)."),
-        click.option("--message", "-m", default="", help="By default number, title and CV."),
+        click.option("--wait", is_flag=True, help="Wait for the score, for up to an hour."),
+        click.option("--dry-run", is_flag=True, help="Show the checks and send nothing."),
+        click.option("--again", is_flag=True, help="Send even if an earlier attempt may have arrived."),
+        click.option("--yes", "-y", is_flag=True, help="Send without asking, despite warnings (but see --again)."),
+        click.option("--message", "-m", default="", help="The message. [default: number, title and CV]"),
     ):
         command = option(command)
     return command
@@ -48,16 +48,16 @@ def sending_options(command: Callable[..., Any]) -> Callable[..., Any]:
     "run_id",
     default="",
     metavar="ID",
-    help="A particular run of it; by default the one that `wb table` shows.",
+    help="A particular run of it. [default: the one that `wb table` shows]",
 )
 @sending_options
 @competition_option
 @shared_options
 def submit_command(number: int, run_id: str, slug: str | None, as_json: bool, **sending: Any) -> int:
-    """Show what will be sent, with all blocking issues and warnings; then send it once, and log it before and after.
+    """Check a run's submission, show what will be sent, send it once, and log it.
 
-    Errors stop it. In a terminal it asks before it sends (--yes answers); elsewhere, and with --json, only warnings
-    need --yes. That an earlier sending of it may have arrived, which would make it the second, only --again answers.
+    Errors prevent sending. In a terminal the command asks for confirmation, unless --yes is given; elsewhere, and with
+    --json, only warnings need --yes. If an earlier attempt may have arrived, only --again sends another.
     """
     competition = library.competition(slug)
     prepared = competition.submissions.prepare(number, run_id=run_id)
@@ -75,7 +75,7 @@ def send_prepared(
     wait: bool,
     as_json: bool,
 ) -> int:
-    """Show what is about to be sent and blocking issues and warnings, ask, send, and show what came of it."""
+    """Show a submission with its errors and warnings, ask for confirmation, send it, and show the result."""
     number = prepared.record.exp
     if not as_json:
         _print_prepared(competition, prepared)
@@ -91,7 +91,7 @@ def send_prepared(
     if not _is_confirmed(prepared, may_ask=may_ask, yes=yes, again=again):
         note("nothing was sent")
         return 1
-    again = again or (may_ask and bool(prepared.doubts))  # it was among what was just agreed to
+    again = again or (may_ask and bool(prepared.doubts))  # the user has just confirmed it
     record = competition.submissions.send(
         prepared, message=message, again=again, agree=_agree if may_ask else None, report=note
     )
@@ -109,7 +109,7 @@ def _limits(competition: library.OpenCompetition) -> SubmissionLimits | None:
     try:
         limits: SubmissionLimits = competition.submissions.limits()
     except PlatformError:
-        return None  # it is sent: that the limits can't be read now is no failure of that
+        return None  # the submission itself was sent
     return limits
 
 
@@ -118,12 +118,12 @@ def _may_ask(*, as_json: bool) -> bool:
 
 
 def _is_confirmed(prepared: PreparedSubmission, *, may_ask: bool, yes: bool, again: bool) -> bool:
-    """Ask the person at the terminal; where nobody is asked, only warnings are in the way.
+    """Return whether to send: by the answer at the terminal, or else if no warning is left without an option.
 
     Raises
     ------
     SubmissionError
-        Where there are warnings that no option answers, and no one to ask.
+        When there are such warnings, and nobody to ask.
     """
     if may_ask:
         wake_reads()
@@ -133,21 +133,21 @@ def _is_confirmed(prepared: PreparedSubmission, *, may_ask: bool, yes: bool, aga
     if doubts or warnings:
         options = " ".join(["--yes"] * bool(warnings) + ["--again"] * bool(doubts))
         text = "; ".join(f.message for f in (*warnings, *doubts))
-        looks = "; `wb sync` looks first whether it arrived" if doubts else ""
-        raise SubmissionError(f"there are warnings: {text}", hint=f"{options} sends it anyway{looks}")
+        check = "; `wb sync` checks whether it has arrived" if doubts else ""
+        raise SubmissionError(f"there are warnings: {text}", hint=f"{options} sends it anyway{check}")
     return True
 
 
 def _agree(findings: tuple[SubmissionFinding, ...]) -> bool:
-    """Ask about what came up since the first question."""
+    """Ask about warnings that are new since the first question."""
     for finding in findings:
         note(styled("warning: ", fg="yellow") + finding.message)
     wake_reads()
-    return confirm("that is new: send it anyway?", default=False)
+    return confirm("new warnings: send it anyway?", default=False)
 
 
 def _print_prepared(competition: library.OpenCompetition, prepared: PreparedSubmission) -> None:
-    """Show what is about to be sent, and the findings."""
+    """Print a submission and its findings."""
     echo(styled(f"about to send to {competition.slug}:", bold=True))
     for name, value in _shown(competition, prepared):
         echo(f"  {name:<13} {value}")
@@ -171,10 +171,10 @@ def _shown(competition: library.OpenCompetition, prepared: PreparedSubmission) -
     if prepared.remaining_today is not None:
         if prepared.limited_by_total:
             number = "1 submission" if prepared.remaining_today == 1 else f"{prepared.remaining_today} submissions"
-            yield "left in all", f"{number} of your team, for the whole competition"
+            yield "left in total", f"{number} of your team, for the whole competition"
         else:
             of = "" if prepared.per_day is None else f" of {prepared.per_day}"
-            doubt = f", {prepared.in_doubt} of which may be used up" if prepared.in_doubt else ""
+            doubt = f", {prepared.in_doubt} of them may be used up" if prepared.in_doubt else ""
             yield "left today", f"{prepared.remaining_today}{of} submissions{doubt} (days are UTC days)"
     yield "compared with", _comparison(prepared)
 
@@ -186,23 +186,22 @@ def _interval(competition: library.OpenCompetition, record: RunRecord) -> tuple[
 
 
 def _cv_text(competition: library.OpenCompetition, record: RunRecord) -> str:
-
     if record.cv_mean is None:
         return "none"
     if record.cv_std is None:
-        return f"{record.metric} {record.cv_mean:.5f} as the notebook says"
+        return f"{record.metric} {record.cv_mean:.5f}, reported by the notebook"
     interval = _interval(competition, record)
     between = "" if interval is None else f", 95 % interval {interval[0]:.5f} to {interval[1]:.5f}"
     return f"{record.metric} {record.cv_mean:.5f}, fold SD {record.cv_std:.5f}{between}"
 
 
 def _comparison(prepared: PreparedSubmission) -> str:
-    """Say which earlier submission this one will stand beside, and how their CV compare."""
+    """Describe the best earlier submission, and how its CV compares."""
     best, record = prepared.compared_with, prepared.record
     if best is None:
-        return "nothing: it is the first submission"
-    none = "no public score is shown" if best.status == "complete" else "no public score yet"
-    scores = [none if best.public_score is None else f"public {best.public_score:.5f}"]
+        return "nothing, as this is the first submission"
+    no_score = "no public score is shown" if best.status == "complete" else "no public score yet"
+    scores = [no_score if best.public_score is None else f"public {best.public_score:.5f}"]
     change = ""
     if best.cv_mean is not None:
         scores.append(f"CV {best.cv_mean:.5f}")
@@ -245,7 +244,7 @@ def _json(record: SubmissionRecord, remaining: int | None) -> dict[str, Any]:
 def _remaining_text(limits: SubmissionLimits | None) -> str:
     if limits is None or limits.remaining_today is None:
         return ""
-    return f"; {limits.remaining_today} left {'in all' if limits.limited_by_total else 'today'}"
+    return f"; {limits.remaining_today} left {'in total' if limits.limited_by_total else 'today'}"
 
 
 def _print_sent(
@@ -258,7 +257,7 @@ def _print_sent(
         note(styled("error: ", fg="red", bold=True) + f"the platform could not score it: {record.error}")
         return
     if record.status != "complete":
-        echo(f"sent as {record.ref}, not scored yet: `wb sync` brings the score{remaining}")
+        echo(f"sent as {record.ref}, not scored yet: `wb sync` fetches the score{remaining}")
         return
     cv = "" if record.cv_mean is None else f" (CV {record.cv_mean:.5f})"
     scored = "" if record.public_score is not None or record.private_score is not None else "scored, and "
@@ -275,11 +274,11 @@ def _print_sent(
 
 
 @click.command("submissions", cls=Command, examples=("wb submissions", "wb submissions --offline"))
-@click.option("--offline", is_flag=True, help="What the log has, without asking the platform.")
+@click.option("--offline", is_flag=True, help="Show the log without contacting the platform.")
 @competition_option
 @shared_options
 def submissions_command(offline: bool, slug: str | None, as_json: bool) -> None:
-    """List all submissions, oldest first: CV beside public and private score; those sent elsewhere too."""
+    """List all submissions with CV, public and private scores, oldest first, including those sent elsewhere."""
     from workbench.api.values import text_of
 
     competition = library.competition(slug)
@@ -287,13 +286,13 @@ def submissions_command(offline: bool, slug: str | None, as_json: bool) -> None:
         try:
             competition.submissions.sync()
         except PlatformError as exc:
-            note(f"not asked for news: {exc.message}")
+            note(f"the platform was not contacted: {exc.message}")
     records = competition.submissions.records()
     if as_json:
         echo_json([_json(s, None) | {"sent_at": _when(s), "message": s.message} for s in records])
         return
     if not records:
-        echo(f"no submission to {competition.slug!r} yet: wb submit N")
+        echo(f"no submissions to {competition.slug!r} yet: wb submit N")
         return
     rows: list[tuple[str, ...]] = [("sent (UTC)", "exp", "status", "CV", "public", "private", "what")]
     for s in records:
@@ -313,7 +312,7 @@ def _when(s: SubmissionRecord) -> str:
 @competition_option
 @shared_options
 def sync_command(slug: str | None, as_json: bool) -> None:
-    """Ask the platform for scores that came later, and for what was sent elsewhere; log them."""
+    """Fetch new scores and submissions sent elsewhere from the platform, and log them."""
     from workbench.api.values import scores_text
 
     changed = library.competition(slug).submissions.sync()

@@ -29,14 +29,24 @@ def _paint(text: str, tone: str) -> str:
 
 @click.command("table", cls=Command, examples=("wb table --sort cv", 'wb table --filter weather --filter "seconds<60"'))
 @click.option(
-    "--sort", default="exp", show_default=True, metavar="COLUMN", help="cv, change, seconds, …; -cv turns it."
+    "--sort",
+    default="exp",
+    show_default=True,
+    metavar="COLUMN",
+    help="The column to sort by: cv, change, seconds, …; -cv reverses the order.",
 )
-@click.option("--filter", "filters", multiple=True, metavar="TEXT", help='A word, or "cv>0.78"; may be repeated.')
-@click.option("--all", "show_all", is_flag=True, help="Every run, not only the one that stands for its experiment.")
 @click.option(
-    "--limit", default=-1, metavar="N", help="Show N lines; 0 for all. [default: 200, all with --json, --csv]"
+    "--filter",
+    "filters",
+    multiple=True,
+    metavar="TEXT",
+    help='A word, or a condition such as "cv>0.78"; may be repeated.',
 )
-@click.option("--csv", "as_comma", is_flag=True, help="Every run as CSV.")
+@click.option("--all", "show_all", is_flag=True, help="Show every run, not only the current one of each experiment.")
+@click.option(
+    "--limit", default=-1, metavar="N", help="Show at most N rows; 0 for all. [default: 200, all with --json and --csv]"
+)
+@click.option("--csv", "as_comma", is_flag=True, help="Print every run as CSV.")
 @competition_option
 @shared_options
 @no_collection()
@@ -49,15 +59,15 @@ def table_command(
     slug: str | None,
     as_json: bool,
 ) -> None:
-    """Show every experiment: CV, its change against the base and whether that is beyond noise, cost, scores.
+    """List experiments with their CV, its change against the base, cost and scores.
 
-    An experiment is shown by the run of its present definition; where there is none, the title says how the run
+    Each experiment is shown by the run of its current definition. If there is none, the title says how the run shown
     differs: [other folds], [edited since], ….
 
-    "fold SD": the standard deviation of the folds' scores. The 95 % interval is that of the change alone. "*" behind a
-    change: beyond noise, with all changes that are compared on the same folds taken together; "~": it may be noise;
-    "^": chosen on these very folds, so CV and change are optimistic; or its base was, and the change is too bad.
-    With --json and --csv there is one entry per run.
+    "fold SD" is the standard deviation of the fold scores. The 95 % interval is of the change alone. A mark follows the
+    change: "*" if it is beyond noise, allowing for all changes that are compared on the same folds; "~" if it may be
+    noise; "^" if the run or its base was selected on these folds, so that the change is biased. --json and --csv print
+    every run.
     """
     from workbench.api.values import RunTable, as_csv, as_dicts
 
@@ -65,10 +75,10 @@ def table_command(
     rows = competition.table(filters=filters, sort=sort)
     waiting = [] if filters or as_json or as_comma else competition.runs.waiting(rows)
     if not (show_all or as_json or as_comma):
-        older = sum(not r.latest for r in rows)
+        n_older = sum(not r.latest for r in rows)
         rows = RunTable(r for r in rows if r.latest)
     else:
-        older = 0
+        n_older = 0
     shown = _limited(rows, limit if limit >= 0 or as_json or as_comma else TERMINAL_LINES, newest=sort == "exp")
 
     if as_json:
@@ -78,11 +88,11 @@ def table_command(
     else:
         _print(competition.slug, shown, filtered=bool(filters))
         _print_compared(shown)
-        _print_rest(older, len(rows) - len(shown), waiting)
+        _print_omitted(n_older, len(rows) - len(shown), waiting)
 
 
 def _limited(rows: list[Row], limit: int, *, newest: bool) -> list[Row]:
-    """Return at most `limit` rows (all for 0 and less): in the order of the experiments the newest, else the first."""
+    """Return at most `limit` rows, the last ones if `newest`, else the first; all if it is 0 or less."""
     if limit <= 0 or limit >= len(rows):
         return rows
     return rows[-limit:] if newest else rows[:limit]
@@ -92,7 +102,7 @@ def _print(slug: str, rows: list[Row], *, filtered: bool) -> None:
     if not rows:
         echo(f"no run of {slug!r} {'matches' if filtered else 'yet: wb run 1'}")
         return
-    # The definition's metric: lines of another one are marked as outdated.
+    # The definition's metric; rows with another one are marked as outdated.
     run = next((r.run for r in reversed(rows) if r.latest and not r.outdated), rows[-1].run)
     direction = "greater is better" if run.greater_is_better else "less is better"
     note(f"{slug}: {run.metric}, {direction}")
@@ -100,7 +110,7 @@ def _print(slug: str, rows: list[Row], *, filtered: bool) -> None:
 
 
 def print_rows(rows: list[Row]) -> None:
-    """Print lines of the table, as wide as the terminal is."""
+    """Print rows of the table in the width of the terminal."""
     from workbench.api.values import as_text
 
     width = shutil.get_terminal_size((160, 24)).columns if sys.stdout.isatty() else 10_000
@@ -108,20 +118,20 @@ def print_rows(rows: list[Row]) -> None:
 
 
 def _print_compared(rows: list[Row]) -> None:
-    """Say how many changes the marks are of, and why scores are marked as chosen."""
+    """Explain the marks: how many changes are compared, and why runs are marked as optimistic."""
     newest = next((r.family for r in reversed(rows) if r.latest and not r.outdated and len(r.family)), None)
     if newest is not None and len(newest) > 1:
-        note(f'{len(newest)} changes are compared on these folds; "*" is beyond noise with all of them taken together')
+        note(f'{len(newest)} changes are compared on these folds; "*" is beyond noise, allowing for all of them')
     for row in [r for r in rows if r.run.optimistic or r.chosen][:10]:
-        of_base = "" if row.base is None else f"its base, {row.base.exp}, is {row.base.optimistic}"
-        note(f"^ {row.run.exp}: {row.run.optimistic or of_base}")
+        base_reason = "" if row.base is None else f"its base, {row.base.exp}, is {row.base.optimistic}"
+        note(f"^ {row.run.exp}: {row.run.optimistic or base_reason}")
 
 
-def _print_rest(older: int, cut: int, waiting: list[int]) -> None:
-    if older:
-        note(f"{older} older runs: --all")
-    if cut > 0:
-        note(f"{cut} more lines: --limit 0")
+def _print_omitted(n_older: int, n_omitted: int, waiting: list[int]) -> None:
+    if n_older:
+        note(f"{n_older} older runs: --all")
+    if n_omitted > 0:
+        note(f"{n_omitted} more rows: --limit 0")
     if waiting:
         note("not run yet: " + ", ".join(map(str, waiting[:20])) + (", …" if len(waiting) > 20 else ""))
 
@@ -131,7 +141,7 @@ def _print_rest(older: int, cut: int, waiting: list[int]) -> None:
 @competition_option
 @shared_options
 def show_command(number: int, slug: str | None, as_json: bool) -> None:
-    """Show one experiment's run in full: folds, seeds, change, importances, files, submissions."""
+    """Show an experiment's run in detail: folds, seeds, change, importances, files, submissions."""
     competition = library.competition(slug)
     row = competition.runs.row(number)
     importance, models = _importance(competition, row), _models(competition, row)
@@ -170,7 +180,7 @@ def _importance(competition: library.OpenCompetition, row: Row) -> list[dict[str
 
 
 def _models(competition: library.OpenCompetition, row: Row) -> list[dict[str, Any]]:
-    """Return what the run's record says of each model: where it stopped, how long it took, its learning curve."""
+    """Return the record of each model: rounds, seconds, learning curve."""
     if row.run.status != "finished" or row.run.sample is not None:
         return []
     return competition.runs[row.run.exp].model_notes
@@ -183,14 +193,15 @@ def _recommender(competition: library.OpenCompetition, row: Row) -> dict[str, An
 
 
 def _show_recommender(recommender: dict[str, Any]) -> None:
-    """Print how it was scored, the score of each list, what its sources find, and what the stages took."""
+    """Print a recommender's validation, the score and recall of each list, and the cost of its stages."""
     for name, value in validation_lines(recommender):
         echo(f"{name:<13} {value}")
-    for of, sources in recommender["recall"].items():
-        score, ceiling = recommender["list_scores"].get(of), recommender.get("list_ceilings", {}).get(of)
-        allowed = "" if ceiling is None else f" of the {ceiling:.6f} that its candidates allow"
-        echo(f"list          {of}" + ("" if score is None else f": {score:.6f}{allowed}"))
-        rows = [("what came is", "in the first", "in all", "only there", "candidates")]
+    for list_name, sources in recommender["recall"].items():
+        score = recommender["list_scores"].get(list_name)
+        ceiling = recommender.get("list_ceilings", {}).get(list_name)
+        maximum = "" if ceiling is None else f" (a perfect ranker of its candidates: {ceiling:.6f})"
+        echo(f"list          {list_name}" + ("" if score is None else f": {score:.6f}{maximum}"))
+        rows = [("recall of", "the first", "all", "only this", "candidates")]
         for s in sources:
             only = "" if s["name"] == "together" else f"{s['adds']:.4f}"
             rows.append((s["name"], f"{s['alone_at_k']:.4f}", f"{s['alone']:.4f}", only, f"{s['per_user']:.1f}"))
@@ -202,44 +213,48 @@ def _show_recommender(recommender: dict[str, Any]) -> None:
 
 
 def validation_lines(recommender: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return how a recommender was scored, of how much, and what its ranker was stopped by."""
+    """Return lines on a recommender's validation and its ranker's early stopping."""
     if "validation" not in recommender:
-        return [("scored", "users held out of the last window, the rule of earlier versions; a ranker knew the window")]
+        return [("scored", "users held out of the last window (rule of earlier versions; the ranker knew the window)")]
     v, stopping = recommender["validation"], recommender["stopping"]
-    by = "users held out of the last window" if v["scheme"] == "users" else f"windows before the end: {v['windows']}"
+    by = (
+        "users held out of the last window"
+        if v["scheme"] == "users"
+        else f"windows at the end of the log: {v['windows']}"
+    )
     lines = [("scored", f"{by} ({v['why']})")]
     if v.get("doubt"):
-        lines.append(("doubtful", v["doubt"]))
+        lines.append(("warning", v["doubt"]))
     if len(recommender["window_scores"]) > 1:
         scores = " ".join("-" if s is None else f"{s:.6f}" for s in recommender["window_scores"])
         lines.append(("windows", f"{scores}, the last one first"))
     if recommender["ceiling"] is not None:
-        lines.append(("ceiling", f"{recommender['ceiling']:.6f}: the score of a perfect ranker of these candidates"))
+        lines.append(("ceiling", f"{recommender['ceiling']:.6f}, the score of a perfect ranker of the candidates"))
     if stopping:
-        users = f"{stopping['users']:,} users, all {stopping['candidates']:,} candidates of theirs"
+        users = f"{stopping['users']:,} users with all of their {stopping['candidates']:,} candidates"
         lines.append(("stopped by", f"{stopping['by']}: {users}"))
     return lines
 
 
 def _rounds(models: list[dict[str, Any]]) -> list[tuple[str, str]]:
-    """Return a line of the best rounds, fold by fold, for each target and seed."""
+    """Return a line with the best round of each fold, for each target and seed."""
     by_fit: dict[tuple[int, int], list[str]] = {}
     for m in models:
-        of = "all rows: " if m["fold"] < 0 else ""
-        by_fit.setdefault((m["target"], m["seed"]), []).append(f"{of}{m['rounds']}")
-    several = len({t for t, _ in by_fit}) > 1, len({s for _, s in by_fit}) > 1
-    named = [
-        ("rounds" + f" t{t}" * several[0] + f" s{s}" * several[1], " ".join(rounds))
+        prefix = "all rows: " if m["fold"] < 0 else ""
+        by_fit.setdefault((m["target"], m["seed"]), []).append(f"{prefix}{m['rounds']}")
+    has_targets, has_seeds = len({t for t, _ in by_fit}) > 1, len({s for _, s in by_fit}) > 1
+    lines = [
+        ("rounds" + f" t{t}" * has_targets + f" s{s}" * has_seeds, " ".join(rounds))
         for (t, s), rounds in by_fit.items()
     ]
-    return named if any(m["rounds"] for m in models) else []
+    return lines if any(m["rounds"] for m in models) else []
 
 
 def _verdict(row: Row, change: Change) -> str:
-    """Say how sure a change is, alone and as one of those that are compared on the same folds."""
+    """Describe the significance of a change, alone and as one of those compared on the same folds."""
     among = f"one of {change.compared} changes compared on these folds"
     if row.chosen:
-        return f"{'' if row.run.optimistic else 'its base was '}chosen on these folds, so not comparable"
+        return f"{'' if row.run.optimistic else 'its base was '}selected on these folds, so not comparable"
     if change.compared < 2:
         return "beyond noise" if change.clear else "may be noise"
     if change.clear:
@@ -254,14 +269,14 @@ def _lines(row: Row) -> list[tuple[str, str]]:
     lines = [("experiment", f"{run.exp}  {run.title}"), ("run", run.run_id), ("status", run.status)]
     lines += [("error", run.error)] * bool(run.error) if run.error else []
     if run.sample is not None:
-        lines.append(("sample", f"{run.sample:.3g} of the rows: a subsample run, not for submission"))
+        lines.append(("sample", f"{run.sample:.3g} of the rows, a subsample run, not for submission"))
     if row.outdated:
-        text = f"{outdated_text(row.outdated)}: `wb run {run.exp}` runs the present definition"
+        text = f"{outdated_text(row.outdated)}: `wb run {run.exp}` runs the current definition"
         lines.append(("outdated", text))
     if run.base is not None:
         lines.append(("base", f"{run.base}: {', '.join(run.changes) or 'nothing changed'}"))
     if run.cv_mean is not None and run.cv_std is None:
-        lines.append((run.metric, f"{run.cv_mean:.6f}, as the notebook says itself"))
+        lines.append((run.metric, f"{run.cv_mean:.6f}, reported by the notebook"))
     if run.cv_mean is not None and run.cv_std is not None:
         lines.append(
             (
@@ -270,12 +285,12 @@ def _lines(row: Row) -> list[tuple[str, str]]:
             )
         )
         if run.optimistic:
-            lines.append(("optimistic", f"{run.optimistic}: expect less on new rows"))
+            lines.append(("optimistic", f"{run.optimistic}: expect a worse score on new rows"))
         lines.append(("folds", " ".join(f"{s:.6f}" for s in run.fold_scores)))
         if len(run.seeds) > 1:
             lines += [
-                (f"seed {s}", " ".join(f"{v:.6f}" for v in v_))
-                for s, v_ in zip(run.seeds, run.seed_scores, strict=True)
+                (f"seed {seed}", " ".join(f"{score:.6f}" for score in scores))
+                for seed, scores in zip(run.seeds, run.seed_scores, strict=True)
             ]
     change = row.change
     if change is not None and change.low is not None:

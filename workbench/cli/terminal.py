@@ -1,7 +1,7 @@
-"""The border to the terminal: whatever a command prints goes through here, and what comes from others does nothing.
+"""All output to the terminal, with control characters in data made harmless.
 
-Only the styles that `styled` gives reach the terminal as escape sequences, as they bear a mark that no data can know.
-No other module prints; a test holds it.
+Only the styles of `styled` reach the terminal as escape sequences: they carry a random mark that data can't contain.
+No other module prints, which a test checks.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ __all__ = [
 ]
 
 _MARK = secrets.token_hex(8)
-_OURS = re.compile(f"\x1b{_MARK}(\\[[0-9;]*m)")
-_UNSHOWN = re.compile(f"[{HARMFUL_CHARACTERS}\u200c\u200d]")
+_STYLE = re.compile(f"\x1b{_MARK}(\\[[0-9;]*m)")
+_HARMFUL = re.compile(f"[{HARMFUL_CHARACTERS}\u200c\u200d]")
 
 
 def styled(text: str, **style: Any) -> str:
@@ -49,13 +49,13 @@ def styled(text: str, **style: Any) -> str:
 
 
 def _shown(text: str) -> str:
-    """Return what the terminal gets: our styles, and of all else what can be read."""
-    parts = _OURS.split(text)
+    """Return a text for the terminal, with our styles and only printable characters otherwise."""
+    parts = _STYLE.split(text)
     return "".join(f"\x1b{part}" if i % 2 else printable(part) for i, part in enumerate(parts))
 
 
 def _in_a_line(text: object) -> str:
-    # A line break in a name must not make a second line, which could be taken for one of ours.
+    # A line break in a name must not start a line that could be mistaken for one of ours.
     return _shown(str(text)).replace("\n", " ")
 
 
@@ -70,22 +70,22 @@ def echo_lines(text: str, *, nl: bool = True) -> None:
 
 
 def note(text: object) -> None:
-    """Print a line of progress to stderr; where that can't be written, the work goes on without a word."""
+    """Print a line of progress to stderr; errors of the stream are ignored."""
     _to_stderr(_in_a_line(text))
 
 
 def note_lines(text: str) -> None:
-    """Print several lines to stderr, as `note`."""
+    """Print several lines to stderr, as `note` does."""
     _to_stderr(_shown(text))
 
 
 def masked(text: str) -> str:
-    """Return a text without secrets: what another program says in its failure may quote an address with a password."""
+    """Return a text without secrets, as error messages of other programs may contain an address with a password."""
     return process_masks().text(text)
 
 
 def _to_stderr(text: str) -> None:
-    with suppress(OSError):  # the streams of `main` raise none, those of a program that calls it may
+    with suppress(OSError):  # streams never raise within `main`, but those of another program may
         click.echo(masked(text), err=True)
 
 
@@ -95,18 +95,18 @@ def confirm(question: str, *, default: bool | None = False, abort: bool = False)
 
 
 def as_json(value: Any) -> str:
-    r"""Return JSON that keeps the data as they are and can do nothing to a terminal that shows it.
+    r"""Return JSON with the data unchanged and characters escaped that would affect a terminal.
 
     Examples
     --------
     >>> as_json({"title": "caf\u00e9 \x9b31m \u202e"})
     '{"title": "café \\u009b31m \\u202e"}'
     """
-    return _UNSHOWN.sub(_escaped, json.dumps(value, ensure_ascii=False))
+    return _HARMFUL.sub(_escaped, json.dumps(value, ensure_ascii=False))
 
 
 def _escaped(character: re.Match[str]) -> str:
-    # As JSON has it: a character beyond the first plane is two units.
+    # JSON escapes a character beyond the basic plane as two UTF-16 units.
     units = character[0].encode("utf-16-be", "surrogatepass").hex()
     return "".join(f"\\u{units[i : i + 4]}" for i in range(0, len(units), 4))
 
@@ -117,10 +117,10 @@ def echo_json(value: Any) -> None:
 
 
 def console(*, err: bool = False, width: int | None = None) -> Console:
-    """Return rich's console without its own reading of texts: no markup, no emoji by name, no colours for numbers.
+    """Return a rich console without markup, emoji names and highlighting.
 
-    While a bar is shown rich prints in place of the standard streams: what code of the user's prints there would be
-    read as markup, too, and "[/]" would end the command.
+    While a bar is shown, rich replaces the standard streams: output of user code would be parsed as markup, too, and
+    "[/]" would raise an error.
     """
     from rich.console import Console
 
@@ -130,7 +130,7 @@ def console(*, err: bool = False, width: int | None = None) -> Console:
 
 
 def show_defects() -> None:
-    """Have tracebacks and warnings, whose texts may quote data, pass the border, too."""
+    """Make tracebacks and warnings harmless, too, as they may quote data."""
     formatted = warnings.formatwarning
 
     def warning(*arguments: Any, **keywords: Any) -> str:

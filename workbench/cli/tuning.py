@@ -36,16 +36,16 @@ SHOWN = 10
     examples=("wb tune 12 --minutes 30", "wb tune 12 --show", "wb new --from 12 --tuned"),
 )
 @experiment_option(needed=False)
-@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), metavar="M", help="End after so much time.")
-@click.option("--trials", type=click.IntRange(min=1), metavar="K", help="End after so many trials.")
-@click.option("--keep", metavar="WHAT", help='Keep the trials\' OOF: "top20", "all". [default: none]')
-@click.option("--seed", type=click.IntRange(min=0), metavar="N", help="Of the search. [default: 0]")
+@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), metavar="M", help="Time limit in minutes.")
+@click.option("--trials", type=click.IntRange(min=1), metavar="K", help="Maximum number of trials.")
+@click.option("--keep", metavar="WHAT", help='Keep OOF predictions of trials: "top20", "all". [default: none]')
+@click.option("--seed", type=click.IntRange(min=0), metavar="N", help="The seed of the search. [default: 0]")
 @click.option(
     "--holdout/--no-holdout",
     default=None,
-    help="Search without the last fold's rows, and score on them. [default: holdout]",
+    help="Search without the rows of the last fold, and score on them. [default: holdout]",
 )
-@storage_option("A database for the study, postgresql+psycopg://…  [default: a journal beside the runs]")
+@storage_option("Database for the study, postgresql+psycopg://…  [default: a journal file]")
 @click.option(
     "--show",
     "shown",
@@ -53,7 +53,7 @@ SHOWN = 10
     is_flag=False,
     flag_value=0,
     metavar="[N]",
-    help="Show the study of experiment N: pictures and a page.",
+    help="Show the study of experiment N as plots and a page.",
     shell_complete=complete_experiment,
 )
 @click.option(
@@ -65,9 +65,14 @@ SHOWN = 10
     help="Open optuna-dashboard on the study of experiment N.",
     shell_complete=complete_experiment,
 )
-@click.option("--port", type=click.IntRange(1, 65_535), default=8080, show_default=True, help="Of the dashboard.")
 @click.option(
-    "--threads", type=click.IntRange(min=1), help="Default: all that the process may use.", envvar="WB_THREADS"
+    "--port", type=click.IntRange(1, 65_535), default=8080, show_default=True, help="The port of the dashboard."
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    help="Number of threads. [default: all available cores]",
+    envvar="WB_THREADS",
 )
 @memory_option
 @competition_option
@@ -84,11 +89,11 @@ def tune_command(  # noqa: PLR0913, PLR0917 one parameter per option
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Search for better parameters of an experiment, for as long as you say.
+    """Search for better parameters of an experiment.
 
-    The study is kept; the same command goes on with it, and several at once share it.
+    The study is stored: the same command continues it, and several processes can share it.
     """
-    started = time.perf_counter()
+    started_at = time.perf_counter()
     number = _one_number(number, shown, dashboard)
     competition = library.competition(slug, memory_limit=memory_limit)
     if shown is not None:
@@ -99,10 +104,10 @@ def tune_command(  # noqa: PLR0913, PLR0917 one parameter per option
         return
     from workbench.api.values import parse_keep
 
-    fixed = None if keep is None else parse_keep(keep, where="--keep")
+    keep_rule = None if keep is None else parse_keep(keep, where="--keep")
     with progress_bar(f"tune {number}") as listen:
         outcome = competition.studies.tune(
-            number, TuneOptions(storage=storage, keep=fixed, started_at=started, **options), listen=listen
+            number, TuneOptions(storage=storage, keep=keep_rule, started_at=started_at, **options), listen=listen
         )
     if as_json:
         echo_json(_document(outcome, number, competition))
@@ -111,11 +116,11 @@ def tune_command(  # noqa: PLR0913, PLR0917 one parameter per option
 
 
 def _one_number(number: int | None, shown: int | None, dashboard: int | None) -> int:
-    """Return the experiment that the command names, once or more often; 0 is an option without a number."""
-    named = {n for n in (number, shown, dashboard) if n}
-    if len(named) != 1 or (shown is not None and dashboard is not None):
-        raise click.UsageError("give one of --exp, --show and --dashboard, with the number of one experiment")
-    return named.pop()
+    """Return the experiment's number, which several options may repeat; 0 is an option without a number."""
+    numbers = {n for n in (number, shown, dashboard) if n}
+    if len(numbers) != 1 or (shown is not None and dashboard is not None):
+        raise click.UsageError("expected one of --exp, --show and --dashboard, with the number of one experiment")
+    return numbers.pop()
 
 
 def _document(outcome: TuneOutcome, number: int, competition: library.OpenCompetition) -> dict[str, Any]:
@@ -157,7 +162,7 @@ def _print(outcome: TuneOutcome, number: int, competition: library.OpenCompetiti
     from workbench.api.values import as_toml_lines
 
     tuned, metric = outcome.tuned, competition.data.metric
-    counts = f"{tuned.trials_now} trials now; in all {tuned.complete} complete, {tuned.pruned} pruned"
+    counts = f"{tuned.trials_now} new trials; in total {tuned.complete} complete, {tuned.pruned} pruned"
     counts += f", {tuned.failed} failed" if tuned.failed else ""
     echo(f"{counts}; {tuned.seconds:.0f} s")
     lines: list[tuple[str, ...]] = [("trial", metric.name, "fold SD", "repeated CV", "holdout", "low-fidelity", "")]
@@ -165,15 +170,15 @@ def _print(outcome: TuneOutcome, number: int, competition: library.OpenCompetiti
     rows = list(tuned.ranked[:SHOWN])
     rows += [tuned.initial] if tuned.initial is not None and tuned.initial not in rows else []
     for one in rows:
-        remarks = [*(["best"] if one == best else []), *(["as it was"] if one == tuned.initial else [])]
+        remarks = [*(["best"] if one == best else []), *(["initial"] if one == tuned.initial else [])]
         lines.append((str(one.number), *_cells(one), ", ".join(remarks)))
     if len(lines) > 1:
         for at, line in enumerate(text_table(lines, right=range(len(lines[0]) - 1))):
             echo(styled(line, bold=at == 0))
         echo("")
     if outcome.optimistic:
-        but = ", but for those held out from the search" if best is not None and best.holdout is not None else ""
-        echo(f"optimistic: {outcome.optimistic}: scores of rows that the parameters were chosen by{but}")
+        exception = ", except those held out from the search" if best is not None and best.holdout is not None else ""
+        echo(f"optimistic: {outcome.optimistic}: the parameters were chosen by the scores of these rows{exception}")
         echo("")
     if best is not None:
         echo_lines(as_toml_lines(outcome.parameters), nl=False)
@@ -186,10 +191,10 @@ def _print(outcome: TuneOutcome, number: int, competition: library.OpenCompetiti
 def _cells(one: TrialScores) -> tuple[str, ...]:
     import statistics
 
-    full = one.full_cv or ()
-    second = "" if one.repeated_cv is None else f"{sum(one.repeated_cv) / len(one.repeated_cv):.5f}"
+    fold_scores = one.full_cv or ()
+    repeated = "" if one.repeated_cv is None else f"{sum(one.repeated_cv) / len(one.repeated_cv):.5f}"
     held_out = "" if one.holdout is None else f"{one.holdout:.5f}"
-    return f"{one.value:.5f}", f"{statistics.pstdev(full):.5f}", second, held_out, f"{one.low_fidelity:.5f}"
+    return f"{one.value:.5f}", f"{statistics.pstdev(fold_scores):.5f}", repeated, held_out, f"{one.low_fidelity:.5f}"
 
 
 def _show(competition: library.OpenCompetition, number: int, storage: str | None, *, as_json: bool) -> None:
@@ -200,7 +205,7 @@ def _show(competition: library.OpenCompetition, number: int, storage: str | None
         echo_json({"exp": number, "files": [str(p) for p in paths], "importances": shares})
         return
     trials = study.get_trials(deepcopy=False)
-    # What the end of its time stopped has not failed.
+    # Trials that were stopped by the time limit have not failed.
     states = ["stopped" if TrialState(t).is_stopped else t.state.name.lower() for t in trials]
     counts = ", ".join(f"{states.count(s)} {s}" for s in dict.fromkeys(states))
     echo(f"{study.study_name}: {len(trials)} trials: {counts}")
@@ -226,10 +231,10 @@ def _dashboard(competition: library.OpenCompetition, number: int, storage: str |
         socket.create_server(("127.0.0.1", port)).close()
     except OSError as exc:
         raise ConfigError(
-            f"optuna-dashboard can't listen on port {port}: {exc}", hint="give another one with --port"
+            f"optuna-dashboard can't listen on port {port}: {exc}", hint="choose another with --port"
         ) from exc
     note(
-        f"optuna-dashboard on http://127.0.0.1:{port}/ until Ctrl-C; it has no login: whoever uses this machine "
-        "can change the study"
+        f"optuna-dashboard is running on http://127.0.0.1:{port}/ (Ctrl-C to stop); it has no login: every user of "
+        "this machine can change the study"
     )
     run_server(study._storage, host="127.0.0.1", port=port)

@@ -15,13 +15,13 @@ from workbench.cli.terminal import echo, echo_lines, styled
 @click.argument("folder", metavar="DIR")
 @shared_options
 def init_command(folder: str, as_json: bool) -> None:
-    """Make an empty workspace in DIR; what is already there stays."""
+    """Create an empty workspace in DIR; existing files are kept."""
     workspace = library.init(folder)
     if as_json:
         echo_json({"workspace": str(workspace.root)})
         return
     echo(f"workspace {workspace.root}")
-    echo("next: wb fetch SLUG   (from Kaggle; a competition of your own: wb rehearse --help)")
+    echo("next: wb fetch SLUG   (from Kaggle; for a local competition: wb rehearse --help)")
 
 
 MARKS = {
@@ -34,47 +34,47 @@ MARKS = {
 @click.command("doctor", cls=Command, examples=("wb doctor",))
 @shared_options
 def doctor_command(as_json: bool) -> int:
-    """Look at versions, disk, memory, the ledger and the data; exit 1 if something is BAD, which a note is not."""
+    """Check versions, disk, memory, the ledger and the data; exit with 1 if anything is BAD."""
     checks = library.doctor()["checks"]
-    good = all(c["ok"] for c in checks)
+    is_ok = all(c["ok"] for c in checks)
     if as_json:
-        echo_json({"ok": good, "checks": checks})
+        echo_json({"ok": is_ok, "checks": checks})
     else:
         for check in checks:
             echo(f"{MARKS[check['level']]} {check['name']:<12} {check['detail']}")
-    return 0 if good else 1
+    return 0 if is_ok else 1
 
 
 @click.group("ledger", cls=CommandGroup, examples=("wb ledger rebuild",))
 def ledger_command() -> None:
-    """Look after the record of runs and submissions."""
+    """Maintain the ledger of runs and submissions."""
 
 
 @ledger_command.command("rebuild", examples=("wb ledger rebuild",))
 @shared_options
 def rebuild_command(as_json: bool) -> None:
-    """Build the ledger again from the run folders and what lies beside the sent files.
+    """Rebuild the ledger from the run folders and the records of sent files.
 
-    The old file is kept beside the new one. In a ledger that several workspaces share, what is of others stays.
+    The old file is kept next to the new one. In a shared ledger, the records of other workspaces are kept.
     """
     counts = library.rebuild_ledger()
     if as_json:
         echo_json(counts)
         return
     for problem in counts["problems"]:
-        note(styled("left out: ", fg="yellow") + problem)
-    stay = f"; {counts['kept']} records of other workspaces stay" if counts["kept"] else ""
-    echo(f"ledger rebuilt: {counts['runs']} runs, {counts['submissions']} submissions{stay}")
+        note(styled("skipped: ", fg="yellow") + problem)
+    other_records = f"; kept {counts['kept']} records of other workspaces" if counts["kept"] else ""
+    echo(f"ledger rebuilt: {counts['runs']} runs, {counts['submissions']} submissions{other_records}")
 
 
 @click.command("completion", cls=Command, examples=('eval "$(wb completion bash)"', "wb completion fish | source"))
 @click.argument("shell", type=click.Choice(SHELLS))
 @shared_options
 def completion_command(shell: str, as_json: bool) -> None:
-    """Print the script that makes a shell complete commands, options, competitions and experiments.
+    """Print a script that completes commands, options, competitions and experiments in a shell.
 
-    For bash and zsh, the first example is a line for ~/.bashrc or ~/.zshrc (there with zsh, after compinit); for fish,
-    write the script to ~/.config/fish/completions/wb.fish.
+    For bash, add the first example to ~/.bashrc; for zsh, add it with "zsh" to ~/.zshrc after compinit; for fish, write
+    the script to ~/.config/fish/completions/wb.fish.
     """
     from workbench.cli.app import wb
 

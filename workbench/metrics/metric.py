@@ -116,7 +116,7 @@ class Metric:
             first = values.ravel()[fractional[0]]
             raise DataError(
                 f"{self.name} needs labels, which are whole numbers: {len(fractional):,} of {values.size:,} values of "
-                f"{name} are not, first {first:g} in row {int(fractional[0]) // (values.size // len(values)):,}",
+                f"{name} are not, the first is {first:g} in row {int(fractional[0]) // (values.size // len(values)):,}",
                 hint='choose a metric of amounts, such as "rmse", or use labels'
                 if name == "y_true"
                 else "round them, or choose a metric of probabilities or amounts",
