@@ -171,5 +171,5 @@ def test_summaries_of_commands_in_a_group_are_whole() -> None:
     notebook = wb.get_command(click.Context(wb), "notebook")
     assert isinstance(notebook, CommandGroup)
     found = {item.value: item.help or "" for item in notebook.shell_complete(click.Context(notebook), "")}
-    assert found["adopt"] == "Make a notebook that was written for Kaggle the next experiment."
+    assert found["adopt"] == "Create the next experiment from a notebook that was written for Kaggle."
     assert set(found) >= {"new", "params"}

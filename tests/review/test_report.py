@@ -106,7 +106,7 @@ class TestFrames:
 
     def test_too_many_classes_give_no_picture(self, small, monkeypatch) -> None:
         view = view_of(two_runs(small, "multiclass", "mlogloss"), 2)
-        monkeypatch.setattr(figures, "MOST_CLASSES", 2)
+        monkeypatch.setattr(figures, "MAX_CLASSES", 2)
         assert figures.confusion(view) is None
 
     def test_a_fresh_competition(self, small) -> None:

@@ -572,9 +572,9 @@ def test_what_was_chosen_on_its_own_folds(
 ) -> None:
     base = run(1, [0.6, 0.61, 0.62], optimistic=of_base)
     rows = newest([base, run(2, [0.9, 0.911, 0.92], base=1, optimistic=optimistic, changes=changes)], [])
-    assert rows[1].chosen == chosen
+    assert rows[1].is_biased == chosen
     assert rows[1].beyond_noise == (None if chosen else True)
-    assert rows[0].chosen == (of_base is not None)
+    assert rows[0].is_biased == (of_base is not None)
 
 
 class TestSelection:

@@ -48,7 +48,7 @@ class Command(click.Command):
             raise Interrupted(ctx.command_path.partition(" ")[2]) from exc
         except BrokenPipeError as exc:
             # Not of a standard stream, as those do not raise here; click would exit without a message.
-            raise WorkbenchError("the command wrote to another program that has exited: broken pipe") from exc
+            raise WorkbenchError("the command wrote to another program that has exited: Broken pipe") from exc
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the examples without wrapping, so that they can be copied."""

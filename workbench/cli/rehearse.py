@@ -141,7 +141,7 @@ def _log_spec(options: dict[str, Any]) -> LogSpec:
     ids, targets = options.pop("ids"), options.pop("targets")
     if len(ids) > 1 or len(targets) > 1:
         raise click.UsageError(
-            "--task recommend needs one --id and one --target at most: the two columns of the sample"
+            "--task recommend takes at most one --id and one --target, the two columns of the sample"
         )
     return LogSpec(log=log, id="".join(ids), target="".join(targets) or "items", **options)
 

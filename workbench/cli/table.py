@@ -122,7 +122,7 @@ def _print_compared(rows: list[Row]) -> None:
     newest = next((r.family for r in reversed(rows) if r.latest and not r.outdated and len(r.family)), None)
     if newest is not None and len(newest) > 1:
         note(f'{len(newest)} changes are compared on these folds; "*" is beyond noise, allowing for all of them')
-    for row in [r for r in rows if r.run.optimistic or r.chosen][:10]:
+    for row in [r for r in rows if r.run.optimistic or r.is_biased][:10]:
         base_reason = "" if row.base is None else f"its base, {row.base.exp}, is {row.base.optimistic}"
         note(f"^ {row.run.exp}: {row.run.optimistic or base_reason}")
 
@@ -253,7 +253,7 @@ def _rounds(models: list[dict[str, Any]]) -> list[tuple[str, str]]:
 def _verdict(row: Row, change: Change) -> str:
     """Describe the significance of a change, alone and as one of those compared on the same folds."""
     among = f"one of {change.compared} changes compared on these folds"
-    if row.chosen:
+    if row.is_biased:
         return f"{'' if row.run.optimistic else 'its base was '}selected on these folds, so not comparable"
     if change.compared < 2:
         return "beyond noise" if change.clear else "may be noise"

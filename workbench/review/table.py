@@ -1,4 +1,4 @@
-"""The experiment table: a summary of runs and submissions, and its text."""
+"""The experiment table: runs with their changes and submissions, as text, CSV and JSON."""
 
 from __future__ import annotations
 
@@ -38,21 +38,28 @@ __all__ = [
 ]
 
 LEVEL = 0.05
-"""The family-wise error rate: how often a family of changes without effect may have one marked as beyond noise."""
+"""The family-wise error rate: the probability that of changes without effect any is marked as beyond noise."""
 
 TUNED = "tuned on these folds"
-"""The record's `optimistic` text where only a parameter search has seen the folds."""
+"""The record's `optimistic` text if only a parameter search has used the folds."""
 
-CHOSEN = "^"
-"""Marks a score that its run's record calls optimistic, and a change where either of the two is."""
+BIASED_MARK = "^"
+"""Marks optimistic scores, and changes in which either score is."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """The CV's change against the base: positive is better, whatever the metric's direction.
+    """The change of the CV against the base; positive is better, whatever the metric's direction.
 
-    `low` and `high` are the 95 % interval of this change alone; None where there is a single pair of scores. `compared`
-    counts the changes on the same folds, and `p` is the p-value adjusted for all of them; None for a single change.
+    Attributes
+    ----------
+    mean : float
+    low, high : float, or None
+        The 95 % interval of this change alone; None for a single pair of scores.
+    p : float, or None
+        The p-value, adjusted for all changes that are compared on the same folds; None for a single change.
+    compared : int
+        The number of these changes.
     """
 
     mean: float
@@ -63,25 +70,25 @@ class Change:
 
     @property
     def clear(self) -> bool:
-        """Whether the change is beyond noise, as one of `compared`; then its own interval excludes 0, too."""
+        """Whether the change is beyond noise, allowing for all compared changes; its own interval excludes 0, too."""
         return self.clear_alone and (self.p is None or self.p <= LEVEL)
 
     @property
     def clear_alone(self) -> bool:
-        """Whether the interval excludes 0, which is not rare among dozens of changes without effect."""
+        """Whether the interval excludes 0, which it often does for some of dozens of changes without effect."""
         return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
 
 
 class Family:
-    """The changes that are compared on the same folds by the same metric, for the correction of multiple comparisons.
+    """The changes that are compared on the same folds by the same metric, to correct for multiple comparisons.
 
-    It has each definition of every experiment with a base that has a finished run; repeated runs of the same definition
-    count once. How the table is filtered makes no difference.
+    It has each definition of every experiment whose base has a finished run; repeated runs of a definition count once.
+    Filters of the table do not change it.
 
     Parameters
     ----------
     ratio : float, optional
-        Validated rows over train rows, the mean over the folds; see `workbench.core.intervals`.
+        Validated rows over train rows, averaged over the folds; see `workbench.core.intervals`.
     """
 
     def __init__(self, ratio: float | None = None) -> None:
@@ -89,35 +96,45 @@ class Family:
         self._pairs: dict[tuple[int, str], tuple[RunRecord, RunRecord]] = {}
 
     def add(self, run: RunRecord, base: RunRecord) -> None:
-        """Add a run and its base; a later run of the same definition replaces the earlier one."""
+        """Add a run and its base; it replaces an earlier run of the same definition."""
         if run.cv_windows:
             self.ratio = 0.0
         if len(_differences(run, base) or ()) > 1:
             self._pairs[run.exp, run.key] = run, base
 
     def __len__(self) -> int:
-        """Return the number of changes that are compared."""
+        """Return the number of changes."""
         return len(self._pairs)
 
     @cached_property
-    def _p(self) -> dict[tuple[int, str], float]:
+    def _p_values(self) -> dict[tuple[int, str], float]:
         differences = [_differences(run, base) or () for run, base in self._pairs.values()]
         return dict(zip(self._pairs, family_p(differences, self.ratio), strict=True))
 
     def change(self, run: RunRecord, base: RunRecord) -> Change | None:
-        """Return a run's change against its base, as one of the family."""
+        """Return a run's change against its base, with its p-value in the family."""
         change, pair = change_against(run, base, self.ratio), (run.exp, run.key)
         if change is None or pair not in self._pairs:
             return change
-        return replace(change, p=self._p[pair], compared=len(self))
+        return replace(change, p=self._p_values[pair], compared=len(self))
 
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the table: a run, the run that it is compared with, its submissions.
+    """A row of the table.
 
-    `latest` tells that the run is its experiment's current one; `outdated` names the parts of the definition that have
-    changed since, see `workbench.experiments.current_runs.CurrentRun`. `family` holds the change and those beside it.
+    Attributes
+    ----------
+    run : RunRecord
+    base : RunRecord, or None
+        The run that it is compared with.
+    submissions : tuple of SubmissionRecord
+    latest : bool
+        Whether the run is its experiment's current one.
+    outdated : tuple of str
+        The parts of the definition that have changed since; see `workbench.experiments.current_runs.CurrentRun`.
+    family : Family
+        The changes that are compared with this one.
     """
 
     run: RunRecord
@@ -129,55 +146,55 @@ class Row:
 
     @property
     def change(self) -> Change | None:
-        """The change against the base; computed lazily, as a long table is seldom shown in full."""
+        """The change against the base; computed when used, as long tables are rarely shown in full."""
         return None if self.base is None else self.family.change(self.run, self.base)
 
     @property
-    def chosen(self) -> bool:
-        """Whether the run or its base was selected on these very folds, so that the change is biased.
+    def is_biased(self) -> bool:
+        """Whether the change is biased, as the run or its base was selected on the same folds.
 
-        Not where both have tuned parameters and differ only in their features: both are biased alike.
+        It is not if both have tuned parameters and differ only in their features, as both are equally optimistic.
         """
         optimistic = (self.run.optimistic, None if self.base is None else self.base.optimistic)
-        return any(optimistic) and not (optimistic == (TUNED, TUNED) and all(map(_is_of_features, self.run.changes)))
+        return any(optimistic) and not (optimistic == (TUNED, TUNED) and all(map(_is_feature_change, self.run.changes)))
 
     @property
     def beyond_noise(self) -> bool | None:
-        """Whether the change is beyond noise; None where that is unknown, as for runs selected on these very folds."""
+        """Whether the change is beyond noise; None if that is unknown, as for a biased change."""
         change = self.change
-        return None if change is None or change.low is None or self.chosen else change.clear
+        return None if change is None or change.low is None or self.is_biased else change.clear
 
     @property
     def public_score(self) -> float | None:
-        """The public score of its last submission that has one."""
+        """The public score of the last submission that has one."""
         return next((s.public_score for s in reversed(self.submissions) if s.public_score is not None), None)
 
     @property
     def private_score(self) -> float | None:
-        """The private score of its last submission that has one."""
+        """The private score of the last submission that has one."""
         return next((s.private_score for s in reversed(self.submissions) if s.private_score is not None), None)
 
 
-def _is_of_features(change: str) -> bool:
-    """Tell whether a change of a run is of columns, features or the number of seeds, and not of a parameter."""
-    added = change.startswith(("+", "-")) and change not in ("+tune", "-tune")
-    return added or change.startswith(("features ", "seeds ", "refit "))
+def _is_feature_change(change: str) -> bool:
+    """Return whether a change in a definition is of columns, features or the number of seeds, not of a parameter."""
+    is_column = change.startswith(("+", "-")) and change not in ("+tune", "-tune")
+    return is_column or change.startswith(("features ", "seeds ", "refit "))
 
 
 def change_against(run: RunRecord, base: RunRecord, ratio: float | None = None) -> Change | None:
-    """Compare two runs, paired over folds, by the scores of their predictions averaged over seeds.
+    """Compare the fold scores of two runs, paired by fold.
 
-    CV and submission use the same averages: a run with more seeds gains what averaging gives. The interval allows for
-    folds that share train rows, see `workbench.core.intervals`.
+    The scores are of predictions averaged over seeds, as in submissions, so that more seeds count as an improvement.
+    The interval allows for train rows that folds share; see `workbench.core.intervals`.
 
     Parameters
     ----------
     ratio : float, optional
-        Validated rows over train rows, the mean over the folds; None for folds dealt from all rows.
+        Validated rows over train rows, averaged over the folds; None for folds that partition the rows.
 
     Returns
     -------
-    Change, or None where the two can't be compared: other folds, another metric, a subsample run, not finished.
+    Change, or None if the runs can't be compared: different folds, metric or sample, or not finished.
     """
     differences = _differences(run, base)
     if differences is None:
@@ -190,12 +207,12 @@ def change_against(run: RunRecord, base: RunRecord, ratio: float | None = None) 
 
 
 def _differences(run: RunRecord, base: RunRecord) -> list[float] | None:
-    """Return the improvement of each fold's score; None where the runs can't be compared."""
-    finished = run.status == base.status == "finished"
-    same = run.folds_hash == base.folds_hash and run.metric == base.metric and run.sample == base.sample
-    same = same and run.greater_is_better == base.greater_is_better
+    """Return the improvement of each fold's score; None if the runs can't be compared."""
+    are_finished = run.status == base.status == "finished"
+    are_alike = run.folds_hash == base.folds_hash and run.metric == base.metric and run.sample == base.sample
+    are_alike = are_alike and run.greater_is_better == base.greater_is_better
     run_scores, base_scores = run.fold_scores, base.fold_scores
-    if not (finished and same) or len(run_scores) != len(base_scores) or not run_scores:
+    if not (are_finished and are_alike) or len(run_scores) != len(base_scores) or not run_scores:
         return None
     sign = 1.0 if run.greater_is_better else -1.0
     differences = [sign * (a - b) for a, b in zip(run_scores, base_scores, strict=True)]
@@ -205,15 +222,15 @@ def _differences(run: RunRecord, base: RunRecord) -> list[float] | None:
 
 
 def cv_interval(run: RunRecord, ratio: float | None = None) -> tuple[float, float] | None:
-    """Return the 95 % interval of a run's CV over its folds, computed as for a change; None for fewer than two."""
+    """Return the 95 % interval of a run's CV, computed as for a change; None for fewer than two folds."""
     if run.cv_mean is None or run.cv_std is None or len(run.fold_scores) < 2:
         return None
-    half = half_width(*_independent(run, ratio))
+    half = half_width(*_interval_arguments(run, ratio))
     return run.cv_mean - half, run.cv_mean + half
 
 
-def _independent(run: RunRecord, ratio: float | None) -> tuple[Sequence[float], float | None]:
-    """Return the scores for the mean's standard error, and the ratio of validated rows to train rows."""
+def _interval_arguments(run: RunRecord, ratio: float | None) -> tuple[Sequence[float], float | None]:
+    """Return the scores and the ratio of validated to train rows, for the standard error of their mean."""
     windows = run.cv_windows
     return (window_values(run.fold_scores, windows), 0.0) if windows else (run.fold_scores, ratio)
 
@@ -222,18 +239,18 @@ ELSEWHERE = "elsewhere"
 
 
 def scores_text(submission: SubmissionRecord) -> str:
-    """Return a submission's scores as text, or why there are none: a platform may score without showing it."""
+    """Return a submission's scores as text, or the reason why there are none."""
     scores = (("public", submission.public_score), ("private", submission.private_score))
-    shown = ", ".join(f"{name} {score:.5f}" for name, score in scores if score is not None)
-    if shown or submission.status == "error":
-        return shown
+    text = ", ".join(f"{name} {score:.5f}" for name, score in scores if score is not None)
+    if text or submission.status == "error":
+        return text
     if submission.status == "unlisted":
         return "not listed, may have arrived"
     return "no score is shown" if submission.status == "complete" else "not scored yet"
 
 
 def from_elsewhere(submission: SubmissionRecord, metric: str, *, greater_is_better: bool) -> Row:
-    """Return the row of a submission without a run: made on the platform's page, or by a teammate."""
+    """Return the row of a submission without a run, made on the platform's page or by a teammate."""
     run = RunRecord(
         run_id=submission.submission_id,
         competition=submission.competition,
@@ -273,17 +290,19 @@ def summarise(
     current: Mapping[int, CurrentRun],
     ratios: Mapping[str, float] | None = None,
 ) -> list[Row]:
-    """Summarise runs, in the order given (oldest first).
+    """Return a row for each run, in the same order.
 
-    A run is compared with its base's current run or, where that has other folds, with the newest run of its base on the
-    same folds; a subsample run with the newest subsample run of the same share.
+    A run is compared with its base's current run or, if that has other folds, with the base's newest run on the same
+    folds; a subsample run with the newest subsample run of the same share.
 
     Parameters
     ----------
+    runs : sequence of RunRecord
+        The oldest first.
     current : mapping
         The current run of each experiment, see `workbench.experiments.current_runs`.
     ratios : mapping, optional
-        By the key of the folds, their validated rows over their train rows; see `workbench.models.folds.size_ratios`.
+        Validated rows over train rows, by the folds' hash; see `workbench.models.folds.size_ratios`.
     """
     comparable: dict[tuple[int, float | None, str], RunRecord] = {}
     for run in runs:
@@ -293,19 +312,20 @@ def summarise(
         record = current_of_exp.record
         if record.status == "finished":
             comparable[record.exp, record.sample, record.folds_hash] = record
-    keys = {run.run_id: (run.exp, run.key) for run in runs}
-    sent: dict[Any, list[SubmissionRecord]] = {}
+    definitions = {run.run_id: (run.exp, run.key) for run in runs}
+    # By run and by definition.
+    submissions_by_key: dict[Any, list[SubmissionRecord]] = {}
     for submission in submissions:
-        sent.setdefault(submission.run_id, []).append(submission)
-        sent.setdefault(keys.get(submission.run_id), []).append(submission)
+        submissions_by_key.setdefault(submission.run_id, []).append(submission)
+        submissions_by_key.setdefault(definitions.get(submission.run_id), []).append(submission)
     rows = []
     families: dict[tuple[Any, ...], Family] = {}
     for run in runs:
         base = None if run.base is None else comparable.get((run.base, run.sample, run.folds_hash))
         current_of_exp = current[run.exp]
         latest = current_of_exp.record.run_id == run.run_id
-        # A run that was repeated unchanged has the same predictions: submissions of the first are its own, too.
-        run_submissions = sent.get((run.exp, run.key) if latest else run.run_id, ())
+        # A repeated run has the same predictions, so submissions of earlier runs of the definition are its own, too.
+        run_submissions = submissions_by_key.get((run.exp, run.key) if latest else run.run_id, ())
         outdated = current_of_exp.outdated if latest else _other_folds(run, current_of_exp)
         comparison_key = (run.folds_hash, run.sample, run.metric, run.greater_is_better)
         family = families.setdefault(comparison_key, Family((ratios or {}).get(run.folds_hash)))
@@ -316,7 +336,7 @@ def summarise(
 
 
 def _other_folds(run: RunRecord, current: CurrentRun) -> tuple[str, ...]:
-    """Return "folds" where an earlier run's folds are not the present ones, judged by the current run."""
+    """Return "folds" if an earlier run's folds differ from the current ones."""
     if run.status != "finished" or run.sample is not None or current.record.sample is not None:
         return ()
     return ("folds",) if "folds" in current.outdated or run.folds_hash != current.record.folds_hash else ()
@@ -346,9 +366,10 @@ def select(rows: Sequence[Row], *, filters: Sequence[str] = (), sort: str = "exp
     Parameters
     ----------
     filters : sequence of str
-        Each a word that title, changes or status must contain, or a comparison such as "cv>0.78", "seconds<60".
+        Texts that title, changes or status must contain, or comparisons such as "cv>0.78", "seconds<60".
     sort : str
-        A column of `SORTS`; "-" before it reverses the order. Rows without a value come last. "cv" is best first.
+        A column of `SORTS`, with "-" to reverse the order. Scores and changes are sorted best first, everything else
+        ascending. Rows without a value come last.
 
     Raises
     ------
@@ -361,14 +382,14 @@ def select(rows: Sequence[Row], *, filters: Sequence[str] = (), sort: str = "exp
     selected = [row for row in rows if all(_matches(row, f) for f in filters)]
     value = SORTS[name]
     with_value = [row for row in selected if value(row) is not None]
-    # Scores are sorted best first; everything else ascending.
-    best_first = name in ("cv", "public", "private") and bool(with_value) and with_value[0].run.greater_is_better
-    with_value.sort(key=value, reverse=(best_first or name == "change") != sort.startswith("-"))
+    is_descending = name in ("cv", "public", "private") and bool(with_value) and with_value[0].run.greater_is_better
+    with_value.sort(key=value, reverse=(is_descending or name == "change") != sort.startswith("-"))
     return RunTable([*with_value, *(row for row in selected if value(row) is None)])
 
 
 def _matches(row: Row, text: str) -> bool:
-    for operator, holds in (
+    """Return whether a row passes a filter."""
+    for operator, compare in (
         (">=", lambda a, b: a >= b),
         ("<=", lambda a, b: a <= b),
         (">", lambda a, b: a > b),
@@ -377,12 +398,12 @@ def _matches(row: Row, text: str) -> bool:
     ):
         name, matched, limit = text.partition(operator)
         if matched:
-            return _compares(row, name.strip(), limit.strip(), holds)
+            return _satisfies(row, name.strip(), limit.strip(), compare)
     words = " ".join([row.run.title, row.run.status, *row.run.changes]).lower()
     return text.lower() in words
 
 
-def _compares(row: Row, name: str, limit: str, holds: Callable[[Any, Any], bool]) -> bool:
+def _satisfies(row: Row, name: str, limit: str, compare: Callable[[Any, Any], bool]) -> bool:
     if name not in SORTS:
         raise ConfigError(f"can't filter by {name!r}", hint=near(name, SORTS, kind="column"))
     value = SORTS[name](row)
@@ -390,11 +411,11 @@ def _compares(row: Row, name: str, limit: str, holds: Callable[[Any, Any], bool]
     if value is None:
         return False
     if isinstance(value, datetime):
-        return holds(value.isoformat(), limit)
+        return compare(value.isoformat(), limit)
     if isinstance(value, str):
-        return holds(value, limit)
+        return compare(value, limit)
     try:
-        return holds(value, float(limit))
+        return compare(value, float(limit))
     except ValueError as exc:
         raise ConfigError(f"can't compare {name} with {limit!r}: expected a number") from exc
 
@@ -434,7 +455,7 @@ def _as_dict(row: Row) -> dict[str, Any]:
         "compared": None if change is None else change.compared,
         "beyond_noise": row.beyond_noise,
         "fold_scores": [None if math.isnan(s) else s for s in run.fold_scores],
-        "cv_standard_error": None if interval is None else standard_error(*_independent(run, row.family.ratio)),
+        "cv_standard_error": None if interval is None else standard_error(*_interval_arguments(run, row.family.ratio)),
         "cv_low": None if interval is None else interval[0],
         "cv_high": None if interval is None else interval[1],
         "oof_score": run.oof_score,
@@ -449,16 +470,16 @@ def _as_dict(row: Row) -> dict[str, Any]:
 
 def as_csv(rows: Sequence[Row]) -> str:
     """Return the table as CSV; lists are joined by "; "."""
-    out = io.StringIO()
+    output = io.StringIO()
     dicts = as_dicts(rows)
     fields = list(dicts[0]) if dicts else ["exp", "run_id"]
-    writer = csv.DictWriter(out, fields, lineterminator="\n")
+    writer = csv.DictWriter(output, fields, lineterminator="\n")
     writer.writeheader()
-    for d in dicts:
-        cells = {k: "; ".join(map(str, v)) if isinstance(v, list) else v for k, v in d.items()}
-        # One line each: a title with a line break could imitate a row.
+    for entry in dicts:
+        cells = {k: "; ".join(map(str, v)) if isinstance(v, list) else v for k, v in entry.items()}
+        # A title with a line break could imitate a row.
         writer.writerow({k: one_line(v) if isinstance(v, str) else v for k, v in cells.items()})
-    return out.getvalue()
+    return output.getvalue()
 
 
 COLUMNS = {
@@ -471,11 +492,11 @@ COLUMNS = {
     "texts": "changes outdated",
     "numbers": "fold_scores",
 }
-"""What the values of `as_dicts` are, by name."""
+"""The entries of `as_dicts` by type."""
 
 
 class RunTable(list[Row]):
-    """The lines of the experiment table."""
+    """The rows of the experiment table, printed as a table."""
 
     def __repr__(self) -> str:
         return as_text(self)
@@ -486,7 +507,7 @@ class RunTable(list[Row]):
         return as_table([_HEAD[i] for i in columns], ([line[i] for i in columns] for line in cells))
 
     def frame(self) -> pl.DataFrame:
-        """Return a row for each run as `as_dicts` does; numbers are numbers, and `created_at` is a time (UTC)."""
+        """Return the entries of `as_dicts` as a frame; `created_at` is a time (UTC)."""
         import polars as pl
 
         kinds: dict[str, pl.DataType | type[pl.DataType]] = {
@@ -518,9 +539,11 @@ _HEAD = (
     "public",
     "private",
 )
-_LEAST_TEXT = 24
+_MIN_TEXT_WIDTH = 24
 _DROP_ORDER = (2, 9, 7, 4, 6, 8, 10)
-_RIGHT = {0, 3, 4, 5, 7, 8, 9, 10, 11, 12}
+"""The columns that are dropped in a narrow terminal, the first ones first."""
+
+_RIGHT_ALIGNED = {0, 3, 4, 5, 7, 8, 9, 10, 11, 12}
 
 
 def as_text(rows: Sequence[Row], *, width: int = 160, paint: Callable[[str, str], str] = lambda text, _: text) -> str:
@@ -531,39 +554,40 @@ def as_text(rows: Sequence[Row], *, width: int = 160, paint: Callable[[str, str]
     width : int
         The terminal's width; titles and changes are shortened to fit.
     paint : callable
-        Takes a text and its role ("better", "worse", "quiet", "head") and returns it coloured.
+        Called with a text and its role ("better", "worse", "quiet", "head" or ""); returns the coloured text.
     """
     cells = [_cells(row) for row in rows]
     widths = _widths(cells, width)
     columns = list(widths)
-    head = "  ".join(fit_text(_HEAD[i], widths[i], right=i in _RIGHT) for i in columns).rstrip()
-    lines = [paint(head, "head")]
-    shown = [(i, widths[i], i in _RIGHT) for i in columns]
+    header = "  ".join(fit_text(_HEAD[i], widths[i], right=i in _RIGHT_ALIGNED) for i in columns).rstrip()
+    lines = [paint(header, "head")]
+    shown = [(i, widths[i], i in _RIGHT_ALIGNED) for i in columns]
     for row, line in zip(rows, cells, strict=True):
         parts = [fit_text(line[i], size, right=right) for i, size, right in shown]
-        lines.append(paint("  ".join(parts).rstrip(), _tone(row)))
+        lines.append(paint("  ".join(parts).rstrip(), _role(row)))
     return "\n".join(lines)
 
 
 def _widths(cells: Sequence[Sequence[str]], width: int) -> dict[int, int]:
     """Return the width of each shown column: titles and changes are shortened first, then columns are dropped."""
     columns = [i for i in range(len(_HEAD)) if i in (0, 1, 3) or any(c[i] for c in cells)]
-    natural = {i: max(cell_width(c[i]) for c in [_HEAD, *cells]) for i in columns}
-    droppable = [i for i in _DROP_ORDER if i in natural]
+    full_widths = {i: max(cell_width(c[i]) for c in [_HEAD, *cells]) for i in columns}
+    droppable = [i for i in _DROP_ORDER if i in full_widths]
     while True:
-        widths = dict(natural)
+        widths = dict(full_widths)
         spare = width - sum(widths.values()) - 2 * (len(widths) - 1)
         for i in (2, 1):
             if i in widths:
-                shrunk = min(widths[i], max(_LEAST_TEXT, widths[i] + spare))
+                shrunk = min(widths[i], max(_MIN_TEXT_WIDTH, widths[i] + spare))
                 spare += widths[i] - shrunk
                 widths[i] = shrunk
         if spare >= 0 or not droppable:
             return widths
-        del natural[droppable.pop(0)]
+        del full_widths[droppable.pop(0)]
 
 
-def _tone(row: Row) -> str:
+def _role(row: Row) -> str:
+    """Return the role of a row for `paint`."""
     if row.run.status != "finished" or row.run.sample is not None or row.outdated:
         return "quiet"
     change = row.change
@@ -582,14 +606,14 @@ def _cells(row: Row) -> tuple[str, ...]:
     if run.status != "finished":
         title = f"[{run.status}] {title}"
     interval = "" if change is None or change.low is None else f"{change.low:+.5f} {change.high:+.5f}"
-    chosen = CHOSEN if run.optimistic else ""
-    symbol = CHOSEN if row.chosen else "*" if row.beyond_noise else "~"
+    optimistic_mark = BIASED_MARK if run.optimistic else ""
+    symbol = BIASED_MARK if row.is_biased else "*" if row.beyond_noise else "~"
     mark = "" if change is None or change.low is None else f" {symbol}"
     return (
         "" if run.kind == ELSEWHERE else str(run.exp),
         one_line(title),
         one_line(", ".join(run.changes)),
-        _number(run.cv_mean) + chosen,
+        _number(run.cv_mean) + optimistic_mark,
         _number(run.cv_std),
         "" if change is None else f"{change.mean:+.5f}{mark}",
         interval,

@@ -12,12 +12,12 @@ __all__ = ["Overview", "RunView", "figures", "literal", "own_notebook"]
 
 
 def own_notebook(name: str) -> Path:
-    """Return the package's own notebook, "report" or "eda"; one of that name in a workspace takes precedence."""
+    """Return the path of the package's notebook "report" or "eda"; a workspace's own takes precedence."""
     return Path(__file__).with_name(f"{name}.ipynb")
 
 
 def literal(text: object) -> str:
-    r"""Return a text escaped for Markdown, so that markup in a name is shown as it is.
+    r"""Escape a text for Markdown, so that markup in it is shown literally.
 
     Examples
     --------

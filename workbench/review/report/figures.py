@@ -1,4 +1,4 @@
-"""Figures of a run and of a competition: each function draws one."""
+"""Figures of a run and of a competition, one per function."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ __all__ = [
 
 RUN_COLOR, BASE_COLOR, QUIET_COLOR = PRIMARY, SECONDARY, MUTED
 
-MOST_CLASSES = 30
+MAX_CLASSES = 30
 """A confusion matrix of more classes is not legible."""
 
-MOST_POINTS = 20_000
-"""At most this many residuals are drawn, an even sample."""
+MAX_POINTS = 20_000
+"""The number of residuals that are drawn; of more, evenly spaced ones."""
 
 
 def _pyplot() -> Any:
@@ -40,7 +40,7 @@ def _pyplot() -> Any:
         import matplotlib.pyplot as plt
     except ImportError as exc:
         raise ConfigError("the report needs matplotlib", hint=install_hint("notebooks")) from exc
-    # For the whole process: a notebook renders a figure when it shows it, after the function has returned.
+    # For the whole process, as a notebook renders figures after the function has returned.
     plt.rcParams.update(style())
     return plt
 
@@ -51,13 +51,13 @@ def _axes(width: float = 7.0, height: float = 3.2) -> tuple[Any, Any]:
 
 
 def _bins(values: Any, tail: float, n: int) -> Any:
-    """Return the edges of bins, without the values in the tails."""
+    """Return `n` edges of bins; the share `tail` of the values is cut off at each end."""
     low, high = np.quantile(values, [tail, 1 - tail])
     return np.linspace(low, high if high > low else low + 1, n)
 
 
 def scores(view: RunView) -> Any:
-    """Draw the score of each fold, next to the base's."""
+    """Draw the scores of the folds, with those of the base."""
     frame, metric = view.scores(), view.run.record.metric
     figure, axes = _axes()
     axes.plot(frame["fold"], frame[metric], "o-", color=RUN_COLOR, label=f"experiment {view.run.record.exp}")
@@ -72,7 +72,7 @@ def scores(view: RunView) -> Any:
 
 
 def distribution(view: RunView) -> Any:
-    """Draw the distribution of OOF and test predictions (first column); OOF by class where there are two."""
+    """Draw the distribution of OOF and test predictions (first column); OOF by class for binary targets."""
     figure, axes = _axes()
     column = view.target.columns[0]
     oof, test = view.oof[view.rows, 0], view.test[:, 0]
@@ -91,20 +91,20 @@ def distribution(view: RunView) -> Any:
 
 
 def calibration(view: RunView) -> Any:
-    """Draw the share of positives over the prediction, in bins of equally many rows."""
+    """Draw the share of positives over the prediction, in bins of equal size."""
     frame = view.calibration()
     figure, axes = _axes(4.6, 4.2)
-    top = 1.05 * float(frame.select("predicted", "true").to_numpy().max()) or 1.0
-    axes.plot([0, top], [0, top], color=QUIET_COLOR, lw=1)
+    upper = 1.05 * float(frame.select("predicted", "true").to_numpy().max()) or 1.0
+    axes.plot([0, upper], [0, upper], color=QUIET_COLOR, lw=1)
     axes.plot(frame["predicted"], frame["true"], "o-", color=RUN_COLOR)
-    axes.set(xlabel="predicted", ylabel="share of positives", xlim=(0, top), ylim=(0, top))
+    axes.set(xlabel="predicted", ylabel="share of positives", xlim=(0, upper), ylim=(0, upper))
     return figure
 
 
 def confusion(view: RunView) -> Any:
-    """Draw the share of each class's rows by predicted class; None where there are too many classes."""
+    """Draw the share of each class's rows by predicted class; None if there are too many classes."""
     frame = view.confusion()
-    if frame.height > MOST_CLASSES:
+    if frame.height > MAX_CLASSES:
         return None
     counts = frame.drop("true").to_numpy()
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -124,14 +124,14 @@ def confusion(view: RunView) -> Any:
 
 
 def residuals(view: RunView) -> Any:
-    """Draw the residuals over the predictions, with their median in bins of equally many rows."""
+    """Draw the residuals over the predictions, with their median in bins of equal size."""
     frame = view.residuals()
     figure, axes = _axes()
-    sampled = frame.gather_every(max(1, frame.height // MOST_POINTS))
+    sampled = frame.gather_every(max(1, frame.height // MAX_POINTS))
     axes.scatter(sampled["predicted"], sampled["residual"], s=4, alpha=0.25, color=QUIET_COLOR, linewidths=0)
-    bins = np.array_split(np.argsort(frame["predicted"].to_numpy(), kind="stable"), min(20, frame.height))
     predicted, residual = frame["predicted"].to_numpy(), frame["residual"].to_numpy()
-    medians = [(float(np.median(predicted[p])), float(np.median(residual[p]))) for p in bins if len(p)]
+    row_bins = np.array_split(np.argsort(predicted, kind="stable"), min(20, frame.height))
+    medians = [(float(np.median(predicted[b])), float(np.median(residual[b]))) for b in row_bins if len(b)]
     axes.plot(*zip(*medians, strict=True), "o-", color=RUN_COLOR, label="median")
     low, high = np.quantile(residual, [0.002, 0.998])
     axes.axhline(0, color="black", lw=0.8)
@@ -141,7 +141,7 @@ def residuals(view: RunView) -> Any:
 
 
 def importance(view: RunView, n: int = 25) -> Any:
-    """Draw the columns with the most gain; None where the run has no importances."""
+    """Draw the columns with the largest gain; None if the run has no importances."""
     frame = view.importance(n).reverse()
     if not frame.height:
         return None
@@ -152,16 +152,17 @@ def importance(view: RunView, n: int = 25) -> Any:
 
 
 def curves(view: RunView) -> Any:
-    """Draw the stopping metric by round: a line per fold, of the first seed; None where nothing was recorded."""
+    """Draw the early-stopping metric of the first seed by round, a line per fold; None if it was not recorded."""
     frame = view.curves()
     if not frame.height:
         return None
     frame = frame.filter(pl.col("seed") == frame["seed"][0])
     figure, axes = _axes()
-    for (of, fold), part in frame.group_by(["of", "fold"], maintain_order=True):
-        color = RUN_COLOR if of == "validated" else BASE_COLOR
-        axes.plot(part["round"], part["value"], color=color, lw=1, alpha=0.8, label=of if fold == 0 else None)
+    for (row_kind, fold), curve in frame.group_by(["of", "fold"], maintain_order=True):
+        color = RUN_COLOR if row_kind == "validated" else BASE_COLOR
+        axes.plot(curve["round"], curve["value"], color=color, lw=1, alpha=0.8, label=row_kind if fold == 0 else None)
     values = frame["value"].to_numpy()
+    # Without the first rounds, which are far from the others.
     low, high = np.quantile(values, [0.0, 0.97]) if values[-1] < values[0] else np.quantile(values, [0.03, 1.0])
     axes.set(xlabel="round", ylabel="stopping metric", ylim=(low, high) if high > low else None)
     axes.legend(frameon=False)
@@ -173,7 +174,7 @@ def target(overview: Overview) -> Any:
     column = overview.target.columns[0]
     figure, axes = _axes()
     if column.classes is not None:
-        frame = overview.target_summary().head(MOST_CLASSES)
+        frame = overview.target_summary().head(MAX_CLASSES)
         axes.bar(frame[column.name], frame["rows"], color=RUN_COLOR)
         axes.tick_params(axis="x", rotation=60 if frame.height > 6 else 0)
         axes.set(ylabel="rows")
@@ -183,12 +184,12 @@ def target(overview: Overview) -> Any:
     return figure
 
 
-LARGEST_DRAWN = 1e150
-"""Below the square root of the largest float: a density of larger values overflows."""
+MAX_DRAWN = 1e150
+"""The density of values near the square root of the largest float or above would overflow."""
 
 
 def columns(overview: Overview, n: int = 12) -> Any:
-    """Draw the first columns of train and test over each other: numbers as densities, categories as shares."""
+    """Draw the first `n` columns of train and test: numbers as densities, categories as shares."""
     types = overview.side("train").collect_schema()
     names = [c for c in overview.columns if not is_unsupported(types[c])][:n]
     if not names:
@@ -199,15 +200,16 @@ def columns(overview: Overview, n: int = 12) -> Any:
     figure, grid = plt.subplots(
         n_down, n_across, figsize=(3.6 * n_across, 2.4 * n_down), layout="constrained", squeeze=False
     )
-    for place, axes in enumerate(grid.flat):
-        if place >= len(names):
+    for index, axes in enumerate(grid.flat):
+        if index >= len(names):
             axes.set_visible(False)
             continue
-        _column(axes, names[place], overview)
+        _draw_column(axes, names[index], overview)
     return figure
 
 
-def _column(axes: Any, name: str, overview: Overview) -> None:
+def _draw_column(axes: Any, name: str, overview: Overview) -> None:
+    """Draw the distribution of a column in train and test."""
     values_by_side = {side: frame[name].drop_nulls() for side, frame in overview.sample.items()}
     axes.set_title(name, fontsize=10)
     dtype = overview.sample["train"][name].dtype
@@ -217,7 +219,7 @@ def _column(axes: Any, name: str, overview: Overview) -> None:
             for side, s in values_by_side.items()
         }
     elif dtype.is_temporal():
-        # Matplotlib's own numbers of dates: days since 1970.
+        # Matplotlib counts dates in days since 1970.
         values_by_side = {
             side: values.cast(pl.Datetime("us")).dt.epoch("s") / 86_400 for side, values in values_by_side.items()
         }
@@ -227,10 +229,8 @@ def _column(axes: Any, name: str, overview: Overview) -> None:
         side: s.cast(pl.Float64) if s.dtype.is_numeric() else s.cast(pl.String) for side, s in values_by_side.items()
     }
     if all(s.dtype == pl.Float64 for s in values_by_side.values()):
-        # Infinite values can't be drawn, nor a density of values that overflow when squared.
-        values_by_side = {
-            side: s.filter(s.is_finite() & (s.abs() < LARGEST_DRAWN)) for side, s in values_by_side.items()
-        }
+        # Infinite values can't be drawn, nor the density of values whose squares overflow.
+        values_by_side = {side: s.filter(s.is_finite() & (s.abs() < MAX_DRAWN)) for side, s in values_by_side.items()}
     else:
         values_by_side = {side: s.cast(pl.String) for side, s in values_by_side.items()}
     pooled = pl.concat(values_by_side.values())

@@ -14,12 +14,11 @@ from workbench.models.target import Target, read_target
 
 __all__ = ["Overview"]
 
-SAMPLE = 200_000
-"""Rows of train and of test that are read for distributions; counts are over all rows."""
+SAMPLE_ROWS = 200_000
+"""The number of rows of train and of test that are sampled for distributions; counts are of all rows."""
 
-
-MOST_COLUMNS = 500
-"""The most columns that the page lists."""
+MAX_COLUMNS = 500
+"""The maximum number of columns in the summary."""
 
 
 @dataclass(frozen=True)
@@ -40,26 +39,27 @@ class Overview:
         return [c for c in self.competition.rows.columns if c not in ids]
 
     def side(self, name: str) -> pl.LazyFrame:
-        """Return the shared columns of "train" or "test"."""
+        """Return the shared columns of the table "train" or "test"."""
         tables = self.competition.definition.tables
         return self.competition.table(tables.train if name == "train" else tables.test).select(self.columns)
 
     @cached_property
     def sample(self) -> dict[str, pl.DataFrame]:
-        """An even sample of the rows of train and test."""
+        """Evenly spaced rows of train and test."""
         heights = {"train": self.competition.n_train, "test": self.competition.n_test}
         return {
-            name: self.side(name).gather_every(max(1, height // SAMPLE)).collect() for name, height in heights.items()
+            name: self.side(name).gather_every(max(1, height // SAMPLE_ROWS)).collect()
+            for name, height in heights.items()
         }
 
     def summary(self) -> pl.DataFrame:
-        """Return a row per column: kind, missing and distinct values of train and test, range or commonest values.
+        """Return a row per column: type, missing and distinct values in train and test, range or most frequent values.
 
-        Of the first `MOST_COLUMNS`; a last row says how many more there are. Values of lists, structs and bytes are
-        not counted.
+        A last row says how many columns there are beyond the first `MAX_COLUMNS`. Distinct values of lists, structs and
+        bytes are not counted.
         """
-        shown, n_more = self.columns[:MOST_COLUMNS], len(self.columns) - MOST_COLUMNS
-        counts_by_side = {name: self._counted(name, shown) for name in ("train", "test")}
+        shown, n_more = self.columns[:MAX_COLUMNS], len(self.columns) - MAX_COLUMNS
+        counts_by_side = {name: self._count_values(name, shown) for name in ("train", "test")}
         heights = {"train": self.competition.n_train, "test": self.competition.n_test}
         rows = []
         for column, values in zip(shown, self.sample["train"].select(shown).get_columns(), strict=True):
@@ -67,22 +67,22 @@ class Overview:
             for name, (missing, distinct) in counts_by_side.items():
                 row[f"missing, {name}"] = f"{missing[column] / max(1, heights[name]):.1%}"
                 row[f"distinct, {name}"] = f"{distinct[column]:,}" if column in distinct else ""
-            rows.append(row | {"values": _described(values)})
+            rows.append(row | {"values": _describe(values)})
         if n_more > 0:
             rows.append(dict.fromkeys(rows[0], "") | {"column": f"… and {n_more:,} more of {len(self.columns):,}"})
         return pl.DataFrame(rows)
 
-    def _counted(self, side: str, columns: list[str]) -> tuple[dict[str, int], dict[str, int]]:
+    def _count_values(self, side: str, columns: list[str]) -> tuple[dict[str, int], dict[str, int]]:
         """Count the missing values of each column and, approximately, the distinct ones of scalar columns."""
         frame = self.side(side)
         types = frame.collect_schema()
-        plain = [c for c in columns if not is_unsupported(types[c])]
+        scalar_columns = [c for c in columns if not is_unsupported(types[c])]
         nulls = frame.select(pl.col(columns).null_count()).collect().row(0)
-        distinct = frame.select(pl.col(plain).approx_n_unique()).collect().row(0) if plain else ()
-        return dict(zip(columns, nulls, strict=True)), dict(zip(plain, distinct, strict=True))
+        distinct = frame.select(pl.col(scalar_columns).approx_n_unique()).collect().row(0) if scalar_columns else ()
+        return dict(zip(columns, nulls, strict=True)), dict(zip(scalar_columns, distinct, strict=True))
 
     def target_summary(self) -> pl.DataFrame:
-        """Return the distribution of the target: the rows of each class, or quantiles."""
+        """Return the distribution of the target: the number of rows of each class, or quantiles."""
         column = self.target.columns[0]
         if column.classes is not None:
             counts = np.bincount(column.values.astype(np.int64), minlength=len(column.classes))
@@ -92,14 +92,15 @@ class Overview:
         return pl.DataFrame({"quantile": levels, column.name: [float(np.quantile(column.values, q)) for q in levels]})
 
 
-def _described(values: pl.Series) -> str:
-    present = values.drop_nulls()
-    if not len(present):
+def _describe(values: pl.Series) -> str:
+    """Return minimum, median and maximum of numbers and times, or the most frequent values of others."""
+    non_null = values.drop_nulls()
+    if not len(non_null):
         return "all missing"
     if is_unsupported(values.dtype):
         return ""
     if values.dtype.is_numeric() or values.dtype.is_temporal():
-        low, middle, high = present.min(), present.median(), present.max()
+        low, middle, high = non_null.min(), non_null.median(), non_null.max()
         return " … ".join(f"{v:.4g}" if isinstance(v, int | float) else str(v) for v in (low, middle, high))
-    top = present.value_counts(sort=True).head(3)
-    return ", ".join(f"{row[0]} ({row[1] / len(present):.0%})" for row in top.iter_rows())
+    top = non_null.value_counts(sort=True).head(3)
+    return ", ".join(f"{row[0]} ({row[1] / len(non_null):.0%})" for row in top.iter_rows())
