@@ -1,7 +1,8 @@
 """Recommenders: interactions, candidates, labels, features, a ranker, the top k.
 
 Input is a log of events; output is lists of items with their scores. `interactions` holds the log, `windows` cuts it in
-time, `sources` generate candidates, `candidate_features` and `ranker` rank them, and `pipeline` runs all of it.
+time, `sources` generate candidates, `candidate_features` and `ranker` rank them. `pipeline` runs all of it, with
+`rolling_windows` or `user_folds` for validation; `window_steps` has the steps that both share with the test window.
 Compiled functions are in the modules `compiled_*`. A new candidate source is a class in `sources`.
 """
 
