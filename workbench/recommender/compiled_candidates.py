@@ -19,10 +19,10 @@ def find_slot(keys, item):
     Programming 3, section 6.4).
     """
     mask = len(keys) - 1
-    at = np.int64((np.uint32(item) * np.uint32(2654435769)) >> np.uint32(7)) & mask
-    while keys[at] >= 0 and keys[at] != item:
-        at = (at + 1) & mask
-    return at
+    slot = np.int64((np.uint32(item) * np.uint32(2654435769)) >> np.uint32(7)) & mask
+    while keys[slot] >= 0 and keys[slot] != item:
+        slot = (slot + 1) & mask
+    return slot
 
 
 @numba.njit(nogil=True, cache=True)
@@ -51,14 +51,14 @@ def _write_largest(table, n, top, row, to):
 
     `table` has the items, their sums and the `n` slots in use; `to` the offsets, items and scores of the result.
     """
-    keys, sums, touched = table
+    keys, sums, used_slots = table
     offsets, items, scores = to
     order = np.empty(n, np.uint64)
     for j in range(n):
-        at = touched[j]
+        slot = used_slots[j]
         # Non-negative float32 values are ordered as their bits.
-        bits = np.uint64(np.float32(sums[at]).view(np.uint32))
-        order[j] = (np.uint64(0xFFFFFFFF) - bits) << np.uint64(32) | np.uint64(keys[at])
+        bits = np.uint64(np.float32(sums[slot]).view(np.uint32))
+        order[j] = (np.uint64(0xFFFFFFFF) - bits) << np.uint64(32) | np.uint64(keys[slot])
     order.sort()
     start = offsets[row]
     n_best = min(n, top)
@@ -67,7 +67,7 @@ def _write_largest(table, n, top, row, to):
         items[start + j] = item
         scores[start + j] = sums[find_slot(keys, item)]
     for j in range(n):
-        keys[touched[j]] = -1
+        keys[used_slots[j]] = -1
     offsets[row + 1] = start + n_best
 
 
@@ -82,7 +82,7 @@ def own_items(events, users, now, weighting, top, to):
             longest = max(longest, min(last, starts[users[row] + 1] - starts[users[row]]))
     keys = np.full(table_size(longest), -1, np.int32)
     sums = np.empty(len(keys), np.float64)
-    touched = np.empty(longest, np.int64)
+    used_slots = np.empty(longest, np.int64)
     for row in range(len(users)):
         n = 0
         if users[row] >= 0:
@@ -91,14 +91,14 @@ def own_items(events, users, now, weighting, top, to):
                 weight = kind_weights[kinds[i]] * (event_weights[i] if len(event_weights) else 1.0)
                 if weight <= 0:
                     continue
-                at = find_slot(keys, items[i])
-                if keys[at] == -1:
-                    keys[at] = items[i]
-                    sums[at] = 0.0
-                    touched[n] = at
+                slot = find_slot(keys, items[i])
+                if keys[slot] == -1:
+                    keys[slot] = items[i]
+                    sums[slot] = 0.0
+                    used_slots[n] = slot
                     n += 1
-                sums[at] += weight * _recency(now[row] - times[i], high - 1 - i, decay_s, decay_events)
-        _write_largest((keys, sums, touched), n, top, row, to)
+                sums[slot] += weight * _recency(now[row] - times[i], high - 1 - i, decay_s, decay_events)
+        _write_largest((keys, sums, used_slots), n, top, row, to)
 
 
 @numba.njit(nogil=True, cache=True)
@@ -116,7 +116,7 @@ def neighbour_votes(events, users, now, weighting, neighbours, top, to):
             longest = max(longest, min(last, starts[users[row] + 1] - starts[users[row]]))
     keys = np.full(table_size(longest * neighbour_items.shape[1]), -1, np.int32)
     sums = np.empty(len(keys), np.float64)
-    touched = np.empty(max(1, longest * neighbour_items.shape[1]), np.int64)
+    used_slots = np.empty(max(1, longest * neighbour_items.shape[1]), np.int64)
     for row in range(len(users)):
         n = 0
         if users[row] >= 0:
@@ -132,36 +132,36 @@ def neighbour_votes(events, users, now, weighting, neighbours, top, to):
                     b = neighbour_items[neighbour_row, j]
                     if b < 0:
                         break
-                    at = find_slot(keys, b)
-                    if keys[at] == -1:
-                        keys[at] = b
-                        sums[at] = 0.0
-                        touched[n] = at
+                    slot = find_slot(keys, b)
+                    if keys[slot] == -1:
+                        keys[slot] = b
+                        sums[slot] = 0.0
+                        used_slots[n] = slot
                         n += 1
-                    sums[at] += weight * neighbour_weights[neighbour_row, j]
-        _write_largest((keys, sums, touched), n, top, row, to)
+                    sums[slot] += weight * neighbour_weights[neighbour_row, j]
+        _write_largest((keys, sums, used_slots), n, top, row, to)
 
 
 @numba.njit(nogil=True, cache=True)
-def _insert_items(starts, items, user, keys, touched):
+def _insert_items(starts, items, user, keys, used_slots):
     """Put the items of a user's list into an empty hash table; return their number."""
     n = 0
     if user < 0:
         return n
     for i in range(starts[user], starts[user + 1]):
-        at = find_slot(keys, items[i])
-        if keys[at] == -1:
-            keys[at] = items[i]
-            touched[n] = at
+        slot = find_slot(keys, items[i])
+        if keys[slot] == -1:
+            keys[slot] = items[i]
+            used_slots[n] = slot
             n += 1
     return n
 
 
 @numba.njit(nogil=True, cache=True)
-def _clear(keys, touched, n):
+def _clear(keys, used_slots, n):
     """Empty the `n` slots in use."""
     for j in range(n):
-        keys[touched[j]] = -1
+        keys[used_slots[j]] = -1
 
 
 @numba.njit(nogil=True, cache=True)
@@ -173,24 +173,24 @@ def merge(by_source, excluded, tops, limit, offsets, items, features):
     code, and the users' codes; without codes nothing is excluded. The results are written to `offsets`, `items` and
     `features`.
     """
-    starts, ends, of_items, of_scores = by_source
+    starts, ends, source_items, source_scores = by_source
     excluded_starts, excluded_items, users = excluded
     longest = 0
     for user in users:
         if user >= 0:
             longest = max(longest, excluded_starts[user + 1] - excluded_starts[user])
     excluded_keys = np.full(table_size(longest), -1, np.int32)
-    excluded_touched = np.empty(longest, np.int64)
+    excluded_slots = np.empty(longest, np.int64)
     keys = np.full(table_size(limit), -1, np.int32)
     rows_by_slot = np.empty(len(keys), np.int64)
-    touched = np.empty(limit, np.int64)
+    used_slots = np.empty(limit, np.int64)
     n_sources = len(tops)
     cursors = np.empty(n_sources, np.int64)
     for row in range(starts.shape[1]):
         first = offsets[row]
         n = first
         n_excluded = (
-            _insert_items(excluded_starts, excluded_items, users[row], excluded_keys, excluded_touched)
+            _insert_items(excluded_starts, excluded_items, users[row], excluded_keys, excluded_slots)
             if longest > 0
             else 0
         )
@@ -202,31 +202,31 @@ def merge(by_source, excluded, tops, limit, offsets, items, features):
                 while (
                     n_excluded
                     and cursors[s] < ends[s, row]
-                    and excluded_keys[find_slot(excluded_keys, of_items[cursors[s]])] != -1
+                    and excluded_keys[find_slot(excluded_keys, source_items[cursors[s]])] != -1
                 ):
                     cursors[s] += 1
                 if rank >= tops[s] or cursors[s] >= ends[s, row] or n - first >= limit:
                     continue
                 has_more = True
-                item = of_items[cursors[s]]
+                item = source_items[cursors[s]]
                 cursors[s] += 1
-                at = find_slot(keys, item)
-                if keys[at] == -1:
-                    keys[at] = item
-                    rows_by_slot[at] = n
-                    touched[n - first] = at
+                slot = find_slot(keys, item)
+                if keys[slot] == -1:
+                    keys[slot] = item
+                    rows_by_slot[slot] = n
+                    used_slots[n - first] = slot
                     items[n] = item
                     n += 1
             rank += 1
         offsets[row + 1] = n
         for s in range(n_sources):
             for i in range(starts[s, row], ends[s, row]):
-                at = find_slot(keys, of_items[i])
-                if keys[at] != -1:
-                    features[rows_by_slot[at], 2 * s] = of_scores[i]
-                    features[rows_by_slot[at], 2 * s + 1] = i - starts[s, row] + 1
-        _clear(keys, touched, n - first)
-        _clear(excluded_keys, excluded_touched, n_excluded)
+                slot = find_slot(keys, source_items[i])
+                if keys[slot] != -1:
+                    features[rows_by_slot[slot], 2 * s] = source_scores[i]
+                    features[rows_by_slot[slot], 2 * s + 1] = i - starts[s, row] + 1
+        _clear(keys, used_slots, n - first)
+        _clear(excluded_keys, excluded_slots, n_excluded)
 
 
 @numba.njit(nogil=True, cache=True)
@@ -250,6 +250,6 @@ def raise_labels(offsets, items, true_offsets, true_items, level, labels):
             continue
         for c in range(offsets[row], offsets[row + 1]):
             # The ground truth is sorted.
-            at = low + np.searchsorted(true_items[low:high], items[c])
-            if at < high and true_items[at] == items[c]:
+            position = low + np.searchsorted(true_items[low:high], items[c])
+            if position < high and true_items[position] == items[c]:
                 labels[c] = max(labels[c], level)

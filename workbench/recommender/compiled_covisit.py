@@ -68,7 +68,7 @@ class Cells(NamedTuple):
     """
 
     cells: Any
-    touched: Any
+    used_items: Any
 
 
 ITEM_MASK = np.uint64((1 << 27) - 1)
@@ -156,31 +156,31 @@ def _weight(word, gap_s, kind_units, decay_s):
     return weight
 
 
-def _add(cells: Any, touched: Any, n: Any, item: Any, turn: Any, weight: Any) -> Any:
+def _add(cells: Any, used_items: Any, n: Any, item: Any, turn: Any, weight: Any) -> Any:
     """Count an item as a neighbour in the list of this turn; return the number of cells in use."""
     raise NotImplementedError
 
 
 @overload(_add)
-def _add_overload(cells, touched, n, item, turn, weight):  # noqa: ARG001
+def _add_overload(cells, used_items, n, item, turn, weight):  # noqa: ARG001
     # Without branches: whether an item was counted before is unpredictable, and a misprediction costs more than this.
     if cells.ndim == 1:
 
-        def add_one(cells, touched, n, item, turn, weight):  # noqa: ARG001
+        def add_one(cells, used_items, n, item, turn, weight):  # noqa: ARG001
             cell = cells[item]
             cells[item] = turn << 32 | (cell & 0xFFFFFFFF) + (cell >> 32 != turn)
-            touched[n] = item
+            used_items[n] = item
             return n + (cell == 0)
 
         return add_one
 
-    def add_weight(cells, touched, n, item, turn, weight):
+    def add_weight(cells, used_items, n, item, turn, weight):
         stored = cells[item, 1]
         previous = max(stored, turn << 31)
         current = max(previous, (turn << 31) + weight)
         cells[item, 0] += current - previous
         cells[item, 1] = current
-        touched[n] = item
+        used_items[n] = item
         return n + (stored == 0)
 
     return add_weight
@@ -234,7 +234,7 @@ def strongest(index, rule, cells, first, last, to_items, to_strengths):
     An item is counted as its own neighbour, too, and skipped at the end, which is cheaper than a check for each pair.
     """
     words, starts, positions = index
-    table, touched = cells
+    table, used_items = cells
     for a in range(first, last):
         n = 0
         turn = np.int64(0)
@@ -257,17 +257,17 @@ def strongest(index, rule, cells, first, last, to_items, to_strengths):
                 if gap_s > rule.back_s:
                     break
                 weight = _weight(word, gap_s, rule.kind_units, rule.decay_s)
-                n = _add(table, touched, n, np.int64(word & ITEM_MASK), turn, weight)
+                n = _add(table, used_items, n, np.int64(word & ITEM_MASK), turn, weight)
             for q in range(p + 1, len(words)):
                 word = words[q]
                 gap_s = np.int64(word >> TIME_SHIFT) - time
                 if word & FIRST_BIT or gap_s > rule.ahead_s:
                     break
                 weight = _weight(word, gap_s, rule.kind_units, rule.decay_s)
-                n = _add(table, touched, n, np.int64(word & ITEM_MASK), turn, weight)
+                n = _add(table, used_items, n, np.int64(word & ITEM_MASK), turn, weight)
         n_best = 0
         for i in range(n):
-            b = touched[i]
+            b = used_items[i]
             total = _take(table, b)
             if total > 0 and b != a:
                 strength = total * rule.units_per_pair / rule.unit

@@ -69,16 +69,16 @@ def pair_features(events, users, now, decay, candidates, features, column):
     for row in range(len(users)):
         longest = max(longest, offsets[row + 1] - offsets[row])
     keys = np.full(table_size(longest), -1, np.int32)
-    rows_by_slot = np.empty(len(keys), np.int64)
-    touched = np.empty(longest, np.int64)
+    candidate_by_slot = np.empty(len(keys), np.int64)
+    used_slots = np.empty(longest, np.int64)
     for row in range(len(users)):
         first = offsets[row]
         n_candidates = offsets[row + 1] - first
         for c in range(first, first + n_candidates):
             slot = find_slot(keys, items[c])
             keys[slot] = items[c]
-            rows_by_slot[slot] = c
-            touched[c - first] = slot
+            candidate_by_slot[slot] = c
+            used_slots[c - first] = slot
             for j in range(7 + n_kinds):
                 features[c, column + j] = 0.0
             for j in range(4):
@@ -89,7 +89,7 @@ def pair_features(events, users, now, decay, candidates, features, column):
                 slot = find_slot(keys, event_items[i])
                 if keys[slot] == -1:
                     continue
-                c, age = rows_by_slot[slot], np.float32(now[row] - times[i])
+                c, age = candidate_by_slot[slot], np.float32(now[row] - times[i])
                 features[c, column] += 1
                 features[c, column + 1] += features[c, column + 4] != age
                 features[c, column + 2] += np.float32(1.0 / (1.0 + age / decay_s))
@@ -103,7 +103,7 @@ def pair_features(events, users, now, decay, candidates, features, column):
             if features[c, column + 1] > 1:
                 gap = (features[c, column + 3] - features[c, column + 4]) / (features[c, column + 1] - 1)
                 features[c, column + 6] = features[c, column + 4] / gap
-            keys[touched[j]] = -1
+            keys[used_slots[j]] = -1
 
 
 @numba.njit(nogil=True, cache=True)
