@@ -26,7 +26,7 @@ from workbench.models.serving.submission_file import respelled
 from workbench.models.target import read_target
 from workbench.platforms.protocol import CompetitionFacts
 from workbench.rehearsal import LocalPlatform, RehearsalSpec, create
-from workbench.submissions.findings import file_findings, positive_findings
+from workbench.submissions.findings import file_findings, positive_class_findings
 
 QUICK = 'features = ["auto"]\n[model]\nnum_iterations = 15\nlearning_rate = 0.3\nearly_stopping_round = 0\n'
 N_TRAIN, N_TEST = 240, 80
@@ -366,9 +366,9 @@ class TestProbabilities:
             assert outcome.run.record.cv_mean > 0.95
             details = read_run(outcome.run.folder)[1]
             assert details["positive"] == {"target": label}
-            assert positive_findings(found, details) == []
+            assert positive_class_findings(found, details) == []
             # A run from before is of the greater of the two.
-            old = positive_findings(found, {k: v for k, v in details.items() if k != "positive"})
+            old = positive_class_findings(found, {k: v for k, v in details.items() if k != "positive"})
             assert [f.code for f in old] == ["positive"] * (label == "cat")
 
     def test_a_class_that_there_is_not(self, fetched) -> None:
@@ -427,7 +427,7 @@ class TestProbabilities:
         file = submitted(workspace, found)
         assert (rises(file, "prob_dog"), rises(file, "prob_cat")) == (True, False)
         # Each class has its column, whichever of the two a run predicts.
-        assert positive_findings(found, {"positive": {"kind": "cat"}}) == []
+        assert positive_class_findings(found, {"positive": {"kind": "cat"}}) == []
 
 
 class TestLabels:

@@ -521,4 +521,4 @@ class TestRecord:
 def test_archives_are_packed_under_names_that_are_not_unpacked(tmp_path: Path) -> None:
     (tmp_path / "competition").mkdir()
     (tmp_path / "competition" / "lookup.csv.gz").write_bytes(gzip.compress(b"x"))
-    assert [f.flat for f in packed_files(tmp_path)] == ["lookup.csv.gz.packed"]
+    assert [f.flat_name for f in packed_files(tmp_path)] == ["lookup.csv.gz.packed"]

@@ -114,7 +114,7 @@ class TestServing:
         flat = tmp_path / "flat"
         flat.mkdir()
         for file in packed_files(kernel.bundle):
-            shutil.copyfile(file.path, flat / file.flat)
+            shutil.copyfile(file.path, flat / file.flat_name)
         assert not [p.name for p in flat.iterdir() if p.suffix == ".gz" or "weight" in p.name]
         out = predict(flat, made.folder / "data" / "raw", out=tmp_path / "s.csv", context=SILENT)
         assert out.read_bytes() == run.submission.read_bytes()
@@ -133,7 +133,7 @@ class TestServing:
         flat = tmp_path / "flat"
         flat.mkdir()
         for file in packed_files(kernel.bundle):
-            shutil.copyfile(file.path, flat / file.flat)
+            shutil.copyfile(file.path, flat / file.flat_name)
         out = predict(flat, raw, out=tmp_path / "s.csv", context=SILENT)
         assert out.read_bytes() == run.submission.read_bytes()
 
@@ -171,7 +171,7 @@ class TestServing:
         flat = tmp_path / "flat"
         flat.mkdir()
         for file in packed_files(kernel.bundle):
-            shutil.copyfile(file.path, flat / file.flat)
+            shutil.copyfile(file.path, flat / file.flat_name)
         assert not (flat / "lib--__init__.py").exists()
         shutil.rmtree(made.folder / "lib")
         out = predict(flat, made.folder / "data" / "raw", out=tmp_path / "s.csv", context=SILENT)
@@ -353,7 +353,7 @@ class TestLayers:
         files = self.packed(wheel=900, own=9, manifest=1, a=10, b=10, c=10)
         first = layers(files, {})
         assert self.names(first) == {"packages": {"wheel"}, "base": {"own", "a", "b", "c"}, "changes": {"manifest"}}
-        base = {f.flat: f.sha256 for f in first["base"]}
+        base = {f.flat_name: f.sha256 for f in first["base"]}
         assert self.names(layers(files, base)) == {"packages": {"wheel"}, "changes": {"manifest"}}
         other = base | {"b": "another"}
         assert self.names(layers(files, other)) == {"packages": {"wheel"}, "changes": {"manifest", "b"}}

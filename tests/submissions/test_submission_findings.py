@@ -22,17 +22,17 @@ from workbench.platforms.protocol import CompetitionFacts, SubmissionLimits
 from workbench.submissions.findings import (
     SubmissionFinding,
     count_rows,
-    doubt_findings,
     file_findings,
     history_findings,
     kernel_findings,
-    newer_findings,
+    newer_run_findings,
     optimistic_findings,
     outdated_findings,
-    passed_over_findings,
     platform_findings,
-    positive_findings,
+    positive_class_findings,
+    possibly_sent_findings,
     run_findings,
+    unfinished_run_findings,
 )
 
 N_TRAIN, N_TEST = 40, 20
@@ -333,23 +333,23 @@ class TestPositive:
     def test_the_class_whose_probability_is_sent(self, tmp_path: Path, details: Any, is_wrong: bool) -> None:
         found = competition(tmp_path, BINARY, "auc")
         expected = "y is of '1', but the run predicts '0': run the experiment again"
-        assert told(positive_findings(found, details)) == ({("error", "positive"): expected} if is_wrong else {})
+        assert told(positive_class_findings(found, details)) == ({("error", "positive"): expected} if is_wrong else {})
 
     def test_where_the_definition_says_the_other_one(self, tmp_path: Path) -> None:
         found = competition(tmp_path, [("cat", "dog")[i % 2] for i in range(N_TRAIN)], "auc")
         for one, other in (("cat", "dog"), ("dog", "cat")):
             found = edited(found, "[tables]", f'positive = "{one}"\n[tables]')
-            assert positive_findings(found, {"positive": {"y": one}}) == []
-            assert told(positive_findings(found, {"positive": {"y": other}})) == {
+            assert positive_class_findings(found, {"positive": {"y": one}}) == []
+            assert told(positive_class_findings(found, {"positive": {"y": other}})) == {
                 ("error", "positive"): f"y is of {one!r}, but the run predicts {other!r}: run the experiment again"
             }
             # A run that does not say it predicts the greater of the two.
-            assert bool(positive_findings(found, {})) == (one == "cat")
+            assert bool(positive_class_findings(found, {})) == (one == "cat")
             found = edited(found, f'positive = "{one}"\n', "")
 
     def test_where_nothing_says_which_it_is(self, tmp_path: Path) -> None:
         found = competition(tmp_path, [("cat", "dog")[i % 2] for i in range(N_TRAIN)], "auc")
-        [finding] = positive_findings(found, {"positive": {"y": "dog"}})
+        [finding] = positive_class_findings(found, {"positive": {"y": "dog"}})
         assert (finding.level, finding.code) == ("error", "positive")
         assert finding.message.startswith("target 'y' is 'cat' or 'dog', and it is undecided whether 'y' is the")
         assert 'write positive = "cat" or positive = "dog" into' in finding.message
@@ -359,12 +359,12 @@ class TestPositive:
         sample = {"id": TEST_IDS, "cat": [0.5] * N_TEST, "dog": [0.5] * N_TEST}
         found = competition(tmp_path, y, "logloss", sample=sample)
         found = edited(found, 'task = "multiclass"', 'task = "binary"')
-        assert positive_findings(found, {"positive": {"y": "cat"}}) == []
+        assert positive_class_findings(found, {"positive": {"y": "cat"}}) == []
 
     @pytest.mark.parametrize(("y", "metric"), [(BINARY, "accuracy"), ([0.5 + i for i in range(N_TRAIN)], "rmse")])
     def test_of_labels_and_amounts_there_is_none(self, tmp_path: Path, y: list[Any], metric: str) -> None:
         found = competition(tmp_path, y, metric)
-        assert positive_findings(found, {"positive": {"y": "0"}}) == []
+        assert positive_class_findings(found, {"positive": {"y": "0"}}) == []
 
 
 class TestRuns:
@@ -377,11 +377,11 @@ class TestRuns:
         assert [f.code for f in run_findings(replace(RUN, sample=1.0))] == ["sampled"]
 
     def test_one_that_was_run_again(self) -> None:
-        assert newer_findings(RUN, replace(RUN, cv_mean=0.9)) == []
+        assert newer_run_findings(RUN, replace(RUN, cv_mean=0.9)) == []
         latest = replace(RUN, run_id="001-20261124T200000-abcdef02", cv_mean=0.75)
         text = f"it is of run {RUN.run_id}; the experiment has a newer run: {latest.run_id}"
-        assert told(newer_findings(RUN, latest)) == {("warning", "run_again"): f"{text}, CV 0.75000"}
-        assert told(newer_findings(RUN, replace(latest, cv_mean=None))) == {("warning", "run_again"): text}
+        assert told(newer_run_findings(RUN, latest)) == {("warning", "run_again"): f"{text}, CV 0.75000"}
+        assert told(newer_run_findings(RUN, replace(latest, cv_mean=None))) == {("warning", "run_again"): text}
 
     def test_one_that_is_optimistic_or_outdated(self) -> None:
         assert optimistic_findings(RUN) == []
@@ -402,23 +402,23 @@ class TestRuns:
         other = replace(RUN, run_id="001-20261124T200000-b", created_at=NOW + timedelta(1), status=status)
         text = f"run {other.run_id} of the experiment is newer and {words}; this is of run {RUN.run_id}"
         expected = {("warning", "newer_run"): text} if words else {}
-        assert told(passed_over_findings(RUN, [RUN, other], [])) == expected
+        assert told(unfinished_run_findings(RUN, [RUN, other], [])) == expected
         for not_so in ({"exp": 2}, {"sample": 0.1}, {"created_at": NOW - timedelta(1)}):
-            assert passed_over_findings(RUN, [RUN, replace(other, **not_so)], []) == []
+            assert unfinished_run_findings(RUN, [RUN, replace(other, **not_so)], []) == []
         # Of the same moment the names decide, and no run is newer than itself.
         same = replace(other, created_at=NOW)
-        assert told(passed_over_findings(RUN, [same], [])) == expected
-        assert passed_over_findings(replace(RUN, status=status), [replace(RUN, status=status)], []) == []
-        assert passed_over_findings(RUN, [replace(same, run_id="000")], []) == []
+        assert told(unfinished_run_findings(RUN, [same], [])) == expected
+        assert unfinished_run_findings(replace(RUN, status=status), [replace(RUN, status=status)], []) == []
+        assert unfinished_run_findings(RUN, [replace(same, run_id="000")], []) == []
 
     def test_newer_folders_without_a_record(self) -> None:
         older, newer = "001-20261101T000000-a", "001-20261201T000000-a"
-        assert passed_over_findings(RUN, [RUN], [older, RUN.run_id]) == []
-        assert passed_over_findings(RUN, [], [RUN.run_id]) == []
-        [finding] = passed_over_findings(RUN, [RUN], [older, newer])
+        assert unfinished_run_findings(RUN, [RUN], [older, RUN.run_id]) == []
+        assert unfinished_run_findings(RUN, [], [RUN.run_id]) == []
+        [finding] = unfinished_run_findings(RUN, [RUN], [older, newer])
         said = f"{newer} is newer and has no record: it may be incomplete or still being copied"
         assert finding.message == f"{said}; this is of run {RUN.run_id}"
-        assert passed_over_findings(RUN, [replace(RUN, run_id=newer, exp=2)], [newer]) == []
+        assert unfinished_run_findings(RUN, [replace(RUN, run_id=newer, exp=2)], [newer]) == []
 
 
 class TestHistory:
@@ -459,14 +459,14 @@ class TestHistory:
     def test_one_that_may_have_arrived(self) -> None:
         sent = replace(SUBMISSION, status="unlisted", file="f", sha256="a")
         for file, sha256, is_same in (("f", "b", True), ("g", "a", True), ("g", "b", False)):
-            assert bool(doubt_findings(file, sha256, [sent])) == is_same
+            assert bool(possibly_sent_findings(file, sha256, [sent])) == is_same
         for status in ("sending", "pending", "complete", "error", "prepared"):
-            assert doubt_findings("f", "a", [replace(sent, status=status)]) == []
+            assert possibly_sent_findings("f", "a", [replace(sent, status=status)]) == []
         later = replace(sent, sent_at=datetime(2026, 11, 25, 9, 30, tzinfo=UTC))
-        [finding] = doubt_findings("f", "a", [sent, later])
+        [finding] = possibly_sent_findings("f", "a", [sent, later])
         assert (finding.level, finding.code) == ("warning", "possibly_sent")
         assert "at 2026-11-25 09:30 UTC: the platform does not list it" in finding.message
-        assert "at 2026-11-23 20:00 UTC" in doubt_findings("f", "a", [later, sent])[0].message
+        assert "at 2026-11-23 20:00 UTC" in possibly_sent_findings("f", "a", [later, sent])[0].message
 
 
 class TestPlatform:
@@ -480,7 +480,7 @@ class TestPlatform:
 
     def test_notebooks_only(self) -> None:
         facts = replace(self.FACTS, kind="notebook")
-        assert platform_findings(facts, self.LIMITS, kernel=True) == []
+        assert platform_findings(facts, self.LIMITS, is_kernel=True) == []
         assert told(platform_findings(facts, self.LIMITS)) == {
             ("error", "notebook_only"): "the competition takes notebooks only, by `wb kernel push` and `wb kernel "
             "submit` or on its page: https://example.org/c/small"

@@ -29,7 +29,7 @@ from workbench.submissions import (
     text_of,
     wait_for_score,
 )
-from workbench.submissions.follow import followed_up, send_lock, settle
+from workbench.submissions.follow import send_lock, settle, updated_from_list
 from workbench.submissions.message import MAX_CHARACTERS, cv_of, message
 
 DEFINITION = """
@@ -128,20 +128,20 @@ class TestSync:
     def test_how_it_is_known(self, desk: Desk, by: str) -> None:
         record = desk.put("pending", ref="r1" if by == "ref" else None)
         theirs = replace(THEIRS, message="by hand") if by == "ref" else replace(THEIRS, ref="r9")
-        found = followed_up(record, [replace(THEIRS, ref="r5", message="another's"), theirs], desk.channel.log)
+        found = updated_from_list(record, [replace(THEIRS, ref="r5", message="another's"), theirs], desk.channel.log)
         assert (found.ref, found.status) == (theirs.ref, "complete")
-        assert followed_up(record, [replace(THEIRS, ref="r5", message="wb:s2 | x")], desk.channel.log) is record
+        assert updated_from_list(record, [replace(THEIRS, ref="r5", message="wb:s2 | x")], desk.channel.log) is record
 
     def test_what_it_says_is_logged_once(self, desk: Desk) -> None:
         record = desk.put("pending", ref="r1")
         theirs = [replace(THEIRS, status="error", public_score=None, private_score=None, error="wrong columns")]
-        found = followed_up(record, theirs, desk.channel.log)
+        found = updated_from_list(record, theirs, desk.channel.log)
         assert (found.status, found.error) == ("error", "wrong columns")
-        followed_up(found, theirs, desk.channel.log)
-        followed_up(replace(found, error=None), [replace(theirs[0], error=None)], desk.channel.log)
+        updated_from_list(found, theirs, desk.channel.log)
+        updated_from_list(replace(found, error=None), [replace(theirs[0], error=None)], desk.channel.log)
         events = json.loads((desk.folder / "s1.s1.json").read_text())["events"]
         assert [(e["status"], e["detail"]) for e in events] == [("pending", "on purpose"), ("error", "wrong columns")]
-        followed_up(found, [replace(THEIRS, error=None)], desk.channel.log)
+        updated_from_list(found, [replace(THEIRS, error=None)], desk.channel.log)
         events = json.loads((desk.folder / "s1.s1.json").read_text())["events"]
         assert events[-1]["detail"] == "the platform's status"
         assert (events[-1]["public_score"], events[-1]["private_score"]) == (0.7, 0.6)

@@ -206,7 +206,7 @@ def _check_can_be_served(record: RunRecord) -> None:
 def _run_files(competition: Competition, run: FinishedRun, details: dict[str, Any]) -> dict[str, Path]:
     """Return a run's copies of the code and its models, by their paths in the bundle."""
     record = run.record
-    files = {f"competition/{name}": path for name, path in _code(competition, run, details).items()}
+    files = {f"competition/{name}": path for name, path in _code_copies(competition, run, details).items()}
     # Only files that the run recorded, whose bytes were checked: nothing else in that folder is uploaded.
     model_names = [name for name in details.get("files", {}) if name.startswith("models/")]
     files |= {name: run.folder / name for name in model_names}
@@ -241,7 +241,7 @@ def _manifest(record: RunRecord, details: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _code(competition: Competition, run: FinishedRun, details: dict[str, Any]) -> dict[str, Path]:
+def _code_copies(competition: Competition, run: FinishedRun, details: dict[str, Any]) -> dict[str, Path]:
     """Return a run's copies of the definition and the code that predicts, by their paths in the competition's folder.
 
     Raises

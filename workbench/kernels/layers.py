@@ -46,7 +46,7 @@ class PackedFile:
     size: int
 
     @property
-    def flat(self) -> str:
+    def flat_name(self) -> str:
         """Its name in a dataset, without folders, which Kaggle's client does not upload."""
         return flat_name(self.name)
 
@@ -66,7 +66,7 @@ def packed_files(bundle: Path) -> list[PackedFile]:
     ]
     name_by_flat: dict[str, str] = {}
     for file in files:
-        if (other := name_by_flat.setdefault(file.flat, file.name)) != file.name:
+        if (other := name_by_flat.setdefault(file.flat_name, file.name)) != file.name:
             raise ConfigError(
                 f"{other} and {file.name} would have the same name in a dataset", hint="rename one of the two"
             )
@@ -86,7 +86,7 @@ def layers(files: list[PackedFile], base: Mapping[str, str]) -> dict[str, list[P
     packages = [f for f in files if f.name.startswith("wheels/") and not is_own_wheel(f.name.removeprefix("wheels/"))]
     manifest = [f for f in files if f.name == MANIFEST]
     content = [f for f in files if f not in packages and f not in manifest]
-    changed = [f for f in content if base.get(f.flat) != f.sha256]
+    changed = [f for f in content if base.get(f.flat_name) != f.sha256]
     packages_layer = {"packages": packages} if packages else {}
     if not base or sum(f.size for f in changed) > MAX_CHANGED_SHARE * sum(f.size for f in content):
         return packages_layer | {"base": content, "changes": manifest}

@@ -65,7 +65,7 @@ def push(
             datasets.put(f"{built.name}-{layer}", layer_files)
         kernel = KernelPush(session, built, machine or Machine(), slug=competition.slug, run_id=run_id)
         kernel.save([f"{built.name}-{layer}" for layer in NAMES if layer in files_by_layer or layer == "base"])
-        record = kernel.wait()
+        record = kernel.wait_and_fetch()
         return replace(
             pushed_kernel(built.folder, record),
             uploaded=tuple(f.name for f in session.uploaded),

@@ -43,7 +43,7 @@ class DatasetPush:
         """Make sure that the newest version of a dataset has exactly these files."""
         session = self.session
         dataset = session.record.datasets.setdefault(name, DatasetRecord())
-        digest_by_name = {f.flat: f.sha256 for f in files}
+        digest_by_name = {f.flat_name: f.sha256 for f in files}
         if dataset.sending is not None:
             dataset = self._settle(name, dataset, dataset.sending)
         state = self.code.dataset(name)
@@ -69,13 +69,13 @@ class DatasetPush:
                 dataset.uploads.pop(stale, None)
             session.write_record()
             raise
-        created = self._wait_for_version(name, earlier_version)
-        if created is None:
+        new_state = self._wait_for_version(name, earlier_version)
+        if new_state is None:
             text = unanswered.message if unanswered else f"a version of the dataset {name!r} was accepted"
             raise UnansweredError(f"{text}; it is not listed", hint=CHECKS_AGAIN)
-        self._check_complete(name, created, files)
-        self._record_version(name, created.version, digest_by_name)
-        self._check_private(name, created)
+        self._check_complete(name, new_state, files)
+        self._record_version(name, new_state.version, digest_by_name)
+        self._check_private(name, new_state)
 
     def _check_private(self, name: str, state: DatasetState) -> None:
         """Refuse a public dataset: it would publish the competition's code and models."""
@@ -89,12 +89,14 @@ class DatasetPush:
     def _settle(self, name: str, dataset: DatasetRecord, sending: DatasetSending) -> DatasetRecord:
         """Find out whether the version that an interrupted push was creating exists."""
         self.session.context.stage(f"dataset {name}: was a version created before the last push was interrupted?")
-        created = self._wait_for_version(name, sending.before)
-        listed = (
-            self.code.dataset_files(name, created.version) if created is not None and created.status == "ready" else {}
+        new_state = self._wait_for_version(name, sending.before)
+        size_by_name = (
+            self.code.dataset_files(name, new_state.version)
+            if new_state is not None and new_state.status == "ready"
+            else {}
         )
-        if created is not None and set(listed) == set(sending.files):
-            return self._record_version(name, created.version, sending.files)
+        if new_state is not None and set(size_by_name) == set(sending.files):
+            return self._record_version(name, new_state.version, sending.files)
         dataset.sending = None
         self.session.write_record()
         return dataset
@@ -106,13 +108,13 @@ class DatasetPush:
 
     def _upload(self, file: PackedFile, dataset: DatasetRecord) -> str:
         """Return a file's token, of an earlier upload if that is recent and of the same bytes."""
-        upload = dataset.uploads.get(file.flat)
+        upload = dataset.uploads.get(file.flat_name)
         if upload is None or upload.sha256 != file.sha256 or upload.at < time.time() - MAX_TOKEN_AGE_S:
             self.session.context.stage(f"uploading {file.name}")
             token = self.code.upload(file.path)
             if file_sha256(file.path) != file.sha256:
                 raise DamagedError(f"{file.path} changed while it was uploaded", hint="`wb kernel push` again")
-            upload = dataset.uploads[file.flat] = Upload(sha256=file.sha256, token=token, at=time.time())
+            upload = dataset.uploads[file.flat_name] = Upload(sha256=file.sha256, token=token, at=time.time())
             self.session.uploaded.append(file)
             self.session.write_record()
         return upload.token
@@ -131,23 +133,23 @@ class DatasetPush:
                 return None
             time.sleep(self.session.list_pause_s)
 
-    def _check_complete(self, name: str, created: DatasetState, files: list[PackedFile]) -> None:
+    def _check_complete(self, name: str, new_state: DatasetState, files: list[PackedFile]) -> None:
         """Check that every file is listed: a file whose upload failed is missing without an error."""
-        size_by_name = self.code.dataset_files(name, created.version) if created.status == "ready" else {}
-        missing = [f.flat for f in files if f.flat not in size_by_name]
+        size_by_name = self.code.dataset_files(name, new_state.version) if new_state.status == "ready" else {}
+        missing = [f.flat_name for f in files if f.flat_name not in size_by_name]
         if missing:
             self.session.record.datasets[name] = DatasetRecord()
             self.session.write_record()
             raise PlatformError(
-                f"version {created.version} of the dataset {name!r} is {created.status} with {len(size_by_name)} "
+                f"version {new_state.version} of the dataset {name!r} is {new_state.status} with {len(size_by_name)} "
                 f"files, expected {len(files)}; missing: {', '.join(missing[:5])}",
                 hint="`wb kernel push` uploads them again",
             )
         # Only a note: the listed sizes may not always be those of the files. The kernel compares digests itself.
         resized = [
-            f"{f.flat} ({size_by_name[f.flat]:,} bytes; {f.size:,} here)"
+            f"{f.flat_name} ({size_by_name[f.flat_name]:,} bytes; {f.size:,} here)"
             for f in files
-            if size_by_name[f.flat] != f.size
+            if size_by_name[f.flat_name] != f.size
         ]
         if resized:
             self.session.notes.append(f"of another size in the dataset {name!r}: {', '.join(resized[:3])}")

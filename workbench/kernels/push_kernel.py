@@ -159,16 +159,16 @@ class KernelPush:
 
     # -------------------------------------------------------------------------------------------------------- waiting
 
-    def wait(self) -> KernelRecord:
+    def wait_and_fetch(self) -> KernelRecord:
         """Wait for the end of the newest version's run, and fetch its log and output."""
         session, record = self.session, self.session.record
-        kernel, complete = record.newest, record.complete
+        kernel, last_complete = record.newest, record.complete
         if kernel is None:
             raise PlatformError("no version of the kernel was saved")
-        if complete is not None and complete.push == kernel.push:
-            submission = pushed_kernel(session.folder, complete).submission
-            if has_digest(submission, complete.sha256):
-                return complete
+        if last_complete is not None and last_complete.push == kernel.push:
+            submission = pushed_kernel(session.folder, last_complete).submission
+            if has_digest(submission, last_complete.sha256):
+                return last_complete
         status, failure, log = self._wait_for_end(kernel)
         output = pushed_kernel(session.folder, kernel)
         write_text(output.log, process_masks().text(log))
@@ -252,7 +252,7 @@ class KernelPush:
             unsafe_names = self.code.fetch_output(kernel.version, partial)
             notes += [f"not fetched, its name leads out of the folder: {name!r}" for name in unsafe_names]
             if is_complete:
-                self._accept(kernel, partial)
+                self._check_output(kernel, partial)
         except PlatformError as exc:
             if is_complete or isinstance(exc, LoginError):
                 raise
@@ -260,7 +260,7 @@ class KernelPush:
         shutil.rmtree(folder, ignore_errors=True)
         partial.rename(folder)
 
-    def _accept(self, kernel: KernelRecord, folder: Path) -> None:
+    def _check_output(self, kernel: KernelRecord, folder: Path) -> None:
         """Check that the fetched output is of this push's run."""
         hint = "`wb kernel push` fetches it again"
         path = folder / RECEIPT

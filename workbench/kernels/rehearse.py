@@ -221,7 +221,7 @@ class _KernelSession:
             # The paths of Kaggle's earlier layout, which older kernels read.
             links = {name.rpartition("/")[2]: name for name in sources}
             inputs = Inputs(sources, links, {f"competitions/{slug}": f"competitions/{slug}"})
-            with placed(read_notebook(built.notebook), inputs, working, like=self.world(Path(folder))) as place:
+            with placed(read_notebook(built.notebook), inputs, working, like=self.sandbox(Path(folder))) as place:
                 execution = execute(
                     place.notebook,
                     {},
@@ -241,7 +241,7 @@ class _KernelSession:
             raise DataError(f"the kernel finished without writing {submission}")
         return _SessionResult(result / submission, execution.seconds, execution.peak_mb)
 
-    def world(self, folder: Path) -> Sandbox:
+    def sandbox(self, folder: Path) -> Sandbox:
         """Return a sandbox like Kaggle's: of this machine only the programs, an empty home, no network."""
         ipython = folder / "ipython"
         startup = ipython / "profile_default" / "startup" / "00-image.py"
@@ -259,12 +259,12 @@ class _KernelSession:
             disk=folder,
         )
 
-    def environment(self, folder: Path, world: Sandbox | None) -> dict[str, str]:
+    def environment(self, folder: Path, sandbox: Sandbox | None) -> dict[str, str]:
         """Return the environment variables of a session; without a sandbox they block the network by a dead proxy."""
         programs = os.pathsep.join([str(Path(sys.executable).parent), *PROGRAMS])
         packages = [p for p in sys.path if Path(p).name in ("site-packages", "dist-packages")]
         variables = {"PATH": programs, "PYTHONPATH": os.pathsep.join([sysconfig.get_path("stdlib"), *packages])}
-        if world is not None:
+        if sandbox is not None:
             return variables | {"IPYTHONDIR": IPYTHON_FOLDER}
         return variables | {"IPYTHONDIR": str((folder / "ipython").resolve())} | NO_PROXY
 
@@ -292,7 +292,7 @@ def _datasets(bundle: Path, folder: Path) -> dict[str, Path]:
         folder_by_name[name] = (folder / name).resolve()
         folder_by_name[name].mkdir(parents=True)
         for file in files:
-            shutil.copyfile(file.path, folder_by_name[name] / file.flat)
+            shutil.copyfile(file.path, folder_by_name[name] / file.flat_name)
     return folder_by_name
 
 

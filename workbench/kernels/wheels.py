@@ -56,7 +56,7 @@ def own_wheel(folder: Path) -> Path:
     root = PACKAGE
     file_states = tuple(_file_states(root))
     version = distribution_version()
-    path = folder / f"{_stem()}-{version}-py3-none-any.whl"
+    path = folder / f"{_wheel_name()}-{version}-py3-none-any.whl"
     folder.mkdir(parents=True, exist_ok=True)
     path.write_bytes(_wheel_bytes(root, file_states, version))
     return path
@@ -77,14 +77,14 @@ def _file_states(folder: str | Path) -> Iterator[tuple[str, int, int]]:
                 yield entry.path, state.st_mtime_ns, state.st_size
 
 
-def _stem() -> str:
+def _wheel_name() -> str:
     return DISTRIBUTION.replace("-", "_")
 
 
 @lru_cache(maxsize=1)
 def _wheel_bytes(root: Path, file_states: tuple[tuple[str, int, int], ...], version: str) -> bytes:
     """Return the bytes of the wheel; cached by the files' times and sizes, as compressing takes most of a build."""
-    dist_info = f"{_stem()}-{version}.dist-info"
+    dist_info = f"{_wheel_name()}-{version}.dist-info"
     paths = [Path(path) for path, _, _ in file_states]
     files = {f"workbench/{path.relative_to(root).as_posix()}": path.read_bytes() for path in paths}
     files[f"{dist_info}/METADATA"] = f"Metadata-Version: 2.1\nName: {DISTRIBUTION}\nVersion: {version}\n".encode()

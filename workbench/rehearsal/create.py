@@ -25,7 +25,7 @@ from workbench.rehearsal.folder import build_folder, folder_path, write_table
 from workbench.rehearsal.grade import RejectedError, grade, read_solution
 from workbench.rehearsal.host import HostedCompetition, host_text, load_metric
 from workbench.rehearsal.input_file import InputFile, open_input
-from workbench.rehearsal.labels import classes_of, infer_task, positive_last, sample_values
+from workbench.rehearsal.labels import classes_of, infer_task, sample_values, with_positive_last
 from workbench.rehearsal.spec import USAGE, LogSpec, RehearsalSpec, check_options
 from workbench.rehearsal.split import public_part, served_order, test_side
 from workbench.rehearsal.weights import weights_of
@@ -43,7 +43,7 @@ class _CompetitionPlan:
 
     Attributes
     ----------
-    keys : DataFrame
+    ids_and_targets : DataFrame
         The ids and targets of every row of the file.
     columns : tuple of str
         The other columns of train.
@@ -64,7 +64,7 @@ class _CompetitionPlan:
     spec: RehearsalSpec
     source: InputFile
     metric: Metric
-    keys: pl.DataFrame
+    ids_and_targets: pl.DataFrame
     columns: tuple[str, ...]
     ids: tuple[str, ...]
     is_test: npt.NDArray[np.bool_]
@@ -120,9 +120,9 @@ def create(
         with build_folder(final_folder) as folder:
             _write_data_files(folder, plan)
             _write_solution_and_sample(folder, plan)
-            host = _hosted_competition(slug, plan)
-            (folder / "host.toml").write_text(host_text(host), encoding="utf-8")
-            _check_sample(folder, host, plan.metric)
+            hosted = _hosted_competition(slug, plan)
+            (folder / "host.toml").write_text(host_text(hosted), encoding="utf-8")
+            _check_sample(folder, hosted, plan.metric)
     return final_folder
 
 
@@ -163,30 +163,32 @@ def _plan(spec: RehearsalSpec, source: InputFile, metric: Metric) -> _Competitio
     _check_names(columns, spec)
     after_column = (spec.after[0],) if spec.after and spec.after[0] in columns else ()
     id_candidates = spec.ids or tuple(c for c in DEFAULT_IDS if c in columns and c not in (*spec.drop, *spec.hidden))
-    keys = frame.select(list(dict.fromkeys((*id_candidates, *spec.hidden, *after_column)))).collect()
+    ids_and_targets = frame.select(list(dict.fromkeys((*id_candidates, *spec.hidden, *after_column)))).collect()
     # A quoted empty cell is empty, too.
-    keys = keys.with_columns(pl.when(cs.string() != "").then(cs.string()).name.keep())
-    keys = keys.with_columns(_with_decimal_points(keys[c], source) for c in spec.targets)
-    _check_values(keys, spec)
+    ids_and_targets = ids_and_targets.with_columns(pl.when(cs.string() != "").then(cs.string()).name.keep())
+    ids_and_targets = ids_and_targets.with_columns(
+        _with_decimal_points(ids_and_targets[c], source) for c in spec.targets
+    )
+    _check_values(ids_and_targets, spec)
     weight = None if spec.weight is None else weights_of(source, spec.weight, spec.train)
-    ids = _ids(keys, id_candidates, columns, spec)
+    ids = _ids(ids_and_targets, id_candidates, columns, spec)
     if ids[0] not in columns:
-        keys = keys.with_columns(pl.Series(ids[0], np.arange(keys.height)))
+        ids_and_targets = ids_and_targets.with_columns(pl.Series(ids[0], np.arange(ids_and_targets.height)))
     if spec.after and not after_column:
         raise NotFoundError(f"--after: no column {spec.after[0]!r}", hint=near(spec.after[0], columns, kind="column"))
-    is_test = test_side(keys, spec)
+    is_test = test_side(ids_and_targets, spec)
     n_test = int(is_test.sum())
-    targets = [keys[t] for t in spec.targets]
+    targets = [ids_and_targets[t] for t in spec.targets]
     task = infer_task(targets, metric, spec.task)
     classes = [] if task == "regression" else [classes_of(t) for t in targets]
     if task == "binary":
-        classes = [positive_last(names, target.name) for names, target in zip(classes, targets, strict=True)]
+        classes = [with_positive_last(names, target.name) for names, target in zip(classes, targets, strict=True)]
     other_columns = tuple(c for c in columns if c not in spec.drop and c not in ids)
     plan = _CompetitionPlan(
         spec=spec,
         source=source,
         metric=metric,
-        keys=keys,
+        ids_and_targets=ids_and_targets,
         columns=other_columns,
         ids=ids,
         is_test=is_test,
@@ -212,28 +214,30 @@ def _with_decimal_points(values: pl.Series, source: InputFile) -> pl.Series:
 
 
 def _check_names(columns: list[str], spec: RehearsalSpec) -> None:
+    """Refuse names of columns that the file does not have."""
     for column in (*spec.hidden, *spec.ids, *spec.drop):
         if column not in columns:
             raise NotFoundError(f"{spec.train} has no column {column!r}", hint=near(column, columns, kind="column"))
 
 
-def _check_values(keys: pl.DataFrame, spec: RehearsalSpec) -> None:
+def _check_values(frame: pl.DataFrame, spec: RehearsalSpec) -> None:
+    """Refuse targets with empty values."""
     for target in spec.targets:
-        n_empty = int((keys[target].is_null() | (keys[target].cast(pl.String) == "").fill_null(value=False)).sum())
+        n_empty = int((frame[target].is_null() | (frame[target].cast(pl.String) == "").fill_null(value=False)).sum())
         if n_empty:
             raise DataError(
-                f"target {target!r} of {spec.train} has {n_empty:,} empty values among {keys.height:,} rows",
+                f"target {target!r} of {spec.train} has {n_empty:,} empty values among {frame.height:,} rows",
                 hint="remove those rows from the file first",
             )
 
 
-def _ids(keys: pl.DataFrame, candidates: tuple[str, ...], columns: list[str], spec: RehearsalSpec) -> tuple[str, ...]:
+def _ids(frame: pl.DataFrame, candidates: tuple[str, ...], columns: list[str], spec: RehearsalSpec) -> tuple[str, ...]:
     """Return the id columns: the given ones, a unique candidate, or a new name for a row number."""
     if spec.ids:
-        _check_ids(keys, spec)
+        _check_ids(frame, spec)
         return spec.ids
     for name in candidates:
-        if not keys[name].null_count() and not keys[name].is_duplicated().any():
+        if not frame[name].null_count() and not frame[name].is_duplicated().any():
             return (name,)
     name = "row_id"
     while name in columns:
@@ -241,13 +245,14 @@ def _ids(keys: pl.DataFrame, candidates: tuple[str, ...], columns: list[str], sp
     return (name,)
 
 
-def _check_ids(keys: pl.DataFrame, spec: RehearsalSpec) -> None:
+def _check_ids(frame: pl.DataFrame, spec: RehearsalSpec) -> None:
+    """Refuse given ids that are empty or not unique."""
     id_text = f"id {' + '.join(spec.ids)} of {spec.train}"
     hint = "name further id columns, or none: then a column row_id is added"
-    n_empty = keys.select(pl.any_horizontal(pl.col(spec.ids).is_null())).to_series().sum()
+    n_empty = frame.select(pl.any_horizontal(pl.col(spec.ids).is_null())).to_series().sum()
     if n_empty:
-        raise DataError(f"{id_text} is empty in {n_empty:,} of {keys.height:,} rows", hint=hint)
-    n_repeated = int(keys.select(spec.ids).is_duplicated().sum())
+        raise DataError(f"{id_text} is empty in {n_empty:,} of {frame.height:,} rows", hint=hint)
+    n_repeated = int(frame.select(spec.ids).is_duplicated().sum())
     if n_repeated:
         raise DataError(f"{id_text} is not unique: {n_repeated:,} rows have an id of another row", hint=hint)
 
@@ -273,7 +278,7 @@ def _data_table(plan: _CompetitionPlan, *, test: bool) -> pl.LazyFrame:
     added: dict[str, Any] = {IN_TEST: plan.is_test}
     frame = plan.source.frame
     if plan.ids[0] not in frame.collect_schema().names():
-        added[plan.ids[0]] = plan.keys[plan.ids[0]]
+        added[plan.ids[0]] = plan.ids_and_targets[plan.ids[0]]
     hidden = plan.spec.hidden if test else ()
     columns = [*plan.ids, *(c for c in plan.columns if c not in hidden)]
     extended = pl.concat([frame, pl.LazyFrame(added)], how="horizontal")
@@ -297,7 +302,7 @@ def _write_data_files(folder: Path, plan: _CompetitionPlan) -> None:
 def _write_solution_and_sample(folder: Path, plan: _CompetitionPlan) -> None:
     """Write the hidden solution and the sample submission, both in the order of test."""
     spec = plan.spec
-    test = plan.keys.filter(plan.is_test)
+    test = plan.ids_and_targets.filter(plan.is_test)
     test = test if plan.order is None else test[plan.order]
     # Both have the same texts of ids: a time, for example, is written to a CSV file in another form than by a cast.
     texts = test.select(pl.col(c).cast(pl.String) for c in (*plan.ids, *spec.targets))
@@ -306,7 +311,9 @@ def _write_solution_and_sample(folder: Path, plan: _CompetitionPlan) -> None:
         test_weight = plan.weight.filter(plan.is_test)
         solution.append((test_weight if plan.order is None else test_weight[plan.order]).alias(_weight_name(plan)))
     texts.with_columns(solution).write_parquet(folder / "solution.parquet")
-    values = sample_values(plan.keys.filter(~plan.is_test), spec.targets, plan.metric, plan.task, plan.classes)
+    values = sample_values(
+        plan.ids_and_targets.filter(~plan.is_test), spec.targets, plan.metric, plan.task, plan.classes
+    )
     sample = texts.select(plan.ids).with_columns(pl.lit(v).alias(n) for n, v in values.items())
     write_csv(sample, folder / "files" / "sample_submission.csv")
 
@@ -340,21 +347,21 @@ def _hosted_competition(slug: str, plan: _CompetitionPlan) -> HostedCompetition:
         deadline=spec.deadline.isoformat() if spec.deadline else "",
         late_submissions=True,
         created_at=datetime.now(UTC).isoformat(),
-        rows_train=plan.keys.height - n_test,
+        rows_train=plan.ids_and_targets.height - n_test,
         rows_test=n_test,
         rows_public=int(plan.is_public.sum()),
     )
 
 
-def _check_sample(folder: Path, host: HostedCompetition, metric: Metric) -> None:
+def _check_sample(folder: Path, hosted: HostedCompetition, metric: Metric) -> None:
     """Refuse a competition whose sample can't be scored; a custom metric may be undefined for its constants."""
-    if ".py:" in host.metric:
+    if ".py:" in hosted.metric:
         return
     try:
-        grade(folder / "files" / "sample_submission.csv", read_solution(folder, host), host, metric)
+        grade(folder / "files" / "sample_submission.csv", read_solution(folder, hosted), hosted, metric)
     except RejectedError as exc:
         raise DataError(
-            f"the metric {host.metric!r} can't score this competition's own sample (task {host.task}, "
-            f"{host.rows_public:,} public and {host.rows_test - host.rows_public:,} private rows): {exc}",
+            f"the metric {hosted.metric!r} can't score this competition's own sample (task {hosted.task}, "
+            f"{hosted.rows_public:,} public and {hosted.rows_test - hosted.rows_public:,} private rows): {exc}",
             hint="choose another --metric, --task or --public, or more test rows",
         ) from exc

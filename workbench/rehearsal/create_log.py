@@ -71,9 +71,9 @@ def create_log_competition(
             solution.write_parquet(folder / "solution.parquet")
             sample = _sample(log, solution, spec, list_length(metric))
             write_csv(sample, folder / "files" / "sample_submission.csv")
-            host = _hosted_competition(slug, spec, metric, log, solution)
-            (folder / "host.toml").write_text(host_text(host), encoding="utf-8")
-            _check_sample(folder, host, metric)
+            hosted = _hosted_competition(slug, spec, metric, log, solution)
+            (folder / "host.toml").write_text(host_text(hosted), encoding="utf-8")
+            _check_sample(folder, hosted, metric)
     return final_folder
 
 
@@ -167,6 +167,7 @@ def _usage(rows: pl.DataFrame, spec: LogSpec) -> pl.DataFrame:
 
 
 def _write_data_files(folder: Path, source: InputFile, log: InteractionLog, split: _LogSplit, spec: LogSpec) -> None:
+    """Write train and, for split sessions, test; copy further tables and the leaderboard."""
     data_folder, suffix = folder / "files", source.suffix
     write_table(log.earlier, data_folder / f"train{suffix}")
     if split.test_events is not None:
@@ -219,12 +220,12 @@ def _hosted_competition(
     )
 
 
-def _check_sample(folder: Path, host: HostedCompetition, metric: Metric) -> None:
+def _check_sample(folder: Path, hosted: HostedCompetition, metric: Metric) -> None:
     """Refuse a competition that can't be scored: the public or private rows of a type have no true item."""
     try:
-        grade(folder / "files" / "sample_submission.csv", read_solution(folder, host), host, metric)
+        grade(folder / "files" / "sample_submission.csv", read_solution(folder, hosted), hosted, metric)
     except RejectedError as exc:
         raise DataError(
-            f"the metric {host.metric!r} can't score this competition's own sample: {exc}",
+            f"the metric {hosted.metric!r} can't score this competition's own sample: {exc}",
             hint="choose a longer --horizon, another --public, or --weights without that type",
         ) from exc

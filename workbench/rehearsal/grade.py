@@ -22,33 +22,33 @@ from workbench.rehearsal.submitted_file import RejectedError, Scores, align_to_s
 __all__ = ["RejectedError", "Scores", "grade", "read_solution"]
 
 
-def read_solution(folder: Path, host: HostedCompetition) -> pl.DataFrame:
+def read_solution(folder: Path, hosted: HostedCompetition) -> pl.DataFrame:
     """Read the hidden solution: columns of texts, with `usage` "public" or "private".
 
     Raises
     ------
     DamagedError
-        When it is missing, not a Parquet file, or does not fit `host`.
+        When it is missing, not a Parquet file, or does not fit `hosted`.
     """
     path = folder / "solution.parquet"
     try:
         solution = read_parquet(path)
     except (OSError, pl.exceptions.PolarsError) as exc:
         raise DamagedError(f"{path} is missing or damaged", hint=CREATE_AGAIN_HINT) from exc
-    expected = [*host.id, *host.target, *([host.weight] if host.weight else []), USAGE]
-    expected += [KIND] * (host.interactions is not None and host.interactions.by_kind)
+    expected = [*hosted.id, *hosted.target, *([hosted.weight] if hosted.weight else []), USAGE]
+    expected += [KIND] * (hosted.interactions is not None and hosted.interactions.by_kind)
     missing = [c for c in expected if c not in solution.columns]
     if missing:
         raise DamagedError(f"{path} lacks the columns {missing} of host.toml", hint=CREATE_AGAIN_HINT)
-    if host.rows_test and solution.height != host.rows_test:
+    if hosted.rows_test and solution.height != hosted.rows_test:
         raise DamagedError(
-            f"{path} has {solution.height:,} rows; host.toml says {host.rows_test:,}",
+            f"{path} has {solution.height:,} rows; host.toml says {hosted.rows_test:,}",
             hint=CREATE_AGAIN_HINT,
         )
     return solution
 
 
-def grade(file: Path, solution: pl.DataFrame, host: HostedCompetition, metric: Metric) -> Scores:
+def grade(file: Path, solution: pl.DataFrame, hosted: HostedCompetition, metric: Metric) -> Scores:
     """Score a file on the public and on the private rows.
 
     Raises
@@ -56,22 +56,22 @@ def grade(file: Path, solution: pl.DataFrame, host: HostedCompetition, metric: M
     RejectedError
         When its columns, ids or values do not fit the sample, or the metric is not defined for them.
     """
-    if host.interactions is not None:
-        return grade_lists(file, solution, host, metric)
-    columns = _prediction_columns(host, metric)
-    submitted = align_to_solution(read_submitted(file, [*host.id, *columns]), solution, host.id)
+    if hosted.interactions is not None:
+        return grade_lists(file, solution, hosted, metric)
+    columns = _prediction_columns(hosted, metric)
+    submitted = align_to_solution(read_submitted(file, [*hosted.id, *columns]), solution, hosted.id)
     scores = []
     for usage in ("public", "private"):
         mask = solution[USAGE] == usage
-        scores.append(_finite_score(submitted.filter(mask), solution.filter(mask), columns, host, metric))
+        scores.append(_finite_score(submitted.filter(mask), solution.filter(mask), columns, hosted, metric))
     return Scores(*scores)
 
 
 def _finite_score(
-    submitted: pl.DataFrame, truth: pl.DataFrame, columns: list[str], host: HostedCompetition, metric: Metric
+    submitted: pl.DataFrame, truth: pl.DataFrame, columns: list[str], hosted: HostedCompetition, metric: Metric
 ) -> float:
     try:
-        score = _score(submitted, truth, columns, host, metric)
+        score = _score(submitted, truth, columns, hosted, metric)
     except WorkbenchError as exc:
         raise RejectedError(exc.message) from exc
     if not math.isfinite(score):
@@ -79,32 +79,32 @@ def _finite_score(
     return score
 
 
-def _has_column_per_class(host: HostedCompetition, metric: Metric) -> bool:
-    return host.task == "multiclass" and metric.needs == "proba"
+def _has_column_per_class(hosted: HostedCompetition, metric: Metric) -> bool:
+    return hosted.task == "multiclass" and metric.needs == "proba"
 
 
-def _prediction_columns(host: HostedCompetition, metric: Metric) -> list[str]:
-    return host.classes[0] if _has_column_per_class(host, metric) else host.target
+def _prediction_columns(hosted: HostedCompetition, metric: Metric) -> list[str]:
+    return hosted.classes[0] if _has_column_per_class(hosted, metric) else hosted.target
 
 
 def _score(
-    submitted: pl.DataFrame, truth: pl.DataFrame, columns: list[str], host: HostedCompetition, metric: Metric
+    submitted: pl.DataFrame, truth: pl.DataFrame, columns: list[str], hosted: HostedCompetition, metric: Metric
 ) -> float:
     """Return the metric of aligned rows; the mean over the targets if each has labels."""
-    weight = truth[host.weight].cast(pl.Float64).to_numpy() if host.weight else None
-    if _has_column_per_class(host, metric):
+    weight = truth[hosted.weight].cast(pl.Float64).to_numpy() if hosted.weight else None
+    if _has_column_per_class(hosted, metric):
         probabilities = np.column_stack([_numbers(submitted[c]) for c in columns])
-        return metric(codes(truth[host.target[0]], columns), probabilities, weight)
-    if metric.needs in ("label", "ranked") and host.classes:
+        return metric(codes(truth[hosted.target[0]], columns), probabilities, weight)
+    if metric.needs in ("label", "ranked") and hosted.classes:
         scores = []
-        for target, classes in zip(host.target, host.classes, strict=True):
+        for target, classes in zip(hosted.target, hosted.classes, strict=True):
             true_codes, predicted_codes = (
                 codes(truth[target], classes),
                 _label_codes(submitted[target], classes, metric),
             )
             scores.append(metric(*_class_numbers(true_codes, predicted_codes, classes, metric), weight))
         return float(np.mean(scores))
-    return metric(*_values(submitted, truth, host, metric), weight)
+    return metric(*_values(submitted, truth, hosted, metric), weight)
 
 
 def _class_numbers(true_codes: Any, predicted_codes: Any, classes: list[str], metric: Metric) -> tuple[Any, Any]:
@@ -121,17 +121,17 @@ def _label_codes(submitted: pl.Series, classes: list[str], metric: Metric) -> np
     return _single_labels(submitted, classes) if is_single else _ranked_labels(submitted, classes, list_length(metric))
 
 
-def _values(submitted: pl.DataFrame, truth: pl.DataFrame, host: HostedCompetition, metric: Metric) -> tuple[Any, Any]:
+def _values(submitted: pl.DataFrame, truth: pl.DataFrame, hosted: HostedCompetition, metric: Metric) -> tuple[Any, Any]:
     """Return true and predicted values as numbers: shape (n,) for one target, (n, n_targets) for several."""
-    predicted = np.column_stack([_numbers(submitted[t]) for t in host.target])
-    if host.classes:
-        targets = zip(host.target, host.classes, strict=True)
+    predicted = np.column_stack([_numbers(submitted[t]) for t in hosted.target])
+    if hosted.classes:
+        targets = zip(hosted.target, hosted.classes, strict=True)
         true = np.column_stack([codes(truth[target], classes) for target, classes in targets])
     else:
-        true = np.column_stack([numbers(truth[t]).to_numpy() for t in host.target])
+        true = np.column_stack([numbers(truth[t]).to_numpy() for t in hosted.target])
     if metric.needs == "label":  # a regression scored on whole numbers, often by qwk, which refuses other true values
         predicted = np.rint(predicted).astype(np.int64)
-    return (true[:, 0], predicted[:, 0]) if len(host.target) == 1 else (true, predicted)
+    return (true[:, 0], predicted[:, 0]) if len(hosted.target) == 1 else (true, predicted)
 
 
 def _single_labels(series: pl.Series, classes: list[str]) -> npt.NDArray[np.int64]:

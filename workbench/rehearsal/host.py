@@ -95,13 +95,13 @@ class HostedCompetition:
         return not self.closed and (self.late_submissions or not is_past_deadline)
 
 
-def host_text(host: HostedCompetition) -> str:
+def host_text(hosted: HostedCompetition) -> str:
     """Return the text of `host.toml`."""
-    names = [f.name for f in fields(host) if f.name != "interactions"]
-    text = "".join(f"{name} = {in_toml(getattr(host, name))}\n" for name in names)
-    if host.interactions is None:
+    names = [f.name for f in fields(hosted) if f.name != "interactions"]
+    text = "".join(f"{name} = {in_toml(getattr(hosted, name))}\n" for name in names)
+    if hosted.interactions is None:
         return text
-    settings = {f.name: getattr(host.interactions, f.name) for f in fields(host.interactions)}
+    settings = {f.name: getattr(hosted.interactions, f.name) for f in fields(hosted.interactions)}
     return text + "\n[interactions]\n" + "".join(f"{k} = {in_toml(v)}\n" for k, v in settings.items() if v is not None)
 
 
@@ -139,18 +139,18 @@ def _from_toml(data: dict[str, Any]) -> HostedCompetition:
             raise ValueError(f"unknown key {key!r}; {near(key, valid_keys, kind='key')}")
     try:
         # By way of JSON: pydantic's strict mode accepts a mapping for a dataclass only from there.
-        host = _adapter().validate_json(json.dumps(_with_current_types(data), default=str), strict=True)
+        hosted = _adapter().validate_json(json.dumps(_with_current_types(data), default=str), strict=True)
     except ValidationError as exc:
         first = exc.errors()[0]
         raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from exc
-    _ = host.ends_at  # raises ValueError for a deadline that is not a time
-    if (host.task == "recommend") != (host.interactions is not None):
+    _ = hosted.ends_at  # raises ValueError for a deadline that is not a time
+    if (hosted.task == "recommend") != (hosted.interactions is not None):
         raise ValueError(
-            f"[interactions] is required for the task recommend and invalid for others, got task = {host.task!r}"
+            f"[interactions] is required for the task recommend and invalid for others, got task = {hosted.task!r}"
         )
-    for invalid in invalid_values(host.interactions) if host.interactions else ():
+    for invalid in invalid_values(hosted.interactions) if hosted.interactions else ():
         raise ValueError(f"interactions.{invalid.key}: {invalid.message}")
-    return host
+    return hosted
 
 
 def _with_current_types(data: dict[str, Any]) -> dict[str, Any]:

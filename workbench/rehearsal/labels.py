@@ -11,7 +11,7 @@ import polars as pl
 from workbench.core.errors import ConfigError, DataError
 from workbench.metrics import Metric, find_positive
 
-__all__ = ["classes_of", "codes", "infer_task", "list_length", "numbers", "positive_last", "sample_values"]
+__all__ = ["classes_of", "codes", "infer_task", "list_length", "numbers", "sample_values", "with_positive_last"]
 
 MAX_CLASSES = 20
 """A numeric target with more values is a regression, for a metric that allows both."""
@@ -104,7 +104,7 @@ def classes_of(column: pl.Series) -> list[str]:
     return order.sort("number", "text")["text"].to_list()
 
 
-def positive_last(classes: list[str], target: str) -> list[str]:
+def with_positive_last(classes: list[str], target: str) -> list[str]:
     """Order two classes so that the one that the target is named after is the last: its probability is scored.
 
     Examples

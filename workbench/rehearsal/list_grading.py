@@ -19,7 +19,7 @@ from workbench.rehearsal.submitted_file import RejectedError, Scores, align_to_s
 __all__ = ["grade_lists"]
 
 
-def grade_lists(file: Path, solution: pl.DataFrame, host: HostedCompetition, metric: Metric) -> Scores:
+def grade_lists(file: Path, solution: pl.DataFrame, hosted: HostedCompetition, metric: Metric) -> Scores:
     """Score a file of lists on the public and on the private users.
 
     The first k items of each row count; rows without a true item do not count. If ids have a type, the score is the sum
@@ -30,16 +30,16 @@ def grade_lists(file: Path, solution: pl.DataFrame, host: HostedCompetition, met
     RejectedError
         When its columns or ids do not fit the sample.
     """
-    target = host.target[0]
-    submitted = align_to_solution(read_submitted(file, [*host.id, target], may_be_empty=target), solution, host.id)
+    target = hosted.target[0]
+    submitted = align_to_solution(read_submitted(file, [*hosted.id, target], may_be_empty=target), solution, hosted.id)
     with_true_items = solution.with_columns(sent=submitted[target].fill_null("")).filter(pl.col(target) != "")
-    scores = [_score(with_true_items.filter(pl.col(USAGE) == usage), host, metric) for usage in ("public", "private")]
+    scores = [_score(with_true_items.filter(pl.col(USAGE) == usage), hosted, metric) for usage in ("public", "private")]
     return Scores(*scores)
 
 
-def _score(rows: pl.DataFrame, host: HostedCompetition, metric: Metric) -> float:
+def _score(rows: pl.DataFrame, hosted: HostedCompetition, metric: Metric) -> float:
     """Return the score of rows with true items in the target's column and submitted items in `sent`."""
-    log, target = host.interactions, host.target[0]
+    log, target = hosted.interactions, hosted.target[0]
     if log is None or not log.by_kind:
         return _list_metric(rows[target], rows["sent"], metric)
     total = 0.0

@@ -63,21 +63,21 @@ class LocalPlatform:
 
     def facts(self, slug: str) -> CompetitionFacts:
         """Return the description of the competition."""
-        _, host = self._hosted(slug)
+        _, hosted = self._hosted(slug)
         return CompetitionFacts(
             slug=slug,
-            title=host.title,
-            metric=host.metric,
-            greater_is_better=host.greater_is_better,
-            task=host.task,
-            id_columns=tuple(host.id),
-            target_columns=tuple(host.target),
-            weight_column=host.weight_expression or host.weight or None,
-            deadline=host.ends_at,
-            daily_limit=host.daily_limit,
-            accepts_submissions=host.is_open(self._now()),
-            interactions=host.interactions,
-            positive_classes=tuple(classes[-1] for classes in host.classes) if host.task == "binary" else (),
+            title=hosted.title,
+            metric=hosted.metric,
+            greater_is_better=hosted.greater_is_better,
+            task=hosted.task,
+            id_columns=tuple(hosted.id),
+            target_columns=tuple(hosted.target),
+            weight_column=hosted.weight_expression or hosted.weight or None,
+            deadline=hosted.ends_at,
+            daily_limit=hosted.daily_limit,
+            accepts_submissions=hosted.is_open(self._now()),
+            interactions=hosted.interactions,
+            positive_classes=tuple(classes[-1] for classes in hosted.classes) if hosted.task == "binary" else (),
         )
 
     # -------------------------------------------------------------------------------------------------------- files
@@ -126,25 +126,25 @@ class LocalPlatform:
 
     def submit(self, slug: str, file: Path, message: str, *, before_create: BeforeCreate = lambda: None) -> str:
         """Store a submitted file and grade it immediately."""
-        folder, host = self._hosted(slug)
+        folder, hosted = self._hosted(slug)
         if not file.is_file():
             raise NotFoundError(f"there is no file {file} to submit")
         # Two processes must not both use the last submission of the day.
         with lock(folder / ".submit.lock", f"submitting to {slug!r}", wait=True):
-            _check_open(slug, host, self._now())
+            _check_open(slug, hosted, self._now())
             remaining = self.limits(slug).remaining_today
             if remaining is not None and remaining <= 0:
                 raise PlatformError(
-                    f"today's {host.daily_limit} submissions to {slug!r} are used up",
+                    f"today's {hosted.daily_limit} submissions to {slug!r} are used up",
                     hint=next_day_hint(self._now()),
                 )
             before_create()
-            return self._store_and_grade(folder, host, file, message)
+            return self._store_and_grade(folder, hosted, file, message)
 
-    def _store_and_grade(self, folder: Path, host: HostedCompetition, file: Path, message: str) -> str:
+    def _store_and_grade(self, folder: Path, hosted: HostedCompetition, file: Path, message: str) -> str:
         # Read first: a damaged solution or metric must not leave a submission without a record.
-        solution = read_solution(folder, host)
-        metric = load_metric(host.metric, folder, greater_is_better=host.greater_is_better)
+        solution = read_solution(folder, hosted)
+        metric = load_metric(hosted.metric, folder, greater_is_better=hosted.greater_is_better)
         ref = uuid.uuid4().hex[:12]
         stored_file = folder / "submissions" / f"{ref}.csv"
         record: dict[str, Any] = {"ref": ref, "file_name": file.name, "message": message}
@@ -153,7 +153,7 @@ class LocalPlatform:
         with atomic(stored_file) as temporary:
             _copy(file, temporary, None)
             try:
-                scores = grade(temporary, solution, host, metric)
+                scores = grade(temporary, solution, hosted, metric)
                 record |= {"public_score": scores.public, "private_score": scores.private}
             except RejectedError as exc:
                 record |= {"status": "error", "error": str(exc)}
@@ -162,8 +162,8 @@ class LocalPlatform:
 
     def submissions(self, slug: str) -> list[PlatformSubmission]:
         """Return all submissions, newest first; private scores only when the competition is over."""
-        folder, host = self._hosted(slug)
-        shows_private = host.is_over(self._now())
+        folder, hosted = self._hosted(slug)
+        shows_private = hosted.is_over(self._now())
         with_times = [
             (_as_submission(p, shows_private=shows_private), p.stat().st_mtime_ns)
             for p in (folder / "submissions").glob("*.json")
@@ -173,15 +173,15 @@ class LocalPlatform:
 
     def limits(self, slug: str) -> SubmissionLimits:
         """Return the submissions left on this UTC day; files that could not be scored do not count."""
-        _, host = self._hosted(slug)
+        _, hosted = self._hosted(slug)
         today = self._now().date()
         n_used = sum(s.status != "error" and s.submitted_at.date() == today for s in self.submissions(slug))
-        return SubmissionLimits(host.daily_limit, max(0, host.daily_limit - n_used))
+        return SubmissionLimits(hosted.daily_limit, max(0, hosted.daily_limit - n_used))
 
     def leaderboard(self, slug: str) -> Leaderboard:
         """Return the leaderboard file and the standing of the user's best scores on it, or just the user's scores."""
-        folder, host = self._hosted(slug)
-        sign = 1 if host.greater_is_better else -1
+        folder, hosted = self._hosted(slug)
+        sign = 1 if hosted.greater_is_better else -1
         scored = [s for s in self.submissions(slug) if s.public_score is not None]
         path = folder / "leaderboard.csv"
         if not path.exists():
@@ -193,17 +193,17 @@ class LocalPlatform:
         for scores in ([s.public_score for s in scored], [s.private_score for s in scored]):
             scores_present = [s for s in scores if s is not None]
             best = max(scores_present, key=lambda s: sign * s) if scores_present else None
-            better = host.greater_is_better
+            better = hosted.greater_is_better
             standings.append(None if best is None else standing(best, entry_scores, greater_is_better=better))
         return Leaderboard(tuple(entries), standings[0], standings[1])
 
 
-def _check_open(slug: str, host: HostedCompetition, now: datetime) -> None:
+def _check_open(slug: str, hosted: HostedCompetition, now: datetime) -> None:
     """Refuse a submission to a competition that is closed."""
-    if host.closed:
+    if hosted.closed:
         raise PlatformError(f"{slug!r} is closed and accepts no submissions")
-    if not host.is_open(now):
-        raise PlatformError(f"{slug!r} closed on {host.ends_at:%Y-%m-%d %H:%M} UTC and accepts no late submissions")
+    if not hosted.is_open(now):
+        raise PlatformError(f"{slug!r} closed on {hosted.ends_at:%Y-%m-%d %H:%M} UTC and accepts no late submissions")
 
 
 def _file_names(folder: Path) -> list[str]:

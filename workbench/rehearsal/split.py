@@ -23,12 +23,12 @@ ISO_TIME = r"^\d{4}[-/]\d{2}[-/]\d{2}(?:[ T]\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?)?(?
 ANY_DATE = r"^\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}(?:\D|$)"
 
 
-def test_side(keys: pl.DataFrame, spec: RehearsalSpec) -> Mask:
+def test_side(frame: pl.DataFrame, spec: RehearsalSpec) -> Mask:
     """Return a mask of the rows that become test.
 
     Parameters
     ----------
-    keys : DataFrame
+    frame : DataFrame
         Has a row for each row of the file, and the column of ``spec.after``.
 
     Raises
@@ -37,15 +37,15 @@ def test_side(keys: pl.DataFrame, spec: RehearsalSpec) -> Mask:
         When train or test would have fewer than two rows.
     """
     if spec.after is None:
-        n_test = max(1, round(keys.height * (spec.holdout or 0.0)))
-        is_test = np.zeros(keys.height, np.bool_)
-        is_test[np.random.default_rng(spec.seed).permutation(keys.height)[:n_test]] = True
+        n_test = max(1, round(frame.height * (spec.holdout or 0.0)))
+        is_test = np.zeros(frame.height, np.bool_)
+        is_test[np.random.default_rng(spec.seed).permutation(frame.height)[:n_test]] = True
     else:
-        is_test = _after(keys, *spec.after)
+        is_test = _after(frame, *spec.after)
     n_test = int(is_test.sum())
-    if n_test < 2 or n_test > keys.height - 2:
+    if n_test < 2 or n_test > frame.height - 2:
         raise DataError(
-            f"{n_test:,} of {keys.height:,} rows of {spec.train} fall on the test side; both sides need at least 2",
+            f"{n_test:,} of {frame.height:,} rows of {spec.train} fall on the test side; both sides need at least 2",
             hint="choose another --holdout or --after",
         )
     return is_test
@@ -64,11 +64,11 @@ def public_part(n_test: int, spec: RehearsalSpec | LogSpec) -> Mask:
     return is_public
 
 
-def _after(keys: pl.DataFrame, column: str, value: str) -> Mask:
-    """Return where a column of `keys` is at or after a value."""
-    if column not in keys.columns:
-        raise NotFoundError(f"--after: no column {column!r}", hint=near(column, keys.columns, kind="column"))
-    series = keys[column]
+def _after(frame: pl.DataFrame, column: str, value: str) -> Mask:
+    """Return where a column of `frame` is at or after a value."""
+    if column not in frame.columns:
+        raise NotFoundError(f"--after: no column {column!r}", hint=near(column, frame.columns, kind="column"))
+    series = frame[column]
     n_empty = series.fill_nan(None).null_count() if series.dtype.is_float() else series.null_count()
     if n_empty:
         raise DataError(
@@ -130,6 +130,7 @@ def _times_after(series: pl.Series, value: str) -> Mask:
 
 
 def _texts_after(series: pl.Series, value: str) -> Mask:
+    """Compare texts with a value: as numbers or times if all of them are, else alphabetically."""
     parsed = numbers(series)
     if not parsed.null_count():
         integers = series.cast(pl.Int64, strict=False)

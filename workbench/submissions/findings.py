@@ -35,17 +35,18 @@ from workbench.submissions.log import SENT
 __all__ = [
     "POSSIBLY_SENT",
     "SubmissionFinding",
-    "doubt_findings",
     "file_findings",
     "history_findings",
     "kernel_findings",
-    "newer_findings",
+    "newer_run_findings",
     "optimistic_findings",
     "outdated_findings",
-    "passed_over_findings",
     "platform_findings",
-    "positive_findings",
+    "positive_class_findings",
+    "possibly_sent_findings",
     "run_findings",
+    "unchecked",
+    "unfinished_run_findings",
 ]
 
 POSSIBLY_SENT = "possibly_sent"
@@ -90,7 +91,7 @@ def history_findings(record: RunRecord, sha256: str, earlier: list[SubmissionRec
     return findings
 
 
-def doubt_findings(file: str, sha256: str, earlier: list[SubmissionRecord]) -> list[SubmissionFinding]:
+def possibly_sent_findings(file: str, sha256: str, earlier: list[SubmissionRecord]) -> list[SubmissionFinding]:
     """Warn that the same file may have been submitted already: it was sent, but the platform does not list it."""
     unlisted = [s for s in earlier if s.status == "unlisted" and (s.file == file or s.sha256 == sha256)]
     if not unlisted:
@@ -103,7 +104,7 @@ def doubt_findings(file: str, sha256: str, earlier: list[SubmissionRecord]) -> l
     return [_warning(POSSIBLY_SENT, text)]
 
 
-def passed_over_findings(record: RunRecord, runs: list[RunRecord], folders: list[str]) -> list[SubmissionFinding]:
+def unfinished_run_findings(record: RunRecord, runs: list[RunRecord], folders: list[str]) -> list[SubmissionFinding]:
     """Warn of newer runs of the experiment that are not finished or have no record.
 
     Parameters
@@ -134,7 +135,7 @@ def passed_over_findings(record: RunRecord, runs: list[RunRecord], folders: list
     return [_warning("newer_run", f"{text}; this is of run {record.run_id}") for text in texts]
 
 
-def newer_findings(record: RunRecord, latest: RunRecord) -> list[SubmissionFinding]:
+def newer_run_findings(record: RunRecord, latest: RunRecord) -> list[SubmissionFinding]:
     """Warn that the experiment has a newer finished run."""
     if latest.run_id == record.run_id:
         return []
@@ -181,7 +182,7 @@ def platform_findings(
     facts: CompetitionFacts,
     limits: SubmissionLimits,
     *,
-    kernel: bool = False,
+    is_kernel: bool = False,
     server: str | None = None,
     in_doubt: int = 0,
 ) -> list[SubmissionFinding]:
@@ -189,7 +190,7 @@ def platform_findings(
 
     Parameters
     ----------
-    kernel : bool
+    is_kernel : bool
         Whether a kernel's output is submitted.
     server : str, optional
         A file of the competition's evaluation server; `wb kernel` can't be used if there is one.
@@ -198,7 +199,7 @@ def platform_findings(
         limit.
     """
     findings = []
-    if facts.kind == "notebook" and not kernel:
+    if facts.kind == "notebook" and not is_kernel:
         address = f": {facts.url}" if facts.url else ""
         page = f"on its page, where its evaluation server ({server}) calls them" if server else "on its page"
         commands = "" if server else "by `wb kernel push` and `wb kernel submit` or "
@@ -353,9 +354,9 @@ def _value_findings(text: pl.Series, competition: Competition, target: str | Non
     if len(not_numbers):
         example = f"for example {not_numbers[0]!r}"
         findings.append(_error("type", f"{name}: {len(not_numbers):,} values are not numbers, {example}"))
-    non_finite = int((numbers.is_infinite() | numbers.is_nan()).sum() or 0)
-    if non_finite:
-        findings.append(_error("infinite", f"{name}: {non_finite:,} values are infinite or NaN"))
+    n_not_finite = int((numbers.is_infinite() | numbers.is_nan()).sum() or 0)
+    if n_not_finite:
+        findings.append(_error("infinite", f"{name}: {n_not_finite:,} values are infinite or NaN"))
     return findings + _range_findings(numbers.filter(numbers.is_finite()), name, competition, target)
 
 
@@ -387,7 +388,7 @@ def _quoted(texts: list[str]) -> str:
     return ", ".join(map(repr, texts[:3])) + (", …" if len(texts) > 3 else "")
 
 
-def positive_findings(competition: Competition, details: Mapping[str, Any]) -> list[SubmissionFinding]:
+def positive_class_findings(competition: Competition, details: Mapping[str, Any]) -> list[SubmissionFinding]:
     """Compare the class whose probability a run predicts with the one that the submission's column expects.
 
     Parameters

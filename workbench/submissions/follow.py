@@ -19,7 +19,7 @@ from workbench.submissions.channel import SubmissionChannel
 from workbench.submissions.log import SubmissionLog
 from workbench.submissions.message import cv_of
 
-__all__ = ["followed_up", "send_lock", "settle", "sync", "wait_for_score"]
+__all__ = ["send_lock", "settle", "sync", "updated_from_list", "wait_for_score"]
 
 FIRST_PAUSE_S = 2.0
 """Before the first request for a score."""
@@ -81,34 +81,40 @@ def _idle_lock(workspace: Workspace, slug: str) -> Iterator[bool]:
 def log_listed(channel: SubmissionChannel, *, is_idle: bool) -> None:
     """Log the platform's list; if no other process is sending, also log prepared submissions as never sent."""
     workspace, slug, log = channel.workspace, channel.competition.slug, channel.log
-    listed = channel.platform.submissions(slug)
+    platform_submissions = channel.platform.submissions(slug)
     if is_idle:
         sweep(workspace.submissions / slug)
         log.catch_up(slug)
     logged = channel.logged()
     updated = []
     for record in logged:
-        is_open = record.status in ("prepared", "sending")
-        if is_open and not is_idle:
+        is_unsettled = record.status in ("prepared", "sending")
+        if is_unsettled and not is_idle:
             updated.append(record)
         elif record.status == "prepared" and _is_own(workspace, record):
             updated.append(replace(record, status="error", error=NEVER_SENT))
             log.put(updated[-1], NEVER_SENT)
         else:
-            updated.append(followed_up(record, listed, log))
+            updated.append(updated_from_list(record, platform_submissions, log))
     refs, tokens = {s.ref for s in updated}, [f"{MARK}{s.submission_id}" for s in logged]
-    elsewhere = [s for s in listed if s.ref not in refs and not any(has_token(s.message, token) for token in tokens)]
+    elsewhere = [
+        s
+        for s in platform_submissions
+        if s.ref not in refs and not any(has_token(s.message, token) for token in tokens)
+    ]
     for submission in reversed(elsewhere):
         log.put(_from_elsewhere(submission, channel.competition), "sent from elsewhere")
 
 
-def followed_up(record: SubmissionRecord, listed: list[PlatformSubmission], log: SubmissionLog) -> SubmissionRecord:
+def updated_from_list(
+    record: SubmissionRecord, platform_submissions: list[PlatformSubmission], log: SubmissionLog
+) -> SubmissionRecord:
     """Return a submission with its status and scores on the platform, and log them if they are new.
 
-    A submission that is not among `listed` is returned unchanged.
+    A submission that is not among `platform_submissions` is returned unchanged.
     """
     token = f"{MARK}{record.submission_id}"
-    matches = [s for s in listed if s.ref == record.ref or has_token(s.message, token)]
+    matches = [s for s in platform_submissions if s.ref == record.ref or has_token(s.message, token)]
     if not matches:
         return record
     match = matches[0]
@@ -140,27 +146,27 @@ def _age_s(record: SubmissionRecord) -> float:
     return (datetime.now(UTC) - sent_at).total_seconds()
 
 
-def _from_elsewhere(listed: PlatformSubmission, competition: Competition) -> SubmissionRecord:
+def _from_elsewhere(submission: PlatformSubmission, competition: Competition) -> SubmissionRecord:
     """Return the record of a submission that was not made in a workspace of this ledger."""
-    by = f" (by {listed.submitted_by})" if listed.submitted_by else ""
-    text = f": {listed.message}" if listed.message and listed.message != listed.file_name else ""
+    by = f" (by {submission.submitted_by})" if submission.submitted_by else ""
+    text = f": {submission.message}" if submission.message and submission.message != submission.file_name else ""
     return SubmissionRecord(
-        submission_id=f"{competition.definition.platform}-{listed.ref}",
+        submission_id=f"{competition.definition.platform}-{submission.ref}",
         competition=competition.slug,
         exp=0,
         run_id="",
         platform=competition.definition.platform,
         file="",
         sha256="",
-        message=f"{listed.file_name}{text}{by}",
-        cv_mean=cv_of(listed.message),  # a teammate's workbench writes it into the message, too
-        created_at=listed.submitted_at,
-        sent_at=listed.submitted_at,
-        ref=listed.ref,
-        status=listed.status,
-        public_score=listed.public_score,
-        private_score=listed.private_score,
-        error=listed.error,
+        message=f"{submission.file_name}{text}{by}",
+        cv_mean=cv_of(submission.message),  # a teammate's workbench writes it into the message, too
+        created_at=submission.submitted_at,
+        sent_at=submission.submitted_at,
+        ref=submission.ref,
+        status=submission.status,
+        public_score=submission.public_score,
+        private_score=submission.private_score,
+        error=submission.error,
     )
 
 
@@ -217,14 +223,14 @@ def wait_for_score(
         time.sleep(min(pause_s, max(0.0, limit_s - (time.monotonic() - started_at))))
         pause_s = min(MAX_PAUSE_S, pause_s * PAUSE_GROWTH)
         try:
-            listed = channel.platform.submissions(channel.competition.slug)
+            platform_submissions = channel.platform.submissions(channel.competition.slug)
         except LoginError as exc:
             context.say(f"stopped waiting for the score: {exc.message}. {exc.hint}")
             return record
         except PlatformError as exc:
             context.say(f"could not fetch the score, trying again: {exc.message}")
             continue
-        record = followed_up(record, listed, channel.log)
+        record = updated_from_list(record, platform_submissions, channel.log)
         if record.status == "pending":
             context.say(f"not scored after {time.monotonic() - started_at:.0f} s")
     return record

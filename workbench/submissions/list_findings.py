@@ -54,8 +54,8 @@ def _count_items(text: pl.Series, k: int | None, item_table: pl.DataFrame) -> tu
         (items.list.n_unique() < items.list.len()).sum().alias("repeating"),
         items.list.len().sum().alias("items"),
     ).row(0, named=True)
-    words = lists.lazy().select(items.explode(empty_as_null=False, keep_nulls=False))
-    unknown = words.join(item_table.lazy(), on="items", how="anti").filter(items != "").group_by("items").len()
+    all_items = lists.lazy().select(items.explode(empty_as_null=False, keep_nulls=False))
+    unknown = all_items.join(item_table.lazy(), on="items", how="anti").filter(items != "").group_by("items").len()
     return counts | {"empty": len(text) - lists.height}, unknown.collect(engine="streaming")
 
 

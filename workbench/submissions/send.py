@@ -33,20 +33,20 @@ from workbench.submissions.findings import (
     POSSIBLY_SENT,
     SubmissionFinding,
     count_rows,
-    doubt_findings,
     file_findings,
     history_findings,
     kernel_findings,
-    newer_findings,
+    newer_run_findings,
     optimistic_findings,
     outdated_findings,
-    passed_over_findings,
     platform_findings,
-    positive_findings,
+    positive_class_findings,
+    possibly_sent_findings,
     run_findings,
     unchecked,
+    unfinished_run_findings,
 )
-from workbench.submissions.follow import followed_up, send_lock, settle
+from workbench.submissions.follow import send_lock, settle, updated_from_list
 from workbench.submissions.log import DOUBTFUL, SENT
 from workbench.submissions.message import message as message_of
 
@@ -172,7 +172,7 @@ def prepare(
             )
         sha256 = file_sha256(file)
         findings += file_findings(competition, file)
-        findings += positive_findings(competition, details)
+        findings += positive_class_findings(competition, details)
         findings += optimistic_findings(*with_marks(workspace, [record]))
     version = None if kernel is None else kernel.version
     checked_file = PreparedSubmission(
@@ -183,7 +183,7 @@ def prepare(
         remaining_today=None,
         kernel=version,
         rows=count_rows(file),
-        compared_with=_best(channel.logged(), record, competition),
+        compared_with=_best_submission(channel.logged(), record, competition),
         named=bool(run_id) and kernel is None,
     )
     return _with_changing_findings(channel, checked_file, current)
@@ -200,21 +200,21 @@ def _with_changing_findings(
     submissions = [s for s in channel.logged() if (s.file, s.status) != (file, "sending")]
     if prepared.sha256:
         earlier = [s for s in submissions if s.status not in DOUBTFUL or (s.file, s.sha256) != (file, prepared.sha256)]
-        findings += doubt_findings(file, prepared.sha256, submissions)
+        findings += possibly_sent_findings(file, prepared.sha256, submissions)
         findings += history_findings(record, prepared.sha256, earlier)
         if not prepared.named:
-            findings += newer_findings(record, current.record)
+            findings += newer_run_findings(record, current.record)
         if record.run_id == current.record.run_id:
             findings += outdated_findings(current)
         if not prepared.named:
             folders = [f.name for f in list_run_folders(competition.paths.runs, record.exp)]
-            findings += passed_over_findings(record, channel.ledger.runs(competition.slug), folders)
+            findings += unfinished_run_findings(record, channel.ledger.runs(competition.slug), folders)
     limits, in_doubt = SubmissionLimits(None, None), _in_doubt(submissions)
     try:
         limits = platform.limits(competition.slug)
         facts = platform.facts(competition.slug)
         server = evaluation_server_of(competition) if facts.kind == "notebook" else None
-        findings += platform_findings(facts, limits, kernel=kernel is not None, server=server, in_doubt=in_doubt)
+        findings += platform_findings(facts, limits, is_kernel=kernel is not None, server=server, in_doubt=in_doubt)
     except (PlatformError, NotFoundError) as exc:
         findings.append(unchecked(exc))
     return replace(
@@ -233,7 +233,9 @@ def _in_doubt(submissions: Sequence[SubmissionRecord]) -> int:
     return sum(s.status in DOUBTFUL and (s.sent_at or s.created_at).date() >= today for s in submissions)
 
 
-def _best(earlier: list[SubmissionRecord], record: RunRecord, competition: Competition) -> SubmissionRecord | None:
+def _best_submission(
+    earlier: list[SubmissionRecord], record: RunRecord, competition: Competition
+) -> SubmissionRecord | None:
     """Return the submission that a new one is compared with."""
     best = max if record.greater_is_better else min
     sent = [s for s in earlier if s.status in SENT]
@@ -286,7 +288,7 @@ def send(
     PlatformError
         When the platform rejects it; that is logged too.
     """
-    _refuse(prepared)
+    _refuse_errors(prepared)
     workspace, platform, slug = channel.workspace, channel.platform, channel.competition.slug
     with send_lock(workspace, slug):
         log, file = channel.log, _copy_path(channel, prepared)
@@ -297,7 +299,7 @@ def send(
             return earlier.file == file or earlier.sha256 == prepared.sha256
 
         settle(channel, is_same, context)
-        arrived = _arrived(earlier_by_id, channel.logged(), file)
+        arrived = _find_arrived(earlier_by_id, channel.logged(), file)
         if arrived is not None:
             return arrived
         _check_again(channel, prepared, again=again, agree=agree)
@@ -309,14 +311,14 @@ def send(
         if file_sha256(copy) != prepared.sha256:
             raise DamagedError(f"{prepared.file} changed while it was being copied", hint="run `wb submit` again")
         log.put(record, "about to send")
-        record = _submitted(channel, copy, prepared, record)
+        record = _send_and_log(channel, copy, prepared, record)
         try:
-            return followed_up(record, platform.submissions(slug), log)
+            return updated_from_list(record, platform.submissions(slug), log)
         except PlatformError:
             return record  # it was accepted: `sync` fetches its score later
 
 
-def _refuse(prepared: PreparedSubmission) -> None:
+def _refuse_errors(prepared: PreparedSubmission) -> None:
     if prepared.errors:
         raise SubmissionError(
             f"experiment {prepared.record.exp} can't be sent: " + "; ".join(f.message for f in prepared.errors),
@@ -330,7 +332,7 @@ def _check_again(channel: SubmissionChannel, prepared: PreparedSubmission, *, ag
     reconcile(workspace, ledger, slug)
     current = current_run(workspace, slug, prepared.record.exp, ledger.runs(slug))
     checked = _with_changing_findings(channel, replace(prepared, findings=()), current)
-    _refuse(checked)
+    _refuse_errors(checked)
     unconfirmed = tuple(
         f for f in checked.warnings if (not again if f.code == POSSIBLY_SENT else f not in prepared.findings)
     )
@@ -344,7 +346,7 @@ def _check_again(channel: SubmissionChannel, prepared: PreparedSubmission, *, ag
     raise SubmissionError(f"experiment {prepared.record.exp} is not sent: {text}", hint=hint)
 
 
-def _submitted(
+def _send_and_log(
     channel: SubmissionChannel, copy: Path, prepared: PreparedSubmission, record: SubmissionRecord
 ) -> SubmissionRecord:
     """Send it; log the status "sending" just before the request to create the submission, and the outcome."""
@@ -384,7 +386,7 @@ def _submit(
     return platform.code.submit_kernel(slug, kernel, prepared.file.name, message, before_create=before_create)
 
 
-def _arrived(
+def _find_arrived(
     earlier_by_id: dict[str, SubmissionRecord], logged: list[SubmissionRecord], file: str
 ) -> SubmissionRecord | None:
     """Return an interrupted call's submission of this file if the platform has received it.

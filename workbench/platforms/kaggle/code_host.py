@@ -56,10 +56,10 @@ class KaggleCodeHost:
         """Return the state of a dataset; None if there is no dataset of that name."""
         fields = {"owner_slug": self.owner, "dataset_slug": name}
         action = f"looking up the dataset {name!r}"
-        dataset = self._ask_or_none(action, "get_dataset", fields, "datasets")
+        dataset = self._call_or_none(action, "get_dataset", fields, "datasets")
         if dataset is None:
             return None
-        state = self._ask_or_none(action, "get_dataset_status", fields, "datasets")
+        state = self._call_or_none(action, "get_dataset_status", fields, "datasets")
         status = "pending" if state is None else DATASET_STATUSES.get(state.status.name.lower(), "pending")
         return DatasetState(int(dataset.current_version_number or 0), status, bool(dataset.is_private))
 
@@ -84,7 +84,7 @@ class KaggleCodeHost:
 
         def start() -> Any:
             action = f"starting the upload of {file.name}"
-            return self._connection.ask(action, "start_blob_upload", fields, service="blobs")
+            return self._connection.call(action, "start_blob_upload", fields, service="blobs")
 
         return upload(self._connection, file, start, consequence="no version was made", command="wb kernel push")
 
@@ -106,7 +106,7 @@ class KaggleCodeHost:
             fields |= {"dataset_slug": name, "body": body}
         action = f"making {'the dataset' if first else 'a version of the dataset'} {name!r}"
         method = "create_dataset" if first else "create_dataset_version"
-        answer = self._connection.tell(action, method, fields, service="datasets")
+        answer = self._connection.call_once(action, method, fields, service="datasets")
         # The client reports a refusal in an ordinary answer.
         if answer.error or (answer.status or "").lower() == "error":
             raise refusal(action, answer.error or answer.status)
@@ -118,7 +118,7 @@ class KaggleCodeHost:
         owner = self.owner
         fields = {"user_name": owner, "kernel_slug": name} | ({} if number is None else _version_label(number))
         action = f"looking up the kernel {name!r}" + ("" if number is None else f", version {number}")
-        kernel = self._ask_or_none(action, "get_kernel", fields, "kernels")
+        kernel = self._call_or_none(action, "get_kernel", fields, "kernels")
         if kernel is None:
             return None
         if number is None:
@@ -147,7 +147,7 @@ class KaggleCodeHost:
         if source.limit_s is not None:
             fields["session_timeout_seconds"] = int(source.limit_s)
         action = f"pushing the kernel {name!r}"
-        answer = self._connection.tell(action, "save_kernel", fields, slug=source.competition, service="kernels")
+        answer = self._connection.call_once(action, "save_kernel", fields, slug=source.competition, service="kernels")
         # The client reports a refusal in an ordinary answer, and lists unknown sources.
         if answer.error:
             raise refusal(action, answer.error)
@@ -162,7 +162,7 @@ class KaggleCodeHost:
 
     def kernel_status(self, version: KernelVersion) -> tuple[str, str] | None:
         """Return the status of a version's run and why it failed; None if that can't be read yet."""
-        session = self._ask_or_none(
+        session = self._call_or_none(
             f"asking for the status of the kernel {version.name!r}, version {version.number}",
             "get_kernel_session_status",
             _version_fields(version),
@@ -205,10 +205,10 @@ class KaggleCodeHost:
 
     # ------------------------------------------------------------------------------------------------------- shared
 
-    def _ask_or_none(self, action: str, method: str, fields: Mapping[str, Any], service: str) -> Any:
+    def _call_or_none(self, action: str, method: str, fields: Mapping[str, Any], service: str) -> Any:
         """Make a call about a dataset or kernel; None if it does not exist."""
         try:
-            return self._connection.ask(action, method, fields, service=service)
+            return self._connection.call(action, method, fields, service=service)
         except (PlatformError, NotFoundError) as exc:
             # Kaggle answers 403 for what does not exist, and for some time after it was created.
             if status_of(exc.__cause__) in (403, 404):
@@ -218,11 +218,11 @@ class KaggleCodeHost:
     def _pages(self, action: str, method: str, fields: Mapping[str, Any], service: str) -> Iterator[Any]:
         """Yield every page of a list of a dataset or kernel."""
 
-        def ask(token: str) -> Any:
+        def request_page(token: str) -> Any:
             page_fields = {**fields, "page_size": PAGE_SIZE, "page_token": token}
-            return self._connection.ask(action, method, page_fields, service=service)
+            return self._connection.call(action, method, page_fields, service=service)
 
-        return pages(ask)
+        return pages(request_page)
 
 
 def _version_fields(version: KernelVersion) -> dict[str, str]:

@@ -41,7 +41,7 @@ class CompetitionCalls:
         """
         if refresh or slug not in self._competition_by_slug:
             try:
-                competition = self._ask(slug, "looking it up", "get_competition")
+                competition = self._call(slug, "looking it up", "get_competition")
             except (NotFoundError, PlatformError) as exc:
                 if status_of(exc.__cause__) not in (403, 404):
                     raise
@@ -51,14 +51,14 @@ class CompetitionCalls:
             self._competition_by_slug[slug] = competition
         return self._competition_by_slug[slug]
 
-    def ask(self, slug: str, action: str, method: str, **fields: Any) -> Any:
+    def call(self, slug: str, action: str, method: str, **fields: Any) -> Any:
         """Make a call about a competition that may be repeated; see `Connection.ask`."""
         with self.explaining_refusals(slug):
-            return self._ask(slug, action, method, **fields)
+            return self._call(slug, action, method, **fields)
 
     def pages(self, slug: str, action: str, method: str, **fields: Any) -> Iterator[Any]:
         """Yield every page of a list that belongs to a competition."""
-        return pages(lambda token: self.ask(slug, action, method, page_size=PAGE_SIZE, page_token=token, **fields))
+        return pages(lambda token: self.call(slug, action, method, page_size=PAGE_SIZE, page_token=token, **fields))
 
     @contextmanager
     def explaining_refusals(self, slug: str) -> Iterator[None]:
@@ -80,8 +80,8 @@ class CompetitionCalls:
             hint = f"{exc.hint.partition(';')[0]}; or is {slug!r} {title} not the competition that you mean?"
             raise PlatformError(exc.message.replace(OR_NO_SUCH, ""), hint=hint) from exc.__cause__
 
-    def _ask(self, slug: str, action: str, method: str, **fields: Any) -> Any:
-        return self._connection.ask(f"{action} for {slug!r}", method, {"competition_name": slug, **fields}, slug=slug)
+    def _call(self, slug: str, action: str, method: str, **fields: Any) -> Any:
+        return self._connection.call(f"{action} for {slug!r}", method, {"competition_name": slug, **fields}, slug=slug)
 
     def _unknown(self, slug: str, exc: NotFoundError | PlatformError) -> NotFoundError:
         """Return the error for a competition that Kaggle refuses to look up, with similar names as the hint."""
@@ -102,7 +102,7 @@ class CompetitionCalls:
         searches: list[dict[str, Any]] = [{"search": slug}, {"search": slug.partition("-")[0][:4]}, entered_fields()]
         slugs: list[str] = []
         for fields in searches:
-            answer = self._connection.ask("searching competitions", "list_competitions", fields)
+            answer = self._connection.call("searching competitions", "list_competitions", fields)
             slugs += [c.ref.rstrip("/").rpartition("/")[2] for c in answer.competitions]
         return slugs
 

@@ -86,7 +86,7 @@ class Connection:
                     raise explain(exc, "logging in") from exc
             return self._api
 
-    def ask(
+    def call(
         self, action: str, method: str, fields: Mapping[str, Any], *, slug: str = "", service: str = "competitions"
     ) -> Any:
         """Make a call that may be repeated, and return the client's response object.
@@ -104,12 +104,12 @@ class Connection:
         service : str
             ``"competitions"``, ``"datasets"``, ``"kernels"`` or ``"blobs"``.
         """
-        return self._call(action, method, fields, slug, kind="repeatable", service=service)
+        return self._call_with_kind(action, method, fields, slug, kind="repeatable", service=service)
 
-    def tell(
+    def call_once(
         self, action: str, method: str, fields: Mapping[str, Any], *, slug: str = "", service: str = "competitions"
     ) -> Any:
-        """Make a call that must not be repeated; parameters as of `ask`.
+        """Make a call that must not be repeated; parameters as of `call`.
 
         Raises
         ------
@@ -118,7 +118,7 @@ class Connection:
         PlatformError
             When it was not carried out.
         """
-        return self._call(action, method, fields, slug, kind="once", service=service)
+        return self._call_with_kind(action, method, fields, slug, kind="once", service=service)
 
     def redirect(
         self, action: str, method: str, fields: Mapping[str, Any], *, slug: str = "", has_alternative: bool = False
@@ -129,9 +129,9 @@ class Connection:
         `has_alternative`, a call that Kaggle postpones for long fails instead.
         """
         kind = "redirect with alternative" if has_alternative else "redirect"
-        return self._call(action, method, fields, slug, kind=kind)  # type: ignore[no-any-return]
+        return self._call_with_kind(action, method, fields, slug, kind=kind)  # type: ignore[no-any-return]
 
-    def _call(
+    def _call_with_kind(
         self,
         action: str,
         method: str,
@@ -302,11 +302,11 @@ def _remove_wrong_type(response: requests.Response, *, hides_json: bool) -> None
         response.headers.pop("Content-Type", None)
 
 
-def pages(ask: Callable[[str], Any]) -> Iterator[Any]:
-    """Yield every page of a list; `ask` returns the page of a token, and each page has the token of the next one."""
+def pages(request_page: Callable[[str], Any]) -> Iterator[Any]:
+    """Yield every page of a list; `request_page` returns the page of a token, which has the token of the next page."""
     token, earlier_tokens = "", {""}
     while True:
-        page = ask(token)
+        page = request_page(token)
         yield page
         token = page.next_page_token
         if not token or token in earlier_tokens:

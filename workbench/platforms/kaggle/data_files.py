@@ -101,15 +101,15 @@ class DataFiles:
     def download(self, slug: str, name: str, destination: Path, progress: Progress | None) -> None:
         """Download the archive or one file; a file that is sent zipped is unpacked."""
         action = f"downloading {name} of {slug!r}"
-        listed = self._listed.get(slug, {}).get(name)
-        if listed is None and name == f"{slug}.zip":
+        listed_file = self._listed.get(slug, {}).get(name)
+        if listed_file is None and name == f"{slug}.zip":
             self._download_archive(slug, destination, action, progress)
             return
-        if listed is None:
+        if listed_file is None:
             listing = self.find(slug, [name])
             listing.check(slug, [name])
-            listed = listing.by_name[name]
-        received = download(
+            listed_file = listing.by_name[name]
+        received_file = download(
             self._connection,
             lambda: self._redirect(slug, name, action),
             destination,
@@ -117,8 +117,8 @@ class DataFiles:
             progress=progress,
             redirect=self._unused_redirects.pop((slug, name), None),
         )
-        if received.size_bytes != listed.size_bytes:
-            self._check_size(slug, destination, listed, received)
+        if received_file.size_bytes != listed_file.size_bytes:
+            self._check_size(slug, destination, listed_file, received_file)
 
     def _download_archive(self, slug: str, destination: Path, action: str, progress: Progress | None) -> None:
         def request() -> requests.Response:
@@ -151,7 +151,7 @@ class DataFiles:
             # If the archive is not to be had soon, the single files are downloaded instead.
             return self._connection.redirect(action, method, fields, slug=slug, has_alternative=name is None)
 
-    def _check_size(self, slug: str, path: Path, listed: RemoteFile, received: ReceivedFile) -> None:
+    def _check_size(self, slug: str, path: Path, listed_file: RemoteFile, received_file: ReceivedFile) -> None:
         """Accept a file of another size than listed only if it was zipped or replaced on Kaggle; unpack it if zipped.
 
         Raises
@@ -159,18 +159,18 @@ class DataFiles:
         PlatformError
             When the difference has no such reason; the file is removed.
         """
-        is_zipped = received.name.endswith(".zip") if listed.size_bytes is None else zipfile.is_zipfile(path)
-        if is_zipped and not listed.name.endswith(".zip"):
-            unpack_single_file(path, listed.name)
+        is_zipped = received_file.name.endswith(".zip") if listed_file.size_bytes is None else zipfile.is_zipfile(path)
+        if is_zipped and not listed_file.name.endswith(".zip"):
+            unpack_single_file(path, listed_file.name)
         size_bytes = path.stat().st_size
         # Kaggle lists the size on its disk, which for files that it zips may be that of the zip archive.
-        if listed.size_bytes is None or size_bytes == listed.size_bytes or zipfile.is_zipfile(path):
+        if listed_file.size_bytes is None or size_bytes == listed_file.size_bytes or zipfile.is_zipfile(path):
             return
-        relisted = self.find(slug, [listed.name]).by_name.get(listed.name, listed)
+        relisted = self.find(slug, [listed_file.name]).by_name.get(listed_file.name, listed_file)
         if relisted.size_bytes != size_bytes:
             path.unlink()
             raise PlatformError(
-                f"what arrived while downloading {listed.name} of {slug!r} has {size_bytes:,} bytes, announced were "
-                f"{listed.size_bytes:,}",
+                f"what arrived while downloading {listed_file.name} of {slug!r} has {size_bytes:,} bytes, "
+                f"announced were {listed_file.size_bytes:,}",
                 hint="fetch it again",
             )

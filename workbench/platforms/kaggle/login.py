@@ -276,12 +276,12 @@ def _renewed_token(api: Any, prepare: Callable[[Any], Any]) -> str | None:
         client.__exit__(None, None, None)
 
 
-def login_state(ask: Callable[[], None]) -> LoginState:
+def login_state(check_login: Callable[[], None]) -> LoginState:
     """Return the state of the login.
 
     Parameters
     ----------
-    ask : callable
+    check_login : callable
         Logs in and makes a call that needs a login; raises `PlatformError`.
     """
     credential = find_credential(os.environ, Path.home())
@@ -290,7 +290,7 @@ def login_state(ask: Callable[[], None]) -> LoginState:
     problems = "".join(f"; {p}" for p in credential.problems)
     source = f"{credential.kind} from {credential.source}"
     try:
-        ask()
+        check_login()
     except (UnreachableError, UnansweredError) as exc:
         reason = f"{exc.message}. {exc.hint}".rstrip(". ")
         return LoginState(True, f"{source}{problems}; whether Kaggle accepts it is not known: {reason}.", is_note=True)

@@ -80,10 +80,10 @@ class Kaggle:
     def login(self) -> LoginState:
         """Return which credential is in use and whether Kaggle accepts it."""
 
-        def ask() -> None:
-            self._connection.ask("listing your competitions", "list_competitions", entered_fields())
+        def check_login() -> None:
+            self._connection.call("listing your competitions", "list_competitions", entered_fields())
 
-        return login_state(ask)
+        return login_state(check_login)
 
     def facts(self, slug: str) -> CompetitionFacts:
         """Return what Kaggle says about the competition; `metric` is in Kaggle's words."""
@@ -133,7 +133,7 @@ class Kaggle:
     def limits(self, slug: str) -> SubmissionLimits:
         """Return the submissions that are left on this UTC day, as Kaggle counts them."""
         competition = self._calls.competition(slug)
-        limits = self._calls.ask(slug, "asking for the limits", "get_submission_limits")
+        limits = self._calls.call(slug, "asking for the limits", "get_submission_limits")
         # Zeros everywhere may also mean that the user has not joined: then no limit is known.
         has_joined = competition.user_has_entered or limits.num_total or limits.num_allowed_now
         remaining = limits.num_allowed_now if has_joined else None

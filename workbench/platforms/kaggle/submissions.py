@@ -83,7 +83,7 @@ class KaggleSubmissions:
     def _create(self, slug: str, message: str, action: str, method: str, fields: Mapping[str, Any]) -> str:
         """Create a submission, once; if the answer is lost, look for it in the list."""
         try:
-            answer = self._connection.tell(action, method, fields, slug=slug)
+            answer = self._connection.call_once(action, method, fields, slug=slug)
         except UnansweredError as exc:
             return self._find_created(slug, message, exc)
         except PlatformError as exc:
@@ -102,7 +102,7 @@ class KaggleSubmissions:
         stat = file.stat()
 
         def start() -> Any:
-            return self._calls.ask(
+            return self._calls.call(
                 slug,
                 "starting the upload",
                 "start_submission_upload",
