@@ -28,7 +28,7 @@ class TestTheWorkspace:
         monkeypatch.chdir(tmp_path)
         level, detail = lines()["workspace"]
         assert level == "note"
-        assert "`wb init DIR` makes one" in detail
+        assert "`wb init DIR` creates one" in detail
         done = CliRunner().invoke(doctor_command, standalone_mode=False)
         assert "note workspace" in done.output
         assert ("BAD" in done.output) == any(level == "bad" for level, _ in lines().values())
@@ -67,7 +67,7 @@ class TestACompetition:
         [
             (lambda f: None, "ok", "4 tables"),
             (lambda f: (f / "competition.toml").unlink(), "note", "not fetched yet: `wb fetch small`"),
-            (lambda f: shutil.rmtree(f / "data"), "note", "without data yet: `wb fetch small`"),
+            (lambda f: shutil.rmtree(f / "data"), "note", "without data: `wb fetch small`"),
             (lambda f: (f / "competition.toml").write_text('[tables]\ntrain = "train"\n'), "note", "completes it"),
             (lambda f: _replace(f, 'metric = "auc"', 'metric = "acc"'), "bad", "did you mean 'accuracy'"),
             (lambda f: _replace(f, 'target = "y"', 'target = "Y"'), "bad", "did you mean 'y'"),
@@ -123,7 +123,7 @@ def _replace(folder: Path, old: str, new: str) -> None:
 def test_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free_gb: float, level: str, said: str) -> None:
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(2**40, 0, int(free_gb * 2**30)))
-    (found,) = [c for c in health.look(create_workspace(tmp_path)) if c["name"] == "disk"]
+    (found,) = [c for c in health.run_checks(create_workspace(tmp_path)) if c["name"] == "disk"]
     assert (found["level"], said in found["detail"]) == (level, True)
 
 

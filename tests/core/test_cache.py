@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from tests.faults import Bench
 from tests.held import open_files, turns
-from workbench.api.health import look
+from workbench.api.health import run_checks
 from workbench.core import cache
 from workbench.core.cache import (
     Store,
@@ -635,9 +635,9 @@ class TestStore:
 
 def test_the_doctor_says_what_kind_of_locks_the_drive_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     workspace = create_workspace(tmp_path)
-    assert "locks" not in {c["name"] for c in look(workspace)}
+    assert "locks" not in {c["name"] for c in run_checks(workspace)}
     monkeypatch.setattr("workbench.core.locks.unshared_drive", lambda _: "fuse.sshfs")
-    (line,) = (c for c in look(workspace) if c["name"] == "locks")
+    (line,) = (c for c in run_checks(workspace) if c["name"] == "locks")
     assert (line["level"], "fuse.sshfs" in line["detail"]) == ("note", True)
 
 

@@ -98,8 +98,8 @@ class TestTuned:
         best = {"model": {"num_iterations": 3}, "asked": None, "of": key}
         (folder / "best.json").write_text(json.dumps(best))
         code, _, err = wb(made, "new", "--from", "1", "--tuned")
-        said = "tuning found nothing better than experiment 1's own parameters: this has the same"
-        assert (code, f"{said}; `wb tune 1 --minutes 30` searches on" in err) == (0, True), err
+        said = "tuning found no better parameters than those of experiment 1, which are kept"
+        assert (code, f"{said}; `wb tune 1 --minutes 30` continues the search" in err) == (0, True), err
         assert f"# {said}\n" in (made.folder / "experiments" / "002.toml").read_text()
         assert read_spec(made.open.access.competition, 2).model == read_spec(made.open.access.competition, 1).model
         best["model"] = {"num_iterations": 7}
@@ -130,7 +130,7 @@ class TestTuned:
         made = small()
         for path in (made.folder / "experiments").glob("*"):
             path.unlink()
-        with pytest.raises(NotFoundError, match="has no experiment whose tuned parameters"):
+        with pytest.raises(NotFoundError, match="has no experiment that could have been tuned"):
             made.open.experiments.new(tuned=True)
 
 

@@ -465,7 +465,7 @@ nb.record(oof=nb.target * 1.0, test=[[0.0, 1.0]] * nb.competition.data.n_test)""
         code = f"{PARAMETERS}\n{BODY}\n{RECORD}\n"
         done = subprocess.run([sys.executable, "-c", code], cwd=made.folder, capture_output=True, text=True, check=True)
         assert done.stdout.startswith("auc 0.")
-        assert "not kept" in done.stdout
+        assert "not saved" in done.stdout
         assert not (made.folder / "runs").exists()
 
 
@@ -536,7 +536,7 @@ class TestByHand:
         notebook, experiment = two.open.experiments.new_notebook(1)
         assert 'nb.use("small", exp=2)' in notebook.read_text().replace("\\", "")
         shown = by_hand(notebook)
-        assert "(not kept: `wb run` keeps it)" in shown
+        assert "(not saved: only `wb run` saves it)" in shown
         run = two.open.run(int(experiment.stem))
         assert f"auc {run.score:.5f}" in shown
 
@@ -576,7 +576,7 @@ print(nb.competition.slug)
 """
         done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
         assert done.stdout.splitlines() == [
-            'name it before anything else: nb.use("another")',
+            'choose it first: nb.use("another")',
             "small (3,) ['x', 'te_town'] 320",
             "another (1,) 240",
             "NotFoundError no competition 'smlal'",

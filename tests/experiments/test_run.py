@@ -626,7 +626,9 @@ class TestNotOurs:
         with Ledger.open(made.workspace.ledger) as ledger:
             ledger.put_run(replace(run.record, status="running"))
         made.open.table()
-        with pytest.raises(NewerError, match=r"run.json has version 99; this workbench knows versions up to") as caught:
+        with pytest.raises(
+            NewerError, match=r"run.json has version 99; this workbench supports versions up to"
+        ) as caught:
             made.open.runs.execute(1)
         assert "leave the file as it is" in caught.value.hint
         (sent,) = made.workspace.submissions.glob("small/*.json")

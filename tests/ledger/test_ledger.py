@@ -39,12 +39,12 @@ from workbench.ledger import (
     SubmissionEvent,
     SubmissionRecord,
     check_version,
-    leads_elsewhere,
+    is_outside,
     store,
 )
-from workbench.ledger.database import address, engine_for, transaction
+from workbench.ledger.database import engine_for, parse_address, transaction
 from workbench.ledger.rebuild import WorkspaceRecords, rebuild
-from workbench.ledger.records import PLACES
+from workbench.ledger.records import FILE_FIELDS
 from workbench.ledger.rows import records_from, row_from
 from workbench.ledger.schema import HEAD, metadata
 
@@ -71,7 +71,7 @@ def values_for(kind: str) -> st.SearchStrategy[Any]:
 
 def records(cls: type) -> st.SearchStrategy[Any]:
     found = {f.name: values_for(str(f.type)) for f in fields(cls)}
-    names = {name: text.map(lambda t: re.sub(r"[/.]", "", t)) for name in PLACES if name in found}
+    names = {name: text.map(lambda t: re.sub(r"[/.]", "", t)) for name in FILE_FIELDS if name in found}
     return st.builds(cls, **found | names)
 
 
@@ -272,7 +272,7 @@ def test_either_score_is_a_change_and_the_rest_is_none(path: Path) -> None:
 
 
 def test_more_records_are_replaced_than_a_statement_takes(path: Path) -> None:
-    n = 2 * store.MOST_VALUES + 1
+    n = 2 * store.MAX_VALUES + 1
     runs = [replace(RUN, run_id=f"r{i}", workspace="here") for i in range(n)]
     sent = [replace(SUBMISSION, submission_id=f"s{i}", workspace="here") for i in range(n)]
     events = [SubmissionEvent(s.submission_id, NOW, "prepared", None, None, "") for s in sent]
@@ -282,7 +282,7 @@ def test_more_records_are_replaced_than_a_statement_takes(path: Path) -> None:
         counts = ledger.check()
         assert [counts[name] for name in ("runs", "submissions", "submission_events")] == [n, n, n]
         with ledger.replacing() as replacing:
-            replacing.remove_of({"here"}, but=["r0", f"s{n - 1}"])
+            replacing.remove_workspaces({"here"}, except_ids=["r0", f"s{n - 1}"])
             assert replacing.put([RUN], [], []) == 2
         counts = ledger.check()
     assert [counts[name] for name in ("runs", "submissions", "submission_events")] == [2, 1, 1]
@@ -304,7 +304,7 @@ def test_a_reader_waits_for_no_writer_and_a_writer_has_the_only_lock_from_the_be
     other.close()
 
 
-@pytest.mark.parametrize(("version", "error"), [(True, "whole number"), ("1", "whole number"), (1.0, "whole number"), (None, "whole number"), (4, "knows versions up to 3"), (3, None), (1, None)])  # fmt: skip
+@pytest.mark.parametrize(("version", "error"), [(True, "whole number"), ("1", "whole number"), (1.0, "whole number"), (None, "whole number"), (4, "supports versions up to 3"), (3, None), (1, None)])  # fmt: skip
 def test_a_file_of_a_newer_version_is_not_taken_for_damage(version: Any, error: str | None) -> None:
     if error is None:
         check_version(version, 3, Path("x.json"))
@@ -313,7 +313,7 @@ def test_a_file_of_a_newer_version_is_not_taken_for_damage(version: Any, error: 
         check_version(version, 3, Path("x.json"))
 
 
-@pytest.mark.parametrize("name", PLACES)
+@pytest.mark.parametrize("name", FILE_FIELDS)
 @pytest.mark.parametrize(
     ("value", "of_names", "of_paths"),
     [
@@ -332,9 +332,9 @@ def test_a_file_of_a_newer_version_is_not_taken_for_damage(version: Any, error: 
         ("a..b", False, False),
     ],
 )
-def test_what_leads_elsewhere(name: str, value: str, of_names: bool, of_paths: bool) -> None:
-    assert leads_elsewhere(name, value) == (of_paths if name in ("folder", "file") else of_names)
-    assert not leads_elsewhere("title", value)
+def test_what_is_outside(name: str, value: str, of_names: bool, of_paths: bool) -> None:
+    assert is_outside(name, value) == (of_paths if name in ("folder", "file") else of_names)
+    assert not is_outside("title", value)
 
 
 @pytest.mark.parametrize(("exp", "fits"), [(2**31 - 1, True), (2**31, False), (-(2**31), True), (-(2**31) - 1, False)])
@@ -443,7 +443,7 @@ def test_a_submission_that_nobody_wrote_is_damage(path: Path) -> None:
     connection.close()
     with (
         Ledger.open(path) as ledger,
-        pytest.raises(LedgerError, match="a SubmissionRecord contains values that were never written"),
+        pytest.raises(LedgerError, match="a SubmissionRecord has invalid values"),
     ):
         ledger.check()
 
@@ -482,7 +482,7 @@ def test_a_newer_ledger_is_left_alone(path: Path) -> None:
         connection.execute("UPDATE alembic_version SET version_num = '0099'")
     connection.close()
     before = path.read_bytes()
-    with pytest.raises(LedgerError, match=rf"has version 0099; this workbench knows versions up to {HEAD}"):
+    with pytest.raises(LedgerError, match=rf"has version 0099; this workbench supports versions up to {HEAD}"):
         Ledger.open(path)
     assert path.read_bytes() == before
 
@@ -579,15 +579,15 @@ def test_a_server_out_of_reach_is_explained_without_its_password() -> None:
     ],
 )
 def test_an_address_has_its_file_and_shows_no_secret(url: str, file: str | None, shown: str) -> None:
-    at = address(url)
+    at = parse_address(url)
     assert (at.path, at.shown) == (None if file is None else Path(file), shown)
-    assert address(Path("b.db")).path == Path("b.db")
+    assert parse_address(Path("b.db")).path == Path("b.db")
 
 
 @pytest.mark.parametrize("url", ["sqlite://", "sqlite:///", "sqlite:///:memory:"])
 def test_a_ledger_in_memory_is_refused(url: str) -> None:
     with pytest.raises(LedgerError, match="would be in memory and keep nothing\nname a file"):
-        address(url)
+        parse_address(url)
 
 
 @pytest.mark.parametrize(
@@ -613,7 +613,7 @@ def test_how_long_a_database_is_waited_for(
         return real("sqlite://")
 
     monkeypatch.setattr(sa, "create_engine", create_engine)
-    engine_for(address(url.format(tmp_path)))
+    engine_for(parse_address(url.format(tmp_path)))
     assert asked == [{"connect_args": expected, "poolclass": sa.NullPool}]
 
 
@@ -655,7 +655,7 @@ def _driver_error(name: str, code: str) -> sa.exc.DBAPIError:
     ],
 )
 def test_what_a_database_says_is_put_into_words(path: Path, error: Exception, expected: type, message: str) -> None:
-    at = address(path)
+    at = parse_address(path)
     with (
         pytest.raises(expected, match=f"ledger {re.escape(str(path))} ?{message}") as caught,
         transaction(engine_for(at), at),
@@ -1128,7 +1128,7 @@ def test_a_locked_server_is_explained(server: str, monkeypatch: pytest.MonkeyPat
     from workbench.ledger import database
 
     monkeypatch.setattr(database, "BUSY_TIMEOUT_S", 0.1)
-    at = database.address(server)
+    at = database.parse_address(server)
     locked = pytest.raises(BusyError, match="is locked by another process")
     with Ledger.open(server) as ledger, database.transaction(database.engine_for(at), at, write=True), locked:
         ledger.put_run(RUN)

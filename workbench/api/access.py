@@ -1,4 +1,4 @@
-"""What the parts of a competition's handle share: where it is, its definition, its features, its platform."""
+"""Access to one competition, shared by the parts of its handle: its folder, definition, features and platform."""
 
 from __future__ import annotations
 
@@ -33,7 +33,20 @@ def call_context(
     progress: Callable[[int, int, str], None] | None = None,
     done: Callable[[ModelTrained, int], None] | None = None,
 ) -> RunContext:
-    """Return the context of a call: who listens to its events, plain callbacks among them."""
+    """Return the context of a call, whose listeners include plain callbacks.
+
+    Parameters
+    ----------
+    listen : callable, optional
+        Called with each event.
+    threads : int, optional
+    report : callable, optional
+        Called with the text of stages and messages.
+    progress : callable, optional
+        Called with the count, the total and a text of progress with a known total.
+    done : callable, optional
+        Called with each trained model and the number of models still to be trained.
+    """
 
     def pass_on(event: Event) -> None:
         if progress is not None and isinstance(event, Progress) and event.total is not None:
@@ -42,12 +55,12 @@ def call_context(
             done(event, event.remaining)
 
     listeners = [listen, text_listener(report) if report else None, pass_on if progress or done else None]
-    return RunContext(tuple(one for one in listeners if one is not None), threads=threads)
+    return RunContext(tuple(listener for listener in listeners if listener is not None), threads=threads)
 
 
 @dataclass(frozen=True)
 class CompetitionAccess:
-    """A competition of a workspace; what is read of it is read when it is first needed.
+    """A competition of a workspace; its files are read when they are first needed.
 
     Raises
     ------
@@ -63,26 +76,26 @@ class CompetitionAccess:
 
     @cached_property
     def competition(self) -> Competition:
-        """The definition with its folder and paths, as it was when it was first needed."""
+        """The definition with its paths, as it was when first needed."""
         from workbench.data.competition import load_competition
 
         return load_competition(self.workspace, self.slug)
 
     @property
     def folder(self) -> Path:
-        """The competition's folder; its definition is not needed for it."""
+        """The competition's folder; the definition is not read."""
         return self.workspace.competition_folder(self.slug)
 
     @property
     def platform(self) -> Platform:
-        """The platform of its definition."""
+        """The platform that the definition names."""
         from workbench.platforms.protocol import connect
 
         return connect(self.competition.definition.platform, self.workspace.root)
 
     @contextmanager
     def submission_channel(self) -> Iterator[SubmissionChannel]:
-        """Yield where its submissions go and are logged, with the ledger open."""
+        """Yield the channel that sends and logs submissions, with the ledger open."""
         from workbench.ledger import Ledger
         from workbench.submissions import SubmissionChannel
 
@@ -91,24 +104,24 @@ class CompetitionAccess:
             yield SubmissionChannel(self.workspace, competition, platform, ledger)
 
     def blocks(self, report: Report = lambda _: None) -> Blocks:
-        """Return the features of `features.py` with their cache."""
+        """Return the blocks of the features in `features.py`."""
         from workbench.features import Blocks, load_features
 
         return Blocks(self.competition, load_features(self.competition), report, self.workspace.memory_limit)
 
     def feature_names(self, names: Sequence[str], exp: int | None) -> list[str]:
-        """Return names, and those of an experiment behind them."""
+        """Return the names, followed by the features of an experiment."""
         from workbench.experiments.spec import read_spec
 
         return [*names, *(read_spec(self.competition, exp).features if exp is not None else ())]
 
     def require_rows(self, operation: str) -> None:
-        """Refuse what looks at rows where the competition has a log.
+        """Raise for an operation on train and test rows if the competition has an interaction log instead.
 
         Raises
         ------
         ConfigError
-            When its task is recommend.
+            When the task is "recommend".
         """
         if self.competition.definition.interactions is not None:
             raise ConfigError(

@@ -29,31 +29,31 @@ __all__ = ["OpenCompetition"]
 
 
 class OpenCompetition:
-    """A competition, opened. Made by `workbench.competition`; nothing is read before it is needed.
+    """The handle of a competition, returned by `workbench.competition`; files are read when they are needed.
 
     Attributes
     ----------
     workspace : Workspace
     slug : str
     data : Data
-        The definition, tables, rows, folds; checks.
+        Definition, tables, rows, folds; checks.
     features : Features
-        The features of `features.py`: their names, frames, cost and cache; selection.
+        The features of `features.py`: names, frames, build times, cache; selection.
     experiments : Experiments
-        The experiments' files by number; the next one.
+        The experiments' files by number; new experiments.
     runs : Runs
-        What was run, and what is run.
+        Finished runs; running experiments.
     studies : Studies
         Tuning.
     submissions : Submissions
-        What was sent, and what is sent.
+        Submissions; sending them.
     kernels : Kernels
-        Runs packed for code competitions.
+        Runs packaged for code competitions.
     """
 
-    def __init__(self, place: Workspace, slug: str) -> None:
-        self.access = access = CompetitionAccess(place, slug)
-        self.workspace, self.slug = place, slug
+    def __init__(self, workspace: Workspace, slug: str) -> None:
+        self.access = access = CompetitionAccess(workspace, slug)
+        self.workspace, self.slug = workspace, slug
         self.data, self.features, self.experiments = Data(access), Features(access), Experiments(access)
         self.runs, self.studies = Runs(access), Studies(access)
         self.submissions, self.kernels = Submissions(access), Kernels(access)
@@ -64,19 +64,19 @@ class OpenCompetition:
     def _repr_html_(self) -> str:
         try:
             return self.data.summary_html()
-        except WorkbenchError as exc:  # without data yet, or wrong: to show it is no failure
+        except WorkbenchError as exc:  # not fetched yet, or invalid: displaying it must not fail
             return as_table((), [("competition", self.slug), ("problem", exc.message)])
 
-    if not TYPE_CHECKING:  # a type checker refuses the names of earlier versions
+    if not TYPE_CHECKING:  # type checkers report names of earlier versions as errors
 
         def __getattr__(self, name: str) -> Any:
             return deprecated.attribute(self, name)
 
-    # ------------------------------------------------------------------------------- what is used most, in a word less
+    # Shortcuts for the most frequent calls.
 
     @property
     def tables(self) -> dict[str, pl.LazyFrame]:
-        """The tables by name, lazily."""
+        """The tables by name, as lazy frames."""
         return self.data.tables
 
     @property
@@ -90,13 +90,13 @@ class OpenCompetition:
         return self.data.folds
 
     def feature(self, name: str) -> pl.LazyFrame:
-        """Return a feature's frame, as `Features.scan` does: the row key and its columns."""
+        """Return the row key and a feature's columns; see `Features.scan`."""
         return self.features.scan(name)
 
     def run(self, number: int, **options: Unpack[RunOptions]) -> FinishedRun:
-        """Run an experiment as ``wb run`` does, and return the finished run; the options are those of `RunOptions`."""
+        """Run an experiment, as ``wb run`` does, and return the finished run; for the options see `RunOptions`."""
         return self.runs.execute(number, **options).run
 
     def table(self, *, filters: Sequence[str] = (), sort: str = "exp") -> RunTable:
-        """Return every run with its change against its base and its submissions, as `Runs.table` does."""
+        """Return all runs with their change against their base and their submissions; see `Runs.table`."""
         return self.runs.table(filters=filters, sort=sort)

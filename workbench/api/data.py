@@ -1,4 +1,4 @@
-"""`wb.competition(…).data`: the definition, the tables, the rows and their folds, and what `wb check` looks at."""
+"""`wb.competition(…).data`: the definition, the tables, the rows and their folds, and the checks of `wb check`."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ __all__ = ["Data"]
 
 @dataclass(frozen=True)
 class Data:
-    """A competition's data. Nothing is read before it is asked for."""
+    """A competition's data, read when it is accessed."""
 
     access: CompetitionAccess
 
     @property
     def definition(self) -> Definition:
-        """What `competition.toml` says."""
+        """The content of `competition.toml`."""
         return self.access.competition.definition
 
     @property
@@ -41,12 +41,12 @@ class Data:
 
     @property
     def n_train(self) -> int:
-        """How many rows train has."""
+        """The number of train rows."""
         return self.access.competition.n_train
 
     @property
     def n_test(self) -> int:
-        """How many rows test has."""
+        """The number of test rows."""
         return self.access.competition.n_test
 
     @property
@@ -56,7 +56,7 @@ class Data:
 
     @property
     def tables(self) -> dict[str, pl.LazyFrame]:
-        """The tables by name, lazily."""
+        """The tables by name, as lazy frames."""
         competition = self.access.competition
         return {name: competition.table(name) for name in competition.manifest.tables}
 
@@ -94,18 +94,20 @@ class Data:
         time: str | None = None,
         report: Report = lambda _: None,
     ) -> CheckReport:
-        """Look at the data for what costs weeks when it is found late. The same as ``wb check``.
+        """Check the data for leaks, drift, duplicates and other problems, as ``wb check`` does.
 
         Parameters
         ----------
         names : sequence of str
-            Features whose columns are looked at; by default the columns that train and test share.
+            Features whose columns are checked; by default the columns that train and test share.
         exp : int, optional
-            Also those of an experiment.
+            Checks the features of this experiment, too.
         sample : int, optional
-            Distributions and models are of at most so many rows of train and of test.
+            The maximal number of rows of train and of test that distributions and models use.
         time : str, optional
-            The column that tells the time; by default that of a "time" scheme, else the first date.
+            The time column; by default that of a "time" scheme, else the first column of dates.
+        report : callable, optional
+            Called with the text of each step.
         """
         from workbench.analysis.checks import check_data
 
@@ -114,7 +116,7 @@ class Data:
         return check_data(self.access.blocks(report), names, sample=sample, time=time, report=report)
 
     def check_page(self, report: CheckReport) -> Path:
-        """Write the page of what `check` found, ``check.html`` in the competition's folder, and return its path."""
+        """Write the report that `check` returned as ``check.html`` in the competition's folder; return its path."""
         from workbench.analysis.checks.page import as_page
         from workbench.core.cache import write_text
 
@@ -123,12 +125,12 @@ class Data:
         return path
 
     def time_column(self, columns: Sequence[str]) -> str | None:
-        """Return the column of rows among time columns as `check_time` takes them; None where all are of tables.
+        """Return the column of the rows among the `columns` of `check_time`; None where all are of other tables.
 
         Raises
         ------
         ConfigError, NotFoundError
-            For two columns of the rows or of one table, and for a table that there is not.
+            For two columns of the rows or of one table, and for an unknown table.
         """
         from workbench.analysis.checks import time_columns
 
@@ -143,18 +145,20 @@ class Data:
         allow: Sequence[str] = (),
         report: Report = lambda _: None,
     ) -> list[TimeCheck]:
-        """Find features that read the future, as ``wb check --time`` does; see `workbench.analysis.checks.check_time`.
+        """Find features that use later rows, as ``wb check --time`` does; see `workbench.analysis.checks.check_time`.
 
         Parameters
         ----------
         names : sequence of str
             Features; by default all of `features.py`.
         exp : int, optional
-            Also those of an experiment.
+            Checks the features of this experiment, too.
         columns : sequence of str
-            The time column of rows, and "table.column" of tables that call it otherwise.
+            The time column of the rows, and "table.column" for tables with another name for it.
         allow : sequence of str
-            What may read the future, as it is known in advance: features, or "feature.column".
+            Features, or "feature.column", that may use later rows because their values are known in advance.
+        report : callable, optional
+            Called with the text of each step.
         """
         from workbench.analysis.checks import check_time
 
@@ -165,7 +169,7 @@ class Data:
     def explore(
         self, *, source: Path | None = None, listen: Listener | None = None, report: Report | None = None
     ) -> Path:
-        """Execute the notebook for a fresh competition, ``notebooks/eda.ipynb``, and return its page."""
+        """Execute the notebook for exploring a competition, ``notebooks/eda.ipynb``, and return the page."""
         self.access.require_rows("wb report")
         return notebook_page(
             self.access, "eda", self.access.competition.folder, source, {}, call_context(listen, report=report)

@@ -1,4 +1,4 @@
-"""Calls of earlier versions that have a better one: they work, and name it in a warning."""
+"""Attributes of earlier versions of the handle, which still work with a deprecation warning."""
 
 from __future__ import annotations
 
@@ -53,19 +53,19 @@ BETTER = {
     "limits": "submissions.limits",
     "leaderboard": "submissions.leaderboard",
 }
-"""What an attribute of the handle was called -> where it is now."""
+"""Attribute of an earlier version -> its present path."""
 
 OPTIONS: dict[str, type] = {"tune": TuneOptions, "select": SelectOptions}
-"""Calls whose options were keywords -> the class that has them now."""
+"""Calls whose options were keywords -> their present class of options."""
 
 
 def attribute(competition: OpenCompetition, name: str) -> Any:
-    """Return what an attribute of earlier versions was, with a warning that names the better one.
+    """Return the value of an attribute of earlier versions, with a warning that names the present one.
 
     Raises
     ------
     AttributeError
-        Where there was none of that name.
+        For an unknown attribute.
     """
     if name not in BETTER:
         raise AttributeError(f"a competition has no attribute {name!r}")
@@ -75,7 +75,7 @@ def attribute(competition: OpenCompetition, name: str) -> Any:
 
 
 def _with_keywords(call: Callable[..., Any], options: type) -> Callable[..., Any]:
-    """Return a call that takes each field of its options as a keyword, and `SelectOptions.method` in second place."""
+    """Return a function that takes the fields of the options as keywords, `SelectOptions.method` also by position."""
     names = [field.name for field in fields(options)]
 
     def with_keywords(number: int, *method: str, **keywords: Any) -> Any:

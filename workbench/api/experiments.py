@@ -1,4 +1,4 @@
-"""`wb.competition(…).experiments`: the experiments that have a file, and how the next one is written."""
+"""`wb.competition(…).experiments`: the experiments' files, and new ones."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ __all__ = ["AdoptedNotebook", "Experiments"]
 
 
 class AdoptedNotebook(NamedTuple):
-    """A notebook of Kaggle's that has become an experiment.
+    """A Kaggle notebook that was made an experiment.
 
     Attributes
     ----------
     notebook, experiment : Path
     inputs : list of str
-        Other data of Kaggle's that it reads, and that are not here: "datasets/OWNER/SLUG". In the competition's
-        ``data/input``, under that name, it finds them.
+        Other Kaggle data that the notebook reads and that are missing: "datasets/OWNER/SLUG". It reads them from the
+        competition's ``data/input``, under that name.
     """
 
     notebook: Path
@@ -32,7 +32,7 @@ class AdoptedNotebook(NamedTuple):
 
 
 class Experiments(Mapping[int, "ExperimentSpec"]):
-    """The experiments that have a file, by number; each is read when it is asked for."""
+    """The experiments that have a file, by number; a file is read when its experiment is accessed."""
 
     def __init__(self, access: CompetitionAccess) -> None:
         self._access = access
@@ -61,24 +61,27 @@ class Experiments(Mapping[int, "ExperimentSpec"]):
         tuned: bool = False,
         report: Report = lambda _: None,
     ) -> Path:
-        """Write the next experiment's file, based on `source` (None: the newest), and return its path.
+        """Write the next experiment's file and return its path.
 
         Where the competition has no `features.py`, one with two examples is written, too. The number is one more than
         the largest that was ever used: see `workbench.data.competition.next_number`.
 
         Parameters
         ----------
+        source : int, optional
+            The base; by default the newest experiment.
+        title : str
         tuned : bool
-            With the parameters that tuning `source` has found.
-        report : callable
-            Told where it found nothing better.
+            Use the best parameters of the search on `source`.
+        report : callable, optional
+            Called with a text if the search found no better parameters.
 
         Raises
         ------
         NotFoundError
-            When it has not been tuned.
+            When `source` was not tuned.
         LedgerError
-            When the ledger can't be read: without it the number is not known.
+            When the ledger, which has the largest number, can't be read.
         """
         from workbench.data.competition import create_experiment, in_toml
         from workbench.data.inference import write_starter
@@ -92,8 +95,8 @@ class Experiments(Mapping[int, "ExperimentSpec"]):
         quoted = in_toml(title)
         if base is None and tuned:
             raise NotFoundError(
-                f"{self._access.slug!r} has no experiment whose tuned parameters could be taken",
-                hint="`wb new` writes the first one, `wb tune N` searches its parameters",
+                f"{self._access.slug!r} has no experiment that could have been tuned",
+                hint="`wb new` writes the first one, `wb tune N` tunes it",
             )
         if base is None:
             text = f'title = {quoted}\nfeatures = ["auto"]\n\n[model]\nlearning_rate = 0.05\n'
@@ -101,16 +104,16 @@ class Experiments(Mapping[int, "ExperimentSpec"]):
                 text = f"title = {quoted}\n\n[recommend]\n[recommend.history]\n"
         else:
             spec = read_spec(competition, base)
-            listed = "[" + ", ".join(f'"{f}"' for f in spec.features) + "]"
-            features = f'"{spec.selection}"' if spec.selection else listed
+            names = "[" + ", ".join(f'"{f}"' for f in spec.features) + "]"
+            features = f'"{spec.selection}"' if spec.selection else names
             text = f"title = {quoted}\nbase = {base}\n"
             text += f"features = {features}\n" if capabilities_of(spec.kind).predicts_rows else ""
             parameters = best_parameters(self._access.workspace, competition, base) if tuned else {}
             if tuned and not as_toml_lines(parameters, without=spec.model):
-                remark = f"tuning found nothing better than experiment {base}'s own parameters: this has the same"
+                remark = f"tuning found no better parameters than those of experiment {base}, which are kept"
                 text += f"# {remark}\n"
-                report(f"{remark}; `wb tune {base} --minutes 30` searches on")
-            # What was found needs no search again.
+                report(f"{remark}; `wb tune {base} --minutes 30` continues the search")
+            # Tuned parameters need no further search.
             text += "tune = false\n" if tuned and spec.tune is not None else ""
             text += f"\n[{spec.kind}]\n{as_toml_lines(parameters, without=spec.model)}"
         path = create_experiment(self._access.workspace, self._access.slug, text)[1]
@@ -118,12 +121,12 @@ class Experiments(Mapping[int, "ExperimentSpec"]):
         return path
 
     def new_notebook(self, source: int, *, title: str = "") -> tuple[Path, Path]:
-        """Write an experiment out as a notebook, and the next experiment's file, which runs it; return both paths.
+        """Write an experiment as a notebook, and the next experiment's file, which runs it; return both paths.
 
         Raises
         ------
         ConfigError
-            When it is a notebook already, or has several targets.
+            When the experiment is a notebook already, or has several targets.
         """
         from workbench.experiments.compose import compose
         from workbench.experiments.notebooks import as_text
@@ -133,14 +136,24 @@ class Experiments(Mapping[int, "ExperimentSpec"]):
         def text(number: int) -> str:
             return as_text(compose(competition, source, number))
 
-        return self._with_notebook(text, ".ipynb", title or f"{source} as a notebook", head=f"base = {source}\n")
+        return self._write_notebook(text, ".ipynb", title or f"{source} as a notebook", head=f"base = {source}\n")
 
-    def _with_notebook(
-        self, text: Callable[[int], str], suffix: str, title: str, *, head: str = "", more: str = ""
+    def _write_notebook(
+        self, notebook_text: Callable[[int], str], suffix: str, title: str, *, head: str = "", options: str = ""
     ) -> tuple[Path, Path]:
-        """Write a notebook, and the next experiment's file, which runs it: `head` above its table, `more` in it.
+        """Write a notebook, and the next experiment's file, which runs it; return both paths.
 
-        `text` gives the notebook's for its number.
+        Parameters
+        ----------
+        notebook_text : callable
+            Returns the notebook for the experiment's number.
+        suffix : str
+            Of the notebook's file.
+        title : str
+        head : str
+            Lines above the table ``[notebook]``.
+        options : str
+            Lines within the table.
         """
         from workbench.data.competition import create_notebook, in_toml
         from workbench.data.inference import write_starter
@@ -149,16 +162,16 @@ class Experiments(Mapping[int, "ExperimentSpec"]):
         paths = create_notebook(
             self._access.workspace,
             self._access.slug,
-            text,
+            notebook_text,
             suffix,
-            lambda path: f"title = {quoted}\n{head}\n[notebook]\nfile = {in_toml(path.name)}\n{more}",
+            lambda path: f"title = {quoted}\n{head}\n[notebook]\nfile = {in_toml(path.name)}\n{options}",
         )
         write_starter(self._access.competition)
         return paths
 
     @property
     def input_folder(self) -> Path:
-        """The folder that is ``/kaggle/input`` to adopted notebooks; data beside the competition's are put there."""
+        """The folder that adopted notebooks see as ``/kaggle/input``; further data belong there."""
         from workbench.experiments.kaggle_inputs import INPUT
 
         return self._access.folder.joinpath(*INPUT)
@@ -166,25 +179,26 @@ class Experiments(Mapping[int, "ExperimentSpec"]):
     def adopt(
         self, path: Path, *, title: str = "", submission: str = "submission.csv", network: bool = False
     ) -> AdoptedNotebook:
-        """Take a notebook that was written for Kaggle, and make it the next experiment.
+        """Make a notebook that was written for Kaggle the next experiment.
 
-        It will see its data and no more of this machine: no logins, an empty home, no network.
+        It runs in a sandbox with its data: without logins, with an empty home folder, without network.
 
         Parameters
         ----------
         path : Path
-            As it was downloaded; it is copied to the workspace's notebooks.
+            The notebook; it is copied to the workspace's notebooks.
+        title : str
         submission : str
-            The file that it leaves.
+            The submission file that it writes.
         network : bool
-            Whether it has the network all the same.
+            Whether it may use the network.
         """
         from workbench.data.competition import in_toml
         from workbench.experiments.kaggle_inputs import not_here
         from workbench.experiments.notebooks import read_notebook
 
         source = read_notebook(path)
-        text, more = path.read_text(encoding="utf-8"), f"submission = {in_toml(submission)}\n"
-        more += "network = true\n" if network else ""
-        notebook, experiment = self._with_notebook(lambda _: text, path.suffix, title or path.stem, more=more)
+        text, options = path.read_text(encoding="utf-8"), f"submission = {in_toml(submission)}\n"
+        options += "network = true\n" if network else ""
+        notebook, experiment = self._write_notebook(lambda _: text, path.suffix, title or path.stem, options=options)
         return AdoptedNotebook(notebook, experiment, not_here(self._access.folder, source))

@@ -1,4 +1,4 @@
-"""`wb.competition(…).features`: the features of `features.py`, what they cost, their cache, and which are worth it."""
+"""`wb.competition(…).features`: the features of `features.py`, their values, build times and cache; selection."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ __all__ = ["Features", "SelectOptions"]
 
 @dataclass(frozen=True)
 class SelectOptions:
-    """How `Features.select` judges columns, and where their list goes; None for the method's own default.
+    """The method of `Features.select`, its options, and the list that is written; None for the method's default.
 
     Attributes
     ----------
     method : str
-        "gain", "permutation", "null" or "rfe"; their options: `workbench.analysis.selection.SelectionOptions`.
+        "gain", "permutation", "null" or "rfe"; for their options see `workbench.analysis.selection.SelectionOptions`.
     name : str, optional
-        The list's; by default "012-null".
+        Of the list; by default "012-null" for experiment 12 and this method.
     force : bool
         Replace a list of that name that was made from something else, or edited.
     sample : float, optional
         A share of the train rows, for a subsample run.
     threads : int, optional
-        None for as many as the process may use.
+        None for all available cores.
     """
 
     method: str = "permutation"
@@ -58,21 +58,24 @@ class SelectOptions:
 
 
 class Features(Sequence[str]):
-    """The names of the features in the competition's `features.py`, and what is done with features."""
+    """A sequence of the names of the features in `features.py`, with methods to read, build and select features.
+
+    It has more than 15 methods, as half of them make it a sequence that can be compared and displayed.
+    """
 
     def __init__(self, access: CompetitionAccess) -> None:
         self._access = access
 
     @property
     def names(self) -> list[str]:
-        """The names, as `features.py` has them now."""
+        """The names, read from `features.py` now."""
         from workbench.features import load_features
 
         return list(load_features(self._access.competition))
 
     @property
     def path(self) -> Path:
-        """The competition's `features.py`, whether it is there or not."""
+        """The path of `features.py`, which may not exist."""
         return self._access.competition.paths.features
 
     @overload
@@ -88,7 +91,7 @@ class Features(Sequence[str]):
     def __eq__(self, other: object) -> bool:
         return self.names == (other.names if isinstance(other, Features) else other)
 
-    __hash__ = None  # type: ignore[assignment]  # it equals a list, which has none either
+    __hash__ = None  # type: ignore[assignment]  # it can equal a list, which has no hash
 
     def __repr__(self) -> str:
         return repr(self.names)
@@ -103,7 +106,7 @@ class Features(Sequence[str]):
         return as_table(("feature", "reads", "columns", "seconds", ""), lines)
 
     def scan(self, name: str) -> pl.LazyFrame:
-        """Return a feature's frame, built if it is not in the cache: the row key and its columns.
+        """Return a lazy frame of the row key and a feature's columns; it is built if it is not cached.
 
         Raises
         ------
@@ -121,27 +124,31 @@ class Features(Sequence[str]):
         build: bool = False,
         report: Report = lambda _: None,
     ) -> list[FeatureSummary]:
-        """Return what each feature reads and gives, what it cost, whether it is cached; with `build`, build it first.
+        """Return the inputs, columns, build time and cache state of each feature.
 
         Parameters
         ----------
         names : sequence of str
-            Only these; all by default. What is built in is built only where it is named.
+            By default all. With `build`, built-in features are only built if named here.
         exp : int, optional
-            Also those of an experiment.
+            Adds the features of this experiment.
+        build : bool
+            Build the features that are not cached, first.
+        report : callable, optional
+            Called with the text of each step.
 
         Raises
         ------
         NotFoundError, FeatureError
-            For an unknown name or input, features that read each other in a circle, one that breaks its contract.
+            For an unknown name or input, a cycle of features, or one that breaks its contract.
         """
         from workbench.features import summarise_features
 
         self._access.require_rows("wb features")
         if exp is not None:
-            # Of "weather.rain" the feature is listed; the columns of rows are no feature.
-            named = [name.partition(".")[0] for name in self._access.feature_names(names, exp)]
-            names = [name for name in dict.fromkeys(named) if name != "rows"]
+            # "weather.rain" is a column of the feature "weather"; "rows" is not a feature.
+            feature_names = [name.partition(".")[0] for name in self._access.feature_names(names, exp)]
+            names = [name for name in dict.fromkeys(feature_names) if name != "rows"]
             if not names:
                 return []
         blocks = self._access.blocks(report)
@@ -152,7 +159,7 @@ class Features(Sequence[str]):
         return summaries
 
     def graph(self) -> tuple[str, Path]:
-        """Return what reads what as mermaid's text, and draw it in ``features.svg`` of the competition's folder."""
+        """Return the graph of features and inputs as mermaid text, and the path of ``features.svg``, which shows it."""
         from workbench.core.cache import write_text
         from workbench.features import as_mermaid, as_svg
 
@@ -169,18 +176,18 @@ class Features(Sequence[str]):
 
     @property
     def cache_limit(self) -> int:
-        """The bytes that the cache may hold."""
+        """The maximal size of the cache in bytes."""
         return self._access.blocks().store.max_bytes
 
     def prune_cache(self, limit: int | None = None) -> list[CachedBlock]:
-        """Remove blocks that no feature uses as it now stands, then the least recently used until `limit` holds.
+        """Remove blocks that no present feature uses, then the least recently used ones until `limit` bytes are left.
 
-        A block that a training is reading stays.
+        A block that a training is reading is kept.
 
         Returns
         -------
         list of CachedBlock
-            What was removed.
+            The removed blocks.
         """
         from workbench.features import cached_blocks
 
@@ -188,8 +195,8 @@ class Features(Sequence[str]):
         removed, total = [], 0
         for block in cached_blocks(blocks):
             total += block.size_bytes
-            unwanted = not block.current or (limit is not None and total > limit)
-            if unwanted and blocks.store.remove(block.key):
+            is_removable = not block.current or (limit is not None and total > limit)
+            if is_removable and blocks.store.remove(block.key):
                 total -= block.size_bytes
                 removed.append(block)
         return removed
@@ -203,12 +210,12 @@ class Features(Sequence[str]):
         report: Report | None = None,
         progress: Callable[[int, int, str], None] | None = None,
     ) -> Selection:
-        """Find the columns of an experiment that are worth keeping, as ``wb select`` does, and write their list.
+        """Select the useful columns of an experiment, as ``wb select`` does, and write a list of them.
 
         Raises
         ------
         ConfigError, FeatureError
-            For an unknown method or option, another list of that name, or where no column is left.
+            For an unknown method or option, an existing other list of that name, or if no column is left.
         """
         from workbench.analysis.selection import ListRequest, options_of, select
 

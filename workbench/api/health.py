@@ -1,4 +1,4 @@
-"""What `wb doctor` looks at: each check says what it saw and whether that is well."""
+"""The checks of `wb doctor`."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from workbench.core.errors import BusyError, WorkbenchError
 from workbench.core.threads import available_cores
 from workbench.data.workspace import Workspace
 
-__all__ = ["look"]
+__all__ = ["run_checks"]
 
 LOW_DISK_BYTES = 5 * 2**30
 FULL_DISK_BYTES = 2**28
 LOW_MEMORY_BYTES = 2 * 2**30
 
 
-def look(workspace: Workspace | None, problem: WorkbenchError | None = None) -> list[dict[str, Any]]:
-    """Return the checks, each {"name", "level", "ok", "detail"}.
+def run_checks(workspace: Workspace | None, problem: WorkbenchError | None = None) -> list[dict[str, Any]]:
+    """Run the checks and return their results, each {"name", "level", "ok", "detail"}.
 
-    The level is "ok"; "note" where nothing is wrong and there is something to know or to do; "bad" where something
-    has to be mended. "ok" is False for the last alone.
+    The level is "ok", "note" (nothing is broken, but there is something to know or do) or "bad" (something has to be
+    fixed). "ok" is False only for "bad".
 
     Parameters
     ----------
     workspace : Workspace, or None
-        None outside one.
+        None outside of a workspace.
     problem : WorkbenchError, optional
-        Why there is none, where one is named that can't be used.
+        Why the workspace can't be used.
     """
     checks = [
         _versions(),
@@ -59,7 +59,7 @@ def _error_text(exc: WorkbenchError) -> str:
 def _no_workspace(problem: WorkbenchError | None) -> dict[str, Any]:
     if problem is not None:
         return _check("workspace", "bad", _error_text(problem))
-    return _check("workspace", "note", "none here or above: `wb init DIR` makes one, or set WB_WORKSPACE")
+    return _check("workspace", "note", "none here or above: `wb init DIR` creates one, or set WB_WORKSPACE")
 
 
 def _versions() -> dict[str, Any]:
@@ -86,11 +86,11 @@ def _memory() -> dict[str, Any]:
         lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
         total, free = (int(lines[k].split()[0]) * 1024 for k in ("MemTotal", "MemAvailable"))
     except (OSError, KeyError, ValueError):
-        return _check("memory", "note", "not known on this system: say what may be used by --memory-limit")
+        return _check("memory", "note", "unknown on this system: set the limit with --memory-limit")
     detail = f"{free / 2**30:.1f} GB free of {total / 2**30:.1f} GB"
     if free > LOW_MEMORY_BYTES:
         return _check("memory", "ok", detail)
-    return _check("memory", "note", f"{detail}: little for large tables; end other programs, or use --memory-limit")
+    return _check("memory", "note", f"{detail}: little for large tables; close other programs, or use --memory-limit")
 
 
 def _disk(root: Path) -> dict[str, Any]:
@@ -98,29 +98,29 @@ def _disk(root: Path) -> dict[str, Any]:
     detail = f"{usage.free / 2**30:.1f} GB free of {usage.total / 2**30:.1f} GB"
     if usage.free > LOW_DISK_BYTES:
         return _check("disk", "ok", detail)
-    advice = "`wb cache --prune` removes what no feature uses any more"
+    advice = "`wb cache --prune` removes blocks that no feature uses any more"
     if usage.free > FULL_DISK_BYTES:
         return _check("disk", "note", f"{detail}: little for a download; {advice}")
     return _check("disk", "bad", f"{detail}: nothing can be fetched or run; {advice}")
 
 
 def _writable(root: Path) -> dict[str, Any]:
-    closed = [
+    not_writable = [
         p for p in (root, root / "competitions", root / "submissions") if p.exists() and not os.access(p, os.W_OK)
     ]
-    if not closed:
+    if not not_writable:
         return _check("writable", "ok", str(root))
-    return _check("writable", "bad", f"{closed[0]} can't be written by this user")
+    return _check("writable", "bad", f"{not_writable[0]} can't be written by this user")
 
 
 def _locks(folder: Path) -> list[dict[str, Any]]:
-    """Say what is to be known of the drive's locks; nothing where they are as they should be."""
+    """Return a note if other machines do not see the drive's locks; else nothing."""
     from workbench.core.locks import unshared_drive
 
     drive = unshared_drive(folder)
     if drive is None:
         return []
-    text = f"on this drive ({drive}) other machines do not see them: let one machine at a time use the workspace"
+    text = f"on this drive ({drive}) other machines do not see locks: use the workspace on one machine at a time"
     return [_check("locks", "note", text)]
 
 
@@ -129,7 +129,7 @@ def _ledger(workspace: Workspace) -> dict[str, Any]:
 
     where = workspace.ledger
     if isinstance(where, Path) and not where.exists():
-        return _check("ledger", "ok", f"{where} (made at the first run)")
+        return _check("ledger", "ok", f"{where} (created at the first run)")
     try:
         with Ledger.open(where) as ledger:
             state = ledger.check()
@@ -145,18 +145,20 @@ def _competition(workspace: Workspace, slug: str) -> dict[str, Any]:
 
     name, folder = f"competition {slug}", workspace.competitions / slug
     if not (folder / "competition.toml").exists():
-        # As `wb rehearse` leaves it, or a fetch that was ended.
-        return _check(name, "note", f"not fetched yet: `wb fetch {slug}` brings its data")
+        # After `wb rehearse`, or a fetch that was interrupted.
+        return _check(name, "note", f"not fetched yet: `wb fetch {slug}` downloads its data")
     try:
         if read_file_options(folder / "competition.toml").is_draft:
-            return _check(name, "note", f"competition.toml says how files are read; `wb fetch {slug}` completes it")
+            return _check(
+                name, "note", f"competition.toml has options for reading files; `wb fetch {slug}` completes it"
+            )
         competition = load_competition(workspace, slug)
         if not has_manifest(competition.paths.tables):
-            return _check(name, "note", f"defined, and without data yet: `wb fetch {slug}` brings it")
+            return _check(name, "note", f"defined, but without data: `wb fetch {slug}` downloads it")
         for info in competition.manifest.tables.values():
             check_table(competition.paths.tables, info, slug=slug, full=True)
         _ = competition.rows.columns, competition.metric
     except WorkbenchError as exc:
         return _check(name, "bad", _error_text(exc))
     size = sum(i.size_bytes for i in competition.manifest.tables.values())
-    return _check(name, "ok", f"{len(competition.manifest.tables)} tables, {size / 2**20:,.1f} MB, all as written")
+    return _check(name, "ok", f"{len(competition.manifest.tables)} tables, {size / 2**20:,.1f} MB, undamaged")

@@ -1,4 +1,4 @@
-"""`wb.competition(…).kernels`: a run packed for a code competition, rehearsed here, pushed and submitted."""
+"""`wb.competition(…).kernels`: runs packaged for a code competition, tried locally, pushed and submitted."""
 
 from __future__ import annotations
 
@@ -33,14 +33,17 @@ class Kernels:
         listen: Listener | None = None,
         report: Report | None = None,
     ) -> BuiltKernel:
-        """Pack the newest finished run of an experiment for a kernel without network.
+        """Package the current finished run of an experiment for a kernel without network.
 
         Parameters
         ----------
+        number : int
         python : str, optional
-            The kernel's, as "3.12"; None for Kaggle's.
+            The kernel's version of Python, such as "3.12"; by default Kaggle's.
         wheels : Path, optional
-            A folder of wheels to take instead of downloading them.
+            A folder with wheels, which are downloaded otherwise.
+        listen, report : callable, optional
+            See `call_context`.
         """
         from workbench.kernels import KERNEL_PYTHON, build, check_no_server
 
@@ -60,14 +63,18 @@ class Kernels:
         listen: Listener | None = None,
         report: Report | None = None,
     ) -> RehearsalResult:
-        """Run a built kernel as Kaggle would, and compare what it writes with the run's own submission.
+        """Run a built kernel as Kaggle would, and compare its submission with the run's own.
 
         Parameters
         ----------
+        number : int
+        built : BuiltKernel
         minutes : float, optional
-            How long it may take.
+            The time limit.
         image : Path, optional
-            A folder with packages in the versions of Kaggle's image, which the session has imported when it begins.
+            A folder with packages in the versions of Kaggle's image, where they are imported before the kernel starts.
+        listen, report : callable, optional
+            See `call_context`.
         """
         from workbench.experiments.notebooks import Limits
         from workbench.kernels import rehearse
@@ -90,7 +97,7 @@ class Kernels:
         listen: Listener | None = None,
         report: Report | None = None,
     ) -> PushedKernel:
-        """Upload what changed of a built kernel, run it on the platform, and fetch what it wrote."""
+        """Upload the changed files of a built kernel, run it on the platform, and download its output."""
         from workbench.kernels import push
 
         return push(
@@ -102,14 +109,14 @@ class Kernels:
         )
 
     def prepare(self, number: int) -> PreparedSubmission:
-        """Return what would be submitted of an experiment's pushed kernel, and all blocking issues and warnings.
+        """Return the submission of an experiment's pushed kernel, with all blocking issues and warnings.
 
         `Submissions.send` sends it.
 
         Raises
         ------
         NotFoundError
-            When no version of it was pushed and came to its end.
+            When no pushed version has finished.
         ConfigError
             When the competition has an evaluation server, or the platform has no kernels.
         """

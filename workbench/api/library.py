@@ -1,6 +1,6 @@
-"""What a program calls first: a workspace, its competitions, their data.
+"""The entry points of the library: workspaces, competitions and their data.
 
-Heavy modules are imported by the function that needs them: listing runs must not load LightGBM.
+Heavy modules are imported by the functions that need them: listing runs must not load LightGBM.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ __all__ = [
 
 
 def workspace(start: str | Path | None = None) -> Workspace:
-    """Return the workspace that a folder is in; WB_WORKSPACE, WB_LEDGER_URL and WB_CACHE_LIMIT are read here.
+    """Return the workspace that contains a folder, with the settings WB_LEDGER_URL and WB_CACHE_LIMIT.
 
     Parameters
     ----------
     start : path, optional
-        By default the one that WB_WORKSPACE names, else the folder that one stands in.
+        By default WB_WORKSPACE, else the current folder.
 
     Raises
     ------
     ConfigError
-        Where there is none, or the one that one stands in is another user's.
+        If there is none, or the current folder's workspace belongs to another user.
     """
     environment = os.environ
     cache = environment.get("WB_CACHE_LIMIT")
@@ -61,7 +61,7 @@ def workspace(start: str | Path | None = None) -> Workspace:
 
 
 def init(folder: str | Path) -> Workspace:
-    """Make an empty workspace; what is already there stays. The same as ``wb init``."""
+    """Create an empty workspace, as ``wb init`` does; existing files are kept."""
     return create_workspace(Path(folder))
 
 
@@ -73,22 +73,22 @@ def rehearse(
     where: Workspace | None = None,
     report: Report = lambda _: None,
 ) -> Path:
-    """Host a competition in the workspace, from data of one's own. The same as ``wb rehearse``.
+    """Create a local competition from your own data, as ``wb rehearse`` does.
 
     Parameters
     ----------
     slug : str
     spec : RehearsalSpec or LogSpec
     force : bool
-        Replace a rehearsal that is there.
+        Replace an existing local competition.
     where : Workspace, optional
-    report : callable
-        Called with what was guessed of how the file is written.
+    report : callable, optional
+        Called with the text of each guess about the file's format.
 
     Returns
     -------
     Path
-        The rehearsal's folder.
+        The folder of the local competition.
     """
     from workbench.platforms.protocol import competition_slug
     from workbench.rehearsal import create
@@ -98,7 +98,7 @@ def rehearse(
     return create((where or workspace()).root, slug, spec, force=force, context=call_context(report=report))
 
 
-def fetch(  # noqa: PLR0913 what the command may be asked
+def fetch(  # noqa: PLR0913 the options of the command
     slug: str,
     *,
     platform: str | None = None,
@@ -112,26 +112,30 @@ def fetch(  # noqa: PLR0913 what the command may be asked
     progress: Callable[[int], None] = lambda _: None,
     total: Callable[[int | None], None] = lambda _: None,
 ) -> Fetched:
-    """Bring a competition's data, and a definition and a baseline where there are none. The same as ``wb fetch``.
+    """Download a competition's data, and write a missing definition and baseline, as ``wb fetch`` does.
 
     Parameters
     ----------
+    slug : str
     platform : str, optional
-        The platform's name; None for the one in the definition, else the rehearsal of that name, else Kaggle.
+        By default the one in the definition, else the local competition of that name, else Kaggle.
     only : sequence of str
-        Only these files.
+        Download only these files.
+    force : bool
+        Download and convert again.
     approval : Approval, optional
-        What may be downloaded without asking, and who is asked for more; by default 10 GB, and nobody:
-        ``Approval(given=True)`` of `workbench.data.ingest` downloads whatever there is.
+        What may be downloaded without asking, and a function that asks for more; by default 10 GB and none:
+        ``Approval(given=True)`` of `workbench.data.ingest` downloads any size.
     memory_limit : int, optional
-        The bytes of memory that converting may take: with less than 1 GB, less of a file is read at a time.
+        The bytes of memory that converting may use; below 1 GB, files are read in smaller chunks.
+    where : Workspace, optional
     listen : callable, optional
-        Called with every event; see `workbench.core.events`.
-    report, progress, total : callable
-        Called with a line of text for each step; with the number of bytes that arrived; with how many will arrive.
+        Called with each event; see `workbench.core.events`.
+    report, progress, total : callable, optional
+        Called with the text of each step; with the number of bytes received; with the number of bytes to receive.
     """
     from workbench.data.ingest import Approval
-    from workbench.data.ingest import fetch as bring
+    from workbench.data.ingest import fetch as fetch_data
     from workbench.platforms.protocol import competition_slug, connect
 
     def pass_on(event: Event) -> None:
@@ -140,11 +144,11 @@ def fetch(  # noqa: PLR0913 what the command may be asked
         if isinstance(event, DownloadStarted):
             total(event.size_bytes)
 
-    place, slug = where or workspace(), competition_slug(slug)
-    return bring(
-        replace(place, memory_limit=memory_limit) if memory_limit else place,
+    opened_workspace, slug = where or workspace(), competition_slug(slug)
+    return fetch_data(
+        replace(opened_workspace, memory_limit=memory_limit) if memory_limit else opened_workspace,
         slug,
-        connect(platform or _platform_of(place, slug), place.root),
+        connect(platform or _platform_of(opened_workspace, slug), opened_workspace.root),
         only=only,
         force=force,
         approval=approval or Approval(),
@@ -152,94 +156,91 @@ def fetch(  # noqa: PLR0913 what the command may be asked
     )
 
 
-def _platform_of(place: Workspace, slug: str) -> str:
+def _platform_of(opened_workspace: Workspace, slug: str) -> str:
     from workbench.data.competition import load_competition
 
-    if (place.competitions / slug / "competition.toml").exists():
-        return load_competition(place, slug).definition.platform
-    return "rehearsal" if (place.competitions / slug / "rehearsal").exists() else "kaggle"
+    if (opened_workspace.competitions / slug / "competition.toml").exists():
+        return load_competition(opened_workspace, slug).definition.platform
+    return "rehearsal" if (opened_workspace.competitions / slug / "rehearsal").exists() else "kaggle"
 
 
 def competition(
     slug: str | None = None, *, where: Workspace | None = None, memory_limit: int | None = None
 ) -> OpenCompetition:
-    """Open a competition of the workspace.
+    """Return the handle of a competition.
 
     Parameters
     ----------
     slug : str, optional
-        Its name, or how that begins where no other's begins so. None for ``WB_COMPETITION``, the one whose folder one
-        stands in, or the only one there is.
+        Its name, or an unambiguous prefix. By default ``WB_COMPETITION``, the competition of the current folder, or the
+        only one of the workspace.
+    where : Workspace, optional
     memory_limit : int, optional
         The bytes of memory that building features may use; 60% of the machine's by default.
 
     Raises
     ------
     NotFoundError, ConfigError
-        Where there is none of that name, or its definition is wrong.
+        For an unknown name, or an invalid definition.
     """
-    place = where or workspace()
-    bounded = replace(place, memory_limit=memory_limit) if memory_limit else place
-    return OpenCompetition(bounded, choose_slug(place, slug))
+    opened_workspace = where or workspace()
+    bounded = replace(opened_workspace, memory_limit=memory_limit) if memory_limit else opened_workspace
+    return OpenCompetition(bounded, choose_slug(opened_workspace, slug))
 
 
-def choose_slug(place: Workspace, slug: str | None = None) -> str:
-    """Return the whole name of the competition that `competition` opens.
+def choose_slug(opened_workspace: Workspace, slug: str | None = None) -> str:
+    """Return the full name of the competition that `competition` opens.
 
     Raises
     ------
     NotFoundError, ConfigError
-        Where none is named, none is called so, or several begin so.
+        If no name is given and there is no default, the name is unknown, or the prefix is ambiguous.
     """
-    inside = Path.cwd().resolve()
-    name = slug or (None if _stands_in(place, inside) else os.environ.get("WB_COMPETITION"))
-    return place.choose(name, inside=inside)
-
-
-def _stands_in(place: Workspace, folder: Path) -> bool:
-    return folder != place.competitions and folder.is_relative_to(place.competitions)
+    folder = Path.cwd().resolve()
+    is_in_competition = folder != opened_workspace.competitions and folder.is_relative_to(opened_workspace.competitions)
+    name = slug or (None if is_in_competition else os.environ.get("WB_COMPETITION"))
+    return opened_workspace.choose(name, inside=folder)
 
 
 def rebuild_ledger(where: Workspace | None = None) -> dict[str, Any]:
-    """Build the ledger again from the run folders and from what lies beside the sent files.
+    """Rebuild the ledger from the run folders and the files of submissions.
 
     Returns
     -------
     dict
-        "runs" and "submissions": how many were found; "kept": how many the ledger has of other workspaces, which stay;
-        "problems": a line for each that could not be read.
+        "runs" and "submissions": their numbers; "kept": the number of records of other workspaces, which are kept;
+        "problems": a text for each file that could not be read.
     """
     from workbench.experiments.reconcile import recover
     from workbench.ledger import WorkspaceRecords, rebuild
     from workbench.submissions import load_sidecars
 
-    place = where or workspace()
+    opened_workspace = where or workspace()
     problems: list[str] = []
 
     def read() -> WorkspaceRecords:
-        runs, unread = recover(place)
-        submissions, events, more = load_sidecars(place)
-        problems[:] = [*unread.values(), *more.values()]
-        return WorkspaceRecords(runs, submissions, events, [*unread, *more])
+        runs, unread_runs = recover(opened_workspace)
+        submissions, events, unread_submissions = load_sidecars(opened_workspace)
+        problems[:] = [*unread_runs.values(), *unread_submissions.values()]
+        return WorkspaceRecords(runs, submissions, events, [*unread_runs, *unread_submissions])
 
-    records, n_elsewhere = rebuild(place.ledger, read, workspace=place.id)
+    records, n_elsewhere = rebuild(opened_workspace.ledger, read, workspace=opened_workspace.id)
     counts = {"runs": len(records.runs), "submissions": len(records.submissions), "kept": n_elsewhere}
     return {**counts, "problems": problems}
 
 
 def doctor(where: Workspace | None = None) -> dict[str, Any]:
-    """Look at versions, disk, memory, ledger and data; nothing is changed.
+    """Check versions, disk, memory, ledger and data; nothing is changed.
 
     Returns
     -------
     dict
-        "checks": a list of {"name", "level", "ok", "detail"}; the level is "ok", "note" or "bad", and "ok" is False for
-        the last alone.
+        "checks": a list of {"name", "level", "ok", "detail"}; see `workbench.api.health.run_checks`.
     """
-    from workbench.api.health import look
+    from workbench.api.health import run_checks
 
     try:
-        return {"checks": look(where or workspace())}
+        return {"checks": run_checks(where or workspace())}
     except ConfigError as exc:
-        # To be outside of a workspace is no fault; one that can't be used is.
-        return {"checks": look(None, None if isinstance(exc, NotFoundError) else exc)}
+        # To be outside of a workspace is not an error, but a workspace that can't be used is.
+        return {"checks": run_checks(None, None if isinstance(exc, NotFoundError) else exc)}

@@ -1,9 +1,9 @@
-"""What a notebook works with: ``from workbench import nb``.
+"""The module for notebooks: ``from workbench import nb``.
 
-In a notebook that `wb run` executes this is the experiment: its competition, folds, columns and parameters; what
-`record` gets becomes the run. In one that you opened yourself it is what `use` names, else the competition of the
-folder (or the only one), and `record` shows the score and keeps nothing. On Kaggle, with the dataset of `wb kernel`
-among the inputs, it is the competition of that dataset, on the files that are there.
+In a notebook that `wb run` executes, it has the experiment's competition, folds and columns, and `record` saves the
+run's predictions. In a notebook that you opened yourself, it has the competition of `use`, else that of the folder (or
+the only one), and `record` only shows the score. On Kaggle, with the dataset of `wb kernel` among the inputs, it has
+the competition of that dataset, with Kaggle's files.
 
 >>> from workbench import nb                                             # doctest: +SKIP
 >>> X, X_test = nb.features("rows.x", "ratio")                           # doctest: +SKIP
@@ -59,7 +59,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Fold:
-    """One fold: the positions of the rows that it trains on and of those that it validates, in the train table."""
+    """One fold, with the positions of its train rows and of its validated rows in the train table."""
 
     number: int
     train: npt.NDArray[np.int64]
@@ -68,7 +68,7 @@ class Fold:
 
 @dataclass(frozen=True)
 class Frames:
-    """The columns of one fold, those that depend on the fold among them; text as codes, null where a value is missing.
+    """The columns of one fold, including those that depend on the fold; texts are codes, missing values are null.
 
     Attributes
     ----------
@@ -87,27 +87,27 @@ class Frames:
 
 
 _used: list[NotebookContext] = []
-"""What `use` names: nothing, or one."""
+"""The context that `use` has chosen; empty before."""
 
 
 def use(competition: str, *, exp: int | None = None) -> None:
-    """Choose the competition of a notebook that is opened by hand, wherever in the workspace it is.
+    """Choose the competition of a notebook that you opened yourself.
 
-    Where somebody else has chosen, this changes nothing: `wb run` gives the notebook its experiment, and on Kaggle the
-    dataset of `wb kernel` brings its own.
+    It has no effect when `wb run` executes the notebook, nor on Kaggle with the dataset of `wb kernel`: there the
+    competition is fixed.
 
     Parameters
     ----------
     competition : str
     exp : int, optional
-        The experiment whose features, dropped and categorical columns and seeds are the defaults here, as in `wb run`.
+        The experiment whose features, dropped and categorical columns and seeds are the defaults.
 
     Raises
     ------
     NotFoundError
-        Where there is no such competition or experiment.
+        For an unknown competition or experiment.
     ConfigError
-        Outside a workspace, or when a definition is wrong.
+        Outside of a workspace, or for an invalid definition.
     """
     from workbench.api import library
     from workbench.experiments.spec import read_spec
@@ -115,14 +115,14 @@ def use(competition: str, *, exp: int | None = None) -> None:
 
     if read_context().workspace is not None or find_bundle() is not None:
         return
-    chosen = NotebookContext(competition=library.competition(competition).slug)
+    context = NotebookContext(competition=library.competition(competition).slug)
     if exp is not None:
         spec = read_spec(library.competition(competition).access.competition, exp)
         columns: dict[str, Any] = {n: getattr(spec, n) for n in ("features", "drop", "categorical", "seeds")}
-        chosen = replace(chosen, **columns)
-    _used[:] = [chosen]
-    for cached in (_context, _competition, _target, _folds, _fold_data, _learner):
-        cached.cache_clear()
+        context = replace(context, **columns)
+    _used[:] = [context]
+    for cached_function in (_context, _competition, _target, _folds, _fold_data, _learner):
+        cached_function.cache_clear()
 
 
 @functools.cache
@@ -140,16 +140,16 @@ def _competition() -> OpenCompetition:
     context = _context()
     if context.workspace is None and (bundle := find_bundle()) is not None:
         packed = read_bundle(bundle)
-        work = Path(tempfile.mkdtemp(prefix="wb-"))
-        bundle_competition(packed, find_data(packed.slug), work)
-        return library.OpenCompetition(Workspace(work), packed.slug)
+        folder = Path(tempfile.mkdtemp(prefix="wb-"))
+        bundle_competition(packed, find_data(packed.slug), folder)
+        return library.OpenCompetition(Workspace(folder), packed.slug)
     if context.workspace is None:
-        return _by_hand(context.competition)
-    place = Workspace(Path(context.workspace), context.ledger, context.memory_limit)
-    return library.OpenCompetition(place, str(context.competition))
+        return _open_competition(context.competition)
+    workspace = Workspace(Path(context.workspace), context.ledger, context.memory_limit)
+    return library.OpenCompetition(workspace, str(context.competition))
 
 
-def _by_hand(slug: str | None) -> OpenCompetition:
+def _open_competition(slug: str | None) -> OpenCompetition:
     from workbench.api import library
 
     try:
@@ -158,7 +158,7 @@ def _by_hand(slug: str | None) -> OpenCompetition:
         slugs = library.workspace().slugs() if slug is None else []
         if len(slugs) < 2:
             raise
-        raise ConfigError(exc.message, hint=f"name it before anything else: nb.use({json.dumps(slugs[0])})") from exc
+        raise ConfigError(exc.message, hint=f"choose it first: nb.use({json.dumps(slugs[0])})") from exc
 
 
 @functools.cache
@@ -179,14 +179,18 @@ def _fold_data(names: tuple[str, ...]) -> Any:
     from workbench.experiments.plan import fold_data
 
     context = _context()
-    chosen = names or context.features or ("rows",)
-    definition = _competition().access.competition
+    feature_names = names or context.features or ("rows",)
+    competition = _competition().access.competition
     return fold_data(
-        definition, chosen, drop=context.drop, categorical=context.categorical, memory_limit=context.memory_limit
+        competition,
+        feature_names,
+        drop=context.drop,
+        categorical=context.categorical,
+        memory_limit=context.memory_limit,
     )
 
 
-def _values() -> npt.NDArray[Any]:
+def _target_values() -> npt.NDArray[Any]:
     columns = _target().columns
     arrays = [c.values if c.task == "regression" else c.values.astype(np.int64) for c in columns]
     return arrays[0] if len(arrays) == 1 else np.column_stack(arrays)
@@ -195,7 +199,7 @@ def _values() -> npt.NDArray[Any]:
 _LAZY: dict[str, Callable[[], Any]] = {
     "competition": _competition,
     "folds": _folds,
-    "target": _values,
+    "target": _target_values,
     "classes": lambda: _target().columns[0].classes,
     "metric": lambda: _competition().access.competition.metric,
     "seeds": lambda: _context().seeds,
@@ -218,7 +222,7 @@ if TYPE_CHECKING:
 
 
 def table(name: str) -> pl.LazyFrame:
-    """Return a table of the competition, lazily."""
+    """Return a table of the competition as a lazy frame."""
     return _competition().tables[name]
 
 
@@ -228,28 +232,28 @@ def features(*names: str) -> tuple[pl.DataFrame, pl.DataFrame]:
     Parameters
     ----------
     *names : str
-        As in an experiment's ``features``; none for those of this experiment, else "rows".
+        As in an experiment's ``features``; by default this experiment's features, else "rows".
 
     Raises
     ------
     ConfigError
-        For one that depends on the fold: `frames` has those.
+        For a feature that depends on the fold: `frames` returns those.
     """
     data = _fold_data(names)
     if data.problem.matrix.fold_columns:
         raise ConfigError(
-            "some of the features depend on the fold, so that there is no frame of all rows",
-            hint="nb.frames(fold) gives the columns of one fold",
+            "some of the features depend on the fold, so there is no frame of all rows",
+            hint="nb.frames(fold) returns the columns of one fold",
         )
-    n = data.problem.target.n_rows
-    return data.columns.frame(0, range(n)), data.columns.frame(0, data.test_rows)
+    n_train = data.problem.target.n_rows
+    return data.columns.frame(0, range(n_train)), data.columns.frame(0, data.test_rows)
 
 
 def frames(fold: int, *names: str) -> Frames:
-    """Return the columns of one fold: what it trains on, what it validates, and the test rows."""
+    """Return the columns of one fold: of its train rows, its validated rows, and the test rows."""
     data = _fold_data(names)
     train, valid = data.split(fold)
-    y = _values()
+    y = _target_values()
     return Frames(
         data.columns.frame(fold, train),
         y[train],
@@ -261,13 +265,13 @@ def frames(fold: int, *names: str) -> Frames:
 
 
 def fit(exp: int, fold: int, *, seed: int = 1, **changes: Any) -> FoldResult:
-    """Train one fold as an experiment does, and return its OOF, its test predictions, rounds and model.
+    """Train the model of one fold, as an experiment does; return its OOF, test predictions, rounds and model.
 
     Parameters
     ----------
     exp, fold, seed : int
     **changes
-        Parameters in place of those of the experiment's file.
+        Parameters that replace those of the experiment's file.
     """
     learner = _learner(exp, json.dumps(changes, sort_keys=True))
     result: FoldResult = learner.fit(fold, seed)
@@ -287,7 +291,7 @@ def _learner(exp: int, changes: str) -> Any:
 
 
 def view(exp: int) -> RunView:
-    """Return the newest finished run of an experiment, to be looked at, beside that of its base."""
+    """Return a view of the current finished run of an experiment, and of that of its base."""
     from workbench.review.report import RunView
 
     opened = _competition()
@@ -300,31 +304,31 @@ def view(exp: int) -> RunView:
 
 
 def score(oof: Any) -> list[float]:
-    """Return the competition's metric of each fold, of OOF predictions as `record` takes them."""
+    """Return the competition's metric of each fold, for OOF predictions as in `record`."""
     from workbench.experiments.notebooks import checked_oof
 
     return _scores(checked_oof(oof, _competition().access.competition, _target(), _competition().folds))
 
 
-def _scores(checked: npt.NDArray[np.float64]) -> list[float]:
+def _scores(oof: npt.NDArray[np.float64]) -> list[float]:
     from workbench.models.scoring import fold_scores
 
     opened = _competition()
-    return list(fold_scores(_target(), opened.folds, checked, opened.access.competition.metric))
+    return list(fold_scores(_target(), opened.folds, oof, opened.access.competition.metric))
 
 
 def record(*, oof: Any, test: Any, metrics: Mapping[str, float] | None = None) -> list[float]:
-    """Record what the notebook predicts; the last call counts.
+    """Record the notebook's predictions; the last call counts.
 
     Parameters
     ----------
     oof : array or frame
-        Predictions of the train rows, (n_train,), or (n_train, classes) with a probability for each of `classes`: of
-        each row by a model that has not seen it. A frame with the row key or the ids may have any order.
+        Out-of-fold predictions of the train rows, (n_train,), or (n_train, n_classes) with a probability for each of
+        `classes`. A frame with the row key or the ids may have any order.
     test : array or frame
         Predictions of the test rows, likewise.
     metrics : mapping, optional
-        Name -> number, kept beside the score.
+        Name -> number, recorded together with the score.
 
     Returns
     -------
@@ -334,7 +338,7 @@ def record(*, oof: Any, test: Any, metrics: Mapping[str, float] | None = None) -
     Raises
     ------
     DataError
-        When they are of other rows, of another shape, not finite, or no probabilities.
+        When they are of other rows, of another shape, not finite, or not probabilities.
     """
     from workbench.experiments.notebooks import (
         Recorded,
@@ -344,17 +348,17 @@ def record(*, oof: Any, test: Any, metrics: Mapping[str, float] | None = None) -
         write_recorded,
     )
 
-    definition, target_, folds_ = _competition().access.competition, _target(), _competition().folds
+    competition, target, folds = _competition().access.competition, _target(), _competition().folds
     recorded = Recorded(
-        checked_oof(oof, definition, target_, folds_),
-        checked_test(test, definition, target_),
+        checked_oof(oof, competition, target, folds),
+        checked_test(test, competition, target),
         checked_metrics(metrics),
     )
     scores = _scores(recorded.oof)
-    place = _context().record
-    if place is not None:
-        write_recorded(Path(place), recorded)
+    record_path = _context().record
+    if record_path is not None:
+        write_recorded(Path(record_path), recorded)
     shown = " ".join(f"{s:.5f}" for s in scores)
-    remark = "" if place is not None else "  (not kept: `wb run` keeps it)"
-    print(f"{definition.metric.name} {np.mean(scores):.5f}  ({shown}){remark}")  # noqa: T201 for who reads the notebook
+    remark = "" if record_path is not None else "  (not saved: only `wb run` saves it)"
+    print(f"{competition.metric.name} {np.mean(scores):.5f}  ({shown}){remark}")  # noqa: T201 the output of the notebook's cell
     return scores

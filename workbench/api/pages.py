@@ -1,4 +1,4 @@
-"""Pages that a notebook makes: the report of a run, and the first look at a competition."""
+"""HTML pages of executed notebooks: the report of a run, and the exploration of a competition."""
 
 from __future__ import annotations
 
@@ -19,13 +19,26 @@ def notebook_page(
     parameters: dict[str, Any],
     context: RunContext,
 ) -> Path:
-    """Execute a notebook of the workspace, or the package's own of that name, and return its page in `folder`."""
+    """Execute a notebook and return the path of its HTML page in `folder`.
+
+    Parameters
+    ----------
+    access : CompetitionAccess
+    name : str
+        Of the page; the default notebook of that name is the workspace's, else the package's own.
+    folder : Path
+    source : Path, or None
+        Another notebook than the default one.
+    parameters : dict
+        Of the notebook.
+    context : RunContext
+    """
     from workbench.core.cache import lock
     from workbench.experiments.notebooks import NotebookContext, execute, read_notebook, write_context
     from workbench.review.report import own_notebook
 
-    usual = access.workspace.root / "notebooks" / f"{name}.ipynb"
-    path = source or (usual if usual.exists() else own_notebook(name))
+    workspace_notebook = access.workspace.root / "notebooks" / f"{name}.ipynb"
+    path = source or (workspace_notebook if workspace_notebook.exists() else own_notebook(name))
     with (
         lock(folder / f".{name}.lock", f"making {folder / name}.html"),
         write_context(NotebookContext.of(access.workspace, access.slug)) as environment,

@@ -1,4 +1,4 @@
-"""`wb.competition(…).runs`: what was run, and what is run."""
+"""`wb.competition(…).runs`: running experiments, and their runs."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ __all__ = ["RunOptions", "Runs"]
 
 
 class RunOptions(TypedDict, total=False):
-    """What a run may be told.
+    """The options of a run.
 
     Attributes
     ----------
     sample : float, optional
         A share of the train rows, for a subsample run that predicts no test rows and can't be submitted.
     force : bool
-        Run again though nothing changed.
+        Run again even if nothing changed.
     threads : int, optional
-        None for as many as the process may use.
+        None for all available cores.
     storage : str, optional
-        The address of a database for the study of ``[tune]``; by default it is a journal beside the runs.
+        The URL of a database for the study of ``[tune]``; by default it is a journal in the competition's folder.
     listen : callable
-        Called with every event; see `workbench.core.events`.
+        Called with each event; see `workbench.core.events`.
     report, done : callable
-        Called with a line of text for each step; with each model, and the number of models still to come.
+        Called with the text of each step; with each trained model and the number of models still to be trained.
     """
 
     sample: float | None
@@ -53,14 +53,12 @@ class RunOptions(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Runs:
-    """The runs of a competition's experiments; ``runs[12]`` is the finished one of experiment 12."""
+    """The runs of a competition's experiments; ``runs[12]`` is the current finished run of experiment 12."""
 
     access: CompetitionAccess
 
     def execute(self, number: int, **options: Unpack[RunOptions]) -> RunOutcome:
-        """Run an experiment as ``wb run`` does, and say also whether it was done already or went on from a killed run.
-
-        Of a grid it is the best one.
+        """Run an experiment, as ``wb run`` does; of a grid, return the outcome with the best CV.
 
         Parameters
         ----------
@@ -71,14 +69,14 @@ class Runs:
         Raises
         ------
         WorkbenchError
-            What `workbench.experiments.run` raises.
+            See `workbench.experiments.run`.
         """
         outcomes = self.execute_all(number, **options)
         better = max if self.access.competition.metric.greater_is_better else min
         return better(outcomes, key=lambda o: o.run.record.cv_mean or 0.0)
 
     def execute_all(self, number: int, **options: Unpack[RunOptions]) -> list[RunOutcome]:
-        """Run an experiment as `execute` does; a notebook with a grid once for each combination, each an outcome."""
+        """Run an experiment; return its outcome, or one for each combination of a notebook's grid."""
         from workbench.experiments.runner import RunRequest
         from workbench.experiments.sweep import run_all
 
@@ -94,19 +92,19 @@ class Runs:
     def __getitem__(self, number: int) -> FinishedRun:
         return self.finished(number)
 
-    __iter__ = None  # experiments have gaps: `table` has every run
+    __iter__ = None  # without it, iteration would index 0, 1, 2, …, and experiments may have gaps
 
     def finished(self, number: int) -> FinishedRun:
-        """Return the finished run that stands for an experiment, checked, without running anything.
+        """Return the current finished run of an experiment, after checking its files; nothing is run.
 
-        It is the one that belongs to the experiment's present definition; see `workbench.experiments.current_runs`.
+        See `workbench.experiments.current_runs`.
 
         Raises
         ------
         NotFoundError
-            When it was never run, or not to the end.
+            When the experiment has no finished run.
         DamagedError
-            When its files are not those that were written.
+            When a file is missing or has changed.
         """
         from workbench.experiments.current_runs import current_run
         from workbench.experiments.run_folder import check_files, read_run
@@ -119,11 +117,11 @@ class Runs:
         return check_files(folder, *read_run(folder))
 
     def _records(self, ledger: Ledger) -> list[RunRecord]:
-        """Return the competition's runs as their folders have them: the ledger catches up where it has missed some."""
+        """Return the competition's runs, after adding to the ledger what it lacks of their folders."""
         workspace, slug = self.access.workspace, self.access.slug
         runs = ledger.runs(slug)
-        recorded, folders = {r.run_id for r in runs}, list_run_folders(workspace.competitions / slug / "runs")
-        if all(r.status != "running" for r in runs) and recorded.issuperset(f.name for f in folders):
+        ledger_ids, folders = {r.run_id for r in runs}, list_run_folders(workspace.competitions / slug / "runs")
+        if all(r.status != "running" for r in runs) and ledger_ids.issuperset(f.name for f in folders):
             return runs
         from workbench.experiments.reconcile import reconcile
 
@@ -131,7 +129,7 @@ class Runs:
         return ledger.runs(slug)
 
     def table(self, *, filters: Sequence[str] = (), sort: str = "exp") -> RunTable:
-        """Return every run with its change against its base and its submissions; see `workbench.review.table`."""
+        """Return all runs with their change against their base and their submissions; see `workbench.review.table`."""
         from workbench.experiments.current_runs import current_runs, with_marks
         from workbench.ledger import Ledger
         from workbench.review.table import from_elsewhere, select, summarise
@@ -142,7 +140,7 @@ class Runs:
             submissions = ledger.submissions(slug)
         current = current_runs(workspace, slug, runs)
         rows = summarise(with_marks(workspace, runs), submissions, current, self.fold_size_ratios())
-        # Only where there are any: the metric's direction needs the definition, which most calls don't read.
+        # Only if there are any, since the metric is in the definition, which most calls need not read.
         elsewhere = [s for s in submissions if not s.run_id]
         if elsewhere:
             metric = self.access.competition.metric
@@ -151,7 +149,7 @@ class Runs:
         return select(rows, filters=filters, sort=sort)
 
     def row(self, number: int) -> Row:
-        """Return the line of the table that stands for an experiment.
+        """Return the row of an experiment's current run in the table.
 
         Raises
         ------
@@ -167,11 +165,11 @@ class Runs:
         return row
 
     def frame(self) -> pl.DataFrame:
-        """Return a polars frame with a row for each run, as ``wb table --json`` has it; `created_at` is a time."""
+        """Return a polars frame with a row for each run and the keys of ``wb table --json`` as columns."""
         return self.table().frame()
 
     def fold_size_ratios(self) -> dict[str, float]:
-        """Return validated rows over train rows, the mean over the folds, by the key of each split that was used."""
+        """Return the mean over the folds of validated rows / train rows, by the key of each saved split."""
         from workbench.models.fold_sizes import read_size_ratios
 
         folder = self.access.folder / "data" / "folds"
@@ -183,9 +181,9 @@ class Runs:
         return size_ratios(folder)
 
     def waiting(self, rows: Sequence[Row]) -> list[int]:
-        """Return the experiments that have a file and none of the runs in `rows`, which `table` gave."""
-        have = {row.run.exp for row in rows}
-        return [n for n in experiment_numbers(self.access.folder) if n not in have]
+        """Return the experiments that have a file but no run among the rows of a `table`."""
+        numbers_with_runs = {row.run.exp for row in rows}
+        return [n for n in experiment_numbers(self.access.folder) if n not in numbers_with_runs]
 
     def report(
         self,
@@ -195,7 +193,7 @@ class Runs:
         listen: Listener | None = None,
         report: Report | None = None,
     ) -> Path:
-        """Execute the report's notebook on the newest finished run of an experiment, and return its page.
+        """Execute the report notebook on the current finished run of an experiment, and return the path of its page.
 
         Parameters
         ----------

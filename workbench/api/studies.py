@@ -1,4 +1,4 @@
-"""`wb.competition(…).studies`: the search for better parameters, and what it has found."""
+"""`wb.competition(…).studies`: the search for better parameters, and its studies."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ __all__ = ["Studies", "StudyPlots", "TuneOptions"]
 
 @dataclass(frozen=True)
 class TuneOptions:
-    """How long and how to search; None for what ``[tune]`` of the experiment says.
+    """How long and how to search; None takes the value of the experiment's ``[tune]``.
 
     Attributes
     ----------
     minutes : float, optional
-        It ends when they are over.
+        The time limit.
     trials : int, optional
-        It ends after so many trials and full scores of the best.
+        The number of trials, after which the best are scored by full CV.
     storage : str, optional
-        The address of a database for the study; by default it is a journal beside the runs.
+        The URL of a database for the study; by default it is a journal in the competition's folder.
     keep : int, optional
-        So many of the best trials keep their OOF.
+        The number of best trials whose OOF are kept.
     seed : int, optional
-        Of the search.
+        Of the sampler.
     threads : int, optional
-        None for as many as the process may use.
+        None for all available cores.
     holdout : bool, optional
-        Whether the rows of the last fold are kept from the search, to score on them.
+        Whether the rows of the last fold are excluded from the search, for a score that is not optimistic.
     started_at : float, optional
-        Since when the time counts, of time.perf_counter; None for now.
+        When the time began to count, on time.perf_counter; None for now.
     """
 
     minutes: float | None = None
@@ -53,7 +53,7 @@ class TuneOptions:
 
 
 class StudyPlots(NamedTuple):
-    """An Optuna study, how much of the scores' spread each parameter explains, and the files that show it."""
+    """An Optuna study, each parameter's share of the variance of the scores, and the files of the plots."""
 
     study: Study
     importances: dict[str, float]
@@ -69,7 +69,7 @@ class Studies:
     def __getitem__(self, number: int) -> Study:
         return self.study(number)
 
-    __iter__ = None  # experiments have gaps
+    __iter__ = None  # without it, iteration would index 0, 1, 2, …, and experiments may have gaps
 
     def study(self, number: int, *, storage: str | None = None) -> Study:
         """Return the Optuna study of an experiment.
@@ -85,7 +85,7 @@ class Studies:
         return study
 
     def plots(self, number: int, *, storage: str | None = None) -> StudyPlots:
-        """Draw the study of an experiment, beside it on the disk.
+        """Plot the study of an experiment; the files are written into the study's folder.
 
         Raises
         ------

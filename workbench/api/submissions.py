@@ -1,4 +1,4 @@
-"""`wb.competition(…).submissions`: what was sent, how it is checked and sent, and what the platform says."""
+"""`wb.competition(…).submissions`: submissions, their checks and scores, and the leaderboard."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["Submissions"]
 
 @dataclass(frozen=True)
 class Submissions:
-    """All submissions that the log has, oldest first; `sync` brings news and what was sent elsewhere."""
+    """A competition's submissions, oldest first; `sync` updates them from the platform."""
 
     access: CompetitionAccess
 
@@ -30,20 +30,20 @@ class Submissions:
         return len(self.records())
 
     def __call__(self) -> list[SubmissionRecord]:
-        """Return `records`: what was a call is a part of the handle now."""
+        """Return `records`; earlier versions had this method in place of the attribute."""
         text = "competition.submissions() is now competition.submissions.records()"
         warnings.warn(text, DeprecationWarning, stacklevel=2)
         return self.records()
 
     def records(self) -> list[SubmissionRecord]:
-        """Return all submissions that the log has, oldest first."""
+        """Return all recorded submissions, oldest first."""
         from workbench.ledger import Ledger
 
         with Ledger.open(self.access.workspace.ledger) as ledger:
             return ledger.submissions(self.access.slug)
 
     def prepare(self, number: int, *, run_id: str = "") -> PreparedSubmission:
-        """Return what would be sent of an experiment, and all blocking issues and warnings; nothing is changed."""
+        """Return the submission of an experiment, with all blocking issues and warnings; nothing is sent."""
         from workbench.submissions import prepare
 
         with self.access.submission_channel() as channel:
@@ -58,21 +58,25 @@ class Submissions:
         agree: Agree | None = None,
         report: Report = lambda _: None,
     ) -> SubmissionRecord:
-        """Send what `prepare` returned, once; its warnings count as answered, but for an earlier sending in doubt.
+        """Send a prepared submission; its warnings are taken as accepted, except about an earlier attempt in doubt.
 
         Parameters
         ----------
+        prepared : PreparedSubmission
+        message : str
         again : bool
-            Send it though an earlier sending of it may have arrived.
+            Send it even if an earlier attempt may have arrived.
         agree : callable, optional
-            Asked about warnings that came up since; by default they stop it.
+            Decides about new warnings; by default they prevent the submission.
+        report : callable, optional
+            Called with the text of each step.
 
         Raises
         ------
         SubmissionError
-            When there are errors among the findings, or warnings that came up since and that nobody has agreed to.
+            For blocking issues, or new warnings that are not accepted.
         PlatformError
-            When the platform refuses.
+            When the platform rejects it.
         """
         from workbench.submissions import send
 
@@ -83,23 +87,23 @@ class Submissions:
     def wait_for_score(
         self, record: SubmissionRecord, *, limit_s: float = 3600.0, report: Report = lambda _: None
     ) -> SubmissionRecord:
-        """Ask for the score of what `send` returned until it comes, or the time is over."""
+        """Poll the platform for the score of a sent submission until it is there, or the time is over."""
         from workbench.submissions import wait_for_score
 
         with self.access.submission_channel() as channel:
             return wait_for_score(channel, record, limit_s=limit_s, context=call_context(report=report))
 
     def sync(self) -> list[SubmissionRecord]:
-        """Ask the platform for scores that came later and for what was sent elsewhere; return what changed."""
+        """Update scores, and add submissions that were sent elsewhere; return the changed records."""
         from workbench.submissions import sync
 
         with self.access.submission_channel() as channel:
             return sync(channel)
 
     def limits(self) -> SubmissionLimits:
-        """Return how many submissions are left today."""
+        """Return the number of submissions that are left today."""
         return self.access.platform.limits(self.access.slug)
 
     def leaderboard(self) -> Leaderboard:
-        """Return the platform's leaderboard and the standing on it."""
+        """Return the platform's leaderboard and your rank."""
         return self.access.platform.leaderboard(self.access.slug)

@@ -20,7 +20,7 @@ from workbench.core.html_page import as_table
 from workbench.core.printable import printable
 from workbench.data.competition import ROW
 from workbench.data.workspace import list_run_folders
-from workbench.ledger import RunRecord, check_version, leads_elsewhere
+from workbench.ledger import RunRecord, check_version, is_outside
 from workbench.models.records import FULL_DATA, FoldResult, TrainingState
 
 __all__ = [
@@ -274,7 +274,7 @@ def _check_details(details: dict[str, Any]) -> None:
         for name, digest in files.items():
             if not isinstance(digest, str):
                 raise DamagedError(f"of the file {name!r} it says {digest!r}")
-            if leads_elsewhere("file", name):
+            if is_outside("file", name):
                 raise DamagedError(f"the file {name!r} would lie outside of the run's folder")
 
 

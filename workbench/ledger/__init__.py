@@ -1,7 +1,7 @@
-"""The ledger: the database of runs and submissions. It knows no training code.
+"""The ledger: the database of runs and submissions, without any training code.
 
-In come records (`records`); out come the same, from SQLite or PostgreSQL (`store`). Files beside the runs are what is
-true: `rebuild` makes the database from them. A new column is a version in `migrations`.
+Records (`records`) are stored in SQLite or PostgreSQL (`store`). The files of runs and submissions are authoritative:
+`rebuild` makes the database from them. A new column is a new version in `migrations`.
 """
 
 from workbench.ledger.rebuild import WorkspaceRecords, rebuild
@@ -10,7 +10,7 @@ from workbench.ledger.records import (
     SubmissionEvent,
     SubmissionRecord,
     check_version,
-    leads_elsewhere,
+    is_outside,
 )
 from workbench.ledger.store import Ledger
 
@@ -21,6 +21,6 @@ __all__ = [
     "SubmissionRecord",
     "WorkspaceRecords",
     "check_version",
-    "leads_elsewhere",
+    "is_outside",
     "rebuild",
 ]

@@ -1,4 +1,4 @@
-"""The door to the database: its address, one transaction at a time, and what goes wrong put into words."""
+"""Access to the ledger's database: its address, transactions, and its exceptions as errors of this package."""
 
 from __future__ import annotations
 
@@ -21,19 +21,21 @@ from workbench.core.errors import (
     storage_errors,
 )
 
-__all__ = ["REBUILD", "Address", "address", "damaged", "engine_for", "transaction"]
+__all__ = ["REBUILD", "Address", "damaged", "engine_for", "parse_address", "transaction"]
 
 BUSY_TIMEOUT_S = 30.0
+"""How long a transaction waits for another process's lock."""
+
 CONNECT_TIMEOUT_S = 10
 REBUILD = "`wb ledger rebuild` builds it again from the run folders"
 
-# Any number will do, as long as no other program on the same server uses it.
+# The key of PostgreSQL's advisory lock for writers: arbitrary, but no other program on the server may use it.
 _WRITER_LOCK = 7_262_114_530
 
 # https://www.sqlite.org/rescode.html, the primary codes
 _SQLITE_BUSY = {"SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_PROTOCOL"}
 _SQLITE_STORAGE = {"SQLITE_FULL", "SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_IOERR", "SQLITE_PERM"}
-# A missing table or column is SQLITE_ERROR; text that is not UTF-8 comes without a code.
+# A missing table or column is SQLITE_ERROR; the error for text that is not UTF-8 has no code.
 _SQLITE_DAMAGED = {"SQLITE_NOTADB", "SQLITE_CORRUPT", "SQLITE_FORMAT", "SQLITE_ERROR", ""}
 # https://www.postgresql.org/docs/current/errcodes-appendix.html: lock_not_available, deadlock_detected
 _POSTGRES_BUSY = {"55P03", "40P01"}
@@ -42,13 +44,15 @@ _POSTGRES_STORAGE = {"53100", "25006"}
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a ledger is.
+    """The address of a ledger.
 
     Attributes
     ----------
-    url : what SQLAlchemy connects to
-    path : the SQLite file, or None for a database server
-    shown : the same for messages, without passwords
+    url : sqlalchemy.URL
+    path : Path, or None
+        The SQLite file; None for a database server.
+    shown : str
+        The path or URL for messages, without passwords.
     """
 
     url: sa.URL
@@ -56,17 +60,17 @@ class Address:
     shown: str
 
 
-def address(where: str | Path) -> Address:
-    """Return the address that a path or a SQLAlchemy URL means.
+def parse_address(where: str | Path) -> Address:
+    """Return the address of a path or a SQLAlchemy URL.
 
     Raises
     ------
     LedgerError
-        When it is no URL, or one of a database in memory, which would forget everything.
+        When it is not a URL, or a database in memory, which would keep nothing.
 
     Examples
     --------
-    >>> address("postgresql://me:secret@server/wb").shown
+    >>> parse_address("postgresql://me:secret@server/wb").shown
     'postgresql://me:***@server/wb'
     """
     if isinstance(where, Path):
@@ -74,7 +78,7 @@ def address(where: str | Path) -> Address:
     try:
         url = sa.make_url(where)
     except (SQLAlchemyError, ValueError):
-        # Without its cause, which can quote a part of a password.
+        # Without the cause, which may quote parts of a password.
         hint = "for example sqlite:////home/me/ledger.db or postgresql://me:password@server/workbench"
         raise LedgerError("WB_LEDGER_URL is not a database URL", hint=hint) from None
     path = None
@@ -86,30 +90,30 @@ def address(where: str | Path) -> Address:
 
 
 def _without_passwords(url: sa.URL) -> str:
-    secret = [k for k in url.query if any(word in k.lower() for word in ("pass", "token", "secret"))]
-    return url.update_query_dict(dict.fromkeys(secret, "hidden")).render_as_string(hide_password=True)
+    secret_keys = [k for k in url.query if any(word in k.lower() for word in ("pass", "token", "secret"))]
+    return url.update_query_dict(dict.fromkeys(secret_keys, "hidden")).render_as_string(hide_password=True)
 
 
-def engine_for(at: Address) -> sa.Engine:
-    """Return an engine that connects again for each transaction; an SQLite file's folder is made where missing.
+def engine_for(address: Address) -> sa.Engine:
+    """Return an engine that connects anew for each transaction; create the folder of an SQLite file.
 
     Raises
     ------
     LedgerError
         When the database's driver is not installed.
     StorageError
-        When the folder can't be made.
+        When the folder can't be created.
     """
-    if at.path is not None:
-        _make_folder(at.path.parent)
+    if address.path is not None:
+        _make_folder(address.path.parent)
     try:
-        # No pool: a run holds its ledger for hours, and a server drops connections that idle so long.
-        engine = sa.create_engine(at.url, connect_args=_connect_args(at.url), poolclass=sa.NullPool)
+        # No pool: a run keeps its ledger open for hours, and servers drop connections that are idle for that long.
+        engine = sa.create_engine(address.url, connect_args=_connect_args(address.url), poolclass=sa.NullPool)
     except (ImportError, SQLAlchemyError) as exc:
         hint = "install it, for example pip install 'psycopg[binary]'"
-        raise LedgerError(f"no driver for {at.shown}: {exc}", hint=hint) from exc
-    if at.url.get_backend_name() == "sqlite":
-        sa.event.listen(engine, "connect", _set_up)
+        raise LedgerError(f"no driver for {address.shown}: {exc}", hint=hint) from exc
+    if address.url.get_backend_name() == "sqlite":
+        sa.event.listen(engine, "connect", _configure_sqlite)
     return engine
 
 
@@ -131,41 +135,42 @@ def _connect_args(url: sa.URL) -> dict[str, Any]:
     return {}
 
 
-def _set_up(connection: Any, _: Any) -> None:
-    # The driver's own transactions are switched off: it would not begin one before reading, and commits schema
-    # changes one by one. See SQLAlchemy's page on SQLite, "Transactions with SQLite and the sqlite3 driver".
+def _configure_sqlite(connection: Any, _: Any) -> None:
+    # Without the driver's own transactions: it begins none for reading, and commits each schema change. See
+    # "Transactions with SQLite and the sqlite3 driver" in SQLAlchemy's page on SQLite.
     connection.isolation_level = None
     connection.execute("PRAGMA synchronous=FULL")
 
 
 @contextmanager
-def transaction(engine: sa.Engine, at: Address, *, write: bool = False) -> Iterator[sa.Connection]:
-    """Run the body in one transaction: committed as a whole, or rolled back.
+def transaction(engine: sa.Engine, address: Address, *, write: bool = False) -> Iterator[sa.Connection]:
+    """Run the block in one transaction, which is committed as a whole or rolled back.
 
-    With `write` it begins by taking the one writers' lock, so that two writers wait for each other instead of failing
-    when both have read.
+    With `write` it first takes the lock for writers, so that two of them wait for each other instead of failing after
+    both have read.
 
     Raises
     ------
     LedgerError, BusyError, StorageError
-        What the database's own exceptions mean.
+        In place of the database's own exceptions.
     """
     try:
         while True:
-            before = _file_of(at)
+            file_before = _file_id(address)
             with engine.connect() as connection, connection.begin():
                 _begin(connection, write=write)
-                # Whoever waited for a rebuild to end may hold the file that was damaged, which has another name by now.
-                if not write or _file_of(at) == before:
+                # After waiting for a rebuild, the connection may be to the damaged file, which was renamed meanwhile.
+                if not write or _file_id(address) == file_before:
                     yield connection
                     return
     except (DBAPIError, sqlite3.Error) as exc:
-        raise _explained(exc, at) from exc
+        raise _ledger_error(exc, address) from exc
 
 
-def _file_of(at: Address) -> tuple[int, int] | None:
+def _file_id(address: Address) -> tuple[int, int] | None:
+    """Return the device and inode of an SQLite file; None for another database or a missing file."""
     try:
-        status = None if at.path is None else at.path.stat()
+        status = None if address.path is None else address.path.stat()
     except OSError:
         return None
     return None if status is None else (status.st_dev, status.st_ino)
@@ -179,28 +184,28 @@ def _begin(connection: sa.Connection, *, write: bool) -> None:
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITER_LOCK})")
 
 
-def damaged(at: Address, problem: str) -> DamagedLedgerError:
-    """Return the error for a ledger that holds what nobody wrote."""
-    return DamagedLedgerError(f"the ledger {at.shown} is damaged: {problem}", hint=REBUILD)
+def damaged(address: Address, problem: str) -> DamagedLedgerError:
+    """Return the error for a ledger with invalid content."""
+    return DamagedLedgerError(f"the ledger {address.shown} is damaged: {problem}", hint=REBUILD)
 
 
-def _explained(exc: DBAPIError | sqlite3.Error, at: Address) -> WorkbenchError:
+def _ledger_error(exc: DBAPIError | sqlite3.Error, address: Address) -> WorkbenchError:
     cause = exc.orig if isinstance(exc, DBAPIError) else exc
     text = (str(cause).splitlines() or ["no reason given"])[0]
     if isinstance(cause, sqlite3.Error):
-        # Extended codes, as SQLITE_IOERR_WRITE, begin with the primary one.
+        # Extended codes, such as SQLITE_IOERR_WRITE, begin with the primary one.
         code = "_".join(getattr(cause, "sqlite_errorname", "").split("_")[:2])
-        busy, full, broken = code in _SQLITE_BUSY, code in _SQLITE_STORAGE, code in _SQLITE_DAMAGED
+        is_busy, is_storage, is_damaged = code in _SQLITE_BUSY, code in _SQLITE_STORAGE, code in _SQLITE_DAMAGED
     else:
         code = str(getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None) or "")
-        busy, full, broken = code in _POSTGRES_BUSY, code in _POSTGRES_STORAGE, False
-    if busy:
-        return BusyError(f"the ledger {at.shown} is locked by another process", hint="try again when it is done")
-    if full:
+        is_busy, is_storage, is_damaged = code in _POSTGRES_BUSY, code in _POSTGRES_STORAGE, False
+    if is_busy:
+        return BusyError(f"the ledger {address.shown} is locked by another process", hint="try again when it is done")
+    if is_storage:
         return StorageError(
-            f"can't write the ledger {at.shown}: {text}", hint="see `wb doctor`: disk, memory, permissions"
+            f"can't write the ledger {address.shown}: {text}", hint="see `wb doctor`: disk, memory, permissions"
         )
-    if broken:
-        return damaged(at, text)
-    hint = "" if at.path else "check WB_LEDGER_URL, and whether the server can be reached"
-    return LedgerError(f"the ledger {at.shown} can't be used: {text}", hint=hint)
+    if is_damaged:
+        return damaged(address, text)
+    hint = "" if address.path else "check WB_LEDGER_URL, and whether the server can be reached"
+    return LedgerError(f"the ledger {address.shown} can't be used: {text}", hint=hint)

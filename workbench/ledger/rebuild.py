@@ -1,4 +1,4 @@
-"""The ledger built again from what lies in the workspace, while nobody else writes it."""
+"""Rebuild the ledger from the workspace's files, while no other process writes it."""
 
 from __future__ import annotations
 
@@ -11,22 +11,25 @@ from pathlib import Path
 
 from workbench.core.errors import DamagedLedgerError, LedgerError, storage_errors
 from workbench.core.temporary import temporary_file
-from workbench.ledger.database import address, engine_for, transaction
+from workbench.ledger.database import engine_for, parse_address, transaction
 from workbench.ledger.records import RunRecord, SubmissionEvent, SubmissionRecord
 from workbench.ledger.store import Ledger
-from workbench.ledger.versions import keep_copy
+from workbench.ledger.versions import copy_database
 
 __all__ = ["WorkspaceRecords", "rebuild"]
 
 
 @dataclass(frozen=True)
 class WorkspaceRecords:
-    """What the folders of a workspace have.
+    """The records in the folders of a workspace.
 
     Attributes
     ----------
+    runs : list of RunRecord
+    submissions : list of SubmissionRecord
+    events : list of SubmissionEvent
     unread : list of str
-        The ids of runs and submissions that are there and can't be read: of these the ledger keeps what it has.
+        The ids of runs and submissions whose files can't be read; their records in the ledger are kept.
     """
 
     runs: list[RunRecord]
@@ -36,29 +39,29 @@ class WorkspaceRecords:
 
 
 def rebuild(where: str | Path, read: Callable[[], WorkspaceRecords], *, workspace: str) -> tuple[WorkspaceRecords, int]:
-    """Replace what a ledger has of a workspace by what its folders have; what is of other workspaces stays.
+    """Replace a workspace's records in a ledger by those of its folders; records of other workspaces are kept.
 
-    The ledger's write lock is held from before the folders are read until all is written: what another process ends
-    meanwhile is entered afterwards. An SQLite file is copied to ``ledger.db.bak-<utc>`` before. One that is damaged is
-    rebuilt, with what can still be read of other workspaces, and stays as ``ledger.db.damaged-<utc>``: killed at
-    any moment, there is the old ledger or the new one.
+    The ledger's write lock is held from before the folders are read until all is written; processes that finish a run
+    meanwhile wait. An SQLite file is first copied to ``ledger.db.bak-<utc>``. A damaged one is replaced by a new file,
+    with all readable records of other workspaces, and renamed to ``ledger.db.damaged-<utc>``. After a kill there is
+    either the old ledger or the new one.
 
     Parameters
     ----------
     where : Path or str
-        The workspace's own SQLite file as a `Path`, or a SQLAlchemy URL: others may use that, too, and a record that
-        does not say whose it is stays, unless one of the same id was found.
+        The workspace's own SQLite file as a `Path`, or a SQLAlchemy URL, which several workspaces may use: then records
+        without a workspace are kept, unless a folder has one with the same id.
     read : callable
         Reads the folders.
     workspace : str
-        Its id.
+        The workspace's id.
 
     Returns
     -------
     records : WorkspaceRecords
-        What was read.
-    kept : int
-        The runs and submissions that the ledger has besides.
+        The records of the folders.
+    n_others : int
+        The number of other runs and submissions in the ledger.
 
     Raises
     ------
@@ -67,48 +70,50 @@ def rebuild(where: str | Path, read: Callable[[], WorkspaceRecords], *, workspac
     BusyError
         When another process keeps it locked for 30 s.
     StorageError
-        When its folder can't be written; the old ledger is then as it was.
+        When its folder can't be written; the old ledger is then unchanged.
     """
-    at, own_ids = address(where), {workspace} - {""} | ({""} if isinstance(where, Path) else set())
-    was_there = at.path is not None and at.path.exists()
+    address, own_ids = parse_address(where), {workspace} - {""} | ({""} if isinstance(where, Path) else set())
+    existed = address.path is not None and address.path.exists()
     try:
         with Ledger.open(where) as ledger:
             ledger.check()
             with ledger.replacing() as replacing:
-                if at.path is not None and was_there:
-                    keep_copy(at.path, _beside(at.path, "bak"))
+                if address.path is not None and existed:
+                    copy_database(address.path, _stamped_path(address.path, "bak"))
                 records = read()
-                replacing.remove_of(own_ids, but=records.unread)
+                replacing.remove_workspaces(own_ids, except_ids=records.unread)
                 return records, replacing.put(records.runs, records.submissions, records.events)
     except DamagedLedgerError:
-        if at.path is None:
+        if address.path is None:
             raise
-    engine = engine_for(at)
-    with ExitStack() as held:
-        # Where SQLite gives no write lock for a damaged file, nobody can write into it.
+    engine = engine_for(address)
+    with ExitStack() as stack:
+        # If SQLite can't lock the damaged file, no other process can write it either.
         with suppress(DamagedLedgerError):
-            held.enter_context(transaction(engine, at, write=True))
-        return _written_anew(at.path, read, own_ids)
+            stack.enter_context(transaction(engine, address, write=True))
+        return _rebuild_damaged(address.path, read, own_ids)
 
 
-def _written_anew(path: Path, read: Callable[[], WorkspaceRecords], own_ids: set[str]) -> tuple[WorkspaceRecords, int]:
-    readable = _readable(path, own_ids)
+def _rebuild_damaged(
+    path: Path, read: Callable[[], WorkspaceRecords], own_ids: set[str]
+) -> tuple[WorkspaceRecords, int]:
+    readable = _read_other_workspaces(path, own_ids)
     with storage_errors(path), temporary_file(path) as temporary:
         records = read()
         with Ledger.open(temporary) as ledger, ledger.replacing() as replacing:
             replacing.put(readable.runs, readable.submissions, readable.events)
-            count = replacing.put(records.runs, records.submissions, records.events)
+            n_others = replacing.put(records.runs, records.submissions, records.events)
         _sync(temporary)
-        _keep_old(path)
+        _set_aside(path)
         temporary.replace(path)
         _sync(path.parent)
-    return records, count
+    return records, n_others
 
 
-def _readable(path: Path, own_ids: set[str]) -> WorkspaceRecords:
-    """Return what a damaged ledger still has of other workspaces."""
-    records, at = WorkspaceRecords([], [], []), address(path)
-    with Ledger(engine_for(at), at) as ledger, suppress(LedgerError):
+def _read_other_workspaces(path: Path, own_ids: set[str]) -> WorkspaceRecords:
+    """Return the readable records of other workspaces in a damaged ledger."""
+    records, address = WorkspaceRecords([], [], []), parse_address(path)
+    with Ledger(engine_for(address), address) as ledger, suppress(LedgerError):
         records.runs.extend(r for r in ledger.runs() if r.workspace not in own_ids)
         records.submissions.extend(s for s in ledger.submissions() if s.workspace not in own_ids)
         for submission in records.submissions:
@@ -116,20 +121,21 @@ def _readable(path: Path, own_ids: set[str]) -> WorkspaceRecords:
     return records
 
 
-def _beside(path: Path, label: str) -> Path:
+def _stamped_path(path: Path, label: str) -> Path:
     return path.with_name(f"{path.name}.{label}-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}")
 
 
-def _keep_old(path: Path) -> None:
-    damaged_path = _beside(path, "damaged")
+def _set_aside(path: Path) -> None:
+    """Rename a damaged ledger and its journal."""
+    damaged_path = _stamped_path(path, "damaged")
     if path.exists():
         try:
-            # A second name, so that there is no moment without a ledger: one would be made empty then.
+            # A hard link, so that the ledger exists at every moment: another process would create an empty one.
             damaged_path.hardlink_to(path)
         except OSError:
-            # Some file systems (exFAT, some network drives) have no second names.
+            # Some file systems (exFAT, some network drives) have no hard links.
             path.replace(damaged_path)
-    # A journal that a killed writer left belongs to the old file; the new one must not be rolled back by it.
+    # The journal of a killed writer belongs to the old file; SQLite must not apply it to the new one.
     journal = path.with_name(f"{path.name}-journal")
     if journal.exists():
         journal.replace(damaged_path.with_name(f"{damaged_path.name}-journal"))

@@ -1,4 +1,4 @@
-"""The ledger's records: frozen, and JSON on both sides."""
+"""The ledger's records, and their JSON form."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any, Self
 
 from workbench.core.errors import DamagedError, NewerError
 
-__all__ = ["PLACES", "RunRecord", "SubmissionEvent", "SubmissionRecord", "check_version", "leads_elsewhere"]
+__all__ = ["FILE_FIELDS", "RunRecord", "SubmissionEvent", "SubmissionRecord", "check_version", "is_outside"]
 
 NAMES, PATHS = ("run_id", "competition", "submission_id"), ("folder", "file")
-PLACES = (*NAMES, *PATHS)
-"""The fields that files and folders are named by, and those that are paths within the workspace."""
+FILE_FIELDS = (*NAMES, *PATHS)
+"""The fields that name files or folders, and those that are paths within the workspace."""
 
 
 def _to_json(value: Any) -> Any:
@@ -22,29 +22,29 @@ def _to_json(value: Any) -> Any:
         return value.astimezone(UTC).isoformat()
     if isinstance(value, tuple):
         return [_to_json(v) for v in value]
-    # JSON has no word for infinite and undefined numbers.
+    # JSON has no infinite and undefined numbers.
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 class _Record:
-    """What the records share: their JSON form."""
+    """The base class of records, with their JSON form."""
 
     __slots__ = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the record as JSON-ready values: times in ISO form, UTC; infinite and undefined numbers as None."""
+        """Return the record as JSON values: times as ISO text in UTC; infinite and undefined numbers as None."""
         return {f.name: _to_json(getattr(self, f.name)) for f in fields(self)}  # type: ignore[arg-type]
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
-        """Return the record that `to_dict` gave; unknown keys, of a newer version, are ignored.
+        """Return the record of a dict that `to_dict` returned.
 
-        A key that an earlier version did not write yet has the field's default.
+        Unknown keys, of newer versions, are ignored; keys that earlier versions did not write get the field's default.
 
         Raises
         ------
         DamagedError
-            Names the key that is missing or wrong.
+            When a key is missing or has an invalid value.
         """
         if not isinstance(data, dict):
             raise DamagedError(f"a {cls.__name__} must be an object, got {type(data).__name__}")
@@ -59,21 +59,23 @@ class _Record:
 
 
 def check_version(version: Any, supported: int, path: Path) -> None:
-    """Refuse a file of records that a newer workbench wrote.
+    """Raise for a file of records with another version than this workbench can read.
+
+    It is called before the content is read: a newer format would look damaged.
 
     Raises
     ------
     NewerError
-        Before anything of it is read: what this version takes for damage may be how it is written by now.
+        When a newer workbench wrote the file.
     DamagedError
-        When the version is none.
+        When the version is not a whole number.
     """
     if not isinstance(version, int) or isinstance(version, bool):
         raise DamagedError(f"{path} has version = {version!r}, expected a whole number")
     if version > supported:
         raise NewerError(
-            f"{path} has version {version}; this workbench knows versions up to {supported}",
-            hint="a newer workbench wrote it, and the file is whole: upgrade this one, and leave the file as it is",
+            f"{path} has version {version}; this workbench supports versions up to {supported}",
+            hint="a newer workbench wrote it: upgrade this one; the file is not damaged",
         )
 
 
@@ -84,32 +86,32 @@ def _read(record: str, name: str, kind: str, value: Any) -> Any:
     try:
         read = _value(kind, value)
         if kind == "int" and not -(2**31) <= read < 2**31:
-            raise OverflowError  # no database would take it
+            raise OverflowError  # too large for the databases' integer columns
     except (TypeError, ValueError, OverflowError):
         raise DamagedError(f"a {record} has {name} = {value!r}, expected {kind}") from None
-    if leads_elsewhere(name, read):
+    if is_outside(name, read):
         expected = "a path within the workspace" if name in PATHS else "a name without folders"
         raise DamagedError(f"a {record} has {name} = {value!r}, expected {expected}")
     return read
 
 
-def leads_elsewhere(name: str, value: Any) -> bool:
-    """Tell whether a field is to name a file or folder, and names one outside of where it has to be.
+def is_outside(name: str, value: Any) -> bool:
+    """Return whether a field that names a file or folder leads out of the workspace.
 
-    A record may come with a folder from somebody else, and what is sent is written where its names say.
+    A record may come with another person's folder, and files are written where its names lead.
 
     Examples
     --------
-    >>> [leads_elsewhere("run_id", v) for v in ("012-20260101T000000-1234abcd", "", "../../x", "a/b", "/x", "..")]
+    >>> [is_outside("run_id", v) for v in ("012-20260101T000000-1234abcd", "", "../../x", "a/b", "/x", "..")]
     [False, False, True, True, True, True]
-    >>> [leads_elsewhere("folder", v) for v in ("competitions/a/runs/b", "/tmp/b", "a/../../b")]
+    >>> [is_outside("folder", v) for v in ("competitions/a/runs/b", "/tmp/b", "a/../../b")]
     [False, True, True]
     """
-    if name not in PLACES:
+    if name not in FILE_FIELDS:
         return False
     path = PurePosixPath(value)
-    is_outside = path.is_absolute() or ".." in path.parts or "\0" in value
-    return is_outside or (name in NAMES and value not in ("", path.name))
+    leaves_folder = path.is_absolute() or ".." in path.parts or "\0" in value
+    return leaves_folder or (name in NAMES and value not in ("", path.name))
 
 
 def _value(kind: str, value: Any) -> Any:
@@ -119,7 +121,7 @@ def _value(kind: str, value: Any) -> Any:
         if not isinstance(value, list):
             raise TypeError
         inner = kind.removeprefix("tuple[").removesuffix(", ...]")
-        # A score that was no number went out as null.
+        # Undefined scores are written as null.
         return tuple(math.nan if v is None and inner == "float" else _value(inner, v) for v in value)
     accepted: dict[str, Any] = {"str": str, "int": int, "float": (int, float), "bool": bool}
     if not isinstance(value, accepted[kind]) or (kind in ("int", "float") and isinstance(value, bool)):
@@ -140,17 +142,26 @@ class RunRecord(_Record):
 
     Attributes
     ----------
-    status : "running", "finished", "interrupted" or "failed"
-    key : the content key of all that decides the result
-    fold_scores : per fold, of the predictions averaged over the seeds
-    seed_scores : per seed, per fold
-    sample : the share of the rows, where it was a subsample run
-    changes : what changed against the base, one short text each
-    folder : relative to the workspace, with "/"
-    optimistic : why the CV is likely to be better than the score on new data; None where nothing is known to say so
-    cv_windows : of how many windows of time the fold scores are, window by window with as many groups of users in each;
-        None where folds are not of windows
-    workspace : the id of the workspace that it belongs to, which alone may settle it; "" where that is not known
+    status : str
+        "running", "finished", "interrupted" or "failed".
+    key : str
+        Runs with equal keys have equal results.
+    fold_scores : tuple of float
+        Of the predictions averaged over the seeds.
+    seed_scores : tuple of tuple of float
+        Of each seed, the scores of the folds.
+    sample : float, or None
+        The share of the train rows of a subsample run.
+    changes : tuple of str
+        The differences from the base, a short text each.
+    folder : str
+        Relative to the workspace, with "/".
+    optimistic : str, or None
+        Why the CV is likely to be better than the score on new data; None where no reason is known.
+    cv_windows : int, or None
+        For folds of time windows, the number of windows; `fold_scores` has as many groups of users for each.
+    workspace : str
+        The id of the workspace that the run belongs to, the only one that may change it; "" where it is unknown.
     """
 
     run_id: str
@@ -188,11 +199,19 @@ class RunRecord(_Record):
 
 @dataclass(frozen=True, slots=True)
 class SubmissionRecord(_Record):
-    """A file that was, or was about to be, sent.
+    """A submission, from before it is sent.
 
-    `status` is "prepared" (nothing was sent), "sending" (the platform is asked to take it), "unlisted" (it was asked,
-    and does not list it: it may have it all the same), "pending", "complete" or "error"; `file` is relative to the
-    workspace, whose id is `workspace`, as in `RunRecord`.
+    Attributes
+    ----------
+    status : str
+        "prepared" (nothing was sent), "sending", "unlisted" (it was sent, and the platform does not list it: it may
+        have arrived all the same), "pending", "complete" or "error".
+    file : str
+        Relative to the workspace, with "/".
+    ref : str, or None
+        The platform's id of the submission.
+    workspace : str
+        See `RunRecord`.
     """
 
     submission_id: str
@@ -216,7 +235,7 @@ class SubmissionRecord(_Record):
 
 @dataclass(frozen=True, slots=True)
 class SubmissionEvent(_Record):
-    """A change in a submission's state, as it was seen at a time."""
+    """A change in a submission's state, and when it was noticed."""
 
     submission_id: str
     at: datetime

@@ -1,4 +1,4 @@
-"""Records to rows of the database, and back: columns at a time, since ten thousand runs are read at once."""
+"""Conversion of records to database rows, and back, column by column: tables of 10,000 runs are read at once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from workbench.ledger.records import PLACES, RunRecord, SubmissionEvent, SubmissionRecord, leads_elsewhere
+from workbench.ledger.records import FILE_FIELDS, RunRecord, SubmissionEvent, SubmissionRecord, is_outside
 
 __all__ = ["Record", "records_from", "row_from"]
 
@@ -36,7 +36,7 @@ def _cell(value: Any) -> Any:
 
 
 def _storable(text: str) -> str:
-    # File names that are not UTF-8 reach messages as lone surrogates; PostgreSQL's text holds no NUL.
+    # File names that are not UTF-8 have lone surrogates in Python; PostgreSQL's text can't contain NUL.
     return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
 
 
@@ -52,25 +52,25 @@ def records_from(cls: type[R], rows: Iterable[Sequence[Any]]) -> list[R]:
     Raises
     ------
     ValueError, TypeError
-        When a cell holds what `row_from` never writes.
+        When a cell has a value that `row_from` never writes.
     """
     columns: list[Column] = list(zip(*rows, strict=True))
     if not columns:
         return []
-    for place, field in enumerate(fields(cls)):
+    for index, field in enumerate(fields(cls)):
         read = _READERS.get(str(field.type))
         if read is not None:
-            columns[place] = read(columns[place])
-        if field.name in PLACES and any(leads_elsewhere(field.name, cell) for cell in set(columns[place])):
-            raise ValueError(f"{field.name} leads out of the workspace")
+            columns[index] = read(columns[index])
+        if field.name in FILE_FIELDS and any(is_outside(field.name, cell) for cell in set(columns[index])):
+            raise ValueError(f"{field.name} is outside the workspace")
     return list(map(cls, *columns))
 
 
 def _lists(column: Column) -> list[Any]:
-    # One document of all rows: a call of the parser for each cell would take most of the time.
+    # All rows are parsed as one document: a parser call for each cell would take most of the time.
     lists: list[Any] = json.loads(f"[{','.join(column)}]")
     if len(lists) != len(column):
-        raise ValueError("a list of values is cut short")
+        raise ValueError("a list of values is incomplete")
     return lists
 
 
@@ -87,7 +87,7 @@ def _nested_floats(column: Column) -> Column:
 
 
 def _numbers(cells: list[list[float | None]]) -> list[tuple[float, ...]]:
-    # What was no number when it was written is no number again.
+    # NaN is stored as null.
     return [tuple([math.nan if v is None else v for v in c]) if None in c else tuple(c) for c in cells]  # type: ignore[arg-type]
 
 

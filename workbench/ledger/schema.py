@@ -1,6 +1,6 @@
 """The ledger's tables. Times are ISO text in UTC, which sorts; lists are JSON text.
 
-Float(53) is what MySQL needs to keep double precision; elsewhere it is plain Float.
+MySQL needs Float(53) for double precision; other databases treat it as Float.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from sqlalchemy import Boolean, Column, Float, Integer, MetaData, String, Table,
 __all__ = ["HEAD", "events", "metadata", "runs", "submissions"]
 
 HEAD = "0003"
-"""The schema's version that this program writes; the newest file in ``migrations/versions``."""
+"""The version of the present schema: the newest file in ``migrations/versions``."""
 
 metadata = MetaData()
 

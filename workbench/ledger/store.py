@@ -13,7 +13,7 @@ from typing import Any, Self, TypeVar
 import sqlalchemy as sa
 
 from workbench.core.garbage import no_collection
-from workbench.ledger.database import Address, address, damaged, engine_for, transaction
+from workbench.ledger.database import Address, damaged, engine_for, parse_address, transaction
 from workbench.ledger.records import RunRecord, SubmissionEvent, SubmissionRecord
 from workbench.ledger.rows import records_from, row_from
 from workbench.ledger.schema import events, runs, submissions
@@ -23,14 +23,15 @@ __all__ = ["Ledger", "Replacing"]
 
 R = TypeVar("R", RunRecord, SubmissionRecord, SubmissionEvent)
 
-MOST_VALUES = 900
-"""SQLite takes 999 values in one statement, at the least: https://www.sqlite.org/limits.html, 9."""
+MAX_VALUES = 900
+"""All builds of SQLite allow 999 values in a statement: https://www.sqlite.org/limits.html, 9."""
 
 
 class Ledger:
-    """The ledger, opened; a context manager.
+    """An open ledger; a context manager.
 
-    Every method is one transaction: it has happened, as a whole, when it returns.
+    Each method is one transaction, which is committed as a whole when it returns. The class has more than 15 methods
+    because the tables are connected: a submission and its events are written in one transaction.
 
     Examples
     --------
@@ -40,13 +41,13 @@ class Ledger:
     []
     """
 
-    def __init__(self, engine: sa.Engine, at: Address) -> None:
+    def __init__(self, engine: sa.Engine, address: Address) -> None:
         self._engine = engine
-        self._at = at
+        self._address = address
 
     @classmethod
     def open(cls, where: str | Path) -> Self:
-        """Open the ledger, make it where there is none, and bring an older schema up to this version's.
+        """Open the ledger, created where there is none; migrate an older schema.
 
         Before an older schema is changed, an SQLite file is copied to ``ledger.db.bak-<version>``.
 
@@ -60,14 +61,14 @@ class Ledger:
         LedgerError
             When it is damaged, newer than this program, or can't be reached.
         BusyError
-            When another process keeps it locked for 30 s.
+            When another process locks it for more than 30 s.
         StorageError
             When its folder can't be written.
         """
-        at = address(where)
-        ledger = cls(engine_for(at), at)
+        address = parse_address(where)
+        ledger = cls(engine_for(address), address)
         try:
-            bring_to_head(ledger._engine, at)
+            bring_to_head(ledger._engine, address)
         except BaseException:
             ledger.close()
             raise
@@ -84,70 +85,66 @@ class Ledger:
         self.close()
 
     def _transaction(self, *, write: bool = False) -> AbstractContextManager[sa.Connection]:
-        return transaction(self._engine, self._at, write=write)
+        return transaction(self._engine, self._address, write=write)
 
     def _read(self, cls: type[R], query: sa.Select[Any]) -> list[R]:
         try:
-            # Ten thousand runs are a million objects: looking for garbage among them took 40% of the time.
+            # Ten thousand runs are a million objects; garbage collection took 40% of the time.
             with no_collection(), self._transaction() as connection:
                 return records_from(cls, connection.execute(query).fetchall())
         except (ValueError, TypeError, RecursionError) as exc:
-            raise damaged(self._at, f"a {cls.__name__} contains values that were never written ({exc})") from exc
-
-    # ------------------------------------------------------------------------------------------------------ soundness
+            raise damaged(self._address, f"a {cls.__name__} has invalid values ({exc})") from exc
 
     def check(self) -> dict[str, Any]:
-        """Return the version, the number of records and, for SQLite, whether the file is sound; for ``wb doctor``.
+        """Return the version, the numbers of records and, for SQLite, the result of its integrity check.
 
         Returns
         -------
         dict
             "where", "version", the number of "runs", "submissions" and "submission_events", and "integrity": "ok", or
-            "not checked" where that is the database server's business.
+            "not checked" for a database server.
 
         Raises
         ------
         LedgerError
-            When the database finds itself damaged, or a record can't be read.
+            When the integrity check fails, or a record can't be read.
         """
         with self._transaction() as connection:
-            summary: dict[str, Any] = {"where": self._at.shown, "version": version_of(connection) or ""}
+            summary: dict[str, Any] = {"where": self._address.shown, "version": version_of(connection) or ""}
             for table in (runs, submissions, events):
                 summary[table.name] = connection.scalar(sa.select(sa.func.count()).select_from(table)) or 0
             verdict = "not checked"
             if connection.dialect.name == "sqlite":
                 verdict = str(connection.exec_driver_sql("PRAGMA integrity_check").scalar())
                 if verdict != "ok":
-                    raise damaged(self._at, verdict)
+                    raise damaged(self._address, verdict)
         self.runs()
         self.submissions()
         return summary | {"integrity": verdict}
 
-    # ---------------------------------------------------------------------------------------------------------- runs
-
     def put_run(self, record: RunRecord) -> None:
-        """Enter a run, or replace what is there under its `run_id`. Infinite and undefined scores become None."""
+        """Insert a run, or replace the one with its `run_id`. Infinite and undefined scores become None."""
         with self._transaction(write=True) as connection:
             connection.execute(sa.delete(runs).where(runs.c.run_id == record.run_id))
             connection.execute(sa.insert(runs), row_from(record))
 
     def run(self, run_id: str) -> RunRecord | None:
-        """Return a run, or None."""
+        """Return the run with an id; None without one."""
         records = self._read(RunRecord, sa.select(*_RUN).where(runs.c.run_id == run_id))
         return records[0] if records else None
 
     def runs(self, competition: str | None = None, exp: int | None = None) -> list[RunRecord]:
-        """Return runs, oldest first; of one competition or experiment where given."""
+        """Return runs, oldest first, optionally of one competition or experiment."""
         query = sa.select(*_RUN)
         if competition is not None:
             query = query.where(runs.c.competition == competition)
         if exp is not None:
             query = query.where(runs.c.exp == exp)
-        # Sorted here: as fast, and without the database's own ideas of the order of letters.
+        # Sorted in Python, which is as fast, since databases order letters differently.
         return sorted(self._read(RunRecord, query), key=attrgetter("created_at", "run_id"))
 
     def largest_experiment(self, competition: str) -> int:
-        """Return the largest number of an experiment of which there is a run or a submission; 0 where there is none."""
+        """Return the largest experiment number of the runs and submissions; 0 without any."""
         with self._transaction() as connection:
             largest = [
                 connection.scalar(sa.select(sa.func.max(t.c.exp)).where(t.c.competition == competition))
@@ -155,21 +152,23 @@ class Ledger:
             ]
         return max(n or 0 for n in largest)
 
-    # --------------------------------------------------------------------------------------------------- submissions
-
     def put_submission(self, record: SubmissionRecord, detail: str = "") -> None:
-        """Enter or replace a submission; where its state changed, an event is added in the same transaction.
+        """Insert or replace a submission; add an event if its status or one of its scores changed.
 
-        Its state is its `status` and its two scores.
+        Parameters
+        ----------
+        record : SubmissionRecord
+        detail : str
+            Text for the event.
         """
         row = row_from(record)
         with self._transaction(write=True) as connection:
-            same = submissions.c.submission_id == record.submission_id
-            before = connection.execute(sa.select(*(submissions.c[k] for k in _STATE)).where(same)).fetchone()
-            connection.execute(sa.delete(submissions).where(same))
+            has_id = submissions.c.submission_id == record.submission_id
+            state_before = connection.execute(sa.select(*(submissions.c[k] for k in _STATE)).where(has_id)).fetchone()
+            connection.execute(sa.delete(submissions).where(has_id))
             connection.execute(sa.insert(submissions), row)
             state = {k: row[k] for k in _STATE}
-            if before is None or tuple(before) != tuple(state.values()):
+            if state_before is None or tuple(state_before) != tuple(state.values()):
                 event = SubmissionEvent(record.submission_id, datetime.now(UTC), **state, detail=detail)
                 connection.execute(sa.insert(events), row_from(event))
 
@@ -181,30 +180,28 @@ class Ledger:
         return sorted(self._read(SubmissionRecord, query), key=attrgetter("created_at", "submission_id"))
 
     def events(self, submission_id: str) -> list[SubmissionEvent]:
-        """Return what happened to a submission, oldest first."""
+        """Return the events of a submission, oldest first."""
         query = sa.select(*_EVENT).where(events.c.submission_id == submission_id)
         return self._read(SubmissionEvent, query.order_by(events.c.number))
 
-    # ------------------------------------------------------------------------------------------------------- rebuild
-
     @contextmanager
     def replacing(self) -> Iterator[Replacing]:
-        """Give what replaces records, in one transaction that no other process writes beside."""
+        """Yield an object that replaces records within one transaction, while no other process can write."""
         with self._transaction(write=True) as connection:
             yield Replacing(connection)
 
 
 class Replacing:
-    """A transaction that builds a ledger again; see `Ledger.replacing`."""
+    """A transaction that replaces records; see `Ledger.replacing`."""
 
     def __init__(self, connection: sa.Connection) -> None:
         self._connection = connection
 
-    def remove_of(self, workspaces: Collection[str], *, but: Collection[str] = ()) -> None:
-        """Remove the records of workspaces, but for those of these ids."""
+    def remove_workspaces(self, workspaces: Collection[str], *, except_ids: Collection[str] = ()) -> None:
+        """Remove the records of some workspaces, except those with the given ids."""
         for table, key in ((runs, runs.c.run_id), (submissions, submissions.c.submission_id)):
             ids = self._connection.scalars(sa.select(key).where(table.c.workspace.in_(workspaces))).all()
-            _delete(self._connection, table, [k for k in ids if k not in but])
+            _delete(self._connection, table, [k for k in ids if k not in except_ids])
 
     def put(
         self,
@@ -212,27 +209,27 @@ class Replacing:
         all_submissions: Sequence[SubmissionRecord],
         all_events: Sequence[SubmissionEvent],
     ) -> int:
-        """Enter records, in place of those of the same ids; return how many runs and submissions there are besides."""
+        """Insert records, or replace those with the same ids; return the number of other runs and submissions."""
         _delete(self._connection, runs, [r.run_id for r in all_runs])
         _delete(self._connection, submissions, [s.submission_id for s in all_submissions])
         for table, records in ((runs, all_runs), (submissions, all_submissions), (events, all_events)):
             rows = [row_from(r) for r in records]
             if rows:
                 self._connection.execute(sa.insert(table), rows)
-        total = sum(
+        n_total = sum(
             self._connection.scalar(sa.select(sa.func.count()).select_from(t)) or 0 for t in (runs, submissions)
         )
-        return total - len(all_runs) - len(all_submissions)
+        return n_total - len(all_runs) - len(all_submissions)
 
 
 def _delete(connection: sa.Connection, table: sa.Table, keys: Sequence[str]) -> None:
-    """Delete records by their ids, a submission with its events."""
-    for start in range(0, len(keys), MOST_VALUES):
-        some = keys[start : start + MOST_VALUES]
+    """Delete records by their ids; a submission is deleted with its events."""
+    for start in range(0, len(keys), MAX_VALUES):
+        chunk = keys[start : start + MAX_VALUES]
         if table is submissions:
-            connection.execute(sa.delete(events).where(events.c.submission_id.in_(some)))
+            connection.execute(sa.delete(events).where(events.c.submission_id.in_(chunk)))
         column = runs.c.run_id if table is runs else submissions.c.submission_id
-        connection.execute(sa.delete(table).where(column.in_(some)))
+        connection.execute(sa.delete(table).where(column.in_(chunk)))
 
 
 _STATE = ("status", "public_score", "private_score")

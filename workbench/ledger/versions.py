@@ -1,4 +1,4 @@
-"""The schema's version: looked at by a plain select; made new, or migrated by Alembic where it is older."""
+"""The schema's version: read by a plain select, so that Alembic is only loaded to migrate an older schema."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from workbench.core.temporary import temporary_file
 from workbench.ledger.database import BUSY_TIMEOUT_S, Address, damaged, transaction
 from workbench.ledger.schema import HEAD, metadata
 
-__all__ = ["bring_to_head", "keep_copy", "migrate", "version_of"]
+__all__ = ["bring_to_head", "copy_database", "migrate", "version_of"]
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -26,47 +26,47 @@ def version_of(connection: sa.Connection) -> str | None:
     return None if version is None else str(version)
 
 
-def bring_to_head(engine: sa.Engine, at: Address) -> None:
-    """Make the schema where there is none; migrate an older one in one transaction, an SQLite file copied first.
+def bring_to_head(engine: sa.Engine, address: Address) -> None:
+    """Create the schema, or migrate an older one in one transaction.
 
-    The copy is ``ledger.db.bak-<version>``, beside the file.
+    Before a migration, an SQLite file is copied to ``ledger.db.bak-<version>`` in its folder.
 
     Raises
     ------
     LedgerError
-        When the schema is newer than this program, or has a version that there never was.
+        When the schema is newer than this program, or has an invalid version.
     """
-    with transaction(engine, at) as connection:
-        if _is_head(version_of(connection), at):
+    with transaction(engine, address) as connection:
+        if _is_head(version_of(connection), address):
             return
-    with transaction(engine, at, write=True) as connection:
-        # Another process may have migrated between the two looks.
+    with transaction(engine, address, write=True) as connection:
+        # Another process may have migrated it in between.
         version = version_of(connection)
-        if _is_head(version, at):
+        if _is_head(version, address):
             return
         if version is None:
             _create(connection)
             return
-        if at.path is not None:
-            keep_copy(at.path, at.path.with_name(f"{at.path.name}.bak-{version}"))
+        if address.path is not None:
+            copy_database(address.path, address.path.with_name(f"{address.path.name}.bak-{version}"))
         migrate(connection)
 
 
-def _is_head(version: str | None, at: Address) -> bool:
+def _is_head(version: str | None, address: Address) -> bool:
     if version is not None and version > HEAD:
         raise LedgerError(
-            f"the ledger {at.shown} has version {version}; this workbench knows versions up to {HEAD}",
+            f"the ledger {address.shown} has version {version}; this workbench supports versions up to {HEAD}",
             hint="a newer workbench wrote it: upgrade this one, or set WB_LEDGER_URL to another ledger",
         )
     if version is not None and not (version.isdecimal() and version >= "0001"):
-        # A file's name is made of it.
-        raise damaged(at, f"it has the version {version!r}")
+        # The name of the copied file contains it.
+        raise damaged(address, f"it has the version {version!r}")
     return version == HEAD
 
 
-def keep_copy(path: Path, copy: Path) -> None:
-    """Copy an SQLite file, which may be open, and locked for writing by this process."""
-    # By SQLite itself, not as bytes: closing a file that this process has open as a database drops its locks.
+def copy_database(path: Path, copy: Path) -> None:
+    """Copy an SQLite file, which this process may have open and locked for writing."""
+    # By SQLite itself: reading and closing the file would drop the locks that this process has on it.
     # https://www.sqlite.org/howtocorrupt.html, 2.2
     with storage_errors(copy), temporary_file(copy) as temporary:
         with (
@@ -78,14 +78,14 @@ def keep_copy(path: Path, copy: Path) -> None:
 
 
 def _create(connection: sa.Connection) -> None:
-    """Make the tables as they are today, without Alembic, which takes longer than all else that a first command does.
+    """Create the tables of the present schema without Alembic, whose import takes longer than the rest of a command.
 
-    A test holds that the migrations come to the same. See "Building an Up to Date Database from Scratch":
+    A test checks that the migrations result in the same schema. See "Building an Up to Date Database from Scratch":
     https://alembic.sqlalchemy.org/en/latest/cookbook.html
     """
-    # Tables without a version are not ours to take over: to make them again fails.
+    # Existing tables without a version are not a ledger's; with checkfirst=False this fails.
     metadata.create_all(connection, checkfirst=False)
-    # As Alembic makes it.
+    # The table as Alembic creates it.
     version = sa.Column("version_num", sa.String(32), nullable=False)
     key = sa.PrimaryKeyConstraint("version_num", name="alembic_version_pkc")
     table = sa.Table("alembic_version", sa.MetaData(), version, key)
@@ -94,12 +94,12 @@ def _create(connection: sa.Connection) -> None:
 
 
 def migrate(connection: sa.Connection) -> None:
-    """Run the migrations that an older schema, or none, lacks."""
-    # Imported here: it takes longer than reading ten thousand runs.
+    """Migrate an older schema, or none, to the present one."""
+    # The import takes longer than reading ten thousand runs.
     from alembic import command
     from alembic.config import Config
 
     config = Config(attributes={"connection": connection})
-    # The option is interpolated as in an ini file.
+    # "%" would be interpolated, as in an ini file.
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     command.upgrade(config, "head")
