@@ -293,14 +293,10 @@ def _checked(split: str, repeat: int) -> CheckedData:
     data, cv, spec = SPLITS[split]
     with hosted(data(np.random.default_rng([3, repeat])), cv, "auc", **spec) as made:
         competition = made.open.access.competition
-        blocks = Blocks(competition, load_features(competition), _quiet, made.workspace.memory_limit)
+        blocks = Blocks(competition, load_features(competition), memory_limit=made.workspace.memory_limit)
         read = read_data(blocks)
         assert (read.row_units, read.test_is_later) is not None  # read while there are files
         return read
-
-
-def _quiet(_text: str) -> None:
-    pass
 
 
 def told_apart(split: str) -> Callable[[int], tuple[int, int]]:

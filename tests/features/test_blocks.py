@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from polars.testing import assert_frame_equal
 
 from workbench.cli.app import wb
 from workbench.core import memory
+from workbench.core.context import RunContext, text_listener
 from workbench.core.errors import ConfigError, FeatureError, MemoryLimitError, NotFoundError
 from workbench.features import ROW, Blocks, build_matrix, load_features, ordering, partition
 from workbench.features.ordering import Buckets, RowOrderError, in_row_order, row_problem
@@ -126,11 +128,12 @@ def ratio(rows):
 """
 
 
-def opened(made: Any, code: str, limit: int | None = None) -> Blocks:
+def opened(made: Any, code: str, limit: int | None = None, report: Callable[[str], None] = lambda _: None) -> Blocks:
     (made.folder / "features.py").write_text(HEAD + code)
     competition = made.open.access.competition
     limits = {} if limit is None else {"memory_limit": limit}
-    return Blocks(competition, load_features(competition), **limits)
+    context = RunContext((text_listener(report),))
+    return Blocks(competition, load_features(competition), context, **limits)
 
 
 class TestParts:
@@ -324,8 +327,7 @@ class TestTogether:
         made, code = small(), TOGETHER.replace("KEY", "'town'")
         opened(made, code).block("size")
         said: list[str] = []
-        blocks = opened(made, code)
-        blocks.report = said.append
+        blocks = opened(made, code, report=said.append)
         blocks.build(NAMES)
         assert not any("size" in line for line in said)
         said.clear()
@@ -442,8 +444,7 @@ class TestMemory:
     def test_more_than_the_limit_is_said(self, small) -> None:
         said: list[str] = []
         code = "@feature\ndef f(rows):\n    return [pl.col('x').alias('a')]\n"
-        blocks = opened(small(), code, 10 * 2**20)
-        blocks.report = said.append
+        blocks = opened(small(), code, 10 * 2**20, said.append)
         blocks.block("f")
         assert any("more than the memory limit of 10.0 MB, @feature(partition_by" in line for line in said)
 

@@ -306,7 +306,7 @@ def test_a_plan_is_decided_once(made: Small) -> None:
     plan = Blocks(competition, {}).auto_plan()
     other = Blocks(competition, {})
     assert other.auto_plan().content == plan.content
-    with other.store.writing(other.plan_key, {}, suffix="bin") as path:
+    with other.store.writing(other.keys.plan_key, {}, suffix="bin") as path:
         AutoPlan(plan.types, plan.steps[:2]).pack(path)
     assert [s.name for s in Blocks(competition, {}).auto_plan().steps] == [s.name for s in plan.steps[:2]]
     # A plan that is given has blocks of its own.

@@ -107,7 +107,8 @@ class CompetitionAccess:
         """Return the blocks of the features in `features.py`."""
         from workbench.features import Blocks, load_features
 
-        return Blocks(self.competition, load_features(self.competition), report, self.workspace.memory_limit)
+        context = RunContext((text_listener(report),))
+        return Blocks(self.competition, load_features(self.competition), context, self.workspace.memory_limit)
 
     def feature_names(self, names: Sequence[str], exp: int | None) -> list[str]:
         """Return the names, followed by the features of an experiment."""

@@ -26,6 +26,7 @@ from workbench.features import (
     FoldFeature,
     build_matrix,
     code_key,
+    is_built_in,
     load_features,
     merged_in_float32,
     sparse_codes,
@@ -97,12 +98,12 @@ class Plan:
     def used_source(self) -> UsedSource:
         """Return the code and files that the features and the model use."""
         blocks, model = self.blocks, self.spec.model
-        used = sorted(blocks.used(self.spec.features))
+        used = sorted(blocks.dependencies(self.spec.features))
         files = [str(model[key]) for key in FILE_PARAMETERS if model.get(key)]
         files += [name for feature in used for name in _feature_files(blocks, feature)]
         unused = [feature for feature in sorted(blocks.features) if feature not in used]
         unused_files = [name for feature in unused for name in _feature_files(blocks, feature)]
-        custom = [name for name in used if not blocks.built_in(blocks.features[name])]
+        custom = [name for name in used if not is_built_in(blocks.features[name])]
         return UsedSource(features=tuple(custom), files=tuple(files), unused_files=tuple(unused_files))
 
 
@@ -364,7 +365,7 @@ def model_of(plan: Plan) -> ModelSpec:
 
 def untuned_key(workspace: Workspace, competition: Competition, number: int) -> str:
     """Return the present key of what a search of an experiment starts from; see `ReadyExperiment`."""
-    blocks = Blocks(competition, load_features(competition), lambda _: None, workspace.memory_limit)
+    blocks = Blocks(competition, load_features(competition), memory_limit=workspace.memory_limit)
     return make_plan(competition, read_spec(competition, number), blocks).untuned
 
 
@@ -414,7 +415,7 @@ def fold_data(
     memory_limit : int, optional
         In bytes.
     """
-    blocks = Blocks(competition, load_features(competition), lambda _: None, memory_limit)
+    blocks = Blocks(competition, load_features(competition), memory_limit=memory_limit)
     matrix = build_matrix(blocks, features, drop=drop, categorical=categorical)
     folds = load_folds(competition)
     problem = Problem(matrix, read_target(competition), folds, encoding_split(competition, folds), competition.metric)

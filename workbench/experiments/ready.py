@@ -131,7 +131,7 @@ def ready(
     with reading_once():
         competition = load_competition(workspace, competition.slug)  # as it is written now, and its code
         spec = read_spec(competition, number)
-        blocks = Blocks(competition, load_features(competition), context.stage, workspace.memory_limit)
+        blocks = Blocks(competition, load_features(competition), context, workspace.memory_limit)
         plan = make_plan(competition, spec, blocks, sample=sample, threads=context.threads, model=model)
         return _ready_experiment(plan, sample)
 
@@ -156,7 +156,7 @@ def find_finished(
     workspace: Workspace, competition: Competition, number: int, *, model: dict[str, Any] | None = None
 ) -> FinishedRun | None:
     """Return the finished run of an experiment as it now stands, with the parameters `model`, if there is one."""
-    blocks = Blocks(competition, load_features(competition), lambda _: None, workspace.memory_limit)
+    blocks = Blocks(competition, load_features(competition), memory_limit=workspace.memory_limit)
     return _finished(make_plan(competition, read_spec(competition, number), blocks, model=model))
 
 

@@ -43,7 +43,7 @@ class RowRunner(ABC):
         context: RunContext,
     ) -> Plan:
         """Read and check everything that decides the result."""
-        blocks = Blocks(competition, load_features(competition), context.stage, workspace.memory_limit)
+        blocks = Blocks(competition, load_features(competition), context, workspace.memory_limit)
         return make_plan(competition, spec, blocks, sample=request.sample, threads=context.threads, model=request.model)
 
     def used_source(self, plan: Plan) -> UsedSource:

@@ -283,7 +283,7 @@ def _run_unit(unit: WorkUnit[Result]) -> Result:
 
 
 def _blocks(workspace: Workspace, competition: Competition, context: RunContext) -> Blocks:
-    return Blocks(competition, load_features(competition), context.stage, workspace.memory_limit)
+    return Blocks(competition, load_features(competition), context, workspace.memory_limit)
 
 
 @lru_cache(maxsize=1)  # a process gets many units of one run, whose columns take the most time and memory

@@ -12,7 +12,8 @@ Input are ``features.py`` and the tables, output are blocks of columns in the ca
 """
 
 from workbench.data.competition import ROW
-from workbench.features.build import AUTO, Blocks, load_features
+from workbench.features.block_keys import AUTO, is_built_in
+from workbench.features.build import Blocks, load_features
 from workbench.features.code_keys import (
     code_key,
     code_key_of,
@@ -125,6 +126,7 @@ __all__ = [
     "group_stats",
     "hashed_ngrams",
     "holiday_distances",
+    "is_built_in",
     "lags",
     "load_features",
     "merged_in_float32",

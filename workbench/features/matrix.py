@@ -14,7 +14,8 @@ import polars as pl
 from workbench.core.cache import ReadLock
 from workbench.core.errors import DamagedError, FeatureError, NotFoundError, near
 from workbench.data.competition import ROW, Competition
-from workbench.features.build import AUTO, Blocks
+from workbench.features.block_keys import AUTO
+from workbench.features.build import Blocks
 from workbench.features.definition import FoldFeature
 from workbench.features.encoded import (
     EncodedColumn,

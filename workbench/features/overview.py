@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from workbench.core.cache import EntryInfo
 from workbench.core.html_page import as_html
 from workbench.core.printable import one_line
-from workbench.features.build import AUTO, Blocks
+from workbench.features.block_keys import AUTO, is_built_in
+from workbench.features.build import Blocks
 from workbench.features.definition import Feature
 
 __all__ = ["CachedBlock", "FeatureSummary", "as_mermaid", "as_svg", "cached_blocks", "summarise_features"]
@@ -69,7 +70,7 @@ def _summary(blocks: Blocks, name: str) -> FeatureSummary:
     feature, key = blocks.get(name), blocks.key(name)
     if not isinstance(feature, Feature):
         return FeatureSummary(name, "fold", feature.columns, "features.py")
-    where = "" if name == AUTO and blocks.built_in(feature) else feature.where
+    where = "" if name == AUTO and is_built_in(feature) else feature.where
     summary = FeatureSummary(name, "feature", feature.inputs, where, feature.partition_by)
     block = blocks.store.peek(key)
     if block is None:
@@ -128,7 +129,7 @@ def cached_blocks(blocks: Blocks) -> list[CachedBlock]:
         For a feature whose key can't be computed: its blocks would look outdated.
     """
     current = {blocks.key(name) for name, feature in blocks.features.items() if isinstance(feature, Feature)}
-    current.add(blocks.plan_key)
+    current.add(blocks.keys.plan_key)
     return [_cached_block(stored, stored.key in current) for stored in blocks.store.stored()]
 
 

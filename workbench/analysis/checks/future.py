@@ -27,7 +27,7 @@ from workbench.core.errors import ConfigError, FeatureError, NotFoundError, Work
 from workbench.core.frames import scan_parquet
 from workbench.core.user_code import user_code
 from workbench.data.competition import ROW, Competition
-from workbench.features import Blocks, Feature
+from workbench.features import Blocks, Feature, is_built_in
 from workbench.features.definition import FoldFeature
 from workbench.features.encodings import Split
 from workbench.features.evaluate import Evaluation
@@ -133,7 +133,7 @@ def check_time(
     """
     clock = _clock(blocks.competition, columns)
     custom = [
-        n for n, feature in blocks.features.items() if not (isinstance(feature, Feature) and blocks.built_in(feature))
+        n for n, feature in blocks.features.items() if not (isinstance(feature, Feature) and is_built_in(feature))
     ]
     requested = _with_sources(blocks, names or custom)
     _check_allowed(blocks, allow, requested)
@@ -304,7 +304,7 @@ def _checked(blocks: Blocks, name: str, clock: _Clock, cuts: Sequence[Any], judg
         return _fold_feature(blocks, feature, clock)
     if not cuts:
         return TimeCheck(name, "not checked", f"all rows have the same {clock.column}")
-    blocks.report(f"checking {name}")
+    blocks.context.stage(f"checking {name}")
     differences: dict[str, Difference] = {}
     for cut in cuts:
         for difference in filter(judgement.counts, _Truncated(blocks, clock, cut).differences(feature)):
@@ -376,7 +376,7 @@ class _Truncated:
         return self.clock.before(self.blocks.competition.rows.scan(), self.clock.column, self.cut)
 
     def _input(self, reader: Feature, name: str, new_path: Callable[[], Path]) -> pl.LazyFrame:
-        kind = self.blocks._kind(reader, name)
+        kind = self.blocks.keys.input_kind(reader, name)
         if kind == "rows":
             return self._rows()
         if kind == "table":

@@ -16,7 +16,7 @@ from workbench.core.errors import DamagedError, DataError
 from workbench.core.frames import read_parquet
 from workbench.data.competition import ROW, Competition, Manifest
 from workbench.data.ingest.sources import kind_of as kind_of_file
-from workbench.features import AUTO, CHUNK_ROWS, Blocks, Feature, FeatureMatrix, FoldFeature
+from workbench.features import AUTO, CHUNK_ROWS, Blocks, Feature, FeatureMatrix, FoldFeature, is_built_in
 from workbench.features.auto_plan import FILE, AutoPlan, kind_of
 from workbench.models.target import Target
 
@@ -82,7 +82,7 @@ class LearnedColumns:
             sample=_sample(matrix),
             rows_sample=_rows_sample(blocks.competition),
             types_as_read=types_as_read(blocks.competition.manifest),
-            plan=blocks.auto_plan() if blocks.built_in(auto) and AUTO in blocks.used(features) else None,
+            plan=blocks.auto_plan() if is_built_in(auto) and AUTO in blocks.dependencies(features) else None,
         )
 
     @property
@@ -153,8 +153,8 @@ class LearnedColumns:
 
     def _read_by(self, blocks: Blocks, features: Sequence[str]) -> set[str]:
         """Return the columns of the rows that the features may read: a function of features.py may read any."""
-        used = [blocks.features[n] for n in blocks.used(features)]
-        if any(isinstance(f, Feature) and not blocks.built_in(f) for f in used) or "rows" in features:
+        used = [blocks.features[n] for n in blocks.dependencies(features)]
+        if any(isinstance(f, Feature) and not is_built_in(f) for f in used) or "rows" in features:
             return set(self.rows)
         named = [*features, *(c for f in used if isinstance(f, FoldFeature) for c in f.columns)]
         return {n.removeprefix("rows.") for n in named} | set(self.plan.types if self.plan is not None else ())

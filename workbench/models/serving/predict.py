@@ -19,7 +19,7 @@ from workbench.core.errors import ConfigError, DataError
 from workbench.data.competition import Competition, load_competition
 from workbench.data.ingest import convert, reading_options
 from workbench.data.workspace import create_workspace
-from workbench.features import AUTO, Blocks, build_matrix, columns_of, load_features
+from workbench.features import AUTO, Blocks, build_matrix, columns_of, is_built_in, load_features
 from workbench.models.encoding_split import encoding_split
 from workbench.models.folds import load_folds
 from workbench.models.lightgbm.learner import LightGBMSpec
@@ -92,7 +92,7 @@ def _predict(packed: Bundle, data: Path, out: Path, work: Path, memory_limit: in
             hint="run the experiment again on these data, build and push",
         )
     spec, learned = packed.spec, LearnedColumns.read(packed.learned)
-    blocks = Blocks(competition, load_features(competition), context.say, memory_limit, learned.plan)
+    blocks = Blocks(competition, load_features(competition), context, memory_limit, learned.plan)
     learned.check_rows(blocks, spec["features"])
     matrix = build_matrix(blocks, tuple(spec["features"]), drop=spec["drop"], categorical=spec["categorical"])
     packed_categories = json.loads(packed.files["models/categories.json"].read_text(encoding="utf-8"))
@@ -149,7 +149,7 @@ def _note_changes(blocks: Blocks, spec: dict[str, Any], changed: list[str], out:
     for name in spec["features"]:
         feature_columns = columns_of(blocks, name)
         changed_by_feature.setdefault(name.partition(".")[0], []).extend(c for c in feature_columns if c in changed)
-    fixed_features = ("rows", AUTO) if blocks.built_in(blocks.features[AUTO]) else ("rows",)
+    fixed_features = ("rows", AUTO) if is_built_in(blocks.features[AUTO]) else ("rows",)
     fixed_columns = [c for name in fixed_features for c in changed_by_feature.pop(name, ())]
     if fixed_columns:
         raise DataError(

@@ -1,0 +1,182 @@
+"""Compute feature blocks and write them to the cache, one by one or several in one pass."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from workbench.core.cache import CacheEntry, Store
+from workbench.core.context import RunContext
+from workbench.core.errors import DataError, FeatureError, StorageError, WorkbenchError
+from workbench.core.memory import format_bytes, measured_peak
+from workbench.core.read_once import has_digest
+from workbench.core.user_code import as_error, is_interrupt
+from workbench.data.competition import ROW
+from workbench.features.block_keys import BlockKeys, is_built_in
+from workbench.features.definition import Feature
+from workbench.features.evaluate import write_blocks
+from workbench.features.inputs import ORDERING_SHARE, FeatureInputs
+from workbench.features.unused_columns import unused_by_auto
+
+__all__ = ["BlockBuilder"]
+
+MAX_JOINT_FEATURES = 8
+"""The number of features to compute in one pass, as each needs memory for its groups and its result."""
+
+
+@dataclass
+class BlockBuilder:
+    """Computes the blocks of features.
+
+    Attributes
+    ----------
+    keys : BlockKeys
+    inputs : FeatureInputs
+    store : Store
+    ensure_block : callable
+        Takes the name of a feature whose block must exist before others are computed.
+    context : RunContext
+    """
+
+    keys: BlockKeys
+    inputs: FeatureInputs
+    store: Store
+    ensure_block: Callable[[str], object]
+    context: RunContext
+
+    def build_partitioned(self, features: Iterable[Feature]) -> None:
+        """Compute the features with the same `partition_by` in common passes where possible.
+
+        Features that can't be computed in a common pass are left out.
+        """
+        groups: dict[tuple[str, int], list[Feature]] = {}
+        for feature in features:
+            if feature.partition_by:
+                groups.setdefault((feature.partition_by, self._depth(feature)), []).append(feature)
+        for (_, _), group in sorted(groups.items(), key=lambda item: item[0][1]):
+            for start in range(0, len(group), MAX_JOINT_FEATURES):
+                self._build_together(group[start : start + MAX_JOINT_FEATURES])
+
+    def build(self, feature: Feature, key: str) -> CacheEntry:
+        """Compute a feature and return its block."""
+        self._ensure_inputs(feature)
+
+        def failure(exc: BaseException) -> WorkbenchError:
+            # An error of a recipe names neither the feature that called it nor the line.
+            is_explained = isinstance(exc, WorkbenchError) and type(exc) is not FeatureError
+            return exc if is_explained else self.inputs.evaluation(feature)[0].failure(exc)  # type: ignore[return-value]
+
+        with as_error(failure, pass_through=(MemoryError,)):
+            self._write([feature])
+        block = self.store.get(key)
+        if block is None:
+            raise FeatureError(
+                f"feature {feature.name!r}: its block in {self.store.folder} vanished while it was written"
+            )
+        return block
+
+    def _depth(self, feature: Feature) -> int:
+        """Return the length of the longest chain of features that a feature is computed from."""
+        inputs = [self.keys.features[i] for i in feature.inputs if self.keys.input_kind(feature, i) == "feature"]
+        return 1 + max((self._depth(f) for f in inputs if isinstance(f, Feature)), default=0)
+
+    def _ensure_inputs(self, feature: Feature) -> None:
+        for name in feature.inputs:
+            if self.keys.input_kind(feature, name) == "feature":
+                self.ensure_block(name)
+
+    def _build_together(self, group: list[Feature]) -> None:
+        for feature in group:
+            self._ensure_inputs(feature)
+        with ExitStack() as locks:
+            # Sorted, so that two processes never wait for each other.
+            for key in sorted(self.keys.key(feature.name) for feature in group):
+                locks.enter_context(self.store.lock(key))
+            group = [feature for feature in group if self.store.peek(self.keys.key(feature.name)) is None]
+            group = self._with_distinct_expressions(group)
+            if len(group) > 1:
+                try:
+                    self._write(group)
+                except (StorageError, MemoryError):
+                    raise
+                except BaseException as exc:
+                    if is_interrupt(exc):
+                        raise
+                    # Computing them one by one shows which one fails, and where.
+                    reason = (str(exc).strip().splitlines() or ["not together"])[0]
+                    self.context.stage(f"features {', '.join(f.name for f in group)} one by one: {reason}")
+
+    def _with_distinct_expressions(self, group: list[Feature]) -> list[Feature]:
+        """Return the features that return expressions, without those whose columns another one has."""
+        chosen, used_columns = [], set[str]()
+        for feature in group:
+            try:
+                evaluation, _ = self.inputs.evaluation(feature)
+                part = next(iter(evaluation.parts or (None,)))
+                expressions = evaluation.expressions(part)
+                if expressions is None:
+                    continue
+                columns = set(evaluation.schema(evaluation.inputs("rows", part).select(ROW, *expressions))) - {ROW}
+            except BaseException as exc:
+                if is_interrupt(exc):
+                    raise
+                continue  # the error is reported when the feature is computed by itself
+            if not columns & used_columns:
+                chosen.append(feature)
+                used_columns |= columns
+        return chosen
+
+    def _write(self, group: list[Feature]) -> None:
+        """Write the blocks of features that are computed in one pass; each note has an equal share of the time."""
+        names = [feature.name for feature in group]
+        self.context.stage(f"feature{'s' * (len(group) > 1)} {', '.join(names)}")
+        started_at = time.perf_counter()
+        notes: list[dict[str, Any]] = [{"feature": feature.name, "reads": list(feature.inputs)} for feature in group]
+        limit_bytes = self.inputs.limit_bytes
+        with measured_peak() as peak, ExitStack() as open_blocks:
+            evaluations = [self.inputs.evaluation(feature) for feature in group]
+            paths = [
+                open_blocks.enter_context(self.store.writing(self.keys.key(feature.name), note))
+                for feature, note in zip(group, notes, strict=True)
+            ]
+            budget_bytes = limit_bytes // ORDERING_SHARE
+            columns = write_blocks([e for e, _ in evaluations], paths, self.store.folder, budget_bytes)
+            self._check_files_unchanged(group)
+            seconds = (time.perf_counter() - started_at) / len(group)
+            for note, dtypes in zip(notes, columns, strict=True):
+                note.update(columns=dtypes, seconds=round(seconds, 3), parts=evaluations[0][1], peak_rss_mb=peak.mb)
+                if len(names) > 1:
+                    note["together"] = names
+            if is_built_in(group[0]) and self.keys.served_plan is None:
+                notes[0]["left_out"] = self._unused_by_auto(notes[0]["columns"])
+        used_bytes = peak.mb * 2**20
+        if used_bytes > limit_bytes:
+            advice = "" if group[0].partition_by else ', @feature(partition_by="…") takes the rows in parts'
+            self.context.say(
+                f"feature {', '.join(names)} took {format_bytes(used_bytes)}, more than the memory limit of "
+                f"{format_bytes(limit_bytes)}{advice}"
+            )
+
+    def _check_files_unchanged(self, group: Sequence[Feature]) -> None:
+        """Raise DataError if a file that a feature reads has changed since the key was computed."""
+        for feature in group:
+            for file in feature.files:
+                path = self.keys.competition.paths.features.parent / file
+                digest = self.keys.file_digests.get(path)
+                if digest is not None and not has_digest(path, digest):
+                    raise DataError(
+                        f"{path} was changed while feature {feature.name!r}, which reads it, was computed",
+                        hint="run it again, now that the file is saved",
+                    )
+
+    def _unused_by_auto(self, auto_columns: Iterable[str]) -> dict[str, str]:
+        competition = self.keys.competition
+        return unused_by_auto(
+            competition.rows.scan(),
+            list(auto_columns),
+            ids=competition.ids.key_columns,
+            n_train=competition.n_train,
+        )
