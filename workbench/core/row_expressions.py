@@ -234,7 +234,7 @@ class _Value:
 
 
 class _ExpressionReader:
-    """Compiles a syntax tree to a polars expression; it has a method for each permitted type of node."""
+    """Compiles a syntax tree to a polars expression; its many methods are one per permitted type of node."""
 
     def __init__(self, text: _ExpressionText) -> None:
         self.text, self.types = text, text.types

@@ -496,27 +496,34 @@ def _calls_at_load(node: ast.AST) -> Iterator[tuple[str, Chain]]:
 
 
 def _names_changed_by_call(statements: list[_Statement], defined: set[str]) -> dict[str, set[str]]:
-    """Return function or class -> the names of the file that a call of it may change."""
-    changed: dict[str, set[str]] = {}
-    calls: dict[str, set[str]] = {}
+    """Return function or class -> the names of the file that a call of it may change.
+
+    Parameters
+    ----------
+    defined : set of str
+        The names that the file defines itself, without imports.
+    """
+    changed_by: dict[str, set[str]] = {}
+    used_by: dict[str, set[str]] = {}
     for statement in statements:
         for node in _walk_at_load(statement.node):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-                inner = list(ast.walk(node))
-                stored = {
+                nodes = list(ast.walk(node))
+                assigned = {
                     _root_name(n)
-                    for n in inner
+                    for n in nodes
                     if isinstance(n, ast.Attribute | ast.Subscript) and not isinstance(n.ctx, ast.Load)
                 }
                 used = set(statement.names) & defined - {node.name}
-                changed.setdefault(node.name, set()).update((stored | _method_owners(inner)) & used)
-                calls.setdefault(node.name, set()).update(used)
+                changed_by.setdefault(node.name, set()).update((assigned | _method_owners(nodes)) & used)
+                used_by.setdefault(node.name, set()).update(used)
+    # A function also changes what the functions change that it uses: repeat until nothing is added.
     while True:
-        size = sum(map(len, changed.values()))
-        for name, used in calls.items():
-            changed[name] = changed[name].union(*(changed.get(other, ()) for other in used))
-        if sum(map(len, changed.values())) == size:
-            return {name: names for name, names in changed.items() if names}
+        n_changed = sum(map(len, changed_by.values()))
+        for name, used in used_by.items():
+            changed_by[name] = changed_by[name].union(*(changed_by.get(other, ()) for other in used))
+        if sum(map(len, changed_by.values())) == n_changed:
+            return {name: names for name, names in changed_by.items() if names}
 
 
 def _alias_of(node: ast.stmt) -> tuple[str, str]:

@@ -299,8 +299,7 @@ def target_stats(
     Each statistic is a column, whose name ends with that of the statistic. See `target_mean` for the rows that count.
 
     - "mean", "std" (ddof 1, of two rows or more), "skew" (biased, of three or more), "median" and quantiles such as
-    "q05"
-      or "q97.5" (linear interpolation) are smoothed towards the statistic of all rows, the prior:
+      "q05" or "q97.5" (linear interpolation) are smoothed towards the statistic of all rows, the prior:
       ``(count * value + smoothing * prior) / (count + smoothing)``. Groups with too few rows have the prior.
     - "count", "sum", "min" and "max" are not smoothed; the last two are missing for a group without rows.
     - A function takes the values of a group, an array of at least one value in the order of the rows or of time, and

@@ -31,16 +31,18 @@ def table_of_quantiles(
 
     Parameters
     ----------
+    groups, values : array (n_train,)
+        The group and the target value of each train row.
     counts : int array (n_units, n_groups)
         The number of values in each cell.
     """
     order = np.lexsort((values, groups))
-    ordered, unit = values[order], units.unit[order]
+    sorted_values, row_units = values[order], units.unit[order]
     table = np.empty((sets.n_sets, counts.shape[1]))
     for number in range(sets.n_sets):
-        in_set, sizes = _members_of_set(number, unit, counts, sets)
-        starts = np.cumsum(sizes) - sizes
-        table[number] = _interpolated(quantile, sizes, lambda at, v=ordered[in_set], s=starts: v[s[at[0]] + at[1]])
+        in_set, sizes = _members_of_set(number, row_units, counts, sets)
+        starts, set_values = np.cumsum(sizes) - sizes, sorted_values[in_set]
+        table[number] = _interpolated(quantile, sizes, lambda at, v=set_values, s=starts: v[s[at[0]] + at[1]])
     return table
 
 
@@ -54,23 +56,23 @@ def table_of_calls(
     order : int array (n_train,)
         The train rows sorted by group and, within a group, in the order of the values that the function takes.
     """
-    ordered, unit = values[order], units.unit[order]
+    sorted_values, row_units = values[order], units.unit[order]
     table = np.full((sets.n_sets, counts.shape[1]), np.nan, np.float32)
     for number in range(sets.n_sets):
-        in_set, sizes = _members_of_set(number, unit, counts, sets)
-        set_values, ends = ordered[in_set], np.cumsum(sizes)
+        in_set, sizes = _members_of_set(number, row_units, counts, sets)
+        set_values, ends = sorted_values[in_set], np.cumsum(sizes)
         for group in np.flatnonzero(sizes):
             table[number, group] = _call(statistic, set_values[ends[group] - sizes[group] : ends[group]])
     return table
 
 
 def _members_of_set(
-    number: int, unit: npt.NDArray[np.int32], counts: npt.NDArray[Any], sets: LearningSets
+    number: int, row_units: npt.NDArray[np.int32], counts: npt.NDArray[Any], sets: LearningSets
 ) -> tuple[npt.NDArray[np.bool_], Ints]:
     """Return which train rows are in a learning set, and the number of its values by group."""
     is_member = np.zeros(len(counts), np.bool_)
     is_member[sets.members(number)] = True
-    return is_member[unit], counts[is_member].sum(axis=0, dtype=np.int64)
+    return is_member[row_units], counts[is_member].sum(axis=0, dtype=np.int64)
 
 
 def _call(statistic: Statistic, values: Floats) -> float:
@@ -88,9 +90,11 @@ def _call(statistic: Statistic, values: Floats) -> float:
 
 def past_calls(statistic: Statistic, values: Floats, past: Past) -> Floats:
     """Return the user's function of the past values of each row, in the order of time, (n,); NaN without a past."""
-    ordered = values[past.order]
+    sorted_values = values[past.order]
     ranges, range_index = np.unique(np.column_stack([past.start, past.end]), axis=0, return_inverse=True)
-    range_values = [_call(statistic, ordered[start:end]) if end > start else np.nan for start, end in ranges.tolist()]
+    range_values = [
+        _call(statistic, sorted_values[start:end]) if end > start else np.nan for start, end in ranges.tolist()
+    ]
     result: Floats = np.array(range_values)[range_index.ravel()]
     return result
 
