@@ -285,7 +285,7 @@ class TestKeyTypes:
         whole = pl.read_parquet(opened(made, code).block("f").path)
         parted = opened(made, code, limit)
         parted.store.clear()
-        assert len(list(parted.evaluation(parted.get("f"))[0].parts)) > 1
+        assert len(list(parted.inputs.evaluation(parted.get("f"))[0].parts)) > 1
         assert_frame_equal(pl.read_parquet(parted.block("f").path), whole)
         if dtype != pl.Float32():
             assert whole["size"].null_count() == 0
@@ -310,9 +310,8 @@ class TestTogether:
         alone = opened(made, code)
         frames = {n: alone.lines(n).collect() for n in NAMES}
         alone.store.clear()
-        at_once = opened(made, code, limit)
         said: list[str] = []
-        at_once.report = said.append
+        at_once = opened(made, code, limit, said.append)
         at_once.build(NAMES)
         assert "features size, total" in said
         for name in NAMES:

@@ -8,17 +8,18 @@ import polars as pl
 import pytest
 
 from workbench.api import library
+from workbench.core.context import SILENT, RunContext, text_listener
 from workbench.core.errors import ConfigError, DataError, FeatureError, NotFoundError, WorkbenchError
 from workbench.features import ROW, Blocks, build_matrix, code_key, load_features
 
 HEAD = "import polars as pl\nfrom workbench.features import ROW, feature, target_mean\n\n"
 
 
-def blocks(small: Any, code: str | None = None) -> Blocks:
+def blocks(small: Any, code: str | None = None, context: RunContext = SILENT) -> Blocks:
     if code is not None:
         (small.folder / "features.py").write_text(HEAD + code)
     competition = small.open.access.competition
-    return Blocks(competition, load_features(competition))
+    return Blocks(competition, load_features(competition), context)
 
 
 class TestBuilding:
@@ -277,9 +278,7 @@ class TestCaching:
         made = small()
         said: list[str] = []
         for _ in range(2):
-            found = blocks(made)
-            found.report = said.append
-            found.block("ratio")
+            blocks(made, context=RunContext((text_listener(said.append),))).block("ratio")
         assert said == ["feature ratio"]
 
     def test_a_damaged_block_is_built_again(self, small) -> None:

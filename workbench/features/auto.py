@@ -4,9 +4,8 @@ They are derived from all rows, train and test, but never from the target:
 
 - numbers, unchanged, and the frequency of integers that repeat;
 - parts of dates and times: year, month, day, weekday, day of the year, hour, minute, and the days since 1970;
-- texts: categories, or codes in alphabetical order if there are many values, with values that are rare in train
-grouped;
-  also the frequency of each value;
+- texts: categories, or codes in alphabetical order if there are many values; values that are rare in train are
+  grouped; also the frequency of each value;
 - parts of structured texts ("B/12/P", "N512MQ"); length and number of words of long texts;
 - the number of missing values in a row.
 

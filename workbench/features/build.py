@@ -108,8 +108,8 @@ class Blocks:
         self.limit_bytes = self.memory_limit or default_limit()
         self.store = Store(self.competition.paths.cache, max_bytes=self.competition.cache_limit)
         self.keys = BlockKeys(self.competition, self.features, self.plan)
-        inputs = FeatureInputs(self.keys, self.store, self.lines, self.limit_bytes, self.context)
-        self._builder = BlockBuilder(self.keys, inputs, self.store, self.block, self.context)
+        self.inputs = FeatureInputs(self.keys, self.store, self.lines, self.limit_bytes, self.context)
+        self._builder = BlockBuilder(self.keys, self.inputs, self.store, self.block, self.context)
 
     def auto_plan(self) -> AutoPlan:
         """Return the plan of ``auto``: the given one, one from the cache, or a new one that is cached."""
