@@ -394,10 +394,10 @@ def test_the_version_of_scikit_learn_counts_where_it_is_used(
 HEAD = "from pathlib import Path\nimport polars as pl\nfrom workbench.features import ROW, counts, feature\n\n"
 
 
-def opened(made: Any, code: str) -> Blocks:
+def opened(made: Any, code: str, memory_limit: int | None = None) -> Blocks:
     (made.folder / "features.py").write_text(HEAD + code)
     competition = made.open.access.competition
-    return Blocks(competition, load_features(competition))
+    return Blocks(competition, load_features(competition), memory_limit=memory_limit)
 
 
 class TestBlocks:
@@ -454,8 +454,7 @@ class TestBlocks:
         )
         made = small()
         whole = opened(made, code).lines("f").collect()
-        cut = opened(made, code)
-        cut.limit_bytes = 100_000
+        cut = opened(made, code, 100_000)
         cut.store.clear()
         block = cut.block("f")
         assert block.note["parts"] > 1
