@@ -21,7 +21,7 @@ from tests.records import RUN
 from tests.small import Small
 from workbench.analysis.checks.adversarial import adversarial, adversarial_findings
 from workbench.analysis.checks.data import CheckedData, read_data
-from workbench.analysis.checks.drift import drift, drift_findings, goes_by_time
+from workbench.analysis.checks.drift import drift, drift_findings
 from workbench.analysis.checks.power import leak_findings, outcome_of
 from workbench.analysis.selection import SelectionOptions, column_groups, importance_by_permutation
 from workbench.analysis.selection.importance import models_of
@@ -306,7 +306,7 @@ def told_apart(split: str) -> Callable[[int], tuple[int, int]]:
         alarms = 0
         for repeat in range(repeats):
             data = _checked(split, repeat)
-            by_time = goes_by_time(data)
+            by_time = data.test_is_later
             result = adversarial(data, by_time=by_time)
             alarms += bool(adversarial_findings(result, by_time=by_time, goes_forward=data.goes_forward))
         return alarms, repeats
@@ -321,7 +321,7 @@ def drifting(split: str) -> Callable[[int], tuple[int, int]]:
         alarms = trials = 0
         for repeat in range(repeats):
             data = _checked(split, repeat)
-            by_time = goes_by_time(data)
+            by_time = data.test_is_later
             no_nulls = dict.fromkeys(data.content, (0.0, 0.0))
             found = drift_findings(data, drift(data, no_nulls, by_time=by_time), by_time=by_time)
             columns = [c for c in data.content if c not in ("user", "day")]

@@ -398,7 +398,7 @@ class TestSample:
     def test_little_memory_gives_a_smaller_sample_and_every_k_th_content(self, check, monkeypatch) -> None:
         from workbench.analysis.checks import counts
 
-        monkeypatch.setattr(counts, "BYTES_PER_HASH", 10**7)
+        monkeypatch.setattr(counts, "BYTES_PER_ROW", 10**7)
         report = check(clean(), change=copied_into_test)
         assert "one row in" in dict(report.facts)["repeated rows"]
 
@@ -598,7 +598,7 @@ class TestTime:
             (["lag"], ["lag.ot"], "--allow lag.ot: 'lag' has no column 'ot'\n.*'out'"),
             (["lag.nope"], [], "^'lag' has no column 'nope'"),
             (["rows.dya"], [], "^'rows' has no column 'dya'\n.*'day'"),
-            (["te.mean"], [], "'te' depends on the fold, and is taken whole"),
+            (["te.mean"], [], "'te' depends on the fold, so that its columns can't be named"),
             (["lga"], [], "^no feature is called 'lga' .*\n.*'lag'"),
         ):
             with pytest.raises(NotFoundError, match=message):
@@ -749,7 +749,7 @@ class TestCommand:
         change_tables(timed.open, lambda *both: tuple(f.with_columns(pl.col("z").alias("lag.out")) for f in both))
         report = timed.open.data.check(["rows.lag.out", "lag"])
         assert report.columns == ("lag.out",)
-        assert report.not_checked == ("lag.out of lag: a column of rows is called so, too",)
+        assert report.not_checked == ("lag.out of lag: rows has a column of this name, too",)
 
     def test_time_ends_with_one_where_a_feature_reads_the_future(self, capsys) -> None:
         code, out, err = self.run(capsys, "--time")

@@ -23,7 +23,7 @@ from workbench.models.serving import (
     write_as_parquet,
     write_submission,
 )
-from workbench.models.serving.submission_file import MANY_TEXTS, respelled
+from workbench.models.serving.submission_file import MAX_TEXTS, respelled
 from workbench.models.target import read_target
 
 IDS = ["c", "a", "b"]
@@ -146,7 +146,7 @@ class TestUndecided:
         ("metric", "column", "fill", "message"),
         [
             ("auc", "y", 0.5, "whether 'y' is the probability of the one or of the other"),
-            ("f1", "y", "cat", "which of the two f1 is of"),
+            ("f1", "y", "cat", "which of the two is the positive class of f1"),
             ("f1", "y", 0, "which of the two stands for '1' in 'y'"),
             ("accuracy", "y", 0, "which of the two stands for '1' in 'y'"),
             ("accuracy", "y", "cat", None),
@@ -274,7 +274,7 @@ class TestLabels:
 
     @pytest.mark.parametrize(("more", "is_told"), [(0, True), (1, False)])
     def test_very_many_tell_nothing(self, competition, more: int, is_told: bool) -> None:
-        texts = [f"v{i:05}" for i in range(MANY_TEXTS + more)]
+        texts = [f"v{i:05}" for i in range(MAX_TEXTS + more)]
         sample = {"id": [f"i{i}" for i in range(len(texts) + 1)], "y": [*texts, None]}
         made = competition(WORDS, sample, task="multiclass", metric="accuracy")
         assert foreign_labels(made, "y", ["low"]) == (texts if is_told else [])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from workbench.api.access import CompetitionAccess, Report, call_context
 from workbench.api.pages import notebook_page
+from workbench.core.context import RunContext, text_listener
 from workbench.core.html_page import as_table
 
 if TYPE_CHECKING:
@@ -113,7 +114,8 @@ class Data:
 
         self.access.require_rows("wb check")
         names = self.access.feature_names(names, exp)
-        return check_data(self.access.blocks(report), names, sample=sample, time=time, report=report)
+        context = RunContext((text_listener(report),))
+        return check_data(self.access.blocks(report), names, sample=sample, time=time, context=context)
 
     def check_page(self, report: CheckReport) -> Path:
         """Write the report that `check` returned as ``check.html`` in the competition's folder; return its path."""

@@ -528,12 +528,12 @@ def _custom(competition: Competition, cv: CvSpec) -> Folds:
             return _checked_size(Folds(np.asarray(result, np.int16)), competition.n_train, cv)
         valid = np.full(competition.n_train, -1, np.int16)
         train = np.zeros((len(result), competition.n_train), np.bool_)
-        for k, (train_rows, valid_rows) in enumerate(result):
+        for fold, (train_rows, valid_rows) in enumerate(result):
             if (valid[valid_rows] >= 0).any():
                 raise DataError(
-                    f"cv.function {cv.function!r}: fold {k} validates rows that an earlier fold validates too"
+                    f"cv.function {cv.function!r}: fold {fold} validates rows that an earlier fold validates too"
                 )
-            valid[valid_rows], train[k, train_rows] = k, True
+            valid[valid_rows], train[fold, train_rows] = fold, True
     return Folds(valid, train)
 
 

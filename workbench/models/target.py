@@ -141,23 +141,24 @@ def read_target(competition: Competition) -> Target:
     DataError
         When it is missing, has nulls, or does not fit the task.
     """
-    d = competition.definition
-    columns = [*d.targets, *([d.query] if d.query else [])]
-    frame = competition.train_columns(*d.targets)
-    if d.query:
-        frame = frame.hstack(competition.train_columns(d.query, key="query"))
+    definition = competition.definition
+    columns = [*definition.targets, *([definition.query] if definition.query else [])]
+    frame = competition.train_columns(*definition.targets)
+    if definition.query:
+        frame = frame.hstack(competition.train_columns(definition.query, key="query"))
     for name in columns:
-        _require_no_nulls(frame[name], d.tables.train)
-    if d.task not in TASKS:
+        _require_no_nulls(frame[name], definition.tables.train)
+    if definition.task not in TASKS:
         raise DataError(
             f"{competition.folder / 'competition.toml'}: experiments support the tasks {', '.join(TASKS)}; got "
-            f"task = {d.task!r}"
+            f"task = {definition.task!r}"
         )
     target_columns = tuple(
-        _positive_last(target_column(frame[name], d.task, d.tables.train), competition) for name in d.targets
+        _positive_last(target_column(frame[name], definition.task, definition.tables.train), competition)
+        for name in definition.targets
     )
     _check_metric(target_columns, competition)
-    query = (frame[d.query].rank("dense") - 1).cast(pl.Int64).to_numpy() if d.query else None
+    query = (frame[definition.query].rank("dense") - 1).cast(pl.Int64).to_numpy() if definition.query else None
     weights = competition.weights
     weight = train_weights(competition, weights.train)
     metric_weight = None if weights.is_shared else train_weights(competition, weights.metric)

@@ -1,9 +1,9 @@
-"""All checks of a competition's data, in one go."""
+"""All checks of a competition's data."""
 
 from __future__ import annotations
 
 import time as clock
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -16,10 +16,11 @@ from workbench.analysis.checks.counts import (
     value_findings,
 )
 from workbench.analysis.checks.data import CheckedData, read_data
-from workbench.analysis.checks.drift import drift, drift_findings, goes_by_time
+from workbench.analysis.checks.drift import drift, drift_findings
 from workbench.analysis.checks.finding import CheckReport, DataFinding, OrderPlot, worst_first
 from workbench.analysis.checks.power import alike_findings, id_facts, leak_findings, order, outcome_of
 from workbench.analysis.checks.target import by_period, distribution, target_findings, trend_findings
+from workbench.core.context import SILENT, RunContext
 from workbench.features import Blocks
 
 __all__ = ["check_data"]
@@ -31,7 +32,7 @@ def check_data(
     *,
     sample: int | None = None,
     time: str | None = None,
-    report: Callable[[str], None] = lambda _: None,
+    context: RunContext = SILENT,
 ) -> CheckReport:
     """Check a competition's columns for problems that are costly when they are found late.
 
@@ -39,57 +40,64 @@ def check_data(
     ----------
     blocks : Blocks
     names : sequence of str
-        Features, as an experiment lists them; by default ``rows``.
+        Features, as in an experiment; by default ``rows``.
     sample : int, optional
-        Distributions and models are computed on at most this many rows of train and of test (100,000 by default, fewer
-        if the memory limit requires it), chosen by a fixed seed.
+        The most rows of train and of test on which distributions and models are computed (100,000 by default, fewer if
+        the memory limit requires it), sampled with a fixed seed.
     time : str, optional
-        The time column of rows.
-    report : callable, optional
-        Called with a line of text at each step.
+        The time column of the rows.
+    context : RunContext
+        Receives the stages.
     """
     started = clock.perf_counter()
-    data = read_data(blocks, names, sample=sample, time=time, report=report)
-    report("counting over all rows")
-    counted = count_columns(data)
-    by_time = goes_by_time(data)
-    shares = {c: (a.null_share, b.null_share) for c, (a, b) in counted.items()}
-    report("comparing train with test")
-    drifts = drift(data, shares, by_time=by_time)
-    findings = [*value_findings(data, counted), *alike_findings(data), *drift_findings(data, drifts, by_time=by_time)]
-    report("adversarial validation")
+    data = read_data(blocks, names, sample=sample, time=time, context=context)
+    context.stage("counting over all rows")
+    counts = count_columns(data)
+    by_time = data.test_is_later
+    null_shares = {column: (train.null_share, test.null_share) for column, (train, test) in counts.items()}
+    context.stage("comparing train with test")
+    drifts = drift(data, null_shares, by_time=by_time)
+    findings = [*value_findings(data, counts), *alike_findings(data), *drift_findings(data, drifts, by_time=by_time)]
+    context.stage("adversarial validation")
     separability = adversarial(data, by_time=by_time)
     findings += adversarial_findings(separability, by_time=by_time, goes_forward=data.goes_forward)
-    nulls = null_patterns(data, counted)
+    nulls = null_patterns(data, counts)
     findings += null_findings(nulls)
-    report("looking for repeated rows")
-    repeats, facts = repeat_findings(data)
-    report("comparing single columns with the target")
-    target_issues, power, plots = _of_targets(data, by_time=by_time)
-    periods = next((p for name in data.target.columns if (p := by_period(data, name)) is not None), None)
-    findings += [*repeats, *target_issues, *trend_findings(data, periods)]
+    context.stage("looking for repeated rows")
+    repeats, repeat_facts = repeat_findings(data)
+    context.stage("comparing single columns with the target")
+    issues, power, plots = _target_issues(data, by_time=by_time)
+    periods_by_target = (by_period(data, name) for name in data.target.columns)
+    periods = next((p for p in periods_by_target if p is not None), None)
+    findings += [*repeats, *issues, *trend_findings(data, periods)]
     return CheckReport(
-        data.competition.slug,
-        data.competition.definition.title,
-        data.columns,
-        data.competition.n_train,
-        data.competition.n_test,
-        (data.train.height, data.test.height),
-        worst_first(_once(findings)),
-        (*_time_facts(data, by_time=by_time), *_unit_facts(data), *id_facts(data), *facts, *_train_only(data)),
-        data.not_checked,
-        drifts,
-        separability,
-        tuple(power),
-        tuple(plots),
-        tuple((name, distribution(data, name)) for name in data.target.columns),
-        periods,
-        nulls,
-        round(clock.perf_counter() - started, 2),
+        slug=data.competition.slug,
+        title=data.competition.definition.title,
+        columns=data.columns,
+        n_train=data.competition.n_train,
+        n_test=data.competition.n_test,
+        sampled=(data.train.height, data.test.height),
+        findings=worst_first(_without_duplicates(findings)),
+        facts=(
+            *_time_facts(data, by_time=by_time),
+            *_unit_facts(data),
+            *id_facts(data),
+            *repeat_facts,
+            *_train_only_facts(data),
+        ),
+        not_checked=data.not_checked,
+        drift=drifts,
+        adversarial=separability,
+        power=tuple(power),
+        order=tuple(plots),
+        target=tuple((name, distribution(data, name)) for name in data.target.columns),
+        periods=periods,
+        nulls=nulls,
+        seconds=round(clock.perf_counter() - started, 2),
     )
 
 
-def _of_targets(
+def _target_issues(
     data: CheckedData, *, by_time: bool
 ) -> tuple[list[DataFinding], list[tuple[str, float, str]], list[OrderPlot]]:
     findings: list[DataFinding] = []
@@ -103,13 +111,13 @@ def _of_targets(
         leaks, scores = leak_findings(data, outcome)
         ordered, order_plots = order(data, outcome, by_time=by_time)
         findings += [*leaks, *ordered]
-        # The page shows the first target; findings are of all targets.
+        # The page shows the first target, findings are of all.
         power, plots = power or scores, plots or order_plots
     return findings, power, plots
 
 
-def _once(findings: Sequence[DataFinding]) -> list[DataFinding]:
-    """Return each finding once: with several targets, a finding about a column alone is repeated for each."""
+def _without_duplicates(findings: Sequence[DataFinding]) -> list[DataFinding]:
+    """Return each finding once: with several targets, findings about a column alone are repeated."""
     return list({(f.check, f.column, f.text): f for f in findings}.values())
 
 
@@ -117,10 +125,10 @@ def _time_facts(data: CheckedData, *, by_time: bool) -> list[tuple[str, str]]:
     if data.times is None:
         return []
     position = "after train" if by_time else "in the same time as train"
-    ends = [f"{t.min()!s} to {t.max()!s}" for t in data.times if len(t)]
+    ranges = [f"{t.min()!s} to {t.max()!s}" for t in data.times if len(t)]
     scheme = data.competition.definition.cv.scheme
     note = "" if by_time == data.goes_forward else f"; but the folds are {scheme!r}"
-    return [("time", f"by {data.time}, test lies {position}: {', then '.join(ends)}{note}")]
+    return [("time", f"by {data.time}, test lies {position}: {', then '.join(ranges)}{note}")]
 
 
 def _unit_facts(data: CheckedData) -> list[tuple[str, str]]:
@@ -128,12 +136,13 @@ def _unit_facts(data: CheckedData) -> list[tuple[str, str]]:
     units = data.row_units
     if units is None or units.kind != "groups" or not data.test.height:
         return []
-    shared = len(np.intersect1d(units.train, units.test))
-    lie = "none of which train has" if not shared else f"{shared:,} of which train has, too"
-    of = "the folds keep them together" if units.declared else "the folds do not keep them together (cv.group)"
-    text = f"{len(np.unique(units.train)):,} in train, {len(np.unique(units.test)):,} in test, {lie}; {of}"
+    n_shared = len(np.intersect1d(units.train, units.test))
+    overlap = "none of which train has" if not n_shared else f"{n_shared:,} of which train also has"
+    split = "the folds keep them together" if units.declared else "the folds do not keep them together (cv.group)"
+    n_train, n_test = len(np.unique(units.train)), len(np.unique(units.test))
+    text = f"{n_train:,} in train, {n_test:,} in test, {overlap}; {split}"
     return [(f"groups ({units.column})", f"{text}. Their rows were judged together")]
 
 
-def _train_only(data: CheckedData) -> list[tuple[str, str]]:
+def _train_only_facts(data: CheckedData) -> list[tuple[str, str]]:
     return [("in train only", ", ".join(data.extra.columns))] if data.extra.width else []

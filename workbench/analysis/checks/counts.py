@@ -1,4 +1,4 @@
-"""Counts over all rows, in one pass per frame: nulls, infinities, lowest and highest values; and duplicate rows."""
+"""Counts over all rows, in one pass per frame: nulls, infinite values, minima and maxima; and duplicate rows."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from workbench.data.competition import ROW
 __all__ = ["ColumnCounts", "count_columns", "null_findings", "null_patterns", "repeat_findings", "value_findings"]
 
 NEARLY_CONSTANT = 0.999
-BYTES_PER_HASH = 64
+BYTES_PER_ROW = 64
 """Memory of a row while duplicates are counted: its hash and number, the target, and their copies in a group-by."""
 
 
 @dataclass(frozen=True)
 class ColumnCounts:
-    """A column over all rows of train or test: rows, nulls (NaN counts as one), infinite values, lowest, highest."""
+    """Counts of a column over all rows of train or test: rows, nulls (with NaN), infinite values, minimum, maximum."""
 
     rows: int
     nulls: int
@@ -36,7 +36,7 @@ class ColumnCounts:
 
     @property
     def is_constant(self) -> bool:
-        """Whether all rows have the same value, or none has one."""
+        """Whether all rows have the same value, or all are null."""
         return self.nulls == self.rows or (self.nulls == 0 and self.low == self.high)
 
 
@@ -46,11 +46,12 @@ def count_columns(data: CheckedData) -> dict[str, tuple[ColumnCounts, ColumnCoun
     for frame, names in data.frames:
         schema = frame.collect_schema()
         aggregates = [e for name in names.values() for e in _aggregates(name, schema[name])]
-        is_train = (pl.col(ROW) < data.competition.n_train).alias("train")
-        totals = frame.group_by(is_train).agg(pl.len().alias("rows"), *aggregates).collect(engine="streaming")
-        by_side = {bool(line["train"]): line for line in totals.to_dicts()}
+        side = (pl.col(ROW) < data.competition.n_train).alias("train")
+        totals = frame.group_by(side).agg(pl.len().alias("rows"), *aggregates).collect(engine="streaming")
+        totals_by_side = {bool(row["train"]): row for row in totals.to_dicts()}
         for column, name in names.items():
-            counts[column] = (_counted(by_side.get(True), name), _counted(by_side.get(False), name))
+            train, test = (_column_counts(totals_by_side.get(is_train), name) for is_train in (True, False))
+            counts[column] = (train, test)
     return counts
 
 
@@ -67,7 +68,7 @@ def _aggregates(name: str, dtype: pl.DataType) -> list[pl.Expr]:
     return [e.alias(f"{name} {statistic}") for statistic, e in parts.items()]
 
 
-def _counted(totals: dict[str, Any] | None, name: str) -> ColumnCounts:
+def _column_counts(totals: dict[str, Any] | None, name: str) -> ColumnCounts:
     if totals is None:
         return ColumnCounts(0, 0, 0, None, None)
     return ColumnCounts(
@@ -75,10 +76,10 @@ def _counted(totals: dict[str, Any] | None, name: str) -> ColumnCounts:
     )
 
 
-def value_findings(data: CheckedData, counted: dict[str, tuple[ColumnCounts, ColumnCounts]]) -> list[DataFinding]:
-    """Return constant, nearly constant, empty and infinite columns."""
+def value_findings(data: CheckedData, counts: dict[str, tuple[ColumnCounts, ColumnCounts]]) -> list[DataFinding]:
+    """Return findings of constant, nearly constant, empty and infinite columns."""
     findings = []
-    for column, (train, test) in counted.items():
+    for column, (train, test) in counts.items():
         if train.infinite or test.infinite:
             text = f"{train.infinite:,} infinite values in train, {test.infinite:,} in test"
             share = (train.infinite + test.infinite) / max(1, train.rows + test.rows)
@@ -93,11 +94,11 @@ def value_findings(data: CheckedData, counted: dict[str, tuple[ColumnCounts, Col
 
 def _constant(column: str, train: ColumnCounts, test: ColumnCounts) -> DataFinding:
     content = "is empty" if train.nulls == train.rows else f"is {train.low!r} in every row"
-    alike = test.rows == 0 or (
+    is_same_in_test = test.rows == 0 or (
         test.is_constant and test.low == train.low and test.nulls == test.rows * (train.nulls > 0)
     )
-    severity, where = ("minor", "throughout") if alike else ("notable", "in train, but not in test")
-    todo = "leave it out" if alike else "leave it out: nothing can be learned from it, and test differs"
+    severity, where = ("minor", "throughout") if is_same_in_test else ("notable", "in train, but not in test")
+    todo = "leave it out" if is_same_in_test else "leave it out: nothing can be learned from it, and test differs"
     return DataFinding(severity, "columns", column, f"{content}, {where}", todo, 0.5, {"constant": True})
 
 
@@ -110,23 +111,27 @@ def _top_share(column: pl.Series) -> float:
 # ------------------------------------------------------------------------------------------------------------- nulls
 
 
-def null_patterns(data: CheckedData, counted: dict[str, tuple[ColumnCounts, ColumnCounts]]) -> Nulls:
-    """Return the shares of nulls over all rows and, of the sample, columns that are null together and the patterns."""
-    shares = {c: (a.null_share, b.null_share) for c, (a, b) in counted.items()}
-    with_nulls = [c for c, (a, b) in counted.items() if 0 < a.nulls + b.nulls < a.rows + b.rows]
+def null_patterns(data: CheckedData, counts: dict[str, tuple[ColumnCounts, ColumnCounts]]) -> Nulls:
+    """Return the shares of nulls over all rows and, in the sample, columns that are null together and row patterns."""
+    shares = {column: (train.null_share, test.null_share) for column, (train, test) in counts.items()}
+    with_nulls = [
+        column for column, (train, test) in counts.items() if 0 < train.nulls + test.nulls < train.rows + test.rows
+    ]
     if not with_nulls:
         return Nulls(shares, (), ())
     stacked = pl.concat([data.train.select(with_nulls), data.test.select(with_nulls)])
     masks = stacked.select([_is_missing(stacked[c]).alias(c) for c in with_nulls])
-    together: dict[bytes, list[str]] = {}
+    columns_by_mask: dict[bytes, list[str]] = {}
     for c in with_nulls:
-        together.setdefault(np.packbits(masks[c].to_numpy()).tobytes(), []).append(c)
-    groups = tuple(tuple(g) for g in together.values() if len(g) > 1 and masks[g[0]].sum() >= 10)
-    # The count is called ROW here, the one name that no column has.
+        columns_by_mask.setdefault(np.packbits(masks[c].to_numpy()).tobytes(), []).append(c)
+    groups = tuple(tuple(g) for g in columns_by_mask.values() if len(g) > 1 and masks[g[0]].sum() >= 10)
+    # The count is named ROW, which is never the name of a column.
     patterns = masks.group_by(with_nulls).agg(pl.len().alias(ROW))
     patterns = patterns.sort(ROW, *with_nulls, descending=[True, *[False] * len(with_nulls)]).head(12)
-    named = tuple((tuple(c for c in with_nulls if line[c]), line[ROW] / stacked.height) for line in patterns.to_dicts())
-    return Nulls(shares, groups, named)
+    patterns_of_rows = tuple(
+        (tuple(c for c in with_nulls if row[c]), row[ROW] / stacked.height) for row in patterns.to_dicts()
+    )
+    return Nulls(shares, groups, patterns_of_rows)
 
 
 def _is_missing(column: pl.Series) -> pl.Series:
@@ -134,7 +139,7 @@ def _is_missing(column: pl.Series) -> pl.Series:
 
 
 def null_findings(nulls: Nulls) -> list[DataFinding]:
-    """Return the columns that are mostly missing, and those that are missing together."""
+    """Return findings of columns that are mostly missing, or missing in the same rows."""
     findings = []
     for column, (train, test) in nulls.shares.items():
         if 0.9 <= train < 1 and test < 1:
@@ -155,23 +160,23 @@ def null_findings(nulls: Nulls) -> list[DataFinding]:
 def repeat_findings(data: CheckedData) -> tuple[list[DataFinding], list[tuple[str, str]]]:
     """Find test rows that are also train rows, and duplicate train rows with different targets.
 
-    Rows are compared by a 64 bit hash over all shared columns but ids. Where the hashes of all rows would not fit in a
-    quarter of the memory limit, only those that are 0 modulo k are compared, of train and test alike: equal rows have
-    equal hashes, so the shares are estimates of those of all rows.
+    Rows are compared by a 64-bit hash over all shared columns but ids. If the hashes of all rows would exceed a quarter
+    of the memory limit, only hashes that are 0 modulo k are compared, in train and in test: as equal rows have equal
+    hashes, the shares estimate those of all rows.
 
     Returns
     -------
     findings, facts
     """
-    c = data.competition
-    columns = [n for n in c.rows.columns if n not in data.ids]
-    n_rows = c.n_train + c.n_test
-    modulus = max(1, -(-n_rows * BYTES_PER_HASH * 4 // data.limit_bytes))
+    competition = data.competition
+    columns = [n for n in competition.rows.columns if n not in data.ids]
+    n_rows = competition.n_train + competition.n_test
+    modulus = max(1, -(-n_rows * BYTES_PER_ROW * 4 // data.limit_bytes))
     if not columns:
         return [], []
-    hashes = _hashes(c.rows.scan(), columns, modulus)
-    train = hashes.filter(pl.col(ROW) < c.n_train).join(_target_hashes(data, modulus), on=ROW, how="left")
-    test = hashes.filter(pl.col(ROW) >= c.n_train)
+    hashes = _hashes(competition.rows.scan(), columns, modulus)
+    train = hashes.filter(pl.col(ROW) < competition.n_train).join(_target_hashes(data, modulus), on=ROW, how="left")
+    test = hashes.filter(pl.col(ROW) >= competition.n_train)
     groups = train.group_by("h").agg(
         pl.len(), pl.col("y").n_unique().alias("targets"), pl.col(ROW).sort().head(2).alias("rows")
     )
@@ -182,7 +187,7 @@ def repeat_findings(data: CheckedData) -> tuple[list[DataFinding], list[tuple[st
     shares = (in_train, shared.height / max(1, test.height), float(conflicts["len"].sum()) / max(1, train.height))
     sampling_note = "" if modulus == 1 else f" (one row in {modulus}, chosen by content)"
     facts = [("repeated rows", f"{shares[0]:.2%} of train repeat, {shares[1]:.2%} of test are in train{sampling_note}")]
-    findings = [_in_both(shared, shares, c.n_train)] if shared.height else []
+    findings = [_in_both(shared, shares, competition.n_train)] if shared.height else []
     findings += [_conflicting(conflicts, train, shares)] if conflicts.height else []
     if in_train >= 0.01 and not conflicts.height:
         text = f"{in_train:.1%} of the train rows repeat others, target and all"
@@ -198,10 +203,10 @@ def _hashes(rows: pl.LazyFrame, columns: list[str], modulus: int) -> pl.DataFram
 
 
 def _target_hashes(data: CheckedData, modulus: int) -> pl.DataFrame:
-    c = data.competition
-    columns = [n for n in c.rows.columns if n not in data.ids]
-    train = c.table(c.definition.tables.train).with_row_index(ROW)
-    targets = pl.struct(c.definition.targets).hash(seed=SEED).alias("y")
+    competition = data.competition
+    columns = [n for n in competition.rows.columns if n not in data.ids]
+    train = competition.table(competition.definition.tables.train).with_row_index(ROW)
+    targets = pl.struct(competition.definition.targets).hash(seed=SEED).alias("y")
     if modulus == 1:
         return train.select(pl.col(ROW).cast(pl.Int64), targets).collect(engine="streaming")
     is_sampled = pl.struct(columns).hash(seed=SEED) % modulus == 0
@@ -214,7 +219,7 @@ def _in_both(shared: pl.DataFrame, shares: tuple[float, float, float], n_train: 
     example = f"test {row[ROW] - n_train} is train {row['rows'][0]}"
     text = f"{in_test:.1%} of the test rows are train rows ({example})"
     if in_train >= 0.5 * in_test:
-        # Few columns with few values repeat by chance, as often within train as between train and test.
+        # With few columns of few values rows repeat by chance, as often within train as between train and test.
         return DataFinding(
             "minor",
             "repeats",
@@ -229,9 +234,9 @@ def _in_both(shared: pl.DataFrame, shares: tuple[float, float, float], n_train: 
 
 
 def _conflicting(conflicts: pl.DataFrame, train: pl.DataFrame, shares: tuple[float, float, float]) -> DataFinding:
-    # Of the first content that has several targets, the first row with each of two.
-    alike = train.filter(pl.col("h") == conflicts.sort("rows")["h"][0]).sort(ROW)
-    rows = alike.unique("y", keep="first", maintain_order=True)[ROW].head(2).to_list()
+    # The example: the first rows with two targets, of the first content that has several.
+    copies = train.filter(pl.col("h") == conflicts.sort("rows")["h"][0]).sort(ROW)
+    rows = copies.unique("y", keep="first", maintain_order=True)[ROW].head(2).to_list()
     share = shares[2]
     text = f"{share:.1%} of the train rows have a copy with another target ({' and '.join(f'train {r}' for r in rows)})"
     severity = "notable" if share >= 0.01 and shares[0] < 0.5 else "minor"

@@ -1,8 +1,8 @@
-"""The data under check: the columns that train and test share, or those of features, and a seeded sample of rows."""
+"""The data to check: the columns that train and test share, or those of features, on a seeded sample of rows."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from workbench.analysis.checks.row_units import RowUnits, apart, by_group, by_time
+from workbench.analysis.checks.row_units import RowUnits, by_group, by_time, disjoint_groups
+from workbench.core.context import SILENT, RunContext
 from workbench.core.errors import ConfigError, NotFoundError, near
 from workbench.data.competition import ROW, Competition
 from workbench.features import Blocks, Feature
@@ -51,17 +52,17 @@ class CheckedData:
     target : DataFrame
         The targets of the sampled train rows.
     extra : DataFrame
-        Of the same rows, the columns that only train has.
+        The columns that only train has, of the same rows.
     columns : tuple of str
-        The checked columns: columns of rows, "feature.column" of features.
+        The columns to check: those of the tables' rows, and "feature.column" of features.
     ids : tuple of str
-        Columns of rows that only identify rows.
+        Columns that only identify rows.
     time : str or None
         The time column of rows.
     times : tuple of Series, or None
         The times of the sampled rows of train and of test.
-    frames : list of (LazyFrame, names by column)
-        The sources of the columns, for counts over all rows.
+    frames : tuple of (LazyFrame, dict)
+        The sources of the columns over all rows: a frame, and column to check -> column of the frame.
     not_checked : tuple of str
         Requested columns that can't be checked, with the reason.
     limit_bytes : int
@@ -88,7 +89,7 @@ class CheckedData:
 
     @property
     def is_sampled(self) -> bool:
-        """Whether only some of the rows were taken."""
+        """Whether the rows are a sample."""
         return self.train.height < self.competition.n_train or self.test.height < self.competition.n_test
 
     @property
@@ -108,16 +109,16 @@ class CheckedData:
 
     @cached_property
     def row_units(self) -> RowUnits | None:
-        """The units of rows: groups of the folds; time blocks where test is later; groups that are in one side only."""
+        """Units of dependent rows: groups of the folds, time blocks if test is later, or groups on one side only."""
         cv, c = self.competition.definition.cv, self.competition
         if cv.scheme in ("group", "stratified_group") and cv.group is not None and cv.group in c.rows.columns:
             frames = [(c.rows.scan(), {cv.group: cv.group})]
             return by_group(
-                cv.group, *(_taken(frames, side[ROW].to_numpy())[cv.group] for side in (self.train, self.test))
+                cv.group, *(_select_rows(frames, side[ROW].to_numpy())[cv.group] for side in (self.train, self.test))
             )
         if self.test_is_later and self.time is not None and self.times is not None:
             return by_time(self.time, *(as_number(t) for t in self.times))
-        return apart(self.train, self.test, self.columns) if self.test.height else None
+        return disjoint_groups(self.train, self.test, self.columns) if self.test.height else None
 
     def effective_rows(self, column: str) -> tuple[float, float]:
         """Return the effective numbers of independent rows of train and of test, for the values of a column."""
@@ -156,7 +157,7 @@ def as_number(column: pl.Series) -> Floats:
 
 
 def brief(value: float) -> str:
-    """Return a number for an axis.
+    """Format a number for an axis.
 
     Examples
     --------
@@ -170,7 +171,7 @@ def brief(value: float) -> str:
 
 
 def as_codes(*columns: pl.Series) -> list[Ints]:
-    """Return one number per distinct value, from 0 up in the order of the values, alike over all columns; null: -1."""
+    """Return columns as codes from 0 up in the order of the values, the same in all columns; -1 for null."""
     joined = pl.concat([c.cast(pl.String) if kind_of(c.dtype) == "category" else c for c in columns])
     ranks = (joined.rank("dense").cast(pl.Int64) - 1).fill_null(-1).to_numpy()
     return list(np.split(ranks, np.cumsum([len(c) for c in columns])[:-1]))
@@ -182,7 +183,7 @@ def read_data(
     *,
     sample: int | None = None,
     time: str | None = None,
-    report: Callable[[str], None] = lambda _: None,
+    context: RunContext = SILENT,
 ) -> CheckedData:
     """Read the data to check.
 
@@ -192,7 +193,7 @@ def read_data(
     names : sequence of str
         Features, as an experiment names them ("calendar", "calendar.hour", "rows", "rows.dest"); none for ``rows``.
     sample : int, optional
-        At most this many rows of train and of test; fewer if the memory limit requires it.
+        The most rows of train and of test; fewer if the memory limit requires it.
     time : str, optional
         The time column; by default that of a "time" scheme, else the first date or timestamp.
 
@@ -201,26 +202,36 @@ def read_data(
     ConfigError, NotFoundError
         Where a name does not exist, or `time` is not a time.
     """
-    c = blocks.competition
-    ids, time_name = c.ids.key_columns, _time_of(c) if time is None else time_column(c, time)
+    competition = blocks.competition
+    ids, time_name = (
+        competition.ids.key_columns,
+        _time_of(competition) if time is None else time_column(competition, time),
+    )
     frames, not_checked = _frames(blocks, names or ("rows",))
     columns = tuple(name for _, names_of_frame in frames for name in names_of_frame)
-    n_columns = len(columns) + len(c.definition.targets)
-    most_rows = max(1_000, blocks.limit_bytes // (4 * BYTES_PER_VALUE * max(1, n_columns)))
-    size = min(sample or SAMPLE_ROWS, most_rows)
-    train_rows, test_rows = _sampled(c.n_train, size), _sampled(c.n_test, size) + c.n_train
-    report("reading a sample of the rows" if len(train_rows) < c.n_train else "reading the rows")
-    extra = [n for n in _train_columns(c) if n not in c.rows.columns and n not in c.definition.targets]
+    n_columns = len(columns) + len(competition.definition.targets)
+    max_rows = max(1_000, blocks.limit_bytes // (4 * BYTES_PER_VALUE * max(1, n_columns)))
+    size = min(sample or SAMPLE_ROWS, max_rows)
+    train_rows, test_rows = (
+        _sampled(competition.n_train, size),
+        _sampled(competition.n_test, size) + competition.n_train,
+    )
+    context.stage("reading a sample of the rows" if len(train_rows) < competition.n_train else "reading the rows")
+    extra = [
+        n
+        for n in _train_columns(competition)
+        if n not in competition.rows.columns and n not in competition.definition.targets
+    ]
     return CheckedData(
-        c,
-        _taken(frames, train_rows),
-        _taken(frames, test_rows),
-        _of_train(c, c.definition.targets, train_rows),
-        _of_train(c, [n for n in extra if n not in c.weights.columns], train_rows),
+        competition,
+        _select_rows(frames, train_rows),
+        _select_rows(frames, test_rows),
+        _train_rows_of(competition, competition.definition.targets, train_rows),
+        _train_rows_of(competition, [n for n in extra if n not in competition.weights.columns], train_rows),
         columns,
         ids,
         time_name,
-        None if time_name is None else tuple(_times(c, time_name, rows) for rows in (train_rows, test_rows)),  # type: ignore[arg-type]
+        None if time_name is None else tuple(_times(competition, time_name, rows) for rows in (train_rows, test_rows)),  # type: ignore[arg-type]
         tuple(frames),
         tuple(not_checked),
         blocks.limit_bytes,
@@ -228,10 +239,10 @@ def read_data(
 
 
 def _frames(blocks: Blocks, names: Sequence[str]) -> tuple[list[tuple[pl.LazyFrame, dict[str, str]]], list[str]]:
-    """Return the frames, each with its requested columns by the names that they have in the report."""
+    """Return each frame with its columns to check, by their names in the report; and what can't be checked."""
     frames: list[tuple[pl.LazyFrame, dict[str, str]]] = []
     not_checked: dict[str, None] = {}
-    sources: dict[str, str] = {}  # a column's name in the report -> the feature that it is of
+    feature_of_label: dict[str, str] = {}  # column in the report -> feature
     for reference in dict.fromkeys(names):
         name, _, column = reference.partition(".")
         if name == "rows":
@@ -248,36 +259,40 @@ def _frames(blocks: Blocks, names: Sequence[str]) -> tuple[list[tuple[pl.LazyFra
         wanted = [column] if column else available
         usable = {f"{prefix}{n}": n for n in wanted if kind_of(schema[n]) != "other"}
         not_checked |= {f"{prefix}{n}: a {schema[n]}": None for n in wanted if f"{prefix}{n}" not in usable}
-        # "rows" and "rows.x" name a column twice; a column of rows may also have the name of a feature's column.
-        clashing = [label for label in usable if sources.get(label, name) != name]
+        # "rows" and "rows.x" list a column twice; a column of the rows may also be named like that of a feature.
+        clashing = [label for label in usable if feature_of_label.get(label, name) != name]
         not_checked |= {
-            f"{label} of {name}: a column of {sources[label]} is called so, too": None for label in clashing
+            f"{label} of {name}: {feature_of_label[label]} has a column of this name, too": None for label in clashing
         }
-        added = {label: n for label, n in usable.items() if label not in sources}
-        sources |= dict.fromkeys(added, name)
+        added = {label: n for label, n in usable.items() if label not in feature_of_label}
+        feature_of_label |= dict.fromkeys(added, name)
         if added:
             frames.append((frame, added))
     return frames, list(not_checked)
 
 
-def _train_columns(c: Competition) -> list[str]:
-    return list(c.manifest.table(c.definition.tables.train, slug=c.slug).dtypes)
+def _train_columns(competition: Competition) -> list[str]:
+    return list(competition.manifest.table(competition.definition.tables.train, slug=competition.slug).dtypes)
 
 
-def _time_of(c: Competition) -> str | None:
-    cv, schema = c.definition.cv, c.rows.scan().collect_schema()
-    # The column that the folds are cut by may be in train only.
-    first = [cv.column] if cv.scheme == "time" and cv.column in c.rows.columns and is_time(schema[cv.column]) else []
-    times = [*first, *(n for n in c.rows.columns if schema[n] in (pl.Date, pl.Datetime))]
+def _time_of(competition: Competition) -> str | None:
+    cv, schema = competition.definition.cv, competition.rows.scan().collect_schema()
+    # The time column of the folds may be in train only.
+    first = (
+        [cv.column]
+        if cv.scheme == "time" and cv.column in competition.rows.columns and is_time(schema[cv.column])
+        else []
+    )
+    times = [*first, *(n for n in competition.rows.columns if schema[n] in (pl.Date, pl.Datetime))]
     return times[0] if times else None
 
 
 def is_time(dtype: pl.DataType) -> bool:
-    """Tell whether a column can be a time column: a date, a timestamp or a number."""
+    """Return whether a column can be a time column: a date, a timestamp or a number."""
     return dtype.is_numeric() or dtype in (pl.Date, pl.Datetime)
 
 
-def time_column(c: Competition, column: str) -> str:
+def time_column(competition: Competition, column: str) -> str:
     """Check that a column of rows can be the time column, and return it.
 
     Raises
@@ -287,23 +302,23 @@ def time_column(c: Competition, column: str) -> str:
     ConfigError
         Where it is of another type.
     """
-    if column not in c.rows.columns:
-        raise NotFoundError(f"rows have no column {column!r} for the time", hint=near(column, c.rows.columns))
-    dtype = c.rows.scan().collect_schema()[column]
+    if column not in competition.rows.columns:
+        raise NotFoundError(f"rows have no column {column!r} for the time", hint=near(column, competition.rows.columns))
+    dtype = competition.rows.scan().collect_schema()[column]
     if not is_time(dtype):
         raise ConfigError(f"column {column!r} is a {dtype}; a time column is a date, a timestamp or a number")
     return column
 
 
-def time_columns(c: Competition, names: Sequence[str]) -> tuple[str | None, dict[str, str]]:
-    """Return the time column of rows, and those of tables, from "COLUMN" and "TABLE.COLUMN".
+def time_columns(competition: Competition, names: Sequence[str]) -> tuple[str | None, dict[str, str]]:
+    """Parse time columns "COLUMN" and "TABLE.COLUMN"; return that of the rows, and table -> column.
 
-    A name that is a column of rows is taken as such, even with a dot.
+    A name that is a column of the rows is taken as such, even with a dot.
 
     Raises
     ------
     ConfigError
-        Where two are named for rows, or for the same table.
+        For two columns of the rows, or of the same table.
     NotFoundError
         For an unknown table.
     """
@@ -311,12 +326,12 @@ def time_columns(c: Competition, names: Sequence[str]) -> tuple[str | None, dict
     table_columns: dict[str, str] = {}
     for name in dict.fromkeys(names):
         table, dot, column = name.partition(".")
-        if not dot or name in c.rows.columns:
+        if not dot or name in competition.rows.columns:
             row_columns.append(name)
-        elif table not in c.manifest.tables:
+        elif table not in competition.manifest.tables:
             raise NotFoundError(
                 f"--time-column {name}: rows have no such column, and there is no table {table!r}",
-                hint=near(table, c.manifest.tables, kind="table"),
+                hint=near(table, competition.manifest.tables, kind="table"),
             )
         elif table in table_columns:
             raise ConfigError(f"--time-column names two columns of {table}: {table_columns[table]!r} and {column!r}")
@@ -328,8 +343,8 @@ def time_columns(c: Competition, names: Sequence[str]) -> tuple[str | None, dict
     return row_columns[0] if row_columns else None, table_columns
 
 
-def _times(c: Competition, column: str, rows: Ints) -> pl.Series:
-    return _taken([(c.rows.scan(), {column: column})], rows)[column]
+def _times(competition: Competition, column: str, rows: Ints) -> pl.Series:
+    return _select_rows([(competition.rows.scan(), {column: column})], rows)[column]
 
 
 def _sampled(n_rows: int, size: int) -> Ints:
@@ -339,7 +354,7 @@ def _sampled(n_rows: int, size: int) -> Ints:
     return np.sort(chosen).astype(np.int64)
 
 
-def _taken(frames: Sequence[tuple[pl.LazyFrame, dict[str, str]]], rows: Ints) -> pl.DataFrame:
+def _select_rows(frames: Sequence[tuple[pl.LazyFrame, dict[str, str]]], rows: Ints) -> pl.DataFrame:
     keys = pl.LazyFrame({ROW: rows})
     parts = [pl.DataFrame({ROW: rows})]
     for frame, names in frames:
@@ -350,10 +365,10 @@ def _taken(frames: Sequence[tuple[pl.LazyFrame, dict[str, str]]], rows: Ints) ->
     return pl.concat(parts, how="horizontal")
 
 
-def _of_train(c: Competition, columns: Sequence[str], rows: Ints) -> pl.DataFrame:
+def _train_rows_of(competition: Competition, columns: Sequence[str], rows: Ints) -> pl.DataFrame:
     if not columns:
         return pl.DataFrame()
-    frame = c.table(c.definition.tables.train).select(columns).with_row_index(ROW)
+    frame = competition.table(competition.definition.tables.train).select(columns).with_row_index(ROW)
     keys = pl.LazyFrame({ROW: rows})
     selected = frame.with_columns(pl.col(ROW).cast(pl.Int64)).join(keys, on=ROW, how="semi")
     return selected.collect(engine="streaming").sort(ROW).drop(ROW)

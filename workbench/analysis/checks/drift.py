@@ -1,7 +1,7 @@
 """Drift: how the columns of test differ from those of train.
 
-Ranked by the size of the effect. On big data everything is significant, so significance only serves as a floor: a
-difference that chance alone may give on samples of this size is not reported.
+Columns are ranked by the size of the effect. On large data everything is significant, so significance is only a
+threshold: differences that may be due to chance are not reported.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from workbench.analysis.checks.data import CheckedData, Floats, Ints, as_codes, 
 from workbench.analysis.checks.finding import ColumnDrift, DataFinding
 from workbench.data.competition import ROW
 
-__all__ = ["drift", "drift_findings", "goes_by_time", "ks_statistic", "psi", "tells_time", "total_variation"]
+__all__ = ["drift", "drift_findings", "ks_statistic", "psi", "tells_time", "total_variation"]
 
 SERIOUS, NOTABLE = 0.3, 0.1
 UNSEEN_SERIOUS, UNSEEN_NOTABLE = 0.3, 0.05
 NULLS_SERIOUS, NULLS_NOTABLE = 0.3, 0.05
 
-Z = 3.9
+Z_SCORE = 3.9
 """Standard errors that chance exceeds in one of ten thousand columns."""
 
 BINS, SHOWN_CATEGORIES = 30, 12
@@ -46,25 +46,24 @@ def ks_statistic(one: Floats, other: Floats) -> float:
 def psi(one: Floats, other: Floats) -> float:
     """Return the population stability index of two lists of shares: the sum of (p - q) ln(p / q).
 
-    Empty cells count as 0.00005, as is usual. Common interpretation (Siddiqi 2006): below 0.1 stable, above 0.25
-    shifted.
+    Empty cells count as 0.00005, as is common. Interpretation (Siddiqi 2006): below 0.1 stable, above 0.25 shifted.
     """
     p, q = np.maximum(one, 5e-5), np.maximum(other, 5e-5)
     return float(((p - q) * np.log(p / q)).sum())
 
 
 def total_variation(one: Ints, other: Ints, rows: tuple[float, float] | None = None) -> float:
-    """Return the total variation distance of two distributions, less its expectation where they are equal.
+    """Return the total variation distance of two distributions, minus its expectation without drift.
 
     For a category of share p, counted in n and m rows, the expected difference is sqrt(2 p (1/n + 1/m) / pi), and
-    never above 2p. Over many rare categories it adds up, without any drift.
+    never above 2p. Over many rare categories these differences add up without any drift.
 
     Parameters
     ----------
     one, other : int arrays
         Counts by category.
     rows : tuple of float, optional
-        The effective number of independent rows of each side; by default all of its rows.
+        The effective numbers of independent rows; by default the numbers of rows.
     """
     n, m = max(1, int(one.sum())), max(1, int(other.sum()))
     share = (one + other) / (n + m)
@@ -84,7 +83,7 @@ def drift(
     nulls : dict
         The shares of nulls in train and test, by column.
     by_time : bool
-        Whether test is later than train: then dates, times and the numeric time column come last, as they differ by
+        Whether test is later than train: dates, times and the numeric time column are then last, as they differ by
         definition.
     """
     if not data.test.height:
@@ -96,17 +95,17 @@ def drift(
 
 
 def tells_time(data: CheckedData, column: str) -> bool:
-    """Tell whether a column is a date, a time, or the numeric time column."""
+    """Return whether a column is a date, a time, or the numeric time column."""
     return column == data.time or data.kind(column) == "time"
 
 
 def _is_group(data: CheckedData, column: str) -> bool:
-    """Tell whether a column is the group column of the folds: test may have entirely different groups."""
+    """Return whether a column is the group column of the folds, whose values may all differ in test."""
     return data.row_units is not None and data.row_units.is_by_group and data.row_units.column == column
 
 
-def _largest(d: ColumnDrift) -> float:
-    return max(d.effect, d.unseen or 0.0, abs(d.nulls_train - d.nulls_test))
+def _largest(column_drift: ColumnDrift) -> float:
+    return max(column_drift.effect, column_drift.unseen or 0.0, abs(column_drift.nulls_train - column_drift.nulls_test))
 
 
 def _number(data: CheckedData, column: str, nulls: tuple[float, float]) -> ColumnDrift:
@@ -128,7 +127,7 @@ def _histogram(data: CheckedData, column: str, train: Floats, test: Floats) -> t
     values_of_both = np.concatenate([train, test])
     if not len(values_of_both):
         return ()
-    # A few outliers would press everything else into one bar: the outermost half percent share the end bars.
+    # With a few outliers all other values would share a bar: the outermost half percent is in the end bars.
     low, high = np.quantile(values_of_both, [0.005, 0.995])
     values = np.unique(values_of_both[:100_000])
     if len(values) <= BINS and (data.kind(column) != "time"):
@@ -179,15 +178,15 @@ def _top(train: pl.Series, test: pl.Series) -> tuple[tuple[str, float, float], .
 
 
 def _unseen(data: CheckedData, column: str, codes: Sequence[Ints], counts: Sequence[Ints], test: pl.Series) -> float:
-    """Return the share of test rows whose value all of train lacks, less the share expected by chance.
+    """Return the share of test rows with a value that train lacks, minus the share expected by chance.
 
-    The probability that the next row has a new value is, by Good (1953), the share of train rows whose value occurs
-    once; where rows come in units, in one unit. Test rows beyond that share are a finding.
+    By Good (1953), the probability that the next row has a new value is the share of train rows whose value occurs
+    once; with units of rows, in one unit.
     """
     in_train, in_test = counts
     n_test = max(1, int(in_test.sum()))
     new = float(in_test[in_train == 0].sum()) / n_test
-    by_chance = _alone(data, column, codes[0], in_train)
+    by_chance = _unique_share(data, column, codes[0], in_train)
     if new <= by_chance or not data.is_sampled:
         return max(0.0, new - by_chance)
     values = pl.LazyFrame({column: test.unique().drop_nulls()})
@@ -197,10 +196,10 @@ def _unseen(data: CheckedData, column: str, codes: Sequence[Ints], counts: Seque
     return max(0.0, min(exact, new - by_chance))
 
 
-def _alone(data: CheckedData, column: str, codes: Ints, counts: Ints) -> float:
-    """Return the share of train rows whose value no other row has, or no other unit."""
+def _unique_share(data: CheckedData, column: str, codes: Ints, counts: Ints) -> float:
+    """Return the share of train rows whose value occurs in no other row, or no other unit."""
     units, filled = data.row_units, codes >= 0
-    # Groups that the folds do not know of are to be reported, not expected.
+    # New values of groups that the folds do not keep together are a finding, whatever the units.
     if units is None or (units.column == column and not units.declared):
         return float((counts == 1).sum()) / max(1, int(counts.sum()))
     pairs = np.unique(np.stack([codes[filled], units.train[filled]]), axis=1)
@@ -208,47 +207,45 @@ def _alone(data: CheckedData, column: str, codes: Ints, counts: Ints) -> float:
     return float(counts[n_units == 1].sum()) / max(1, int(counts.sum()))
 
 
-def goes_by_time(data: CheckedData) -> bool:
-    """Tell whether test is later than train."""
-    return data.test_is_later
-
-
 def drift_findings(data: CheckedData, drifts: Sequence[ColumnDrift], *, by_time: bool) -> list[DataFinding]:
     """Return the findings of drift."""
     findings = []
-    for d in drifts:
-        if (by_time and tells_time(data, d.column)) or _is_group(data, d.column):
+    for column_drift in drifts:
+        if (by_time and tells_time(data, column_drift.column)) or _is_group(data, column_drift.column):
             continue
-        n, m = data.effective_rows(d.column)
-        chance = Z * np.sqrt(1 / max(1, n) + 1 / max(1, m)) / 2
-        if d.effect >= NOTABLE and d.effect > chance:
-            findings.append(_distribution(d))
-        if d.unseen is not None and d.unseen >= UNSEEN_NOTABLE and d.unseen > chance:
-            findings.append(_new_values(d))
-        if abs(d.nulls_train - d.nulls_test) >= NULLS_NOTABLE and abs(d.nulls_train - d.nulls_test) > chance:
-            findings.append(_null_shift(d))
+        n_train, n_test = data.effective_rows(column_drift.column)
+        chance = Z_SCORE * np.sqrt(1 / max(1, n_train) + 1 / max(1, n_test)) / 2
+        if column_drift.effect >= NOTABLE and column_drift.effect > chance:
+            findings.append(_distribution(column_drift))
+        if column_drift.unseen is not None and column_drift.unseen >= UNSEEN_NOTABLE and column_drift.unseen > chance:
+            findings.append(_new_values(column_drift))
+        if (
+            abs(column_drift.nulls_train - column_drift.nulls_test) >= NULLS_NOTABLE
+            and abs(column_drift.nulls_train - column_drift.nulls_test) > chance
+        ):
+            findings.append(_null_shift(column_drift))
     return findings
 
 
-def _distribution(d: ColumnDrift) -> DataFinding:
-    name = "total variation" if d.kind == "category" else "KS"
+def _distribution(column_drift: ColumnDrift) -> DataFinding:
+    name = "total variation" if column_drift.kind == "category" else "KS"
     return DataFinding(
-        "serious" if d.effect >= SERIOUS else "notable",
+        "serious" if column_drift.effect >= SERIOUS else "notable",
         "drift",
-        d.column,
-        f"differs between train and test: {name} {d.effect:.2f}, PSI {d.psi:.2f}",
+        column_drift.column,
+        f"differs between train and test: {name} {column_drift.effect:.2f}, PSI {column_drift.psi:.2f}",
         "try without it; take ranks, ratios or differences that mean the same in both",
-        d.effect,
-        {"effect": d.effect, "measure": name, "psi": d.psi},
+        column_drift.effect,
+        {"effect": column_drift.effect, "measure": name, "psi": column_drift.psi},
     )
 
 
-def _new_values(d: ColumnDrift) -> DataFinding:
-    unseen = d.unseen or 0.0
+def _new_values(column_drift: ColumnDrift) -> DataFinding:
+    unseen = column_drift.unseen or 0.0
     return DataFinding(
         "serious" if unseen >= UNSEEN_SERIOUS else "notable",
         "drift",
-        d.column,
+        column_drift.column,
         f"{unseen:.0%} of the test rows have a value that train lacks, beyond chance",
         "group by it for validation (cv.group), or use properties that the values share",
         unseen,
@@ -256,14 +253,14 @@ def _new_values(d: ColumnDrift) -> DataFinding:
     )
 
 
-def _null_shift(d: ColumnDrift) -> DataFinding:
-    gap = abs(d.nulls_train - d.nulls_test)
+def _null_shift(column_drift: ColumnDrift) -> DataFinding:
+    gap = abs(column_drift.nulls_train - column_drift.nulls_test)
     return DataFinding(
         "serious" if gap >= NULLS_SERIOUS else "notable",
         "drift",
-        d.column,
-        f"missing in {d.nulls_train:.1%} of train and {d.nulls_test:.1%} of test",
+        column_drift.column,
+        f"missing in {column_drift.nulls_train:.1%} of train and {column_drift.nulls_test:.1%} of test",
         "find out why; don't let the model read whether it is missing",
         gap,
-        {"nulls_train": d.nulls_train, "nulls_test": d.nulls_test},
+        {"nulls_train": column_drift.nulls_train, "nulls_test": column_drift.nulls_test},
     )

@@ -1,4 +1,4 @@
-"""Findings of the checks, and the data of their page."""
+"""Findings of the checks, and the data for their page."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ class DataFinding:
     check : str
         "drift", "adversarial", "columns", "leak", "order", "repeats", "target", "time" or "nulls".
     column : str
-        The column that it is about; empty for the data as a whole.
+        The affected column; empty for the data as a whole.
     text : str
         The finding, with figures.
     todo : str
         The recommended action.
     size : float
-        The size of the effect, from 0 to 1: findings of the same severity are ranked by it.
+        The size of the effect, from 0 to 1, by which findings of the same severity are ranked.
     figures : dict
         The figures of `text`, by name.
     """
@@ -59,7 +59,7 @@ def worst_first(findings: Sequence[DataFinding]) -> tuple[DataFinding, ...]:
 
 @dataclass(frozen=True)
 class ColumnDrift:
-    """How a column differs between train and test.
+    """The difference of a column between train and test.
 
     Attributes
     ----------
@@ -72,9 +72,9 @@ class ColumnDrift:
     psi : float
         The population stability index over tenths of train, or over categories.
     unseen : float or None
-        The share of test rows whose category train does not have.
+        The share of test rows with a category that train does not have; None for other columns.
     nulls_train, nulls_test : float
-        Shares.
+        The shares of nulls.
     bars : tuple of (label, share in train, share in test)
         A histogram, or the most frequent categories.
     """
@@ -91,10 +91,24 @@ class ColumnDrift:
 
 @dataclass(frozen=True)
 class Adversarial:
-    """A model that tells train from test: its out-of-fold AUC and ROC curve, the columns by their share of the gain.
+    """The result of adversarial validation.
 
-    `grouped_by` is the column whose groups were validated together, "" for none; `noise` is how far above 0.5 the AUC
-    may be by chance.
+    Attributes
+    ----------
+    auc : float
+        Out of fold.
+    roc : tuple of (float, float)
+        Points of the ROC curve.
+    gains : tuple of (column, share of the gain)
+        The largest first.
+    left_out : tuple of str
+        The excluded columns.
+    n_rows : int
+        Rows of train and test.
+    grouped_by : str
+        The column whose groups were validated together, "" for none.
+    noise : float
+        How far above 0.5 the AUC may be by chance.
     """
 
     auc: float
@@ -108,7 +122,18 @@ class Adversarial:
 
 @dataclass(frozen=True)
 class Periods:
-    """The target by time: for each period its name, its train rows, and the target's median or a class's share."""
+    """The target by period.
+
+    Attributes
+    ----------
+    column, target : str
+        The time column and the target.
+    what : str
+        The statistic: the target's median, or the share of a class.
+    every : str
+        The length of a period, such as "day".
+    lines : tuple of (period, number of train rows, statistic)
+    """
 
     column: str
     target: str
@@ -119,7 +144,17 @@ class Periods:
 
 @dataclass(frozen=True)
 class Nulls:
-    """Nulls by column (share in train, in test), and the most frequent patterns of a row (columns, share of rows)."""
+    """Null values.
+
+    Attributes
+    ----------
+    shares : dict
+        Column -> (share in train, share in test).
+    groups : tuple of tuple of str
+        Columns that are null in the same rows.
+    patterns : tuple of (columns, share of rows)
+        The most frequent combinations of columns that are null in a row.
+    """
 
     shares: dict[str, tuple[float, float]]
     groups: tuple[tuple[str, ...], ...]
@@ -128,7 +163,18 @@ class Nulls:
 
 @dataclass(frozen=True)
 class OrderPlot:
-    """The mean of the target by row number or id, in `len(means)` equal groups of rows, and the score of that alone."""
+    """The target by row number or id.
+
+    Attributes
+    ----------
+    column : str
+    means : tuple of float
+        The mean of the target in equal groups of rows, in this order.
+    score : float
+        How well the order alone predicts the target.
+    measure : str
+        "AUC" or "R2".
+    """
 
     column: str
     means: tuple[float, ...]
@@ -140,8 +186,16 @@ class OrderPlot:
 class CheckReport:
     """The result of `wb check` for a competition.
 
-    `sampled` has the numbers of train and test rows that distributions and models were computed on, out of `n_train`
-    and `n_test`; counts of nulls, unseen values and duplicate rows are of all rows unless `facts` says otherwise.
+    Attributes
+    ----------
+    sampled : tuple of (int, int)
+        The numbers of train and test rows on which distributions and models were computed; counts of nulls, unseen
+        values and duplicate rows are over all rows unless `facts` has a note.
+    facts : tuple of (title, text)
+    power : tuple of (column, score, measure)
+        How well each column alone predicts the first target, the best first.
+    target : tuple of (target, bars)
+        The distribution of each target: bars of (value, count).
     """
 
     slug: str

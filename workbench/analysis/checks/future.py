@@ -1,9 +1,9 @@
-"""Features that read the future: each is computed again on data that ends earlier, and must give the same values.
+"""Find features that read the future: computed again on data that ends earlier, a feature must have the same values.
 
-At a few cut times, the rows and the tables with the time column are truncated to the rows before the cut (rows without
-a time stay), the feature is computed on them, and its values are compared with the cached ones, for every row before
-the cut. Rows at exactly the cut are dropped and not compared, so rows of equal time are never separated. Nothing that
-is computed here enters the cache.
+At a few cut times, the rows and the tables with a time column are truncated to the rows before the cut (rows without a
+time are kept), the feature is computed on them, and its values are compared with the cached ones, for every row before
+the cut. Rows at exactly the cut are dropped and not compared, so rows of equal time are never separated. Results of the
+check are not cached.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ from workbench.models.target import TargetColumn, read_target
 
 __all__ = ["Difference", "TimeCheck", "check_time", "leak_error"]
 
-SHARES = (0.1, 0.5, 0.8)
+CUT_SHARES = (0.1, 0.5, 0.8)
 """The cuts as shares of the rows: the early one first, as it is the cheapest and shows most leaks."""
 
-PART_SHARE = 24
-"""Each part of a feature with ``partition_by`` is computed within about this fraction (1/24) of the memory limit."""
+PARTS_PER_LIMIT = 24
+"""A feature with ``partition_by`` is computed in parts of about 1/24 of the memory limit."""
 
 RELATIVE, RELATIVE_FLOAT32, ABSOLUTE = 1e-7, 1e-5, 1e-9
-"""Smaller differences come from summation order; the absolute one is relative to the column's largest value."""
+"""Differences up to these are rounding; the absolute one is a share of the column's largest value."""
 
-EXAMPLES = 3
+N_EXAMPLES = 3
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Difference:
     cut : str
         The time at which the data was truncated.
     n_differing, n_compared : int
-        Rows before the cut.
+        Numbers of rows before the cut.
     examples : tuple of (row, with all data, with data up to the cut)
         The row as "train 17".
     """
@@ -88,7 +88,7 @@ class TimeCheck:
         How it was checked, or why not.
     differences : tuple of Difference
     whole : tuple of str
-        Tables that it reads and that have no time column: they were not truncated.
+        Tables that it reads but that were not truncated, as they have no time column.
     """
 
     feature: str
@@ -104,7 +104,7 @@ def check_time(
     *,
     columns: Sequence[str] = (),
     allow: Sequence[str] = (),
-    shares: Sequence[float] = SHARES,
+    shares: Sequence[float] = CUT_SHARES,
 ) -> list[TimeCheck]:
     """Compute features again on data that ends earlier and compare.
 
@@ -138,7 +138,7 @@ def check_time(
     requested = _with_sources(blocks, names or custom)
     _check_allowed(blocks, allow, requested)
     cuts = clock.cuts(shares)
-    return [_checked(blocks, name, clock, cuts, _Judged(only, allow)) for name, only in requested.items()]
+    return [_check_feature(blocks, name, clock, cuts, _LeakRule(only, allow)) for name, only in requested.items()]
 
 
 def leak_error(checks: Sequence[TimeCheck]) -> FeatureError | None:
@@ -175,11 +175,11 @@ def _advice(first: Difference) -> str:
 
 @dataclass(frozen=True)
 class _Clock:
-    """The time column: of the rows, and of the tables that have one."""
+    """The time column of the rows, and of tables (table -> column)."""
 
     competition: Competition
     column: str
-    of_table: dict[str, str]
+    column_of_table: dict[str, str]
     dtype: pl.DataType
 
     @cached_property
@@ -187,7 +187,7 @@ class _Clock:
         return self.competition.n_train + self.competition.n_test
 
     def cuts(self, shares: Sequence[float]) -> list[Any]:
-        """Return the times below which about these shares of the rows lie, ascending, without the very first time."""
+        """Return the times before which about these shares of the rows are, ascending, without the first time."""
         rows = self.competition.rows.scan().select(pl.col(self.column).drop_nulls())
         quantiles = [
             pl.col(self.column).quantile(s, interpolation="lower").cast(self.dtype).alias(str(s)) for s in shares
@@ -196,25 +196,25 @@ class _Clock:
         return sorted({cut for cut in limits[1:] if cut is not None and cut > limits[0]})
 
     def before(self, frame: pl.LazyFrame, column: str, cut: Any) -> pl.LazyFrame:
-        """Return the rows before the cut, and those without a time."""
+        """Return the rows of a table before the cut, and those without a time."""
         time = pl.col(column)
         return frame.filter((time < pl.lit(cut, self.dtype)) | time.is_null())
 
 
 def _clock(competition: Competition, columns: Sequence[str]) -> _Clock:
     cv = competition.definition.cv
-    named, of_table = time_columns(competition, columns)
-    column = named or (cv.column if cv.scheme == "time" else None)
+    row_column, table_columns = time_columns(competition, columns)
+    column = row_column or (cv.column if cv.scheme == "time" else None)
     if column is None:
         raise ConfigError(
             f"the folds of {competition.slug!r} do not go forward in time, and no time column is named",
             hint="name the time column of rows: wb check --time-column COLUMN",
         )
     dtype = competition.rows.scan().collect_schema()[time_column(competition, column)]
-    return _Clock(competition, column, _times_of_tables(competition, column, dtype, of_table), dtype)
+    return _Clock(competition, column, _time_columns_of_tables(competition, column, dtype, table_columns), dtype)
 
 
-def _times_of_tables(
+def _time_columns_of_tables(
     competition: Competition, column: str, dtype: pl.DataType, named: dict[str, str]
 ) -> dict[str, str]:
     column_of_table = {}
@@ -238,10 +238,10 @@ def _comparable(one: pl.DataType, other: pl.DataType) -> bool:
 
 
 def _with_sources(blocks: Blocks, names: Sequence[str]) -> dict[str, set[str]]:
-    """Return the features with their columns to check (none: all), including those that fold features group by."""
+    """Return feature -> columns to check (empty for all), including the columns that fold features group by."""
     columns_of: dict[str, list[str]] = {}
     for reference in names:
-        _check_there(blocks, reference)
+        _check_exists(blocks, reference)
         name, _, column = reference.partition(".")
         feature = None if name == "rows" else blocks.get(name)
         for source, _, grouped_by in (
@@ -253,8 +253,8 @@ def _with_sources(blocks: Blocks, names: Sequence[str]) -> dict[str, set[str]]:
     return {name: set() if "" in columns else set(columns) for name, columns in columns_of.items()}
 
 
-def _check_there(blocks: Blocks, reference: str, *, option: str = "", columns: bool = True) -> None:
-    """Refuse an unknown feature or, with `columns`, an unknown column of one; `option` is where it was named.
+def _check_exists(blocks: Blocks, reference: str, *, option: str = "", columns: bool = True) -> None:
+    """Reject an unknown feature or, with `columns`, an unknown column of a feature; `option` precedes the message.
 
     Raises
     ------
@@ -269,7 +269,9 @@ def _check_there(blocks: Blocks, reference: str, *, option: str = "", columns: b
     if not column or not columns:
         return
     if isinstance(blocks.features.get(name), FoldFeature):
-        raise NotFoundError(f"{option}{name!r} depends on the fold, and is taken whole", hint=f"name it as {name!r}")
+        raise NotFoundError(
+            f"{option}{name!r} depends on the fold, so that its columns can't be named", hint=f"name it as {name!r}"
+        )
     available = list(blocks.competition.rows.columns if name == "rows" else blocks.block(name).note["columns"])
     if column not in available:
         raise NotFoundError(f"{option}{name!r} has no column {column!r}", hint=near(column, available, kind="column"))
@@ -277,49 +279,58 @@ def _check_there(blocks: Blocks, reference: str, *, option: str = "", columns: b
 
 def _check_allowed(blocks: Blocks, allow: Sequence[str], requested: Collection[str]) -> None:
     for reference in allow:
-        # The columns of a feature that is not checked now are unknown until it is built.
+        # The columns of a feature that is not checked may be unknown, as it may not be built.
         is_requested = reference.partition(".")[0] in requested
-        _check_there(blocks, reference, option=f"--allow {reference}: ", columns=is_requested)
+        _check_exists(blocks, reference, option=f"--allow {reference}: ", columns=is_requested)
 
 
 @dataclass(frozen=True)
-class _Judged:
-    """The columns that decide on a feature (none: all), and what may read the future."""
+class _LeakRule:
+    """Which differences of a feature are leaks.
+
+    Attributes
+    ----------
+    only : collection of str
+        The columns to check; empty for all.
+    allow : sequence of str
+        Features, or "feature.column", that may read the future.
+    """
 
     only: Collection[str]
     allow: Sequence[str]
 
-    def counts(self, difference: Difference) -> bool:
+    def is_checked(self, difference: Difference) -> bool:
         return not self.only or difference.column in self.only
 
-    def is_bad(self, difference: Difference) -> bool:
+    def is_leak(self, difference: Difference) -> bool:
         return not {difference.feature, f"{difference.feature}.{difference.column}"} & set(self.allow)
 
 
-def _checked(blocks: Blocks, name: str, clock: _Clock, cuts: Sequence[Any], judgement: _Judged) -> TimeCheck:
+def _check_feature(blocks: Blocks, name: str, clock: _Clock, cuts: Sequence[Any], rule: _LeakRule) -> TimeCheck:
     if name == "rows":
         return TimeCheck(name, "not checked", "the columns of the tables themselves: nothing is computed")
     feature = blocks.get(name)
     if isinstance(feature, FoldFeature):
-        return _fold_feature(blocks, feature, clock)
+        return _check_fold_feature(blocks, feature, clock)
     if not cuts:
         return TimeCheck(name, "not checked", f"all rows have the same {clock.column}")
     blocks.context.stage(f"checking {name}")
     differences: dict[str, Difference] = {}
     for cut in cuts:
-        for difference in filter(judgement.counts, _Truncated(blocks, clock, cut).differences(feature)):
+        for difference in filter(rule.is_checked, _Truncated(blocks, clock, cut).differences(feature)):
             differences.setdefault(difference.column, difference)
-        if any(map(judgement.is_bad, differences.values())):
-            # A leak shows at every cut: the later ones cost more and add nothing.
+        if any(map(rule.is_leak, differences.values())):
+            # A leak shows at every cut, and later cuts take longer.
             break
-    untruncated = tuple(sorted(_tables(blocks, feature) - set(clock.of_table)))
-    leaks = tuple(filter(judgement.is_bad, differences.values()))
+    untruncated = tuple(sorted(_tables(blocks, feature) - set(clock.column_of_table)))
+    leaks = tuple(filter(rule.is_leak, differences.values()))
     shown = ", ".join(_shown(c) for c in cuts)
     verdict = "reads the future" if leaks else "allowed" if differences else "passes"
     return TimeCheck(name, verdict, f"computed again before {shown}", leaks or tuple(differences.values()), untruncated)
 
 
 def _tables(blocks: Blocks, feature: Feature) -> set[str]:
+    """Return the tables that a feature reads, also through other features."""
     tables: set[str] = set()
     for name in feature.inputs:
         if name in blocks.features and name != feature.name:
@@ -332,7 +343,7 @@ def _tables(blocks: Blocks, feature: Feature) -> set[str]:
 
 @dataclass
 class _Truncated:
-    """The data up to a cut, and features computed on it; frames of features that others read are stored on disk."""
+    """The data before a cut, and the features computed on it."""
 
     blocks: Blocks
     clock: _Clock
@@ -351,17 +362,19 @@ class _Truncated:
                 hint="a feature must work on any first part of the data, or it can't be checked",
             ),
         ):
-            truncated = self._computed(feature, new_path)
-            return self._compared(feature, full, truncated)
+            truncated = self._compute(feature, new_path)
+            return self._compare(feature, full, truncated)
 
-    def _computed(self, feature: Feature, new_path: Callable[[], Path]) -> pl.LazyFrame:
-        """Return a feature on the data up to the cut, written to a file that lasts as long as the comparison."""
+    def _compute(self, feature: Feature, new_path: Callable[[], Path]) -> pl.LazyFrame:
+        """Compute a feature on the data before the cut, in a temporary file."""
         if feature.name in self._computed_features:
             return self._computed_features[feature.name]
         inputs = {name: self._input(feature, name, new_path) for name in feature.inputs}
         rows = self._rows()
-        c = self.blocks.competition
-        evaluation = Evaluation(feature, lambda name, _: inputs[name], None, c.definition.targets, 0, c.n_train)
+        competition = self.blocks.competition
+        evaluation = Evaluation(
+            feature, lambda name, _: inputs[name], None, competition.definition.targets, 0, competition.n_train
+        )
         chunks = []
         for part in self._parts(feature):
             part_rows = rows if part is None else rows.filter(part)
@@ -381,22 +394,24 @@ class _Truncated:
             return self._rows()
         if kind == "table":
             table = self.blocks.competition.feature_table(name)
-            column = self.clock.of_table.get(name)
+            column = self.clock.column_of_table.get(name)
             return table if column is None else self.clock.before(table, column, self.cut)
         source = self.blocks.get(name)
         if not isinstance(source, Feature):
             raise FeatureError(f"feature {reader.name!r} reads {name!r}, which depends on the fold")
-        return self._computed(source, new_path)
+        return self._compute(source, new_path)
 
     def _parts(self, feature: Feature) -> list[pl.Expr | None]:
-        """Return conditions that partition the rows by the feature's `partition_by`; one None where they are few."""
+        """Return conditions that partition the rows by the feature's `partition_by`; [None] for all rows at once."""
         if feature.partition_by is None:
             return [None]
-        c, names = self.blocks.competition, self.blocks.competition.definition.tables
-        stored = sum(c.manifest.table(n, slug=c.slug).size_bytes for n in (names.train, names.test))
+        competition, names = self.blocks.competition, self.blocks.competition.definition.tables
+        stored_bytes = sum(
+            competition.manifest.table(n, slug=competition.slug).size_bytes for n in (names.train, names.test)
+        )
         # Data takes about four times as much in memory as in Parquet.
-        n_parts = math.ceil(4 * stored * PART_SHARE / self.blocks.limit_bytes)
-        key = key_hash(feature.partition_by, c.rows.scan().collect_schema()[feature.partition_by]) % n_parts
+        n_parts = math.ceil(4 * stored_bytes * PARTS_PER_LIMIT / self.blocks.limit_bytes)
+        key = key_hash(feature.partition_by, competition.rows.scan().collect_schema()[feature.partition_by]) % n_parts
         return [key == i for i in range(n_parts)] if n_parts > 1 else [None]
 
     @staticmethod
@@ -408,18 +423,18 @@ class _Truncated:
             return frame.filter(part)
         return frame.join(rows.select(ROW), on=ROW, how="semi") if ROW in columns else frame
 
-    def _compared(self, feature: Feature, full: pl.LazyFrame, truncated: pl.LazyFrame) -> list[Difference]:
+    def _compare(self, feature: Feature, full: pl.LazyFrame, truncated: pl.LazyFrame) -> list[Difference]:
         schema, truncated_schema = full.collect_schema(), truncated.collect_schema()
         columns = [c for c in schema if c != ROW]
         time = pl.col(self.clock.column)
         rows = self.blocks.competition.rows.scan().filter(time < pl.lit(self.cut, self.clock.dtype)).select(ROW)
         missing = [pl.lit(None, schema[c]).alias(c) for c in columns if c not in truncated_schema]
-        # Side by side, columns are named by position: any other name may be that of another column.
-        of_all = full.select(ROW, *[pl.col(c).alias(f"{i} all") for i, c in enumerate(columns)])
-        of_truncated = truncated.with_columns(missing).select(
+        # The joined columns are named by position, as names could clash with other columns.
+        all_data = full.select(ROW, *[pl.col(c).alias(f"{i} all") for i, c in enumerate(columns)])
+        truncated_data = truncated.with_columns(missing).select(
             ROW, *[pl.col(c).alias(f"{i} less") for i, c in enumerate(columns)]
         )
-        pairs = rows.join(of_all, on=ROW, how="left").join(of_truncated, on=ROW, how="left")
+        pairs = rows.join(all_data, on=ROW, how="left").join(truncated_data, on=ROW, how="left")
         largest = self._largest(full, columns, schema)
         differs = [
             _differs(i, schema[c], truncated_schema.get(c, schema[c]), largest.get(c, 0.0))
@@ -445,7 +460,7 @@ class _Truncated:
     def _difference(
         self, feature: Feature, column: str, counts: tuple[int, int], differing: pl.LazyFrame
     ) -> Difference:
-        examples = differing.bottom_k(EXAMPLES, by=ROW).collect(engine="streaming").sort(ROW).rows()
+        examples = differing.bottom_k(N_EXAMPLES, by=ROW).collect(engine="streaming").sort(ROW).rows()
         n_train = self.blocks.competition.n_train
         return Difference(
             feature.name,
@@ -457,18 +472,18 @@ class _Truncated:
         )
 
 
-def _differs(place: int, dtype: pl.DataType, other: pl.DataType, largest: float) -> pl.Expr:
-    """Return whether the column differs in a row by more than the noise of summation order."""
-    of_all, of_truncated = pl.col(f"{place} all"), pl.col(f"{place} less")
+def _differs(position: int, dtype: pl.DataType, other: pl.DataType, largest: float) -> pl.Expr:
+    """Return an expression of whether the column differs in a row by more than rounding."""
+    full, truncated = pl.col(f"{position} all"), pl.col(f"{position} less")
     if dtype != other and not (dtype.is_numeric() and other.is_numeric()):
-        of_all, of_truncated = of_all.cast(pl.String), of_truncated.cast(pl.String)
+        full, truncated = full.cast(pl.String), truncated.cast(pl.String)
     if not (dtype.is_float() and other.is_numeric()):
-        return of_all.ne_missing(of_truncated)
+        return full.ne_missing(truncated)
     relative = RELATIVE_FLOAT32 if pl.Float32 in (dtype, other) else RELATIVE
-    of_all, of_truncated = of_all.cast(pl.Float64), of_truncated.cast(pl.Float64)
-    noise = relative * pl.max_horizontal(of_all.abs(), of_truncated.abs()) + ABSOLUTE * largest
-    near_enough = ((of_all - of_truncated).abs() <= noise).fill_null(value=False) & of_all.is_finite()
-    return of_all.ne_missing(of_truncated) & ~near_enough.fill_null(value=False)
+    full, truncated = full.cast(pl.Float64), truncated.cast(pl.Float64)
+    tolerance = relative * pl.max_horizontal(full.abs(), truncated.abs()) + ABSOLUTE * largest
+    is_close = ((full - truncated).abs() <= tolerance).fill_null(value=False) & full.is_finite()
+    return full.ne_missing(truncated) & ~is_close.fill_null(value=False)
 
 
 def _row_name(row: int, n_train: int) -> str:
@@ -488,7 +503,7 @@ def _shown(value: Any) -> str:
 
 @contextmanager
 def _scratch(store: Store) -> Iterator[Callable[[], Path]]:
-    """Yield a function that returns paths of temporary files in the cache's folder; they are removed at the end."""
+    """Yield a function that returns paths of new temporary files in the cache's folder; they are removed at the end."""
     with ExitStack() as files:
         yield lambda: files.enter_context(temporary_file(store.folder / "check"))
 
@@ -496,25 +511,25 @@ def _scratch(store: Store) -> Iterator[Callable[[], Path]]:
 # ------------------------------------------------------------------------------------------------------ fold features
 
 
-def _fold_feature(blocks: Blocks, feature: FoldFeature, clock: _Clock) -> TimeCheck:
-    """Change all labels from some time on, and check that no earlier row is encoded differently."""
-    c = blocks.competition
-    feature.check_columns(c.rows.columns, blocks.features, c.paths.features)
-    cv = c.definition.cv
+def _check_fold_feature(blocks: Blocks, feature: FoldFeature, clock: _Clock) -> TimeCheck:
+    """Change all labels from a cut time on, and check that the encodings of earlier rows stay the same."""
+    competition = blocks.competition
+    feature.check_columns(competition.rows.columns, blocks.features, competition.paths.features)
+    cv = competition.definition.cv
     if cv.scheme != "time" or cv.column != clock.column:
         note = f"it learns from the rows that a fold trains on, and the folds do not go by {clock.column}"
         return TimeCheck(feature.name, "not checked", note)
     try:
-        target = read_target(c).columns
+        target = read_target(competition).columns
     except WorkbenchError as exc:
         return TimeCheck(feature.name, "not checked", exc.message)
-    folds, time = load_folds(c), fold_times(c)[0]
+    folds, time = load_folds(competition), fold_times(competition)[0]
     fold = folds.n_folds - 1
-    split = Split(folds.valid, folds.train, time, horizon=time_horizon(c))
+    split = Split(folds.valid, folds.train, time, horizon=time_horizon(competition))
     visible = split.in_training(fold)
     cut = np.quantile(time[visible], 0.5, method="lower")
     later = time >= cut
-    flipped = [replace(t, values=np.where(later, t.values.max() - t.values, t.values)) for t in target]
+    changed_target = [replace(t, values=np.where(later, t.values.max() - t.values, t.values)) for t in target]
     before = np.flatnonzero(time < cut)
     groups = [(one, group_codes(blocks.columns(one.columns))) for one in feature.each()]
 
@@ -522,17 +537,21 @@ def _fold_feature(blocks: Blocks, feature: FoldFeature, clock: _Clock) -> TimeCh
         learned = (one.learn(codes, targets, 0, split).columns(fold) for one, codes in groups)
         return np.column_stack([column[before] for columns in learned for column in columns])
 
-    original, changed = encoded(target), encoded(flipped)
+    original, changed = encoded(target), encoded(changed_target)
     differs = ~np.isclose(original, changed, rtol=1e-4, atol=1e-6, equal_nan=True).reshape(len(before), -1).all(axis=1)
     note = "labels from some time on were changed, and earlier rows encoded again"
     if not differs.any():
         return TimeCheck(feature.name, "passes", note)
-    rows = np.flatnonzero(differs)[:EXAMPLES]
+    rows = np.flatnonzero(differs)[:N_EXAMPLES]
     examples = tuple(
-        (_row_name(int(before[r]), c.n_train), _shown(float(original[r].flat[0])), _shown(float(changed[r].flat[0])))
+        (
+            _row_name(int(before[r]), competition.n_train),
+            _shown(float(original[r].flat[0])),
+            _shown(float(changed[r].flat[0])),
+        )
         for r in rows
     )
-    where = c.paths.features.name
-    shown = _shown(c.train_columns(clock.column)[clock.column].filter(pl.Series(time == cut))[0])
+    where = competition.paths.features.name
+    shown = _shown(competition.train_columns(clock.column)[clock.column].filter(pl.Series(time == cut))[0])
     difference = Difference(feature.name, where, feature.name, shown, int(differs.sum()), len(before), examples)
     return TimeCheck(feature.name, "reads the future", note, (difference,))

@@ -1,4 +1,4 @@
-"""The page of a report: one file, no script, nothing loaded from elsewhere. Its words stand in ``page.html.jinja``."""
+"""The HTML page of a report: a single file without scripts or external resources, from ``page.html.jinja``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CSS = Path(__file__).with_name("page.css")
 
 
 def as_page(report: CheckReport) -> str:
-    """Return the page; without matplotlib it has tables only, and says how to get plots."""
+    """Return the page; without matplotlib it has tables only, and a note on how to install it."""
     can_plot = plots.can_plot()
     values = _texts(report) | {"can_plot": can_plot, "install_hint": install_hint("plots")}
     body = rendered(TEMPLATE, values, pictures=_pictures(report) if can_plot else {})

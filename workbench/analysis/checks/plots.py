@@ -1,4 +1,4 @@
-"""Plots of a report as SVG for a page, drawn by matplotlib."""
+"""SVG plots for the page of a report, drawn by matplotlib."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 TRAIN, TEST, QUIET = PRIMARY, SECONDARY, MUTED
-LONGEST = 22
+MAX_LABEL_LENGTH = 22
 SMALL = {
     "font_size": 8,
     "axes_titlesize": 9,
@@ -38,11 +38,11 @@ SMALL = {
     "axes_titlelocation": "left",
     "legend_fontsize": 7.5,
 }
-"""Beside the style of all plots: these are two inches high."""
+"""Styles of these plots, which are only two inches high."""
 
 
 def can_plot() -> bool:
-    """Tell whether matplotlib is installed."""
+    """Return whether matplotlib is installed."""
     return importlib.util.find_spec("matplotlib") is not None
 
 
@@ -50,9 +50,9 @@ def _drawn(name: str, size: tuple[float, float], draw: Callable[[Axes], None]) -
     """Draw one set of axes and return the SVG element, without declarations and metadata."""
     from matplotlib.figure import Figure
 
-    # The salt is part of the ids within the picture: equal reports give equal pages, and ids are unique in a page.
+    # With a fixed salt the ids within the SVG are reproducible, and differ between the plots of a page.
     with plot_style(**SMALL, svg_hashsalt=name), warnings.catch_warnings():
-        # A column's name may have letters that matplotlib's font lacks; the browser has them.
+        # matplotlib warns about characters that its font lacks; the browser has them.
         warnings.simplefilter("ignore")
         figure = Figure(figsize=size, layout="tight")
         draw(figure.subplots())
@@ -60,16 +60,16 @@ def _drawn(name: str, size: tuple[float, float], draw: Callable[[Axes], None]) -
         figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})
     svg = out.getvalue()
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
-    # Groups are numbered alike in every picture, and nothing refers to them.
+    # The ids of groups are the same in every plot, and are not referenced.
     svg = re.sub(r'<g id="[^"]*"', "<g", svg)
     return re.sub(r' (?:width|height)="[\d.]+pt"', "", svg, count=2).replace(
         "<svg", f'<svg role="img" style="max-width: {1.3 * size[0]:.2f}in"', 1
     )
 
 
-def _short(text: str, longest: int = LONGEST) -> str:
+def _short(text: str, max_length: int = MAX_LABEL_LENGTH) -> str:
     text = one_line(text)
-    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+    return text if len(text) <= max_length else f"{text[: max_length - 1]}…"
 
 
 def _percent(axis: Any) -> None:
@@ -80,7 +80,7 @@ def _percent(axis: Any) -> None:
 
 
 def drift_plot(drift: ColumnDrift) -> str:
-    """Draw a column's shares in train and in test, one over the other."""
+    """Draw the distributions of a column in train and in test over each other."""
     labels = [label for label, _, _ in drift.bars]
     train, test = ([bar[i] for bar in drift.bars] for i in (1, 2))
 
@@ -120,7 +120,7 @@ def roc_plot(result: Adversarial) -> str:
     def draw(ax: Axes) -> None:
         ax.plot([0, 1], [0, 1], color=QUIET, linewidth=0.8, linestyle="--")
         ax.plot([x for x, _ in result.roc], [y for _, y in result.roc], color=TEST, linewidth=1.8)
-        ax.set(xlabel="share of train taken for test", ylabel="share of test found", xlim=(0, 1), ylim=(0, 1.01))
+        ax.set(xlabel="share of train taken for test", ylabel="share of test detected", xlim=(0, 1), ylim=(0, 1.01))
         ax.set_title(f"telling test from train: AUC {result.auc:.3f}")
 
     return _drawn("roc", (3.9, 2.5), draw)
@@ -153,7 +153,7 @@ def power_plot(power: Sequence[tuple[str, float, str]], target: str) -> str:
     measure = power[0][2]
     lines = [(c, s) for c, s, _ in power[:15]]
     low = 0.5 if measure == "AUC" else 0.0
-    return _ranked("power", f"what each column alone says of {_short(target)}", lines, f"out-of-fold {measure}", low)
+    return _ranked("power", f"how each column alone predicts {_short(target)}", lines, f"out-of-fold {measure}", low)
 
 
 def target_plot(name: str, bars: Sequence[tuple[str, int]]) -> str:
@@ -165,14 +165,14 @@ def target_plot(name: str, bars: Sequence[tuple[str, int]]) -> str:
         shown = list(range(0, len(bars), step))
         ax.set_xticks(shown, [_short(bars[i][0], 10) for i in shown])
         ax.yaxis.set_major_formatter(lambda v, _: brief(v))
-        ax.set(ylabel="train rows looked at")
+        ax.set(ylabel="sampled train rows")
         ax.set_title(_short(name, 30))
 
     return _drawn(f"target {name}", (3.9, 2.4), draw)
 
 
 def periods_plot(periods: Periods) -> str:
-    """Draw the target by time, with the number of rows behind it."""
+    """Draw the target by period, over bars of the number of rows."""
     labels = [label for label, _, _ in periods.lines]
     at = range(len(labels))
 
@@ -195,7 +195,7 @@ def periods_plot(periods: Periods) -> str:
 
 
 def order_plot(order: OrderPlot, target: str) -> str:
-    """Draw the target by the number of the row, or by the id."""
+    """Draw the target by row number or id."""
 
     def draw(ax: Axes) -> None:
         share = [100 * (i + 0.5) / len(order.means) for i in range(len(order.means))]

@@ -1,4 +1,4 @@
-"""How well a single column predicts the target: too well, and it is a leak."""
+"""How well a single column predicts the target: a leak if it does so too well."""
 
 from __future__ import annotations
 
@@ -18,29 +18,36 @@ from workbench.models.folds import Folds, group_folds, kfold
 
 __all__ = ["Outcome", "alike_findings", "leak_findings", "order", "outcome_of", "power"]
 
-BINS, ROWS_PER_BIN, FOLDS, SMOOTHING = 200, 25, 4, 1.0
-SERIOUS, NOTABLE = 0.97, 0.9
+MAX_BINS, ROWS_PER_BIN, FOLDS, SMOOTHING = 200, 25, 4, 1.0
+
+SERIOUS_SCORE, NOTABLE_SCORE = 0.97, 0.9
+"""Scores of a column alone from which on it is reported as a leak."""
+
 ORDER_AUC, ORDER_R2 = 0.6, 0.1
-FOLLOWS = 0.95
+"""Scores of the order of rows from which on it is reported."""
+
+MIN_CORRELATION = 0.95
+"""The rank correlation with the row number from which on a column is reported."""
+
 MAX_CLASSES = 5
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A target as single columns are compared with it: 0 and 1 for classes, ranks from 0 to 1 for numbers.
+    """A target to compare single columns with: 0 and 1 for classes, ranks from 0 to 1 for numbers.
 
     Attributes
     ----------
     name : str
     values : float array (n, width)
-        A column per class for a multiclass target: the five most frequent.
+        Of a multiclass target a column for each of the five most frequent classes.
     codes : int array (n,)
         One number per distinct value.
     rows : int array (n,)
         The sampled train rows that have a target.
     is_number : bool
     units : int array (n,), or None
-        The unit of each of these rows, such as a user that is only in train or only in test.
+        The unit of each of these rows, such as a user who is in train or in test only.
     """
 
     name: str
@@ -52,24 +59,24 @@ class Outcome:
 
     @cached_property
     def folds(self) -> Folds:
-        """The folds on which single columns are scored; units are not split."""
-        n = len(self.values)
+        """The folds for scoring single columns; they do not split units."""
+        n_rows = len(self.values)
         if self.units is None or len(np.unique(self.units)) < FOLDS:
-            return kfold(n, FOLDS, SEED)
+            return kfold(n_rows, FOLDS, SEED)
         return group_folds(self.units, FOLDS, SEED)
 
     @cached_property
-    def _independent(self) -> float:
-        """The effective number of independent rows, as a share of all; the target is alike within units."""
+    def _independent_share(self) -> float:
+        """The effective number of independent rows as a share of all: the target is similar within units."""
         return 1.0 if self.units is None else effective_units(self.codes, self.units) / max(1, len(self.codes))
 
     @property
     def measure(self) -> str:
-        """The measure that `score` returns: "AUC", or "R2" of the ranks."""
+        """The name of the score: "AUC", or "R2" of the ranks."""
         return "R2" if self.is_number else "AUC"
 
     def score(self, predicted: Floats) -> float:
-        """Score predictions (n, width): the mean AUC over the classes, or R2 of the ranks."""
+        """Score predictions (n, width) by the mean AUC over the classes, or R2 of the ranks."""
         if self.is_number:
             residual = ((self.values - predicted) ** 2).sum()
             return float(1 - residual / max(1e-12, ((self.values - self.values.mean()) ** 2).sum()))
@@ -78,15 +85,15 @@ class Outcome:
 
     @property
     def noise(self) -> float:
-        """How much a score may exceed that of no relation by chance: four standard errors."""
+        """How far a score may exceed that of no relation by chance: four standard errors."""
         if self.is_number:
-            return float(4 / np.sqrt(max(1.0, len(self.values) * self._independent)))
-        few = np.minimum(self.values.sum(axis=0), (1 - self.values).sum(axis=0)).min()
-        return float(4 * np.sqrt(1 / (12 * max(1.0, float(few) * self._independent))))
+            return float(4 / np.sqrt(max(1.0, len(self.values) * self._independent_share)))
+        rarest = np.minimum(self.values.sum(axis=0), (1 - self.values).sum(axis=0)).min()
+        return float(4 * np.sqrt(1 / (12 * max(1.0, float(rarest) * self._independent_share))))
 
 
 def outcome_of(data: CheckedData, name: str) -> Outcome | None:
-    """Return a target; None where it is constant in the sampled rows, or of an unsupported type."""
+    """Return a target as `Outcome`; None if it is constant in the sampled rows, or of an unsupported type."""
     series = data.target[name]
     if series.dtype.is_float():
         series = series.fill_nan(None)
@@ -106,7 +113,7 @@ def outcome_of(data: CheckedData, name: str) -> Outcome | None:
 
 
 def power(column: pl.Series, outcome: Outcome) -> float:
-    """Return the out-of-fold score of a column alone, by means of the target per value, or per 200th of its range.
+    """Return the out-of-fold score of a column alone: predictions are means of the target by value, or by quantile.
 
     Examples
     --------
@@ -129,55 +136,60 @@ def power(column: pl.Series, outcome: Outcome) -> float:
 
 
 def _cells(column: pl.Series) -> Ints:
+    """Return the number of the value or bin of each row; 0 for missing values."""
     if kind_of(column.dtype) == "category":
         return as_codes(column)[0] + 1
     values = as_number(column)
     finite = np.isfinite(values)
     if not finite.any():
         return np.zeros(len(values), np.int64)
-    # A bin per value where they are few, else bins of equally many rows; missing values have a separate one.
+    # A bin for each value if they are few, else bins of equal numbers of rows.
     cuts = np.unique(values[finite])
-    n_most = max(2, min(BINS, len(values) // ROWS_PER_BIN))
-    if len(cuts) > n_most:
-        cuts = np.unique(np.quantile(values[finite], np.linspace(0, 1, n_most + 1)[1:-1]))
+    max_bins = max(2, min(MAX_BINS, len(values) // ROWS_PER_BIN))
+    if len(cuts) > max_bins:
+        cuts = np.unique(np.quantile(values[finite], np.linspace(0, 1, max_bins + 1)[1:-1]))
     return np.where(finite, np.searchsorted(cuts, values, side="left") + 1, 0).astype(np.int64)
 
 
 def leak_findings(data: CheckedData, outcome: Outcome) -> tuple[list[DataFinding], list[tuple[str, float, str]]]:
-    """Return findings of columns that alone predict the target too well, and all columns' scores, the best first."""
+    """Return findings of columns that alone predict the target too well, and (column, score, measure) of all."""
     findings, scores = [], []
     for column in data.content:
         score = power(data.train[column], outcome)
         scores.append((column, score, outcome.measure))
-        if score >= NOTABLE:
-            findings.append(_too_good(data.train[column], outcome, score))
-        elif (hint := _nulls_tell(data.train[column], outcome)) is not None:
-            findings.append(hint)
+        if score >= NOTABLE_SCORE:
+            findings.append(_leak_finding(data.train[column], outcome, score))
+        elif (finding := _null_finding(data.train[column], outcome)) is not None:
+            findings.append(finding)
     for extra in data.extra.get_columns():
         if kind_of(extra.dtype) != "other":
-            findings += _train_only(extra, power(extra, outcome), outcome)
+            findings += _train_only_findings(extra, power(extra, outcome), outcome)
     return findings, sorted(scores, key=lambda s: -s[1])
 
 
-def _too_good(column: pl.Series, outcome: Outcome, score: float) -> DataFinding:
+def _leak_finding(column: pl.Series, outcome: Outcome, score: float) -> DataFinding:
     figures = {"score": score, "measure": outcome.measure, "target": outcome.name}
-    if _same_order(column, outcome):
+    if _is_renamed_target(column, outcome):
         text = f"is the target {outcome.name!r} under another name: each of its values has one of the target's"
         return DataFinding(
             "serious", "leak", column.name, text, "leave it out, unless test has it for certain", 1.0, figures
         )
     text = f"alone predicts {outcome.name!r} with {outcome.measure} {score:.3f}: too good to be true?"
     todo = "find out whether it was known before the target; check that it is filled in the same way in test"
-    return DataFinding("serious" if score >= SERIOUS else "notable", "leak", column.name, text, todo, score, figures)
+    return DataFinding(
+        "serious" if score >= SERIOUS_SCORE else "notable", "leak", column.name, text, todo, score, figures
+    )
 
 
-def _same_order(column: pl.Series, outcome: Outcome) -> bool:
+def _is_renamed_target(column: pl.Series, outcome: Outcome) -> bool:
+    """Return whether the values of the column and of the target correspond one to one."""
     codes = as_codes(column)[0][outcome.rows]
     n_pairs = len(np.unique(np.stack([codes, outcome.codes]), axis=1).T)
     return bool(n_pairs == len(np.unique(codes)) == len(np.unique(outcome.codes)))
 
 
-def _nulls_tell(column: pl.Series, outcome: Outcome) -> DataFinding | None:
+def _null_finding(column: pl.Series, outcome: Outcome) -> DataFinding | None:
+    """Return a finding if whether the column is missing predicts the target."""
     missing = column.is_null() | column.is_nan() if column.dtype.is_float() else column.is_null()
     if not missing.any() or missing.all():
         return None
@@ -192,8 +204,8 @@ def _nulls_tell(column: pl.Series, outcome: Outcome) -> DataFinding | None:
     )
 
 
-def _train_only(column: pl.Series, score: float, outcome: Outcome) -> list[DataFinding]:
-    if score < NOTABLE:
+def _train_only_findings(column: pl.Series, score: float, outcome: Outcome) -> list[DataFinding]:
+    if score < NOTABLE_SCORE:
         return []
     text = f"is in train only and predicts {outcome.name!r} ({outcome.measure} {score:.3f})"
     todo = "features never see it; don't merge it in by hand. It may help as a second target"
@@ -204,17 +216,17 @@ def _train_only(column: pl.Series, score: float, outcome: Outcome) -> list[DataF
 
 
 def alike_findings(data: CheckedData) -> list[DataFinding]:
-    """Return columns with the same content: equal, in the same order (which trees can't tell apart), or renamed."""
+    """Return findings of columns with the same content: equal, of the same order of rows, or with renamed values."""
     findings: list[DataFinding] = []
     reported: set[str] = set()
-    for template, keys in (
+    for template, content_key in (
         ("has the same content as {}", _equal_key),
         ("orders the rows exactly as {} does: trees can't tell them apart", _order_key),
         ("has the values of {} under other names", _renamed_key),
     ):
         groups: dict[bytes, list[str]] = {}
         for column in data.content:
-            key = keys(data.train[column]) if column not in reported else b""
+            key = content_key(data.train[column]) if column not in reported else b""
             if key:
                 groups.setdefault(key, []).append(column)
         for first, *duplicates in groups.values():
@@ -229,12 +241,13 @@ def alike_findings(data: CheckedData) -> list[DataFinding]:
 
 
 def _varies(column: pl.Series) -> bool:
-    """Tell whether enough rows differ from the most frequent value: columns with a single 1 are easily alike."""
+    """Return whether enough rows differ from the most frequent value: nearly constant columns are equal by chance."""
     counts = column.alias("v").value_counts(name="n")["n"].to_list()
     return len(column) - max(counts, default=0) >= 10
 
 
 def _equal_key(column: pl.Series) -> bytes:
+    """Return a key that equal columns share; empty for columns that are not compared, as in the next functions."""
     if not _varies(column):
         return b""
     if kind_of(column.dtype) == "category":
@@ -243,6 +256,7 @@ def _equal_key(column: pl.Series) -> bytes:
 
 
 def _order_key(column: pl.Series) -> bytes:
+    """Return a key that columns with the same or the reverse order of rows share."""
     if kind_of(column.dtype) == "category" or not _varies(column):
         return b""
     codes = as_codes(column)[0]
@@ -251,7 +265,8 @@ def _order_key(column: pl.Series) -> bytes:
 
 
 def _renamed_key(column: pl.Series) -> bytes:
-    # Columns whose values nearly all occur once would look the same.
+    """Return a key that columns share whose values correspond one to one."""
+    # Columns whose values nearly all occur once would all have the same key.
     if not _varies(column) or column.n_unique() > len(column) / 2:
         return b""
     _, first, codes = np.unique(as_codes(column)[0], return_index=True, return_inverse=True)
@@ -262,35 +277,38 @@ def _renamed_key(column: pl.Series) -> bytes:
 
 
 def order(data: CheckedData, outcome: Outcome, *, by_time: bool) -> tuple[list[DataFinding], list[OrderPlot]]:
-    """Find out whether the target, or a column, depends on the row number or the id."""
+    """Check whether the target, or a column, depends on the row number or an id."""
     if data.row_units is not None and not data.row_units.is_by_group:
-        # Neighbours in time, or in a group that the folds split, are in train and in test.
+        # Neighbouring rows of these units may be in train and in test, so that folds may split them here.
         outcome = replace(outcome, units=None)
     rows = data.train[ROW]
     plots, findings = [_plot("row number", rows, outcome)], []
     in_time_order = data.times is not None and _rank_correlation(rows, data.times[0]) > 0.99
-    if _tells(plots[0], outcome) and not (by_time and in_time_order):
+    if _predicts(plots[0], outcome) and not (by_time and in_time_order):
         findings.append(_order_finding(plots[0], outcome, in_time_order=in_time_order))
     for name in (n for n in data.ids if n in data.columns):
         number = numeric_part(data.train[name])
         if number.null_count() > len(number) / 2:
             continue
         plots.append(_plot(name, number, outcome))
-        if _tells(plots[-1], outcome) and abs(_rank_correlation(rows, number)) < 0.99:
+        if _predicts(plots[-1], outcome) and abs(_rank_correlation(rows, number)) < 0.99:
             findings.append(_order_finding(plots[-1], outcome, in_time_order=False))
     for column in data.content:
         if (
             data.kind(column) == "number"
             and column != data.time
-            and (abs(r := _rank_correlation(rows, data.train[column])) >= FOLLOWS)
+            and (abs(correlation := _rank_correlation(rows, data.train[column])) >= MIN_CORRELATION)
         ):
-            text = f"goes with the row number (rank correlation {r:+.3f}): a counter, or a hidden time"
+            text = f"goes with the row number (rank correlation {correlation:+.3f}): a counter, or a hidden time"
             todo = "check how it continues in test; a model learns the position in the file from it"
-            findings.append(DataFinding("minor" if in_time_order else "notable", "order", column, text, todo, abs(r)))
+            findings.append(
+                DataFinding("minor" if in_time_order else "notable", "order", column, text, todo, abs(correlation))
+            )
     return findings, plots
 
 
-def _tells(plot: OrderPlot, outcome: Outcome) -> bool:
+def _predicts(plot: OrderPlot, outcome: Outcome) -> bool:
+    """Return whether the order predicts the target, well enough to matter and beyond chance."""
     floor = 0.0 if outcome.is_number else 0.5
     return plot.score >= (ORDER_R2 if outcome.is_number else ORDER_AUC) and plot.score - floor > outcome.noise
 
@@ -298,9 +316,9 @@ def _tells(plot: OrderPlot, outcome: Outcome) -> bool:
 def _plot(name: str, position: pl.Series, outcome: Outcome) -> OrderPlot:
     values = as_number(position)[outcome.rows]
     order = np.argsort(values, kind="stable")
-    y = outcome.values[order, 0]
-    n_groups = int(min(40, max(1, len(y) // 20)))
-    means = [float(part.mean()) for part in np.array_split(y, n_groups)]
+    target_values = outcome.values[order, 0]
+    n_groups = int(min(40, max(1, len(target_values) // 20)))
+    means = [float(part.mean()) for part in np.array_split(target_values, n_groups)]
     return OrderPlot(name, tuple(means), power(position, outcome), outcome.measure)
 
 
@@ -329,7 +347,7 @@ def _rank_correlation(one: pl.Series, other: pl.Series) -> float:
 
 
 def id_facts(data: CheckedData) -> list[tuple[str, str]]:
-    """Return facts on how the ids of train and test relate: apart, or mixed."""
+    """Return facts on whether the ids of train and test overlap."""
     facts = []
     for name in (n for n in data.ids if n in data.columns and data.test.height):
         train, test = (numeric_part(f[name]).drop_nulls().to_numpy() for f in (data.train, data.test))

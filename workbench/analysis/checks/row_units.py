@@ -1,4 +1,4 @@
-"""Units of rows: groups or time blocks whose rows are not independent, and lie in train or in test as a whole."""
+"""Units of rows: groups or time blocks whose rows are not independent, each entirely in train or in test."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ import polars as pl
 
 from workbench.metrics.dependence import effective_units, time_blocks
 
-__all__ = ["RowUnits", "apart", "by_group", "by_time"]
+__all__ = ["RowUnits", "by_group", "by_time", "disjoint_groups"]
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
-BLOCKS = 30
+N_BLOCKS = 30
 """The number of time blocks of train, and of test."""
 
-FEWEST = 10
-"""The fewest groups in train and in test for a column to be taken as groups without being declared."""
+MIN_GROUPS = 10
+"""The fewest groups in train and in test for a column that is not declared as groups to be taken as such."""
 
 
 @dataclass(frozen=True)
 class RowUnits:
-    """The units that train and test are made of.
+    """The units of dependent rows in train and test.
 
     Attributes
     ----------
@@ -34,9 +34,9 @@ class RowUnits:
     kind : str
         "groups" or "times".
     train, test : int arrays
-        The unit of each sampled row, numbered alike in both.
+        The unit of each sampled row, with the same codes in both.
     declared : bool
-        Whether the competition's folds keep them together, too.
+        Whether the competition's folds also keep them together.
     """
 
     column: str
@@ -55,27 +55,28 @@ class RowUnits:
         return effective_units(train, self.train), effective_units(test, self.test)
 
 
-def _numbered(column: str, kind: str, train: pl.Series, test: pl.Series, *, declared: bool) -> RowUnits:
+def _with_common_codes(column: str, kind: str, train: pl.Series, test: pl.Series, *, declared: bool) -> RowUnits:
     ranks = pl.concat([train, test]).rank("dense").fill_null(0).to_numpy().astype(np.int64)
     return RowUnits(column, kind, ranks[: len(train)], ranks[len(train) :], declared)
 
 
 def by_group(column: str, train: pl.Series, test: pl.Series) -> RowUnits:
-    """Return the groups that the folds keep together; a row without one shares a unit with others without."""
-    return _numbered(column, "groups", train, test, declared=True)
+    """Return the groups that the folds keep together; rows without a group are one unit."""
+    return _with_common_codes(column, "groups", train, test, declared=True)
 
 
 def by_time(column: str, train: Floats, test: Floats) -> RowUnits:
-    """Return time blocks, where test is later than train."""
-    first = time_blocks(train, BLOCKS)
-    return RowUnits(column, "times", first, time_blocks(test, BLOCKS) + int(first.max(initial=0)) + 1)
+    """Return time blocks of train and test, for a test set that is later than train."""
+    train_blocks = time_blocks(train, N_BLOCKS)
+    n_train_blocks = int(train_blocks.max(initial=0)) + 1
+    return RowUnits(column, "times", train_blocks, time_blocks(test, N_BLOCKS) + n_train_blocks)
 
 
-def apart(train: pl.DataFrame, test: pl.DataFrame, columns: Sequence[str]) -> RowUnits | None:
-    """Return groups that are disjoint between train and test; None where no column has such groups.
+def disjoint_groups(train: pl.DataFrame, test: pl.DataFrame, columns: Sequence[str]) -> RowUnits | None:
+    """Return groups that are disjoint between train and test; None if no column has such groups.
 
-    A group column is text or integer, and its values repeat. Of several columns the one with the fewest groups is
-    taken: the others, such as a household's members, are nested in them.
+    A group column has texts or integers, and its values repeat. Of several columns the one with the fewest groups is
+    used, as the others, such as members of households, are nested in it.
     """
     candidates: list[tuple[int, str]] = []
     for name in columns:
@@ -83,17 +84,18 @@ def apart(train: pl.DataFrame, test: pl.DataFrame, columns: Sequence[str]) -> Ro
         if not (one.dtype in (pl.String, pl.Categorical, pl.Enum) or one.dtype.is_integer()):
             continue
         sizes = one.n_unique(), other.n_unique()
-        if min(sizes) < FEWEST or sizes[0] > len(one) / 2 or sizes[1] > len(other) / 2:
+        if min(sizes) < MIN_GROUPS or sizes[0] > len(one) / 2 or sizes[1] > len(other) / 2:
             continue
-        if not _in_common(one, other):
+        if not _overlap(one, other):
             candidates.append((sum(sizes), name))
     if not candidates:
         return None
     name = min(candidates)[1]
     text = [f[name].cast(pl.String) for f in (train, test)]
-    return _numbered(name, "groups", *text, declared=False)
+    return _with_common_codes(name, "groups", *text, declared=False)
 
 
-def _in_common(one: pl.Series, other: pl.Series) -> bool:
+def _overlap(one: pl.Series, other: pl.Series) -> bool:
+    """Return whether two columns have a value in common."""
     values = one.cast(pl.String).unique().drop_nulls()
     return bool(other.cast(pl.String).drop_nulls().is_in(values.implode()).any())

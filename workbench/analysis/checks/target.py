@@ -1,4 +1,4 @@
-"""The target: its distribution, and its trend over time."""
+"""Checks of the target: its distribution, and its trend over time."""
 
 from __future__ import annotations
 
@@ -13,16 +13,18 @@ from workbench.core.intervals import two_sided_p
 
 __all__ = ["by_period", "distribution", "target_findings", "trend_findings", "trend_p", "weighted_correlation"]
 
-RARE_SERIOUS, RARE_NOTABLE = 0.001, 0.02
+SERIOUS_CLASS_SHARE, NOTABLE_CLASS_SHARE = 0.001, 0.02
+"""Shares of the rarest class below which it is reported."""
+
 PERIODS = (("1h", "hour"), ("1d", "day"), ("1w", "week"), ("1mo", "month"), ("1q", "quarter"), ("1y", "year"))
 SECONDS = {"1h": 3600, "1d": 86400, "1w": 7 * 86400, "1mo": 30 * 86400, "1q": 91 * 86400, "1y": 365 * 86400}
-MOST_PERIODS, FEWEST = 60, 5
-TREND, CERTAIN = 0.7, 0.005
+MAX_PERIODS, MIN_PERIODS = 60, 5
+MIN_TREND_CORRELATION, MAX_TREND_P = 0.7, 0.005
 BARS = 30
 
 
 def distribution(data: CheckedData, name: str) -> tuple[tuple[str, int], ...]:
-    """Return the classes with their counts, or a histogram of a number, of the sampled train rows."""
+    """Return (label, count) of the classes, or of the bars of a histogram, in the sampled train rows."""
     series = data.target[name].drop_nulls()
     if series.n_unique() <= BARS or kind_of(series.dtype) == "category":
         counts = series.alias("v").value_counts(name="n").sort("n", "v", descending=[True, False]).head(BARS)
@@ -37,7 +39,7 @@ def distribution(data: CheckedData, name: str) -> tuple[tuple[str, int], ...]:
 
 
 def target_findings(data: CheckedData, name: str) -> list[DataFinding]:
-    """Return findings about a target: missing or infinite values, rare classes, outliers, one dominant value."""
+    """Return findings of a target: missing or infinite values, rare classes, outliers, a dominant value."""
     series = data.target[name]
     findings = []
     values = as_number(series) if kind_of(series.dtype) in ("number", "time") else np.zeros(0)
@@ -48,24 +50,24 @@ def target_findings(data: CheckedData, name: str) -> list[DataFinding]:
         text = f"{missing:,} missing and {infinite:,} infinite targets among {len(series):,} rows"
         findings.append(DataFinding("serious", "target", name, text, "take these rows out of train", share))
     if data.competition.definition.task in ("binary", "multiclass"):
-        return findings + _rare_classes(series, name)
+        return findings + _rare_class_findings(series, name)
     values = values[np.isfinite(values)]
-    return findings + (_shape(values, name) if len(values) > 50 else [])
+    return findings + (_distribution_findings(values, name) if len(values) > 50 else [])
 
 
-def _rare_classes(series: pl.Series, name: str) -> list[DataFinding]:
+def _rare_class_findings(series: pl.Series, name: str) -> list[DataFinding]:
     counts = series.drop_nulls().alias("v").value_counts(name="n").sort("n", "v")
     if not counts.height:
         return []  # only nulls, which are reported already
     share = int(counts["n"][0]) / max(1, len(series))
-    if share >= RARE_NOTABLE:
+    if share >= NOTABLE_CLASS_SHARE:
         return []
     text = f"class {counts['v'][0]!r} has {share:.3%} of the rows ({int(counts['n'][0]):,} of {len(series):,})"
     todo = 'split by the target ([cv] scheme = "stratified"); few rows decide the score'
-    return [DataFinding("serious" if share < RARE_SERIOUS else "notable", "target", name, text, todo, 1 - share)]
+    return [DataFinding("serious" if share < SERIOUS_CLASS_SHARE else "notable", "target", name, text, todo, 1 - share)]
 
 
-def _shape(values: Floats, name: str) -> list[DataFinding]:
+def _distribution_findings(values: Floats, name: str) -> list[DataFinding]:
     findings = []
     q1, median, q3 = np.quantile(values, [0.25, 0.5, 0.75])
     outliers = np.abs(values - median) > 10 * max(q3 - q1, 1e-12)
@@ -100,24 +102,24 @@ def _skewness(values: Floats) -> float:
 
 
 def by_period(data: CheckedData, name: str) -> Periods | None:
-    """Return the target's median, or a class's share, by period, over all train rows; None without a time or target.
+    """Return the target's median, or a class's share, by period over all train rows; None without a time or target.
 
-    The median, as a single outlier would move a period's mean more than years of trend.
+    The median, because a single outlier can move a period's mean more than years of trend.
     """
-    c = data.competition
-    if data.time is None or data.time not in c.rows.columns or not data.target[name].count():
+    competition = data.competition
+    if data.time is None or data.time not in competition.rows.columns or not data.target[name].count():
         return None
-    train = c.table(c.definition.tables.train)
+    train = competition.table(competition.definition.tables.train)
     dtype = train.collect_schema()[data.time]
     if dtype not in (pl.Date, pl.Datetime) and not dtype.is_numeric():
         return None
-    value, measure = _measured(data, name)
+    value, statistic = _statistic(data, name)
     period, period_name = _period(train, data.time, dtype)
     values = (
         train.select(period.alias("p"), value.alias("y"))
         .drop_nulls()
         .group_by("p")
-        .agg(pl.len(), pl.col("y").mean() if measure.startswith("share") else pl.col("y").median())
+        .agg(pl.len(), pl.col("y").mean() if statistic.startswith("share") else pl.col("y").median())
         .collect(engine="streaming")
         .sort("p")
     )
@@ -127,22 +129,25 @@ def by_period(data: CheckedData, name: str) -> Periods | None:
     return Periods(
         data.time,
         name,
-        measure,
+        statistic,
         period_name,
         tuple(zip(shown, values["len"].to_list(), values["y"].to_list(), strict=True)),
     )
 
 
-def _measured(data: CheckedData, name: str) -> tuple[pl.Expr, str]:
+def _statistic(data: CheckedData, name: str) -> tuple[pl.Expr, str]:
+    """Return an expression of the target's value, or of whether it is the class to count, and the statistic's name."""
     series = data.target[name]
     if data.competition.definition.task in ("binary", "multiclass") or kind_of(series.dtype) == "category":
         levels = series.drop_nulls().unique().sort()
-        chosen = levels[-1] if len(levels) <= 2 else series.drop_nulls().mode().sort()[0]
-        return (pl.col(name) == pl.lit(chosen, series.dtype)).cast(pl.Float64), f"share of {name} = {chosen}"
+        counted_class = levels[-1] if len(levels) <= 2 else series.drop_nulls().mode().sort()[0]
+        is_counted = (pl.col(name) == pl.lit(counted_class, series.dtype)).cast(pl.Float64)
+        return is_counted, f"share of {name} = {counted_class}"
     return pl.col(name).cast(pl.Float64), f"median of {name}"
 
 
 def _period(train: pl.LazyFrame, time: str, dtype: pl.DataType) -> tuple[pl.Expr, str]:
+    """Return an expression of the start of each row's period, and the name of the periods."""
     column = pl.col(time)
     low, high = train.select(column.min().alias("low"), column.max().alias("high")).collect(engine="streaming").row(0)
     if dtype.is_numeric():
@@ -150,14 +155,14 @@ def _period(train: pl.LazyFrame, time: str, dtype: pl.DataType) -> tuple[pl.Expr
         return ((column - low) / width).floor().clip(0, 19) * width + low, "20th of the range"
     span = (high - low).total_seconds()
     for every, name in PERIODS:
-        if span / SECONDS[every] <= MOST_PERIODS and not (every == "1h" and dtype == pl.Date):
+        if span / SECONDS[every] <= MAX_PERIODS and not (every == "1h" and dtype == pl.Date):
             return column.dt.truncate(every), name
     return column.dt.truncate("1y"), "year"
 
 
 def _period_name(period: object, period_name: str) -> str:
     text = str(period)
-    if period_name in ("hour",):
+    if period_name == "hour":
         return text[:13]
     if period_name in ("month", "quarter"):
         return text[:7]
@@ -167,45 +172,46 @@ def _period_name(period: object, period_name: str) -> str:
 
 
 def trend_findings(data: CheckedData, periods: Periods | None) -> list[DataFinding]:
-    """Return the finding where the target rises or falls with time, by more than chance and by enough to matter."""
-    if periods is None or len(periods.lines) < FEWEST:
+    """Return a finding if the target rises or falls with time, beyond chance and by enough to matter."""
+    if periods is None or len(periods.lines) < MIN_PERIODS:
         return []
     weights = np.array([n for _, n, _ in periods.lines], float)
     means = np.array([m for _, _, m in periods.lines])
-    at = np.arange(len(means), dtype=float)
-    r = weighted_correlation(at, means, weights)
-    if trend_p(means, weights, r) > CERTAIN:
+    period_numbers = np.arange(len(means), dtype=float)
+    correlation = weighted_correlation(period_numbers, means, weights)
+    if trend_p(means, weights, correlation) > MAX_TREND_P:
         return []
     third = max(1, len(means) // 3)
-    first, last = (np.average(means[s], weights=weights[s]) for s in (slice(None, third), slice(-third, None)))
+    first = np.average(means[:third], weights=weights[:third])
+    last = np.average(means[-third:], weights=weights[-third:])
     spread = _spread(data, periods, float(np.average(means, weights=weights)))
     chance = 4 * spread * math.sqrt(1 / weights[:third].sum() + 1 / weights[-third:].sum())
     change = abs(last - first)
-    if abs(r) < TREND or change < max(chance, 0.1 * spread):
+    if abs(correlation) < MIN_TREND_CORRELATION or change < max(chance, 0.1 * spread):
         return []
     thirds = f"first to last third, by {periods.every} of {periods.column}"
     text = f"the {periods.what} goes from {first:.4g} to {last:.4g} ({thirds})"
     todo = "predict a ratio to, or a difference from, the recent level"
     todo = todo if data.goes_forward else f"validate forward in time; {todo}"
-    figures = {"first": float(first), "last": float(last), "correlation": r}
+    figures = {"first": float(first), "last": float(last), "correlation": correlation}
     return [DataFinding("notable", "time", periods.target, text, todo, min(1.0, change / spread), figures)]
 
 
-def trend_p(means: Floats, weights: Floats, r: float) -> float:
-    """Return the p-value of a trend over periods, each a single observation however many rows it has.
+def trend_p(means: Floats, weights: Floats, correlation: float) -> float:
+    """Return the p-value of a linear trend over periods, each of which is one observation.
 
-    Of a linear regression on time. Where the residuals are autocorrelated, the effective number of periods is
-    n (1 - a) / (1 + a), with a their autocorrelation (Bayley and Hammersley 1946).
+    If the residuals have an autocorrelation a, the effective number of periods is n (1 - a) / (1 + a) (Bayley and
+    Hammersley 1946).
     """
-    n, at = len(means), np.arange(len(means), dtype=float)
+    n_periods, at = len(means), np.arange(len(means), dtype=float)
     slope, start = np.polyfit(at, means, 1, w=np.sqrt(weights))
     residuals = means - slope * at - start
     total = float((residuals**2).sum())
     autocorrelation = min(0.99, max(0.0, float((residuals[1:] * residuals[:-1]).sum()) / total)) if total > 0 else 0.0
-    degrees = n * (1 - autocorrelation) / (1 + autocorrelation) - 2
+    degrees = n_periods * (1 - autocorrelation) / (1 + autocorrelation) - 2
     if degrees <= 0:
         return 1.0
-    return two_sided_p(r * math.sqrt(degrees / max(1e-12, 1 - r * r)), degrees)
+    return two_sided_p(correlation * math.sqrt(degrees / max(1e-12, 1 - correlation * correlation)), degrees)
 
 
 def _spread(data: CheckedData, periods: Periods, mean: float) -> float:

@@ -1,4 +1,4 @@
-"""What a model's columns were when it was trained: they are looked at again where it predicts, before it does."""
+"""The columns that a model was trained on, stored with it and checked before it predicts elsewhere."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ SAMPLE = "train-sample.parquet"
 ROWS_SAMPLE = "train-rows.parquet"
 
 SAMPLE_ROWS = 500
-"""Of so many train rows at the beginning, and as many at the end, the columns' values are kept."""
+"""The columns' values are stored for this many train rows at the start, and as many at the end."""
 
-SAME_TYPES = (
+SAME_TYPES_HINT = (
     "set its type under [types] in competition.toml, so that every test set is read alike, run the experiment again "
     "and build"
 )
 
-TEXT_START = 100
-"""Of a text in these rows so many characters are kept."""
+MAX_TEXT_LENGTH = 100
+"""Texts in these rows are truncated to this many characters."""
 
-CLOSE = 1e-4
-"""Values that differ by no more, relative to the greater, are the same: sums in another order, kept in 32 bits."""
+TOLERANCE = 1e-4
+"""Relative differences up to this are rounding: sums are taken in another order, and stored in 32 bits."""
 
 
 @dataclass(frozen=True)
@@ -48,19 +48,19 @@ class LearnedColumns:
     Attributes
     ----------
     rows : dict
-        The types of the columns of the rows, in their order.
+        Column of the tables' rows -> type, in their order.
     columns : dict
-        What each column of the matrix is, in their order: "number" or "category".
+        Column of the matrix -> "number" or "category", in their order.
     fold_columns : tuple of tuple of str
-        Those that depend on the fold, for each target.
+        The columns that depend on the fold, for each target.
     sample : DataFrame
-        The columns' values in some train rows.
+        The values of the matrix in some train rows.
     rows_sample : DataFrame
-        The values of the rows' own columns there, as they were read; of texts the start.
+        The values of the tables' columns in the same rows, as they were read; texts are truncated.
     types_as_read : dict
-        What was decided of the spelling of columns of text files, as ``[types]`` names it, by "table.column".
+        "table.column" -> type, as under ``[types]``, of the columns of text files.
     plan : AutoPlan, or None
-        What ``auto`` makes of the rows, where it is used.
+        The plan of the feature ``auto``, if it is used.
     """
 
     rows: Mapping[str, str]
@@ -73,7 +73,7 @@ class LearnedColumns:
 
     @classmethod
     def of(cls, blocks: Blocks, features: Sequence[str], matrix: FeatureMatrix, target: Target) -> LearnedColumns:
-        """Return what the columns of a matrix are, which was built of these features."""
+        """Describe the columns of a matrix that was built from these features."""
         auto = blocks.features[AUTO]
         return cls(
             rows=_types(blocks),
@@ -91,7 +91,7 @@ class LearnedColumns:
         return [COLUMNS, SAMPLE, ROWS_SAMPLE, *(self.plan.files if self.plan is not None else ())]
 
     def write(self, folder: Path) -> None:
-        """Write it beside the models."""
+        """Write the files next to the models."""
         lists = {"rows": dict(self.rows), "columns": dict(self.columns), "fold_columns": self.fold_columns}
         write_json(folder / COLUMNS, lists | {"types_as_read": dict(self.types_as_read)})
         for name, sample in ((SAMPLE, self.sample), (ROWS_SAMPLE, self.rows_sample)):
@@ -102,12 +102,12 @@ class LearnedColumns:
 
     @classmethod
     def read(cls, files: Mapping[str, Path]) -> LearnedColumns:
-        """Return what `write` wrote, of which the files are given by their names.
+        """Read the files of `write`, given by name.
 
         Raises
         ------
         DamagedError
-            When it is not there.
+            When a file is missing.
         """
         if not {COLUMNS, SAMPLE, ROWS_SAMPLE} <= set(files):
             raise DamagedError("the columns of the models were not packed", hint="run the experiment again, and build")
@@ -123,36 +123,36 @@ class LearnedColumns:
         )
 
     def check_rows(self, blocks: Blocks, features: Sequence[str]) -> None:
-        """Refuse rows of which a column that the features may read is read otherwise than when the model was trained.
+        """Reject rows if a column that the features may read has another type or other values than in training.
 
         Raises
         ------
         DataError
-            Where it is of another kind, or has other values in the train rows, which are the same.
+            With the first such column.
         """
-        read = self._read_by(blocks, features)
+        columns_read = self._columns_read(blocks, features)
         for name, dtype in _types(blocks).items():
-            was = self.rows[name]
-            # A column that nothing in the training's rows had a value of may hold anything.
-            if name in read and kind_of(was) not in (kind_of(dtype), "Null"):
+            trained_type = self.rows[name]
+            # A column that was empty in training may have any type.
+            if name in columns_read and kind_of(trained_type) not in (kind_of(dtype), "Null"):
                 raise DataError(
-                    f"column {name!r} of the rows is a {dtype}; it was a {was} when the model was trained",
-                    hint=SAME_TYPES,
+                    f"column {name!r} of the rows is a {dtype}; it was a {trained_type} when the model was trained",
+                    hint=SAME_TYPES_HINT,
                 )
-        now = _rows_sample(blocks.competition)
-        for name in (c for c in self.rows_sample.columns if c in read and c in now.columns):
-            a, b = (_comparable(s) for s in (self.rows_sample[name], now[name]))
-            # Types that can't be compared, as times with and without a zone, are no other values.
-            if a.dtype == b.dtype and len(other := a.ne_missing(b).arg_true()):
-                at = int(other[0])
+        rows_sample = _rows_sample(blocks.competition)
+        for name in (c for c in self.rows_sample.columns if c in columns_read and c in rows_sample.columns):
+            trained, present = (_comparable(s) for s in (self.rows_sample[name], rows_sample[name]))
+            # Values of types that can't be compared, such as times with and without a zone, are not checked.
+            if trained.dtype == present.dtype and len(differing := trained.ne_missing(present).arg_true()):
+                row = int(differing[0])
                 raise DataError(
-                    f"column {name!r} is read otherwise than when the model was trained: a train row has {b[at]!r}, "
-                    f"which was {a[at]!r}",
-                    hint=SAME_TYPES,
+                    f"column {name!r} is read otherwise than when the model was trained: a train row has "
+                    f"{present[row]!r}, which was {trained[row]!r}",
+                    hint=SAME_TYPES_HINT,
                 )
 
-    def _read_by(self, blocks: Blocks, features: Sequence[str]) -> set[str]:
-        """Return the columns of the rows that the features may read: a function of features.py may read any."""
+    def _columns_read(self, blocks: Blocks, features: Sequence[str]) -> set[str]:
+        """Return the tables' columns that the features may read: functions of features.py may read any."""
         used = [blocks.features[n] for n in blocks.dependencies(features)]
         if any(isinstance(f, Feature) and not is_built_in(f) for f in used) or "rows" in features:
             return set(self.rows)
@@ -160,18 +160,18 @@ class LearnedColumns:
         return {n.removeprefix("rows.") for n in named} | set(self.plan.types if self.plan is not None else ())
 
     def check_matrix(self, matrix: FeatureMatrix, target: Target) -> None:
-        """Refuse a matrix whose columns are not those of the training, by name, in their order and by type.
+        """Reject a matrix whose columns differ from those of the training in name, order or type.
 
         Raises
         ------
         DataError
-            Names the first that differs, as it was and as it is.
+            With the first difference.
         """
         pairs = [(list(self.columns), matrix.columns)]
         pairs += [(list(a), list(b)) for a, b in zip(self.fold_columns, _fold_columns(matrix, target), strict=True)]
         for trained, columns in pairs:
             if trained != columns:
-                raise _other_columns(trained, columns)
+                raise _columns_error(trained, columns)
         for name, kind in _kinds(matrix).items():
             if kind != self.columns[name]:
                 raise DataError(
@@ -179,18 +179,18 @@ class LearnedColumns:
                 )
 
     def changed(self, matrix: FeatureMatrix) -> list[str]:
-        """Return the columns whose values in train rows are others than in training.
+        """Return the columns with other values in train rows than in training.
 
-        The train rows are the same: such a column is made of the test rows, too, or was read in another way.
+        As the train rows are the same, such a column also depends on the test rows, or was read in another way.
         """
         sample = _sample(matrix)
-        return [name for name in self.sample.columns if not _same(self.sample[name], sample[name])]
+        return [name for name in self.sample.columns if not _is_close(self.sample[name], sample[name])]
 
 
 def types_as_read(manifest: Manifest) -> dict[str, str]:
-    """Return what was decided of the spelling of text files' columns, as ``[types]`` takes it, by "table.column".
+    """Return the types of the columns of text files, as under ``[types]``, by "table.column".
 
-    Read so, files that came later are read as those of the training were: day before month, codes as text.
+    With them new files are read as in training, such as dates with the day first, or codes as text.
     """
     types: dict[str, str] = {}
     for name, info in manifest.tables.items():
@@ -203,14 +203,14 @@ def types_as_read(manifest: Manifest) -> dict[str, str]:
 
 
 def with_trained_rows(competition: Competition, rows: Mapping[str, str]) -> Competition:
-    """Return the competition with the columns of the rows that a model was trained on.
+    """Return the competition with the tables' columns that a model was trained on.
 
-    One that has no value now has the type that it had.
+    Columns without any value get the types that they had in training.
 
     Parameters
     ----------
     rows : dict
-        As `LearnedColumns` has it.
+        From `LearnedColumns`.
     """
     competition = replace(competition, columns=tuple(rows))
     now = competition.rows.scan()
@@ -223,7 +223,7 @@ def with_trained_rows(competition: Competition, rows: Mapping[str, str]) -> Comp
 
 
 def _type_named(text: str) -> pl.DataType | None:
-    """Return a type by what `str` says of it; None for one that is made of others."""
+    """Return the type of a name by `str`; None for nested types."""
     if text.startswith(("Datetime", "Duration")):
         unit, zone = re.search(r"time_unit='(\w+)'", text), re.search(r"time_zone='([^']+)'", text)
         time_unit: Any = unit[1] if unit else "us"
@@ -255,20 +255,22 @@ def _fold_columns(matrix: FeatureMatrix, target: Target) -> tuple[tuple[str, ...
 def _sample(matrix: FeatureMatrix) -> pl.DataFrame:
     if not matrix.width:
         return pl.DataFrame()
-    # The first and the last chunk only: the matrix may be larger than the memory.
-    near = min(CHUNK_ROWS, matrix.n_train)
-    first = np.linspace(0, near - 1, min(SAMPLE_ROWS, near)).astype(np.int64)
+    # From the first and the last chunk only, as the matrix may be larger than the memory.
+    chunk_rows = min(CHUNK_ROWS, matrix.n_train)
+    first = np.linspace(0, chunk_rows - 1, min(SAMPLE_ROWS, chunk_rows)).astype(np.int64)
     rows = np.unique([*first, *(matrix.n_train - 1 - first)])
     return pl.concat(frame for _, frame in matrix.chunks(rows))
 
 
 def _rows_sample(competition: Competition) -> pl.DataFrame:
-    n, some = competition.n_train, min(SAMPLE_ROWS, competition.n_train)
-    ends = [(0, some), (max(some, n - some), n)]
-    frame = pl.concat([competition.rows.between(start, stop) for start, stop in ends if start < stop])
+    n_train, n_sampled = competition.n_train, min(SAMPLE_ROWS, competition.n_train)
+    ranges = [(0, n_sampled), (max(n_sampled, n_train - n_sampled), n_train)]
+    frame = pl.concat([competition.rows.between(start, stop) for start, stop in ranges if start < stop])
     nested = [c for c, t in frame.collect_schema().items() if t.is_nested() or t in (pl.Binary, pl.Object, pl.Null)]
     rows = frame.sort(ROW).drop(ROW, *nested).collect()
-    return rows.with_columns(s.cast(pl.String).str.head(TEXT_START) for s in rows if kind_of(str(s.dtype)) == "text")
+    return rows.with_columns(
+        s.cast(pl.String).str.head(MAX_TEXT_LENGTH) for s in rows if kind_of(str(s.dtype)) == "text"
+    )
 
 
 def _comparable(values: pl.Series) -> pl.Series:
@@ -277,24 +279,27 @@ def _comparable(values: pl.Series) -> pl.Series:
     return values.cast(pl.Datetime("us")) if values.dtype == pl.Date else values
 
 
-def _same(was: pl.Series, now: pl.Series) -> bool:
-    a, b = was.cast(pl.Float64).to_numpy(), now.cast(pl.Float64).to_numpy()
+def _is_close(trained: pl.Series, present: pl.Series) -> bool:
+    """Return whether two columns are equal but for rounding."""
+    a, b = trained.cast(pl.Float64).to_numpy(), present.cast(pl.Float64).to_numpy()
     finite = a[np.isfinite(a)]
-    near_zero = CLOSE * float(finite.std()) if len(finite) else 0.0
-    return a.shape == b.shape and bool(np.isclose(a, b, rtol=CLOSE, atol=near_zero, equal_nan=True).all())
+    absolute_tolerance = TOLERANCE * float(finite.std()) if len(finite) else 0.0
+    return a.shape == b.shape and bool(np.isclose(a, b, rtol=TOLERANCE, atol=absolute_tolerance, equal_nan=True).all())
 
 
-def _other_columns(trained: list[str], columns: list[str]) -> DataError:
+def _columns_error(trained: list[str], columns: list[str]) -> DataError:
+    """Return the error for columns that differ from those of the training."""
     missing, new = [c for c in trained if c not in columns], [c for c in columns if c not in trained]
     if missing or new:
-        differ = [
+        differences = [
             f"{', '.join(map(repr, missing[:5]))} missing" if missing else "",
             f"{', '.join(map(repr, new[:5]))} new" if new else "",
         ]
-        difference = "; ".join(d for d in differ if d)
+        difference = "; ".join(d for d in differences if d)
     else:
-        at = next(i for i, (a, b) in enumerate(zip(trained, columns, strict=True)) if a != b)
-        difference = f"in another order: column {at + 1} was {trained[at]!r} and is {columns[at]!r}"
+        pairs = enumerate(zip(trained, columns, strict=True))
+        position, was, now = next((i, was, now) for i, (was, now) in pairs if was != now)
+        difference = f"in another order: column {position + 1} was {was!r} and is {now!r}"
     return DataError(
         f"the columns are not those that the model was trained on ({len(trained):,}, now {len(columns):,}): "
         f"{difference}",

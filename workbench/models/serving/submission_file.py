@@ -1,4 +1,4 @@
-"""The submission file: predictions in the form that the sample shows."""
+"""Submission files: predictions in the form of the sample submission."""
 
 from __future__ import annotations
 
@@ -44,19 +44,21 @@ __all__ = [
 ]
 
 
-MANY_TEXTS = 10_000
+MAX_TEXTS = 10_000
+"""Columns of the sample with more distinct values are not taken for labels."""
+
 INTEGER, INTEGER_AS_FLOAT = re.compile(r"-?\d+"), re.compile(r"-?\d+\.0")
 
-LARGEST_EXACT = 2**53 - 1
-"""Up to here a float of 64 bits is the whole number that it stands for, and no other."""
+MAX_EXACT_INTEGER = 2**53 - 1
+"""Up to this, a 64-bit float represents every integer exactly."""
 
-CLOSE = 1e-6
-"""Predictions that differ by no more are the same: sums are taken in another order."""
+TOLERANCE = 1e-6
+"""Differences of predictions up to this are rounding: sums are taken in another order."""
 
 
 @dataclass(frozen=True)
 class SubmissionForm:
-    """How predictions become columns.
+    """The columns of a submission file.
 
     Attributes
     ----------
@@ -64,11 +66,11 @@ class SubmissionForm:
     columns : tuple of str
         All columns in the file's order.
     sources : dict
-        For each column beside the ids the number of the target, or with `by_class` of the class.
+        Column other than the ids -> index of the target, or with `by_class` of the class.
     by_class : bool
-        True where the file has one probability column per class; otherwise there is one column per target.
+        Whether the file has a column of probabilities for each class; otherwise it has a column for each target.
     texts : dict
-        For each column that holds labels what stands for each class, as the sample spells it.
+        Column of labels -> the text of each class, as the sample spells it.
     """
 
     ids: tuple[str, ...]
@@ -79,38 +81,38 @@ class SubmissionForm:
 
 
 def submission_form(competition: Competition, target: Target) -> SubmissionForm:
-    """Work out the form from the sample, or from the definition where there is no sample.
+    """Derive the form from the sample submission, or from the definition if there is no sample.
 
     Raises
     ------
     DataError
         When the sample's columns are neither the targets nor their classes.
     """
-    d = competition.definition
+    definition = competition.definition
     names = [c.name for c in target.columns]
-    sample = d.tables.sample_submission
-    file_columns = [*d.id_columns, *names]
+    sample = definition.tables.sample_submission
+    file_columns = [*definition.id_columns, *names]
     if sample is not None:
-        file_columns = list(competition.manifest.table(sample, slug=d.slug).dtypes)
-    value_columns = [c for c in file_columns if c not in d.id_columns]
+        file_columns = list(competition.manifest.table(sample, slug=definition.slug).dtypes)
+    value_columns = [c for c in file_columns if c not in definition.id_columns]
     # Columns named for the classes come first: two of them would also match two targets in no other way.
     classes = _classes_of_columns(competition, value_columns, target) if len(names) == 1 else None
     matched = match_targets(value_columns, names)
-    if (matched is None and classes is None) or not set(d.id_columns) <= set(file_columns):
+    if (matched is None and classes is None) or not set(definition.id_columns) <= set(file_columns):
         raise DataError(
-            f"table {sample!r} has the columns {file_columns}; expected the id {list(d.id_columns)} and the target "
-            f"{names}, or one column per class",
+            f"table {sample!r} has the columns {file_columns}; expected the id {list(definition.id_columns)} and the "
+            f"target {names}, or one column per class",
             hint=f"check id and target in {competition.folder / 'competition.toml'}",
         )
     if matched is None:
         form = SubmissionForm(
-            d.id_columns, tuple(file_columns), dict(zip(value_columns, classes or (), strict=True)), True
+            definition.id_columns, tuple(file_columns), dict(zip(value_columns, classes or (), strict=True)), True
         )
     else:
         sources = {c: names.index(t) for c, t in matched.items()}
         columns = {c: target.columns[i] for c, i in sources.items()}
         texts = {c: class_texts(competition, c, of) for c, of in columns.items() if _holds_labels(competition, of)}
-        form = SubmissionForm(d.id_columns, tuple(file_columns), sources, False, texts)
+        form = SubmissionForm(definition.id_columns, tuple(file_columns), sources, False, texts)
     for column in target.columns:
         _check_positive(competition, column, form)
     return form
@@ -131,12 +133,12 @@ def _holds_labels(competition: Competition, column: TargetColumn) -> bool:
 
 
 def _check_positive(competition: Competition, column: TargetColumn, form: SubmissionForm) -> None:
-    """Stop where it is undecided which of two classes is the positive one, and the file or the score depends on it.
+    """Raise an error if the positive one of two classes is unknown, and the file or the score depends on it.
 
     Raises
     ------
     ConfigError
-        With the two ways to say it.
+        With the two possible settings.
     """
     if column.task != "binary" or column.classes is None:
         return
@@ -147,7 +149,7 @@ def _check_positive(competition: Competition, column: TargetColumn, form: Submis
         return
     question = f"whether {file_column!r} is the probability of the one or of the other"
     if metric.needs in ("label", "ranked"):
-        question = f"which of the two {metric.name} is of"
+        question = f"which of the two is the positive class of {metric.name}"
         texts = form.texts.get(file_column, labels)
         if [metrics.match_label(text, labels) for text in texts] != [0, 1]:
             question = f"which of the two stands for {texts[1]!r} in {file_column!r}"
@@ -165,25 +167,25 @@ def _check_positive(competition: Competition, column: TargetColumn, form: Submis
 
 
 def positive_labels(competition: Competition, target: Target) -> dict[str, str]:
-    """Return by target the class whose probability is predicted, as train writes it, where there are two."""
-    two = [c for c in target.columns if c.task == "binary" and c.classes is not None]
-    return {c.name: class_labels(competition, c.name, c.classes or ())[-1] for c in two}
+    """Return, by binary target, the class whose probability is predicted, as spelled in train."""
+    binary = [c for c in target.columns if c.task == "binary" and c.classes is not None]
+    return {c.name: class_labels(competition, c.name, c.classes or ())[-1] for c in binary}
 
 
 def write_submission(competition: Competition, form: SubmissionForm, target: Target, test: Any, path: Path) -> None:
-    """Write the submission file; rows in the sample's order where it has the same ids, else in the test file's.
+    """Write a submission file, with the rows in the sample's order if it has the same ids, else in that of test.
 
-    Ids are written as the sample writes them, whatever type test has them in.
+    Ids are written as in the sample, whatever their type in test.
 
     Parameters
     ----------
     test : float array (n_test, width)
     path : Path
-        Its ending says whether it is CSV or Parquet.
+        With the suffix of CSV or Parquet.
     """
     values = [_column(competition, form, target, test, name).alias(name) for name in form.sources]
-    frame = _as_the_sample(competition, form, competition.ids.test_frame().hstack(values))
-    # Only the ids are texts by now; a truth value among the predictions is written as ever.
+    frame = _in_sample_order(competition, form, competition.ids.test_frame().hstack(values))
+    # The ids are texts already; this formats the predictions.
     frame = as_written(frame, {}).select(form.columns)
     if path.suffix == ".parquet":
         _write_parquet(competition, frame, path)
@@ -193,15 +195,15 @@ def write_submission(competition: Competition, form: SubmissionForm, target: Tar
 
 
 def write_as_parquet(competition: Competition, submission: Path, path: Path) -> Path:
-    """Write a submission that is there as CSV as Parquet, in the sample's types, and return its path."""
+    """Convert a CSV submission to Parquet, with the sample's types, and return its path."""
     frame = read_submission(submission, competition.definition.id_columns)
     _write_parquet(competition, frame, path)
     return path
 
 
 def _write_parquet(competition: Competition, frame: pl.DataFrame, path: Path) -> None:
-    d = competition.definition
-    sample = d.tables.sample_submission
+    definition = competition.definition
+    sample = definition.tables.sample_submission
     schema = competition.ids.test_frame().schema if sample is None else competition.table(sample).collect_schema()
     columns = [_in_type(frame[name], schema.get(name)) for name in frame.columns]
     with atomic(path) as temporary:
@@ -209,7 +211,7 @@ def _write_parquet(competition: Competition, frame: pl.DataFrame, path: Path) ->
 
 
 def _in_type(values: pl.Series, dtype: pl.DataType | None) -> pl.Series:
-    """Return values in the sample's type where that loses nothing: ids, labels, but no fractions for whole zeros."""
+    """Cast values to the sample's type if no value is lost; fractions stay if the sample has whole numbers."""
     is_fraction = values.dtype.is_float() and dtype is not None and not dtype.is_float() and dtype != pl.String
     if dtype is None or values.dtype == dtype or is_fraction:
         return values
@@ -224,10 +226,10 @@ def _column(
     competition: Competition, form: SubmissionForm, target: Target, test: npt.NDArray[np.float64], name: str
 ) -> pl.Series:
     if form.by_class:
-        of_class = form.sources[name]
-        if target.width == 1:  # of two classes the second is predicted
-            return pl.Series(test[:, 0] if of_class == 1 else 1.0 - test[:, 0])
-        return pl.Series(test[:, of_class])
+        class_index = form.sources[name]
+        if target.width == 1:  # the probability of the second of two classes
+            return pl.Series(test[:, 0] if class_index == 1 else 1.0 - test[:, 0])
+        return pl.Series(test[:, class_index])
     column = target.columns[form.sources[name]]
     predictions = test[:, target.slices[form.sources[name]]]
     metric = competition.metric
@@ -245,16 +247,16 @@ def _column(
 
 
 def _is_written_as_float(competition: Competition, column: str) -> bool:
-    """Say whether the sample writes whole numbers as 3.0."""
+    """Return whether the sample has whole numbers written as 3.0."""
     texts = _sample_texts(competition, column)
     return bool(texts) and all(INTEGER_AS_FLOAT.fullmatch(text) for text in texts)
 
 
 def class_texts(competition: Competition, column: str, target: TargetColumn) -> list[str]:
-    """Return what a submission writes for each class of a target, in the sample's column of that name.
+    """Return the text of each class of a target in a submission, spelled as in the sample's column of that name.
 
-    Labels are spelled as the sample spells them: in another case, as 1 or as 1.0, in other words for no and yes. What
-    the sample does not show is written in the same manner, and without a sample as train does.
+    The sample may use another case, 1 or 1.0, or other words for no and yes; classes that it does not have are spelled
+    in the same way. Without a sample the labels are spelled as in train.
     """
     classes = target.classes or ()
     labels = class_labels(competition, target.name, classes)
@@ -263,23 +265,23 @@ def class_texts(competition: Competition, column: str, target: TargetColumn) -> 
 
 
 def foreign_labels(competition: Competition, column: str, labels: Sequence[str]) -> list[str]:
-    """Return what a column of the sample holds where none of it is one of the labels that a submission writes.
+    """Return the values of a column of the sample if none of them is one of a submission's labels, else an empty list.
 
-    An empty list, too, where it is the same everywhere, or lists of labels: samples often show made-up ones.
+    Columns with a single value and lists of labels are ignored, as samples often have placeholders there.
     """
     shown = [] if competition.metric.needs == "ranked" else _sample_texts(competition, column)
     return shown if len(shown) > 1 and not set(shown) & set(labels) else []
 
 
 def respelled(labels: Sequence[str], shown: Sequence[str]) -> list[str]:
-    """Return labels as others are spelled that mean the same; unchanged where these mean something else.
+    """Return labels spelled like the sample's values; unchanged if these have another meaning.
 
     Parameters
     ----------
     labels : sequence of str
-        Of two, the second is the positive one.
+        Of two labels the second is the positive one.
     shown : sequence of str
-        What a column of the sample holds; it need not have all labels.
+        The values of a column of the sample, which need not have all labels.
 
     Examples
     --------
@@ -297,17 +299,17 @@ def respelled(labels: Sequence[str], shown: Sequence[str]) -> list[str]:
 
 def _as_number(labels: Sequence[str], shown: Sequence[str]) -> list[str] | None:
     if len(labels) == 2 and len(shown) == 2 and any(metrics.match_label(text, labels) is None for text in shown):
-        return None  # 0 and 1 where train has 1 and 2: other numbers for the same two
-    for form, write in ((INTEGER, "{}"), (INTEGER_AS_FLOAT, "{}.0")):
-        if all(map(form.fullmatch, shown)):
+        return None  # other numbers for the same two classes, such as 0 and 1 instead of 1 and 2
+    for pattern, template in ((INTEGER, "{}"), (INTEGER_AS_FLOAT, "{}.0")):
+        if all(map(pattern.fullmatch, shown)):
             matches = [re.fullmatch(r"\s*([-+]?\d+)(?:\.0*)?\s*", label) for label in labels]
             if all(matches):
-                return [write.format(int(match[1])) for match in matches if match]
+                return [template.format(int(match[1])) for match in matches if match]
     return None
 
 
 def _in_case(labels: Sequence[str], shown: Sequence[str]) -> list[str] | None:
-    """Return the labels in the sample's case, exactly as it has them where it has them."""
+    """Return the labels in the sample's upper or lower case."""
     folded = [label.casefold() for label in labels]
     shown_by_folded = {text.casefold(): text for text in shown}
     if len(set(folded)) < len(folded) or not set(shown_by_folded) <= set(folded):
@@ -320,37 +322,37 @@ def _in_case(labels: Sequence[str], shown: Sequence[str]) -> list[str] | None:
 
 
 def _in_words(labels: Sequence[str], shown: Sequence[str]) -> list[str] | None:
-    """Return other words for no and yes: 0 and 1, False and TRUE."""
+    """Return the sample's words for no and yes, such as 0 and 1, or False and TRUE."""
     if len(labels) != 2:
         return None
-    floats = all(INTEGER_AS_FLOAT.fullmatch(text) for text in shown)
-    plain = [text[:-2] if floats else text for text in shown]
+    are_floats = all(INTEGER_AS_FLOAT.fullmatch(text) for text in shown)
+    plain = [text[:-2] if are_floats else text for text in shown]
     for pair in (("0", "1"), ("-1", "1"), ("False", "True"), ("No", "Yes"), ("N", "Y"), ("F", "T")):
         for case in (str, str.upper, str.lower):
             words = [case(word) for word in pair]
             if set(plain) <= set(words):
-                return [f"{word}.0" if floats else word for word in words]
+                return [f"{word}.0" if are_floats else word for word in words]
     return None
 
 
 def _sample_texts(competition: Competition, column: str) -> list[str]:
-    """Return the values of a column of the sample as its file writes them; none where there are very many."""
-    d = competition.definition
-    if d.tables.sample_submission is None:
+    """Return the distinct values of a column of the sample as in its file; none if there are more than `MAX_TEXTS`."""
+    definition = competition.definition
+    if definition.tables.sample_submission is None:
         return []
-    info = competition.manifest.table(d.tables.sample_submission, slug=d.slug)
+    info = competition.manifest.table(definition.tables.sample_submission, slug=definition.slug)
     if column not in info.dtypes:
         return []
-    values = competition.table(d.tables.sample_submission).select(pl.col(column).drop_nulls().unique())
-    frame = as_written(values.head(MANY_TEXTS + 1).collect(), info.spelled)
+    values = competition.table(definition.tables.sample_submission).select(pl.col(column).drop_nulls().unique())
+    frame = as_written(values.head(MAX_TEXTS + 1).collect(), info.spelled)
     texts = frame[column].cast(pl.String)
     if competition.metric.needs == "ranked":
         texts = texts.str.split(" ").explode().drop_nulls().unique()
-    return [] if len(texts) > MANY_TEXTS else sorted(text for text in texts if text)
+    return [] if len(texts) > MAX_TEXTS else sorted(text for text in texts if text)
 
 
-def _as_the_sample(competition: Competition, form: SubmissionForm, frame: pl.DataFrame) -> pl.DataFrame:
-    """Return the rows with their ids as the sample has them, in its order; of another sample's, as test has them."""
+def _in_sample_order(competition: Competition, form: SubmissionForm, frame: pl.DataFrame) -> pl.DataFrame:
+    """Return the rows with the sample's ids in the sample's order; if the sample has other ids, those of test."""
     tables = competition.definition.tables
     spelled = competition.manifest.table(tables.sample_submission or tables.test, slug=competition.slug).spelled
     written = frame.with_columns(_as_texts(frame.select(form.ids), spelled))
@@ -362,7 +364,7 @@ def _as_the_sample(competition: Competition, form: SubmissionForm, frame: pl.Dat
     if ordered is None:
         pairs = [_comparable(sample[c], frame[c]) for c in form.ids]
         ordered = _ordered(texts, [a for a, _ in pairs], written, [b for _, b in pairs])
-    # A sample with other ids (a few lines only, to show the form) does not say the order.
+    # A sample with other ids, such as a few example rows, has no order for the test rows.
     return written if ordered is None else ordered
 
 
@@ -373,21 +375,21 @@ def _as_texts(ids: pl.DataFrame, spelled: Mapping[str, str]) -> pl.DataFrame:
 
 
 def _comparable(one: pl.Series, other: pl.Series) -> tuple[pl.Series, pl.Series]:
-    """Return the ids of two tables so that they can be compared by value: 7 and "7.0", a date and its midnight."""
+    """Convert the ids of two tables so that equal ones compare equal: 7 and "7.0", a date and its midnight."""
     if one.dtype.is_temporal() and other.dtype.is_temporal():
         return one.cast(pl.Datetime("us"), strict=False), other.cast(pl.Datetime("us"), strict=False)
     numbers = [s.cast(pl.Float64, strict=False) for s in (one, other) if not s.dtype.is_temporal()]
-    if len(numbers) == 2 and not any(n.null_count() or (n.abs() > LARGEST_EXACT).any() for n in numbers):
+    if len(numbers) == 2 and not any(n.null_count() or (n.abs() > MAX_EXACT_INTEGER).any() for n in numbers):
         return numbers[0], numbers[1]
     return one.cast(pl.String), other.cast(pl.String)
 
 
 def _ordered(
-    texts: pl.DataFrame, of_sample: list[pl.Series], frame: pl.DataFrame, of_test: list[pl.Series]
+    texts: pl.DataFrame, sample_keys: list[pl.Series], frame: pl.DataFrame, test_keys: list[pl.Series]
 ) -> pl.DataFrame | None:
-    """Return the rows of test in the sample's order with its texts, found by keys; None where they are not the same."""
-    names = [f"__key_{i}__" for i in range(len(of_sample))]
-    keys = [pl.DataFrame(dict(zip(names, of, strict=True))) for of in (of_sample, of_test)]
+    """Return the test rows in the sample's order, with the ids in `texts`; None if their keys are not the same."""
+    names = [f"__key_{i}__" for i in range(len(sample_keys))]
+    keys = [pl.DataFrame(dict(zip(names, columns, strict=True))) for columns in (sample_keys, test_keys)]
     if any(k.is_duplicated().any() for k in keys):
         return None
     ids = texts.hstack(keys[0]).with_row_index("__order__")
@@ -397,32 +399,32 @@ def _ordered(
 
 
 def read_submission(path: Path, ids: Sequence[str]) -> pl.DataFrame:
-    """Return a submission: ids as texts, the other columns by all of their values, for labels may begin as numbers."""
+    """Read a submission: ids as texts, other columns as numbers if all of their values are, else as texts."""
     if path.suffix == ".parquet":
         frame = read_parquet(path)
         return frame.with_columns(pl.col(c).cast(pl.String) for c in ids if c in frame.columns)
     frame = read_text_file(path)
     for dtype in (pl.Int64, pl.Float64):
-        texts = frame.select(c for c, of in frame.schema.items() if of == pl.String and c not in ids)
+        texts = frame.select(c for c, column_type in frame.schema.items() if column_type == pl.String and c not in ids)
         numbers = texts.select(pl.all().cast(dtype, strict=False))
         frame = frame.with_columns(c for c in numbers if c.null_count() == texts[c.name].null_count())
     return frame
 
 
 def compared(path: Path, run_frame: pl.DataFrame, ids: Sequence[str]) -> tuple[float, int]:
-    """Compare a kernel's submission with the run's own: ids byte by byte.
+    """Compare a kernel's submission with the run's, row by row.
 
     Returns
     -------
     float
-        The largest difference of a prediction, by the spread of its column.
+        The largest difference of a prediction, in standard deviations of its column.
     int
-        How many rows differ by more than rounding.
+        The number of rows that differ by more than rounding.
 
     Raises
     ------
     DataError
-        When the two are of other rows or columns.
+        When they have different rows or columns.
     """
     kernel_frame = read_submission(path, ids)
     run_frame = run_frame.with_columns(pl.col(ids).cast(pl.String))
@@ -433,19 +435,21 @@ def compared(path: Path, run_frame: pl.DataFrame, ids: Sequence[str]) -> tuple[f
         )
     joined = run_frame.join(kernel_frame, on=list(ids), how="inner", suffix="\0kernel")
     if joined.height != run_frame.height:
-        n = run_frame.height - joined.height
-        raise DataError(f"the kernel's submission has other ids than the run's own: {n:,} of {run_frame.height:,}")
-    largest, differs = 0.0, np.zeros(joined.height, np.bool_)
+        n_other = run_frame.height - joined.height
+        raise DataError(
+            f"the kernel's submission has other ids than the run's own: {n_other:,} of {run_frame.height:,}"
+        )
+    largest, is_different = 0.0, np.zeros(joined.height, np.bool_)
     for name in run_frame.columns:
         if name in ids:
             continue
-        a, b = joined[name], joined[f"{name}\0kernel"]
-        if not (a.dtype.is_numeric() and b.dtype.is_numeric()):
-            differs |= a.cast(pl.String).ne_missing(b.cast(pl.String)).to_numpy()
+        run_values, kernel_values = joined[name], joined[f"{name}\0kernel"]
+        if not (run_values.dtype.is_numeric() and kernel_values.dtype.is_numeric()):
+            is_different |= run_values.cast(pl.String).ne_missing(kernel_values.cast(pl.String)).to_numpy()
             continue
-        gap = np.abs(a.to_numpy() - b.to_numpy()) / (float(a.std() or 0.0) or 1.0)  # type: ignore[arg-type]
-        # What is missing on one side alone is as far off as can be.
-        gap = np.where(np.isnan(gap), np.where(a.is_null() & b.is_null(), 0.0, np.inf), gap)
+        gap = np.abs(run_values.to_numpy() - kernel_values.to_numpy()) / (float(run_values.std() or 0.0) or 1.0)  # type: ignore[arg-type]
+        # A value that is missing on one side alone is infinitely far off.
+        gap = np.where(np.isnan(gap), np.where(run_values.is_null() & kernel_values.is_null(), 0.0, np.inf), gap)
         largest = max(largest, float(gap.max(initial=0.0)))
-        differs |= gap > CLOSE
-    return largest, int(differs.sum())
+        is_different |= gap > TOLERANCE
+    return largest, int(is_different.sum())
