@@ -87,7 +87,7 @@ class TestServing:
         made.experiment(1, 'class_weight = "balanced"\n' + EXPERIMENT + 'objective = "objective.py:mine"\n')
         run = made.open.run(1)
         out = predict(
-            built(made, no_wheels).bundle, made.folder / "data" / "raw", out=tmp_path / "s.csv", report=lambda _: None
+            built(made, no_wheels).bundle, made.folder / "data" / "raw", out=tmp_path / "s.csv", context=SILENT
         )
         found, own = pl.read_csv(out), pl.read_csv(run.submission)
         assert np.abs((found["y"] - own["y"]).to_numpy()).max() < 1e-12
