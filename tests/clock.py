@@ -1,4 +1,4 @@
-"""A clock that jumps: the time of a process, and the true time, which nobody sets."""
+"""A fake clock: the process's time, which may be set, and the true time."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ START = datetime(2026, 11, 30, 12, 0, tzinfo=UTC)
 
 @dataclass
 class Clock:
-    """The true time and how far the process's clock is from it, in a file: it goes on when the process is killed.
+    """The true time and the process's offset from it, stored in a file that survives a killed process.
 
-    Between `running` and its end `time.time`, `time.monotonic`, `time.sleep` and the package's `datetime.now` are those
-    of this clock; nothing really waits. `jump` sets the process's clock, as a person, a virtual machine or a time
-    server would; monotonic time and the true time go on.
+    Within `running`, `time.time`, `time.monotonic`, `time.sleep` and the package's `datetime.now` use this clock, and
+    nothing waits. `jump` sets the process's clock, as a person, a virtual machine or a time server would; monotonic
+    time and the true time are not affected.
     """
 
     path: Path
@@ -37,30 +37,30 @@ class Clock:
         state: dict[str, float] = json.loads(self.path.read_text())
         return state
 
-    def _keep(self, state: dict[str, float]) -> None:
+    def _store(self, state: dict[str, float]) -> None:
         with paused():
             self.path.write_text(json.dumps(state))
 
     @property
     def true_s(self) -> float:
-        """Seconds since the beginning, whatever the process's clock says."""
+        """The true time in seconds since the beginning."""
         return self._state()["true_s"]
 
     @property
     def now(self) -> datetime:
-        """What the process's clock shows."""
+        """The time of the process's clock."""
         state = self._state()
         return START + timedelta(seconds=state["true_s"] + state["off_s"])
 
     def advance(self, seconds: float) -> None:
-        """Let time pass."""
+        """Let the time pass, without waiting."""
         state = self._state()
-        self._keep(state | {"true_s": state["true_s"] + max(0.0, seconds)})
+        self._store(state | {"true_s": state["true_s"] + max(0.0, seconds)})
 
     def jump(self, seconds: float) -> None:
         """Set the process's clock forwards, or backwards."""
         state = self._state()
-        self._keep(state | {"off_s": state["off_s"] + seconds})
+        self._store(state | {"off_s": state["off_s"] + seconds})
 
     def _slept(self, seconds: float) -> None:
         self.advance(seconds)
@@ -71,7 +71,7 @@ class Clock:
         """Make this the clock of the process, until the block ends."""
         real = {name: getattr(time, name) for name in ("time", "time_ns", "monotonic", "sleep")}
         modules = [m for n, m in list(sys.modules.items()) if n.split(".")[0] == "workbench"]
-        having = [m for m in modules if getattr(m, "datetime", None) is datetime]
+        with_datetime = [m for m in modules if getattr(m, "datetime", None) is datetime]
         fakes: dict[str, Any] = {
             "time": lambda: self.now.timestamp(),
             "time_ns": lambda: int(self.now.timestamp() * 1e9),
@@ -80,14 +80,14 @@ class Clock:
         }
         for name, fake in fakes.items():
             setattr(time, name, fake)
-        for module in having:
+        for module in with_datetime:
             module.datetime = _datetime_of(self)  # type: ignore[attr-defined]
         try:
             yield
         finally:
             for name, function in real.items():
                 setattr(time, name, function)
-            for module in having:
+            for module in with_datetime:
                 module.datetime = datetime  # type: ignore[attr-defined]
 
 

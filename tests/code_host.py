@@ -1,4 +1,4 @@
-"""A host of datasets and kernels in this process, on a clock that does not wait; it executes nothing."""
+"""A fake host of datasets and kernels in this process, with a clock that does not wait; it runs no kernel."""
 
 from __future__ import annotations
 
@@ -14,19 +14,18 @@ from tests.clock import Clock
 from workbench.core.errors import UnansweredError
 from workbench.platforms.protocol import DatasetState, KernelSource, KernelState, KernelVersion
 
-__all__ = ["ENDS", "CodeHost", "Dataset", "Kernel", "ShortClock", "pushes_in"]
+__all__ = ["USUAL_STATES", "CodeHost", "Dataset", "Kernel", "ShortClock", "pushes_in"]
 
-ENDS = [(0.0, "queued"), (5.0, "running"), (15.0, "complete")]
-"""How a kernel's run usually goes: what it is from how many seconds after it was saved on."""
+USUAL_STATES = [(0.0, "queued"), (5.0, "running"), (15.0, "complete")]
+"""The usual statuses of a kernel's run: (seconds after it was saved, status from then on)."""
 
-
-MOST = 3000
-"""More questions between two sleeps, or more sleeps, than any test makes: something waits for ever."""
+MAX_CALLS = 3000
+"""More readings of the clock between two sleeps, or more sleeps, than any test needs: an endless loop."""
 
 
 @dataclass
 class ShortClock(Clock):
-    """A clock for one process, which keeps its state in memory, and notices who never stops waiting."""
+    """A clock for one process, which keeps its state in memory and detects endless waiting."""
 
     path: Path = Path()
     state: dict[str, float] = field(default_factory=lambda: {"true_s": 0.0, "off_s": 0.0})
@@ -35,18 +34,18 @@ class ShortClock(Clock):
 
     def _state(self) -> dict[str, float]:
         self.asked += 1
-        assert self.asked < MOST, "it asks for the time, and does not sleep"
+        assert self.asked < MAX_CALLS, "it asks for the time, and does not sleep"
         return self.state
 
-    def _keep(self, state: dict[str, float]) -> None:
+    def _store(self, state: dict[str, float]) -> None:
         self.asked, self.slept = 0, self.slept + 1
-        assert self.slept < MOST, "it sleeps, and never wakes"
+        assert self.slept < MAX_CALLS, "it sleeps, and never wakes"
         self.state = state
 
 
 @dataclass
 class Dataset:
-    """A version of a dataset: what it has, and when it is listed and ready."""
+    """A version of a dataset: its files, and when it is listed and ready."""
 
     files: dict[str, bytes]
     listed_at: float
@@ -68,7 +67,7 @@ class Kernel:
 
     @property
     def push(self) -> str:
-        """The push that its notebook was told that it is of."""
+        """The push in its notebook."""
         return pushes_in(self.source.notebook)[0]
 
 
@@ -79,21 +78,32 @@ def pushes_in(notebook: str) -> list[str]:
 
 @dataclass
 class CodeHost:
-    """Takes datasets and kernels; what it is told before holds for all that is made after.
+    """Stores datasets and kernels in memory; its settings apply to versions that are created afterwards.
 
     Attributes
     ----------
-    listed_after_s, ready_after_s : how long after it was made a dataset's version is listed, and ready
-    dataset_ends : what becomes of it then
-    saved_after_s : how long after it was saved a kernel's version is listed
-    states, log, failure, output : how a run goes, with what it prints behind the push, and what it writes
-    is_silent : whether a run prints nothing
-    receipt : what the receipt says in place of what it should; None for no receipt at all
-    faults : by method what is called before the call does anything, once each, and may raise
-    lost : by method how many answers are lost after the call has done all
-    sizes_off_by : by how much the sizes that are listed are not those of the files
-    hidden : versions of kernels that are not there any more
-    stale : which version's run is shown in place of that which is asked for
+    listed_after_s, ready_after_s : float
+        The time from the creation of a dataset's version until it is listed, and until it is ready.
+    dataset_ends : str
+        The status of a dataset's version once it is ready.
+    saved_after_s : float
+        The time until a kernel's version is listed.
+    states, log, failure, output
+        Of a run: its statuses, what it prints after the push, the failure message, the files that it writes.
+    is_silent : bool
+        Whether a run prints nothing.
+    receipt : dict, optional
+        Entries that replace those of the receipt; None for no receipt.
+    faults : dict
+        By method: functions that are called once each before the method does anything, and may raise.
+    lost : dict
+        By method: the number of answers that are lost after the method has done its work.
+    sizes_off_by : int
+        The difference of the listed sizes from those of the files.
+    hidden : set
+        Versions of kernels that do not exist any more.
+    stale : dict
+        The version whose run is shown in place of the requested one.
     """
 
     clock: Clock
@@ -103,7 +113,7 @@ class CodeHost:
     ready_after_s: float = 0.0
     dataset_ends: str = "ready"
     saved_after_s: float = 0.0
-    states: list[tuple[float, str | None]] = field(default_factory=lambda: list[tuple[float, str | None]](ENDS))
+    states: list[tuple[float, str | None]] = field(default_factory=lambda: list[tuple[float, str | None]](USUAL_STATES))
     log: str = "wrote it\n"
     failure: str = ""
     is_silent: bool = False

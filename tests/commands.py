@@ -1,4 +1,4 @@
-"""`wb` as a command in a process of its own, through the real client against the stand-in, with little patience."""
+"""Run `wb` in a separate process, through Kaggle's real client against the fake server, with short timeouts."""
 
 from __future__ import annotations
 

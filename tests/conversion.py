@@ -1,4 +1,4 @@
-"""Files converted to tables, in this process or measured in one of its own, and small files to convert."""
+"""Conversion of files to tables, in this process or measured in a separate one, and small files to convert."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ few_examples = settings(max_examples=12)
 
 @dataclass
 class ConvertedFiles:
-    """The tables that files became, and what is noted of them."""
+    """The tables that files were converted to, their descriptions, and the reported messages."""
 
     frames: dict[str, pl.DataFrame]
     infos: dict[str, TableInfo]

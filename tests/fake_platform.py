@@ -1,4 +1,4 @@
-"""A platform with delays of every kind, whose state outlives the processes that are killed while they talk to it."""
+"""A platform with configurable delays and faults, whose state in a folder survives a killed process."""
 
 from __future__ import annotations
 
@@ -14,23 +14,29 @@ from workbench.core.cache import file_sha256
 from workbench.core.errors import PlatformError, UnansweredError, UnreachableError
 from workbench.platforms.protocol import BeforeCreate, CompetitionFacts, PlatformSubmission, SubmissionLimits
 
-__all__ = ["FakePlatform", "Manners"]
+__all__ = ["FakePlatform", "PlatformBehaviour"]
 
 
 @dataclass(frozen=True)
-class Manners:
-    """How it behaves, in seconds of the true time.
+class PlatformBehaviour:
+    """How the platform behaves; times are of the clock's true time.
 
     Attributes
     ----------
-    upload_s : how long an upload takes
-    listed_after_s : how long after it was made a submission is listed; None for never
-    scored_after_s : how long after it was made a submission is scored
-    answer : what becomes of the answer to the creation: ``"given"``, ``"lost"``, ``"cut before"`` (it was never asked),
-        ``"refused"``
-    list_fails : once a submission has arrived, the first so many questions for the list fail
-    jumps : by how much the process's clock is set when something happens: ``"uploaded"``, ``"creating"``,
-        ``"created"``, ``"listed"``
+    upload_s : float
+        The duration of an upload.
+    listed_after_s : float, optional
+        The time from a submission's creation until it is listed; None for never.
+    scored_after_s : float
+        The time from a submission's creation until it is scored.
+    answer : str
+        The answer to the request for creation: ``"given"``, ``"lost"``, ``"cut before"`` (the request is lost), or
+        ``"refused"``.
+    list_fails : int
+        The number of requests for the list that fail after a submission has arrived.
+    jumps : dict
+        The seconds by which the process's clock is set at ``"uploaded"``, ``"creating"``, ``"created"`` or
+        ``"listed"``.
     """
 
     upload_s: float = 1.0
@@ -43,15 +49,14 @@ class Manners:
 
 @dataclass
 class FakePlatform:
-    """Takes submissions into a folder; the daily limit counts what it took, listed or not.
+    """Stores submissions in a folder; the daily limit counts all of them, listed or not.
 
-    Every call is a point at which a process can be killed, and so is the moment when it has made a submission and not
-    yet answered.
+    A process can be killed at every call, and between the creation of a submission and the answer.
     """
 
     folder: Path
     clock: Clock
-    manners: Manners = Manners()
+    behaviour: PlatformBehaviour = PlatformBehaviour()
     daily_limit: int = 5
     listing_delay_s: float = 60.0
     name: str = "rehearsal"
@@ -60,37 +65,37 @@ class FakePlatform:
 
     @property
     def arrived(self) -> list[dict[str, Any]]:
-        """What it took, oldest first, whether it lists it or not."""
+        """The stored submissions, oldest first, listed or not."""
         return [json.loads(p.read_text()) for p in sorted(self.folder.glob("*.json"))]
 
     def _happens(self, what: str) -> None:
         point(what)
-        if what in self.manners.jumps:
-            self.clock.jump(self.manners.jumps[what])
+        if what in self.behaviour.jumps:
+            self.clock.jump(self.behaviour.jumps[what])
 
     def facts(self, slug: str) -> CompetitionFacts:
-        """Return what it is."""
+        """Return the facts of any competition."""
         point("facts")
         return CompetitionFacts(slug, slug, daily_limit=self.daily_limit)
 
     def limits(self, slug: str) -> SubmissionLimits:
-        """Return what is left today."""
+        """Return the limit and the submissions left."""
         del slug
         point("limits")
         return SubmissionLimits(self.daily_limit, max(0, self.daily_limit - len(self.arrived)))
 
     def submit(self, slug: str, file: Path, message: str, *, before_create: BeforeCreate = lambda: None) -> str:
-        """Take a file, slowly; answer, or not."""
+        """Store a file after the upload's duration, and answer as configured."""
         del slug
         point("upload")
         sha256 = file_sha256(file)
-        self.clock.advance(self.manners.upload_s)
+        self.clock.advance(self.behaviour.upload_s)
         self._happens("uploaded")
         before_create()
         self._happens("creating")
-        if self.manners.answer == "refused":
+        if self.behaviour.answer == "refused":
             raise PlatformError("Submission not allowed: on purpose")
-        if self.manners.answer == "cut before":
+        if self.behaviour.answer == "cut before":
             raise UnansweredError("the connection dropped")
         taken = self.arrived
         ref = str(1000 + len(taken))
@@ -99,12 +104,12 @@ class FakePlatform:
             self.folder.mkdir(exist_ok=True)
             (self.folder / f"{ref}.json").write_text(json.dumps(record))
         self._happens("created")
-        if self.manners.answer == "lost":
+        if self.behaviour.answer == "lost":
             raise UnansweredError("the answer was lost")
         return ref
 
     def submissions(self, slug: str) -> list[PlatformSubmission]:
-        """Return what it lists by now, newest first."""
+        """Return the submissions that are listed by now, newest first."""
         del slug
         self._happens("listed")
         asked = self.folder / "asked"
@@ -113,15 +118,15 @@ class FakePlatform:
             number = int(asked.read_text()) + 1 if asked.exists() else 1
             if self.arrived:
                 asked.write_text(str(number))
-        if self.arrived and number <= self.manners.list_fails:
+        if self.arrived and number <= self.behaviour.list_fails:
             raise UnreachableError("no answer")
-        after, now = self.manners.listed_after_s, self.clock.true_s
+        after, now = self.behaviour.listed_after_s, self.clock.true_s
         return [
             self._told(s, now) for s in reversed(self.arrived) if after is not None and now >= float(s["at_s"]) + after
         ]
 
     def _told(self, taken: dict[str, Any], now: float) -> PlatformSubmission:
-        scored = now >= float(taken["at_s"]) + self.manners.scored_after_s
+        scored = now >= float(taken["at_s"]) + self.behaviour.scored_after_s
         return PlatformSubmission(
             ref=taken["ref"],
             file_name=taken["file_name"],

@@ -1,8 +1,7 @@
-"""A log with fashions that nobody can foresee, from a seed: what is in fashion is drawn anew for every week.
+"""A log with unpredictable fashions, by a seed: each week has newly drawn fashionable items.
 
-Users keep to a few things of their own, and beside them buy what is in fashion in the week. A ranker that is given what
-tells items apart learns the fashions of the week whose labels it sees: of great use for other users of that week, of none
-for the next.
+Users buy a few items of their own, and the week's fashionable ones. A ranker with features that identify items learns the
+fashions of the week of its labels, which help for other users of that week, but not for the next week.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ WEEK_S = 7 * DAY_S
 def make_fashions(
     users: int = 400, items: int = 100, *, weeks: int = 12, fashions: int = 4, seed: int = 1
 ) -> tuple[Interactions, Tables]:
-    """Return the log, and a table of items with two numbers that tell each from the others."""
+    """Return the log, and a table of items with two random numbers that identify each item."""
     rng = np.random.default_rng(seed)
     own = np.stack([rng.choice(items, 5, replace=False) for _ in range(users)])
     parts = []

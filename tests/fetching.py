@@ -1,4 +1,4 @@
-"""Fetches as a command, in a workspace of its own against the stand-in, and what holds after each of them."""
+"""Run `wb fetch` in a new workspace against the fake server, and check what must hold after each fetch."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ NEW_TRAIN = table(range(9000), target=True, shift=1)
 
 
 class Place(Commands):
-    """A workspace into which flights are fetched."""
+    """A workspace into which the competition "flights" is fetched."""
 
     @property
     def folder(self) -> Path:
@@ -58,7 +58,7 @@ class Place(Commands):
         return self.ended(self.start_fetch(*arguments, **options))
 
     def fails(self, *arguments: str, says: str, do: str, **options: Any) -> str:
-        """Fetch; it must fail in one sentence, with what to do, and leave nothing half done."""
+        """Fetch; it must fail with one sentence and a hint, and leave nothing half done."""
         done = self.fetch(*arguments, **options)
         self.explained(done, says=says, do=do)
         self.is_sound()
@@ -73,7 +73,7 @@ class Place(Commands):
         assert re.search(do, " ".join(told)), done.stderr
 
     def succeeds(self, *arguments: str, files: dict[str, bytes] = FILES, **options: Any) -> str:
-        """Fetch; it must end well, with the tables that `files` make."""
+        """Fetch; it must succeed, with the tables of `files`."""
         done = self.fetch(*arguments, **options)
         assert done.returncode == 0, done.stderr
         self.is_sound()
@@ -88,7 +88,7 @@ class Place(Commands):
         return done.stderr
 
     def is_sound(self, *, killed: bool = False) -> None:
-        """Whatever is there must be whole; what a kill may leave is a file that nothing reads, for the next to sweep."""
+        """Check that all files are complete; a kill may leave temporary files, which the next fetch removes."""
         left = [p for p in self.root.rglob("*") if p.name.endswith(".tmp")]
         assert killed or not left
         assert all(p.name.startswith(".") for p in left)

@@ -1,4 +1,4 @@
-"""A competition whose every name, value and title would do something, if it could."""
+"""A competition whose names, values and titles contain scripts, markup and control characters."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TITLE = f"{SCRIPT} {PICTURE} {MARKUP} {ESCAPES} {TURNED} {FORGED} {MARKDOWN}"
 
 
 def harmless(text: str) -> bool:
-    """Whether no character of a text is a control character, or turns the writing round."""
+    """Tell whether a text has no control characters and no characters that change the direction of writing."""
     return not any(
         c not in "\n\t\u200c\u200d" and unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") for c in text
     )
@@ -41,7 +41,7 @@ def toml(text: str) -> str:
 
 
 def make_hostile(root: Path, *, n_rows: int = 240) -> Small:
-    """Host and fetch it; two experiments are there, and none has run."""
+    """Host and fetch the competition; it has two experiments, and no runs."""
     rng = np.random.default_rng(3)
     place = create_workspace(root)
     signal = rng.normal(size=n_rows)

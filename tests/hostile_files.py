@@ -1,4 +1,4 @@
-"""Files that somebody made to do harm, or that only look so: each is built when it is asked for, none is kept."""
+"""Malicious files, and harmless ones that look malicious; each is built on demand."""
 
 from __future__ import annotations
 

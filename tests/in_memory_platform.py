@@ -1,4 +1,4 @@
-"""A platform in this process, for what files and names do once they have arrived."""
+"""A platform in memory, for tests of how files and names are processed after the download."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SLUG = "evil"
 
 @dataclass
 class InMemoryPlatform:
-    """A platform that offers what it is given, under the names that it is given."""
+    """A platform with the given data files, by name."""
 
     offered: dict[str, bytes]
     title: str = "A competition"
@@ -50,7 +50,7 @@ class InMemoryPlatform:
 
 
 def fetched(root: Path, files: dict[str, bytes], **facts: Any) -> Competition:
-    """Fetch files into the folder "workspace" below `root`; `facts` are what the platform says."""
+    """Fetch files into the folder "workspace" below `root`; `facts` are further fields of the platform."""
     workspace = create_workspace(root / "workspace")
     fetch(workspace, SLUG, InMemoryPlatform(files, **facts))  # type: ignore[arg-type]
     return load_competition(workspace, SLUG)

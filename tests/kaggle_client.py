@@ -1,4 +1,4 @@
-"""The real client of Kaggle, logged in at the stand-in, with little patience."""
+"""Kaggle's real client, logged in at the fake server, with few retries and short pauses."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from workbench.platforms.kaggle import Kaggle, Patience
 SHORT_PATIENCE = Patience(
     login_s=60, connect_s=20, answer_s=30, tries=4, backoff_s=0.01, backoff_max_s=0.05, retry_after_max_s=1
 )
-"""Few tries, soon after each other; but an answer that comes is waited for, however busy the machine is."""
+"""Few tries with short pauses, but long timeouts, so that tests pass on a busy machine."""
 
 HASTY = replace(SHORT_PATIENCE, answer_s=1.0)
 
 expects_no_answer = pytest.mark.parametrize("patience", [HASTY], ids=["hasty"])
-"""For tests in which an answer never comes."""
+"""For tests of calls that are never answered."""
 
 
 @contextmanager
@@ -41,7 +41,7 @@ def kaggle_at(
         monkeypatch.setenv("KAGGLE_KEY", KEY)
     from kaggle.api.kaggle_api_extended import KaggleApi
 
-    # The client looks for a key where the home was when it was imported: in another test's, that is, if it has one.
+    # The client reads the key from the home folder of its import, which may be another test's.
     monkeypatch.setattr(KaggleApi, "config", str(home / ".kaggle" / "kaggle.json"))
     platform = Kaggle(patience=patience, listing_delay_s=0.3)
     yield platform

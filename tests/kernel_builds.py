@@ -1,4 +1,4 @@
-"""Kernels that are built for the Python that runs."""
+"""Kernels built for the Python version of the tests."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Break the code on purpose, a little each time, and see whether the tests notice: `python -m tests.mutations`.
+"""Mutation testing: change the code a little and see whether a test fails: `python -m tests.mutations`.
 
-Drawn by a seed from the areas below, and never from what only words a message. Each mutation is made in a copy of the
-tree, against which the tests of its area run until one fails. What survives is printed with its place: it is a promise
-without a test, or code that makes no difference.
+Mutations are drawn by a seed from the areas below, except in the texts of messages. Each is made in a copy of the tree, in
+which the tests of its area run until one fails. Survivors are printed with file and line: there a test is missing, or the
+code has no effect.
 
     python -m tests.mutations --seed 1 --number 120
     python -m tests.mutations --area folds --number 10

@@ -1,4 +1,4 @@
-"""What some tests need and a machine may lack.
+"""Markers for tests that need what a machine may lack: packages, programs, services.
 
 Such a test is skipped by the name of what is missing, "needs WORD". With `WB_TEST_MAY_SKIP`, as in CI, it fails unless the
 word is listed: see conftest.py. Nothing is skipped for another reason than these, or than "not a case: …".

@@ -1,7 +1,7 @@
-"""Files that need not outlive a loss of power: imported, it lets the process wait for no disk.
+"""Importing this module makes `os.fsync` and SQLite's `synchronous` return at once, without waiting for the disk.
 
-No test can cut the power, so none sees what `os.fsync` and SQLite's `synchronous` wait for, which was half of the time of
-many tests. That they are asked for is still seen: `tests.faults` counts the calls of `os.fsync`.
+They protect against a loss of power, which no test can cause, and took half of the time of many tests. `tests.faults`
+still counts the calls of `os.fsync`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 
 def _return_at_once(descriptor: int) -> None:
-    os.fstat(descriptor)  # fails, as the real one does, for what is not open
+    os.fstat(descriptor)  # fails for a closed descriptor, as the real function does
 
 
 class _Connection(sqlite3.Connection):

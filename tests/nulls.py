@@ -1,7 +1,7 @@
-"""Data in which there is nothing to find, and how often what is shown says that there is something.
+"""Data without any effect, and how often the checks report one: their false positive rates.
 
-Each function returns (alarms, of how many); what they may be at most stands in `NULLS`. `tests/metrics/test_nulls.py` holds
-them to it with few repeats, ``python -m tests.bench nulls`` measures them with many.
+Each function returns (number of alarms, number of trials); `NULLS` has the highest allowed rates.
+`tests/metrics/test_nulls.py` checks them with few repeats, ``python -m tests.bench nulls`` measures them with many.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from tests.records import RUN
+from tests.example_records import RUN
 from tests.small import Small
 from workbench.analysis.checks.adversarial import adversarial, adversarial_findings
 from workbench.analysis.checks.data import CheckedData, read_data

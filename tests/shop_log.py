@@ -1,4 +1,4 @@
-"""A log of what users of a shop did, by chance, and what its columns mean."""
+"""A random log of a shop, and the specifications of its columns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small competitions made by a seeded generator, fetched through the real rehearsal platform."""
+"""Small generated competitions, hosted and fetched on the local platform."""
 
 from __future__ import annotations
 
@@ -107,8 +107,8 @@ templates: Path | None = None
 def make_small(root: Path, *, slug: str = "small", **options: Any) -> Small:
     """Host, fetch and define a competition with a features.py.
 
-    Where there are `templates`, it is a copy of one that a process of its own has made, once for all workers: what a test
-    has replaced before takes no part in it.
+    With `templates`, it is a copy of a template that a separate process made once for all workers, so that no patch of a
+    test affects it.
 
     Parameters
     ----------
@@ -126,7 +126,7 @@ def make_small(root: Path, *, slug: str = "small", **options: Any) -> Small:
 
 
 def _content(value: Any) -> Any:
-    """Return what a template depends on: of a file its name and content, wherever a test has written it."""
+    """Return a value for the template's key: a file is replaced by its name and digest, as its folder differs by test."""
     if isinstance(value, tuple):
         return tuple(map(_content, value))
     return (value.name, hashlib.sha256(value.read_bytes()).hexdigest()) if isinstance(value, Path) else value

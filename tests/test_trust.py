@@ -12,9 +12,9 @@ from typing import Any
 import nbformat
 import pytest
 
+from tests.example_records import RUN
 from tests.needs import skip_unless
 from tests.quick_run import quick
-from tests.records import RUN
 from workbench.api import library
 from workbench.core.errors import ConfigError, DamagedError, NotFoundError
 from workbench.data.competition import load_code

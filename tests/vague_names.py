@@ -35,7 +35,7 @@ VAGUE = {
     "whole",
 }
 IN_NO_NAME = VAGUE - {"back", "both", "here", "how", "left", "others", "own", "rest", "sure", "there", "what", "who"}
-"""Those of them that say nothing as a part of a longer name, either."""
+"""Words that say nothing even as a part of a longer name."""
 
 ALLOWED: dict[str, str] = {
     "NotFoundError": "the error's public name, as in FileNotFoundError",
@@ -48,7 +48,7 @@ ALLOWED: dict[str, str] = {
     "experiments/run.py: how": "a key of `wb run --json`, and a public attribute of its outcome",
     "experiments/run_folder.py: whole_models": "a public attribute of a finished run",
 }
-"""Names, anywhere or in one file, and why they are right."""
+"""Allowed names, everywhere or in one file, with the reason."""
 
 WINGS: list[str] = [
     "analysis",
@@ -69,7 +69,7 @@ WINGS: list[str] = [
     "submissions",
     "tuning",
 ]
-"""The wings that are held to this."""
+"""The wings that are checked."""
 
 
 def is_vague(name: str) -> bool:

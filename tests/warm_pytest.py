@@ -1,7 +1,7 @@
-"""A process that has loaded the libraries, and forks for each run of pytest it reads of: seconds less for each run.
+"""A server that has imported the libraries and forks for each run of pytest, which saves seconds for each run.
 
-It is started by its path, in no tree. Each line that it reads is a JSON object with ``folder``, ``arguments``,
-``output`` and ``seconds``; for each it writes a line: the exit code, or null where it took longer and was killed.
+Each line of its input is a JSON object with ``folder``, ``arguments``, ``output`` and ``seconds``; for each it writes a
+line with the exit code, or null if the run took longer and was killed.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""A stand-in for Kaggle on the wire: the API, the storage, and their faults, behind a proxy of its own.
+"""A fake Kaggle server: the API, the storage, and their faults, behind its own proxy.
 
-The real client runs against it unchanged: it is pointed here by ``HTTPS_PROXY`` and ``REQUESTS_CA_BUNDLE`` alone. What it
-knows of the wire was read off the client; guesses about the real service are marked (?).
+The real client runs against it unchanged, directed by ``HTTPS_PROXY`` and ``REQUESTS_CA_BUNDLE``. The protocol was derived
+from the client's code; guesses about the real service are marked (?).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Score = Callable[[bytes], "tuple[float, float] | str"]
 
 @dataclass
 class Fault:
-    """What goes wrong with the calls named `on` (an API method, "storage" or "upload"), `times` times after `skip`."""
+    """A fault of the calls named `on` (an API method, "storage" or "upload"), `times` times after the first `skip`."""
 
     on: str
     status: int | None = None

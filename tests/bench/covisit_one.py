@@ -67,7 +67,7 @@ def ours(log: Path) -> tuple[pl.DataFrame, dict[str, float]]:
 
 
 def polars(log: Path) -> tuple[pl.DataFrame, dict[str, float]]:
-    from tests.covisit_plain import polars_covisits
+    from tests.covisit_reference import polars_covisits
 
     began = time.perf_counter()
     events = pl.scan_parquet(log).select(

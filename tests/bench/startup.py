@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench.measured import process, row
-from tests.records import RUN
+from tests.example_records import RUN
 from workbench.data.workspace import create_workspace
 from workbench.ledger import Ledger
 

@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.faults import Bench
-from tests.held import open_files, turns
+from tests.process_resources import acquisition_order, open_files
 from workbench.api.health import run_checks
 from workbench.core import cache
 from workbench.core.cache import (
@@ -492,7 +492,7 @@ class TestStore:
 
     def test_who_builds_the_same_block_waits(self, tmp_path: Path) -> None:
         store = Store(tmp_path)
-        assert turns(lambda: store.lock("k")) == ["first", "second"]
+        assert acquisition_order(lambda: store.lock("k")) == ["first", "second"]
 
     @pytest.mark.parametrize("damage", ["truncate", "flip", "remove", "note", "empty note"])
     def test_a_damaged_block_is_missing(self, tmp_path: Path, damage: str) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.held import open_files, turns
+from tests.process_resources import acquisition_order, open_files
 from workbench.core.errors import BusyError, StorageError
 from workbench.core.locks import is_locked, lock, unshared_drive
 
@@ -68,7 +68,7 @@ def test_a_holder_that_says_nothing_of_itself_is_another_process(tmp_path: Path,
 
 def test_who_waits_has_it_after_the_other(tmp_path: Path) -> None:
     path = tmp_path / ".lock"
-    assert turns(lambda: lock(path, "it", wait=True)) == ["first", "second"]
+    assert acquisition_order(lambda: lock(path, "it", wait=True)) == ["first", "second"]
 
 
 def test_nothing_stays_open(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.records import RUN
+from tests.example_records import RUN
 from tests.small import Small
 from workbench.core.cache import read_json, write_json
 from workbench.core.errors import NotFoundError

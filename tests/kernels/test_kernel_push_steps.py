@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.clock import Clock
-from tests.code_host import ENDS, CodeHost, ShortClock, pushes_in
+from tests.code_host import USUAL_STATES, CodeHost, ShortClock, pushes_in
 from workbench.core.context import RunContext, text_listener
 from workbench.core.errors import (
     ConfigError,
@@ -552,7 +552,7 @@ class TestKernel:
         assert (found.folder / "submission.csv").is_file()
         assert desk.record["complete"] is None
         assert (desk.record["newest"]["status"], desk.record["newest"]["failure"]) == (ends, "it raised")
-        desk.host.states, desk.host.failure, desk.host.receipt = ENDS, "", {}
+        desk.host.states, desk.host.failure, desk.host.receipt = USUAL_STATES, "", {}
         found = desk.push()
         assert (found.status, found.failure, found.version.number) == ("complete", "", 2)
         assert found.uploaded == ()
@@ -677,7 +677,7 @@ class TestRun:
         desk.host.states, desk.host.log, desk.host.receipt = [(0.0, "error")], log, None
         desk.push()
         assert desk.record["datasets"] == {}
-        desk.host.states, desk.host.log, desk.host.receipt = ENDS, "", {}
+        desk.host.states, desk.host.log, desk.host.receipt = USUAL_STATES, "", {}
         assert set(desk.push().uploaded) == {*FILES, "wb-manifest.json"}
 
     def test_those_of_a_run_that_failed_otherwise_are_not(self, desk: Desk) -> None:

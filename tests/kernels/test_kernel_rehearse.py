@@ -17,9 +17,9 @@ import nbformat
 import polars as pl
 import pytest
 
+from tests.example_records import RUN
 from tests.in_memory_platform import SLUG, fetched
 from tests.kernel_builds import HERE
-from tests.records import RUN
 from workbench.core.context import RunContext, text_listener
 from workbench.core.errors import ConfigError, DataError
 from workbench.core.isolation import IsolationSupport, clean_environment

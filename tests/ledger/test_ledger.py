@@ -22,9 +22,9 @@ import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.held import open_files
+from tests.example_records import NOW, RUN, SUBMISSION
 from tests.needs import package, postgresql_url
-from tests.records import NOW, RUN, SUBMISSION
+from tests.process_resources import open_files
 from workbench.core.errors import (
     BusyError,
     DamagedError,
@@ -514,7 +514,7 @@ def test_a_folder_in_the_ledgers_place_is_explained(path: Path) -> None:
 FULL = """
 import pathlib, resource, sys
 from dataclasses import replace
-from tests.records import RUN
+from tests.example_records import RUN
 from workbench.core.errors import StorageError
 from workbench.ledger import Ledger
 with Ledger.open(pathlib.Path(sys.argv[1])) as ledger:
@@ -809,7 +809,7 @@ def test_listing_runs_does_not_load_alembic(path: Path) -> None:
 WRITER = """
 import sys, pathlib
 from dataclasses import replace
-from tests.records import RUN
+from tests.example_records import RUN
 from workbench.ledger import Ledger
 name, count = sys.argv[2], int(sys.argv[3])
 with Ledger.open(pathlib.Path(sys.argv[1])) as ledger:

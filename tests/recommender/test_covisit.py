@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from tests.covisit_plain import polars_covisits
+from tests.covisit_reference import polars_covisits
 from workbench.core.errors import ConfigError, DataError
 from workbench.recommender import Columns, Covisit, count_covisits, read_interactions
 

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tests.habits import DAY, KINDS, SMALL_RANKER, SOURCES, habits
+from tests.habit_log import DAY, KINDS, SMALL_RANKER, SOURCES, make_habit_log
 from workbench import metrics
 from workbench.core.context import RunContext, text_listener
 from workbench.core.errors import ConfigError, DataError
@@ -46,7 +46,7 @@ from workbench.recommender.windows import take_users, with_own_codes
 
 @pytest.fixture(scope="module")
 def log() -> Interactions:
-    return habits()
+    return make_habit_log()
 
 
 def problem(
@@ -347,7 +347,7 @@ class TestTwoStages:
 
 class TestOddLogs:
     def test_k_beyond_the_number_of_items(self) -> None:
-        log = habits(40, 8)
+        log = make_habit_log(40, 8)
         made = recommend(problem(log, k=30), spec())
         assert made.lists is not None
         assert ((made.lists.items >= 0).sum(axis=2) <= 8).all()

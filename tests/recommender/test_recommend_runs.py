@@ -17,7 +17,7 @@ import polars as pl
 import pytest
 
 from tests.commands import forked_wb
-from tests.habits import habits
+from tests.habit_log import make_habit_log
 from workbench.api import library
 from workbench.core.errors import ConfigError, DataError, WorkbenchError
 from workbench.data.workspace import create_workspace
@@ -69,7 +69,7 @@ class Shop:
 
 
 def frame() -> pl.DataFrame:
-    return history_frame(habits(150, 80)).sort("time", "user", "item")
+    return history_frame(make_habit_log(150, 80)).sort("time", "user", "item")
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests import recommender_plain as plain
+from tests import recommender_reference as reference
 from workbench.core.errors import ConfigError, DataError
 from workbench.recommender import (
     AttributeSource,
@@ -95,11 +95,12 @@ class TestWindows:
             return
         window = make_validation_window(log, np.empty(0, np.int32), asked, earlier=earlier)
         for user in range(len(log.users)):
-            before = [e for e in plain.events_of(log, user) if e[1] < moment]
-            assert plain.events_of(window.history, user) == before
-            assert plain.own_weights(window.history, user) == plain.own_weights(log, user)[: len(before)]
+            before = [e for e in reference.events_of(log, user) if e[1] < moment]
+            assert reference.events_of(window.history, user) == before
+            assert reference.own_weights(window.history, user) == reference.own_weights(log, user)[: len(before)]
         came = {
-            u: [e for e in plain.events_of(log, u) if moment <= e[1] < moment + horizon] for u in range(len(log.users))
+            u: [e for e in reference.events_of(log, u) if moment <= e[1] < moment + horizon]
+            for u in range(len(log.users))
         }
         assert window.users.tolist() == [u for u, events in came.items() if events]
         assert window.now.tolist() == [moment] * len(window)
@@ -116,11 +117,11 @@ class TestWindows:
     def test_sessions_are_cut_inside(self, log: Interactions, horizon: int, tested: set[int], earlier: int) -> None:
         known = log.users.values.to_list()
         codes = np.array([known.index(u) for u in sorted(tested) if u in known], np.int32)
-        begins = {u: plain.events_of(log, u)[0][1] for u in range(len(log.users)) if u not in codes}
+        begins = {u: reference.events_of(log, u)[0][1] for u in range(len(log.users)) if u not in codes}
         moment = max(begins.values()) + 1 - (1 + earlier) * horizon
         # Of an earlier window nothing is known that is not before the next.
         end = moment + horizon if earlier else 10**9
-        came_until = {u: [e for e in plain.events_of(log, u) if e[1] < end] for u in range(len(log.users))}
+        came_until = {u: [e for e in reference.events_of(log, u) if e[1] < end] for u in range(len(log.users))}
         wanted = [u for u, begin in begins.items() if begin >= moment and len(came_until[u]) > 1]
         asked = TaskSpec("session", horizon, 5)
         if moment <= 0 or not wanted:
@@ -131,7 +132,7 @@ class TestWindows:
         window = make_validation_window(log, codes, asked, earlier=earlier)
         assert window.users.tolist() == wanted
         for row, user in enumerate(window.users):
-            known_events, all_events = plain.events_of(window.history, int(user)), came_until[int(user)]
+            known_events, all_events = reference.events_of(window.history, int(user)), came_until[int(user)]
             assert 1 <= len(known_events) < len(all_events)
             assert all_events[: len(known_events)] == known_events
             assert window.now[row] == known_events[-1][1]
@@ -140,10 +141,10 @@ class TestWindows:
             offsets = window.truth[0].offsets
             assert set(window.truth[0].items[offsets[row] : offsets[row + 1]].tolist()) == came
         for user in set(begins) - set(wanted):
-            before = [e for e in plain.events_of(log, user) if e[1] < moment]
-            assert plain.events_of(window.history, user) == before
+            before = [e for e in reference.events_of(log, user) if e[1] < moment]
+            assert reference.events_of(window.history, user) == before
         for user in codes:
-            assert plain.events_of(window.history, int(user)) == []
+            assert reference.events_of(window.history, int(user)) == []
 
     def test_where_a_session_is_cut_is_any_of_its_places(self) -> None:
         n = 3_000
@@ -198,9 +199,9 @@ RECENT = st.builds(
 def told(window: Window, row: int, weighting: EventWeighting) -> list[tuple[int, float]]:
     weights = [weighting.weights.get(kind, 1.0) for kind in window.history.kind_ids.values]
     user = int(window.users[row])
-    return plain.weights_of_events(
-        plain.events_of(window.history, user),
-        plain.own_weights(window.history, user),
+    return reference.weights_of_events(
+        reference.events_of(window.history, user),
+        reference.own_weights(window.history, user),
         int(window.now[row]),
         weights,
         (weighting.last, weighting.decay_s, weighting.decay_events),
@@ -222,7 +223,7 @@ class TestSources:
         window = whole(log)
         found = HistorySource(weighting=weighting).prepare(ready(window))(window.users, window.now, top)
         for row in range(len(window)):
-            same(listed(found, row), plain.own(told(window, row, weighting), top))
+            same(listed(found, row), reference.own(told(window, row, weighting), top))
 
     @settings(max_examples=150)
     @given(logs(), RECENT, st.integers(1, 30), st.integers(1, 5))
@@ -236,7 +237,7 @@ class TestSources:
         near = count_covisits(log, spec)
         shares = near.weights / np.bincount(log.items, minlength=log.n_items)[:, None]
         for row in range(len(window)):
-            same(listed(found, row), plain.votes(told(window, row, weighting), near.items, shares, top))
+            same(listed(found, row), reference.votes(told(window, row, weighting), near.items, shares, top))
 
     @settings(max_examples=60)
     @given(logs(), st.sampled_from([None, 20]), st.booleans())
@@ -251,12 +252,12 @@ class TestSources:
             for user in range(len(log.users)):
                 if by and segment[user] != segment[int(window.users[row])]:
                     continue
-                own = plain.own_weights(log, user)
-                for (item, time, kind), weight in zip(plain.events_of(log, user), own, strict=True):
+                own = reference.own_weights(log, user)
+                for (item, time, kind), weight in zip(reference.events_of(log, user), own, strict=True):
                     if weight and (window_s is None or time > int(log.times.max()) - window_s):
                         sums[item] = sums.get(item, 0.0) + weight * (0.5 if KINDS[kind] == "clicks" else 1.0)
             total = sum(sums.values())
-            same(listed(found, row), plain.best({i: s / total for i, s in sums.items()}, 4))
+            same(listed(found, row), reference.best({i: s / total for i, s in sums.items()}, 4))
 
     def test_popular_in_many_segments(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """The log is gone through once, in parts, and not once for each segment."""
@@ -282,7 +283,7 @@ class TestSources:
         for row in range(0, len(window), 40):
             counts = np.bincount(log.items[towns[users] == towns[window.users[row]]])
             expected = {i: c / counts.sum() for i, c in enumerate(counts.tolist()) if c}
-            same(listed(found, row), plain.best(expected, 4))
+            same(listed(found, row), reference.best(expected, 4))
 
     def test_same_attribute(self) -> None:
         frame = pl.DataFrame({"user": [1, 2, 2, 2, 3], "item": [10, 11, 11, 12, 13], "time": [1, 2, 3, 4, 5]})
@@ -374,8 +375,8 @@ class TestCandidates:
         for row in range(len(window)):
             lists = [[i for i, _ in listed(f, row)] for f in made.by_source]
             part = slice(int(made.offsets[row]), int(made.offsets[row + 1]))
-            had = {i for i, _, _ in plain.events_of(log, int(window.users[row]))}
-            assert made.items[part].tolist() == plain.in_turns(
+            had = {i for i, _, _ in reference.events_of(log, int(window.users[row]))}
+            assert made.items[part].tolist() == reference.round_robin(
                 lists, list(tops), limit, set() if allow_repeats else had
             )
             for c, item in zip(range(part.start, part.stop), made.items[part], strict=True):
@@ -455,8 +456,8 @@ class TestFeatures:
         features = maker.compute(made, window)
         at, kinds = maker.feature_names.index, [str(k) for k in log.kind_ids.values]
         for c, row in enumerate(made.user_rows):
-            events, now = plain.events_of(log, int(window.users[row])), int(window.now[row])
-            expected = plain.pair_features(events, now, int(made.items[c]), len(kinds), 10.0)
+            events, now = reference.events_of(log, int(window.users[row])), int(window.now[row])
+            expected = reference.pair_features(events, now, int(made.items[c]), len(kinds), 10.0)
             for name, value in expected.items():
                 column = f"own_{kinds[int(name[5:])]}" if name.startswith("kind ") else name
                 assert features[c, at(column)] == pytest.approx(value, rel=1e-5, nan_ok=True), column
@@ -479,7 +480,7 @@ class TestFeatures:
         maker = prepare_features(log, sources.names, Tables(), horizon)
         made = sources.make(window, slice(0, len(window)))
         features, at = maker.compute(made, window), maker.feature_names.index
-        every = [(u, *e) for u in range(len(log.users)) for e in plain.events_of(log, u)]
+        every = [(u, *e) for u in range(len(log.users)) for e in reference.events_of(log, u)]
         end = int(log.times.max()) + 1
         for c in range(0, len(made.items), 7):
             mine = [(u, t, k) for u, i, t, k in every if i == made.items[c]]

@@ -11,9 +11,9 @@ import numpy as np
 import polars as pl
 import pytest
 
+from tests.example_records import RUN
 from tests.fashion_log import WEEK_S, make_fashions
-from tests.habits import SMALL_RANKER, SOURCES, habits
-from tests.records import RUN
+from tests.habit_log import SMALL_RANKER, SOURCES, make_habit_log
 from workbench import metrics
 from workbench.core.errors import ConfigError, DataError
 from workbench.core.intervals import half_width, t_975, window_values
@@ -61,7 +61,7 @@ RANKER = RankerSpec(negatives=1.0, model={"num_iterations": 60, "num_leaves": 15
 
 @pytest.fixture(scope="module")
 def log() -> Interactions:
-    return habits(150, 60)
+    return make_habit_log(150, 60)
 
 
 def problem(
@@ -267,7 +267,7 @@ class TestHowItIsScored:
         assert trained["all"] == made.models["items-all"].text
 
     def test_a_log_without_a_window_to_stop_by_holds_users_out(self) -> None:
-        log = habits(150, 60, weeks=3)
+        log = make_habit_log(150, 60, weeks=3)
         made = recommend(problem(log, "windows", 1), spec())
         assert "held out" in made.stopping["by"]
         assert set(made.models) == {"items-rounds", "items-w0", "items-all"}

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import nbformat
 import pytest
 
-from tests import hostile, pages
+from tests import hostile, page_safety
 from tests.needs import browser, needs_browser, package
 from workbench.analysis.checks.page import as_page
 from workbench.core.credentials import Masks
@@ -74,16 +74,16 @@ def attacking(text):
 def test_nothing_runs_or_loads_in_the_page_of_a_notebook(attack):
     for with_code in (True, False):
         made = notebook_page(attacking(attack), title=attack, with_code=with_code)
-        assert pages.faults(made) == []
-    assert pages.faults(page("a", sanitize(attack))) == []
+        assert page_safety.faults(made) == []
+    assert page_safety.faults(page("a", sanitize(attack))) == []
 
 
 def test_the_parser_of_these_tests_sees_what_is_wrong():
     """As these attacks stand in a page that lets them through."""
     for attack in ATTACKS:
         if "scr<script>" not in attack and "mglyph" not in attack:
-            assert pages.faults(page("a", attack)), attack
-    assert pages.faults("<html><body>no policy</body></html>")
+            assert page_safety.faults(page("a", attack)), attack
+    assert page_safety.faults("<html><body>no policy</body></html>")
 
 
 def test_what_can_be_shown_is_shown():
@@ -105,7 +105,7 @@ def test_what_can_be_shown_is_shown():
     assert 'src="data:image/png;base64,iVBORw0KGgo="' in made
     assert "&lt;b&gt;" in made
     assert "td {}" not in made
-    assert "1 output that is a program" in pages.text_of(made)
+    assert "1 output that is a program" in page_safety.text_of(made)
     assert len(made) < 12_000
 
 
@@ -181,16 +181,16 @@ def test_a_name_in_markdown_is_a_name(name):
     made = notebook_page(
         V4.new_notebook(cells=[V4.new_markdown_cell(f"### {literal(name)}")]), title="a", with_code=True
     )
-    assert pages.faults(made) == []
+    assert page_safety.faults(made) == []
     from workbench.core.printable import one_line
 
     # An address is made a link of its own, of the same text.
-    assert one_line(name) in one_line(pages.text_of(made))
+    assert one_line(name) in one_line(page_safety.text_of(made))
 
 
 def test_a_text_as_html_shows_itself():
     for text in [*ATTACKS, hostile.TITLE]:
-        assert pages.faults(page(text, f'<p title="{as_html(text)}">{as_html(text)}</p>')) == []
+        assert page_safety.faults(page(text, f'<p title="{as_html(text)}">{as_html(text)}</p>')) == []
 
 
 def test_the_study_page_runs_only_its_own_script(tmp_path):
@@ -202,8 +202,8 @@ def test_the_study_page_runs_only_its_own_script(tmp_path):
     attack = "</script><script>alert(1)</script><img src=x onerror=alert(1)>"
     study = optuna.create_study(study_name=attack)
     study.optimize(lambda t: t.suggest_float(attack, 0, 1) + len(t.suggest_categorical("c", [attack, "b"])), n_trials=4)
-    made = pages.read(draw(study, tmp_path, with_importances=True)[-1])
-    assert pages.faults(made, own_script=True) == []
+    made = page_safety.read(draw(study, tmp_path, with_importances=True)[-1])
+    assert page_safety.faults(made, own_script=True) == []
     assert "<script>alert(1)" not in made
 
 
@@ -217,9 +217,9 @@ def hostile_pages(tmp_path_factory):
 @pytest.mark.slow
 def test_every_page_of_a_hostile_competition(hostile_pages):
     for path in hostile_pages:
-        html = pages.read(path)
-        assert pages.faults(html) == [], path
-        assert "<script>alert(1)</script>" in pages.text_of(html)
+        html = page_safety.read(path)
+        assert page_safety.faults(html) == [], path
+        assert "<script>alert(1)</script>" in page_safety.text_of(html)
 
 
 @pytest.mark.slow
@@ -284,4 +284,4 @@ def test_without_plots_a_check_page_is_as_safe(monkeypatch):
         not_checked=[attack],
         counts=lambda: {"serious": 1, "notable": 0, "minor": 0},
     )
-    assert pages.faults(as_page(report)) == []
+    assert page_safety.faults(as_page(report)) == []

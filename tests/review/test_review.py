@@ -11,7 +11,7 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.records import NOW, RUN, SUBMISSION
+from tests.example_records import NOW, RUN, SUBMISSION
 from workbench.core.errors import ConfigError
 from workbench.core.intervals import family_p, t_975, window_values
 from workbench.experiments.current_runs import CurrentRun

@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 
-from tests.fake_platform import Manners
+from tests.fake_platform import PlatformBehaviour
 from tests.faults import Bench, Struck
 from tests.quick_run import quick
-from tests.sending import MANNERS, USUAL, look, place, submit
+from tests.sending import BEHAVIOURS, USUAL, platform_in, submit, sync_statuses
 from tests.small import make_small
 from workbench.api import library
 from workbench.core.errors import BusyError, PlatformError, SubmissionError, WorkbenchError
@@ -36,27 +36,27 @@ def logged(folder: Path) -> list[SubmissionRecord]:
         return ledger.submissions("small")
 
 
-def tries(action: Callable[..., Any], folder: Path, manners: Manners) -> str:
+def tries(action: Callable[..., Any], folder: Path, behaviour: PlatformBehaviour) -> str:
     try:
-        return str(action(folder, manners))
+        return str(action(folder, behaviour))
     except PlatformError as exc:
         return f"PlatformError: {exc.message}"
 
 
-def goes_on(folder: Path, manners: Manners) -> list[str]:
+def goes_on(folder: Path, behaviour: PlatformBehaviour) -> list[str]:
     """Go on as people do, who answer nothing; return what they were told."""
-    after = replace(manners, answer="given" if manners.answer != "refused" else "refused", jumps={})
+    after = replace(behaviour, answer="given" if behaviour.answer != "refused" else "refused", jumps={})
     told = []
     for pause_s in (0.0, 100.0, 3 * DAY_S):
-        place(folder).clock.advance(pause_s)
-        told.append(tries(look, folder, after))
+        platform_in(folder).clock.advance(pause_s)
+        told.append(tries(sync_statuses, folder, after))
         told.append(tries(submit, folder, after))
     return told
 
 
-def check(folder: Path, manners: Manners, told: Any) -> None:
+def check(folder: Path, behaviour: PlatformBehaviour, told: Any) -> None:
     """Look whether it was sent at most once, nothing was lost, and nothing invented."""
-    arrived, records = place(folder).arrived, logged(folder)
+    arrived, records = platform_in(folder).arrived, logged(folder)
     about = f"{told}; arrived {arrived}; logged {[(r.status, r.ref, r.error) for r in records]}"
     assert len(arrived) <= 1, about
     ids = {f"wb:{r.submission_id}": r for r in records}
@@ -68,7 +68,7 @@ def check(folder: Path, manners: Manners, told: Any) -> None:
         assert record.run_id, f"taken for one that was sent from elsewhere: {about}"
         if record.status in ("pending", "complete"):
             assert record.ref in [t["ref"] for t in arrived], about
-    listed = {s.ref for s in place(folder, replace(manners, list_fails=0, jumps={})).submissions("small")}
+    listed = {s.ref for s in platform_in(folder, replace(behaviour, list_fails=0, jumps={})).submissions("small")}
     assert listed <= {r.ref for r in records}, about
     library.rebuild_ledger(Workspace(folder))
     assert logged(folder) == records, about
@@ -94,25 +94,25 @@ def bench(ready: Path, tmp_path: Path) -> Bench:
 # ------------------------------------------------------------------------------------------------- delays and clocks
 
 
-@pytest.mark.parametrize("manner", MANNERS)
+@pytest.mark.parametrize("manner", BEHAVIOURS)
 def test_delays_of_every_kind(bench: Bench, manner: str) -> None:
-    folder, manners = bench.copy(), MANNERS[manner]
-    first = tries(submit, folder, manners)
-    told = [first, *goes_on(folder, manners)]
-    check(folder, manners, told)
-    arrives = manners.answer not in ("refused", "cut before")
-    assert len(place(folder).arrived) == arrives, told
+    folder, behaviour = bench.copy(), BEHAVIOURS[manner]
+    first = tries(submit, folder, behaviour)
+    told = [first, *goes_on(folder, behaviour)]
+    check(folder, behaviour, told)
+    arrives = behaviour.answer not in ("refused", "cut before")
+    assert len(platform_in(folder).arrived) == arrives, told
     (record,) = {r.status for r in logged(folder)}
     if arrives:
         assert record == (
             "unlisted"
-            if manners.listed_after_s is None and manners.answer == "lost"
+            if behaviour.listed_after_s is None and behaviour.answer == "lost"
             else "pending"
-            if manners.listed_after_s is None
+            if behaviour.listed_after_s is None
             else "complete"
         ), told
     else:
-        assert record == ("error" if manners.answer == "refused" else "unlisted"), told
+        assert record == ("error" if behaviour.answer == "refused" else "unlisted"), told
     assert first.split(":")[0] in {"complete", "pending", "UnansweredError", "PlatformError"}
 
 
@@ -125,34 +125,34 @@ def test_clocks_that_jump(bench: Bench, manner: str, moment: str) -> None:
     """By a year back, and by ten years forwards, at every moment."""
     for seconds in (-400 * DAY_S, 3650 * DAY_S):
         folder = bench.copy()
-        manners = replace(MANNERS[manner], jumps={moment: seconds})
-        first = tries(submit, folder, manners)
-        began = place(folder).clock.true_s
-        told = [first, *goes_on(folder, manners)]
-        check(folder, manners, (seconds, told))
-        assert len(place(folder).arrived) == (manner != "cut before"), (seconds, told)
+        behaviour = replace(BEHAVIOURS[manner], jumps={moment: seconds})
+        first = tries(submit, folder, behaviour)
+        began = platform_in(folder).clock.true_s
+        told = [first, *goes_on(folder, behaviour)]
+        check(folder, behaviour, (seconds, told))
+        assert len(platform_in(folder).arrived) == (manner != "cut before"), (seconds, told)
         # The pauses are 3 days; whatever the clock says, nobody waits for longer than a delay of the list a time.
-        assert place(folder).clock.true_s - began < 3 * DAY_S + 100 + 3 * 61, (seconds, told)
+        assert platform_in(folder).clock.true_s - began < 3 * DAY_S + 100 + 3 * 61, (seconds, told)
         shutil.rmtree(folder.parent)
 
 
 def test_the_delay_counts_from_the_creation(bench: Bench) -> None:
     """An upload of ten minutes, the answer lost, a list that is forty seconds late: the next call waits for it."""
     folder = bench.copy()
-    manners = Manners(upload_s=600.0, answer="lost", listed_after_s=40.0)
-    assert submit(folder, manners).startswith("UnansweredError")
-    assert look(folder, manners) == []  # asked at once, it says nothing yet
-    before = place(folder).clock.true_s
-    assert submit(folder, replace(manners, answer="given")) == "complete"
-    assert 35 < place(folder).clock.true_s - before < 60
-    assert len(place(folder).arrived) == 1
+    behaviour = PlatformBehaviour(upload_s=600.0, answer="lost", listed_after_s=40.0)
+    assert submit(folder, behaviour).startswith("UnansweredError")
+    assert sync_statuses(folder, behaviour) == []  # asked at once, it says nothing yet
+    before = platform_in(folder).clock.true_s
+    assert submit(folder, replace(behaviour, answer="given")) == "complete"
+    assert 35 < platform_in(folder).clock.true_s - before < 60
+    assert len(platform_in(folder).arrived) == 1
 
 
 @pytest.mark.parametrize("back_s", [60.0, DAY_S, 400 * DAY_S])
 def test_a_clock_that_is_set_back_makes_nobody_wait(bench: Bench, back_s: float) -> None:
     folder = bench.copy()
-    assert submit(folder, Manners(answer="cut before")).startswith("UnansweredError")
-    clock = place(folder).clock
+    assert submit(folder, PlatformBehaviour(answer="cut before")).startswith("UnansweredError")
+    clock = platform_in(folder).clock
     clock.jump(-back_s)
     before = clock.true_s
     assert "may have been sent already" in submit(folder)
@@ -165,21 +165,21 @@ def test_a_clock_that_is_set_back_makes_nobody_wait(bench: Bench, back_s: float)
 def test_one_that_is_listed_after_all_is_not_sent_again(bench: Bench) -> None:
     """Not even by somebody who says --again."""
     folder = bench.copy()
-    manners = Manners(answer="lost", listed_after_s=500.0)
-    submit(folder, manners)
-    assert submit(folder, manners).startswith("SubmissionError")
+    behaviour = PlatformBehaviour(answer="lost", listed_after_s=500.0)
+    submit(folder, behaviour)
+    assert submit(folder, behaviour).startswith("SubmissionError")
     assert [r.status for r in logged(folder)] == ["unlisted"]
-    place(folder).clock.advance(500)
-    assert submit(folder, manners, again=True) == "complete"
-    assert len(place(folder).arrived) == 1
+    platform_in(folder).clock.advance(500)
+    assert submit(folder, behaviour, again=True) == "complete"
+    assert len(platform_in(folder).arrived) == 1
     assert [r.status for r in logged(folder)] == ["complete"]
 
 
 def test_what_may_have_arrived_counts_against_the_day(bench: Bench) -> None:
     folder = bench.copy()
-    submit(folder, Manners(answer="cut before"))
+    submit(folder, PlatformBehaviour(answer="cut before"))
     submit(folder)
-    workspace, platform = Workspace(folder), place(folder)
+    workspace, platform = Workspace(folder), platform_in(folder)
     with platform.clock.running(), Ledger.open(workspace.ledger) as ledger:
         platform.daily_limit = 1
         prepared = prepare(
@@ -205,19 +205,19 @@ def test_what_may_have_arrived_counts_against_the_day(bench: Bench) -> None:
 
 def test_sync_leaves_alone_what_is_being_sent(bench: Bench) -> None:
     folder = bench.copy()
-    assert submit(folder, Manners(answer="cut before")).startswith("UnansweredError")
-    place(folder).clock.advance(DAY_S)
+    assert submit(folder, PlatformBehaviour(answer="cut before")).startswith("UnansweredError")
+    platform_in(folder).clock.advance(DAY_S)
     with send_lock(Workspace(folder), "small"):
-        assert look(folder) == []
+        assert sync_statuses(folder) == []
         assert [r.status for r in logged(folder)] == ["sending"]
         with pytest.raises(BusyError, match="submitting to 'small' is in use by process"):
             submit(folder)
-    assert look(folder) == ["unlisted"]
+    assert sync_statuses(folder) == ["unlisted"]
 
 
 def test_what_another_terminal_sent_while_the_question_stood_is_seen(bench: Bench) -> None:
     folder = bench.copy()
-    workspace, platform = Workspace(folder), place(folder)
+    workspace, platform = Workspace(folder), platform_in(folder)
     with platform.clock.running(), Ledger.open(workspace.ledger) as ledger:
         competition = library.OpenCompetition(workspace, "small").access.competition
         prepared = prepare(SubmissionChannel(workspace, competition, platform, ledger), 1)
@@ -275,16 +275,16 @@ def test_a_run_that_finished_unheard_is_the_newest(bench: Bench) -> None:
 # ------------------------------------------------------------------------------------------ killed at every change
 
 
-def after(struck: Struck, manners: Manners) -> None:
+def after(struck: Struck, behaviour: PlatformBehaviour) -> None:
     """Go on after a fault, and look."""
-    count = len(place(struck.folder).arrived)
+    count = len(platform_in(struck.folder).arrived)
     assert count <= 1, str(struck)
-    told = goes_on(struck.folder, manners)
-    check(struck.folder, manners, (str(struck), told))
+    told = goes_on(struck.folder, behaviour)
+    check(struck.folder, behaviour, (str(struck), told))
     records = logged(struck.folder)
     if not any(r.status in ("unlisted", "sending") for r in records):
         # Nothing is in doubt: then it arrived, in the end, without anybody's word.
-        assert len(place(struck.folder).arrived) == 1, (str(struck), told)
+        assert len(platform_in(struck.folder).arrived) == 1, (str(struck), told)
 
 
 @pytest.mark.slow
@@ -301,21 +301,21 @@ def test_killed_at_every_change(bench: Bench) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("manner", [m for m in MANNERS if m != "refused"])
+@pytest.mark.parametrize("manner", [m for m in BEHAVIOURS if m != "refused"])
 def test_killed_at_every_change_in_every_manner(bench: Bench, manner: str) -> None:
-    bench.arguments = (MANNERS[manner],)
+    bench.arguments = (BEHAVIOURS[manner],)
     points = []
     for struck in bench.left_by_kills():
         points.append(struck.point)
         # Until something is uploaded, what is left is the same in every manner.
         if manner == "usual" or "call upload" in points:
-            after_any(struck, MANNERS[manner])
+            after_any(struck, BEHAVIOURS[manner])
     assert {"call upload", "call creating"} <= {*points}
 
 
-def after_any(struck: Struck, manners: Manners) -> None:
-    told = goes_on(struck.folder, manners)
-    check(struck.folder, manners, (str(struck), told))
+def after_any(struck: Struck, behaviour: PlatformBehaviour) -> None:
+    told = goes_on(struck.folder, behaviour)
+    check(struck.folder, behaviour, (str(struck), told))
 
 
 @pytest.mark.slow

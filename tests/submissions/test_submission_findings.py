@@ -13,8 +13,8 @@ import pytest
 
 from tests.clock import START
 from tests.code_host import ShortClock
+from tests.example_records import NOW, RUN, SUBMISSION
 from tests.in_memory_platform import SLUG, fetched
-from tests.records import NOW, RUN, SUBMISSION
 from workbench.data.competition import Competition, load_competition
 from workbench.data.workspace import create_workspace
 from workbench.experiments.current_runs import CurrentRun

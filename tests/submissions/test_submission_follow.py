@@ -13,7 +13,7 @@ import pytest
 
 from tests.clock import START
 from tests.code_host import ShortClock
-from tests.records import RUN, SUBMISSION
+from tests.example_records import RUN, SUBMISSION
 from workbench.core.context import RunContext, text_listener
 from workbench.core.errors import DamagedError, LoginError, NewerError, PlatformError
 from workbench.data.competition import Competition, load_competition

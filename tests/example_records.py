@@ -1,4 +1,4 @@
-"""What a ledger holds, as an example: a finished run, and a submission of it that is prepared."""
+"""Example records of a ledger: a finished run, and a prepared submission of it."""
 
 from __future__ import annotations
 

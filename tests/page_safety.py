@@ -1,4 +1,4 @@
-"""What a page may hold: read with an HTML parser, so that tests fail without a browser too."""
+"""Checks, by an HTML parser, that a page runs no script and loads nothing from elsewhere."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class _Reader(HTMLParser):
 
 
 def faults(html: str, *, own_script: bool = False) -> list[str]:
-    """Return what of a page runs, or is loaded from elsewhere; `own_script`: scripts in the page itself may."""
+    """Return the parts of a page that run or are loaded from elsewhere; with `own_script`, its own scripts may run."""
     reader = _Reader(own_script)
     reader.feed(html)
     reader.close()
@@ -72,7 +72,7 @@ def faults(html: str, *, own_script: bool = False) -> list[str]:
 
 
 def text_of(html: str) -> str:
-    """Return what a page shows as text."""
+    """Return the text of a page."""
     reader = _Reader(False)
     reader.feed(html)
     return "".join(reader.texts)

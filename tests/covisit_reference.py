@@ -1,4 +1,4 @@
-"""The definition of co-visitation as one polars query: what the compiled kernel must equal."""
+"""The reference definition of co-visitation, as a polars query: the compiled kernel must equal it."""
 
 from __future__ import annotations
 

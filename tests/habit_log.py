@@ -1,4 +1,4 @@
-"""A log that a recommender can learn from: users with habits, and small settings that find them."""
+"""A log of users who buy the same items periodically, and small settings with which a recommender learns that."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ SOURCES = {
 SMALL_RANKER = {"num_iterations": 20, "num_leaves": 7, "min_data_in_leaf": 20}
 
 
-def habits(n_users: int = 300, n_items: int = 120, weeks: int = 8, seed: int = 5) -> Interactions:
-    """Users who buy the same few things each at its own pace, and others by chance: what is due tells what comes."""
+def make_habit_log(n_users: int = 300, n_items: int = 120, weeks: int = 8, seed: int = 5) -> Interactions:
+    """Return a log in which each user buys six items, each at its own interval, and other items at random."""
     rng = np.random.default_rng(seed)
     rows = []
     for user in range(n_users):
         for item in rng.choice(n_items, 6, replace=False):
-            pace = rng.integers(2, 20)
-            days = np.arange(rng.integers(0, pace), weeks * 7, pace) + rng.random() * 0.5
+            interval_days = rng.integers(2, 20)
+            days = np.arange(rng.integers(0, interval_days), weeks * 7, interval_days) + rng.random() * 0.5
             rows += [(user, int(item), int(d * DAY), str(rng.choice(KINDS, p=[0.3, 0.5, 0.2]))) for d in days]
         for _ in range(15):
             item = int(n_items * rng.random() ** 2)
