@@ -458,8 +458,7 @@ class TestKilled:
         again = made.open.runs.execute(1)
         assert again.how == "unchanged"
         assert again.notes[-1].endswith(
-            f"run.json is the record of the run {run.record.run_id}: its folder was copied or renamed; "
-            "it counts as no run"
+            f"run.json is the record of the run {run.record.run_id}: its folder was copied or renamed; it is ignored"
         )
         told = library.rebuild_ledger(made.workspace)
         assert "was copied or renamed" in str(told)
@@ -543,7 +542,7 @@ class TestFinished:
             patched.setattr(Ledger, "put_run", refused)
             outcome = made.open.runs.execute(1)
         assert outcome.run.record.status == "finished"
-        assert any("is finished and kept" in note for note in outcome.notes)
+        assert any("is finished; the next command adds it" in note for note in outcome.notes)
         assert [r.status for r in runs_in_ledger(made)] == ["running"]
         self.settled(made, outcome.run.record)
 

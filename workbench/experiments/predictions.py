@@ -1,4 +1,4 @@
-"""What a run predicts, however it came about: its score, and its files."""
+"""The predictions of a run, of any kind of experiment: their scores and files."""
 
 from __future__ import annotations
 
@@ -19,37 +19,37 @@ from workbench.models.scoring import fold_scores, oof_score
 from workbench.models.serving.submission_file import write_submission
 from workbench.models.target import Target
 
-__all__ = ["Predictions", "scored", "write_predictions"]
+__all__ = ["Predictions", "with_scores", "write_predictions"]
 
 Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """Predictions of the train and the test rows, and what is to be kept beside them.
+    """Predictions of the train and the test rows, with details for the run's record.
 
     Attributes
     ----------
     target, folds
-        Of the rows that were trained on: all train rows, or those of a subsample run.
+        Of all train rows, or those of a subsample run.
     oof : float array (n_train, width), or None
-        NaN where no fold validates the row; None where there is only a submission.
+        NaN in rows that no fold validates; None for a run that only writes a submission.
     test : float array (n_test, width)
     seed_oof : float array (n_seeds, n_train, width)
     n_features : int, or None
-        None where nobody knows.
+        None where it is unknown.
     importance : dict
-        Column -> (gain, splits); empty where nobody knows.
+        Column -> (gain, splits); empty where it is unknown.
     files : tuple of str
-        Names of files that are in the run's folder already.
+        Names of further files in the run's folder.
     details : dict
         For `run.json`.
     notes : tuple of str
-        For the user.
+        Messages for the user.
     peak_mb : float
-        Of other processes than this one.
+        The peak memory of other processes than this one.
     cv : float, or None
-        What somebody says that the CV is, where there is no OOF to see.
+        A CV that a notebook without OOF states.
     """
 
     target: Target
@@ -66,15 +66,15 @@ class Predictions:
     cv: float | None = None
 
 
-def scored(record: RunRecord, plan: Plan, predictions: Predictions) -> RunRecord:
+def with_scores(record: RunRecord, plan: Plan, predictions: Predictions) -> RunRecord:
     """Return the record with the scores of the predictions."""
     metric = plan.competition.metric
     if predictions.oof is None:
         return replace(record, cv_mean=predictions.cv, n_features=predictions.n_features)
     scores = fold_scores(predictions.target, predictions.folds, predictions.oof, metric)
-    per_seed: tuple[tuple[float, ...], ...] = (scores,)
+    seed_scores: tuple[tuple[float, ...], ...] = (scores,)
     if len(predictions.seed_oof) > 1:
-        per_seed = tuple(
+        seed_scores = tuple(
             fold_scores(predictions.target, predictions.folds, oof, metric) for oof in predictions.seed_oof
         )
     return replace(
@@ -84,13 +84,13 @@ def scored(record: RunRecord, plan: Plan, predictions: Predictions) -> RunRecord
         cv_folds=len(scores),
         oof_score=oof_score(predictions.target, predictions.folds, predictions.oof, metric),
         fold_scores=scores,
-        seed_scores=per_seed,
+        seed_scores=seed_scores,
         n_features=predictions.n_features,
     )
 
 
 def write_predictions(plan: Plan, folder: Path, predictions: Predictions) -> dict[str, str]:
-    """Write OOF, test predictions, importances and the submission; return the SHA-256 of each file of the run."""
+    """Write OOF, test predictions, importances and the submission; return the SHA-256 of all files of the run."""
     frames = {
         "importance.parquet": pl.DataFrame(
             {
@@ -101,21 +101,21 @@ def write_predictions(plan: Plan, folder: Path, predictions: Predictions) -> dic
             schema={"column": pl.String, "gain": pl.Float64, "splits": pl.Float64},
         )
     }
-    names = [f"pred_{name}" for name in predictions.target.labels]
+    prediction_names = [f"pred_{name}" for name in predictions.target.labels]
     if predictions.oof is not None:
-        oof = pl.DataFrame(predictions.oof, schema=names, orient="row")
+        oof = pl.DataFrame(predictions.oof, schema=prediction_names, orient="row")
         rows = np.arange(len(oof)) if plan.sample is None else sampled_rows(plan)
         keys = pl.DataFrame({ROW: rows.astype(np.uint32), "fold": predictions.folds.valid})
         frames["oof.parquet"] = keys.hstack(oof)
     if predictions.oof is not None and plan.sample is None:
-        test = pl.DataFrame(predictions.test, schema=names, orient="row")
+        test = pl.DataFrame(predictions.test, schema=prediction_names, orient="row")
         frames["test.parquet"] = plan.competition.ids.test_frame().hstack(test)
     for name, frame in frames.items():
         with atomic(folder / name) as temporary:
             frame.write_parquet(temporary)
-    written = list(frames)
+    file_names = list(frames)
     if plan.sample is None:
-        if predictions.oof is not None:  # else it is there already
+        if predictions.oof is not None:  # otherwise the notebook wrote it
             write_submission(plan.competition, plan.form, plan.target, predictions.test, folder / "submission.csv")
-        written.append("submission.csv")
-    return {name: file_sha256(folder / name) for name in (*written, *predictions.files)}
+        file_names.append("submission.csv")
+    return {name: file_sha256(folder / name) for name in (*file_names, *predictions.files)}

@@ -1,6 +1,6 @@
-"""What a killed process left behind: runs that nobody holds any more, and folders that the ledger never heard of.
+"""Reconcile the ledger with run folders after a process was killed: dead runs, and folders that the ledger lacks.
 
-A run's folder is what counts; the ledger catches up with it. Only the workspace that a run belongs to settles it.
+The run's folder is authoritative; the ledger is updated from it. Only the workspace that a run belongs to does this.
 """
 
 from __future__ import annotations
@@ -21,58 +21,58 @@ __all__ = ["is_own", "lock_path", "reconcile", "reconcile_locked", "recover"]
 
 
 def lock_path(runs: Path, exp: int) -> Path:
-    """Return the file that whoever runs an experiment holds the lock on."""
+    """Return the path of the lock that a process holds while it runs an experiment."""
     return runs / f".{exp:03d}.lock"
 
 
 def is_own(workspace: Workspace, record: RunRecord) -> bool:
-    """Say whether a run of a ledger, which several workspaces may share, belongs to this one."""
+    """Return whether a run belongs to this workspace; several workspaces may share a ledger."""
     if record.workspace:
         return record.workspace == workspace.id
-    # Of an earlier version's record that is not known; what is here has its folder here.
+    # Records of earlier versions have no workspace; the run's folder tells.
     return (workspace.root / record.folder / RUN_FILE).exists()
 
 
 def reconcile(workspace: Workspace, ledger: Ledger, slug: str) -> None:
-    """Have the ledger say of a competition's runs what their folders say, and end those that no process holds any more.
+    """Update the ledger from the run folders of a competition, and mark dead runs as interrupted.
 
-    A run that was killed, or whose ledger was locked, after its folder was complete is entered as finished. What can't
-    be settled now, as another process is at work on the experiment or nothing can be written, is left as it is.
+    A run that was killed after its folder was complete is added as finished. Runs of experiments that another process
+    is running, or that can't be written now, are left unchanged.
     """
     runs = ledger.runs(slug)
-    open_ones = [r for r in runs if r.status == "running" and is_own(workspace, r)]
-    unheard = _unheard(workspace.competitions / slug / "runs", {r.run_id for r in runs})
-    for folder, record in [*((workspace.root / r.folder, r) for r in open_ones), *((f, None) for f in unheard)]:
+    running = [r for r in runs if r.status == "running" and is_own(workspace, r)]
+    unknown = _unknown_folders(workspace.competitions / slug / "runs", {r.run_id for r in runs})
+    for folder, record in [*((workspace.root / r.folder, r) for r in running), *((f, None) for f in unknown)]:
         with suppress(BusyError, LedgerError, StorageError):
             exp = int(folder.name.partition("-")[0]) if record is None else record.exp
             with lock(lock_path(folder.parent, exp), f"experiment {exp} of {slug!r}"):
-                _settle(workspace, folder, record, ledger)
+                _update(workspace, folder, record, ledger)
 
 
 def reconcile_locked(workspace: Workspace, competition: Competition, number: int, ledger: Ledger) -> list[str]:
-    """Do the same for one experiment whose lock this process holds.
+    """Reconcile one experiment, whose lock this process holds; see `reconcile`.
 
     Returns
     -------
     list of str
-        A line for each folder that has no record, or another run's, and is left as it is.
+        A note for each folder that has no record, or that of another run, and is ignored.
     """
     runs = {r.run_id: r for r in ledger.runs(competition.slug, number)}
     for record in runs.values():
         if record.status == "running" and is_own(workspace, record):
-            _settle(workspace, workspace.root / record.folder, record, ledger)
+            _update(workspace, workspace.root / record.folder, record, ledger)
     folders = list_run_folders(competition.paths.runs, number)
-    damaged = [_settle(workspace, folder, None, ledger) for folder in _unheard(competition.paths.runs, runs, number)]
-    return [f"{why}; it counts as no run" for why in damaged if why] + [
-        f"{folder} has no {RUN_FILE}: it counts as no run and is left as it is; remove it if nothing is still copying "
-        "it there"
+    unknown = _unknown_folders(competition.paths.runs, runs, number)
+    problems = [_update(workspace, folder, None, ledger) for folder in unknown]
+    return [f"{problem}; it is ignored" for problem in problems if problem] + [
+        f"{folder} has no {RUN_FILE} and is ignored; remove it if nothing is still copying it there"
         for folder in folders
         if not (folder / RUN_FILE).exists()
     ]
 
 
-def _unheard(runs: Path, run_ids: Iterable[str], exp: int | None = None) -> list[Path]:
-    """Return the folders of runs that the ledger does not know; without a record they are none yet."""
+def _unknown_folders(runs: Path, run_ids: Iterable[str], exp: int | None = None) -> list[Path]:
+    """Return the folders with a record of runs that are not in the ledger."""
     run_ids = set(run_ids)
     return [
         folder
@@ -81,13 +81,21 @@ def _unheard(runs: Path, run_ids: Iterable[str], exp: int | None = None) -> list
     ]
 
 
-def _settle(workspace: Workspace, folder: Path, record: RunRecord | None, ledger: Ledger) -> str:
-    """Enter what a run's folder says, for a run that nobody holds; the caller has the experiment's lock.
+def _update(workspace: Workspace, folder: Path, record: RunRecord | None, ledger: Ledger) -> str:
+    """Update the ledger from the folder of a run that no process is running; the caller holds the experiment's lock.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    folder : Path
+    record : RunRecord, or None
+        The run's record in the ledger.
+    ledger : Ledger
 
     Returns
     -------
     str
-        What is wrong with the folder's record; "" for nothing.
+        The problem of the folder's record; "" for none.
     """
     try:
         on_disk, _ = read_run(folder)
@@ -111,7 +119,7 @@ def recover(workspace: Workspace) -> tuple[list[RunRecord], dict[str, str]]:
     -------
     records : list of RunRecord
     problems : dict of str
-        A line for each folder that could not be read, by its name.
+        Folder name -> why it could not be read.
     """
     records, problems = [], {}
     for slug in workspace.slugs():

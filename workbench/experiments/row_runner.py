@@ -1,4 +1,4 @@
-"""What runs of rows share, whoever predicts them: the plan, the scores, the files."""
+"""The base class of runners whose experiments predict rows: their plan, scores and files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from workbench.data.competition import Competition
 from workbench.data.workspace import Workspace
 from workbench.experiments.optimistic import why_optimistic
 from workbench.experiments.plan import Plan, make_plan
-from workbench.experiments.predictions import Predictions, scored, write_predictions
+from workbench.experiments.predictions import Predictions, with_scores, write_predictions
 from workbench.experiments.run_folder import RunArtifacts
 from workbench.experiments.runner import RunRequest, UsedSource
 from workbench.experiments.spec import ExperimentSpec
@@ -31,7 +31,7 @@ class RowRunner(ABC):
         return [spec]
 
     def content(self, spec: ExperimentSpec, competition: Competition) -> dict[str, Any] | None:  # noqa: ARG002
-        """Return None: the experiment's file says it all."""
+        """Return None: the experiment's file has all values."""
         return None
 
     def plan(
@@ -42,25 +42,25 @@ class RowRunner(ABC):
         request: RunRequest,
         context: RunContext,
     ) -> Plan:
-        """Read and check everything that decides the result."""
+        """Read and check all that decides the result."""
         blocks = Blocks(competition, load_features(competition), context, workspace.memory_limit)
         return make_plan(competition, spec, blocks, sample=request.sample, threads=context.threads, model=request.model)
 
     def used_source(self, plan: Plan) -> UsedSource:
-        """Return what features and models use."""
+        """Return the code and files that features and the model use."""
         return plan.used_source()
 
     def execute(
         self, workspace: Workspace, plan: Plan, folder: Path, record: RunRecord, context: RunContext
     ) -> RunArtifacts:
-        """Predict the rows of train and test, score that and write it."""
+        """Predict the rows of train and test; score and write the predictions."""
         predictions = self.predict(workspace, plan, folder, context)
         context.stage("writing")
-        final = replace(scored(record, plan, predictions), optimistic=why_optimistic(plan))
+        final = replace(with_scores(record, plan, predictions), optimistic=why_optimistic(plan))
         files = write_predictions(plan, folder, predictions)
         return RunArtifacts(final, files, predictions.details, predictions.notes, predictions.peak_mb)
 
     @abstractmethod
     def predict(self, workspace: Workspace, plan: Plan, folder: Path, context: RunContext) -> Predictions:
-        """Predict the rows; files that belong to the run may be written into its folder."""
+        """Predict the rows; further files of the run may be written into its folder."""
         ...

@@ -1,4 +1,4 @@
-"""The only writer of run folders: decide what is to be done, do it, keep the record."""
+"""Running an experiment; the only writer of run folders."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from workbench.experiments.run_folder import (
     read_run,
     write_run,
 )
-from workbench.experiments.runner import USUAL, Runner, RunPlan, RunRequest, UsedSource, runner_of
+from workbench.experiments.runner import DEFAULT_REQUEST, Runner, RunPlan, RunRequest, UsedSource, runner_of
 from workbench.experiments.seeds import same_seeds_note
 from workbench.experiments.source import code_keys, source_copy, write_source
 from workbench.experiments.spec import read_spec
@@ -46,7 +46,16 @@ __all__ = ["RunOutcome", "log_file", "run"]
 
 @dataclass(frozen=True)
 class RunOutcome:
-    """What `run` gives: the finished run, and whether it was there already ("unchanged") or went on ("resumed")."""
+    """The outcome of `run`.
+
+    Attributes
+    ----------
+    run : FinishedRun
+    how : str
+        "new", "resumed" (some parts were finished before) or "unchanged" (the run was finished before).
+    notes : tuple of str
+        Messages for the user.
+    """
 
     run: FinishedRun
     how: str
@@ -57,23 +66,23 @@ def run(
     workspace: Workspace,
     competition: Competition,
     number: int,
-    request: RunRequest = USUAL,
+    request: RunRequest = DEFAULT_REQUEST,
     context: RunContext = SILENT,
 ) -> RunOutcome:
-    """Run an experiment, or show that it is done, or go on from where it was killed.
+    """Run an experiment; return a finished run of the same key unchanged, and resume an interrupted one.
 
-    What happens in a run is also appended to ``events.jsonl`` in its folder.
+    The run's events are also appended to ``events.jsonl`` in its folder.
 
     Parameters
     ----------
     workspace : Workspace
-        Its ledger gets the record; its memory limit bounds the building of features.
+        Its ledger gets the record; its memory limit applies to features and training.
     competition : Competition
     number : int
         The experiment.
     request : RunRequest
     context : RunContext
-        Its `threads` are those of the training.
+        Its `threads` are used for training.
 
     Raises
     ------
@@ -83,15 +92,15 @@ def run(
         When another process runs the same experiment.
     """
     with reading_once():
-        # Not what an earlier call has read of its definition, and loaded of its code.
+        # Read again: the definition or the code may have changed since an earlier call.
         return _run(workspace, load_competition(workspace, competition.slug), number, request, context)
 
 
 def _run(
     workspace: Workspace, competition: Competition, number: int, request: RunRequest, context: RunContext
 ) -> RunOutcome:
-    # What is edited while the plan is made may or may not be in it: whoever compares has to look.
-    began = datetime.now(UTC)
+    # Taken before the plan is made: files that are edited meanwhile then count as changed after the run began.
+    began_at = datetime.now(UTC)
     spec = read_spec(competition, number)
     runner = runner_of(spec.kind)
     plan = runner.plan(workspace, competition, spec, request, context)
@@ -105,50 +114,49 @@ def _run(
         )
         if previous and previous[1].status == "finished" and not request.force:
             finished = check_files(*previous)
-            FoldParts(previous[0]).discard()  # of one that was killed as soon as it was finished
-            ledger_notes = _entered(ledger, previous[1])
-            return RunOutcome(finished, "unchanged", (*_standing_notes(competition), *folder_notes, *ledger_notes))
+            FoldParts(previous[0]).discard()  # if it was killed right after it was finished
+            ledger_notes = _add_to_ledger(ledger, previous[1])
+            return RunOutcome(finished, "unchanged", (*_definition_notes(competition), *folder_notes, *ledger_notes))
         if previous and previous[1].status in ("interrupted", "running", "failed") and not request.force:
             folder, record = previous[0], replace(previous[1], status="running", error=None, workspace=workspace.id)
             how = "resumed" if any((folder / "parts").glob("*")) else "new"
         else:
-            folder, record, how = _new_run(workspace, plan, _rising(began, ledger.runs(competition.slug, number)))
-        work = _Work(workspace, runner, plan, folder, record, ledger)
-        notes = work.execute(how, context.with_listeners(EventLog(folder / EVENTS_FILE)))
+            folder, record, how = _new_run(
+                workspace, plan, _increasing_time(began_at, ledger.runs(competition.slug, number))
+            )
+        execution = _Execution(workspace, runner, plan, folder, record, ledger)
+        notes = execution.run(how, context.with_listeners(EventLog(folder / EVENTS_FILE)))
         final, details = read_run(folder)
         return RunOutcome(
-            check_files(folder, final, details), how, (*_standing_notes(competition), *folder_notes, *notes)
+            check_files(folder, final, details), how, (*_definition_notes(competition), *folder_notes, *notes)
         )
 
 
-def _standing_notes(competition: Competition) -> tuple[str, ...]:
-    """Return what is to be said of every run, new or not."""
+def _definition_notes(competition: Competition) -> tuple[str, ...]:
+    """Return notes on the definition and the data, which are shown for new and unchanged runs."""
     d = competition.definition
     notes = []
     if d.metric_of_platform is not None:
-        notes.append(f"the platform scores by {d.metric_of_platform!r}; CV is {d.metric}, which stands in for it")
+        notes.append(f"the platform scores by {d.metric_of_platform!r}; the CV uses {d.metric} in its place")
     if any(table.keys is None for table in competition.manifest.tables.values()):
         notes.append(
             "the tables were converted by an earlier version, which read some empty fields, dates, large numbers and "
-            f"encodings otherwise: `wb fetch {d.slug} --force` converts them again"
+            f"encodings differently: `wb fetch {d.slug} --force` converts them again"
         )
     return tuple(notes)
 
 
-def _rising(now: datetime, runs: list[RunRecord]) -> datetime:
-    """Return the time of a new run, after that of every run before it: the newest stands for the experiment.
-
-    The clock may have been set back since.
-    """
+def _increasing_time(now: datetime, runs: list[RunRecord]) -> datetime:
+    """Return the time of a new run, after those of all earlier runs, even if the clock was set back since."""
     return max([now, *(r.created_at + timedelta(microseconds=1) for r in runs)])
 
 
 def _new_run(workspace: Workspace, plan: RunPlan, now: datetime) -> tuple[Path, RunRecord, str]:
     c, spec = plan.competition, plan.spec
-    named_at = now
-    while (c.paths.runs / (run_id := f"{spec.number:03d}-{named_at:%Y%m%dT%H%M%S}-{plan.key[:8]}")).exists():
-        # Forced twice within a second. Only the name is moved on: a run from the future would look newer than any edit.
-        named_at += timedelta(seconds=1)
+    name_time = now
+    while (c.paths.runs / (run_id := f"{spec.number:03d}-{name_time:%Y%m%dT%H%M%S}-{plan.key[:8]}")).exists():
+        # Forced twice within a second. Only the name changes: a run in the future would look newer than later edits.
+        name_time += timedelta(seconds=1)
     folder = c.paths.runs / run_id
     record = RunRecord(
         run_id=run_id,
@@ -185,8 +193,8 @@ def _new_run(workspace: Workspace, plan: RunPlan, now: datetime) -> tuple[Path, 
 
 
 @dataclass(frozen=True)
-class _Work:
-    """A run at work, whose folder and ledger entry it alone writes."""
+class _Execution:
+    """The execution of a run, which alone writes its folder and its record in the ledger."""
 
     workspace: Workspace
     runner: Runner[Any]
@@ -195,23 +203,23 @@ class _Work:
     record: RunRecord
     ledger: Ledger
 
-    def execute(self, how: str, context: RunContext) -> tuple[str, ...]:
-        """Do what the plan says, keep the record, and return what is to be said of it."""
+    def run(self, how: str, context: RunContext) -> tuple[str, ...]:
+        """Execute the plan, write the record, and return notes for the user."""
         plan, folder, record = self.plan, self.folder, self.record
-        started, before = time.perf_counter(), record.seconds or 0.0
+        started_at, earlier_s = time.perf_counter(), record.seconds or 0.0
         used = self.runner.used_source(plan)
         source = source_copy(plan, used)
-        about = self._about(used)
-        _begin(folder, record, about)
-        about["source"] = write_source(source, folder / "source")
-        write_run(folder, record, about)
+        details = self._plan_details(used)
+        _prepare_folder(folder, record, details)
+        details["source"] = write_source(source, folder / "source")
+        write_run(folder, record, details)
         self.ledger.put_run(record)
         context.emit(RunStarted(record.run_id, how))
 
         def seconds() -> float:
-            return round(before + time.perf_counter() - started, 2)
+            return round(earlier_s + time.perf_counter() - started_at, 2)
 
-        with measured_peak() as peak, log_file(folder), self._outcome(seconds, context):
+        with measured_peak() as peak, log_file(folder), self._recording_failure(seconds, context):
             result = self.runner.execute(self.workspace, plan, folder, record, context)
             final = replace(
                 result.record,
@@ -220,10 +228,10 @@ class _Work:
                 seconds=seconds(),
                 peak_rss_mb=max(peak.mb, result.peak_mb),
             )
-            write_run(folder, final, {**about, "files": result.files, **plan.data_content(), **result.details})
-        # Finished, whatever comes now: the ledger may be locked for longer than one waits, and catches up.
+            write_run(folder, final, {**details, "files": result.files, **plan.data_content(), **result.details})
+        # The run is finished from here on, even if the ledger is locked for too long: it is added to it later.
         context.emit(RunFinished(final.run_id, final.status, final.cv_mean))
-        ledger_notes = _entered(self.ledger, final)
+        ledger_notes = _add_to_ledger(self.ledger, final)
         FoldParts(folder).discard()
         notes = [*plan.spec.ignored, *result.notes, *source.notes, *ledger_notes]
         is_trained = capabilities_of(plan.spec.kind).trains_models
@@ -231,10 +239,10 @@ class _Work:
             notes.append(same_seeds_note(plan.spec.kind, plan.spec.model, final.seeds))
         return tuple(notes)
 
-    def _about(self, used: UsedSource) -> dict[str, Any]:
-        """Return what the folder keeps of the plan."""
+    def _plan_details(self, used: UsedSource) -> dict[str, Any]:
+        """Return the details of the plan for `run.json`."""
         plan = self.plan
-        about: dict[str, Any] = {
+        details: dict[str, Any] = {
             "spec": plan.spec.content(),
             "model": plan.model.content(),
             "versions": versions(plan.spec.kind),
@@ -242,57 +250,57 @@ class _Work:
             "code": code_keys(plan, used),
         }
         if recipes := recipe_versions():
-            about["recipes"] = recipes
-        return about
+            details["recipes"] = recipes
+        return details
 
     @contextmanager
-    def _outcome(self, seconds: Callable[[], float], context: RunContext) -> Iterator[None]:
-        """Record how a run ended that did not finish, then let the exception go on."""
+    def _recording_failure(self, seconds: Callable[[], float], context: RunContext) -> Iterator[None]:
+        """Record a failure or an interruption within the block; the exception is raised again."""
         try:
             yield
         except BaseException as exc:
             status = "interrupted" if isinstance(exc, KeyboardInterrupt | SystemExit) else "failed"
             text = exc.message if isinstance(exc, WorkbenchError) else f"{type(exc).__name__}: {exc}"
             error = process_masks().text(text)[:2000] or None
-            ended = replace(self.record, status=status, error=error, seconds=seconds())
+            record = replace(self.record, status=status, error=error, seconds=seconds())
             try:
-                self.ledger.put_run(end_run(self.folder, ended))
-            except (WorkbenchError, OSError):  # the disk is full: the next run finds a run that nobody holds
+                self.ledger.put_run(end_run(self.folder, record))
+            except (WorkbenchError, OSError):  # for example a full disk: `reconcile` records it later
                 logging.getLogger("workbench").warning("the end of run %s could not be recorded", self.record.run_id)
-            context.emit(RunFinished(ended.run_id, status, error=error if status == "failed" else None))
+            context.emit(RunFinished(record.run_id, status, error=error if status == "failed" else None))
             raise
 
 
-def _begin(folder: Path, record: RunRecord, about: dict[str, Any]) -> None:
-    """Make a run's folder, or clear the one that goes on of what a killed process left in it."""
+def _prepare_folder(folder: Path, record: RunRecord, details: dict[str, Any]) -> None:
+    """Create a run's folder, or remove the temporary files of a killed process from that of a resumed run."""
     with storage_errors(folder):
         sweep(folder.parent)
         if not folder.exists():
-            create_run(folder, record, about)
+            create_run(folder, record, details)
             return
-        for swept in (folder, *(folder / part for part in ("models", "parts"))):
-            sweep(swept)
-        write_run(folder, record, about)
+        for subfolder in (folder, *(folder / name for name in ("models", "parts"))):
+            sweep(subfolder)
+        write_run(folder, record, details)
 
 
-def _entered(ledger: Ledger, record: RunRecord) -> tuple[str, ...]:
-    """Enter a finished run; say so where that can't be done now."""
+def _add_to_ledger(ledger: Ledger, record: RunRecord) -> tuple[str, ...]:
+    """Add a finished run to the ledger; return a note where that fails."""
     try:
         ledger.put_run(record)
     except (BusyError, LedgerError, StorageError) as exc:
-        return (f"run {record.run_id} is finished and kept; the next command enters it, for now {exc.message}",)
+        return (f"run {record.run_id} is finished; the next command adds it to the ledger, since {exc.message}",)
     return ()
 
 
-class _Masked(logging.Formatter):
-    """A run's folder is copied and shared: what is logged, tracebacks too, may quote a login."""
+class _MaskingFormatter(logging.Formatter):
+    """Masks credentials in log records and tracebacks, as run folders are copied and shared."""
 
     def format(self, record: logging.LogRecord) -> str:
         return process_masks().text(super().format(record))
 
 
 class _LogFile(logging.FileHandler):
-    """A log that gives up when the disk is full: what is to be said then is the run's own error."""
+    """A log file that ignores a full disk: the run itself raises an error then."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 the name is logging's
         if not isinstance(sys.exc_info()[1], OSError):
@@ -305,11 +313,11 @@ class _LogFile(logging.FileHandler):
 
 @contextmanager
 def log_file(folder: Path) -> Iterator[None]:
-    """Send the package's log to ``log.txt`` of the run."""
+    """Write the package's log to ``log.txt`` in a folder until the end of the block."""
     logger = logging.getLogger("workbench")
     with storage_errors(folder):
         handler = _LogFile(folder / "log.txt", encoding="utf-8")
-    handler.setFormatter(_Masked("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    handler.setFormatter(_MaskingFormatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
     level = logger.level
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)

@@ -1,4 +1,4 @@
-"""A run's folder: what is in it, how it grows fold by fold, and how it is read back."""
+"""The folder of a run: its files, its parts while the run goes on, and reading it back."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ __all__ = [
 
 RUN_FILE = "run.json"
 VERSION = 1
-"""Of `run.json`: to be raised when this workbench would read it wrongly. The first files had none."""
+"""Of `run.json`: to be raised when older workbenches would misread it. The first files have none."""
 
-NOTED = ("target", "fold", "seed", "rounds", "seconds", "importance", "curve", "suffix", "notes")
+FIELDS_IN_NOTE = ("target", "fold", "seed", "rounds", "seconds", "importance", "curve", "suffix", "notes")
 
 
 @dataclass(frozen=True, repr=False)
 class FinishedRun:
-    """A finished run, read from its folder on demand."""
+    """A finished run; its files are read when they are accessed."""
 
     record: RunRecord
     folder: Path
@@ -57,13 +57,17 @@ class FinishedRun:
         return as_table((), self._facts().items())
 
     def _facts(self) -> dict[str, str]:
-        """Return what names the run, and its scores, in words."""
-        r = self.record
-        spread = "" if r.cv_std is None else f" (fold SD {r.cv_std:.5f} over {r.cv_folds} folds)"
-        facts = {"run": r.run_id, "experiment": f"{r.exp} {r.title}".rstrip(), "kind": r.kind}
-        facts |= {r.metric: "no CV" if r.cv_mean is None else f"{r.cv_mean:.5f}{spread}"}
-        facts |= {"sample": f"{r.sample:.3g} of the rows"} if r.sample is not None else {}
-        facts |= {"time": f"{r.seconds:.1f} s"} if r.seconds is not None else {}
+        """Return the run's names and scores as label -> text."""
+        record = self.record
+        spread = "" if record.cv_std is None else f" (fold SD {record.cv_std:.5f} over {record.cv_folds} folds)"
+        facts = {
+            "run": record.run_id,
+            "experiment": f"{record.exp} {record.title}".rstrip(),
+            "kind": record.kind,
+            record.metric: "no CV" if record.cv_mean is None else f"{record.cv_mean:.5f}{spread}",
+        }
+        facts |= {"sample": f"{record.sample:.3g} of the rows"} if record.sample is not None else {}
+        facts |= {"time": f"{record.seconds:.1f} s"} if record.seconds is not None else {}
         return facts
 
     @property
@@ -78,18 +82,18 @@ class FinishedRun:
 
     @property
     def oof_array(self) -> np.ndarray[Any, Any]:
-        """OOF predictions as a float array (n_train, width); NaN where no fold validates the row."""
+        """OOF predictions as a float array (n_train, width); NaN in rows that no fold validates."""
         frame = self.oof.sort(ROW).drop(ROW, "fold")
         return frame.to_numpy()
 
     @property
     def importance(self) -> pl.DataFrame:
-        """Column, mean gain and mean splits over the models, falling."""
+        """Column, mean gain and mean splits over the models, by descending gain."""
         return _read_parquet(self.folder / "importance.parquet")
 
     @property
     def models(self) -> dict[str, str]:
-        """Each model as text, in its library's format, by "t<target>-f<fold>-s<seed>", where it has one."""
+        """The models of the folds as text, in their library's format, by "t<target>-f<fold>-s<seed>"."""
         return {p.stem: p.read_text("utf-8") for p in sorted((self.folder / "models").glob("t*-f*-s*.*"))}
 
     @property
@@ -99,12 +103,12 @@ class FinishedRun:
 
     @property
     def model_notes(self) -> list[dict[str, Any]]:
-        """What is known of each model: target, fold (-1: all rows), seed, rounds, seconds, curve by round, notes."""
+        """Of each model: target, fold (-1: all rows), seed, rounds, seconds, curve by round, notes."""
         return list(read_run(self.folder)[1].get("models", []))
 
     @property
     def recommender(self) -> dict[str, Any] | None:
-        """Of a recommender what its sources find, the score of each list, and the stages; None for other runs."""
+        """Of a recommender: the recall of its sources, the score of each list, and its stages; None for other runs."""
         details: dict[str, Any] | None = read_run(self.folder)[1].get("recommend")
         return details
 
@@ -122,7 +126,21 @@ class FinishedRun:
 
 @dataclass(frozen=True)
 class RunArtifacts:
-    """What a run produced, before its record is closed: the scored record, files by SHA-256, details and notes."""
+    """The results of a runner, before the run's record is finished.
+
+    Attributes
+    ----------
+    record : RunRecord
+        With scores.
+    files : dict
+        Name -> SHA-256.
+    details : dict
+        For `run.json`.
+    notes : tuple of str
+        Messages for the user.
+    peak_mb : float
+        The peak memory of other processes than this one.
+    """
 
     record: RunRecord
     files: dict[str, str]
@@ -140,61 +158,61 @@ def _read_parquet(path: Path) -> pl.DataFrame:
 
 @dataclass(frozen=True)
 class FoldParts:
-    """Finished folds in a run folder: ``models/`` for good, ``parts/`` until the run is whole."""
+    """Finished folds in a run folder: models in ``models/``, and the rest in ``parts/`` until the run is finished."""
 
     folder: Path
 
-    def _model(self, name: str, suffix: str) -> Path:
+    def _model_path(self, name: str, suffix: str) -> Path:
         return self.folder / "models" / f"{name}.{suffix}"
 
-    def _part(self, name: str) -> Path:
+    def _part_path(self, name: str) -> Path:
         return self.folder / "parts" / f"{name}.npz"
 
     def load(self, target: int, fold: int, seed: int) -> FoldResult | None:
-        """Return a finished fold; None where there is none, or its files are not what was written."""
+        """Return a finished fold; None where there is none, or its files are damaged."""
         name = _name(target, fold, seed)
         try:
-            with self._part(name).open("rb") as file, np.load(file) as arrays:
+            with self._part_path(name).open("rb") as file, np.load(file) as arrays:
                 note = json.loads(arrays["note"].tobytes())
                 oof, test = arrays["oof"], arrays["test"]
-            model, sha256 = self._model(name, note["suffix"]), note.pop("model_sha256")
-            if sha256 is not None and file_sha256(model) != sha256:
+            model_path, sha256 = self._model_path(name, note["suffix"]), note.pop("model_sha256")
+            if sha256 is not None and file_sha256(model_path) != sha256:
                 return None
             note["importance"] = {name: (pair[0], pair[1]) for name, pair in note["importance"].items()}
-            return FoldResult(oof=oof, test=test, model="" if sha256 is None else model.read_text("utf-8"), **note)
+            return FoldResult(oof=oof, test=test, model="" if sha256 is None else model_path.read_text("utf-8"), **note)
         except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
             return None
 
     def save(self, result: FoldResult) -> None:
-        """Keep a finished fold: the model first, then the part that vouches for it."""
+        """Save a finished fold: the model first, then the part, which has the model's digest."""
         name = _name(result.target, result.fold, result.seed)
-        model = self._model(name, result.suffix)
+        model_path = self._model_path(name, result.suffix)
         if result.model:
-            write_text(model, result.model)
-        note = {n: getattr(result, n) for n in NOTED}
-        note["model_sha256"] = file_sha256(model) if result.model else None
-        with atomic(self._part(name)) as temporary, temporary.open("wb") as file:
+            write_text(model_path, result.model)
+        note = {n: getattr(result, n) for n in FIELDS_IN_NOTE}
+        note["model_sha256"] = file_sha256(model_path) if result.model else None
+        with atomic(self._part_path(name)) as temporary, temporary.open("wb") as file:
             encoded = np.frombuffer(json.dumps(note).encode(), np.uint8)
             np.savez(file, oof=result.oof, test=result.test, note=encoded)
 
     def load_training(self, target: int, fold: int, seed: int, stage: int) -> TrainingState | None:
-        """Return how far a fold's training was; None where nothing was kept, or not what was written."""
+        """Return the state of a fold's training; None where there is none, or its file is damaged."""
         try:
-            stored = json.loads(self._training(target, fold, seed, stage).read_text("utf-8"))
+            stored = json.loads(self._training_path(target, fold, seed, stage).read_text("utf-8"))
             return TrainingState(stored["model"], stored["curves"], stored["seconds"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
     def save_training(self, target: int, fold: int, seed: int, stage: int, state: TrainingState) -> None:
-        """Keep how far a fold's training is."""
+        """Save the state of a fold's training."""
         stored = {"model": state.model, "curves": state.curves, "seconds": state.seconds}
-        write_text(self._training(target, fold, seed, stage), json.dumps(stored))
+        write_text(self._training_path(target, fold, seed, stage), json.dumps(stored))
 
-    def _training(self, target: int, fold: int, seed: int, stage: int) -> Path:
+    def _training_path(self, target: int, fold: int, seed: int, stage: int) -> Path:
         return self.folder / "parts" / f"{_name(target, fold, seed)}.{stage}.json"
 
     def discard(self) -> None:
-        """Remove the parts of a run that is whole."""
+        """Remove the parts of a finished run."""
         shutil.rmtree(self.folder / "parts", ignore_errors=True)
 
 
@@ -203,26 +221,26 @@ def _name(target: int, fold: int, seed: int) -> str:
 
 
 def create_run(folder: Path, record: RunRecord, details: dict[str, Any]) -> None:
-    """Make a run's folder, which has its `run.json` as soon as it has its name.
+    """Create a run's folder with its `run.json` in one step.
 
-    A folder of that name without one is none of ours, then: it may be a copy that is still arriving.
+    So a run folder without `run.json` is not a new run: it may be a copy that is not complete yet.
     """
     with atomic_folder(folder) as temporary:
         write_run(temporary, record, details)
 
 
 def write_run(folder: Path, record: RunRecord, details: dict[str, Any]) -> None:
-    """Write `run.json`: the record, as the ledger has it, and the details that only the folder keeps."""
+    """Write `run.json`: the record, as in the ledger, and details that only the folder has."""
     write_json(folder / RUN_FILE, {"version": VERSION, "record": record.to_dict(), **details})
 
 
-def end_run(folder: Path, ended: RunRecord) -> RunRecord:
-    """Write how a run ended that is not finished; return what its folder says then: finished, it stays so."""
+def end_run(folder: Path, record: RunRecord) -> RunRecord:
+    """Write the record of a failed or interrupted run, unless the run is finished; return the folder's record."""
     on_disk, details = read_run(folder)
     if on_disk.status == "finished":
         return on_disk
-    write_run(folder, ended, details)
-    return ended
+    write_run(folder, record, details)
+    return record
 
 
 def read_run(folder: Path) -> tuple[RunRecord, dict[str, Any]]:
@@ -231,7 +249,7 @@ def read_run(folder: Path) -> tuple[RunRecord, dict[str, Any]]:
     Raises
     ------
     DamagedError
-        When it is missing or not what `write_run` wrote.
+        When it is missing or invalid.
     NewerError
         When a newer workbench wrote it.
     """
@@ -247,7 +265,7 @@ def read_run(folder: Path) -> tuple[RunRecord, dict[str, Any]]:
     except (DamagedError, KeyError, AttributeError, TypeError) as exc:
         raise DamagedError(f"{path} is damaged: {exc}", hint=f"remove {folder} and run the experiment again") from exc
     if record.run_id != folder.name:
-        # A backup, perhaps of an earlier state: it must not stand for the run.
+        # A copy, perhaps of an earlier state, must not be taken for the run.
         raise DamagedError(
             f"{path} is the record of the run {record.run_id}: its folder was copied or renamed",
             hint=f"move it out of {folder.parent}, or back to {record.run_id}",
@@ -255,7 +273,7 @@ def read_run(folder: Path) -> tuple[RunRecord, dict[str, Any]]:
     return record, data
 
 
-DETAILS: dict[str, type | tuple[type, ...]] = {
+TYPE_BY_DETAIL: dict[str, type | tuple[type, ...]] = {
     "spec": dict,
     "files": dict,
     "source": (dict, NoneType),
@@ -265,21 +283,21 @@ DETAILS: dict[str, type | tuple[type, ...]] = {
 
 
 def _check_details(details: dict[str, Any]) -> None:
-    """Refuse what `write_run` does not write: a run may come from somebody else, and its files are read and packed."""
-    for name, kind in DETAILS.items():
+    """Raise for invalid details: a run may come from another person, and its files are read and packaged."""
+    for name, kind in TYPE_BY_DETAIL.items():
         if name in details and not isinstance(details[name], kind):
             raise DamagedError(f"{name!r} is {type(details[name]).__name__}")
     source = details.get("source") or {}
     for files in (details.get("files", {}), source.get("files", {})):
         for name, digest in files.items():
             if not isinstance(digest, str):
-                raise DamagedError(f"of the file {name!r} it says {digest!r}")
+                raise DamagedError(f"the digest of file {name!r} is {digest!r}")
             if is_outside("file", name):
-                raise DamagedError(f"the file {name!r} would lie outside of the run's folder")
+                raise DamagedError(f"the file {name!r} is outside of the run's folder")
 
 
 def check_files(folder: Path, record: RunRecord, details: dict[str, Any]) -> FinishedRun:
-    """Return a finished run after checking that its files are those that were written.
+    """Return a finished run after checking the digests of its files.
 
     Raises
     ------
@@ -292,10 +310,10 @@ def check_files(folder: Path, record: RunRecord, details: dict[str, Any]) -> Fin
         raise NotFoundError(f"run {record.run_id} is {record.status}", hint=f"`wb run {record.exp}` finishes it")
     for name, sha256 in details.get("files", {}).items():
         path = folder / name
-        state = "missing" if not path.exists() else "not what was written" if file_sha256(path) != sha256 else ""
-        if state:
+        problem = "is missing" if not path.exists() else "was changed" if file_sha256(path) != sha256 else ""
+        if problem:
             raise DamagedError(
-                f"run {record.run_id} is damaged: {path} is {state}",
+                f"run {record.run_id} is damaged: {path} {problem}",
                 hint=f"`wb run {record.exp} --force` runs it again",
             )
     return FinishedRun(record, folder)
@@ -304,9 +322,9 @@ def check_files(folder: Path, record: RunRecord, details: dict[str, Any]) -> Fin
 def find_run(
     runs: Path, number: int, key: str, *, greater_is_better: bool
 ) -> tuple[Path, RunRecord, dict[str, Any]] | None:
-    """Return the newest run of the experiment with this key, if there is one.
+    """Return the folder, the record and the details of the experiment's newest run with this key; None without one.
 
-    The direction of a function of the competition's own stands beside the key: it decides when training stops.
+    The direction of the metric is compared, too: for a custom metric function it is not a part of the key.
     """
     for folder in reversed(list_run_folders(runs, number)):
         if not folder.name.endswith(key[:8]) or not (folder / RUN_FILE).exists():

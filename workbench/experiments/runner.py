@@ -1,4 +1,4 @@
-"""What a kind of experiment implements to be run: one runner for each, looked up by `runner_of`."""
+"""The protocol of runners: each kind of experiment has one, which `runner_of` returns."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ if TYPE_CHECKING:
     from workbench.experiments.spec import ExperimentSpec
     from workbench.ledger import RunRecord
 
-__all__ = ["USUAL", "RunPlan", "RunRequest", "Runner", "UsedSource", "runner_of"]
+__all__ = ["DEFAULT_REQUEST", "RunPlan", "RunRequest", "Runner", "UsedSource", "runner_of"]
 
 
 @dataclass(frozen=True)
 class RunRequest:
-    """How an experiment is run; nothing of it is in the experiment's file.
+    """Options of a run that are not in the experiment's file.
 
     Attributes
     ----------
     sample : float, or None
         A share of the train rows, for a subsample run that predicts no test rows and can't be submitted.
     force : bool
-        Run again though nothing changed.
+        Run again even if nothing changed.
     model : dict, or None
-        Parameters in place of those of the experiment's table: the best of its study, or a combination of a grid.
+        Replaces the experiment's model table: the best parameters of its study, or a combination of a grid.
     storage : str, or None
-        The database of its study; see `TuneRequest`.
+        The URL of the database of its study; see `TuneRequest`.
     """
 
     sample: float | None = None
@@ -43,77 +43,77 @@ class RunRequest:
     storage: str | None = None
 
 
-USUAL = RunRequest()
+DEFAULT_REQUEST = RunRequest()
 
 
 class HasContent(Protocol):
-    """What a run's record and key have the content of."""
+    """An object whose content is a part of a run's record and key."""
 
     def content(self) -> dict[str, Any]:
-        """Return what decides the result, as JSON has it."""
+        """Return the values that decide the result, as JSON."""
         ...
 
 
 class RunPlan(Protocol):
-    """Everything that decides the result of a run, read and checked before the first second of work."""
+    """All that decides the result of a run, read and checked before anything is trained."""
 
     @property
     def competition(self) -> Competition:
-        """As its definition is when the plan is made."""
+        """The competition, with the definition of when the plan is made."""
         ...
 
     @property
     def spec(self) -> ExperimentSpec:
-        """As its file and what it is based on are read."""
+        """The experiment, with the values of its bases."""
         ...
 
     @property
     def model(self) -> HasContent:
-        """What the experiment's table says, checked."""
+        """The experiment's table, checked."""
         ...
 
     @property
     def sample(self) -> float | None:
-        """The share of a subsample run."""
+        """The share of the train rows of a subsample run; None for all rows."""
         ...
 
     @property
     def key(self) -> str:
-        """The same code, data, parameters, folds and seeds give the same."""
+        """The run's key: equal for the same code, data, parameters, folds and seeds."""
         ...
 
     @property
     def folds_hash(self) -> str:
-        """The key of how it is scored."""
+        """The key of the folds or windows that it is scored on."""
         ...
 
     def details(self) -> dict[str, Any]:
-        """Return what a run's record has of it beside spec, model and versions."""
+        """Return further details for the run's record, next to spec, model and versions."""
         ...
 
     def data_content(self) -> dict[str, str]:
-        """Return the contents of the data that count, by the names that a run's record has for them."""
+        """Return keys of the content of the data that the run depends on, by their names in the run's record."""
         ...
 
 
 @dataclass(frozen=True)
 class UsedSource:
-    """The code and files that a run uses beside what its definition and experiment name.
+    """The code and files that a run uses, except those that its definition and experiment name.
 
     Attributes
     ----------
     records : tuple of Path
-        Kept beside the definition: a notebook.
+        Copied next to the definition, such as a notebook.
     code : tuple of Path
         Python files of the competition's folder.
     packages : tuple of str
         Installed packages that `records` import.
     features : tuple of str
-        The functions of `features.py`.
+        Functions of `features.py`.
     files : tuple of str
-        Read by features and models, by their paths from the competition's folder.
+        Files that features and models read, relative to the competition's folder.
     unused_files : tuple of str
-        Read by features that the run does not use.
+        Files that features read which the run does not use.
     """
 
     records: tuple[Path, ...] = ()
@@ -128,14 +128,14 @@ P = TypeVar("P", bound=RunPlan)
 
 
 class Runner(Protocol, Generic[P]):
-    """One kind of experiment: how its file is read, what is planned, how that is done."""
+    """Reads, plans and executes experiments of one kind."""
 
     def read(self, spec: ExperimentSpec) -> Sequence[ExperimentSpec]:
-        """Return the experiments of single runs that one asks for: itself, or one for each combination of its grid."""
+        """Return the experiments of its single runs: itself, or one for each combination of its grid."""
         ...
 
     def content(self, spec: ExperimentSpec, competition: Competition) -> dict[str, Any] | None:
-        """Return what decides the result beside the data, the folds and the experiment's file; None for nothing."""
+        """Return values that decide the result next to the data, the folds and the experiment's file; None for none."""
         ...
 
     def plan(
@@ -146,7 +146,7 @@ class Runner(Protocol, Generic[P]):
         request: RunRequest,
         context: RunContext,
     ) -> P:
-        """Read and check everything that decides the result.
+        """Read and check all that decides the result.
 
         Raises
         ------
@@ -162,20 +162,20 @@ class Runner(Protocol, Generic[P]):
     def execute(
         self, workspace: Workspace, plan: P, folder: Path, record: RunRecord, context: RunContext
     ) -> RunArtifacts:
-        """Do what the plan says and write the result into the run's folder.
+        """Execute the plan and write the result into the run's folder.
 
-        What an earlier process has finished in ``parts/`` of the folder is taken from there.
+        Finished parts of an earlier process are read from ``parts/`` of the folder.
 
         Raises
         ------
         TrainingError, NotebookError, DataError
-            When it can't be done.
+            When it fails.
         """
         ...
 
 
 def runner_of(kind: str) -> Runner[Any]:
-    """Return the runner of a kind of experiment; its packages are imported now."""
+    """Return the runner of a kind of experiment, which imports its packages."""
     module, _, name = capabilities_of(kind).runner.partition(":")
     runner: Runner[Any] = getattr(import_module(module), name)()
     return runner

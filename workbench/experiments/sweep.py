@@ -1,4 +1,4 @@
-"""All runs of an experiment: one as a rule, one for each combination of a grid."""
+"""All runs of an experiment: one, or one for each combination of a grid."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from workbench.core.errors import WorkbenchError
 from workbench.data.competition import Competition
 from workbench.data.workspace import Workspace
 from workbench.experiments.run import RunOutcome, run
-from workbench.experiments.runner import USUAL, RunRequest, runner_of
+from workbench.experiments.runner import DEFAULT_REQUEST, RunRequest, runner_of
 from workbench.experiments.spec import read_spec
 from workbench.experiments.tune import run_tuned
 
@@ -20,31 +20,31 @@ def run_all(
     workspace: Workspace,
     competition: Competition,
     number: int,
-    request: RunRequest = USUAL,
+    request: RunRequest = DEFAULT_REQUEST,
     context: RunContext = SILENT,
 ) -> list[RunOutcome]:
-    """Run an experiment, tuned where it asks for it; a notebook with ``[notebook.grid]`` once for each combination.
+    """Run an experiment, after tuning it if it has ``[tune]``; run a notebook for each combination of its grid.
 
-    One that fails does not keep the others from being run.
+    A failed combination does not prevent the others from being run.
 
     Raises
     ------
     WorkbenchError
-        What `run_tuned` raises; of a grid the first failure, after the last run.
+        See `run_tuned`; for a grid, the first failure after all combinations were run.
     """
     spec = read_spec(competition, number)
     runs = runner_of(spec.kind).read(spec)
     if runs == [spec]:
         return [run_tuned(workspace, competition, number, request, context)]
-    done: list[RunOutcome] = []
-    failed: list[WorkbenchError] = []
-    for one in runs:
+    outcomes: list[RunOutcome] = []
+    errors: list[WorkbenchError] = []
+    for single_run in runs:
         try:
-            done.append(run(workspace, competition, number, replace(request, model=one.model), context))
+            outcomes.append(run(workspace, competition, number, replace(request, model=single_run.model), context))
         except WorkbenchError as exc:
-            failed.append(exc)
-    if failed:
-        first = failed[0]
-        first.hint = f"{len(done)} of the {len(runs)} runs of the grid are done; {first.hint}"
-        raise first
-    return done
+            errors.append(exc)
+    if errors:
+        first_error = errors[0]
+        first_error.hint = f"{len(outcomes)} of the {len(runs)} runs of the grid are finished; {first_error.hint}"
+        raise first_error
+    return outcomes

@@ -22,7 +22,7 @@ from workbench.experiments.other_folds import on_other_folds
 from workbench.experiments.plan import untuned_key
 from workbench.experiments.ready import ReadyExperiment, find_finished, lightgbm_of, ready
 from workbench.experiments.run import RunOutcome, log_file, run
-from workbench.experiments.runner import USUAL, RunRequest
+from workbench.experiments.runner import DEFAULT_REQUEST, RunRequest
 from workbench.experiments.spec import TuneSpec, read_spec
 from workbench.experiments.tune_space import search_space
 from workbench.experiments.tuned_parameters import tuned_parameters
@@ -322,7 +322,7 @@ def run_tuned(
     workspace: Workspace,
     competition: Competition,
     number: int,
-    request: RunRequest = USUAL,
+    request: RunRequest = DEFAULT_REQUEST,
     context: RunContext = SILENT,
 ) -> RunOutcome:
     """Run an experiment as `run` does; one with ``[tune]`` is first tuned for what is left of its time.

@@ -23,7 +23,7 @@ from workbench.core.errors import DataError
 from workbench.data.competition import Competition, load_competition
 from workbench.data.workspace import Workspace
 from workbench.experiments.ready import ReadyExperiment, lightgbm_of, ready
-from workbench.experiments.runner import USUAL, RunRequest
+from workbench.experiments.runner import DEFAULT_REQUEST, RunRequest
 from workbench.features import Blocks, load_features
 from workbench.models.lightgbm.fold_scorer import Fidelity, FoldScore, FoldScorer
 from workbench.models.records import FoldResult, Parts, TrainingState
@@ -204,7 +204,7 @@ def fold_units(
     workspace: Workspace,
     competition: Competition,
     number: int,
-    request: RunRequest = USUAL,
+    request: RunRequest = DEFAULT_REQUEST,
     context: RunContext = SILENT,
 ) -> list[FoldUnit]:
     """Return the units of a run of an experiment, in the order in which the run trains them.

@@ -75,7 +75,7 @@ def check_version(version: Any, supported: int, path: Path) -> None:
     if version > supported:
         raise NewerError(
             f"{path} has version {version}; this workbench supports versions up to {supported}",
-            hint="a newer workbench wrote it: upgrade this one; the file is not damaged",
+            hint="a newer workbench wrote it: upgrade this one, and leave the file as it is",
         )
 
 
