@@ -294,7 +294,7 @@ def test_adopt_says_so_and_network_is_a_key_of_such_notebooks(small, monkeypatch
     monkeypatch.setattr("workbench.experiments.foreign.isolation_support", lambda: closed)
     wb.main(["notebook", "adopt", str(path)], standalone_mode=False)
     out, err = capsys.readouterr()
-    assert "without the network (network = true under [notebook] gives it), without your logins" in err
+    assert "without network (to allow it: network = true under [notebook]), without your credentials" in err
     assert "network" not in Path(out.splitlines()[1]).read_text()
     module = __import__("workbench.experiments.foreign", fromlist=["isolation_support"])
     with monkeypatch.context() as patch:
@@ -306,7 +306,7 @@ def test_adopt_says_so_and_network_is_a_key_of_such_notebooks(small, monkeypatch
         wb.main(["notebook", "adopt", str(path)], standalone_mode=False)
     err = capsys.readouterr().err
     assert "can read this machine's files, and the network is open to it" in err
-    assert "without the network" not in err
+    assert "without network" not in err
     wb.main(["notebook", "adopt", str(path), "--network"], standalone_mode=False)
     out, err = capsys.readouterr()
     assert "it runs with network" in err

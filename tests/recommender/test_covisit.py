@@ -175,7 +175,7 @@ class TestInteractions:
 
     def test_too_many_kinds(self) -> None:
         events = shop(30, 5).with_columns(kind=pl.int_range(30))
-        with pytest.raises(DataError, match="'kind' has 30 types of interactions; at most 15"):
+        with pytest.raises(DataError, match="'kind' has 30 kinds of interactions; the maximum is 15"):
             read(events)
 
 

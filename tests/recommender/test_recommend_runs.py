@@ -339,7 +339,7 @@ class TestHowItIsScored:
         from workbench.cli.table import validation_lines
 
         told = s.open.runs[2].recommender
-        assert "the rule of earlier versions" in validation_lines(told)[0][1]
+        assert "rule of earlier versions" in validation_lines(told)[0][1]
 
 
 class TestWrong:
@@ -522,7 +522,7 @@ def test_the_command(shop: Any) -> None:
     assert "candidates hold" in shown
     text = wb("show", "2")
     assert "recall of" in text
-    assert "windows before the end: " in text
+    assert "windows at the end of the log: " in text
     assert "that its candidates allow" in text
     assert "only this" in text
     assert "lists of test" in text

@@ -146,10 +146,10 @@ def competition_option(function: F) -> F:
 
 def storage_option(text: str) -> Callable[[F], F]:
     """Add ``--storage``, the address of a database for studies."""
-    return click.option("--storage", metavar="URL", envvar="WB_STUDY_URL", callback=_without_password, help=text)
+    return click.option("--storage", metavar="URL", envvar="WB_STUDY_URL", callback=_refuse_password, help=text)
 
 
-def _without_password(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+def _refuse_password(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
     from workbench.core.credentials import has_password
 
     is_typed = ctx.get_parameter_source(str(parameter.name)) is click.core.ParameterSource.COMMANDLINE

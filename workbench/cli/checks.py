@@ -121,6 +121,7 @@ def _print(report: CheckReport) -> None:
 
 
 def _print_table(head: tuple[str, ...], lines: Sequence[tuple[str, ...]]) -> None:
+    """Print lines as a table, with severities and verdicts in colour."""
     from rich import box
     from rich.table import Table
     from rich.text import Text

@@ -12,7 +12,7 @@ from workbench.api import library
 from workbench.cli.app import competition_option, echo_json, memory_option, note, shared_options
 from workbench.cli.commands import CommandGroup, experiment_option
 from workbench.cli.progress import progress_bar
-from workbench.cli.submissions import send_prepared, sending_options
+from workbench.cli.submissions import SendingOptions, send_prepared, sending_options
 from workbench.cli.terminal import echo
 from workbench.core.errors import NotebookError
 from workbench.core.printable import printable
@@ -217,4 +217,4 @@ def submit_command(number: int, slug: str | None, as_json: bool, **sending: Any)
     """Submit the newest completed version of the kernel of experiment N, as `wb submit` does with a file."""
     competition = library.competition(slug)
     prepared = competition.kernels.prepare(number)
-    return send_prepared(competition, prepared, as_json=as_json, **sending)
+    return send_prepared(competition, prepared, SendingOptions(**sending), as_json=as_json)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,8 +29,33 @@ if TYPE_CHECKING:
     )
 
 
+@dataclass(frozen=True)
+class SendingOptions:
+    """The options of commands that send a submission.
+
+    Attributes
+    ----------
+    message : str
+        Empty for the default one.
+    yes : bool
+        Whether to send without asking, despite warnings.
+    again : bool
+        Whether to send even if an earlier attempt may have arrived.
+    dry_run : bool
+        Whether to show the checks only.
+    wait : bool
+        Whether to wait for the score.
+    """
+
+    message: str
+    yes: bool
+    again: bool
+    dry_run: bool
+    wait: bool
+
+
 def sending_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options of `send_prepared` to a command."""
+    """Add the options of `SendingOptions` to a command."""
     for option in (
         click.option("--wait", is_flag=True, help="Wait for the score, for up to an hour."),
         click.option("--dry-run", is_flag=True, help="Show the checks and send nothing."),
@@ -61,18 +87,14 @@ def submit_command(number: int, run_id: str, slug: str | None, as_json: bool, **
     """
     competition = library.competition(slug)
     prepared = competition.submissions.prepare(number, run_id=run_id)
-    return send_prepared(competition, prepared, as_json=as_json, **sending)
+    return send_prepared(competition, prepared, SendingOptions(**sending), as_json=as_json)
 
 
 def send_prepared(
     competition: library.OpenCompetition,
     prepared: PreparedSubmission,
+    options: SendingOptions,
     *,
-    message: str,
-    yes: bool,
-    again: bool,
-    dry_run: bool,
-    wait: bool,
     as_json: bool,
 ) -> int:
     """Show a submission with its errors and warnings, ask for confirmation, send it, and show the result."""
@@ -83,19 +105,19 @@ def send_prepared(
         raise SubmissionError(
             f"experiment {number} is not sent: " + "; ".join(f.message for f in prepared.errors), hint=prepared.hint
         )
-    if dry_run:
+    if options.dry_run:
         if as_json:
             echo_json(_prepared_json(competition, prepared))
         return 0
-    may_ask = not yes and _may_ask(as_json=as_json)
-    if not _is_confirmed(prepared, may_ask=may_ask, yes=yes, again=again):
+    may_ask = not options.yes and _may_ask(as_json=as_json)
+    if not _is_confirmed(prepared, options, may_ask=may_ask):
         note("nothing was sent")
         return 1
-    again = again or (may_ask and bool(prepared.doubts))  # the user has just confirmed it
+    again = options.again or (may_ask and bool(prepared.doubts))  # the user has just confirmed it
     record = competition.submissions.send(
-        prepared, message=message, again=again, agree=_agree if may_ask else None, report=note
+        prepared, message=options.message, again=again, agree=_agree if may_ask else None, report=note
     )
-    if wait:
+    if options.wait:
         record = competition.submissions.wait_for_score(record, report=note)
     limits = _limits(competition)
     if as_json:
@@ -117,7 +139,7 @@ def _may_ask(*, as_json: bool) -> bool:
     return not as_json and sys.stdin.isatty() and sys.stderr.isatty()
 
 
-def _is_confirmed(prepared: PreparedSubmission, *, may_ask: bool, yes: bool, again: bool) -> bool:
+def _is_confirmed(prepared: PreparedSubmission, options: SendingOptions, *, may_ask: bool) -> bool:
     """Return whether to send: by the answer at the terminal, or else if no warning is left without an option.
 
     Raises
@@ -128,13 +150,13 @@ def _is_confirmed(prepared: PreparedSubmission, *, may_ask: bool, yes: bool, aga
     if may_ask:
         wake_reads()
         return confirm("send it anyway?" if prepared.warnings else "send it?", default=False)
-    doubts = () if again else prepared.doubts
-    warnings = () if yes else tuple(f for f in prepared.warnings if f not in prepared.doubts)
+    doubts = () if options.again else prepared.doubts
+    warnings = () if options.yes else tuple(f for f in prepared.warnings if f not in prepared.doubts)
     if doubts or warnings:
-        options = " ".join(["--yes"] * bool(warnings) + ["--again"] * bool(doubts))
+        flags = " ".join(["--yes"] * bool(warnings) + ["--again"] * bool(doubts))
         text = "; ".join(f.message for f in (*warnings, *doubts))
         check = "; `wb sync` checks whether it has arrived" if doubts else ""
-        raise SubmissionError(f"there are warnings: {text}", hint=f"{options} sends it anyway{check}")
+        raise SubmissionError(f"there are warnings: {text}", hint=f"{flags} sends it anyway{check}")
     return True
 
 
@@ -149,7 +171,7 @@ def _agree(findings: tuple[SubmissionFinding, ...]) -> bool:
 def _print_prepared(competition: library.OpenCompetition, prepared: PreparedSubmission) -> None:
     """Print a submission and its findings."""
     echo(styled(f"about to send to {competition.slug}:", bold=True))
-    for name, value in _shown(competition, prepared):
+    for name, value in _submission_lines(competition, prepared):
         echo(f"  {name:<13} {value}")
     for finding in prepared.findings:
         colour = "red" if finding.level == "error" else "yellow"
@@ -158,7 +180,7 @@ def _print_prepared(competition: library.OpenCompetition, prepared: PreparedSubm
         echo(styled("  no issues found", fg="green"))
 
 
-def _shown(competition: library.OpenCompetition, prepared: PreparedSubmission) -> Iterator[tuple[str, str]]:
+def _submission_lines(competition: library.OpenCompetition, prepared: PreparedSubmission) -> Iterator[tuple[str, str]]:
     record, kernel = prepared.record, prepared.kernel
     yield "experiment", f"{record.exp}  {record.title}".rstrip()
     yield "run", record.run_id
@@ -173,9 +195,9 @@ def _shown(competition: library.OpenCompetition, prepared: PreparedSubmission) -
             number = "1 submission" if prepared.remaining_today == 1 else f"{prepared.remaining_today} submissions"
             yield "left in total", f"{number} of your team, for the whole competition"
         else:
-            of = "" if prepared.per_day is None else f" of {prepared.per_day}"
+            total = "" if prepared.per_day is None else f" of {prepared.per_day}"
             doubt = f", {prepared.in_doubt} of them may be used up" if prepared.in_doubt else ""
-            yield "left today", f"{prepared.remaining_today}{of} submissions{doubt} (days are UTC days)"
+            yield "left today", f"{prepared.remaining_today}{total} submissions{doubt} (days are UTC days)"
     yield "compared with", _comparison(prepared)
 
 
@@ -289,23 +311,24 @@ def submissions_command(offline: bool, slug: str | None, as_json: bool) -> None:
             note(f"the platform was not contacted: {exc.message}")
     records = competition.submissions.records()
     if as_json:
-        echo_json([_json(s, None) | {"sent_at": _when(s), "message": s.message} for s in records])
+        echo_json([_json(s, None) | {"sent_at": _sent_at(s), "message": s.message} for s in records])
         return
     if not records:
         echo(f"no submissions to {competition.slug!r} yet: wb submit N")
         return
     rows: list[tuple[str, ...]] = [("sent (UTC)", "exp", "status", "CV", "public", "private", "what")]
-    for s in records:
-        scores = ("" if v is None else f"{v:.5f}" for v in (s.cv_mean, s.public_score, s.private_score))
-        text = text_of(s.message) if s.run_id else f"[elsewhere] {s.message}"
-        when, exp = _when(s)[:16].replace("T", " "), str(s.exp) if s.run_id else ""
-        rows.append((when, exp, s.status, *scores, f"{text}  {s.error}" if s.error else text))
+    for record in records:
+        values = (record.cv_mean, record.public_score, record.private_score)
+        scores = ("" if value is None else f"{value:.5f}" for value in values)
+        text = text_of(record.message) if record.run_id else f"[elsewhere] {record.message}"
+        sent_at, exp = _sent_at(record)[:16].replace("T", " "), str(record.exp) if record.run_id else ""
+        rows.append((sent_at, exp, record.status, *scores, f"{text}  {record.error}" if record.error else text))
     for line in text_table(rows, right=(1, 3, 4, 5)):
         echo(line)
 
 
-def _when(s: SubmissionRecord) -> str:
-    return (s.sent_at or s.created_at).isoformat()
+def _sent_at(record: SubmissionRecord) -> str:
+    return (record.sent_at or record.created_at).isoformat()
 
 
 @click.command("sync", cls=Command, examples=("wb sync",))
@@ -315,12 +338,12 @@ def sync_command(slug: str | None, as_json: bool) -> None:
     """Fetch new scores and submissions sent elsewhere from the platform, and log them."""
     from workbench.api.values import scores_text
 
-    changed = library.competition(slug).submissions.sync()
+    updated = library.competition(slug).submissions.sync()
     if as_json:
-        echo_json([_json(s, None) for s in changed])
+        echo_json([_json(record, None) for record in updated])
         return
-    for s in changed:
-        source = f"exp {s.exp}" if s.run_id else f"[elsewhere] {s.message}"
-        echo("  ".join(part for part in (source, s.status, scores_text(s), s.error or "") if part))
-    if not changed:
+    for record in updated:
+        source = f"exp {record.exp}" if record.run_id else f"[elsewhere] {record.message}"
+        echo("  ".join(part for part in (source, record.status, scores_text(record), record.error or "") if part))
+    if not updated:
         echo("nothing new")

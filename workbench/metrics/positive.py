@@ -129,27 +129,27 @@ def find_positive(labels: Sequence[str], names: Iterable[str], words: str = "") 
 
 def is_pair(labels: Sequence[str]) -> int | None:
     """Return the index of the positive label of a usual pair, such as no and yes; None for other labels."""
-    plain = [_plain(label) for label in labels]
+    normalised = [_normalise(label) for label in labels]
     for pair in PAIRS:
-        if sorted(plain) == sorted(pair):
-            return plain.index(pair[1])
+        if sorted(normalised) == sorted(pair):
+            return normalised.index(pair[1])
     return None
 
 
 def match_label(text: str, labels: Sequence[str]) -> int | None:
     """Return the index of the label that a text means: an equal one, in another case, or of the same value."""
-    for normalise in (str, _plain):
+    for normalise in (str, _normalise):
         spellings = [normalise(label) for label in labels]
         if spellings.count(normalise(text)) == 1:
             return spellings.index(normalise(text))
     positive_index = is_pair(labels)
     for side in (0, 1):
-        if positive_index is not None and _plain(text) in {pair[side] for pair in PAIRS}:
+        if positive_index is not None and _normalise(text) in {pair[side] for pair in PAIRS}:
             return positive_index if side else 1 - positive_index
     return None
 
 
-def _plain(label: str) -> str:
+def _normalise(label: str) -> str:
     """Normalise a label: its case, spaces around it, the zeros of a number."""
     text = unicodedata.normalize("NFKC", label).strip().casefold()
     number = _number(text)
@@ -189,23 +189,27 @@ def named_class(name: str, labels: Sequence[str], other_names: Sequence[str] = (
         Names, such as the target's, that are ignored as a part of this one.
     """
     all_words = name_words(name)
-    cores = _cores(all_words, FILLERS)
-    cores += _cores(all_words, FILLERS | {word for other in other_names for word in name_words(other)})
+    possible_labels = _possible_labels(all_words, FILLERS)
+    possible_labels += _possible_labels(
+        all_words, FILLERS | {word for other in other_names for word in name_words(other)}
+    )
     if all(_number(label) is not None for label in labels):
-        return _named_number(name, labels, other_names, cores)
+        return _named_number(name, labels, other_names, possible_labels)
     label_words = [name_words(label) for label in labels]
-    if is_pair(labels) is not None and not NAMING_WORDS.issuperset(_plain(label) for label in labels):
+    if is_pair(labels) is not None and not NAMING_WORDS.issuperset(_normalise(label) for label in labels):
         # "no_show" is not the probability of a no, but "P(no)" and "no" are. A target whose own name is "no" is true
         # for a yes.
         if _is_one_of(name, other_names):
             return None
-        cores = [core for core in cores if PROBABILITY_WORDS & set(all_words) or len("".join(core)) > 1]
-        return _only(label in cores for label in label_words)
+        possible_labels = [
+            words for words in possible_labels if PROBABILITY_WORDS & set(all_words) or len("".join(words)) > 1
+        ]
+        return _only(label in possible_labels for label in label_words)
     if not label_words[0] or not label_words[1] or label_words[0] == label_words[1]:
         name_text, *label_texts = ("".join(text.split()).casefold() for text in (name, *labels))
         index = _only(label == name_text for label in label_texts)
         return index if index is not None else _only(label in name_text for label in label_texts)
-    index = _only(any("".join(label) == "".join(core) for core in cores) for label in label_words)
+    index = _only(any("".join(label) == "".join(words) for words in possible_labels) for label in label_words)
     if index is not None:
         return index
     joined_name = "".join(all_words)
@@ -222,7 +226,7 @@ def _only(matches: Iterable[bool]) -> int | None:
     return indices[0] if len(indices) == 1 else None
 
 
-def _cores(words: tuple[str, ...], fillers: frozenset[str]) -> list[tuple[str, ...]]:
+def _possible_labels(words: tuple[str, ...], fillers: frozenset[str]) -> list[tuple[str, ...]]:
     """Return the parts of a name that may be a label: the name without some or all of the fillers at its ends."""
     start, end = 0, len(words)
     while start < end and words[start] in fillers:
@@ -236,7 +240,7 @@ def _cores(words: tuple[str, ...], fillers: frozenset[str]) -> list[tuple[str, .
 
 
 def _named_number(
-    name: str, labels: Sequence[str], other_names: Sequence[str], cores: Sequence[tuple[str, ...]]
+    name: str, labels: Sequence[str], other_names: Sequence[str], possible_labels: Sequence[tuple[str, ...]]
 ) -> int | None:
     """Return the index of the number that a column is named after, as "prob_0", or "class_0" of the target "class".
 
@@ -249,7 +253,7 @@ def _named_number(
     ]
     if is_column_number or _is_one_of(name, other_names):
         return None
-    return _only((_plain(label),) in cores for label in labels)
+    return _only((_normalise(label),) in possible_labels for label in labels)
 
 
 def _is_one_of(name: str, other_names: Sequence[str]) -> bool:
