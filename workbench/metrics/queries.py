@@ -206,6 +206,7 @@ class _Ties:
 
 
 def _ties(truth: Queries, scores: Any) -> _Ties:
+    """Rank the rows of each query by their scores, with ties."""
     values = np.asarray(scores, np.float64)
     order, rank = truth.ranked(values)
     codes, starts = truth.by_query

@@ -215,7 +215,7 @@ def _take_overload(cells, item):  # noqa: ARG001
 def _insert(items, strengths, n_best, item, strength):
     """Insert an item into the `n_best` strongest, which are sorted, if it belongs there; return their new number."""
     top = len(items)
-    if n_best == top and (strength < strengths[-1] or (strength == strengths[-1] and item > items[-1])):
+    if n_best == top and (strength < strengths[top - 1] or (strength == strengths[top - 1] and item > items[top - 1])):
         return n_best
     j = min(n_best, top - 1)
     while j > 0 and (strengths[j - 1] < strength or (strengths[j - 1] == strength and items[j - 1] > item)):

@@ -153,9 +153,9 @@ def score_folds(
 ) -> FoldScores:
     """Score each fold of each window's users."""
     scores = []
-    for window, fold in zip(windows, folds, strict=True):
-        for f in np.unique(fold):
-            rows = np.flatnonzero(fold == f)
+    for window, fold_by_user in zip(windows, folds, strict=True):
+        for fold in np.unique(fold_by_user):
+            rows = np.flatnonzero(fold_by_user == fold)
             truths = tuple(truth.take(rows) for truth in window.truth)
             scores.append(score_of(window.lists.items[rows], truths, problem.metric, problem.weights)[0])
     return FoldScores(list(folds), scores)
@@ -176,10 +176,12 @@ def score_groups(problem: RecommenderProblem, windows: Sequence[ScoredWindow]) -
     return FoldScores([number * n_groups_per_window + group for number, group in enumerate(groups)], scores)
 
 
-def has_each_list(truths: Sequence[Truth], fold: npt.NDArray[Any]) -> bool:
+def has_each_list(truths: Sequence[Truth], fold_by_user: npt.NDArray[Any]) -> bool:
     """Return whether each fold has ground truth of each list that has any.
 
     A fold without it would be scored by the other lists alone, with its weight on them.
     """
-    n_folds = len(np.unique(fold))
-    return all(len(np.unique(fold[np.diff(truth.offsets) > 0])) == n_folds for truth in truths if len(truth.items))
+    n_folds = len(np.unique(fold_by_user))
+    return all(
+        len(np.unique(fold_by_user[np.diff(truth.offsets) > 0])) == n_folds for truth in truths if len(truth.items)
+    )

@@ -204,12 +204,14 @@ def _neighbour_finder(
     row_by_item : int32 array (n_items,), optional
         The row with each item's neighbours, -1 for none; by default a row for each item.
     """
-    kernels, weights = compiled("compiled_candidates"), weighting.arguments(log)
+    kernels, event_weights = compiled("compiled_candidates"), weighting.arguments(log)
     rows = np.arange(log.n_items, dtype=np.int32) if row_by_item is None else row_by_item
     neighbours = (neighbour_items, np.ascontiguousarray(neighbour_weights, np.float32), rows)
 
     def find(users: Ints, now: Ints, limit: int, /) -> SourceCandidates:
-        return _call_kernel(kernels.neighbour_votes, users, limit, (_events(log), users, now, weights, neighbours))
+        return _call_kernel(
+            kernels.neighbour_votes, users, limit, (_events(log), users, now, event_weights, neighbours)
+        )
 
     return find
 

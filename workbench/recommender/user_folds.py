@@ -81,16 +81,16 @@ class UserFolds:
         # Before the validation window is made, so that their memory is free by then.
         earlier = self._earlier_windows()
         prepared = self.steps.prepare_validation()
-        fold = _fold_by_user(prepared.window, self.steps.problem)
+        fold_by_user = _split_users(prepared.window, self.steps.problem)
         recall, perfect_lists = self.steps.measure_recall(prepared)
         if prepared.features is None:
             lists = self.steps.recommend(prepared, ())
-            return Evaluation([scored_window(prepared.window, lists, perfect_lists, recall)], {}, (), [fold])
-        models = self._train(prepared, fold, earlier)
+            return Evaluation([scored_window(prepared.window, lists, perfect_lists, recall)], {}, (), [fold_by_user])
+        models = self._train(prepared, fold_by_user, earlier)
         with self.steps.timer(f"lists of {prepared.name}"):
-            lists = self._rank_by_fold(prepared, fold, models)
+            lists = self._rank_by_fold(prepared, fold_by_user, models)
         scored = scored_window(prepared.window, lists, perfect_lists, recall)
-        return Evaluation([scored], models, prepared.features.feature_names, [fold])
+        return Evaluation([scored], models, prepared.features.feature_names, [fold_by_user])
 
     def _earlier_windows(self) -> list[_EarlierWindow]:
         """Return the training rows of the windows before the validation window; none if all models are stored."""
@@ -107,14 +107,14 @@ class UserFolds:
         return windows
 
     def _train(
-        self, prepared: PreparedWindow, fold: npt.NDArray[Any], earlier: list[_EarlierWindow]
+        self, prepared: PreparedWindow, fold_by_user: npt.NDArray[Any], earlier: list[_EarlierWindow]
     ) -> dict[str, ListModel]:
         """Return the models of all folds and lists, and those of all users; the missing ones are trained."""
-        steps, folds = self.steps, np.unique(fold)
+        steps, folds = self.steps, np.unique(fold_by_user)
         models, is_complete = steps.load_models([*folds, "all"])
         if is_complete:
             return models
-        fold_rows = self._fold_rows(prepared, fold, earlier)
+        fold_rows = self._fold_rows(prepared, fold_by_user, earlier)
         n_models = len(steps.model_names) * (len(folds) + 1)
         # The folds of a list are trained alternately, each in several steps.
         shares = dict.fromkeys(models, 1.0)
@@ -127,12 +127,13 @@ class UserFolds:
         with steps.timer("training"):
             for number, list_name in enumerate(steps.model_names):
                 training = partial(RankerTraining, fold_rows.rows, number, steps.lightgbm, seed=steps.settings.seed)
-                names = {f"{list_name}-{f}": f for f in folds}
+                fold_by_name = {f"{list_name}-{fold}": fold for fold in folds}
                 trainings: dict[str, RankerTraining] = {}
                 # The number of rounds is shared: the models of a list are either all trained or all loaded.
-                for name, f in names.items() if any(name not in models for name in names) else ():
-                    split = fold_rows.split(f, len(folds))
-                    require_hits(fold_rows.rows, number, split, f"{list_name}, users outside fold {f}")
+                is_missing = any(name not in models for name in fold_by_name)
+                for name, fold in fold_by_name.items() if is_missing else ():
+                    split = fold_rows.split(fold, len(folds))
+                    require_hits(fold_rows.rows, number, split, f"{list_name}, users outside fold {fold}")
                     trainings[name] = training(split, progress=partial(report, name))
                 for name, model in train_folds(trainings, per_fold=per_fold):
                     report(name, 1.0)
@@ -140,18 +141,20 @@ class UserFolds:
                         models[name] = replace(model, stopping=fold_rows.stopping)
                         steps.settings.model_store.save(name, models[name])
                 if (all_name := f"{list_name}-all") not in models:
-                    n_rounds = round(np.mean([models[name].rounds for name in names]))
+                    n_rounds = round(np.mean([models[name].rounds for name in fold_by_name]))
                     split = RowSplit(is_excluded=fold_rows.is_stopping_only)
                     models[all_name] = training(split, progress=partial(report, all_name)).fit(n_rounds)
                     steps.settings.model_store.save(all_name, models[all_name])
         return models
 
-    def _fold_rows(self, prepared: PreparedWindow, fold: npt.NDArray[Any], earlier: list[_EarlierWindow]) -> _FoldRows:
+    def _fold_rows(
+        self, prepared: PreparedWindow, fold_by_user: npt.NDArray[Any], earlier: list[_EarlierWindow]
+    ) -> _FoldRows:
         """Return the rows of all windows, the validation window's first; empties `earlier`, to free memory."""
         n_users = len(prepared.window)
         fold_by_code = np.full(len(self.steps.problem.log.users), -1)
-        fold_by_code[prepared.window.users] = fold
-        fold_by_user = np.concatenate([fold, *(fold_by_code[window.users] for window in earlier)])
+        fold_by_code[prepared.window.users] = fold_by_user
+        folds = [fold_by_user, *(fold_by_code[window.users] for window in earlier)]
         parts = [self.steps.training_rows(prepared), *(window.rows for window in earlier)]
         earlier.clear()
         n_train_users = sum(part.n_users for part in parts)
@@ -159,35 +162,37 @@ class UserFolds:
         trains_on_all = (self.steps.spec.ranker or RankerSpec()).negatives == 1
         if not trains_on_all:
             parts.append(self.steps.stopping_rows(prepared))
-            fold_by_user = np.concatenate([fold_by_user, fold])
+            folds.append(fold_by_user)
         rows = join_rows(parts)
         is_stopping_only = rows.users >= n_train_users
         may_stop = rows.users < n_users if trains_on_all else is_stopping_only
-        return _FoldRows(rows, fold_by_user[rows.users], may_stop, is_stopping_only)
+        return _FoldRows(rows, np.concatenate(folds)[rows.users], may_stop, is_stopping_only)
 
-    def _rank_by_fold(self, prepared: PreparedWindow, fold: npt.NDArray[Any], models: Mapping[str, ListModel]) -> Lists:
+    def _rank_by_fold(
+        self, prepared: PreparedWindow, fold_by_user: npt.NDArray[Any], models: Mapping[str, ListModel]
+    ) -> Lists:
         """Return the lists of the validation users, each by models that were not trained on them."""
         steps, task, n_users = self.steps, self.steps.problem.task, len(prepared.window)
         items = np.full((n_users, len(task.lists), task.k), -1, np.int32)
         scores = np.full(items.shape, np.nan, np.float32)
-        for f in np.unique(fold):
-            rows = np.flatnonzero(fold == f)
-            of_fold = replace(prepared, window=take_users(prepared.window, rows))
-            fold_models = [models[f"{list_name}-{f}"] for list_name in steps.model_names]
-            progress = partial(steps.timer.share_of, float((fold < f).mean()), len(rows) / n_users)
-            lists = steps.rank(of_fold, fold_models, progress)
+        for fold in np.unique(fold_by_user):
+            rows = np.flatnonzero(fold_by_user == fold)
+            prepared_fold = replace(prepared, window=take_users(prepared.window, rows))
+            fold_models = [models[f"{list_name}-{fold}"] for list_name in steps.model_names]
+            progress = partial(steps.timer.share_of, float((fold_by_user < fold).mean()), len(rows) / n_users)
+            lists = steps.rank(prepared_fold, fold_models, progress)
             items[rows], scores[rows] = lists.items, lists.scores
         return Lists(items, scores)
 
 
-def _fold_by_user(window: Window, problem: RecommenderProblem) -> npt.NDArray[Any]:
+def _split_users(window: Window, problem: RecommenderProblem) -> npt.NDArray[Any]:
     """Return the fold of each user: the most folds, at least two, that all have ground truth of each list."""
     # A fold needs a user.
     n_folds = min(problem.folds, len(window))
     if n_folds < 2:
         return np.zeros(len(window), int)
-    fold = kfold(len(window), n_folds, problem.folds_seed).valid
-    while n_folds > 2 and not has_each_list(window.truth or (), fold):
+    fold_by_user = kfold(len(window), n_folds, problem.folds_seed).valid
+    while n_folds > 2 and not has_each_list(window.truth or (), fold_by_user):
         n_folds -= 1
-        fold = kfold(len(window), n_folds, problem.folds_seed).valid
-    return fold
+        fold_by_user = kfold(len(window), n_folds, problem.folds_seed).valid
+    return fold_by_user
