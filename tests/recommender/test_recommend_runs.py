@@ -523,7 +523,7 @@ def test_the_command(shop: Any) -> None:
     text = wb("show", "2")
     assert "recall of" in text
     assert "windows at the end of the log: " in text
-    assert "that its candidates allow" in text
+    assert "(a perfect ranker of its candidates: " in text
     assert "only this" in text
     assert "lists of test" in text
     assert "recommend" in wb("table", "--json")
