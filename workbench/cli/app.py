@@ -30,7 +30,7 @@ GROUPS = {
     "Data": {
         "fetch": ("data", "Download a competition's data and write a baseline."),
         "rehearse": ("rehearse", "Host a local competition to practise on."),
-        "check": ("checks", "Check for drift, leaks, duplicates and features that read the future."),
+        "check": ("checks", "Check data and features for drift, leaks and duplicates."),
         "features": ("features", "List the features with inputs, columns and cost."),
     },
     "Experiments": {

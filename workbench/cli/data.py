@@ -40,7 +40,8 @@ def _ask(question: str) -> bool:
 )
 @click.argument("slug", shell_complete=complete_competition)
 @click.option(
-    "--platform", help="kaggle or rehearsal. [default: that of the definition, else a rehearsal if there is one]"
+    "--platform",
+    help="kaggle or rehearsal. [default: that of the definition, else a rehearsal of this name, else kaggle]",
 )
 @click.option("--only", multiple=True, metavar="FILE", help="Fetch only this file; may be repeated.")
 @click.option("--force", is_flag=True, help="Download and convert everything again.")
