@@ -101,9 +101,9 @@ def listening(arguments: Sequence[str]) -> Iterator[None]:
 
     def interrupted(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
         received.append(number)
-        if len(received) > 1 and number != signal.SIGINT:
-            return  # a closed terminal and `timeout` send their signal twice
         if len(received) > 1:
+            if number != signal.SIGINT:
+                return  # a closed terminal and `timeout` send their signal twice
             completed, resume = RESUMPTIONS.get(" ".join(arguments[:2])) or RESUMPTIONS.get(
                 " ".join(arguments[:1]), ("", "")
             )

@@ -129,9 +129,9 @@ def _document(outcome: TuneOutcome, number: int, competition: library.OpenCompet
         "exp": number,
         "metric": metric.name,
         "greater_is_better": metric.greater_is_better,
-        "best": None if tuned.best is None else _scored(tuned.best) | {"parameters": outcome.parameters},
-        "start": None if tuned.initial is None else _scored(tuned.initial),
-        "ranked": [_scored(s) for s in tuned.ranked[:SHOWN]],
+        "best": None if tuned.best is None else _trial_entry(tuned.best) | {"parameters": outcome.parameters},
+        "start": None if tuned.initial is None else _trial_entry(tuned.initial),
+        "ranked": [_trial_entry(s) for s in tuned.ranked[:SHOWN]],
         "before": None if outcome.before is None else outcome.before.cv_mean,
         "complete": tuned.complete,
         "pruned": tuned.pruned,
@@ -144,17 +144,18 @@ def _document(outcome: TuneOutcome, number: int, competition: library.OpenCompet
     }
 
 
-def _scored(one: TrialScores) -> dict[str, Any]:
+def _trial_entry(trial: TrialScores) -> dict[str, Any]:
+    """Return the entry of a trial in the JSON document."""
     return {
-        "trial": one.number,
-        "score": one.value,
-        "second": None if one.repeated_cv is None else sum(one.repeated_cv) / len(one.repeated_cv),
-        "held_out": one.holdout,
-        "fold_scores": list(one.full_cv or ()),
-        "second_scores": None if one.repeated_cv is None else list(one.repeated_cv),
-        "quick": one.low_fidelity,
-        "rounds": list(one.rounds),
-        "parameters": one.parameters,
+        "trial": trial.number,
+        "score": trial.value,
+        "second": None if trial.repeated_cv is None else sum(trial.repeated_cv) / len(trial.repeated_cv),
+        "held_out": trial.holdout,
+        "fold_scores": list(trial.full_cv or ()),
+        "second_scores": None if trial.repeated_cv is None else list(trial.repeated_cv),
+        "quick": trial.low_fidelity,
+        "rounds": list(trial.rounds),
+        "parameters": trial.parameters,
     }
 
 
@@ -169,9 +170,9 @@ def _print(outcome: TuneOutcome, number: int, competition: library.OpenCompetiti
     best = tuned.best
     rows = list(tuned.ranked[:SHOWN])
     rows += [tuned.initial] if tuned.initial is not None and tuned.initial not in rows else []
-    for one in rows:
-        remarks = [*(["best"] if one == best else []), *(["initial"] if one == tuned.initial else [])]
-        lines.append((str(one.number), *_cells(one), ", ".join(remarks)))
+    for trial in rows:
+        remarks = [*(["best"] if trial == best else []), *(["initial"] if trial == tuned.initial else [])]
+        lines.append((str(trial.number), *_cells(trial), ", ".join(remarks)))
     if len(lines) > 1:
         for at, line in enumerate(text_table(lines, right=range(len(lines[0]) - 1))):
             echo(styled(line, bold=at == 0))
@@ -188,13 +189,19 @@ def _print(outcome: TuneOutcome, number: int, competition: library.OpenCompetiti
         echo(f"next: wb new --from {number} --tuned -c {competition.slug}")
 
 
-def _cells(one: TrialScores) -> tuple[str, ...]:
+def _cells(trial: TrialScores) -> tuple[str, ...]:
     import statistics
 
-    fold_scores = one.full_cv or ()
-    repeated = "" if one.repeated_cv is None else f"{sum(one.repeated_cv) / len(one.repeated_cv):.5f}"
-    held_out = "" if one.holdout is None else f"{one.holdout:.5f}"
-    return f"{one.value:.5f}", f"{statistics.pstdev(fold_scores):.5f}", repeated, held_out, f"{one.low_fidelity:.5f}"
+    fold_scores = trial.full_cv or ()
+    repeated = "" if trial.repeated_cv is None else f"{sum(trial.repeated_cv) / len(trial.repeated_cv):.5f}"
+    held_out = "" if trial.holdout is None else f"{trial.holdout:.5f}"
+    return (
+        f"{trial.value:.5f}",
+        f"{statistics.pstdev(fold_scores):.5f}",
+        repeated,
+        held_out,
+        f"{trial.low_fidelity:.5f}",
+    )
 
 
 def _show(competition: library.OpenCompetition, number: int, storage: str | None, *, as_json: bool) -> None:

@@ -135,12 +135,12 @@ def effective_units(codes: Ints, units: Ints) -> float:
     if n < 2:
         return float(n)
     sizes = np.bincount(unit_codes).astype(float)
-    size = float((sizes**2).sum() / n)
-    if size <= 1:
+    mean_size = float((sizes**2).sum() / n)
+    if mean_size <= 1:
         return float(n)
     # The larger of two: the codes of a category have no meaningful ranks, and numbers seldom repeat.
     agreement = max(_agreement_icc(values, unit_codes, sizes), _rank_icc(values, unit_codes, sizes))
-    return float(n / (1 + (size - 1) * min(1.0, max(0.0, agreement))))
+    return float(n / (1 + (mean_size - 1) * min(1.0, max(0.0, agreement))))
 
 
 def _agreement_icc(values: Ints, unit_codes: Ints, sizes: Floats) -> float:

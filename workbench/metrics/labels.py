@@ -140,7 +140,7 @@ def _grades(name: str, y_true: Any, y_pred: Any, weight: Floats | None) -> tuple
     if true.dtype.kind not in "biu" or predicted.dtype.kind not in "biu":
         raise DataError(f"{name} needs integer labels, got {true.dtype} and {predicted.dtype}")
     w = np.ones(len(true)) if weight is None else weight
-    # Checked by the labels, as the distance expected by chance, which is 0 then, may be rounded.
+    # Compares the labels, as the expected distance, which would be 0, may have rounding errors.
     weighted = [true, predicted] if weight is None else [true[w > 0], predicted[w > 0]]
     if min(labels.min() for labels in weighted) == max(labels.max() for labels in weighted):
         raise DataError(f"{name} is not defined: truth and predictions are all the same label")
