@@ -211,7 +211,7 @@ class TestAll:
         stage.rehearse(image=image)
         for call in stage.kernel.calls:
             assert f"sys.path.insert(0, {str(image)!r})" in call["startup"]
-            assert str(image) in call["world"].shown
+            assert str(image) in call["world"].visible
 
     def test_for_another_python_its_packages_are_not_there(self, stage: Stage) -> None:
         write_manifest(stage.built.bundle, "3.1")

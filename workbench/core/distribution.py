@@ -164,13 +164,13 @@ def other_workbench() -> str | None:
     imported.
     """
     try:
-        other = importlib.metadata.distribution(OTHER_DISTRIBUTION)
+        conflicting = importlib.metadata.distribution(OTHER_DISTRIBUTION)
     except importlib.metadata.PackageNotFoundError:
         return None
-    scripts = [e for e in other.entry_points if e.group == "console_scripts" and e.name == "wb"]
+    scripts = [e for e in conflicting.entry_points if e.group == "console_scripts" and e.name == "wb"]
     description = "this project under its former name" if scripts else "an unrelated project with the same import name"
     reinstall = f"{_pip('install')} --force-reinstall --no-deps {_requirement()}"
     return (
-        f"workbench {other.version} is installed beside {DISTRIBUTION}: {description}. "
+        f"workbench {conflicting.version} is installed beside {DISTRIBUTION}: {description}. "
         f"`{_pip('uninstall')} workbench`, then `{reinstall}`"
     )

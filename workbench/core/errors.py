@@ -198,9 +198,9 @@ def near(name: str, valid_names: Iterable[str], *, kind: str = "name") -> str:
         return "did you mean " + " or ".join(repr(c) for c in close) + "?"
     if not names:
         return f"there is no {kind} yet"
-    shown = ", ".join(names[:30]) + (f", … ({len(names)} in all)" if len(names) > 30 else "")
+    names_text = ", ".join(names[:30]) + (f", … ({len(names)} in all)" if len(names) > 30 else "")
     plural = f"{kind[:-1]}ies" if kind.endswith("y") and kind[-2:-1] not in "aeiou" else f"{kind}s"
-    return f"valid {plural}: {shown}"
+    return f"valid {plural}: {names_text}"
 
 
 _STORAGE_ERRNOS = {

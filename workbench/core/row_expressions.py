@@ -181,13 +181,13 @@ class _ExpressionText:
         if len(self.text) > MAX_LENGTH:
             raise self.error(f"it has {len(self.text):,} characters", f"at most {MAX_LENGTH:,}: make a column of it")
         # Python would take leading blanks for an indentation.
-        plain = re.sub(r"'[^']*'|\"[^\"]*\"|`([^`]*)`", self._plain_word, self.text).strip()
+        python_text = re.sub(r"'[^']*'|\"[^\"]*\"|`([^`]*)`", self._plain_word, self.text).strip()
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                return ast.parse(f"({plain})", mode="eval")
+                return ast.parse(f"({python_text})", mode="eval")
         except (SyntaxError, ValueError, MemoryError) as exc:
-            hint = next((h for pattern, h in OTHER_LANGUAGES if re.search(pattern, plain)), "")
+            hint = next((h for pattern, h in OTHER_LANGUAGES if re.search(pattern, python_text)), "")
             reason = exc.msg if isinstance(exc, SyntaxError) else type(exc).__name__
             names = [c for c in self.types if (not c.isidentifier() or keyword.iskeyword(c)) and c in self.text]
             if not hint and names:

@@ -100,10 +100,12 @@ def is_iso_text(frame: pl.LazyFrame, column: str) -> bool:
 
 def _parse_iso(column: str) -> pl.Expr:
     text = pl.col(column).str.strip_chars().str.replace(" ", "T", literal=True).str.replace("Z$", "+00:00")
-    zoned = [text.str.strptime(pl.Datetime("us", "UTC"), f"%Y-%m-%dT%H:%M{s}%z", strict=False) for s in (":%S%.f", "")]
-    plain = [text.str.strptime(pl.Datetime("us"), f"%Y-%m-%dT%H:%M{s}", strict=False) for s in (":%S%.f", "")]
+    with_zone = [
+        text.str.strptime(pl.Datetime("us", "UTC"), f"%Y-%m-%dT%H:%M{s}%z", strict=False) for s in (":%S%.f", "")
+    ]
+    without_zone = [text.str.strptime(pl.Datetime("us"), f"%Y-%m-%dT%H:%M{s}", strict=False) for s in (":%S%.f", "")]
     days = text.str.strptime(pl.Date(), "%Y-%m-%d", strict=False).cast(pl.Datetime("us"))
-    return pl.coalesce([t.to_physical() for t in (*zoned, *plain, days)]).alias(column)
+    return pl.coalesce([t.to_physical() for t in (*with_zone, *without_zone, days)]).alias(column)
 
 
 def has_clock(time_format: str) -> bool:

@@ -155,8 +155,8 @@ def user_frame(exc: BaseException, folder: Path | None = None) -> str:
     This is the last line of the traceback in `folder` or below it; without one, or without a folder, the last line that
     is neither in the workbench nor in an installed package.
     """
-    place = user_place(exc, folder)
-    where = f" ({place})" if place else ""
+    location = user_place(exc, folder)
+    where = f" ({location})" if location else ""
     is_plain_exit = isinstance(exc, SystemExit) and exc.code is None
     text = "" if is_plain_exit else (str(exc).strip().splitlines() or [""])[0]
     return f"{type(exc).__name__}: {text}{where}" if text else f"{type(exc).__name__}{where}"

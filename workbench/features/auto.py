@@ -107,11 +107,13 @@ def _informative(rows: pl.LazyFrame, columns: list[str], n_train: int) -> list[s
     in_both = has_values.select(pl.all().all()).row(0) if columns else ()
     informative = [c for c, is_in_both in zip(columns, in_both, strict=True) if is_in_both]
     nested = {c for c in informative if schema[c].is_nested()}
-    plain = [pl.col(c).cast(pl.String) if schema[c] in (pl.Categorical, pl.Enum) else pl.col(c) for c in informative]
-    plain = [e for e in plain if e.meta.output_name() not in nested]
+    comparable = [
+        pl.col(c).cast(pl.String) if schema[c] in (pl.Categorical, pl.Enum) else pl.col(c) for c in informative
+    ]
+    comparable = [e for e in comparable if e.meta.output_name() not in nested]
     # Comparing minimum and maximum takes less memory than counting the distinct values.
-    varies = rows.select((e.min() != e.max()).alias(e.meta.output_name()) for e in plain)
-    is_varied = varies.collect(engine="streaming").row(0, named=True) if plain else {}
+    varies = rows.select((e.min() != e.max()).alias(e.meta.output_name()) for e in comparable)
+    is_varied = varies.collect(engine="streaming").row(0, named=True) if comparable else {}
     some_missing = set(_with_nulls(rows, list(is_varied)))
     return [c for c in informative if c in nested or is_varied[c] or c in some_missing]
 

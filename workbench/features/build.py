@@ -230,9 +230,9 @@ class Blocks:
         if column and feature in self.features:
             path, block_columns = self.block(feature).path, self.block(feature).note["columns"]
             if column not in block_columns:
-                place = locate_name(self.competition.paths.features, "", reference)
+                location = locate_name(self.competition.paths.features, "", reference)
                 raise NotFoundError(
-                    f"feature {feature!r} has no column {column!r}{f' ({place})' if place else ''}",
+                    f"feature {feature!r} has no column {column!r}{f' ({location})' if location else ''}",
                     hint=near(column, block_columns, kind="column"),
                 )
             return read_parquet(path, columns=[column])[column]

@@ -99,8 +99,8 @@ class FoldFeature:
             if name not in row_columns:
                 # The feature in "calender.hour" may be misspelled.
                 names = [*row_columns, *(f"{feature}.{column}" for feature in features if dot)]
-                place = locate_name(path, self.name, reference) if path is not None else ""
-                where = f" ({place})" if place else ""
+                location = locate_name(path, self.name, reference) if path is not None else ""
+                where = f" ({location})" if location else ""
                 raise NotFoundError(
                     f"feature {self.name!r} (features.py): rows have no column {name!r}{where}",
                     hint=near(name, names, kind="column"),

@@ -134,7 +134,7 @@ class Evaluation:
             return self._with_location(exc)
         missing = missing_column(exc)
         if missing is not None:
-            place = locate_name(self.feature.path, name, missing) or user_place(exc, folder)
+            location = locate_name(self.feature.path, name, missing) or user_place(exc, folder)
             hint = hint_for_column(exc, missing, self._input_columns())
             if missing in self.targets:
                 hint = (
@@ -143,7 +143,7 @@ class Evaluation:
                 )
             return FeatureError(
                 f"feature {name!r} ({where}) failed: ColumnNotFoundError: there is no column {missing!r}"
-                f"{f' ({place})' if place else ''}",
+                f"{f' ({location})' if location else ''}",
                 hint=hint,
             )
         message = user_frame(exc, folder)
@@ -151,8 +151,8 @@ class Evaluation:
             hint = EXIT_HINT if isinstance(exc, SystemExit) else polars_hint(exc)
             return FeatureError(f"feature {name!r} ({where}) failed: {message}", hint=hint)
         column = self._mixed_column()
-        named = f"column {column!r} has values of mixed types" if column else "a column has values of mixed types"
-        return FeatureError(f"feature {name!r} ({where}): {named}: {message}", hint=ONE_TYPE_HINT)
+        problem = f"column {column!r} has values of mixed types" if column else "a column has values of mixed types"
+        return FeatureError(f"feature {name!r} ({where}): {problem}: {message}", hint=ONE_TYPE_HINT)
 
     def _with_location(self, exc: FeatureError) -> FeatureError:
         """Return the error of a recipe with the feature that called it and the line."""
@@ -160,10 +160,11 @@ class Evaluation:
             return exc
         missing = re.search(r"rows have no column '(.+)'$", exc.message)
         folder = self.feature.path.parent
-        place = locate_name(self.feature.path, self.feature.name, missing[1]) if missing else ""
-        place = place or user_place(exc, folder)
+        location = locate_name(self.feature.path, self.feature.name, missing[1]) if missing else ""
+        location = location or user_place(exc, folder)
+        suffix = f" ({location})" if location else ""
         return FeatureError(
-            f"feature {self.feature.name!r} ({self.feature.where}): {exc.message}{f' ({place})' if place else ''}",
+            f"feature {self.feature.name!r} ({self.feature.where}): {exc.message}{suffix}",
             hint=exc.hint,
         )
 

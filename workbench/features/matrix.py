@@ -430,8 +430,8 @@ def columns_of(blocks: Blocks, name: str) -> list[str]:
     competition = blocks.competition
     schema = competition.rows.scan().collect_schema()
     keys = set(competition.ids.key_columns)
-    wanted = [c for c in competition.rows.columns if c not in keys]
-    return [c for c in wanted if not is_unsupported(schema[c])]
+    names = [c for c in competition.rows.columns if c not in keys]
+    return [c for c in names if not is_unsupported(schema[c])]
 
 
 def _feature_source(blocks: Blocks, name: str, drop: Sequence[str], categorical: Sequence[str]) -> MatrixSource:

@@ -331,5 +331,5 @@ def row_problem(keys: Iterable[pl.Series], n_rows: int, n_train: int) -> str:
 def _example_rows(mask: npt.NDArray[np.bool_], n_train: int) -> str:
     first_rows = np.flatnonzero(mask)[:3]
     names = [f"train {r}" if r < n_train else f"test {r - n_train}" for r in first_rows]
-    more = ", …" if int(mask.sum()) > len(first_rows) else ""
-    return f" ({', '.join(names)}{more})"
+    suffix = ", …" if int(mask.sum()) > len(first_rows) else ""
+    return f" ({', '.join(names)}{suffix})"

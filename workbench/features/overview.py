@@ -180,17 +180,17 @@ def _label(name: str) -> str:
 
 def _graph(summaries: Sequence[FeatureSummary]) -> tuple[dict[str, str], list[tuple[str, str]]]:
     """Return node -> kind, inputs before their readers, and the edges from input to reader."""
-    by_name = {s.name: s for s in summaries}
+    by_name = {summary.name: summary for summary in summaries}
     nodes: dict[str, str] = {}
     edges: list[tuple[str, str]] = []
-    for s in summaries:
-        for source in _sources(s, by_name):
-            kind = by_name[source].kind if source in by_name and source != s.name else "table"
+    for summary in summaries:
+        for source in _sources(summary, by_name):
+            kind = by_name[source].kind if source in by_name and source != summary.name else "table"
             label = source if kind != "table" or source not in by_name else f"{source} (table)"
             nodes.setdefault(label, kind)
-            edges.append((label, s.name))
-    for s in summaries:
-        nodes.setdefault(s.name, s.kind)
+            edges.append((label, summary.name))
+    for summary in summaries:
+        nodes.setdefault(summary.name, summary.kind)
     rank = _ranks(list(nodes), edges)
     return {n: nodes[n] for n in sorted(nodes, key=lambda n: rank[n])}, edges
 

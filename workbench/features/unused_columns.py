@@ -42,8 +42,8 @@ def unused_by_auto(
     not_ids = [c for c in unused if c not in ids]
     unsupported = {c: None for c in not_ids if schema[c].is_nested() or schema[c] in (pl.Binary, pl.Object)}
     reasons |= {c: f"{schema[c].base_type()}, neither a number nor a text" for c in unsupported}
-    plain = [c for c in not_ids if c not in unsupported]
-    return reasons | (_plain_reasons(rows, plain, n_train) if plain else {})
+    other_columns = [c for c in not_ids if c not in unsupported]
+    return reasons | (_plain_reasons(rows, other_columns, n_train) if other_columns else {})
 
 
 def _source_column(name: str, columns: Collection[str]) -> str | None:
@@ -113,5 +113,5 @@ def excluded_column_lines(reasons: Mapping[str, str]) -> list[str]:
 
 def _names(columns: Iterable[str]) -> str:
     names = list(columns)
-    more = f" and {len(names) - MAX_SHOWN} more" if len(names) > MAX_SHOWN else ""
-    return ", ".join(names[:MAX_SHOWN]) + more
+    suffix = f" and {len(names) - MAX_SHOWN} more" if len(names) > MAX_SHOWN else ""
+    return ", ".join(names[:MAX_SHOWN]) + suffix

@@ -252,7 +252,7 @@ class _KernelSession:
         return Sandbox(
             host="system",
             mounts={IPYTHON_FOLDER: (str(ipython.resolve()), True)},
-            shown=() if image is None else (image,),
+            visible=() if image is None else (image,),
             home=HOME,
             own_tmp=True,
             network=False,

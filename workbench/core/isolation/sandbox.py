@@ -129,7 +129,7 @@ class Sandbox:
         Folders that appear empty and read-only, except for mounts and links in them. This Python stays visible.
     scratch : tuple of str
         Folders that are empty and writable.
-    shown : tuple of str
+    visible : tuple of str
         Paths that stay visible in spite of `hidden` and `host`, read-only.
     home : str, or None
         The path of an empty home folder, to which HOME is set; None to keep the user's.
@@ -147,7 +147,7 @@ class Sandbox:
     host: Literal["all", "read", "system"] = "all"
     hidden: tuple[str, ...] = ()
     scratch: tuple[str, ...] = ()
-    shown: tuple[str, ...] = ()
+    visible: tuple[str, ...] = ()
     home: str | None = None
     own_tmp: bool = False
     network: bool = True
@@ -195,16 +195,16 @@ def steps(sandbox: Sandbox, scratch: Path, *, pid_namespace: bool) -> list[Step]
         path for path in map(_resolve_parent, sandbox.hidden) if path not in own_folders and path not in sandbox.mounts
     ]
     covering = [*own_folders, *hidden]
-    shown = [*sandbox.shown, *(python_paths() if covering or sandbox.host == "system" else ())]
+    visible = [*sandbox.visible, *(python_paths() if covering or sandbox.host == "system" else ())]
     if sandbox.host == "system":
         # A path through symbolic links must exist both as it is written and resolved.
         binds = {
             p: (p, False)
-            for p in (*shown, *map(_resolve_parent, shown))
+            for p in (*visible, *map(_resolve_parent, visible))
             if not _is_below(p, map("/{}".format, SYSTEM_FOLDERS))
         }
     else:
-        binds = {p: (p, False) for p in map(_resolve_parent, shown) if _is_below(p, covering)}
+        binds = {p: (p, False) for p in map(_resolve_parent, visible) if _is_below(p, covering)}
     binds |= dict(sandbox.mounts)
     for path, folder in own_folders.items():
         # The launcher creates no mount points in folders of the machine, which these are.

@@ -121,7 +121,7 @@ def placed(notebook: Notebook, inputs: Inputs, working: Path, *, like: Sandbox |
         links={**like.links, **links},
         scratch=(*like.scratch, KAGGLE),
         hidden=(*like.hidden, f"{KAGGLE}/input"),
-        shown=(*like.shown, *inputs.targets),
+        visible=(*like.visible, *inputs.targets),
     )
     environment = KAGGLE_ENVIRONMENT | _path(notebook) | {"PWD": str(folder)}
     attached = {name: _below(f"{KAGGLE}/input", place) for name, place in inputs.handles.items()}

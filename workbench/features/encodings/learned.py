@@ -123,9 +123,9 @@ class Learned:
             values = source.values()
             cells, totals = self._summaries(number, units, values)
             tables = self._tables(cells, totals, sets, statistics)
-            for i, s in enumerate(statistics):
-                if s.value is None:
-                    tables[i] = self._ordered_table(s, values, (units, cells, totals), sets)
+            for i, statistic in enumerate(statistics):
+                if statistic.value is None:
+                    tables[i] = self._ordered_table(statistic, values, (units, cells, totals), sets)
             columns += [self._look_up(table, units, sets) for table in tables]
         if self.split.time is not None:
             in_training = self.split.in_training(fold)
@@ -159,28 +159,28 @@ class Learned:
         """Return the values of each statistic by learning set and group, (n_sets, n_groups)."""
         set_totals = _set_summaries(totals, sets, slice(None))
         shape = (sets.n_sets, self.n_groups)
-        tables = [np.empty(shape if s.value else 0, np.float32) for s in statistics]
-        if not any(s.value for s in statistics):
+        tables = [np.empty(shape if statistic.value else 0, np.float32) for statistic in statistics]
+        if not any(statistic.value for statistic in statistics):
             return tables
         for start in range(0, self.n_groups, GROUPS_AT_ONCE):
             group_slice = slice(start, start + GROUPS_AT_ONCE)
             for number, set_cells in enumerate(_set_summaries(cells, sets, group_slice)):
-                for s, table in zip(statistics, tables, strict=True):
-                    if s.value:
-                        table[number, group_slice] = s.value(set_cells, set_totals[number], self.smoothing)
+                for statistic, table in zip(statistics, tables, strict=True):
+                    if statistic.value:
+                        table[number, group_slice] = statistic.value(set_cells, set_totals[number], self.smoothing)
         return tables
 
     def _ordered_table(
-        self, s: Statistic, values: Floats, summaries: tuple[Units, Summary, Summary], sets: LearningSets
+        self, statistic: Statistic, values: Floats, summaries: tuple[Units, Summary, Summary], sets: LearningSets
     ) -> Columns:
         """Return the values of a quantile or a user's function by learning set and group, (n_sets, n_groups)."""
         units, cells, totals = summaries
         groups = self.groups[: self.n_train]
-        if s.quantile is None:
+        if statistic.quantile is None:
             sort_keys = () if self.split.time is None else (self.split.ranks[0],)
-            return table_of_calls(s, np.lexsort((*sort_keys, groups)), values, units, cells["n"], sets)
-        group_quantiles = table_of_quantiles(s.quantile, groups, values, units, cells["n"], sets)
-        overall = table_of_quantiles(s.quantile, np.zeros_like(groups), values, units, totals["n"], sets)
+            return table_of_calls(statistic, np.lexsort((*sort_keys, groups)), values, units, cells["n"], sets)
+        group_quantiles = table_of_quantiles(statistic.quantile, groups, values, units, cells["n"], sets)
+        overall = table_of_quantiles(statistic.quantile, np.zeros_like(groups), values, units, totals["n"], sets)
         counts = np.stack([cells["n"][sets.members(i)].sum(axis=0) for i in range(sets.n_sets)])
         return shrunk(group_quantiles, counts, overall, self.smoothing).astype(np.float32)
 
@@ -211,14 +211,14 @@ class Learned:
         columns = []
         for source, statistics in self.sources:
             values = source.values()[rows]
-            needs = frozenset[str]().union(*(s.needs for s in statistics))
+            needs = frozenset[str]().union(*(statistic.needs for statistic in statistics))
             group, overall = group_past.summary(values, needs), overall_past.summary(values, needs)
-            for s in statistics:
+            for statistic in statistics:
                 column = np.full(self.n_train, np.nan, np.float32)
-                if s.value is not None:
-                    column[rows] = s.value(group, overall, self.smoothing)
+                if statistic.value is not None:
+                    column[rows] = statistic.value(group, overall, self.smoothing)
                 else:
-                    column[rows] = self._ordered_past(s, values, group_past, overall_past)
+                    column[rows] = self._ordered_past(statistic, values, group_past, overall_past)
                 columns.append(column)
         if is_prefix:
             self._past[-1] = columns

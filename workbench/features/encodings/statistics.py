@@ -77,15 +77,15 @@ def _mean(group: Summary, overall: Summary, smoothing: float) -> Floats:
         return np.where(group["n"] > 0, (group["sum"] + smoothing * prior) / weight, prior)
 
 
-def _deviation(s: Summary) -> Floats:
-    return np.sqrt(_divide(s["m2"], s["n"] - 1.0))
+def _deviation(summary: Summary) -> Floats:
+    return np.sqrt(_divide(summary["m2"], summary["n"] - 1.0))
 
 
-def _skewness(s: Summary) -> Floats:
-    spread = _divide(s["m2"], s["n"], 3)
+def _skewness(summary: Summary) -> Floats:
+    spread = _divide(summary["m2"], summary["n"], 3)
     # The variance of equal values is only rounding error of their mean.
-    spread = np.where(spread > (1e-13 * s["mean"]) ** 2, spread, np.nan)
-    return _divide(s["m3"], s["n"], 3) / spread**1.5
+    spread = np.where(spread > (1e-13 * summary["mean"]) ** 2, spread, np.nan)
+    return _divide(summary["m3"], summary["n"], 3) / spread**1.5
 
 
 def _smooth_statistic(compute: Callable[[Summary], Floats]) -> Callable[[Summary, Summary, float], Floats]:
