@@ -317,7 +317,7 @@ class Store:
             note = read_json(note_path)
             path = self._data_path(key, note)
             stat = path.stat()
-            # Hashing gigabytes at every run would take too long: only a changed modification time asks for it.
+            # Hashed only if the modification time has changed, as hashing gigabytes at every run would take too long.
             is_unchanged = stat.st_size == note["size_bytes"] and (
                 stat.st_mtime_ns == note["mtime_ns"] or chunked_sha256(path) == note["sha256"]
             )
@@ -385,18 +385,18 @@ class Store:
     def prune(self, *, keep: str = "") -> None:
         """Remove the least recently used blocks until the cache fits into `max_bytes`; locked blocks stay."""
         sweep(self.folder)
-        total, removable = 0, []
+        total_bytes, removable = 0, []
         for stored in self.stored():
             if stored.key == keep or is_locked(self._note_path(stored.key)):
-                total += stored.size_bytes
+                total_bytes += stored.size_bytes
             else:
                 removable.append(stored)
         for stored in removable:
-            # Without data the writer was killed. A block that is too large is removed, and smaller ones that were
+            # A note without data was left by a killed writer. After a block that is too large, smaller ones that were
             # used less recently may still fit.
-            is_over = total + stored.size_bytes > self.max_bytes or not stored.size_bytes
+            is_over = total_bytes + stored.size_bytes > self.max_bytes or not stored.size_bytes
             if not (is_over and self.remove(stored.key)):
-                total += stored.size_bytes
+                total_bytes += stored.size_bytes
 
     def stored(self) -> list[EntryInfo]:
         """Return the metadata of all blocks, the most recently used first.

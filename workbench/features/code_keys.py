@@ -265,6 +265,7 @@ class CodeWalk:
         return True
 
     def _follow_statement(self, module: Module, statement: _Statement, name: str, chains: list[Chain]) -> None:
+        """Follow what a statement uses, which assigns or changes `name`, of which the chains are used."""
         for imported in statement.imports:
             if imported.bound == name:
                 self._follow_import(module, imported, chains)
@@ -291,6 +292,7 @@ class CodeWalk:
         return target is not None and self.follow(target, name, chains)
 
     def _follow_import(self, module: Module, imported: Import, chains: Iterable[Chain]) -> None:
+        """Follow the chains that are used of an imported name."""
         target = find_import(module, imported)
         self.code[f"{module.name}:{imported.bound} = {imported.text}"] = ""
         target_chains = [c if imported.attribute is None else (imported.attribute, *c) for c in chains]

@@ -70,8 +70,8 @@ def isolation_support() -> IsolationSupport:
     refusal = _probe(pid_namespace=True)
     if not refusal:
         return IsolationSupport(sandboxes=True, pid_namespace=True)
-    without_namespace = _probe(pid_namespace=False)
-    return IsolationSupport(sandboxes=not without_namespace, pid_namespace=False, reason=without_namespace or refusal)
+    second_refusal = _probe(pid_namespace=False)
+    return IsolationSupport(sandboxes=not second_refusal, pid_namespace=False, reason=second_refusal or refusal)
 
 
 def _probe(*, pid_namespace: bool) -> str:

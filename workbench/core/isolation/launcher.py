@@ -254,6 +254,7 @@ def _drop_capabilities() -> None:
 
 
 def _make_root(sandbox: dict[str, Any]) -> None:
+    """Build the root folder of the sandbox in a new mount namespace, and change to it."""
     root = sandbox["root"]
     _check_call("unshare", _libc().unshare(CLONE_NEWNS))
     _mount(None, "/", flags=MS_REC | MS_PRIVATE)

@@ -80,6 +80,7 @@ def _emit(event: dict[str, Any]) -> None:
 
 
 def _run(job: dict[str, Any], masks: Masks) -> dict[str, Any]:
+    """Execute the notebook of a job, and return an event with the outcome."""
     import papermill
     from jupyter_client.kernelspec import NoSuchKernel
     from nbclient.exceptions import CellTimeoutError, DeadKernelError

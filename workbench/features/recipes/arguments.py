@@ -238,13 +238,13 @@ class Call:
 
     def chosen(self, argument: Columns, choices: Sequence[str], *, name: str) -> list[str]:
         """Return the words of an argument, which must be valid choices, without repetitions."""
-        listed = [argument] if isinstance(argument, str) else list(argument)
-        if not listed:
+        words = [argument] if isinstance(argument, str) else list(argument)
+        if not words:
             raise self.error(f"{name} is empty", f"choose of {', '.join(choices)}")
-        for word in listed:
+        for word in words:
             if word not in choices:
                 raise self.error(f"{name}: {word!r} is not known", near(str(word), choices, kind=name.rstrip("s")))
-        return list(dict.fromkeys(listed))
+        return list(dict.fromkeys(words))
 
     def at_least(self, number: int, minimum: int, *, name: str) -> int:
         """Return an argument, which must be an integer of at least `minimum`."""
