@@ -169,9 +169,9 @@ class CodeHost:
         self.uploads[token] = (file.name, file.read_bytes())
         return token
 
-    def put_dataset(self, name: str, tokens: list[str], *, first: bool, notes: str) -> None:
-        self._called("put_dataset", name, first, notes)
-        assert first == (name not in self.datasets), f"{name}: first={first}"
+    def put_dataset(self, name: str, tokens: list[str], *, is_new: bool, notes: str) -> None:
+        self._called("put_dataset", name, is_new, notes)
+        assert is_new == (name not in self.datasets), f"{name}: is_new={is_new}"
         now = self.clock.true_s
         files = dict(self.uploads[token] for token in tokens if token in self.uploads)
         listed_at = now + self.listed_after_s

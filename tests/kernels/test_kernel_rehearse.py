@@ -28,7 +28,7 @@ from workbench.data.workspace import create_workspace
 from workbench.experiments.notebooks import Executed, Limits
 from workbench.experiments.run_folder import FinishedRun
 from workbench.kernels import BuiltKernel, RehearsalResult, rehearse
-from workbench.kernels.rehearse import check_hidden_submission, moved, shown_data
+from workbench.kernels.rehearse import check_hidden_submission, compare_public_rows, shown_data
 
 FILES = {
     "train.csv": b"id,x,w,y\n" + b"".join(b"%d,%d,%d,%d\n" % (i, i * 7 % 11, i, i % 2) for i in range(40)),
@@ -352,12 +352,12 @@ class TestSubmissions:
         path = tmp_path / "submission.csv"
         public = pl.DataFrame({"id": ["1", "2", "3"], "y": [0.1, 0.2, 0.3]})
         pl.DataFrame({"id": [9, 3, 2, 1], "y": [0.9, 0.3, 0.2, 0.1]}).write_csv(path)
-        assert moved(path, public, ("id",)) == (0.0, 0)
+        assert compare_public_rows(path, public, ("id",)) == (0.0, 0)
         pl.DataFrame({"id": [9, 3, 2, 1], "y": [0.9, 0.3, 0.5, 0.1]}).write_csv(path)
-        assert moved(path, public, ("id",))[1] == 1
+        assert compare_public_rows(path, public, ("id",))[1] == 1
         pl.DataFrame({"id": [9, 3, 1], "y": [0.9, 0.3, 0.1]}).write_csv(path)
         with pytest.raises(DataError):
-            moved(path, public, ("id",))
+            compare_public_rows(path, public, ("id",))
 
 
 class TestShown:

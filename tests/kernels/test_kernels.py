@@ -28,7 +28,7 @@ from workbench.core.context import SILENT
 from workbench.core.errors import ConfigError, DamagedError, DataError, NotebookError
 from workbench.core.isolation import IsolationSupport
 from workbench.kernels.layers import PackedFile, kernel_name, layers, packed_files
-from workbench.kernels.rehearse import check_hidden_submission, hidden_data, moved, shown_data
+from workbench.kernels.rehearse import check_hidden_submission, compare_public_rows, hidden_data, shown_data
 from workbench.kernels.wheels import check_wheels, modules_of, needed_packages, own_wheel
 from workbench.models.serving import compared, predict, read_bundle, read_submission
 
@@ -502,7 +502,7 @@ def test_submissions_are_read_by_all_their_rows(tmp_path: Path) -> None:
     assert read_submission(hidden, ["id"])["y"].to_list() == ["1"] * 300 + ["3+"] * 100
     public = read_submission(alone, ["id"])
     assert public["id"].to_list() == first["id"].to_list()
-    assert moved(hidden, public, ("id",)) == (0.0, 0)
+    assert compare_public_rows(hidden, public, ("id",)) == (0.0, 0)
     other.with_columns(id=first["id"].head(100)).vstack(first.tail(200)).write_csv(alone)
     assert compared(alone, public, ["id"])[1] == 100
 

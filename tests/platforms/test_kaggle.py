@@ -612,7 +612,7 @@ def test_datasets_and_kernels_are_refused_in_quotation_marks_too(
         kaggle.code.save_kernel("a", source)
     server.datasets["a"] = [{}]
     with pytest.raises(PlatformError, match="refused making the dataset 'a': “The requested title is already in use"):
-        kaggle.code.put_dataset("a", [], first=True, notes="")
+        kaggle.code.put_dataset("a", [], is_new=True, notes="")
 
 
 def test_a_reason_for_an_error_can_not_write_to_the_terminal(server: Server, kaggle: Kaggle, tmp_path: Path) -> None:

@@ -38,7 +38,9 @@ Change = Callable[[pl.DataFrame, bool], pl.DataFrame]
 """Changes a table; the flag tells whether it is the test table, and not the sample submission."""
 
 
-def hidden_data(competition: Competition, shown: Path, folder: Path, changes: list[str] | None = None) -> int | None:
+def hidden_data(
+    competition: Competition, public_folder: Path, folder: Path, changes: list[str] | None = None
+) -> int | None:
     """Write the competition's files with a test set that is larger than the public one.
 
     The public rows are unchanged. The new ones have new ids, unseen categories, and values of train, in columns that
@@ -70,10 +72,12 @@ def hidden_data(competition: Competition, shown: Path, folder: Path, changes: li
             new_rows = _with_unseen_categories(new_rows, ids, change_notes)
         return pl.concat([frame, new_rows.select(frame.columns)], how="vertical_relaxed")
 
-    return _write_changed(competition, shown, folder, grow)
+    return _write_changed(competition, public_folder, folder, grow)
 
 
-def emptied_data(competition: Competition, shown: Path, folder: Path, changes: list[str] | None = None) -> int | None:
+def emptied_data(
+    competition: Competition, public_folder: Path, folder: Path, changes: list[str] | None = None
+) -> int | None:
     """Write the competition's files with a smaller test set, with every second of its non-empty columns emptied."""
     change_notes = [] if changes is None else changes
     ids = competition.definition.id_columns
@@ -90,15 +94,15 @@ def emptied_data(competition: Competition, shown: Path, folder: Path, changes: l
             change_notes.append(f"empty: {', '.join(emptied_columns[:MAX_NAMED_COLUMNS])}")
         return subset.with_columns(pl.lit(None, dtype=subset[c].dtype).alias(c) for c in emptied_columns)
 
-    return _write_changed(competition, shown, folder, empty)
+    return _write_changed(competition, public_folder, folder, empty)
 
 
-def _write_changed(competition: Competition, shown: Path, folder: Path, change: Change) -> int | None:
+def _write_changed(competition: Competition, public_folder: Path, folder: Path, change: Change) -> int | None:
     """Write the files with a changed test set and sample; return the rows of test, None if they can't be written."""
     tables, manifest = competition.definition.tables, competition.manifest
     # Without fixed copies, which are in another folder, and are not allowed for test rows.
     options = replace(reading_options(competition.folder, None), fixed=None)
-    raw_tables = {table.name: table for table in tables_in(shown, options, {})}
+    raw_tables = {table.name: table for table in tables_in(public_folder, options, {})}
     path_by_table: dict[str, Path] = {}
     for name in (tables.test, tables.sample_submission):
         if name is None:
@@ -107,13 +111,13 @@ def _write_changed(competition: Competition, shown: Path, folder: Path, change: 
         if len(parts) != 1 or parts[0].member or parts[0].keys or parts[0].path.suffix not in (".csv", ".parquet"):
             return None
         path_by_table[name] = parts[0].path
-    for other in shown.rglob("*"):
+    for other in public_folder.rglob("*"):
         if other.is_file() and other not in path_by_table.values():
-            link(other, folder / other.relative_to(shown))
+            link(other, folder / other.relative_to(public_folder))
     n_test_rows = 0
     for name, path in path_by_table.items():
         changed = change(competition.table(name).collect(), name == tables.test)
-        target = folder / path.relative_to(shown)
+        target = folder / path.relative_to(public_folder)
         target.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix == ".csv":
             write_csv(as_written(changed, manifest.table(name, slug=competition.slug).spelled), target)
@@ -174,23 +178,24 @@ def _with_train_values(
         train_values = values[name][0]
         if not len(train_values):
             continue
-        drawn = train_values.gather(np.arange(new_rows.height) * TRAIN_STEP % len(train_values))
+        train_sample = train_values.gather(np.arange(new_rows.height) * TRAIN_STEP % len(train_values))
         if frame[name].null_count() == frame.height:
             filled_names.append(name)
-            columns.append(drawn.alias(name))
+            columns.append(train_sample.alias(name))
             continue
         is_chosen = pl.Series(np.arange(new_rows.height) % TRAIN_VALUES_EVERY == 1)
-        if drawn.dtype != new_rows[name].dtype:
+        if train_sample.dtype != new_rows[name].dtype:
             change_notes.append(
-                f"{name}: values of train, a {drawn.dtype}; in the public test set it is a {new_rows[name].dtype}"
+                f"{name}: values of train, a {train_sample.dtype}; "
+                f"in the public test set it is a {new_rows[name].dtype}"
             )
-            is_text = pl.String() in (drawn.dtype, new_rows[name].dtype)
-            train_column, test_column = (s.cast(pl.String) if is_text else s for s in (drawn, new_rows[name]))
+            is_text = pl.String() in (train_sample.dtype, new_rows[name].dtype)
+            train_column, test_column = (s.cast(pl.String) if is_text else s for s in (train_sample, new_rows[name]))
             columns.append(
                 pl.select(pl.when(is_chosen).then(train_column).otherwise(test_column).alias(name)).to_series()
             )
         else:
-            columns.append(drawn.zip_with(is_chosen, new_rows[name]).alias(name))
+            columns.append(train_sample.zip_with(is_chosen, new_rows[name]).alias(name))
     if filled_names:
         text = ", ".join(filled_names[:MAX_NAMED_COLUMNS])
         change_notes.append(f"filled, where the public test set is empty: {text}")

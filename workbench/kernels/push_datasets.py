@@ -59,7 +59,7 @@ class DatasetPush:
         session.context.stage(f"dataset {name}")
         unanswered = None
         try:
-            self.code.put_dataset(name, tokens, first=state is None, notes=f"wb kernel push {self.kernel_name}")
+            self.code.put_dataset(name, tokens, is_new=state is None, notes=f"wb kernel push {self.kernel_name}")
         except UnansweredError as exc:
             unanswered = exc
         except PlatformError as exc:

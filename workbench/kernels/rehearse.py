@@ -149,7 +149,7 @@ def rehearse(
             hidden_file, hidden_seconds, peak_mb = hidden.path, hidden.seconds, max(peak_mb, hidden.peak_mb)
             check_hidden_submission(hidden.path, n_hidden, ids)
             notes += [f"hidden test set: {change}" for change in changes]
-            n_moved = moved(hidden.path, run_predictions, ids)[1]
+            n_moved = compare_public_rows(hidden.path, run_predictions, ids)[1]
             notes += _moved_notes(hidden.path, n_moved, run_predictions.height)
             context.stage("a hidden test set with empty columns")
             emptied_folder, changes = Path(folder) / "emptied", []
@@ -367,7 +367,7 @@ def shown_data(raw: Path, slug: str, folder: Path) -> None:
             link(path, folder / path.relative_to(raw))
 
 
-def moved(submission: Path, public: pl.DataFrame, ids: tuple[str, ...]) -> tuple[float, int]:
+def compare_public_rows(submission: Path, public: pl.DataFrame, ids: tuple[str, ...]) -> tuple[float, int]:
     """Return how much the predictions of public rows differ in a larger test set, as `compared` does.
 
     Raises

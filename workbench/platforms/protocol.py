@@ -287,8 +287,8 @@ class CodeHost(Protocol):
         """Upload a file and return its token for `put_dataset`."""
         ...
 
-    def put_dataset(self, name: str, tokens: list[str], *, first: bool, notes: str) -> None:
-        """Create a private dataset if `first`, otherwise its next version, with exactly these uploaded files."""
+    def put_dataset(self, name: str, tokens: list[str], *, is_new: bool, notes: str) -> None:
+        """Create a private dataset if it `is_new`, otherwise its next version, with exactly these uploaded files."""
         ...
 
     def kernel(self, name: str, number: int | None = None) -> KernelState | None:

@@ -143,6 +143,7 @@ def _single_labels(series: pl.Series, classes: list[str]) -> npt.NDArray[np.int6
 
 
 def _numbers(series: pl.Series) -> npt.NDArray[np.float64]:
+    """Return submitted values as numbers; reject the file if one is not a finite number."""
     values = numbers(series)
     invalid = series.filter(~values.is_finite().fill_null(value=False))
     if len(invalid):

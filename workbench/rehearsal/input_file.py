@@ -67,7 +67,7 @@ def open_input(
     failures: list[BaseException] = []
     if not path.stat().st_size:
         raise DataError(f"{path} can't be read: it is empty")
-    source = _source(path)
+    source = _source_file(path)
     layout: Layout | None = None
     try:
         if kind_of(source.name) == "text":
@@ -99,7 +99,7 @@ def open_input(
         raise DataError(f"{path} can't be read: {fault or first_line}", hint="fix that line" if fault else "") from exc
 
 
-def _source(path: Path) -> SourceFile:
+def _source_file(path: Path) -> SourceFile:
     """Return the file, or the one table in a zip archive."""
     if path.suffix.lower() != ".zip":
         return SourceFile(path.name, path, size_bytes=path.stat().st_size)

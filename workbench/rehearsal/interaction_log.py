@@ -129,6 +129,7 @@ def _check_ids(frame: pl.LazyFrame, log: InteractionsSpec, path: Path) -> int:
 
 
 def _check_kinds(frame: pl.LazyFrame, log: InteractionsSpec, path: Path) -> None:
+    """Refuse a weight of a type of event that never occurs."""
     if log.kind is None or not log.by_kind:
         return
     kinds = frame.select(pl.col(log.kind).cast(pl.String).unique()).collect(engine="streaming").to_series().sort()

@@ -142,6 +142,7 @@ class LocalPlatform:
             return self._store_and_grade(folder, hosted, file, message)
 
     def _store_and_grade(self, folder: Path, hosted: HostedCompetition, file: Path, message: str) -> str:
+        """Store a submitted file and its record with the scores, and return the reference."""
         # Read first: a damaged solution or metric must not leave a submission without a record.
         solution = read_solution(folder, hosted)
         metric = load_metric(hosted.metric, folder, greater_is_better=hosted.greater_is_better)

@@ -131,10 +131,10 @@ def _times_after(series: pl.Series, value: str) -> Mask:
 
 def _texts_after(series: pl.Series, value: str) -> Mask:
     """Compare texts with a value: as numbers or times if all of them are, else alphabetically."""
-    parsed = numbers(series)
-    if not parsed.null_count():
+    as_numbers = numbers(series)
+    if not as_numbers.null_count():
         integers = series.cast(pl.Int64, strict=False)
-        return _mask((parsed if integers.null_count() else integers) >= _number(value))
+        return _mask((as_numbers if integers.null_count() else integers) >= _number(value))
     if series.str.contains(ISO_TIME).all():
         threshold = pl.Series([value])
         if not threshold.str.contains(ISO_TIME).all():
@@ -142,8 +142,8 @@ def _texts_after(series: pl.Series, value: str) -> Mask:
         return _mask(_to_seconds(series) >= _to_seconds(threshold)[0])
     if series.str.contains(ANY_DATE).any():
         raise ConfigError("the column has dates that are not all in ISO form; convert them, or use Parquet")
-    if parsed.null_count() < len(parsed) and _is_number(value):
-        raise ConfigError(f"the column has numbers, but also {parsed.null_count():,} other values")
+    if as_numbers.null_count() < len(as_numbers) and _is_number(value):
+        raise ConfigError(f"the column has numbers, but also {as_numbers.null_count():,} other values")
     return _mask(series >= value)
 
 

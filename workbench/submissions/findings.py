@@ -408,11 +408,14 @@ def positive_class_findings(competition: Competition, details: Mapping[str, Any]
     findings = []
     for column in target.columns:
         labels = class_labels(competition, column.name, sorted(column.classes or ()))
-        predicted = details.get("positive", {}).get(column.name, labels[-1])
-        wanted = class_labels(competition, column.name, column.classes or ())[-1]
-        if predicted != wanted:
-            text = f"{sample_column(competition, column.name)} is of {wanted!r}, but the run predicts {predicted!r}"
-            findings.append(_error("positive", f"{text}: run the experiment again"))
+        predicted_class = details.get("positive", {}).get(column.name, labels[-1])
+        expected_class = class_labels(competition, column.name, column.classes or ())[-1]
+        if predicted_class != expected_class:
+            name = sample_column(competition, column.name)
+            text = (
+                f"{name} is of {expected_class!r}, but the run predicts {predicted_class!r}: run the experiment again"
+            )
+            findings.append(_error("positive", text))
     return findings
 
 

@@ -148,7 +148,7 @@ def _age_s(record: SubmissionRecord) -> float:
 
 def _from_elsewhere(submission: PlatformSubmission, competition: Competition) -> SubmissionRecord:
     """Return the record of a submission that was not made in a workspace of this ledger."""
-    by = f" (by {submission.submitted_by})" if submission.submitted_by else ""
+    author = f" (by {submission.submitted_by})" if submission.submitted_by else ""
     text = f": {submission.message}" if submission.message and submission.message != submission.file_name else ""
     return SubmissionRecord(
         submission_id=f"{competition.definition.platform}-{submission.ref}",
@@ -158,7 +158,7 @@ def _from_elsewhere(submission: PlatformSubmission, competition: Competition) ->
         platform=competition.definition.platform,
         file="",
         sha256="",
-        message=f"{submission.file_name}{text}{by}",
+        message=f"{submission.file_name}{text}{author}",
         cv_mean=cv_of(submission.message),  # a teammate's workbench writes it into the message, too
         created_at=submission.submitted_at,
         sent_at=submission.submitted_at,

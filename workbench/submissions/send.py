@@ -299,9 +299,9 @@ def send(
             return earlier.file == file or earlier.sha256 == prepared.sha256
 
         settle(channel, is_same, context)
-        arrived = _find_arrived(earlier_by_id, channel.logged(), file)
-        if arrived is not None:
-            return arrived
+        arrived_submission = _find_arrived(earlier_by_id, channel.logged(), file)
+        if arrived_submission is not None:
+            return arrived_submission
         _check_again(channel, prepared, again=again, agree=agree)
         record = _prepared_record(channel, prepared, message)
         copy = workspace.root / record.file

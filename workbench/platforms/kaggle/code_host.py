@@ -88,7 +88,7 @@ class KaggleCodeHost:
 
         return upload(self._connection, file, start, consequence="no version was made", command="wb kernel push")
 
-    def put_dataset(self, name: str, tokens: list[str], *, first: bool, notes: str) -> None:
+    def put_dataset(self, name: str, tokens: list[str], *, is_new: bool, notes: str) -> None:
         """Create a private dataset, or its next version, from uploaded files."""
         from kagglesdk.datasets.types import dataset_api_service as types
 
@@ -98,14 +98,14 @@ class KaggleCodeHost:
             file.token = token
             files.append(file)
         fields: dict[str, Any] = {"owner_slug": self.owner}
-        if first:
+        if is_new:
             fields |= {"slug": name, "title": name, "license_name": "unknown", "is_private": True, "files": files}
         else:
             body = types.ApiCreateDatasetVersionRequestBody()
             body.version_notes, body.files = notes, files
             fields |= {"dataset_slug": name, "body": body}
-        action = f"making {'the dataset' if first else 'a version of the dataset'} {name!r}"
-        method = "create_dataset" if first else "create_dataset_version"
+        action = f"making {'the dataset' if is_new else 'a version of the dataset'} {name!r}"
+        method = "create_dataset" if is_new else "create_dataset_version"
         answer = self._connection.call_once(action, method, fields, service="datasets")
         # The client reports a refusal in an ordinary answer.
         if answer.error or (answer.status or "").lower() == "error":

@@ -141,6 +141,10 @@ class Connection:
         kind: str,
         service: str = "competitions",
     ) -> Any:
+        """Make a call; if the login has expired, renew it and make the call again.
+
+        `kind` is "repeatable", "once", "redirect" or "redirect with alternative".
+        """
         login_number, client = self._client(kind)
         try:
             answer = _call_client(client, service, method, fields)

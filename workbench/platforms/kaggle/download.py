@@ -259,7 +259,7 @@ class _Transfer:
         """Tell whether an answer continues the partial file where it ends, with bytes of the same object."""
         start = response.headers.get("Content-Range", "").partition(" ")[2].partition("-")[0]
         expected = self.partial.object
-        return expected is not None and start == str(self.partial.size_bytes) and expected.may_be(stored)
+        return expected is not None and start == str(self.partial.size_bytes) and expected.is_consistent_with(stored)
 
     def _is_complete(self) -> bool:
         """Tell whether all bytes have arrived; discard them if there are too many."""

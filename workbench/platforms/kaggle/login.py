@@ -84,6 +84,7 @@ def find_credential(environ: Mapping[str, str], home: Path) -> Credential | None
 
 
 def _tokens(environ: Mapping[str, str], home: Path) -> list[Credential]:
+    """Return the tokens of variables and files, in the client's order."""
     tokens = []
     value = environ.get("KAGGLE_API_TOKEN")
     if value:
@@ -99,6 +100,7 @@ def _tokens(environ: Mapping[str, str], home: Path) -> list[Credential]:
 
 
 def _keys(environ: Mapping[str, str], home: Path) -> list[Credential]:
+    """Return the key that the variables and kaggle.json give together, complete or not; empty without either."""
     path = kaggle_config_folder(environ, home) / "kaggle.json"
     settings: dict[str, Any] = {}
     problems: tuple[str, ...] = ()

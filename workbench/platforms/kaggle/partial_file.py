@@ -45,8 +45,8 @@ class StoredObject:
             _announced_checksum(headers, "crc32c", 4),
         )
 
-    def may_be(self, other: StoredObject) -> bool:
-        """Tell whether nothing in a later description, `other`, contradicts that it is of this same object."""
+    def is_consistent_with(self, other: StoredObject) -> bool:
+        """Tell whether a later description, `other`, may be of the same object."""
         return (
             other.size_bytes == self.size_bytes
             and other.crc32c in (None, self.crc32c)
