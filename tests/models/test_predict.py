@@ -75,7 +75,7 @@ def test_what_can_not_be_served_is_said(small, no_wheels: Path, tmp_path: Path) 
         assert not (tmp_path / "s.csv").exists()
 
     changed(bundle, kind="xgboost")
-    refused(ConfigError, rf"run {run_id} is of \[xgboost\]; models of LightGBM are served")
+    refused(ConfigError, rf"run {run_id} is of \[xgboost\]; only models of LightGBM can be served")
     changed(bundle, kind="model", features=["ratio", "rows.x"])
     refused(DataError, "the columns are not those that the model was trained on")
     changed(bundle, features=["ratio", "te_town", "rows.x"])

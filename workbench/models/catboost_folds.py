@@ -576,11 +576,11 @@ class CatBoostTraining:
 
     def train_to(self, rounds: int, should_stop: Callable[[float], bool]) -> None:
         """Train up to this many rounds, or until `should_stop` returns True for the metric of a new round."""
-        started = time.perf_counter()
+        started_at = time.perf_counter()
         with _errors(f"fold {self.fold}, seed {self.seed}"):
             model, curve = self.learner.train_model(self.fold, self.seed, rounds, should_stop)
             self._text, self.curves = model_to_json(model), {"valid": curve}
-        self.seconds += time.perf_counter() - started
+        self.seconds += time.perf_counter() - started_at
 
     def second_stage(self, rounds: int, state: TrainingState | None = None) -> CatBoostTraining:  # noqa: ARG002 part of the protocol
         """Return itself: there is no second model."""
@@ -588,13 +588,13 @@ class CatBoostTraining:
 
     def result(self, rounds: int) -> FoldResult:
         """Return the model of this many rounds, with its predictions."""
-        started = time.perf_counter()
+        started_at = time.perf_counter()
         with _errors(f"fold {self.fold}, seed {self.seed}"):
             model = model_from_json(self._text)
             if rounds < model.tree_count_:
                 model.shrink(ntree_end=rounds)
             fold_result = self.learner.result_of(model, self.fold, self.seed)
-        return replace(fold_result, curve=self.curves, seconds=self.seconds + time.perf_counter() - started)
+        return replace(fold_result, curve=self.curves, seconds=self.seconds + time.perf_counter() - started_at)
 
 
 class _LogStream:

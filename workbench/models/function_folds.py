@@ -156,7 +156,7 @@ class FunctionLearner:
 
     def fit(self, fold: int, seed: int) -> FoldResult:
         """Call the function for one fold and seed."""
-        started = time.perf_counter()
+        started_at = time.perf_counter()
         where = f"{self.spec.reference} (fold {fold}, seed {seed})"
         train_rows, valid_rows = self.data.split(fold)
         valid = self.data.columns.frame(fold, valid_rows)
@@ -187,7 +187,7 @@ class FunctionLearner:
             else np.empty((0, self.data.target.column.width)),
             model="",
             rounds=0,
-            seconds=time.perf_counter() - started,
+            seconds=time.perf_counter() - started_at,
             importance={},
             notes=self.data.target.notes(fold),
         )

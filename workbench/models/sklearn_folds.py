@@ -321,7 +321,7 @@ class SklearnLearner:
             return self._fit(fold, seed)
 
     def _fit(self, fold: int, seed: int) -> FoldResult:
-        started = time.perf_counter()
+        started_at = time.perf_counter()
         train_rows, valid_rows = self.data.split(fold)
         values = self._values(self.data.columns.frame(fold, train_rows))
         is_empty = np.isnan(values).all(axis=0) if self.spec.accepts_nan else np.zeros(values.shape[1], np.bool_)
@@ -353,7 +353,7 @@ class SklearnLearner:
             test=self.data.predictions(fold, self.data.test_rows, predict),
             model="",
             rounds=0,
-            seconds=time.perf_counter() - started,
+            seconds=time.perf_counter() - started_at,
             importance=importance,
             notes=self.data.target.notes(fold),
         )
@@ -445,7 +445,7 @@ class SklearnLearner:
 
 @contextmanager
 def _safe_processes() -> Iterator[None]:
-    """Keep Python processes started by joblib from importing modules of the working directory."""
+    """Keep Python processes started_at by joblib from importing modules of the working directory."""
     original = os.environ.get("PYTHONSAFEPATH")
     os.environ["PYTHONSAFEPATH"] = "1"
     try:

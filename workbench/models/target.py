@@ -213,10 +213,10 @@ def _positive_last(column: TargetColumn, competition: Competition) -> TargetColu
 def _require_no_nulls(series: pl.Series, table: str) -> None:
     missing = series.null_count() + (int(series.is_nan().sum()) if series.dtype.is_float() else 0)
     if missing:
-        null = series.is_null() | series.is_nan().fill_null(True) if series.dtype.is_float() else series.is_null()
+        is_null = series.is_null() | series.is_nan().fill_null(True) if series.dtype.is_float() else series.is_null()
         raise DataError(
             f"{series.name!r} of table {table!r} has {missing:,} nulls among {len(series):,} rows, expected none (the "
-            f"first in row {null.arg_max():,})",
+            f"first in row {is_null.arg_max():,})",
             hint="take those rows out of the train file and fetch again",
         )
 

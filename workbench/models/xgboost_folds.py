@@ -507,7 +507,7 @@ class XGBoostTraining:
 
     def train_to(self, rounds: int, should_stop: Callable[[float], bool]) -> None:
         """Train up to this many rounds, or until `should_stop` returns True for the metric of a new round."""
-        started = time.perf_counter()
+        started_at = time.perf_counter()
         with _errors(f"fold {self.fold}, seed {self.seed}"):
             booster, (train_set, valid_set) = self._start()
             curve = self.curves["valid"]
@@ -517,7 +517,7 @@ class XGBoostTraining:
                 self.learner.each_round()
                 if should_stop(curve[-1]):
                     break
-        self.seconds += time.perf_counter() - started
+        self.seconds += time.perf_counter() - started_at
 
     def _evaluate(self, booster: xgb.Booster, valid_set: xgb.DMatrix) -> float:
         if self._metric is None:
@@ -548,11 +548,11 @@ class XGBoostTraining:
         """Return the model of this many rounds, with its predictions."""
         import xgboost as xgb
 
-        started = time.perf_counter()
+        started_at = time.perf_counter()
         with _errors(f"fold {self.fold}, seed {self.seed}"):
             booster = xgb.Booster(model_file=bytearray(self._as_text().encode()))
             fold_result = self.learner.result_of(booster, self.fold, self.seed, rounds)
-        return replace(fold_result, curve=self.curves, seconds=self.seconds + time.perf_counter() - started)
+        return replace(fold_result, curve=self.curves, seconds=self.seconds + time.perf_counter() - started_at)
 
 
 def _safe_names(names: Sequence[str]) -> list[str]:

@@ -49,7 +49,7 @@ def check_data(
     context : RunContext
         Receives the stages.
     """
-    started = clock.perf_counter()
+    started_at = clock.perf_counter()
     data = read_data(blocks, names, sample=sample, time=time, context=context)
     context.stage("counting over all rows")
     counts = count_columns(data)
@@ -93,7 +93,7 @@ def check_data(
         target=tuple((name, distribution(data, name)) for name in data.target.columns),
         periods=periods,
         nulls=nulls,
-        seconds=round(clock.perf_counter() - started, 2),
+        seconds=round(clock.perf_counter() - started_at, 2),
     )
 
 

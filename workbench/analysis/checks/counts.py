@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -177,24 +177,41 @@ def repeat_findings(data: CheckedData) -> tuple[list[DataFinding], list[tuple[st
     hashes = _hashes(competition.rows.scan(), columns, modulus)
     train = hashes.filter(pl.col(ROW) < competition.n_train).join(_target_hashes(data, modulus), on=ROW, how="left")
     test = hashes.filter(pl.col(ROW) >= competition.n_train)
-    groups = train.group_by("h").agg(
+    train_contents = train.group_by("h").agg(
         pl.len(), pl.col("y").n_unique().alias("targets"), pl.col(ROW).sort().head(2).alias("rows")
     )
-    repeated = groups.filter(pl.col("len") > 1)
-    in_train = float(repeated["len"].sum()) / max(1, train.height)
-    shared = test.join(groups.select("h", "rows"), on="h").sort(ROW)
+    repeated = train_contents.filter(pl.col("len") > 1)
+    test_copies = test.join(train_contents.select("h", "rows"), on="h").sort(ROW)
     conflicts = repeated.filter(pl.col("targets") > 1)
-    shares = (in_train, shared.height / max(1, test.height), float(conflicts["len"].sum()) / max(1, train.height))
+    shares = _RepeatShares(
+        in_train=float(repeated["len"].sum()) / max(1, train.height),
+        in_test=test_copies.height / max(1, test.height),
+        conflicting=float(conflicts["len"].sum()) / max(1, train.height),
+    )
     sampling_note = "" if modulus == 1 else f" (one row in {modulus}, chosen by content)"
-    facts = [("repeated rows", f"{shares[0]:.2%} of train repeat, {shares[1]:.2%} of test are in train{sampling_note}")]
-    findings = [_in_both(shared, shares, competition.n_train)] if shared.height else []
+    text = f"{shares.in_train:.2%} of train repeat, {shares.in_test:.2%} of test are in train{sampling_note}"
+    findings = [_in_both(test_copies, shares, competition.n_train)] if test_copies.height else []
     findings += [_conflicting(conflicts, train, shares)] if conflicts.height else []
-    if in_train >= 0.01 and not conflicts.height:
-        text = f"{in_train:.1%} of the train rows repeat others, target and all"
+    if shares.in_train >= 0.01 and not conflicts.height:
         findings.append(
-            DataFinding("minor", "repeats", "", text, "keep copies in one fold (cv.group), or keep one", in_train)
+            DataFinding(
+                "minor",
+                "repeats",
+                "",
+                f"{shares.in_train:.1%} of the train rows repeat others, target and all",
+                "keep copies in one fold (cv.group), or keep one",
+                shares.in_train,
+            )
         )
-    return findings, facts
+    return findings, [("repeated rows", text)]
+
+
+class _RepeatShares(NamedTuple):
+    """Shares of rows: train rows with a copy in train, test rows with one, train rows with a copy of another target."""
+
+    in_train: float
+    in_test: float
+    conflicting: float
 
 
 def _hashes(rows: pl.LazyFrame, columns: list[str], modulus: int) -> pl.DataFrame:
@@ -213,8 +230,8 @@ def _target_hashes(data: CheckedData, modulus: int) -> pl.DataFrame:
     return train.filter(is_sampled).select(pl.col(ROW).cast(pl.Int64), targets).collect(engine="streaming")
 
 
-def _in_both(shared: pl.DataFrame, shares: tuple[float, float, float], n_train: int) -> DataFinding:
-    row = shared.row(0, named=True)
+def _in_both(test_copies: pl.DataFrame, shares: _RepeatShares, n_train: int) -> DataFinding:
+    row = test_copies.row(0, named=True)
     in_train, in_test, _ = shares
     example = f"test {row[ROW] - n_train} is train {row['rows'][0]}"
     text = f"{in_test:.1%} of the test rows are train rows ({example})"
@@ -233,13 +250,13 @@ def _in_both(shared: pl.DataFrame, shares: tuple[float, float, float], n_train: 
     return DataFinding(severity, "repeats", "", text, todo, in_test, {"share": in_test, "example": example})
 
 
-def _conflicting(conflicts: pl.DataFrame, train: pl.DataFrame, shares: tuple[float, float, float]) -> DataFinding:
+def _conflicting(conflicts: pl.DataFrame, train: pl.DataFrame, shares: _RepeatShares) -> DataFinding:
     # The example: the first rows with two targets, of the first content that has several.
     copies = train.filter(pl.col("h") == conflicts.sort("rows")["h"][0]).sort(ROW)
     rows = copies.unique("y", keep="first", maintain_order=True)[ROW].head(2).to_list()
-    share = shares[2]
+    share = shares.conflicting
     text = f"{share:.1%} of the train rows have a copy with another target ({' and '.join(f'train {r}' for r in rows)})"
-    severity = "notable" if share >= 0.01 and shares[0] < 0.5 else "minor"
+    severity = "notable" if share >= 0.01 and shares.in_train < 0.5 else "minor"
     todo = "no model can tell them apart: look for a missing column or wrong labels"
     return DataFinding(severity, "repeats", "", text, todo, share, {"share": share, "rows": rows})
 

@@ -52,7 +52,7 @@ def psi(one: Floats, other: Floats) -> float:
     return float(((p - q) * np.log(p / q)).sum())
 
 
-def total_variation(one: Ints, other: Ints, rows: tuple[float, float] | None = None) -> float:
+def total_variation(one: Ints, other: Ints, effective_rows: tuple[float, float] | None = None) -> float:
     """Return the total variation distance of two distributions, minus its expectation without drift.
 
     For a category of share p, counted in n and m rows, the expected difference is sqrt(2 p (1/n + 1/m) / pi), and
@@ -62,13 +62,13 @@ def total_variation(one: Ints, other: Ints, rows: tuple[float, float] | None = N
     ----------
     one, other : int arrays
         Counts by category.
-    rows : tuple of float, optional
+    effective_rows : tuple of float, optional
         The effective numbers of independent rows; by default the numbers of rows.
     """
     n, m = max(1, int(one.sum())), max(1, int(other.sum()))
     share = (one + other) / (n + m)
-    independent = (float(n), float(m)) if rows is None else rows
-    variance = sum(1 / max(1.0, r) for r in independent)
+    n_effective = (float(n), float(m)) if effective_rows is None else effective_rows
+    variance = sum(1 / max(1.0, size) for size in n_effective)
     by_chance = np.minimum(np.sqrt(2 / np.pi * share * variance), 2 * share)
     return max(0.0, float((np.abs(one / n - other / m) - by_chance).sum() / 2))
 

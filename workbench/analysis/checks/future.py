@@ -351,6 +351,7 @@ class _Truncated:
     _computed_features: dict[str, pl.LazyFrame] = field(default_factory=dict)
 
     def differences(self, feature: Feature) -> list[Difference]:
+        """Return the columns of a feature that have other values on the truncated data."""
         store = self.blocks.store
         full = self.blocks.lines(feature.name)
         with (
@@ -389,6 +390,7 @@ class _Truncated:
         return self.clock.before(self.blocks.competition.rows.scan(), self.clock.column, self.cut)
 
     def _input(self, reader: Feature, name: str, new_path: Callable[[], Path]) -> pl.LazyFrame:
+        """Return an input of a feature on the data before the cut: the rows, a table, or another feature."""
         kind = self.blocks.keys.input_kind(reader, name)
         if kind == "rows":
             return self._rows()

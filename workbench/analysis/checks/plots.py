@@ -126,21 +126,28 @@ def roc_plot(result: Adversarial) -> str:
     return _drawn("roc", (3.9, 2.5), draw)
 
 
-def _ranked(name: str, title: str, lines: Sequence[tuple[str, float]], label: str, low: float = 0.0) -> str:
-    """Draw horizontal bars, the largest on top."""
+def _ranked(name: str, title: str, bars: Sequence[tuple[str, float]], label: str, low: float = 0.0) -> str:
+    """Draw horizontal bars (name, value) from `low` on, in their order from the top."""
 
     def draw(ax: Axes) -> None:
-        ax.barh(range(len(lines)), [max(0.0, v - low) for _, v in lines], left=low, height=0.7, color=TRAIN, alpha=0.85)
-        ax.set_yticks(range(len(lines)), [_short(c) for c, _ in lines])
+        ax.barh(
+            range(len(bars)),
+            [max(0.0, value - low) for _, value in bars],
+            left=low,
+            height=0.7,
+            color=TRAIN,
+            alpha=0.85,
+        )
+        ax.set_yticks(range(len(bars)), [_short(column) for column, _ in bars])
         ax.invert_yaxis()
-        for i, (_, value) in enumerate(lines):
+        for i, (_, value) in enumerate(bars):
             ax.text(max(value, low), i, f" {max(value, low):.2f}", va="center", fontsize=7.5, color="#444")
         ax.set(xlabel=label)
         ax.margins(x=0.14)
         ax.set_xlim(left=low)
         ax.set_title(title)
 
-    return _drawn(name, (3.9, 0.75 + 0.21 * max(4, len(lines))), draw)
+    return _drawn(name, (3.9, 0.75 + 0.21 * max(4, len(bars))), draw)
 
 
 def gains_plot(result: Adversarial) -> str:
@@ -151,9 +158,9 @@ def gains_plot(result: Adversarial) -> str:
 def power_plot(power: Sequence[tuple[str, float, str]], target: str) -> str:
     """Draw how well each column alone predicts the target."""
     measure = power[0][2]
-    lines = [(c, s) for c, s, _ in power[:15]]
+    bars = [(column, score) for column, score, _ in power[:15]]
     low = 0.5 if measure == "AUC" else 0.0
-    return _ranked("power", f"how each column alone predicts {_short(target)}", lines, f"out-of-fold {measure}", low)
+    return _ranked("power", f"how each column alone predicts {_short(target)}", bars, f"out-of-fold {measure}", low)
 
 
 def target_plot(name: str, bars: Sequence[tuple[str, int]]) -> str:
@@ -217,16 +224,14 @@ def nulls_plot(nulls: Nulls) -> str:
     """Draw the patterns of missing values: a row per pattern, dark where the column is missing."""
     with_nulls = [c for c in nulls.shares if any(c in pattern for pattern, _ in nulls.patterns)]
     columns = sorted(with_nulls, key=lambda c: -max(nulls.shares[c]))[:24]
-    lines = [(pattern, share) for pattern, share in nulls.patterns if not pattern or set(pattern) & set(columns)]
+    patterns = [(pattern, share) for pattern, share in nulls.patterns if not pattern or set(pattern) & set(columns)]
 
     def draw(ax: Axes) -> None:
-        for i, (pattern, _) in enumerate(lines):
+        for i, (pattern, _) in enumerate(patterns):
             for j, column in enumerate(columns):
-                missing = column in pattern
-                ax.barh(
-                    i, 0.9, left=j - 0.45, height=0.82, color=TEST if missing else TRAIN, alpha=0.9 if missing else 0.18
-                )
-        ax.set_yticks(range(len(lines)), [f"{share:.2%} of rows" for _, share in lines])
+                color, alpha = (TEST, 0.9) if column in pattern else (TRAIN, 0.18)
+                ax.barh(i, 0.9, left=j - 0.45, height=0.82, color=color, alpha=alpha)
+        ax.set_yticks(range(len(patterns)), [f"{share:.2%} of rows" for _, share in patterns])
         ax.set_xticks(range(len(columns)), [_short(c, 18) for c in columns], rotation=40, ha="right")
         ax.invert_yaxis()
         ax.tick_params(length=0)
@@ -235,4 +240,4 @@ def nulls_plot(nulls: Nulls) -> str:
         ax.set_title("patterns of missing values (orange: missing)")
 
     width = min(7.4, max(3.9, 2.0 + 0.42 * len(columns)))
-    return _drawn("nulls", (width, 1.3 + 0.22 * len(lines)), draw)
+    return _drawn("nulls", (width, 1.3 + 0.22 * len(patterns)), draw)

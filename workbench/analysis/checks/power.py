@@ -26,6 +26,9 @@ SERIOUS_SCORE, NOTABLE_SCORE = 0.97, 0.9
 ORDER_AUC, ORDER_R2 = 0.6, 0.1
 """Scores of the order of rows from which on it is reported."""
 
+NULLS_R2, NULLS_AUC_EXCESS = 0.05, 0.1
+"""R2, or AUC above 0.5, from which on it is reported that missing values predict the target."""
+
 MIN_CORRELATION = 0.95
 """The rank correlation with the row number from which on a column is reported."""
 
@@ -194,8 +197,9 @@ def _null_finding(column: pl.Series, outcome: Outcome) -> DataFinding | None:
     if not missing.any() or missing.all():
         return None
     score = power(missing.cast(pl.Int8), outcome)
-    excess, limit = (score, 0.05) if outcome.is_number else (score - 0.5, 0.1)
-    if excess < max(limit, outcome.noise):
+    excess = score if outcome.is_number else score - 0.5
+    threshold = NULLS_R2 if outcome.is_number else NULLS_AUC_EXCESS
+    if excess < max(threshold, outcome.noise):
         return None
     text = f"whether it is missing predicts {outcome.name!r} with {outcome.measure} {score:.3f}"
     todo = "find out whether it was filled in after the target was known"

@@ -109,7 +109,7 @@ class EliminationStep:
         return float(np.mean(self.folds))
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it for JSON."""
+        """Return the fields for JSON."""
         return {
             "groups": list(self.groups),
             "folds": list(self.folds),
@@ -251,15 +251,15 @@ def _importances(
 
 
 def _all_columns_step(experiment: ReadyExperiment, groups: Sequence[Group], context: RunContext) -> EliminationStep:
-    started = time.perf_counter()
+    started_at = time.perf_counter()
     models = models_of(experiment, counting_models(context, "all columns"))
-    return _step(groups, models, models.score, time.perf_counter() - started)
+    return _step(groups, models, models.score, time.perf_counter() - started_at)
 
 
 def _smaller_step(
     experiment: ReadyExperiment, groups: Sequence[Group], names: Sequence[str], context: RunContext
 ) -> EliminationStep:
-    started = time.perf_counter()
+    started_at = time.perf_counter()
     context.check_stop()
     chosen = [group for group in groups if group.name in names]
     problem = with_columns(experiment.problem, [c for group in chosen for c in group.columns])
@@ -275,7 +275,7 @@ def _smaller_step(
         for name, (gain, splits) in part.importance.items():
             total_gain, total_splits = totals.get(name, (0.0, 0.0))
             totals[name] = (total_gain + gain, total_splits + splits)
-    return _step(chosen, Models({}, {}, importance, score), score, time.perf_counter() - started)
+    return _step(chosen, Models({}, {}, importance, score), score, time.perf_counter() - started_at)
 
 
 def _step(groups: Sequence[Group], models: Models, score: SelectionScore, seconds: float) -> EliminationStep:

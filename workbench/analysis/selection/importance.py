@@ -67,7 +67,7 @@ class SelectionScore:
         return float(np.std(self.folds))
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it for JSON and TOML."""
+        """Return the scores for JSON and TOML."""
         return {"mean": self.mean, "std": self.std, "folds": list(self.folds)}
 
 

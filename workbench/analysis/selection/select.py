@@ -153,7 +153,7 @@ def select(
     BusyError
         While another process creates a list of that name.
     """
-    started = time.perf_counter()
+    started_at = time.perf_counter()
     request = request or ListRequest()
     name = check_list_name(request.name or f"{number:03d}-{options.method}")
     with _quiet(), lock(competition.paths.runs / f".select-{name}.lock", f"the feature list {name!r}"):
@@ -163,7 +163,7 @@ def select(
         _check_name(competition, name, key, force=request.force)
         groups = column_groups(experiment, options.by)
         _check_groups(experiment, groups)
-        time_limit = TimeLimit(None if options.minutes is None else started + _work_seconds(60 * options.minutes))
+        time_limit = TimeLimit(None if options.minutes is None else started_at + _work_seconds(60 * options.minutes))
         training, no_holdout = _without_holdout(experiment, options)
         selection = _SelectionRun(training, groups, options, context, time_limit)
         path = competition.paths.selection(name)
@@ -172,7 +172,7 @@ def select(
         optimistic = None if outcome.keeps_all else SELECTED
         caveats = [f"{SELECTED}: the list's score is optimistic; {p}" for p in (no_holdout, *problems) if p]
         notes = (*outcome.notes, *(caveats if optimistic else []))
-        seconds = time.perf_counter() - started
+        seconds = time.perf_counter() - started_at
         feature_list = _feature_list(experiment, options, outcome, held_out, key)
         write_list(path, feature_list)
     importances = tuple(sorted(outcome.importances, key=lambda i: -i.importance))

@@ -146,9 +146,9 @@ class BinnedRows:
         cached = self.cache.store.get(cache_key)
         if cached is not None:
             return _load(str(cached.path), parameters)
-        started = time.perf_counter()
+        started_at = time.perf_counter()
         bins = self._bin(parameters, with_test)
-        seconds = time.perf_counter() - started
+        seconds = time.perf_counter() - started_at
         if seconds >= MIN_SECONDS_TO_CACHE:
             self._save(bins, cache_key, seconds)
         return bins

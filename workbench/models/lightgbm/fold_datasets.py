@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,8 +22,13 @@ __all__ = ["DatasetSplit", "FoldDatasets", "PseudoLabels"]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
-PseudoLabels = tuple[Ints, Ints]
-"""PseudoLabelRule-labelled test rows, and their classes."""
+
+
+class PseudoLabels(NamedTuple):
+    """Test rows with a pseudo-label, and their classes."""
+
+    rows: Ints
+    classes: Ints
 
 
 @dataclass(frozen=True)

@@ -216,7 +216,7 @@ class FoldScorer:
         TrainingError
             When LightGBM rejects the parameters, or the metric can't be computed.
         """
-        started = time.perf_counter()
+        started_at = time.perf_counter()
         n_targets = len(self.problem.target.columns)
         trial = _FoldTrial(parameters, fold, seed, fidelity, watch if n_targets == 1 else None, keep_oof)
         trials = [trial] * n_targets
@@ -231,7 +231,7 @@ class FoldScorer:
         oof = np.hstack([t.oof for t in targets if t.oof is not None]) if keep_oof else None
         cut = max((t.cut for t in targets if t.cut is not None), default=None)
         curves = tuple(t.curve for t in targets) if all(t.curve for t in targets) else ()
-        return FoldScore(value, tuple(t.round for t in targets), time.perf_counter() - started, oof, cut, curves)
+        return FoldScore(value, tuple(t.round for t in targets), time.perf_counter() - started_at, oof, cut, curves)
 
     def release(self) -> None:
         """Free the cached datasets; they are made again when they are needed."""

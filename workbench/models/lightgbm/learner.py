@@ -279,15 +279,15 @@ class LightGBMLearner(EarlyStoppingLearner[LightGBMSpec]):
     def fit_full_data(self, seed: int, rounds: int) -> FoldResult:
         """Train on all train rows for this many rounds, and predict the test rows; the fold is `FULL_DATA`."""
         with lightgbm_errors(f"all rows, seed {seed}"):
-            started = time.perf_counter()
+            started_at = time.perf_counter()
             train = self.datasets.train_set(FULL_DATA)
             booster = train_booster(self.with_seed(seed), train.dataset, rounds, self.each_round)
             labels = self.pseudo_label_candidates(booster, rounds, FULL_DATA)
-            if labels is not None and len(labels[0]):
+            if labels is not None and len(labels.rows):
                 (train,) = self.datasets.with_pseudo_labels(FULL_DATA, labels, np.empty(0, np.int64))
                 booster = train_booster(self.with_seed(seed), train.dataset, rounds, self.each_round)
             result = self.result_of(booster, (FULL_DATA, seed), rounds, labels)
-            return replace(result, seconds=time.perf_counter() - started)
+            return replace(result, seconds=time.perf_counter() - started_at)
 
     def pseudo_label_candidates(self, booster: lgb.Booster, rounds: int, fold: int) -> PseudoLabels | None:
         """Return the test rows that a fold's first model predicts with confidence, and their classes.
@@ -297,7 +297,7 @@ class LightGBMLearner(EarlyStoppingLearner[LightGBMSpec]):
         if self.spec.pseudo is None:
             return None
         rows, classes = self.spec.pseudo.candidates(self._predictions(booster, rounds, self.data.test_rows, fold))
-        return rows + self.problem.matrix.n_train, classes
+        return PseudoLabels(rows + self.problem.matrix.n_train, classes)
 
     def result_of(
         self, booster: lgb.Booster, fold_and_seed: tuple[int, int], rounds: int, labels: PseudoLabels | None
@@ -307,7 +307,7 @@ class LightGBMLearner(EarlyStoppingLearner[LightGBMSpec]):
         rounds = min(rounds, booster.current_iteration())  # fewer if no leaf could be split any more
         notes = self.data.target.notes(fold)
         if labels is not None and self.spec.pseudo is not None:
-            notes["labelled"] = self.spec.pseudo.note(labels[1], self.column)
+            notes["labelled"] = self.spec.pseudo.note(labels.classes, self.column)
         gain, splits = (booster.feature_importance(kind, iteration=rounds) for kind in ("gain", "split"))
         return FoldResult(
             target=self.index,
@@ -413,9 +413,9 @@ class LightGBMTraining(BoostedTraining):
 
     def train_to(self, rounds: int, should_stop: Callable[[float], bool]) -> None:
         """Train up to this many rounds, or until `should_stop` returns True for the metric of a new round."""
-        started = time.perf_counter()
+        started_at = time.perf_counter()
         super().train_to(rounds, should_stop)
-        self.seconds += time.perf_counter() - started
+        self.seconds += time.perf_counter() - started_at
 
     def after_round(self, share: float) -> None:  # noqa: ARG002 part of the base class
         """Call the learner's callback."""
@@ -425,7 +425,7 @@ class LightGBMTraining(BoostedTraining):
         """Make the datasets and the booster."""
         learner, fold = self.learner, self.fold
         train, valid = learner.datasets.split(fold)
-        if self.labels is not None and len(self.labels[0]):
+        if self.labels is not None and len(self.labels.rows):
             train, valid = learner.datasets.with_pseudo_labels(fold, self.labels, valid.rows)
         # PseudoLabelRule-labelled test rows have no true label to be scored by.
         evaluates_train = learner.spec.train_curve and learner.spec.pseudo is None
@@ -442,11 +442,11 @@ class LightGBMTraining(BoostedTraining):
         """Return the training with pseudo-labels; itself without ``[pseudo]``, or if no test row gets a label."""
         if self.labels is not None or self.learner.spec.pseudo is None:
             return self
-        started = time.perf_counter()
+        started_at = time.perf_counter()
         with lightgbm_errors(self.where):
             labels = self.learner.pseudo_label_candidates(self.booster(), rounds, self.fold)
-        self.seconds += time.perf_counter() - started
-        if labels is None or not len(labels[0]):
+        self.seconds += time.perf_counter() - started_at
+        if labels is None or not len(labels.rows):
             self.labels = labels
             return self
         self.release()
@@ -456,7 +456,7 @@ class LightGBMTraining(BoostedTraining):
 
     def result(self, rounds: int) -> FoldResult:
         """Return the model of this many rounds, with its predictions."""
-        started = time.perf_counter()
+        started_at = time.perf_counter()
         with lightgbm_errors(self.where):
             result = self.learner.result_of(self.booster(), (self.fold, self.seed), rounds, self.labels)
-        return replace(result, curve=self.curves, seconds=self.seconds + time.perf_counter() - started)
+        return replace(result, curve=self.curves, seconds=self.seconds + time.perf_counter() - started_at)

@@ -48,8 +48,8 @@ if TYPE_CHECKING:
     from workbench.models.target import Target
 
 __all__ = [
+    "check_combination",
     "check_target",
-    "check_together",
     "lightgbm_defaults",
     "lightgbm_model",
     "lightgbm_spec",
@@ -213,7 +213,7 @@ def lightgbm_model(request: ModelRequest) -> LightGBMSpec:
     Raises
     ------
     ConfigError
-        As in `lightgbm_spec`, `check_class_weight`, `pseudo_label_rule`, `check_target` and `check_together`.
+        As in `lightgbm_spec`, `check_class_weight`, `pseudo_label_rule`, `check_target` and `check_combination`.
     """
     where, target, metric = str(request.path), request.target, request.metric
     spec = lightgbm_spec(
@@ -227,7 +227,7 @@ def lightgbm_model(request: ModelRequest) -> LightGBMSpec:
     spec = spec_for_target(spec, target, metric, class_weight=request.class_weight)
     spec = replace(spec, pseudo=pseudo_label_rule(request.pseudo, target, where=where), per_fold=request.per_fold)
     check_target(spec, target, metric)
-    return check_together(spec, target, metric)
+    return check_combination(spec, target, metric)
 
 
 def _check_by_binning(named: dict[str, Any], where: str) -> None:
@@ -364,7 +364,7 @@ def check_target(spec: LightGBMSpec, target: Target, metric: Metric) -> None:
             )
 
 
-def check_together(spec: LightGBMSpec, target: Target, metric: Metric) -> LightGBMSpec:
+def check_combination(spec: LightGBMSpec, target: Target, metric: Metric) -> LightGBMSpec:
     """Train on a few rows, and return the spec with notes on parameters that LightGBM replaces or ignores.
 
     Raises
@@ -408,6 +408,7 @@ def primary_name(key: str, *, where: str) -> str:
 
 
 def _primary_or_rejected(key: str) -> str | RejectedParameter:
+    """Return the primary name of a parameter, or why it can't be set."""
     from lightgbm.basic import _ConfigAliases
 
     aliases: dict[str, list[str]] = _ConfigAliases._get_all_param_aliases()

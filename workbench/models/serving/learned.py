@@ -92,8 +92,8 @@ class LearnedColumns:
 
     def write(self, folder: Path) -> None:
         """Write the files next to the models."""
-        lists = {"rows": dict(self.rows), "columns": dict(self.columns), "fold_columns": self.fold_columns}
-        write_json(folder / COLUMNS, lists | {"types_as_read": dict(self.types_as_read)})
+        names = {"rows": dict(self.rows), "columns": dict(self.columns), "fold_columns": self.fold_columns}
+        write_json(folder / COLUMNS, names | {"types_as_read": dict(self.types_as_read)})
         for name, sample in ((SAMPLE, self.sample), (ROWS_SAMPLE, self.rows_sample)):
             with atomic(folder / name) as temporary:
                 sample.write_parquet(temporary)

@@ -212,9 +212,10 @@ def bundle_competition(
 
 
 def _model_spec(packed: Bundle, competition: Competition, target: Target, threads: int | None) -> LightGBMSpec:
+    """Return the settings of the bundle's model, as far as predictions need them."""
     spec, label = packed.spec, f"run {packed.run_id}"
     if not can(spec["kind"], "is_served"):
-        raise ConfigError(f"{label} is of [{spec['kind']}]; models of LightGBM are served")
+        raise ConfigError(f"{label} is of [{spec['kind']}]; only models of LightGBM can be served")
     transform = transform_for(spec.get("target_transform"), target, competition.metric, where=label)
     # The trees are stored; the objective is only needed to convert their output to predictions.
     objective = {key: value for key, value in spec["model"].items() if key in OBJECTIVE_KEYS}
