@@ -376,6 +376,7 @@ def test_no_other_place_calls_it() -> None:
         "platforms/kaggle/login.py: function",
         # They import what is installed or the workbench's own.
         "__init__.py: importlib.import_module",
+        "api/values.py: importlib.import_module",
         "features/code_modules.py: importlib.import_module",
         "experiments/notebooks/extra.py: importlib.import_module",
         "core/packed.py: import_module",

@@ -483,7 +483,8 @@ class CustomSource:
         has_code = window.users >= 0
         ids = log.users.values.gather(window.users[has_code])
         now = pl.Series("now", window.now[has_code].astype(np.int64) + log.origin)
-        frame = context.load(self.function)(history_frame(log), ids, now)
+        function = context.load(self.function)
+        frame = function(history_frame(log), ids, now)
         coded = self._to_codes(frame, log)
         starts = np.searchsorted(coded["user"].to_numpy(), np.arange(len(log.users) + 1))
         items, scores = coded["item"].to_numpy(), coded["score"].to_numpy()
