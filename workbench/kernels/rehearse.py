@@ -130,46 +130,66 @@ def rehearse(
     session = _KernelSession(competition, built, limits, image, context, notes)
     ids = competition.definition.id_columns
     run_predictions = read_submission(run.folder / "submission.csv", ids)
-    hidden_file, hidden_seconds, n_hidden, n_moved, emptied_file = None, 0.0, None, 0, None
     # Next to the bundle and not in /tmp, which may be too small for the unpacked data.
     with tempfile.TemporaryDirectory(dir=built.folder, prefix=".input-") as folder:
-        public_folder, hidden_folder = Path(folder) / "public", Path(folder) / "hidden"
+        public_folder = Path(folder) / "public"
         context.stage("the public test set")
         shown_data(raw, competition.slug, public_folder)
         public = session.run(public_folder, results / "public")
         largest, n_differing = compared(public.path, run_predictions, ids)
-        peak_mb = public.peak_mb
-        changes: list[str] = []
-        n_hidden = hidden_data(competition, public_folder, hidden_folder, changes)
-        if n_hidden is None:
-            notes.append("the test set is not a single CSV or Parquet file: no hidden one was tried")
-        else:
-            context.stage("a hidden test set")
-            hidden = session.run(hidden_folder, results / "hidden", RERUN_VARIABLES)
-            hidden_file, hidden_seconds, peak_mb = hidden.path, hidden.seconds, max(peak_mb, hidden.peak_mb)
-            check_hidden_submission(hidden.path, n_hidden, ids)
-            notes += [f"hidden test set: {change}" for change in changes]
-            n_moved = compare_public_rows(hidden.path, run_predictions, ids)[1]
-            notes += _moved_notes(hidden.path, n_moved, run_predictions.height)
-            context.stage("a hidden test set with empty columns")
-            emptied_folder, changes = Path(folder) / "emptied", []
-            n_emptied = emptied_data(competition, public_folder, emptied_folder, changes) or 0
-            emptied = session.run(emptied_folder, results / "emptied", RERUN_VARIABLES)
-            emptied_file, peak_mb = emptied.path, max(peak_mb, emptied.peak_mb)
-            check_hidden_submission(emptied.path, n_emptied, ids)
-            notes += [f"another hidden test set: {change}" for change in changes]
+        hidden = _rehearse_hidden(session, public_folder, results, run_predictions)
     return RehearsalResult(
         public=public.path,
-        hidden=hidden_file,
+        hidden=hidden.path,
         largest=largest,
         differing=n_differing,
-        rows=(run_predictions.height, n_hidden or 0),
-        seconds=(public.seconds, hidden_seconds),
-        peak_mb=peak_mb,
+        rows=(run_predictions.height, hidden.n_rows),
+        seconds=(public.seconds, hidden.seconds),
+        peak_mb=max(public.peak_mb, hidden.peak_mb),
         notes=tuple(dict.fromkeys(notes)),
-        moved=n_moved,
-        emptied=emptied_file,
+        moved=hidden.n_moved,
+        emptied=hidden.emptied,
     )
+
+
+@dataclass(frozen=True)
+class _HiddenResult:
+    """The results for the simulated hidden test sets; the defaults are for a test set that can't be simulated."""
+
+    path: Path | None = None
+    n_rows: int = 0
+    seconds: float = 0.0
+    peak_mb: float = 0.0
+    n_moved: int = 0
+    emptied: Path | None = None
+
+
+def _rehearse_hidden(
+    session: _KernelSession, public_folder: Path, results: Path, run_predictions: pl.DataFrame
+) -> _HiddenResult:
+    """Run the kernel on a larger test set and on one with empty columns, made from the files in `public_folder`."""
+    competition, context, notes = session.competition, session.context, session.notes
+    ids = competition.definition.id_columns
+    changes: list[str] = []
+    hidden_folder, emptied_folder = public_folder.with_name("hidden"), public_folder.with_name("emptied")
+    n_hidden = hidden_data(competition, public_folder, hidden_folder, changes)
+    if n_hidden is None:
+        notes.append("the test set is not a single CSV or Parquet file: no hidden one was tried")
+        return _HiddenResult()
+    context.stage("a hidden test set")
+    hidden = session.run(hidden_folder, results / "hidden", RERUN_VARIABLES)
+    check_hidden_submission(hidden.path, n_hidden, ids)
+    notes += [f"hidden test set: {change}" for change in changes]
+    n_moved = compare_public_rows(hidden.path, run_predictions, ids)[1]
+    notes += _moved_notes(hidden.path, n_moved, run_predictions.height)
+    context.stage("a hidden test set with empty columns")
+    changes = []
+    n_emptied = emptied_data(competition, public_folder, emptied_folder, changes) or 0
+    emptied = session.run(emptied_folder, results / "emptied", RERUN_VARIABLES)
+    check_hidden_submission(emptied.path, n_emptied, ids)
+    notes += [f"another hidden test set: {change}" for change in changes]
+    peak_mb = max(hidden.peak_mb, emptied.peak_mb)
+    return _HiddenResult(hidden.path, n_hidden, hidden.seconds, peak_mb, n_moved, emptied.path)
 
 
 def _moved_notes(submission: Path, n_moved: int, n_public: int) -> list[str]:

@@ -17,7 +17,7 @@ PAGE_SIZE = 200
 
 
 class CompetitionCalls:
-    """Calls about competitions; what Kaggle says about each competition is requested once.
+    """Calls about competitions; each competition is looked up once.
 
     Kaggle refuses a call in the same way for a competition that does not exist and for one whose rules are not
     accepted: after such a refusal the competition itself is looked up.

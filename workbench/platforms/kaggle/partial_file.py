@@ -24,9 +24,9 @@ __all__ = ["PartialFile", "StoredObject", "discard_partial"]
 
 @dataclass(frozen=True)
 class StoredObject:
-    """What the storage says about an object, as far as it does; checksums are hex digits.
+    """The description of a stored object in the headers of an answer; None for what they lack.
 
-    `validator` is its ETag or else the time of its last change.
+    `validator` is its ETag or else the time of its last change; checksums are hex digits.
     """
 
     validator: str | None

@@ -86,7 +86,7 @@ class Kaggle:
         return login_state(check_login)
 
     def facts(self, slug: str) -> CompetitionFacts:
-        """Return what Kaggle says about the competition; `metric` is in Kaggle's words."""
+        """Return the competition's facts; `metric` is in Kaggle's words."""
         competition = self._calls.competition(slug)
         name = metrics.find(competition.evaluation_metric or "")
         # A name that ends with "@" lacks its k, which does not affect the direction.
