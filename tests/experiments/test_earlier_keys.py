@@ -10,7 +10,7 @@ import pytest
 
 from tests.small import Small
 from workbench.core.cache import read_json, write_json
-from workbench.experiments.earlier_keys import MOST_RUNS, earlier_code_keys
+from workbench.experiments.earlier_keys import MAX_RUNS, earlier_code_keys
 from workbench.features import referenced_code_key
 
 TEXT = 'features = ["ratio", "doubled"]\nseeds = [1]\n[model]\nnum_iterations = 2\nearly_stopping_round = 0\n'
@@ -89,7 +89,7 @@ def test_a_run_that_says_nothing_of_its_code_is_passed_over(made: Small, details
 
 def test_only_the_newest_runs_are_looked_at(made: Small) -> None:
     put(made, run(made, 1, code={RATIO: "oldest"}))
-    put(made, *(run(made, 2 + i, source="abs() + 3", code={RATIO: "other"}) for i in range(MOST_RUNS - 1)))
+    put(made, *(run(made, 2 + i, source="abs() + 3", code={RATIO: "other"}) for i in range(MAX_RUNS - 1)))
     assert keys(made)[0] == "oldest"
-    put(made, run(made, 2 + MOST_RUNS, source="abs() + 3", code={RATIO: "other"}))
+    put(made, run(made, 2 + MAX_RUNS, source="abs() + 3", code={RATIO: "other"}))
     assert keys(made)[0] == "now"

@@ -1,4 +1,4 @@
-"""The best parameters of a search, in ``best.json`` beside its study; older versions read and write it, too."""
+"""The best parameters of a search, in ``best.json`` in the study's folder; older versions read and write it, too."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NAME = "best.json"
 
 
 class SearchedParameters(NamedTuple):
-    """What a search has chosen of the parameters, and the names of those that the experiment had otherwise."""
+    """The searched parameters with their best values, and the names of those that differ from the experiment's."""
 
     parameters: dict[str, Any]
     changed: list[str]
@@ -34,11 +34,11 @@ class BestParameters:
     model : dict
         All of ``[model]``.
     tune : dict, or None
-        The experiment's ``[tune]``; None where the command alone said how to search.
+        The experiment's ``[tune]``; None where the options came from the command.
     untuned_key : str
-        Of all that the search began with: features, folds, the model before.
+        The key of all that the search started from: features, folds, model.
     searched : SearchedParameters
-        Empty where nothing is better than the experiment's own parameters.
+        Empty where no trial was better than the experiment's own parameters.
     """
 
     model: dict[str, Any]
@@ -48,7 +48,7 @@ class BestParameters:
 
     @classmethod
     def read(cls, folder: Path) -> BestParameters | None:
-        """Return those of a study's folder; None where there are none, or the file is damaged."""
+        """Read the best parameters in a study's folder; None where there are none, or the file is damaged."""
         try:
             content = read_json(folder / NAME)
             return cls(dict(content["model"]), content["asked"], content["of"], _searched(content))
@@ -63,7 +63,7 @@ class BestParameters:
 
 
 def searched_parameters(competition: Competition) -> Iterator[SearchedParameters]:
-    """Yield what each search of a competition has chosen; a file that can't be read is passed over."""
+    """Yield the searched parameters of each study of a competition; unreadable files are skipped."""
     for path in sorted(competition.paths.study(0).parent.glob(f"*/{NAME}")):
         try:
             yield _searched(read_json(path))
@@ -72,5 +72,5 @@ def searched_parameters(competition: Competition) -> Iterator[SearchedParameters
 
 
 def _searched(content: Any) -> SearchedParameters:
-    # Earlier versions noted neither.
+    # Earlier versions wrote neither key.
     return SearchedParameters(dict(content.get("searched", {})), [*content.get("changed", ())])

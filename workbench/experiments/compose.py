@@ -1,4 +1,4 @@
-"""An experiment written out as a notebook, to play with."""
+"""An experiment as a notebook, to be changed freely."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from workbench.models.target import Target, read_target
 
 __all__ = ["compose"]
 
-LEFT_OUT = ("target_transform", *OPTIONS)
+NOT_IN_NOTEBOOK = ("target_transform", *OPTIONS)
 
 LOOP = """from workbench import nb
 import numpy as np
@@ -50,14 +50,16 @@ ANY = """    # As experiment {number} trains its models; what is given here take
 
 
 def compose(competition: Competition, number: int, new: int) -> Any:
-    """Return an experiment as a notebook: its parameters, a loop over the folds, and what it records.
+    """Return an experiment as a notebook: its parameters, a loop over the folds, and a call of `nb.record`.
 
-    LightGBM's own functions are written out; the models of other libraries are trained as the experiment does.
+    For LightGBM the notebook has the training code; other models are trained by `nb.fit`.
 
     Parameters
     ----------
+    competition : Competition
+    number : int
     new : int
-        The number of the experiment that runs the notebook, whose columns it has when it is opened by hand.
+        The number of the experiment that runs the notebook; its columns are the default when a user opens it.
 
     Raises
     ------
@@ -87,18 +89,18 @@ def compose(competition: Competition, number: int, new: int) -> Any:
     loop = LOOP.format(slug=json.dumps(competition.slug), new=new, width=width, body=body)
     parameters, *code = [*cells, loop]
     stops = bool(getattr(model, "patience", 0)) and not spec.per_fold
-    words = _words(spec, number, stops=stops)
-    return new_notebook(words, *code, "nb.record(oof=oof, test=test)", parameters=parameters)
+    introduction = _introduction(spec, number, stops=stops)
+    return new_notebook(introduction, *code, "nb.record(oof=oof, test=test)", parameters=parameters)
 
 
 def _is_plain(model: LightGBMSpec, target: Target) -> bool:
-    """Say whether the loop that is written out trains what the experiment trains, but for what `_words` names."""
+    """Return whether the loop trains the same models as the experiment, except for what `_introduction` names."""
     is_weighted = target.weight is not None or model.power > 0
     return model.custom_objective is None and not is_weighted and model.transform == "none"
 
 
-def _words(spec: ExperimentSpec, number: int, *, stops: bool) -> str:
-    left_out = [name for name in LEFT_OUT if getattr(spec, name)]
+def _introduction(spec: ExperimentSpec, number: int, *, stops: bool) -> str:
+    left_out = [name for name in NOT_IN_NOTEBOOK if getattr(spec, name)]
     more = f"\n\nNot written out: {', '.join(left_out)}." if left_out else ""
     if stops:
         more += (

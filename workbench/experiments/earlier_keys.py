@@ -1,8 +1,8 @@
-"""Code that has not changed keeps the key that an earlier run recorded, in whichever way keys were made then.
+"""Unchanged code keeps the key that an earlier run recorded, even if keys are computed differently now.
 
-A key of code depends on more than the code: on how Python's syntax trees are written, which changes with its versions,
-and on how the workbench makes keys. Where a run's own copy of the code and the present code are the same by the rules
-of today, the present code has the recorded key: finished runs are found, studies go on, and blocks stay in the cache.
+A key of code depends on more than the code: on the format of Python's syntax trees, which changes with its versions,
+and on this package. Where a run's copy of the code has the same key as the present code, by the present rules, the
+present code gets the recorded key. So finished runs are found, studies continue, and cached blocks stay valid.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from workbench.features import recipe_versions, recorded_codes, referenced_code_
 
 __all__ = ["earlier_code_keys"]
 
-MOST_RUNS = 20
-"""Of an experiment with more runs the newest are looked at."""
+MAX_RUNS = 20
+"""Of an experiment with more runs only the newest are read."""
 
 
 @contextmanager
 def earlier_code_keys(competition: Competition, number: int) -> Iterator[None]:
-    """Let the code of an experiment that is as an earlier run of it had it have that run's keys in the block."""
+    """Within the block, unchanged code of an experiment has the keys that its earlier runs recorded."""
     with recorded_codes({}):
         inherited = _inherited(competition, number)
     with recorded_codes(inherited):
@@ -36,7 +36,7 @@ def _inherited(competition: Competition, number: int) -> dict[tuple[Path, str], 
     present: dict[str, str] = {}
     inherited: dict[tuple[Path, str], str] = {}
     decided: set[str] = set()
-    for folder in list_run_folders(competition.paths.runs, number)[: -MOST_RUNS - 1 : -1]:
+    for folder in list_run_folders(competition.paths.runs, number)[: -MAX_RUNS - 1 : -1]:
         recorded = _recorded(folder)
         for reference in recorded.keys() - decided:
             if reference not in present:
@@ -54,7 +54,7 @@ def _inherited(competition: Competition, number: int) -> dict[tuple[Path, str], 
 
 
 def _recorded(folder: Path) -> dict[str, str]:
-    """Return the keys of a run's code; none where other versions of the recipes gave its values."""
+    """Return the recorded keys of a run's code; empty for other versions of the recipes."""
     try:
         details: dict[str, Any] = read_run(folder)[1]
     except (WorkbenchError, OSError):

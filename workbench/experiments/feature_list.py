@@ -1,4 +1,4 @@
-"""`selections/012-null.toml`: a list of features that `wb select` found and an experiment can name."""
+"""Lists of features, `selections/012-null.toml`: `wb select` writes them, and experiments can name them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from workbench.data.competition import Competition, StrictModel, in_toml, read_t
 __all__ = ["FeatureList", "check_list_name", "read_list", "write_list"]
 
 
-class _File(StrictModel):
+class _ListFile(StrictModel):
     title: str = ""
     features: list[str] = Field(min_length=1)
     made: dict[str, Any] = Field(default_factory=dict)
@@ -30,20 +30,20 @@ class _File(StrictModel):
 
 @dataclass(frozen=True)
 class FeatureList:
-    """A list of features, and where it comes from. Only `features` is needed: a list may be written by hand.
+    """A list of features, and its origin; a list that a user wrote may only have `features`.
 
     Attributes
     ----------
     features : tuple of str
         In the syntax of an experiment's file: "weather", "rows.x".
     made : dict
-        Experiment, run, method, parameters, seed, date, data, and what the experiment dropped itself.
+        Experiment, run, method, parameters, seed, date, data, and the columns that the experiment dropped.
     scores : dict
         The metric, before and after.
     kept, dropped : dict
-        Column -> its importance and what else the method says of it; ``of`` is the feature that gives it.
+        Column -> its importance and other results of the method; ``of`` is the feature that it belongs to.
     best : dict
-        Where the best-scoring list is a larger one: its features and score.
+        The features and the score of the best-scoring list, if that is a larger one.
     """
 
     features: tuple[str, ...]
@@ -56,9 +56,9 @@ class FeatureList:
 
     @property
     def gone(self) -> set[str]:
-        """The columns that the list dropped, or found dropped: to drop them again or to call them codes is no error.
+        """The columns that are not in the list: experiments may drop them or call them categorical all the same.
 
-        Not those that an edited list has again, by themselves or with their whole feature.
+        Columns that a user added to the list again are not among them.
         """
         dropped = {c: of.get("of", "") if isinstance(of, dict) else "" for c, of in self.dropped.items()}
         gone = {c for c, of in dropped.items() if not {of, f"{of}.{c}"} & set(self.features)}
@@ -66,12 +66,12 @@ class FeatureList:
 
     @property
     def is_unedited(self) -> bool:
-        """Whether the features are those that the method wrote: False where somebody edited them."""
+        """Whether the features are as the method wrote them; False if a user edited them."""
         return bool(self.made.get("content") == content_key("feature-list", list(self.features)))
 
 
 def check_list_name(name: str) -> str:
-    """Return the name of a list, if it can be a file's.
+    """Return the name of a list if it is a valid file name.
 
     Raises
     ------
@@ -94,12 +94,12 @@ def read_list(competition: Competition, name: str, *, where: str = "") -> Featur
     Parameters
     ----------
     where : str
-        The file that names it, for the message.
+        The file that names the list, for errors.
 
     Raises
     ------
     NotFoundError
-        With the near names, where there is none of that name.
+        For an unknown name; the hint has similar names.
     ConfigError
         When the file is not a list.
     """
@@ -114,7 +114,7 @@ def read_list(competition: Competition, name: str, *, where: str = "") -> Featur
             hint=f'{hint}; a single feature is written as a list: ["{name}"]',
         )
     path = competition.paths.selection(name)
-    file = validate(_File, read_toml(path), path)
+    file = validate(_ListFile, read_toml(path), path)
     repeated = [v for v in file.features if file.features.count(v) > 1]
     if repeated:
         raise ConfigError(f"{path}: features lists {repeated[0]!r} more than once", hint="once is enough")
@@ -122,12 +122,12 @@ def read_list(competition: Competition, name: str, *, where: str = "") -> Featur
 
 
 def write_list(path: Path, feature_list: FeatureList) -> None:
-    """Write a list, whole or not at all."""
+    """Write a list atomically."""
     write_text(path, as_toml(feature_list))
 
 
 def as_toml(feature_list: FeatureList) -> str:
-    """Return the file's text.
+    """Return a list as the text of its file.
 
     Examples
     --------
@@ -142,7 +142,7 @@ def as_toml(feature_list: FeatureList) -> str:
     x = { gain = 1.5 }
     <BLANKLINE>
     """
-    lines = [f"title = {_value(feature_list.title)}", *_lines("features", feature_list.features)]
+    lines = [f"title = {_toml_value(feature_list.title)}", *_array_lines("features", feature_list.features)]
     content = {"content": content_key("feature-list", list(feature_list.features))} if feature_list.made else {}
     for table, values in (
         ("made", feature_list.made | content),
@@ -155,21 +155,21 @@ def as_toml(feature_list: FeatureList) -> str:
             lines += ["", f"[{table}]"]
             for key, value in values.items():
                 long = table == "best" and isinstance(value, list | tuple)
-                lines += _lines(key, value) if long else [f"{toml_key(key)} = {_value(value)}"]
+                lines += _array_lines(key, value) if long else [f"{toml_key(key)} = {_toml_value(value)}"]
     return "\n".join(lines) + "\n"
 
 
-def _lines(key: str, values: Sequence[Any]) -> list[str]:
-    return [f"{toml_key(key)} = [", *(f"    {_value(v)}," for v in values), "]"]
+def _array_lines(key: str, values: Sequence[Any]) -> list[str]:
+    return [f"{toml_key(key)} = [", *(f"    {_toml_value(v)}," for v in values), "]"]
 
 
-def _value(value: Any) -> str:
-    """Return a value as TOML has it, with bare keys and with dates."""
+def _toml_value(value: Any) -> str:
+    """Return a value as TOML, with bare keys and dates."""
     if isinstance(value, datetime | date):
         return value.isoformat()
     if isinstance(value, dict):
-        inner = ", ".join(f"{toml_key(k)} = {_value(v)}" for k, v in value.items())
+        inner = ", ".join(f"{toml_key(k)} = {_toml_value(v)}" for k, v in value.items())
         return f"{{ {inner} }}" if inner else "{}"
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(_value, value)) + "]"
+        return "[" + ", ".join(map(_toml_value, value)) + "]"
     return in_toml(value)

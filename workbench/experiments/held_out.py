@@ -1,7 +1,7 @@
-"""Rows that a search does not see: what it chooses looks too good on the rows that it chose by, on whatever folds.
+"""The holdout of a search: the validated rows of the last fold, which are the newest where folds go forward in time.
 
-The rows of the last fold are held out, the newest where folds are of time. The search has the other folds, whose models
-do not learn from these rows either; what it finds is then trained as that fold's models are, and scored on them.
+Scores on the rows that a search used are optimistic. So the search has only the other folds, without the held-out rows
+for training either; its result is then trained as the last fold's models are, and scored on the held-out rows.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ __all__ = ["last_fold", "on_folds", "only_fold", "without_last_fold", "without_r
 
 
 def last_fold(problem: Problem) -> int:
-    """Return the fold that is held out."""
+    """Return the fold whose validated rows are held out."""
     return problem.folds.n_folds - 1
 
 
 def without_last_fold(problem: Problem) -> Problem | None:
-    """Return the problem without the rows of its last fold; None where too little is left to search by."""
+    """Return the problem without the validated rows of its last fold; None where too few folds or classes are left."""
     folds = without_rows(problem.folds, problem.folds.valid_rows(last_fold(problem)))
     return None if folds is None or not _has_classes(problem, folds) else on_folds(problem, folds)
 
 
 def only_fold(problem: Problem, fold: int) -> Problem:
-    """Return the problem with one of its folds alone."""
+    """Return the problem with a single one of its folds."""
     folds = problem.folds
     train = np.zeros((1, folds.n_rows), np.bool_)
     train[0, folds.train_rows(fold)] = True
@@ -39,16 +39,16 @@ def only_fold(problem: Problem, fold: int) -> Problem:
 
 
 def without_rows(folds: Folds, rows: npt.NDArray[np.int64]) -> Folds | None:
-    """Return the folds without some rows, on either side; those that validate nothing else are gone.
+    """Return the folds without some rows, neither for training nor for validation; empty folds are removed.
 
-    None where no fold is left, or one has nothing to train on.
+    None where no fold is left, or one has no train rows.
     """
     remaining = [k for k in range(folds.n_folds) if len(np.setdiff1d(folds.valid_rows(k), rows))]
     valid = np.full(folds.n_rows, -1, np.int16)
     train = np.zeros((len(remaining), folds.n_rows), np.bool_)
-    for at, fold in enumerate(remaining):
-        valid[folds.valid_rows(fold)] = at
-        train[at, folds.train_rows(fold)] = True
+    for index, fold in enumerate(remaining):
+        valid[folds.valid_rows(fold)] = index
+        train[index, folds.train_rows(fold)] = True
     valid[rows], train[:, rows] = -1, False
     if not remaining:
         return None
@@ -66,7 +66,7 @@ def on_folds(problem: Problem, folds: Folds) -> Problem:
 
 
 def _has_classes(problem: Problem, folds: Folds) -> bool:
-    """Say whether each fold has two classes to train on and to validate."""
+    """Return whether the train rows and the validated rows of each fold have at least two classes."""
     classes = [c.values for c in problem.target.columns if c.classes is not None and c.task != "ranking"]
-    sides = (side(k) for k in range(folds.n_folds) for side in (folds.train_rows, folds.valid_rows))
-    return all(len(np.unique(values[rows])) > 1 for rows in sides for values in classes)
+    row_sets = (rows_of(k) for k in range(folds.n_folds) for rows_of in (folds.train_rows, folds.valid_rows))
+    return all(len(np.unique(values[rows])) > 1 for rows in row_sets for values in classes)

@@ -1,4 +1,4 @@
-"""Which table makes which kind of model."""
+"""The model or notebook of an experiment, from its table."""
 
 from __future__ import annotations
 
@@ -24,17 +24,20 @@ __all__ = ["model_spec", "notebook_content"]
 def model_spec(
     spec: ExperimentSpec, competition: Competition, target: Target, *, threads: int | None = None
 ) -> ModelSpec | NotebookSpec:
-    """Return what an experiment says of its model, checked by the rules of its library, or of its notebook.
+    """Return the model of an experiment, checked by the rules of its library, or its notebook.
 
     Parameters
     ----------
+    spec : ExperimentSpec
+    competition : Competition
+    target : Target
     threads : int, optional
-        None for as many as the process may use.
+        None for all available cores.
 
     Raises
     ------
     ConfigError
-        When the library does not know a parameter, or is not installed.
+        When a parameter is unknown to the library, or the library is not installed.
     """
     _refuse_rounds(spec)
     if capabilities_of(spec.kind).has_notebook:
@@ -64,12 +67,12 @@ def model_spec(
 
 
 def notebook_content(spec: ExperimentSpec, competition: Competition) -> dict[str, Any]:
-    """Return what decides the result of a notebook's run beside the data and the folds: its cells and parameters.
+    """Return the content of a notebook that decides the result of its run: its cells and parameters.
 
     Raises
     ------
     ConfigError
-        When the notebook is missing, or the experiment says of it what it does not have.
+        When the notebook is missing, or lacks parameters that the experiment sets.
     """
     return _notebook(spec, competition).content()
 

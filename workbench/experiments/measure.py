@@ -1,4 +1,4 @@
-"""Where a run was made: the versions and the commit."""
+"""The versions and the commit that a run was made with."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PACKAGES = ("polars", "numpy")
 
 
 def git_commit(folder: Path) -> str | None:
-    """Return the commit that is checked out, with "+" behind it where files differ from it; None outside git."""
+    """Return the checked-out commit, followed by "+" if files differ from it; None outside of git."""
     try:
         head = _git(folder, "rev-parse", "--short=12", "HEAD")
         changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
@@ -31,8 +31,8 @@ def _git(folder: Path, *arguments: str) -> str:
 
 
 def versions(kind: str = "model") -> dict[str, str]:
-    """Return the versions of Python and of the packages that decide a result of this kind of experiment."""
+    """Return the versions of Python and of the packages that results of this kind of experiment depend on."""
     common = {"python": platform.python_version(), "workbench": distribution_version()}
-    of_kind = MODEL_KINDS[kind].packages if kind in MODEL_KINDS else capabilities_of(kind).packages
-    names = (*PACKAGES, *of_kind)
+    kind_packages = MODEL_KINDS[kind].packages if kind in MODEL_KINDS else capabilities_of(kind).packages
+    names = (*PACKAGES, *kind_packages)
     return common | {name: version for name in names if (version := version_of(name))}

@@ -1,4 +1,4 @@
-"""Why a run's CV is likely to be better than its score on new rows."""
+"""Reasons why a run's CV is likely to be better than its score on new rows."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ TUNED = "tuned on these folds"
 
 
 def why_optimistic(plan: Plan) -> str | None:
-    """Return why the CV of a run is likely to be optimistic, in a few words; None where nothing is known to say so.
+    """Return why the CV of a run is likely to be optimistic, in a few words; None where no reason is known.
 
-    Other folds of the same rows are no way out: what was chosen by the rows looks good on them, however they are dealt.
+    Other folds of the same rows do not help: choices that were made on these rows look good on all of their folds.
     """
     spec, stops = plan.spec, getattr(plan.model, "patience", 0)
     reasons = [
@@ -39,19 +39,19 @@ def why_optimistic(plan: Plan) -> str | None:
 
 
 def _was_selected(competition: Competition, spec: ExperimentSpec) -> bool:
-    """Say whether the features are a list that was chosen by scores."""
+    """Return whether the features are a list that was selected by scores."""
     if spec.selection is None:
         return False
     try:
         listed = read_list(competition, spec.selection, where=str(spec.path))
     except WorkbenchError:
         return False
-    # Of a list without columns that it left out nothing was chosen.
+    # A list that dropped no columns is not the result of a selection.
     return bool(listed.made.get("method")) and bool(listed.dropped)
 
 
 def _was_tuned(competition: Competition, spec: ExperimentSpec) -> bool:
-    """Say whether the parameters come from a search of the competition, whoever wrote them down or changed some."""
+    """Return whether the parameters come from a search of this competition, even if some were edited later."""
     if spec.tune is not None:
         return True
     model = _by_primary_names(spec.model)
@@ -62,9 +62,9 @@ def _was_tuned(competition: Competition, spec: ExperimentSpec) -> bool:
 
 
 def _come_from(searched: Mapping[str, Any], changed: Sequence[str], model: Mapping[str, Any]) -> bool:
-    """Say whether parameters are those that a search has chosen, or these with some of them edited.
+    """Return whether a model has the parameters of a search, perhaps with some of them edited.
 
-    That is where most of what it changed is as it chose it, or a number has digits that nobody would write.
+    This is so if most of the changed parameters are equal, or one of them has more digits than a person would type.
     """
     equal = [name for name, value in searched.items() if name in model and model[name] == value]
     if searched and len(equal) == len(searched):
@@ -74,15 +74,15 @@ def _come_from(searched: Mapping[str, Any], changed: Sequence[str], model: Mappi
 
 
 def _is_odd(value: Any) -> bool:
-    """Say whether a number has more than three digits that count, as 0.0372918 has."""
+    """Return whether a number has more than three significant digits, such as 0.0372918."""
     return isinstance(value, int | float) and not isinstance(value, bool) and float(f"{value:.3g}") != value
 
 
 def _by_primary_names(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    named = {}
+    value_by_name = {}
     for key, value in parameters.items():
         try:
-            named[primary_name(key, where="")] = value
+            value_by_name[primary_name(key, where="")] = value
         except ConfigError:
-            named[key] = value
-    return named
+            value_by_name[key] = value
+    return value_by_name

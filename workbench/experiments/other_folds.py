@@ -1,4 +1,4 @@
-"""An experiment's problem on folds that it was not scored on: what was chosen by its own folds looks too good there."""
+"""An experiment's problem on other folds: choices that were made on its own folds look too good there."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from workbench.models.row_weights import check_fold_weights
 __all__ = ["on_other_folds"]
 
 SEEDED = ("kfold", "stratified", "group", "stratified_group")
-"""Schemes that deal rows by a seed."""
+"""Schemes that assign rows to folds by a seed."""
 
 
 def on_other_folds(experiment: ReadyExperiment, seed: int | None = None) -> Problem | None:
-    """Return the problem on folds of another seed, folds in time cut at other times; None where there are no others.
+    """Return the problem on folds of another seed, or, for folds in time, with other cuts; None where there are none.
 
-    Folds of your own have none, nor do so few groups that every seed deals them alike.
+    There are none for custom folds, nor for so few groups that all seeds give the same folds.
 
     Parameters
     ----------
@@ -46,5 +46,5 @@ def on_other_folds(experiment: ReadyExperiment, seed: int | None = None) -> Prob
 
 
 def _parts(folds: Folds) -> set[bytes]:
-    """Return the folds as sets of validated rows: their order tells nothing new."""
+    """Return the validated rows of each fold as a set, to compare folds regardless of their order."""
     return {folds.valid_rows(k).tobytes() for k in range(folds.n_folds)}

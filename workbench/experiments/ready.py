@@ -1,4 +1,4 @@
-"""An experiment made ready: what its run would train on, for those who train otherwise."""
+"""An experiment with all that its run would train on, for callers that train in other ways."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ __all__ = ["ReadyExperiment", "find_finished", "lightgbm_of", "ready"]
 
 @dataclass(frozen=True)
 class ReadyExperiment:
-    """What a run of an experiment would train, without running it.
+    """The matrix, target, folds and model that a run of an experiment would train on.
 
     Attributes
     ----------
     rows : int array, or None
         The train rows of a subsample run; None for all of them.
     key : str
-        The run's key: the same code, data, parameters and seeds give the same.
+        The run's key: equal for the same code, data, parameters and seeds.
     finished : FinishedRun, or None
         The newest finished run with this key.
     matrix_key : str
-        Of the features, the rows, and of what is left out or taken as categories.
+        The key of the features, the rows, and the dropped and categorical columns.
     target_key : str
-        Of the target, the task, the weights, the queries and the metric with its code.
+        The key of the target, the task, the weights, the queries and the metric with its code.
     untuned : str
-        Of all that tuning begins with.
+        The key of all that a search starts from.
     """
 
     competition: Competition
@@ -96,17 +96,20 @@ class ReadyExperiment:
 
 
 def lightgbm_of(experiment: ReadyExperiment, *, because: str, hint: str) -> LightGBMSpec:
-    """Return the model of an experiment where only LightGBM's will do.
+    """Return the LightGBM model of an experiment.
 
     Parameters
     ----------
+    experiment : ReadyExperiment
     because : str
-        Why, for the message.
+        Why it must be LightGBM's, for the error.
+    hint : str
+        Of the error.
 
     Raises
     ------
     ConfigError
-        When it is another's.
+        When the model is of another library.
     """
     if not isinstance(experiment.model, LightGBMSpec):
         raise ConfigError(
@@ -124,12 +127,12 @@ def ready(
     model: dict[str, Any] | None = None,
     context: RunContext = SILENT,
 ) -> ReadyExperiment:
-    """Read and build all that a run of an experiment would train on: its matrix, target, folds, metric, parameters.
+    """Read and build the matrix, target, folds, metric and model that a run of an experiment would train on.
 
-    The parameters, and what is raised, are those of `run`. Nothing is written but feature blocks and folds.
+    Nothing is written except feature blocks and folds. For parameters and errors see `run`.
     """
     with reading_once():
-        competition = load_competition(workspace, competition.slug)  # as it is written now, and its code
+        competition = load_competition(workspace, competition.slug)  # the present definition and code
         spec = read_spec(competition, number)
         blocks = Blocks(competition, load_features(competition), context, workspace.memory_limit)
         plan = make_plan(competition, spec, blocks, sample=sample, threads=context.threads, model=model)
@@ -155,7 +158,7 @@ def _ready_experiment(plan: Plan, sample: float | None) -> ReadyExperiment:
 def find_finished(
     workspace: Workspace, competition: Competition, number: int, *, model: dict[str, Any] | None = None
 ) -> FinishedRun | None:
-    """Return the finished run of an experiment as it now stands, with the parameters `model`, if there is one."""
+    """Return the finished run of the present experiment, with the model table `model`; None without one."""
     blocks = Blocks(competition, load_features(competition), memory_limit=workspace.memory_limit)
     return _finished(make_plan(competition, read_spec(competition, number), blocks, model=model))
 

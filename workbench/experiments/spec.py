@@ -1,4 +1,4 @@
-"""`experiments/012.toml`: what to do."""
+"""The files of experiments, `experiments/012.toml`."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from workbench.models.registry import LIGHTGBM, MODEL_KINDS, can
 __all__ = ["KINDS", "OPTIONS", "ExperimentSpec", "TuneSpec", "parse_keep", "parse_numbers", "read_spec"]
 
 KINDS = (*MODEL_KINDS, *CAPABILITIES)
-"""The tables that say what kind of experiment it is; an experiment has one of them."""
+"""The tables that select the kind of an experiment; a file has one of them."""
 
 
-class _Tune(StrictModel):
+class _TuneTable(StrictModel):
     minutes: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     trials: int | None = Field(default=None, ge=1)
     keep: int | str = 0
@@ -31,7 +31,7 @@ class _Tune(StrictModel):
     space: dict[str, Any] = Field(default_factory=dict)
 
 
-class _File(StrictModel):
+class _ExperimentFile(StrictModel):
     title: str = ""
     base: int | None = Field(default=None, ge=0)
     features: list[str] | str | None = None
@@ -43,40 +43,41 @@ class _File(StrictModel):
     refit: bool = False
     pseudo: dict[str, Any] | Literal[False] | None = None
     rounds: Literal["mean", "per fold"] = "mean"
-    tune: _Tune | Literal[False] | None = None
+    tune: _TuneTable | Literal[False] | None = None
 
 
-_WITH_TABLES: type[_File] = create_model(
-    "_WithTables", __base__=_File, **dict.fromkeys(KINDS, (dict[str, Any] | None, None))
+_FILE_MODEL: type[_ExperimentFile] = create_model(
+    "_WithTables", __base__=_ExperimentFile, **dict.fromkeys(KINDS, (dict[str, Any] | None, None))
 )  # type: ignore[call-overload]
 
 
 OPTIONS = tuple(dict.fromkeys(option for kind in MODEL_KINDS.values() for option in kind.options))
-"""What not every kind of model has; `false` switches off what a base has of them."""
+"""Keys that only some kinds of models have; `false` switches off a base's value."""
 
 EARLIER_WORDS = {"allow_repeats": "again", "weighting": "recent", "custom": "own"}
-"""Keys of ``[recommend]`` and what they were called in earlier versions: the names in the keys of their runs."""
+"""Keys of ``[recommend]`` -> their names in earlier versions, which the keys of runs still have."""
 
-ALL = 10**9
+KEEP_ALL = 10**9
+"""More trials than any search has."""
 
 
 @dataclass(frozen=True)
 class TuneSpec:
-    """How an experiment's parameters are searched before it is trained.
+    """The table ``[tune]``: the search for parameters before an experiment is trained.
 
     Attributes
     ----------
     minutes : float, or None
     trials : int, or None
-        The search ends with whatever comes first.
+        The search ends at the limit that is reached first.
     keep : int
-        How many trials' OOF are kept.
+        The number of trials whose OOF are kept.
     seed : int
         Of the sampler.
     space : dict
-        As ``[tune.space]`` has it; empty for the default one.
+        The content of ``[tune.space]``; empty for the default space.
     holdout : bool
-        Whether the rows of the last fold are kept from the search, to score on them what it finds.
+        Whether the validated rows of the last fold are excluded from the search, and score its result.
     """
 
     minutes: float | None = None
@@ -87,13 +88,13 @@ class TuneSpec:
     holdout: bool = True
 
     def content(self) -> dict[str, Any]:
-        """Return what decides the result."""
+        """Return the values that decide the result."""
         content = {"minutes": self.minutes, "trials": self.trials, "seed": self.seed, "space": self.space}
         return content if self.holdout else content | {"holdout": False}
 
 
 def parse_keep(value: int | str, *, where: str) -> int:
-    """Read how many trials' OOF to keep: "top20", "all", "none", or a number.
+    """Return the number of trials whose OOF are kept, for "top20", "all", "none", or a number.
 
     Raises
     ------
@@ -110,26 +111,26 @@ def parse_keep(value: int | str, *, where: str) -> int:
     if number.isdigit():
         return int(number)
     if text in ("all", "none"):
-        return ALL if text == "all" else 0
+        return KEEP_ALL if text == "all" else 0
     raise ConfigError(f"{where}: keep = {value!r} is unknown", hint='keep = "top20", "all" or "none"')
 
 
 @dataclass(frozen=True)
 class ExperimentSpec:
-    """An experiment, with everything that it takes from its base.
+    """An experiment, with the values of its bases.
 
     Attributes
     ----------
     kind : str
         One of `KINDS`.
     model : dict
-        The table of that name.
+        The content of the table `kind`.
     changes : tuple of str
-        What differs from the base, one short text each: "+weather", "num_leaves 31 -> 63".
+        The differences from the base, a short text each: "+weather", "num_leaves 31 -> 63".
     selection : str, or None
         The feature list that `features` comes from, where the file names one.
     ignored : tuple of str
-        What the file says of columns that the feature list dropped, one line each.
+        Notes on settings for columns that the feature list dropped.
     per_fold : bool
         Whether each fold stops at its own best round, ``rounds = "per fold"``.
     """
@@ -155,7 +156,7 @@ class ExperimentSpec:
     per_fold: bool = False
 
     def content(self) -> dict[str, Any]:
-        """Return what decides the result; the title does not."""
+        """Return the values that decide the result; the title is not one of them."""
         return {
             "kind": self.kind,
             "features": list(self.features),
@@ -178,22 +179,22 @@ class ExperimentSpec:
         return {k: v for k, v in self.model.items() if k not in ignored}
 
     def key_content(self) -> dict[str, Any]:
-        """Return what a run's key has of it: what the folds' rounds are is said by the model's own content.
+        """Return the content for a run's key, without "rounds", which the model's content has.
 
-        So a run of a version that knew only rounds per fold is the run of an experiment that asks for them.
+        So a run of an earlier version, which only had rounds per fold, has the key of an experiment that asks for them.
         """
         return {name: value for name, value in self.content().items() if name != "rounds"}
 
 
 def read_spec(competition: Competition, number: int) -> ExperimentSpec:
-    """Read an experiment's file and what it is based on.
+    """Read an experiment's file and those of its bases.
 
     Raises
     ------
     NotFoundError
         When there is no such experiment, or its base is missing.
     ConfigError
-        When a key or value is wrong, or the bases go round in a circle.
+        When a key or value is invalid, or the bases form a cycle.
     """
     chain = _chain(competition, number)
     resolved: dict[str, Any] = {}
@@ -201,7 +202,7 @@ def read_spec(competition: Competition, number: int) -> ExperimentSpec:
     for data in reversed(chain):
         before, resolved = resolved, _on_base(resolved, data)
     path = competition.paths.experiment(number)
-    file = validate(_WITH_TABLES, resolved, path)
+    file = validate(_FILE_MODEL, resolved, path)
     listed = read_list(competition, file.features, where=str(path)) if isinstance(file.features, str) else None
     ignored: tuple[str, ...] = ()
     if listed is not None:
@@ -241,7 +242,7 @@ def read_spec(competition: Competition, number: int) -> ExperimentSpec:
     )
 
 
-def _tune(tune: _Tune | Literal[False] | None, path: Path) -> TuneSpec | None:
+def _tune(tune: _TuneTable | Literal[False] | None, path: Path) -> TuneSpec | None:
     if tune is None or tune is False:
         return None
     if tune.minutes is None and tune.trials is None:
@@ -250,10 +251,10 @@ def _tune(tune: _Tune | Literal[False] | None, path: Path) -> TuneSpec | None:
     return TuneSpec(tune.minutes, tune.trials, keep, tune.seed, dict(tune.space), tune.holdout)
 
 
-def _with_list(file: _File, listed: FeatureList, name: str) -> tuple[_File, tuple[str, ...]]:
-    """Put a list's features in, and take out of `drop` and `categorical` what the list dropped already.
+def _with_list(file: _ExperimentFile, listed: FeatureList, name: str) -> tuple[_ExperimentFile, tuple[str, ...]]:
+    """Insert the features of a list, and remove columns that the list dropped from `drop` and `categorical`.
 
-    A name that the list knows nothing of stays in: it may be misspelt, and the matrix says so.
+    Names that the list does not have are kept: if they are misspelt, building the matrix raises.
     """
     changed: dict[str, Any] = {"features": list(listed.features)}
     ignored = []
@@ -268,7 +269,7 @@ def _with_list(file: _File, listed: FeatureList, name: str) -> tuple[_File, tupl
 
 
 def _chain(competition: Competition, number: int) -> list[dict[str, Any]]:
-    """Return the raw files from the experiment down to its last base."""
+    """Return the raw content of the files, from the experiment to its last base."""
     chain: list[dict[str, Any]] = []
     numbers = [number]
     while True:
@@ -283,7 +284,7 @@ def _chain(competition: Competition, number: int) -> list[dict[str, Any]]:
             )
         data = read_toml(path)
         _refuse_misplaced(data, path)
-        base = validate(_WITH_TABLES, data, path).base
+        base = validate(_FILE_MODEL, data, path).base
         _refuse_two_kinds(data, path)
         chain.append(data)
         if base is None:
@@ -305,11 +306,11 @@ def _refuse_two_kinds(data: dict[str, Any], path: Path) -> None:
 
 
 def _refuse_misplaced(data: dict[str, Any], path: Path) -> None:
-    """Refuse keys of the experiment that stand below the line of its model, and parameters that stand above it."""
+    """Raise for keys of the experiment within its model's table, and parameters of the model above it."""
     kind_here = _kind_of(data) or LIGHTGBM.table
     of_libraries = [table for table in MODEL_KINDS if can(table, "stops_early")]
     for key in data:
-        if key not in _WITH_TABLES.model_fields and _is_parameter(key) and kind_here in of_libraries:
+        if key not in _FILE_MODEL.model_fields and _is_parameter(key) and kind_here in of_libraries:
             raise ConfigError(
                 f"{path}: unknown key {key!r}: it is a parameter of the model, and no key of the experiment",
                 hint=f"write {key} below the line [{kind_here}]",
@@ -317,15 +318,15 @@ def _refuse_misplaced(data: dict[str, Any], path: Path) -> None:
     for kind in of_libraries:
         table = data.get(kind)
         for key in table if isinstance(table, dict) else ():
-            if key in _WITH_TABLES.model_fields:
+            if key in _FILE_MODEL.model_fields:
                 raise ConfigError(
                     f"{path}: {key!r} is a key of the experiment and stands under [{kind}]", hint=above(key, kind)
                 )
 
 
 def _is_parameter(key: str) -> bool:
-    """Tell whether LightGBM has such a parameter; what is rather a key of the experiment, misspelt, is none."""
-    if near(key, _WITH_TABLES.model_fields).startswith("did you mean"):
+    """Return whether a key is a parameter of LightGBM, and not a misspelt key of the experiment."""
+    if near(key, _FILE_MODEL.model_fields).startswith("did you mean"):
         return False
     try:
         primary_name(key, where="")
@@ -339,13 +340,13 @@ def _kind_of(data: dict[str, Any]) -> str | None:
 
 
 def _on_base(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
-    """Merge an experiment with what it is based on; its kind of model takes the place of another one."""
+    """Merge an experiment with its base; its kind of model replaces that of the base."""
     kind = _kind_of(top)
     inherited = {k: v for k, v in base.items() if kind is None or k not in KINDS or k == kind}
     if kind is not None:
         inherited = {k: v for k, v in inherited.items() if k not in OPTIONS or can(kind, k)}
     if kind is not None and capabilities_of(kind).has_notebook:
-        # What it records counts as it is.
+        # The predictions of a notebook are not transformed.
         inherited.pop("target_transform", None)
     merged = _merged(inherited, top)
     return {k: v for k, v in merged.items() if v is not False or k not in OPTIONS}
@@ -360,7 +361,7 @@ def _merged(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _refuse_repeats(file: _File, path: Path) -> None:
+def _refuse_repeats(file: _ExperimentFile, path: Path) -> None:
     for key in ("features", "drop", "categorical", "seeds"):
         values = getattr(file, key) or []
         repeated = [v for v in values if values.count(v) > 1]
@@ -369,7 +370,7 @@ def _refuse_repeats(file: _File, path: Path) -> None:
 
 
 def _refuse_odd_values(value: Any, where: str) -> None:
-    """Refuse what a record can't hold: dates, and numbers that are none."""
+    """Raise for values that a run's record can't have: dates, NaN and infinities."""
     if isinstance(value, dict):
         for key, item in value.items():
             _refuse_odd_values(item, f"{where} {key}")
@@ -398,7 +399,7 @@ def _changes(before: dict[str, Any], after: dict[str, Any]) -> tuple[str, ...]:
     old_kind, new_kind = _kind_of(before), _kind_of(after)
     if old_kind != new_kind:
         changes.append(f"{old_kind} -> {new_kind}")
-    # Parameters of another library are no change of this one's.
+    # Only parameters of the same library can be compared.
     old_model, new_model = before.get(new_kind or "") or {}, after.get(new_kind or "") or {}
     if new_kind is not None and not capabilities_of(new_kind).predicts_rows:
         came, (old_model, new_model) = _sources_changed(old_model, new_model)
@@ -417,7 +418,7 @@ def _changes(before: dict[str, Any], after: dict[str, Any]) -> tuple[str, ...]:
 def _sources_changed(
     before: dict[str, Any], after: dict[str, Any]
 ) -> tuple[list[str], tuple[dict[str, Any], dict[str, Any]]]:
-    """Return which tables of a recommender came and went, and what else it has, with names as covisit.recent.last."""
+    """Return the added and removed sources of a recommender, and the other settings by flat names: covisit.last."""
     old, new = ({k for k, v in model.items() if isinstance(v, dict)} for model in (before, after))
     came = [f"+{k}" for k in after if k in new - old] + [f"-{k}" for k in before if k in old - new]
     settings = [{k: v for k, v in m.items() if k in old & new or k not in old | new} for m in (before, after)]
@@ -443,7 +444,7 @@ def _short(value: Any) -> str:
 
 
 def parse_numbers(text: str) -> list[int]:
-    """Read experiment numbers as typed: "3", "3,5-7".
+    """Return the experiment numbers of a text such as "3" or "3,5-7".
 
     Raises
     ------

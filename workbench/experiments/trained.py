@@ -1,4 +1,4 @@
-"""Predictions by training: features, folds, models."""
+"""The runner of experiments that train models over folds and seeds."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ __all__ = ["ModelRunner", "train_models"]
 
 
 class ModelRunner(RowRunner):
-    """Runs models that are trained here, over folds and seeds."""
+    """Trains the models of an experiment over folds and seeds."""
 
     def predict(self, workspace: Workspace, plan: Plan, folder: Path, context: RunContext) -> Predictions:  # noqa: ARG002
-        """Train the models and return what they predict."""
+        """Train the models and return their predictions."""
         return train_models(plan, model_of(plan), folder, context)
 
 
 def train_models(plan: Plan, model: ModelSpec, folder: Path, context: RunContext) -> Predictions:
-    """Train what an experiment says; finished folds are taken from its folder and kept there."""
+    """Train the models of an experiment; finished folds are read from its run's folder, and saved there."""
     matrix = matrix_of(plan)
     problem = problem_of(plan, matrix)
     limit = plan.blocks.limit_bytes
@@ -96,7 +96,7 @@ def train_models(plan: Plan, model: ModelSpec, folder: Path, context: RunContext
 
 
 def _left_out_numbers(plan: Plan) -> list[str]:
-    """Say which columns "auto" and "rows" leave out because they only number the rows."""
+    """Return a note on the columns that "auto" and "rows" exclude because they only number the rows."""
     if not {"auto", "rows"} & set(plan.spec.features):
         return []
     named = [f"{c!r} ({why})" for c, why in plan.competition.ids.row_numbers.items()]

@@ -1,4 +1,4 @@
-"""What is searched of an experiment's parameters: its ``[tune.space]``, or the default, without what it rules out."""
+"""The search space of an experiment: its ``[tune.space]``, or the default without parameters that it can't use."""
 
 from __future__ import annotations
 
@@ -22,7 +22,13 @@ __all__ = ["search_space"]
 
 
 def search_space(experiment: ReadyExperiment, spec: LightGBMSpec, tuning: TuneSpec) -> Space:
-    """Return what is searched: what the file says, or the default without what the experiment rules out."""
+    """Return the search space of an experiment.
+
+    Raises
+    ------
+    ConfigError
+        When ``[tune.space]`` has values that the experiment's model can't have.
+    """
     if tuning.space:
         space = parse_space(tuning.space, where=str(experiment.spec.path))
         for d in space.dimensions:
@@ -44,25 +50,28 @@ def search_space(experiment: ReadyExperiment, spec: LightGBMSpec, tuning: TuneSp
 def _refusal(
     experiment: ReadyExperiment, spec: LightGBMSpec, d: Dimension, space: Space
 ) -> tuple[Any, ConfigError] | None:
-    """Return a value of the dimension that the experiment's model can't have, and why.
+    """Return a value of the dimension that the experiment's model can't have, and why; None where it can have all.
 
-    A value that does nothing, or is refused, by itself may go with what the space has beside it.
+    A value that is refused alone may be valid together with values of other dimensions.
     """
-    choices = [o for o in space.dimensions if o.name != d.name and o.choices is not None]
+    other_choices = [o for o in space.dimensions if o.name != d.name and o.choices is not None]
     for value in d.choices if d.choices is not None else (d.low, d.high):
         refused = _refused_values(experiment, spec, {d.name: value})
         if refused is None:
             continue
-        beside = [{o.name: choice} for o in choices for choice in o.choices or ()]
+        choices = [{o.name: choice} for o in other_choices for choice in o.choices or ()]
         typical = {o.name: _inner(o)[0] for o in space.dimensions if o.name != d.name}
-        if any(_refused_values(experiment, spec, {**b, d.name: value}) is None for b in [*beside, typical]):
+        if any(
+            _refused_values(experiment, spec, {**other_values, d.name: value}) is None
+            for other_values in [*choices, typical]
+        ):
             continue
         return value, refused
     return None
 
 
 def _refused_values(experiment: ReadyExperiment, spec: LightGBMSpec, values: Mapping[str, Any]) -> ConfigError | None:
-    """Return why the experiment's model can't have these values of parameters together; None where it can."""
+    """Return why the experiment's model can't have these values together; None where it can."""
     bagged = with_bagging(values, spec.parameters)
     unused = reset_unused(with_patience(spec) | bagged, lightgbm_defaults(), but=values)
     model = with_parameters(experiment.spec.model, bagged | unused)
@@ -76,7 +85,7 @@ def _refused_values(experiment: ReadyExperiment, spec: LightGBMSpec, values: Map
 
 
 def _inner(d: Dimension) -> tuple[Any, ...]:
-    """Return values of a dimension that trials have: of a range, near to its ends."""
+    """Return the choices of a dimension, or two values near the ends of its range."""
     if d.choices is not None:
         return d.choices
     if d.is_integer:
@@ -86,16 +95,16 @@ def _inner(d: Dimension) -> tuple[Any, ...]:
 
 
 def _check_pairs(experiment: ReadyExperiment, spec: LightGBMSpec, space: Space) -> None:
-    """Refuse a space in which two parameters have values that LightGBM does not take together."""
+    """Raise for two dimensions with values that LightGBM does not allow together."""
     fixed = {k: v for k, v in spec.parameters.items() if k != "objective"}
     column, metric = experiment.problem.target.columns[0], experiment.problem.metric
     objective = str(spec.parameters.get("objective") or objective_for(column.task, metric)["objective"])
-    usual = "regression" if spec.custom_objective is not None else objective
+    checked_objective = "regression" if spec.custom_objective is not None else objective
     for one, other in itertools.combinations(space.dimensions, 2):
         for values in itertools.product(_inner(one), _inner(other)):
             pair = dict(zip((one.name, other.name), values, strict=True))
-            problem, _ = first_training(fixed | with_bagging(pair, spec.parameters), usual)
-            if not problem or _refused_alone(pair, fixed, usual, spec):
+            problem, _ = first_training(fixed | with_bagging(pair, spec.parameters), checked_objective)
+            if not problem or _refused_alone(pair, fixed, checked_objective, spec):
                 continue
             shown = " and ".join(f"{name} = {value!r}" for name, value in pair.items())
             raise ConfigError(
@@ -105,6 +114,6 @@ def _check_pairs(experiment: ReadyExperiment, spec: LightGBMSpec, space: Space) 
 
 
 def _refused_alone(pair: Mapping[str, Any], fixed: Mapping[str, Any], objective: str, spec: LightGBMSpec) -> bool:
-    """Say whether one of two values is refused without the other: then what it lacks is another's to give."""
+    """Return whether one of two values is refused even without the other; then the pair is not the reason."""
     alone = ({name: value} for name, value in pair.items())
     return any(first_training({**fixed, **with_bagging(one, spec.parameters)}, objective)[0] for one in alone)

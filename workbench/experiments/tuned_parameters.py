@@ -1,4 +1,4 @@
-"""The best parameters of a search as an experiment's ``[model]`` takes them."""
+"""The best parameters of a search as an experiment's ``[model]``."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ __all__ = ["as_toml_lines", "best_parameters", "tuned_parameters", "with_paramet
 
 
 def best_parameters(workspace: Workspace, competition: Competition, number: int) -> dict[str, Any]:
-    """Return the best parameters that tuning an experiment came to.
+    """Return the best ``[model]`` of the searches on an experiment.
 
     Raises
     ------
     NotFoundError
-        When it was not tuned, or no trial finished, or it was tuned before its features, folds or model changed.
+        When it was not tuned, no trial finished, or its features, folds or model changed since.
     """
     best = BestParameters.read(competition.paths.study(number))
     if best is None:
@@ -51,7 +51,7 @@ def best_parameters(workspace: Workspace, competition: Competition, number: int)
 
 
 def as_toml_lines(parameters: Mapping[str, Any], *, without: Mapping[str, Any] | None = None) -> str:
-    """Return parameters as lines of ``[model]``, leaving out those that are as in `without`.
+    """Return parameters as lines of ``[model]``, except those that are equal in `without`.
 
     Examples
     --------
@@ -60,19 +60,25 @@ def as_toml_lines(parameters: Mapping[str, Any], *, without: Mapping[str, Any] |
     extra_trees = true
     monotone_constraints = { "age" = 1 }
     """
-    same = without or {}
+    excluded = without or {}
     return "".join(
-        f"{name} = {in_toml(value)}\n" for name, value in parameters.items() if name not in same or same[name] != value
+        f"{name} = {in_toml(value)}\n"
+        for name, value in parameters.items()
+        if name not in excluded or excluded[name] != value
     )
 
 
 def tuned_parameters(tuned: SearchResult, spec: LightGBMSpec, space: Space, model: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the best parameters as ``[model]`` takes them: those of the experiment, with the best in their place.
+    """Return the experiment's ``[model]`` with the best values of the searched parameters.
 
     Parameters
     ----------
+    tuned : SearchResult
+    spec : LightGBMSpec
+        The experiment's model.
+    space : Space
     model : mapping
-        The experiment's ``[model]``; what has another of LightGBM's names there keeps it.
+        The experiment's ``[model]``; its aliases of parameters are kept.
     """
     best = tuned.best
     if best is None:
@@ -95,11 +101,11 @@ def _rounded(value: Any) -> Any:
 
 
 def with_parameters(model: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a ``[model]`` with parameters, by primary names, in place of what it has of them by any name."""
-    spelled = {primary_name(key, where="[model]"): key for key in model}
-    return {**model, **{spelled.get(name, name): value for name, value in parameters.items()}}
+    """Return a ``[model]`` with parameters, given by primary names, in place of those it has by any alias."""
+    key_by_name = {primary_name(key, where="[model]"): key for key in model}
+    return {**model, **{key_by_name.get(name, name): value for name, value in parameters.items()}}
 
 
 def with_patience(spec: LightGBMSpec) -> dict[str, Any]:
-    """Return the parameters of a model together with its early stopping."""
+    """Return the parameters of a model, including its early stopping."""
     return spec.parameters | {"early_stopping_round": spec.patience}
