@@ -126,9 +126,9 @@ class FoldTarget:
 
     # -------------------------------------------------------------------------------------------------- predictions
 
-    def to_target_scale(self, fitted: Floats, fold: int) -> Floats:
+    def to_target_scale(self, output: Floats, fold: int) -> Floats:
         """Convert a model's output (n, width) to the target's scale: invert the transform, undo class weights."""
-        values = self.transform_of(fold).inverse(fitted)
+        values = self.transform_of(fold).inverse(output)
         weights, priors = self.class_weights(fold), self._priors_of(fold)
         if priors is not None and self.class_weight == BALANCED and self.problem.target.weight is None:
             return values  # trained on balanced classes, which the metric assumes
@@ -153,8 +153,8 @@ class FoldTarget:
         truth = scored_labels(ground_truth(self.problem.target, column, rows, metric), column, metric)
         weight = self.validation_weights(fold, rows)
 
-        def score(fitted: Floats) -> float:
-            predictions = metric_input(self.to_target_scale(fitted, fold), column, metric)
+        def score(output: Floats) -> float:
+            predictions = metric_input(self.to_target_scale(output, fold), column, metric)
             try:
                 return metric(truth, scored_labels(predictions, column, metric), weight)
             except DataError as exc:

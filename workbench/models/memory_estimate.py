@@ -153,16 +153,16 @@ def estimate_memory(problem: Problem, seeds: Sequence[int], library: LibraryMemo
     # Predictions of every model are held to the end. Of the OOF there are those of each seed, the array of all seeds
     # and their mean; of the test rows those of each fold and seed, their sum and their mean.
     prediction_bytes, n_seeds = FLOAT64_BYTES * problem.target.width, len(seeds)
-    per_train_row = (
+    bytes_per_train_row = (
         library.bytes_per_row + widths.predictions * library.bytes_per_prediction + prediction_bytes * (2 * n_seeds + 1)
     )
-    per_test_row = prediction_bytes * (n_seeds * problem.folds.n_folds + 2)
+    bytes_per_test_row = prediction_bytes * (n_seeds * problem.folds.n_folds + 2)
     return MemoryEstimate(
         binned_bytes=library.binned_bytes,
         fold_bytes=int(library.fold_bytes),
         # The frame of all rows, and a copy of the rows that the fold trains on.
         encoded_bytes=2 * matrix.n_rows * widths.per_fold * FLOAT32_BYTES,
-        row_bytes=matrix.n_train * per_train_row + matrix.n_test * per_test_row,
+        row_bytes=matrix.n_train * bytes_per_train_row + matrix.n_test * bytes_per_test_row,
         temporary_bytes=int(library.temporary_bytes),
         n_train=matrix.n_train,
         n_columns=widths.total,

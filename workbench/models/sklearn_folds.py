@@ -405,6 +405,7 @@ class SklearnLearner:
         return ColumnTransformer(parts, sparse_threshold=0.3 if self.spec.accepts_sparse else 0)
 
     def _predict(self, estimator: Any, values: Any) -> npt.NDArray[Any]:
+        """Return numbers, or probabilities of all classes of the target."""
         if self.data.target.column.task == "regression":
             return np.asarray(estimator.predict(values))
         trained_probabilities = np.asarray(estimator.predict_proba(values))

@@ -143,26 +143,28 @@ def check_time(
 
 def leak_error(checks: Sequence[TimeCheck]) -> FeatureError | None:
     """Return the error for the features that read the future; None where none does."""
-    leaking = [c for c in checks if c.verdict == "reads the future"]
+    leaking = [check for check in checks if check.verdict == "reads the future"]
     if not leaking:
         return None
-    first = max((d for c in leaking for d in c.differences), key=lambda d: d.n_differing / max(1, d.n_compared))
-    (row, full, truncated), *more = first.examples
-    examples = f"{row}: {full} with all data, {truncated} with data before {first.cut}"
-    examples += "".join(f"; {row}: {full}, {truncated}" for row, full, truncated in more)
-    other_columns = [f"{d.feature}.{d.column}" for c in leaking for d in c.differences if d is not first]
+    differences = [difference for check in leaking for difference in check.differences]
+    worst = max(differences, key=lambda d: d.n_differing / max(1, d.n_compared))
+    (row, full_value, truncated_value), *more_examples = worst.examples
+    examples = f"{row}: {full_value} with all data, {truncated_value} with data before {worst.cut}"
+    examples += "".join(f"; {row}: {full}, {truncated}" for row, full, truncated in more_examples)
+    other_columns = [f"{d.feature}.{d.column}" for d in differences if d is not worst]
     others_text = f"; the same with {', '.join(dict.fromkeys(other_columns))}" if other_columns else ""
     return FeatureError(
-        f"feature {first.feature!r} ({first.where}) reads the future: column {first.column!r} of "
-        f"{first.n_differing:,} of the {first.n_compared:,} rows before {first.cut} depends on what comes later "
+        f"feature {worst.feature!r} ({worst.where}) reads the future: column {worst.column!r} of "
+        f"{worst.n_differing:,} of the {worst.n_compared:,} rows before {worst.cut} depends on what comes later "
         f"({examples}){others_text}",
-        hint=_advice(first),
+        hint=_advice(worst),
     )
 
 
-def _advice(first: Difference) -> str:
-    allow_hint = f"where it is known in advance, as a timetable is: --allow {first.feature}"
-    if first.n_differing > 0.3 * first.n_compared:
+def _advice(difference: Difference) -> str:
+    """Return a hint on likely causes of a leak."""
+    allow_hint = f"where it is known in advance, as a timetable is: --allow {difference.feature}"
+    if difference.n_differing > 0.3 * difference.n_compared:
         return (
             "a mean, count or rank over all rows knows later rows, test rows included: take only what came before, "
             'sorted by time, as in (pl.col("x").cum_sum() - pl.col("x")) / pl.int_range(pl.len()); ' + allow_hint
@@ -426,6 +428,7 @@ class _Truncated:
         return frame.join(rows.select(ROW), on=ROW, how="semi") if ROW in columns else frame
 
     def _compare(self, feature: Feature, full: pl.LazyFrame, truncated: pl.LazyFrame) -> list[Difference]:
+        """Return the columns that differ in any row before the cut."""
         schema, truncated_schema = full.collect_schema(), truncated.collect_schema()
         columns = [c for c in schema if c != ROW]
         time = pl.col(self.clock.column)
@@ -437,13 +440,13 @@ class _Truncated:
             ROW, *[pl.col(c).alias(f"{i} less") for i, c in enumerate(columns)]
         )
         pairs = rows.join(all_data, on=ROW, how="left").join(truncated_data, on=ROW, how="left")
-        largest = self._largest(full, columns, schema)
+        largest_by_column = self._largest(full, columns, schema)
         differs = [
-            _differs(i, schema[c], truncated_schema.get(c, schema[c]), largest.get(c, 0.0))
+            _differs(i, schema[c], truncated_schema.get(c, schema[c]), largest_by_column.get(c, 0.0))
             for i, c in enumerate(columns)
         ]
-        counted = pairs.select(pl.len().alias(ROW), *[e.sum().alias(str(i)) for i, e in enumerate(differs)])
-        n_compared, *counts = counted.collect(engine="streaming").row(0)
+        n_differing = [expression.sum().alias(str(i)) for i, expression in enumerate(differs)]
+        n_compared, *counts = pairs.select(pl.len().alias(ROW), *n_differing).collect(engine="streaming").row(0)
         return [
             self._difference(feature, c, (n, n_compared), pairs.filter(differs[i]).select(ROW, f"{i} all", f"{i} less"))
             for i, (c, n) in enumerate(zip(columns, counts, strict=True))
@@ -452,6 +455,7 @@ class _Truncated:
 
     @staticmethod
     def _largest(full: pl.LazyFrame, columns: Sequence[str], schema: pl.Schema) -> dict[str, float]:
+        """Return the largest absolute value of each column of floats."""
         floats = [c for c in columns if schema[c].is_float()]
         if not floats:
             return {}

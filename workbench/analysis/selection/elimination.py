@@ -210,7 +210,8 @@ def eliminate(
     ratio = experiment.problem.folds.size_ratio
     steps = file.read()
     n_resumed = len(steps)
-    max_trials = options.trials or (DEFAULT_TRIALS if options.minutes is None else sys.maxsize - 1)
+    no_limit = sys.maxsize - 1
+    max_trials = options.trials or (DEFAULT_TRIALS if options.minutes is None else no_limit)
     stop_reason = "done"
     try:
         if not steps:

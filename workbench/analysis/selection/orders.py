@@ -110,18 +110,18 @@ def shuffled_order(experiment: ReadyExperiment, seed: int) -> Callable[[int], In
     """
     problem, units = experiment.problem, shuffle_units(experiment)
     valid = problem.folds.valid
-    rows_of_folds = [np.flatnonzero(valid == fold) for fold in np.unique(valid)]
-    lengths = [1] * len(rows_of_folds)
+    rows_by_fold = [np.flatnonzero(valid == fold) for fold in np.unique(valid)]
+    block_lengths = [1] * len(rows_by_fold)
     if units.kind == "times":
-        for i, rows in enumerate(rows_of_folds):
+        for i, rows in enumerate(rows_by_fold):
             values = (np.asarray(c.values, float)[rows] for c in problem.target.columns)
             longest = max(correlation_length(v, units.codes[rows]) for v in values)
-            lengths[i] = _block_length(longest, units.codes[rows])
+            block_lengths[i] = _block_length(longest, units.codes[rows])
 
     def order_of_shuffle(shuffle: int) -> Ints:
         rng = np.random.default_rng([seed, shuffle])
         order = np.arange(len(valid))
-        for rows, length in zip(rows_of_folds, lengths, strict=True):
+        for rows, length in zip(rows_by_fold, block_lengths, strict=True):
             if units.kind == "rows":
                 order[rows] = rng.permutation(rows)
             elif units.kind == "groups":

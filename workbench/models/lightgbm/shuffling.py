@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -108,19 +108,19 @@ class FoldModels:
         output = np.asarray(booster.predict(values, num_threads=learner.parameters["num_threads"]))
         return learner.output.to_target_scale(output.reshape(-1, learner.column.width), self.fold)
 
-    def _chunks(self, index: int, columns: Sequence[str], order: Ints | None) -> Any:
+    def _chunks(self, index: int, columns: Sequence[str], order: Ints | None) -> Iterator[tuple[int, npt.NDArray[Any]]]:
         """Yield the first row and the values of each chunk, with the columns shuffled; they are restored afterwards."""
         names = list(self._columns[index])
-        shuffled = [i for i, name in enumerate(names) if name in columns] if order is not None else []
+        shuffled_positions = [i for i, name in enumerate(names) if name in columns] if order is not None else []
         n_rows = max(1, self.chunk_bytes // (max(1, len(names)) * self._dtype(index).itemsize))
         for start in range(0, len(self.rows), n_rows):
             rows = np.arange(start, min(start + n_rows, len(self.rows)))
             values = self._values(index, start, rows)
-            originals = values[:, shuffled].copy()
-            for i in shuffled:
+            originals = values[:, shuffled_positions].copy()
+            for i in shuffled_positions:
                 values[:, i] = self._column_values(index, i, order[start : start + n_rows])  # type: ignore[index]
             yield start, values
-            values[:, shuffled] = originals
+            values[:, shuffled_positions] = originals
 
     def _values(self, index: int, start: int, rows: Ints) -> npt.NDArray[Any]:
         # The latest chunk of each target is kept: usually there is only one, which is made once.

@@ -95,7 +95,7 @@ def submission_form(competition: Competition, target: Target) -> SubmissionForm:
     if sample is not None:
         file_columns = list(competition.manifest.table(sample, slug=definition.slug).dtypes)
     value_columns = [c for c in file_columns if c not in definition.id_columns]
-    # Columns named for the classes come first: two of them would also match two targets in no other way.
+    # A column per class, as probabilities need it; only possible with a single target.
     classes = _classes_of_columns(competition, value_columns, target) if len(names) == 1 else None
     matched = match_targets(value_columns, names)
     if (matched is None and classes is None) or not set(definition.id_columns) <= set(file_columns):
@@ -106,13 +106,18 @@ def submission_form(competition: Competition, target: Target) -> SubmissionForm:
         )
     if matched is None:
         form = SubmissionForm(
-            definition.id_columns, tuple(file_columns), dict(zip(value_columns, classes or (), strict=True)), True
+            definition.id_columns,
+            tuple(file_columns),
+            dict(zip(value_columns, classes or (), strict=True)),
+            by_class=True,
         )
     else:
         sources = {c: names.index(t) for c, t in matched.items()}
-        columns = {c: target.columns[i] for c, i in sources.items()}
-        texts = {c: class_texts(competition, c, of) for c, of in columns.items() if _holds_labels(competition, of)}
-        form = SubmissionForm(definition.id_columns, tuple(file_columns), sources, False, texts)
+        texts = {}
+        for column_name, index in sources.items():
+            if _holds_labels(competition, target.columns[index]):
+                texts[column_name] = class_texts(competition, column_name, target.columns[index])
+        form = SubmissionForm(definition.id_columns, tuple(file_columns), sources, by_class=False, texts=texts)
     for column in target.columns:
         _check_positive(competition, column, form)
     return form
@@ -126,6 +131,7 @@ def _classes_of_columns(competition: Competition, value_columns: list[str], targ
 
 
 def _holds_labels(competition: Competition, column: TargetColumn) -> bool:
+    """Return whether a submission has labels of this target, not numbers or probabilities."""
     needs = competition.metric.needs
     return (
         column.classes is not None and column.task != "ranking" and (needs in ("label", "ranked") or column.width > 1)
