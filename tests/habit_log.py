@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import polars as pl
 
@@ -27,6 +29,12 @@ SMALL_RANKER = {"num_iterations": 20, "num_leaves": 7, "min_data_in_leaf": 20}
 
 def make_habit_log(n_users: int = 300, n_items: int = 120, weeks: int = 8, seed: int = 5) -> Interactions:
     """Return a log in which each user buys six items, each at its own interval, and other items at random."""
+    events = _make_events(n_users, n_items, weeks, seed)
+    return read_interactions(events.lazy(), Columns("user", "item", "time", "kind"))
+
+
+@cache
+def _make_events(n_users: int, n_items: int, weeks: int, seed: int) -> pl.DataFrame:
     rng = np.random.default_rng(seed)
     rows = []
     for user in range(n_users):
@@ -37,5 +45,4 @@ def make_habit_log(n_users: int = 300, n_items: int = 120, weeks: int = 8, seed:
         for _ in range(15):
             item = int(n_items * rng.random() ** 2)
             rows.append((user, item, int(rng.random() * weeks * 7 * DAY), "clicks"))
-    frame = pl.DataFrame(rows, schema=["user", "item", "time", "kind"], orient="row")
-    return read_interactions(frame.lazy(), Columns("user", "item", "time", "kind"))
+    return pl.DataFrame(rows, schema=["user", "item", "time", "kind"], orient="row")

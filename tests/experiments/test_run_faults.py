@@ -55,6 +55,12 @@ def score(ready: Path, tmp_path_factory: pytest.TempPathFactory) -> float:
     return score
 
 
+@pytest.fixture(scope="module")
+def points(ready: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The changes of an undisturbed run."""
+    return Bench(run, ready, tmp_path_factory.mktemp("points")).points()
+
+
 def is_sound(bench: Bench, struck: Struck, score: float) -> None:
     before = on_disk(struck.folder)
     finished = {run_id for run_id, (status, _) in before.items() if status == "finished"}
@@ -100,10 +106,9 @@ def test_struck_at_every_kind_of_change(ready: Path, score: float, tmp_path: Pat
 
 
 @pytest.mark.parametrize("how", ["kill", "interrupt", "ENOSPC", "busy"])
-def test_struck_where_a_run_ends(ready: Path, score: float, tmp_path: Path, how: str) -> None:
+def test_struck_where_a_run_ends(ready: Path, score: float, points: list[str], tmp_path: Path, how: str) -> None:
     """The last record and what follows it: where a finished run was lost."""
     bench = Bench(run, ready, tmp_path)
-    points = bench.points()
     last = max(n for n, name in enumerate(points, 1) if name.startswith("rename") and name.endswith("run.json"))
     commits = [n for n, name in enumerate(points, 1) if name == "ledger commit"]
     numbers = commits[-1:] if how == "busy" else [last, last + 1, commits[-1]]

@@ -113,7 +113,7 @@ class Ready:
 @pytest.fixture
 def ready(small, no_wheels, server, kaggle, monkeypatch) -> Ready:
     made = small(runs=(EXPERIMENT,))
-    run = made.open.run(1)  # it is there already
+    run = made.open.runs[1]
     server.host("small", {"train.csv": b"id\n"}, kernels_only=True)
     server.kernel_output = {"submission.csv": run.submission.read_bytes()}
     monkeypatch.setattr("workbench.platforms.protocol.connect", lambda *_: kaggle)

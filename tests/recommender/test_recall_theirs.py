@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -21,24 +22,28 @@ def read(rows: list[tuple[int, int, int]]) -> Any:
     return read_interactions(events.lazy(), Columns("user", "item", "time"))
 
 
-LOG = read([(1, 10, 0), (1, 10, 5), (1, 20, 9), (2, 20, 3), (2, 30, 40 * DAY_S), (3, 20, 8), (3, 10, 9), (3, 20, 10)])
-"""Coded: 20 is 0, 10 is 1, 30 is 2."""
+@cache
+def log() -> Any:
+    """Return a small log; coded, 20 is 0, 10 is 1, 30 is 2."""
+    return read(
+        [(1, 10, 0), (1, 10, 5), (1, 20, 9), (2, 20, 3), (2, 30, 40 * DAY_S), (3, 20, 8), (3, 10, 9), (3, 20, 10)]
+    )
 
 
 def test_a_log_is_cut_in_two() -> None:
-    before, after = cut(LOG, 9)
+    before, after = cut(log(), 9)
     assert before.starts.tolist() == [0, 2, 3, 4]
     assert before.items.tolist() == [1, 1, 0, 0]
     assert after.toarray().tolist() == [[1, 0, 0], [0, 0, 1], [1, 1, 0]]
-    assert cut(LOG, 9, 10)[1].toarray().tolist() == [[1, 0, 0], [0, 0, 0], [0, 1, 0]]
-    assert had(LOG).toarray().tolist() == [[1, 2, 0], [1, 0, 1], [2, 1, 0]]
+    assert cut(log(), 9, 10)[1].toarray().tolist() == [[1, 0, 0], [0, 0, 0], [0, 1, 0]]
+    assert had(log()).toarray().tolist() == [[1, 2, 0], [1, 0, 1], [2, 1, 0]]
 
 
 def test_popularity() -> None:
     users = np.array([0, 1, 2], np.int32)
-    assert popularity(LOG, users, 4).tolist() == [[0, 1, 2, -1]] * 3
-    assert popularity(LOG, users, 2, days=7).tolist() == [[2, -1]] * 3
-    assert popularity(LOG, users, 2, new=True).tolist() == [[2, -1], [1, -1], [2, -1]]
+    assert popularity(log(), users, 4).tolist() == [[0, 1, 2, -1]] * 3
+    assert popularity(log(), users, 2, days=7).tolist() == [[2, -1]] * 3
+    assert popularity(log(), users, 2, new=True).tolist() == [[2, -1], [1, -1], [2, -1]]
 
 
 def test_recall_is_of_what_fits_into_a_list() -> None:

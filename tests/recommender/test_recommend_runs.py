@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from tests.commands import forked_wb
 from tests.habit_log import make_habit_log
 from workbench.api import library
 from workbench.core.errors import ConfigError, DataError, WorkbenchError
-from workbench.data.workspace import create_workspace
+from workbench.data.workspace import Workspace, create_workspace
 from workbench.ledger import Ledger
 from workbench.platforms.interactions import InteractionsSpec
 from workbench.recommender.windows import history_frame
@@ -46,13 +47,18 @@ top = 10
 class Shop:
     """A hosted and fetched log."""
 
-    def __init__(self, folder: Path, log: InteractionsSpec, frame: pl.DataFrame, **options: Any) -> None:
-        frame.write_parquet(folder / "log.parquet")
-        self.workspace = create_workspace(folder)
-        create(folder, "shop", LogSpec(folder / "log.parquet", log, **({"metric": "recall@5"} | options)))
-        library.fetch("shop", where=self.workspace)
+    def __init__(self, folder: Path) -> None:
+        self.workspace = Workspace(folder.resolve())
         self.open = library.OpenCompetition(self.workspace, "shop")
         self.folder = self.workspace.competitions / "shop"
+
+    @staticmethod
+    def host(folder: Path, log: InteractionsSpec, frame: pl.DataFrame, **options: Any) -> Shop:
+        frame.write_parquet(folder / "log.parquet")
+        workspace = create_workspace(folder)
+        create(folder, "shop", LogSpec(folder / "log.parquet", log, **({"metric": "recall@5"} | options)))
+        library.fetch("shop", where=workspace)
+        return Shop(folder)
 
     def write(self, number: int, text: str) -> None:
         (self.folder / "experiments" / f"{number:03d}.toml").write_text(text)
@@ -72,10 +78,21 @@ def frame() -> pl.DataFrame:
     return history_frame(make_habit_log(150, 80)).sort("time", "user", "item")
 
 
+@pytest.fixture(scope="module")
+def usual_shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a shop as most tests want it, which is copied."""
+    folder = tmp_path_factory.mktemp("shop")
+    Shop.host(folder, LOG, frame())
+    return folder
+
+
 @pytest.fixture
-def shop(tmp_path: Path) -> Any:
+def shop(tmp_path: Path, usual_shop: Path) -> Any:
     def make(log: InteractionsSpec = LOG, rows: pl.DataFrame | None = None, **options: Any) -> Shop:
-        return Shop(tmp_path, log, frame() if rows is None else rows, **options)
+        if log == LOG and rows is None and not options:
+            shutil.copytree(usual_shop, tmp_path, dirs_exist_ok=True)
+            return Shop(tmp_path)
+        return Shop.host(tmp_path, log, frame() if rows is None else rows, **options)
 
     return make
 
@@ -178,7 +195,7 @@ class TestFromLogToScore:
             tmp_path / "things.csv"
         )
         pl.DataFrame({"user": range(150), "town": [f"t{i % 3}" for i in range(150)]}).write_csv(tmp_path / "people.csv")
-        s = Shop(tmp_path, LOG, rows, tables=(tmp_path / "things.csv", tmp_path / "people.csv"))
+        s = Shop.host(tmp_path, LOG, rows, tables=(tmp_path / "things.csv", tmp_path / "people.csv"))
         text = (
             '[recommend.history]\n[recommend.attribute]\ncolumn = "shelf"\n[recommend.popular]\nby = "town"\n' + RANKER
         )
@@ -190,7 +207,7 @@ class TestFromLogToScore:
         rows = frame().with_columns(item=pl.format("{}", "item").str.zfill(5))
         things = pl.DataFrame({"item": [f"{i:05d}" for i in range(30)] + ["00003"] * 2}).with_columns(price=pl.lit(1.5))
         things.write_csv(tmp_path / "things.csv")
-        s = Shop(tmp_path, LOG, rows, tables=(tmp_path / "things.csv",))
+        s = Shop.host(tmp_path, LOG, rows, tables=(tmp_path / "things.csv",))
         s.define('id = "{user}"', 'id = "{user}"\nitems = "things"')
         s.open = library.OpenCompetition(s.workspace, "shop")
         outcome = s.run(2, "[recommend.history]\n")
@@ -247,7 +264,7 @@ class TestFromLogToScore:
     def test_sessions_of_which_nothing_is_known(self, tmp_path: Path) -> None:
         """As `wb fetch` leaves them of JSON lines with an empty list; and items that only the test's events have."""
         rows = frame().with_columns(user=pl.col("user") * 100 + pl.col("time") // (7 * DAY))
-        s = Shop(tmp_path, replace(LOG, cut="session"), rows)
+        s = Shop.host(tmp_path, replace(LOG, cut="session"), rows)
         test = s.open.access.competition.table("test").collect()
         chosen = test["user"][0]
         empty = (
