@@ -1,4 +1,4 @@
-"""An iterator that runs in a thread of its own while what it gave is being used."""
+"""Run an iterator in a background thread, a few items ahead of its consumer."""
 
 from __future__ import annotations
 
@@ -15,34 +15,37 @@ T = TypeVar("T")
 
 @contextmanager
 def ahead(items: Iterator[T], depth: int = 2) -> Iterator[Iterator[T]]:
-    """Run an iterator in a thread, `depth` items ahead; its exceptions are raised here."""
-    ready: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(depth)
-    stop = threading.Event()
+    """Iterate over `items` in a background thread, at most `depth` items ahead.
 
-    def offer(item: tuple[T | None, BaseException | None]) -> None:
-        while not stop.is_set():
+    Exceptions of the iterator are raised in the consumer's thread. The thread ends with the block.
+    """
+    results: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(depth)
+    should_stop = threading.Event()
+
+    def put(result: tuple[T | None, BaseException | None]) -> None:
+        while not should_stop.is_set():
             try:
-                ready.put(item, timeout=0.1)
+                results.put(result, timeout=0.1)
             except queue.Full:
                 continue
             return
 
-    def work() -> None:
+    def produce() -> None:
         try:
             for item in items:
-                offer((item, None))
-                if stop.is_set():
+                put((item, None))
+                if should_stop.is_set():
                     return
-            offer((None, None))
-        except BaseException as exc:  # noqa: BLE001 raised in the thread that reads
-            offer((None, exc))
+            put((None, None))
+        except BaseException as exc:  # noqa: BLE001 raised in the consumer's thread
+            put((None, exc))
 
-    thread = threading.Thread(target=work, daemon=True)
+    thread = threading.Thread(target=produce, daemon=True)
     thread.start()
 
-    def read() -> Iterator[T]:
+    def consume() -> Iterator[T]:
         while True:
-            item, error = ready.get()
+            item, error = results.get()
             if error is not None:
                 raise error
             if item is None:
@@ -50,7 +53,7 @@ def ahead(items: Iterator[T], depth: int = 2) -> Iterator[Iterator[T]]:
             yield item
 
     try:
-        yield read()
+        yield consume()
     finally:
-        stop.set()
+        should_stop.set()
         thread.join()

@@ -1,7 +1,7 @@
-"""What the values of text columns could be read as: counted for all columns of a piece of a table at a time.
+"""Count what the values of text columns can be parsed as, for all columns of a block at a time.
 
-A call of polars costs as much as a thousand short texts. So each look is one for all the columns that need it, and a
-column costs a call of its own only where its values may be dates.
+A call of polars costs as much as a thousand short texts. So each statistic is computed for all columns together, except
+for those that may be dates.
 """
 
 from __future__ import annotations
@@ -9,19 +9,18 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 import polars as pl
 
 from workbench.core.times import has_clock
-from workbench.data.ingest.dates import COMPACT, DAYS, MOST_DAYS, days_read, is_clock, split_times
+from workbench.data.ingest.dates import COMPACT, DAYS, MAX_DAYS, days_read, is_clock, split_times
 from workbench.data.ingest.keys import KeyKind
 from workbench.data.ingest.missing import is_token
 from workbench.data.ingest.types import (
     DECIMAL_COMMA,
-    FEW,
     INTEGER,
+    MAX_FEW_VALUES,
     MISSING,
     POINT_GROUPS,
     THOUSANDS_COMMA,
@@ -33,14 +32,14 @@ from workbench.data.ingest.types import (
 
 __all__ = ["column_stats", "is_present"]
 
-LOOK = 50
+HEAD_VALUES = 50
 LOOSE_ROWS = 10_000
-FEW_LOOK = 2_000
-LONG = r"^[+-]?\d{4,}"
-"""A number that has its thousands without a mark."""
+HEAD_FOR_FEW = 2_000
+FOUR_DIGITS = r"^[+-]?\d{4,}"
+"""A number that does not separate its thousands."""
 
-PARTS = re.compile(r"\d+|[^\W\d]+")
-"""Of these a date has three, and two of them are numbers, unless it is one number."""
+NUMBERS_AND_WORDS = re.compile(r"\d+|[^\W\d]+")
+"""A date has at least three of them, two of which are numbers, unless it is like 20240131."""
 
 
 def column_stats(
@@ -49,34 +48,34 @@ def column_stats(
     missing: Sequence[str] = (),
     keys: Mapping[str, KeyKind] | None = None,
 ) -> dict[str, ColumnStats]:
-    """Count what the values of text columns could be read as.
+    """Count what the values of text columns can be parsed as.
 
     Parameters
     ----------
     frame : DataFrame
-        A piece of a table, every column text.
+        A block of a table; all columns are text.
     formats : dict, optional
-        For each column the time formats that are still possible; None: all.
+        By column, the formats of a day that have read all earlier values; None for all formats.
     missing : sequence of str
-        Further texts that stand for a missing value.
+        Additional texts that stand for a missing value.
     keys : mapping, optional
-        The columns whose spelling matters, and how far.
+        By column, how far the spelling matters.
     """
     if not frame.height:
         return {c: ColumnStats(times=None) for c in frame.columns}
-    stats_of = _Counts(frame, missing).stats(formats)
+    stats_by_column = _all_stats(frame, formats, missing)
     for column, kind in (keys or {}).items():
-        if kind and column in stats_of:
-            stats = stats_of[column]
+        if kind and column in stats_by_column:
+            stats = stats_by_column[column]
             clock = next(iter(stats.clocks)) if len(stats.clocks) == 1 else None
             times = [] if clock is None else [day + clock for day in stats.times or ()]
             exact = _exact(frame[column].drop_nulls(), times, missing, kind)
-            stats_of[column] = replace(stats_of[column], exact=exact)
-    return stats_of
+            stats_by_column[column] = replace(stats, exact=exact)
+    return stats_by_column
 
 
 def is_present(text: pl.Expr, missing: Sequence[str]) -> pl.Expr:
-    """Return whether a text stands for a value: it is neither one of `missing`, in any spelling, nor a token."""
+    """Return a boolean expression: whether a text is not a missing value."""
     present = ~text.str.strip_chars().is_in(list(MISSING))
     return present & ~is_token(text, missing) if missing else present
 
@@ -85,198 +84,189 @@ def is_present(text: pl.Expr, missing: Sequence[str]) -> pl.Expr:
 
 
 def _exact(values: pl.Series, times: Iterable[str], missing: Sequence[str], kind: KeyKind) -> frozenset[str] | None:
-    """Return the readings of texts that give each of them back: "whole", "fraction", and formats of times."""
-    # A code that is missing everywhere may be anything, an id that is called "NA" is one.
+    """Return the types that keep the spelling of all texts, see `ColumnStats.exact`; None where there is no value."""
+    # "NA" is a missing code, but may be an id.
     text = present_texts(values, missing, tokens=MISSING if kind == "code" else ())
     if not text.len():
         return None
-    exact = {f"{f}|{loose}" for f in times for loose in ("", "d", "h", "dh") if _gives_back(text, _time(f, loose))}
+    exact = {
+        f"{f}|{loose}" for f in times for loose in ("", "d", "h", "dh") if _keeps_spelling(text, _time_type(f, loose))
+    }
     for name, dtype in (("whole", pl.Int64()), ("fraction", pl.Float64())):
-        if _gives_back(text, ColumnType(dtype, key=kind)):
+        if _keeps_spelling(text, ColumnType(dtype, key=kind)):
             exact.add(name)
     return frozenset(exact)
 
 
-def _time(time_format: str, loose: str) -> ColumnType:
+def _time_type(time_format: str, loose: str) -> ColumnType:
     return ColumnType(pl.Datetime("us") if has_clock(time_format) else pl.Date(), time_format, loose=loose, key="key")
 
 
-def _gives_back(text: pl.Series, decided: ColumnType) -> bool:
-    typed = text.to_frame("t").select(decided.read("t")).to_series()
-    return not respelled(text, typed, decided).len()
+def _keeps_spelling(text: pl.Series, column_type: ColumnType) -> bool:
+    typed = text.to_frame("t").select(column_type.read("t")).to_series()
+    return not respelled(text, typed, column_type).len()
 
 
 # ---------------------------------------------------------------------------------------------------------- counting
 
 
-class _Counts:
-    """The counts of a piece of a table, each taken for all the columns that need it.
-
-    `text` are the values without the spaces around them, null where there is none.
-    """
+class _Texts:
+    """The values of a frame of texts, without the spaces around them and with null for missing ones."""
 
     def __init__(self, frame: pl.DataFrame, missing: Sequence[str]) -> None:
-        self.frame = frame
         text = pl.all()
         if missing:
             text = pl.when(~is_token(text, missing)).then(text)
-        # One after the other: half the time of one expression for both.
-        self.text = frame.select(text.str.strip_chars()).select(pl.all().replace(list(MISSING), None))
+        # Two selections take half the time of one nested expression.
+        self.frame = frame.select(text.str.strip_chars()).select(pl.all().replace(list(MISSING), None))
+        self.n_filled: dict[str, int] = _row(frame.select(pl.all().count()))
+        self.n_present: dict[str, int] = _row(self.frame.select(pl.all().count()))
+        self.filled = [c for c, n in self.n_present.items() if n]
 
-    def stats(self, formats: Mapping[str, Iterable[str]] | None) -> dict[str, ColumnStats]:
-        """Return the statistics by column."""
-        return {c: self._of(c, None if formats is None else formats.get(c, ())) for c in self.frame.columns}
+    def select(self, columns: Collection[str], statistic: Callable[[pl.Expr], pl.Expr]) -> dict[str, Any]:
+        """Return a statistic by column."""
+        return _row(self.frame.select(statistic(pl.col(list(columns))))) if columns else {}
 
-    def _of(self, column: str, formats: Iterable[str] | None) -> ColumnStats:
-        present, digits = self.present[column], self.digits.get(column, 0)
+    def count(self, columns: Collection[str], condition: Callable[[pl.Expr], pl.Expr]) -> dict[str, int]:
+        """Return the number of values that meet a condition, by column."""
+        return self.select(columns, lambda text: condition(text).sum())
+
+    def count_matching(self, columns: Collection[str], pattern: str) -> dict[str, int]:
+        """Return the number of values that match a regular expression, by column."""
+        return self.count(columns, lambda text: text.str.contains(pattern))
+
+
+@dataclass(frozen=True)
+class _NumberCounts:
+    """Counts by column of the values that may be numbers; their names are those of `ColumnStats`.
+
+    A count that would be 0 for a column, or the same as another, is left out of the dict.
+    """
+
+    floats: dict[str, int]
+    integers: dict[str, int]
+    digits: dict[str, int]
+    padded: dict[str, int]
+    decimals: dict[str, int]
+    thousands: dict[str, int]
+    commas: dict[str, int]
+    points: dict[str, int]
+    grouped: dict[str, int]
+    long: dict[str, int]
+    plain: set[str]
+
+
+def _count_numbers(frame: pl.DataFrame, texts: _Texts) -> _NumberCounts:
+    """Count the values that may be numbers; each pattern is tried only on the columns where it may matter."""
+    n_present, filled = texts.n_present, texts.filled
+    floats = texts.count(filled, lambda text: text.cast(pl.Float64, strict=False).is_not_null())
+    numeric = [c for c in filled if floats[c] == n_present[c]]
+    integers = texts.count(numeric, lambda text: text.cast(pl.Int64, strict=False).is_not_null())
+    # Integers of 64 bits consist of digits: no need to match them.
+    digits = {c: n for c, n in integers.items() if n == n_present[c]}
+    digits |= texts.count_matching([c for c in filled if c not in digits], f"^{INTEGER}$")
+    not_digits = [c for c in filled if digits[c] < n_present[c]]
+    with_words = [c for c in not_digits if floats[c] < n_present[c]]
+    fractions = [c for c in not_digits if floats[c] == n_present[c]]
+    all_digits = [c for c in filled if digits[c] == n_present[c]]
+    first_values = rf"{POINT_GROUPS}|^[+-]?\d{{1,3}}$"
+    may_be_grouped = texts.select(
+        fractions, lambda text: text.drop_nulls().head(HEAD_VALUES).str.contains(first_values).all()
+    )
+    return _NumberCounts(
+        floats=floats,
+        integers=integers,
+        digits=digits,
+        padded=texts.count_matching([c for c in filled if digits[c]], r"^[+-]?0\d+$"),
+        decimals=texts.count_matching(not_digits, DECIMAL_COMMA),
+        thousands=texts.count_matching(not_digits, THOUSANDS_COMMA),
+        commas=texts.count(with_words, lambda text: text.str.contains(",", literal=True)),
+        points=texts.count(fractions, lambda text: text.str.contains(".", literal=True)),
+        grouped=texts.count_matching([c for c, flag in may_be_grouped.items() if flag], POINT_GROUPS),
+        long=texts.count_matching([*with_words, *all_digits], FOUR_DIGITS),
+        plain=_plain_columns(frame, texts, numeric),
+    )
+
+
+def _plain_columns(frame: pl.DataFrame, texts: _Texts, numeric: list[str]) -> set[str]:
+    """Return the columns of numbers without spaces around them and without missing texts, as the CSV reader needs."""
+    complete = [c for c in numeric if texts.n_present[c] == texts.n_filled[c]]
+    if not complete:
+        return set()
+    stripped, original = (_row(f.select(pl.col(complete).str.len_bytes().sum())) for f in (texts.frame, frame))
+    return {c for c in complete if stripped[c] == original[c]}
+
+
+def _few_values(texts: _Texts) -> dict[str, frozenset[str]]:
+    """Return the distinct values of the columns that have at most `MAX_FEW_VALUES`."""
+    n_first = texts.select(texts.filled, lambda text: text.drop_nulls().head(HEAD_FOR_FEW).n_unique())
+    possible = [c for c, n in n_first.items() if n <= MAX_FEW_VALUES]
+    # One value more than allowed shows that there are too many.
+    values = texts.select(possible, lambda text: text.drop_nulls().unique().head(MAX_FEW_VALUES + 1).implode())
+    return {c: frozenset(v) for c, v in values.items() if len(v) <= MAX_FEW_VALUES}
+
+
+def _time_candidates(texts: _Texts, numbers: _NumberCounts) -> set[str]:
+    """Return the columns whose first value may be a date or a time."""
+    n_present = texts.n_present
+    possible = [c for c in texts.filled if numbers.floats[c] < n_present[c] or numbers.digits[c] == n_present[c]]
+    first_values = texts.select(possible, lambda text: text.drop_nulls().first())
+    return {c for c, value in first_values.items() if _may_be_time(str(value), c)}
+
+
+def _all_stats(
+    frame: pl.DataFrame, formats: Mapping[str, Iterable[str]] | None, missing: Sequence[str]
+) -> dict[str, ColumnStats]:
+    texts = _Texts(frame, missing)
+    numbers = _count_numbers(frame, texts)
+    few, time_candidates = _few_values(texts), _time_candidates(texts, numbers)
+    stats: dict[str, ColumnStats] = {}
+    for column in frame.columns:
+        present = texts.n_present[column]
         if not present:
-            return ColumnStats(plain=not self.n_filled[column], times=None)
-        times = _times(self.text[column].drop_nulls(), column, formats) if column in self.like_times else NO_TIMES
-        return ColumnStats(
+            stats[column] = ColumnStats(plain=not texts.n_filled[column], times=None)
+            continue
+        times, values = NO_TIMES, texts.frame[column]
+        if column in time_candidates:
+            times = _times(values.drop_nulls(), column, None if formats is None else formats.get(column, ()))
+        stats[column] = ColumnStats(
             present=present,
-            integers=self.integers.get(column, 0),
-            digits=digits,
-            floats=self.floats[column],
-            decimals=self.decimals.get(column, present),
-            thousands=self.thousands.get(column, present),
-            padded=self.padded.get(column, 0),
-            # With a space around it a number is none for the CSV reader.
-            plain=column in self.plain,
+            integers=numbers.integers.get(column, 0),
+            digits=numbers.digits.get(column, 0),
+            floats=numbers.floats[column],
+            decimals=numbers.decimals.get(column, present),
+            thousands=numbers.thousands.get(column, present),
+            padded=numbers.padded.get(column, 0),
+            plain=column in numbers.plain,
             times=times.formats,
             clocks=times.clocks,
             days=times.days,
-            commas=self.commas.get(column, 0),
-            points=self.points.get(column, 0),
-            grouped=self.grouped.get(column, 0),
-            long=self.long.get(column, 0),
-            few=self.few.get(column),
-            loose=_loose(self.text[column].drop_nulls()) if times.formats else "",
+            commas=numbers.commas.get(column, 0),
+            points=numbers.points.get(column, 0),
+            grouped=numbers.grouped.get(column, 0),
+            long=numbers.long.get(column, 0),
+            few=few.get(column),
+            loose=_loose(values.drop_nulls()) if times.formats else "",
         )
-
-    # Which columns each count is for, so that none is looked at needlessly.
-
-    @cached_property
-    def n_filled(self) -> dict[str, int]:
-        return _row(self.frame.select(pl.all().count()))
-
-    @cached_property
-    def present(self) -> dict[str, int]:
-        return _row(self.text.select(pl.all().count()))
-
-    @cached_property
-    def filled(self) -> list[str]:
-        return [c for c, n in self.present.items() if n]
-
-    @cached_property
-    def floats(self) -> dict[str, int]:
-        return self._count(self.filled, lambda text: text.cast(pl.Float64, strict=False).is_not_null())
-
-    @cached_property
-    def numbers(self) -> list[str]:
-        return [c for c in self.filled if self.floats[c] == self.present[c]]
-
-    @cached_property
-    def integers(self) -> dict[str, int]:
-        return self._count(self.numbers, lambda text: text.cast(pl.Int64, strict=False).is_not_null())
-
-    @cached_property
-    def digits(self) -> dict[str, int]:
-        # What was read as whole numbers of 64 bits are digits.
-        parsed = {c: n for c, n in self.integers.items() if n == self.present[c]}
-        return parsed | self._matching([c for c in self.filled if c not in parsed], f"^{INTEGER}$")
-
-    @cached_property
-    def not_digits(self) -> list[str]:
-        return [c for c in self.filled if self.digits[c] < self.present[c]]
-
-    @cached_property
-    def padded(self) -> dict[str, int]:
-        return self._matching([c for c in self.filled if self.digits[c]], r"^[+-]?0\d+$")
-
-    @cached_property
-    def decimals(self) -> dict[str, int]:
-        return self._matching(self.not_digits, DECIMAL_COMMA)
-
-    @cached_property
-    def thousands(self) -> dict[str, int]:
-        return self._matching(self.not_digits, THOUSANDS_COMMA)
-
-    @cached_property
-    def plain(self) -> set[str]:
-        possible = [c for c in self.numbers if self.present[c] == self.n_filled[c]]
-        if not possible:
-            return set()
-        bare, written = (_row(f.select(pl.col(possible).str.len_bytes().sum())) for f in (self.text, self.frame))
-        return {c for c in possible if bare[c] == written[c]}
-
-    @cached_property
-    def with_words(self) -> list[str]:
-        return [c for c in self.not_digits if self.floats[c] < self.present[c]]
-
-    @cached_property
-    def fractions(self) -> list[str]:
-        return [c for c in self.not_digits if self.floats[c] == self.present[c]]
-
-    @cached_property
-    def commas(self) -> dict[str, int]:
-        return self._count(self.with_words, lambda text: text.str.contains(",", literal=True))
-
-    @cached_property
-    def points(self) -> dict[str, int]:
-        return self._count(self.fractions, lambda text: text.str.contains(".", literal=True))
-
-    @cached_property
-    def grouped(self) -> dict[str, int]:
-        usual = rf"{POINT_GROUPS}|^[+-]?\d{{1,3}}$"
-        is_usual = self._select(self.fractions, lambda text: text.drop_nulls().head(LOOK).str.contains(usual).all())
-        return self._matching([c for c, usual in is_usual.items() if usual], POINT_GROUPS)
-
-    @cached_property
-    def long(self) -> dict[str, int]:
-        integers = [c for c in self.filled if self.digits[c] == self.present[c]]
-        return self._matching([*self.with_words, *integers], LONG)
-
-    @cached_property
-    def few(self) -> dict[str, frozenset[str]]:
-        first = self._select(self.filled, lambda text: text.drop_nulls().head(FEW_LOOK).n_unique())
-        possible = [c for c, n in first.items() if n <= FEW]
-        # One more than are few, so that a column of many is no long list.
-        values = self._select(possible, lambda text: text.drop_nulls().unique().head(FEW + 1).implode())
-        return {c: frozenset(v) for c, v in values.items() if len(v) <= FEW}
-
-    @cached_property
-    def like_times(self) -> set[str]:
-        """The columns whose first value may be a date or a time."""
-        possible = [c for c in self.filled if self.floats[c] < self.present[c] or self.digits[c] == self.present[c]]
-        first = self._select(possible, lambda text: text.drop_nulls().first())
-        return {c for c, value in first.items() if _may_be_time(str(value), c)}
-
-    def _select(self, columns: Collection[str], look: Callable[[pl.Expr], pl.Expr]) -> dict[str, Any]:
-        return _row(self.text.select(look(pl.col(list(columns))))) if columns else {}
-
-    def _matching(self, columns: Collection[str], pattern: str) -> dict[str, int]:
-        return self._count(columns, lambda text: text.str.contains(pattern))
-
-    def _count(self, columns: Collection[str], condition: Callable[[pl.Expr], pl.Expr]) -> dict[str, int]:
-        return self._select(columns, lambda text: condition(text).sum())
+    return stats
 
 
 def _row(frame: pl.DataFrame) -> dict[str, Any]:
-    """Return the one row of a frame by column; a frame without columns has none."""
+    """Return the only row of a frame by column; empty for a frame without columns."""
     return dict(zip(frame.columns, frame.row(0), strict=True)) if frame.width else {}
 
 
 def _loose(text: pl.Series) -> str:
-    """Return what dates are written in without a leading zero: "d" for days and months, "h" for hours."""
-    some = text.head(LOOSE_ROWS)
-    days = some.str.slice(0, 10).str.contains(r"(^|[/.\-])\d([/.\- ]|$)").any()
-    hours = some.str.contains(r"[ T]\d:").any()
+    """Return which parts of dates have no leading zeros, see `ColumnStats.loose`."""
+    values = text.head(LOOSE_ROWS)
+    days = values.str.slice(0, 10).str.contains(r"(^|[/.\-])\d([/.\- ]|$)").any()
+    hours = values.str.contains(r"[ T]\d:").any()
     return "d" * days + "h" * hours
 
 
 @dataclass(frozen=True)
 class _Times:
-    """The formats of the day that all values have, those of the clocks, and the days where a choice depends on them."""
+    """`times`, `clocks` and `days` of `ColumnStats`."""
 
     formats: dict[str, int]
     clocks: frozenset[str] = frozenset()
@@ -287,39 +277,42 @@ NO_TIMES = _Times({})
 
 
 def _times(text: pl.Series, name: str, formats: Iterable[str] | None) -> _Times:
-    """Return the formats that all values have. Most formats fail on a handful of values: those are tried first."""
+    """Return the formats that read all values of a column.
+
+    Most formats fail on a handful of values, so a few values are tried before all distinct ones.
+    """
     possible = list(DAYS if formats is None else formats)
     if (formats is None or COMPACT in formats) and _is_compact(text, name) and not days_read(text, COMPACT).has_nulls():
         return _Times({COMPACT: text.len()}, frozenset({""}))
     days = pl.Series(dtype=pl.String)
     clocks: dict[str, pl.Series] = {}
-    for piece in (text.head(5), text.sample(min(200, text.len()), seed=0), text.unique()):
-        parts = split_times(piece)
+    for values in (text.head(5), text.sample(min(200, text.len()), seed=0), text.unique()):
+        parts = split_times(values)
         if parts is None:
             return NO_TIMES
         days, clocks = parts
         possible = [f for f in possible if not days_read(days, f).has_nulls()]
-        if not possible or not all(is_clock(values, form) for form, values in clocks.items()):
+        if not possible or not all(is_clock(times, clock_format) for clock_format, times in clocks.items()):
             return NO_TIMES
-    is_open = len(possible) > 1 or "%y" in possible[0]
-    distinct_days = frozenset() if not is_open else frozenset(days.to_list()) if days.len() <= MOST_DAYS else None
+    needs_choice = len(possible) > 1 or "%y" in possible[0]
+    distinct_days = frozenset() if not needs_choice else frozenset(days.to_list()) if days.len() <= MAX_DAYS else None
     return _Times(dict.fromkeys(possible, text.len()), frozenset(clocks), distinct_days)
 
 
-def _may_be_time(first: str, name: str) -> bool:
-    """Whether a column whose first value this is may hold dates or times; no date says yes, and little else does."""
-    if not 6 <= len(first) <= 40:
+def _may_be_time(first_value: str, name: str) -> bool:
+    """Tell whether a column may hold dates or times, by its first value; True for all dates and for little else."""
+    if not 6 <= len(first_value) <= 40:
         return False
-    parts = PARTS.findall(first)
+    parts = NUMBERS_AND_WORDS.findall(first_value)
     if len(parts) >= 3 and sum(p[0].isdigit() for p in parts) >= 2:
         return True
-    return _is_named_day(name) and re.match(r"(19|20)\d{6}", first) is not None
+    return _is_day_name(name) and re.match(r"(19|20)\d{6}", first_value) is not None
 
 
-def _is_named_day(name: str) -> bool:
+def _is_day_name(name: str) -> bool:
     return re.search(r"date|(^|_)day$|(^|_)dt$", name.lower()) is not None
 
 
 def _is_compact(text: pl.Series, name: str) -> bool:
-    """Whether eight digits are dates: only where the name says so, and the years are of our time."""
-    return _is_named_day(name) and bool(text.str.contains(r"^(19|20)\d\d[01]\d[0-3]\d$").all())
+    """Tell whether all values are days like 20240131, with a name that says so and a year from 1900 to 2099."""
+    return _is_day_name(name) and bool(text.str.contains(r"^(19|20)\d\d[01]\d[0-3]\d$").all())

@@ -1,4 +1,4 @@
-"""Dates and times in texts: a day in one of a few formats, and a clock whose form can be read off its signs."""
+"""Parse dates and times in text: the day has one of some known formats, the clock's format follows from its signs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from workbench.core.times import has_clock, offset_minutes
 __all__ = [
     "COMPACT",
     "DAYS",
-    "MOST_DAYS",
+    "MAX_DAYS",
     "DayChoice",
     "choose_day",
     "clock_formats",
@@ -58,25 +58,37 @@ DAYS = (
     "%d-%m-%y",
     "%m-%d-%y",
 )
-"""In the order in which they are tried: where days and months can't be distinguished at all, the first one is used."""
+"""The known formats of a day. Where nothing distinguishes days from months, the first one that fits is used."""
 COMPACT = "%Y%m%d"
 
 PLAIN_CLOCK = (
     r"^(.*?\d)([ T]\d{1,2}[:.]\d{2}(?:[:.]\d{2}(?:[.,]\d{1,9})?)?(?: ?[AaPp][Mm])?)"
     r"( ?(?:Z|UTC|GMT|[+-]\d{2}(?::?\d{2})?))?$"
 )
-"""A day, a clock, and what says how far it is from UTC."""
-MOST_CLOCKS = 40
-MOST_DAYS = 12_000
-"""Different days that are looked at to tell day from month or year: more than a century of two digits has."""
-CLOSER = 4
-"""So many times as far apart as in another reading, days are rather not what is written."""
-SURE_OF_STEPS = 4
+"""Groups: a day, a clock, and an offset from UTC."""
+MAX_CLOCKS = 40
+MAX_DAYS = 12_000
+"""The distinct days that are compared to tell the day from the month or year; 33 years have as many days."""
+MIN_SPAN_RATIO = 4
+"""A reading of the days is unlikely if they lie this many times as far apart as in another reading."""
+MIN_WEEKLY_DAYS = 4
 
 
 @dataclass(frozen=True)
 class DayChoice:
-    """Which format a day is written in: `certain` where no other reads all; None: undecided. `why` says how."""
+    """The chosen format of a column's days.
+
+    Attributes
+    ----------
+    day_format : str, optional
+        None where it is undecided.
+    certain : bool
+        Whether no other format reads all of the days.
+    why : str
+        The reason for the choice, or why there is none.
+    strong : bool
+        Whether the evidence suffices to decide other columns, too.
+    """
 
     day_format: str | None
     certain: bool
@@ -88,62 +100,67 @@ class DayChoice:
 
 
 def split_times(text: pl.Series) -> tuple[pl.Series, dict[str, pl.Series]] | None:
-    """Return the different day parts, and the different clocks by the format of each; None where one has no format.
+    """Split texts into days and clocks.
 
-    The format "" is that of a text that is a day alone.
+    Returns
+    -------
+    Series, dict
+        The distinct days, and the distinct clocks by their format, which is "" for texts without a clock. None where a
+        clock has no known format.
     """
     groups = text.str.extract_groups(PLAIN_CLOCK)
     parts = groups.struct.unnest().rename({"1": "day", "2": "clock", "3": "zone"})
-    alone = parts["clock"].is_null()
-    days = pl.select(pl.when(alone).then(text).otherwise(parts["day"])).to_series().unique()
-    clocks: dict[str, pl.Series] = {}
-    if alone.any():
-        clocks[""] = pl.Series([""])
-    timed = parts.filter(~alone).with_columns(shape=pl.col("clock").str.replace_all(r"\d+", "9"))
-    forms = timed.select("shape", "zone").unique()
-    if forms.height > MOST_CLOCKS:
+    has_no_clock = parts["clock"].is_null()
+    days = pl.select(pl.when(has_no_clock).then(text).otherwise(parts["day"])).to_series().unique()
+    clocks_by_format: dict[str, pl.Series] = {}
+    if has_no_clock.any():
+        clocks_by_format[""] = pl.Series([""])
+    with_clock = parts.filter(~has_no_clock).with_columns(shape=pl.col("clock").str.replace_all(r"\d+", "9"))
+    shapes = with_clock.select("shape", "zone").unique()
+    if shapes.height > MAX_CLOCKS:
         return None
-    for shape, zone in forms.rows():
-        form = _clock_format(shape)
-        if form is None:
+    for shape, zone in shapes.rows():
+        clock_format = _clock_format(shape)
+        if clock_format is None:
             return None
-        is_it = (pl.col("shape") == shape) & pl.col("zone").eq_missing(zone)
-        values = timed.filter(is_it)["clock"].unique()
-        key = form + (zone or "")
-        clocks[key] = pl.concat([clocks[key], values]) if key in clocks else values
-    return days, clocks
+        has_shape = (pl.col("shape") == shape) & pl.col("zone").eq_missing(zone)
+        clocks = with_clock.filter(has_shape)["clock"].unique()
+        key = clock_format + (zone or "")
+        earlier = clocks_by_format.get(key)
+        clocks_by_format[key] = clocks if earlier is None else pl.concat([earlier, clocks])
+    return days, clocks_by_format
 
 
 def _clock_format(shape: str) -> str | None:
-    """Return the format of a clock whose digits are all "9"."""
-    half = re.search(r"( ?)[AaPp][Mm]$", shape)
-    plain = shape[: half.start()] if half else shape
-    mark = plain[2] if len(plain) > 2 else ""
-    fields = plain[1:].replace(",", ".").split(mark)
-    if mark == ".":
-        # 17.06.07: a fraction behind dots would be a fourth number.
+    """Return the format of a clock by its shape, in which each number is replaced by "9"."""
+    am_pm = re.search(r"( ?)[AaPp][Mm]$", shape)
+    numbers = shape[: am_pm.start()] if am_pm else shape
+    separator = numbers[2] if len(numbers) > 2 else ""
+    fields = numbers[1:].replace(",", ".").split(separator)
+    if separator == ".":
+        # In 17.06.07 a fraction of a second can't be told from a further field.
         if len(fields) not in (2, 3):
             return None
-        pieces = ["%H", "%M", "%S"][: len(fields)]
+        directives = ["%H", "%M", "%S"][: len(fields)]
     else:
-        pieces = ["%H", "%M", "%S%.f" if "." in fields[-1] else "%S"][: len(fields)]
-    form = plain[0] + mark.join(pieces)
-    return form.replace("%H", "%I") + half[1] + "%p" if half else form
+        directives = ["%H", "%M", "%S%.f" if "." in fields[-1] else "%S"][: len(fields)]
+    clock_format = numbers[0] + separator.join(directives)
+    return clock_format.replace("%H", "%I") + am_pm[1] + "%p" if am_pm else clock_format
 
 
 def clock_formats(clocks: Collection[str]) -> tuple[str, ...]:
-    """Return the formats that read these clocks, each that another reads too left out; the day alone last."""
+    """Return the formats that are necessary to read clocks of all these formats, "" (no clock) last."""
     distinct = [c for c in clocks if not (c.endswith("%S") and f"{c}%.f" in clocks)]
     return tuple(sorted(distinct, key=lambda c: (c == "", c)))
 
 
 def is_clock(values: pl.Series, form: str) -> bool:
-    """Whether all clocks are times of a day."""
+    """Tell whether all clocks of a format are valid times of a day."""
     return form == "" or bool(_read(pl.Series(["2000-01-01"]) + values, "%Y-%m-%d" + _bare(form)).is_not_null().all())
 
 
 def zones_of(form: str) -> str:
-    """Return what a format ends in that says how far a time is from UTC, "" where it says nothing."""
+    """Return the offset from UTC at the end of a format, "" where it has none."""
     zone = re.search(r" ?(Z|UTC|GMT|[+-]\d{2}(:?\d{2})?)$", form)
     return zone[0] if zone else ""
 
@@ -157,7 +174,7 @@ def _read(values: pl.Series, form: str) -> pl.Series:
 
 
 def days_read(values: pl.Series, day_format: str) -> pl.Series:
-    """Return days read by a format; null where one is not of it."""
+    """Parse days by a format; others become null."""
     days = values.str.strptime(pl.Date, day_format, strict=False, cache=False)
     if "%Y" in day_format and days.null_count() == 0 and has_short_years(values, day_format):
         return pl.Series([None] * values.len(), dtype=pl.Date)
@@ -165,25 +182,32 @@ def days_read(values: pl.Series, day_format: str) -> pl.Series:
 
 
 def has_short_years(text: pl.Series, time_format: str) -> bool:
-    """Whether a year that must have four digits has fewer, which polars takes for one of the first century."""
+    """Tell whether a year has fewer than the four digits of ``%Y``: polars reads 24 as a year of the first century."""
     if "%Y" not in time_format:
         return False
-    pieces = re.split(r"(%-?\w)", time_format.partition("%Y")[0])
-    before = "".join(r"\s*\w+" if p.startswith("%") else re.escape(p) for p in pieces)
-    year = rf"^{before}\d{{4}}(\D|$)" if before else r"^\d{4}"
-    return not text.str.strip_chars().str.contains(year).all()
+    parts = re.split(r"(%-?\w)", time_format.partition("%Y")[0])
+    before_year = "".join(r"\s*\w+" if p.startswith("%") else re.escape(p) for p in parts)
+    pattern = rf"^{before_year}\d{{4}}(\D|$)" if before_year else r"^\d{4}"
+    return not text.str.strip_chars().str.contains(pattern).all()
 
 
 # ------------------------------------------------------------------------------------------------------------- reading
 
 
 def read_times(text: pl.Expr, formats: Iterable[str], dtype: pl.DataType, until: int | None) -> pl.Expr:
-    """Return the expression that reads texts by formats, the first that fits; what fits none is null.
+    """Return an expression that parses texts by the first format that fits; other texts become null.
 
-    A format may end in an offset from UTC, which is taken off, and `until` is the last year of the century that years
-    of two digits are in.
+    Parameters
+    ----------
+    text : Expr
+    formats : iterable of str
+        A format may end in an offset from UTC, which is subtracted.
+    dtype : DataType
+        Date or Datetime.
+    until : int, optional
+        The last year of the century that two-digit years lie in.
     """
-    # With a cache, polars is four times slower where most values differ.
+    # polars' cache makes this four times slower where most values differ.
     read: list[pl.Expr] = []
     for form in formats:
         if dtype == pl.Date:
@@ -194,10 +218,10 @@ def read_times(text: pl.Expr, formats: Iterable[str], dtype: pl.DataType, until:
         elif not has_clock(form):
             read.append(text.str.strptime(pl.Date(), form, strict=False, cache=False).cast(pl.Datetime("us")))
         else:
-            one = text.str.replace(",", ".", literal=True) if "%.f" in form and ", " not in form else text
-            stamp = one.str.strptime(pl.Datetime("us"), form, strict=False, cache=False)
+            with_point = text.str.replace(",", ".", literal=True) if "%.f" in form and ", " not in form else text
+            local_time = with_point.str.strptime(pl.Datetime("us"), form, strict=False, cache=False)
             minutes = offset_minutes(form)
-            read.append(stamp - pl.duration(minutes=minutes) if minutes else stamp)
+            read.append(local_time - pl.duration(minutes=minutes) if minutes else local_time)
     times = read[0] if len(read) == 1 else pl.coalesce(read)
     if until is None:
         return times
@@ -208,7 +232,7 @@ def read_times(text: pl.Expr, formats: Iterable[str], dtype: pl.DataType, until:
 
 
 def day_order(day_format: str) -> str | None:
-    """Return the order of a format of numbers alone: "dmy", "mdy" or "ymd"; None of another.
+    """Return the order of a format that only has numbers: "dmy", "mdy" or "ymd"; None for other formats.
 
     Examples
     --------
@@ -228,9 +252,9 @@ def choose_day(  # noqa: PLR0911 one per kind of evidence
     ----------
     formats : collection of str
     days : collection of str, or None
-        The different days, as they are written.
+        The distinct days, as the file writes them; None where there are too many.
     order : str
-        The order that other columns of the competition prove, "" where none does.
+        The order that other columns of the competition prove, see `day_order`; "" for none.
 
     Examples
     --------
@@ -241,24 +265,24 @@ def choose_day(  # noqa: PLR0911 one per kind of evidence
     possible = [f for f in DAYS if f in formats]
     if len(possible) < 2 or not days:
         return DayChoice(possible[0] if possible else None, certain=len(possible) == 1)
-    read = _different(days, possible)
-    if len(read) == 1:
-        # Days such as 01/01 say nothing of the order that others will have.
+    days_by_format = _distinct_readings(days, possible)
+    if len(days_by_format) == 1:
+        # Days such as 01/01 are the same in either order, which other days will not be.
         return DayChoice(possible[0], certain=all(day_order(f) is None for f in possible))
-    by_year = _by_place_of_year(read, order)
+    by_year = _by_position_of_year(days_by_format, order)
     if by_year is not None:
-        read = {f: read[f] for f in by_year[0]}
-    if len({(day_order(f) or f)[-1:] == "d" for f in read}) > 1:
+        days_by_format = {f: days_by_format[f] for f in by_year[0]}
+    if len({(day_order(f) or f)[-1:] == "d" for f in days_by_format}) > 1:
         return DayChoice(None, certain=False, why="the year may come first or last")
-    if len(read) == 1:
-        return DayChoice(next(iter(read)), certain=False, why=by_year[1] if by_year else "", strong=True)
-    by_steps, why, strong = _by_steps(days, read)
-    followed = next((f for f in read if day_order(f) == order), None)
-    if followed is not None and not strong:
-        return DayChoice(followed, certain=False, why="as other columns of the competition have it")
+    if len(days_by_format) == 1:
+        return DayChoice(next(iter(days_by_format)), certain=False, why=by_year[1] if by_year else "", strong=True)
+    by_steps, why, is_strong = _by_steps(days, days_by_format)
+    in_order = next((f for f in days_by_format if day_order(f) == order), None)
+    if in_order is not None and not is_strong:
+        return DayChoice(in_order, certain=False, why="as other columns of the competition have it")
     if by_steps is not None:
-        return DayChoice(by_steps, certain=False, why=why, strong=strong)
-    first = next(iter(read))
+        return DayChoice(by_steps, certain=False, why=why, strong=is_strong)
+    first = next(iter(days_by_format))
     first_unit = "day" if first.startswith("%d") else "month"
     return DayChoice(
         first, certain=False, why=f"nothing tells days from months: the {first_unit} is taken to come first"
@@ -270,8 +294,8 @@ def _days(days: Collection[str], day_format: str) -> list[date]:
     return sorted(values.str.strptime(pl.Date, day_format, strict=False).drop_nulls().to_list())
 
 
-def _different(days: Collection[str], formats: list[str]) -> dict[str, list[date]]:
-    """Return the days as each format reads them, of formats that read all alike ("May") only the first."""
+def _distinct_readings(days: Collection[str], formats: list[str]) -> dict[str, list[date]]:
+    """Return the sorted days by format; of formats that give the same days ("May" is %b and %B) only the first."""
     texts = pl.Series(list(days), dtype=pl.String)
     readings: dict[str, pl.Series] = {}
     for form in formats:
@@ -281,63 +305,78 @@ def _different(days: Collection[str], formats: list[str]) -> dict[str, list[date
     return {form: sorted(values.drop_nulls().to_list()) for form, values in readings.items()}
 
 
-def _by_place_of_year(read: dict[str, list[date]], order: str) -> tuple[list[str], str] | None:
-    """Return the formats whose year is where it rather is, and why; None where nothing tells, or all have it there."""
-    first = [f for f in read if f.startswith("%y")]
-    last = [f for f in read if not f.startswith("%y")]
-    if not first or not last:
+def _by_position_of_year(days_by_format: dict[str, list[date]], order: str) -> tuple[list[str], str] | None:
+    """Choose between formats with the year first and formats with the year last; return those, and the reason.
+
+    None where nothing decides, or all have the year in the same position.
+    """
+    year_first = [f for f in days_by_format if f.startswith("%y")]
+    year_last = [f for f in days_by_format if not f.startswith("%y")]
+    if not year_first or not year_last:
         return None
     now = datetime.now(UTC).year
-    for some, alternatives in ((first, last), (last, first)):
-        if all(read[f][0].year > now for f in some) and any(read[f][-1].year <= now for f in alternatives):
+    for formats, alternatives in ((year_first, year_last), (year_last, year_first)):
+        is_future = all(days_by_format[f][0].year > now for f in formats)
+        if is_future and any(days_by_format[f][-1].year <= now for f in alternatives):
             return alternatives, "read otherwise, days would lie in the future"
-    spans = {f: (days[-1] - days[0]).days + 1 for f, days in read.items()}
-    near, far = min(spans[f] for f in first), min(spans[f] for f in last)
-    if len(next(iter(read.values()))) > 1 and max(near, far) >= CLOSER * min(near, far):
-        return (first if near < far else last), "read otherwise, the days would lie far apart"
-    follow = [f for f in read if day_order(f) == order]
-    return (follow, "as other columns of the competition have it") if follow else None
+    spans = {f: (days[-1] - days[0]).days + 1 for f, days in days_by_format.items()}
+    span_first, span_last = min(spans[f] for f in year_first), min(spans[f] for f in year_last)
+    longer, shorter = max(span_first, span_last), min(span_first, span_last)
+    if len(next(iter(days_by_format.values()))) > 1 and longer >= MIN_SPAN_RATIO * shorter:
+        return (year_first if span_first < span_last else year_last), "read otherwise, the days would lie far apart"
+    in_order = [f for f in days_by_format if day_order(f) == order]
+    return (in_order, "as other columns of the competition have it") if in_order else None
 
 
-def _by_steps(days: Collection[str], read: dict[str, list[date]]) -> tuple[str | None, str, bool]:
-    """Return the format by which days lie in regular steps: of months where one field is always 1, or of weeks."""
-    dmy, mdy = (next((f for f in read if day_order(f) == o), None) for o in ("dmy", "mdy"))
+def _by_steps(days: Collection[str], days_by_format: dict[str, list[date]]) -> tuple[str | None, str, bool]:
+    """Choose the format by which the days are regular: the same day of each month, or whole weeks apart.
+
+    Returns the format (None for neither), the reason, and whether the evidence is strong.
+    """
+    dmy, mdy = (next((f for f in days_by_format if day_order(f) == o), None) for o in ("dmy", "mdy"))
     if dmy is None or mdy is None or len(set(days)) < 3:
         return None, "", False
     fields = [re.findall(r"\d+", day) for day in days]
     first, second = ({int(f[i]) for f in fields} for i in (0, 1))
     years = {f[2] for f in fields}
-    for constant, other, format_, place in ((first, second, dmy, "first"), (second, first, mdy, "second")):
+    for constant, other, day_format, position in ((first, second, dmy, "first"), (second, first, mdy, "second")):
         if len(constant) == 1 and len(other) > 1 and (constant == {1} or (len(years) > 1 and len(other) > 2)):
-            strong = len(years) > 1 or len(other) >= 6
-            return format_, f"the {place} number is always {min(constant)}: the day, in steps of months", strong
-    weekly = [f for f in (dmy, mdy) if _in_weeks(read[f])]
-    if len(weekly) == 1 and len(set(days)) >= SURE_OF_STEPS:
+            is_strong = len(years) > 1 or len(other) >= 6
+            why = f"the {position} number is always {min(constant)}: the day, in steps of months"
+            return day_format, why, is_strong
+    weekly = [f for f in (dmy, mdy) if _are_full_weeks_apart(days_by_format[f])]
+    if len(weekly) == 1 and len(set(days)) >= MIN_WEEKLY_DAYS:
         return weekly[0], "so the days lie whole weeks apart", True
     return None, "", False
 
 
-def _in_weeks(days: list[date]) -> bool:
+def _are_full_weeks_apart(days: list[date]) -> bool:
     return all((b - a).days % 7 == 0 for a, b in pairwise(days))
 
 
-# ------------------------------------------------------------------------------------------------------- years of two
+# ----------------------------------------------------------------------------------------------------- two-digit years
 
 
-AHEAD_YEARS = 15
-NEAR_YEARS = 40
+MAX_YEARS_AHEAD = 15
+MAX_PLANNED_SPAN_YEARS = 40
 
 
 def last_year(days: Collection[str], day_format: str, name: str) -> int | None:
-    """Return the last year of the century that years of two digits are in; None where polars' reading stands.
+    """Return the last year of the century that two-digit years lie in; None to keep the century that polars assumes.
 
-    Nothing lies in the future, but for plans: days of a few years around today, some of them ahead.
+    Days in the future are moved to the past, unless they may be plans: days within a few decades around today.
+
+    Parameters
+    ----------
+    name : str
+        The column's name: births and deaths are never in the future.
     """
     if "%y" not in day_format:
         return None
-    read, now = _days(days, day_format), datetime.now(UTC).year
-    if not read or read[-1].year <= now:
+    dates, now = _days(days, day_format), datetime.now(UTC).year
+    if not dates or dates[-1].year <= now:
         return None
-    is_past = re.search(r"birth|born|dob|death|died|geb|naiss|nacim", name.lower())
-    is_near = read[-1].year <= now + AHEAD_YEARS and read[-1].year - read[0].year <= NEAR_YEARS
-    return now if is_past or not is_near else None
+    is_in_past = re.search(r"birth|born|dob|death|died|geb|naiss|nacim", name.lower())
+    years_ahead, span_years = dates[-1].year - now, dates[-1].year - dates[0].year
+    may_be_plans = years_ahead <= MAX_YEARS_AHEAD and span_years <= MAX_PLANNED_SPAN_YEARS
+    return now if is_in_past or not may_be_plans else None

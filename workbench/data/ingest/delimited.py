@@ -1,27 +1,29 @@
-"""Delimited text -> tables: the types are decided over whole files, and yet each is read only once as a rule.
+"""Convert delimited text to tables: types depend on complete files, but each file is mostly read only once.
 
-A guess from the first four megabytes is used to convert, and every value is held against the guess while it passes.
-Only where one fails are the files counted through and converted again. The result is the same either way.
+Types are guessed from the first four megabytes, and every value is checked against the guess during conversion. If one
+does not fit, statistics of the complete files are computed and the files are converted again, with the same result as
+if the statistics had been known before.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import reduce
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from workbench.core.context import RunContext
 from workbench.core.errors import DamagedError, DataError
 from workbench.data.competition import TableInfo
+from workbench.data.ingest.conversion_job import ConversionJob, GroupConverter
 from workbench.data.ingest.counting import column_stats, is_present
-from workbench.data.ingest.grouping import key_columns, with_keys
+from workbench.data.ingest.folder_columns import folder_columns, with_folder_columns
 from workbench.data.ingest.keys import CANONICAL, Keys, is_numeric
 from workbench.data.ingest.layouts import (
     Layout,
@@ -29,8 +31,8 @@ from workbench.data.ingest.layouts import (
     forms_of,
     layout_of,
     reencoded_layouts,
-    say_encodings,
-    say_what_differs,
+    report_encodings,
+    report_missing_columns,
 )
 from workbench.data.ingest.reserved import renamed_notes, safe_names
 from workbench.data.ingest.sources import ReadOptions, TableSource, joined_sha, place_of
@@ -38,7 +40,7 @@ from workbench.data.ingest.text import (
     HEAD_BYTES,
     TextForm,
     blocks,
-    blocks_looked_at,
+    blocks_with,
     first_fault,
     has_short_record,
     without_blank_lines,
@@ -55,14 +57,13 @@ from workbench.data.ingest.types import (
     present_texts,
     respelled,
 )
-from workbench.data.ingest.writing import guesses_of, info_of, say_beyond_64_bits, write_frames
+from workbench.data.ingest.writing import TextReading, guesses_of, info_of, report_beyond_64_bits, write_frames
 
-__all__ = ["Converted", "Witnesses", "as_text", "text_tables"]
+__all__ = ["ColumnEvidence", "ConvertedGroup", "as_text", "convert_text_groups", "text_tables"]
 
-CODES_BYTES = 256 * 1024
-"""Looked through at a time: what fits the processor's cache."""
-
-Report = Callable[[str], None]
+CODE_CHUNK_BYTES = 256 * 1024
+"""The bytes that are searched for codes at a time, so that they fit the processor's cache."""
+MAX_ATTEMPTS = 4
 
 
 class _MismatchError(Exception):
@@ -77,10 +78,10 @@ class _RaggedError(pl.exceptions.PolarsError):
     """A record has too few fields, which polars would fill with nulls."""
 
 
-class Witnesses:
-    """What the columns of all delimited tables of a competition look like, for what one of them alone leaves open.
+class ColumnEvidence:
+    """Statistics of the columns of all delimited tables, which decide types that one table alone leaves open.
 
-    A table that is only asked, as its conversion still stands, is looked at from its beginning.
+    Tables that need no conversion contribute the statistics of their heads.
     """
 
     def __init__(self, options: ReadOptions) -> None:
@@ -88,71 +89,112 @@ class Witnesses:
         self._stats: dict[str, dict[str, ColumnStats]] = {}
         self._heads: dict[tuple[str, Layout], dict[str, ColumnStats]] = {}
 
-    def heads(self, group: list[TableSource], layouts: dict[str, Layout]) -> dict[str, dict[str, ColumnStats]]:
-        """Return what the beginnings of tables look like, counted once, and note it."""
+    def head_stats(self, group: list[TableSource], layouts: dict[str, Layout]) -> dict[str, dict[str, ColumnStats]]:
+        """Return the statistics of the heads of a group's tables, and add them to the evidence."""
         for table in group:
             key = table.name, layouts[table.name]
             if key not in self._heads:
                 self._heads[key] = _head_stats(table, layouts[table.name], self._options.keys)
         stats = {t.name: self._heads[t.name, layouts[t.name]] for t in group}
-        self.hear(stats)
+        self.add(stats)
         return dict(stats)
 
-    def look(self, group: list[TableSource]) -> None:
-        """Look at the beginnings of the tables of a group; one that is no table is reported where it is converted."""
+    def add_heads(self, group: list[TableSource]) -> None:
+        """Add the statistics of the heads of a group; the conversion reports tables that can't be read."""
         with suppress(DataError, DamagedError, _EncodingError):
-            self.heads(
-                group, agreed_layouts(group, {t.name: layout_of(t, self._options.read.get(t.name, {})) for t in group})
-            )
+            layouts = {t.name: layout_of(t, self._options.read.get(t.name, {})) for t in group}
+            self.head_stats(group, agreed_layouts(group, layouts))
 
-    def hear(self, stats: dict[str, dict[str, ColumnStats]]) -> None:
-        """Note the statistics of the tables of a group, which share their columns."""
-        self._stats |= {",".join(stats): _shared_stats(stats)}
+    def add(self, stats: dict[str, dict[str, ColumnStats]]) -> None:
+        """Add the statistics of the tables of a group, in place of earlier ones of the same tables."""
+        self._stats |= {",".join(stats): _stats_by_column(stats)}
 
     @property
     def evidence(self) -> Evidence:
-        """What all of them together prove."""
+        """The facts that the statistics of all tables prove."""
         return evidence_of(total for columns in self._stats.values() for total in columns.values())
 
 
-def _shared_stats(stats: dict[str, dict[str, ColumnStats]]) -> dict[str, ColumnStats]:
+def _stats_by_column(stats: dict[str, dict[str, ColumnStats]]) -> dict[str, ColumnStats]:
+    """Add the statistics of several tables, by column."""
     names = dict.fromkeys(c for columns in stats.values() for c in columns)
     return {c: reduce(lambda a, b: a + b, (s[c] for s in stats.values() if c in s)) for c in names}
 
 
 @dataclass(frozen=True)
-class Converted:
-    """Tables that were converted, with what they were converted by, so that it can be seen whether it still holds.
+class ConvertedGroup:
+    """Converted tables, and the basis of their types, to check later whether the types are still right.
 
-    `planned` are the statistics and the evidence that led to `plans`, `stats` what is known of the whole of the files.
+    Attributes
+    ----------
+    infos : dict
+        The manifest entries by table.
+    stats : dict
+        By table and column, the statistics after conversion.
+    forms : dict
+        The text formats by table.
+    plans : dict
+        By table and column, the types.
+    basis : tuple
+        The statistics and the evidence that `plans` were decided from.
     """
 
     infos: dict[str, TableInfo]
     stats: dict[str, dict[str, ColumnStats]]
     forms: dict[str, TextForm]
     plans: dict[str, dict[str, ColumnType]]
-    planned: tuple[dict[str, dict[str, ColumnStats]], Evidence]
+    basis: tuple[dict[str, dict[str, ColumnStats]], Evidence]
 
-    def holds(self, options: ReadOptions, evidence: Evidence) -> bool:
-        """Whether the types are those that the evidence speaks for."""
-        now = self._plans(options, evidence)
-        return now is self.plans or all(_same_types(plan, now[name]) for name, plan in self.plans.items())
+    def is_valid(self, options: ReadOptions, evidence: Evidence) -> bool:
+        """Tell whether the types are the same with the present statistics and evidence."""
+        plans = self._current_plans(options, evidence)
+        return plans is self.plans or all(_same_types(plan, plans[name]) for name, plan in self.plans.items())
 
-    def noted(self, options: ReadOptions, evidence: Evidence) -> dict[str, TableInfo]:
-        """Return the manifest's entries with what the whole of the files says of each choice."""
-        now = self._plans(options, evidence)
-        noted = {}
+    def with_notes(self, options: ReadOptions, evidence: Evidence) -> dict[str, TableInfo]:
+        """Return the manifest entries with `types`, `choices` and `notes` by the present statistics and evidence."""
+        plans = self._current_plans(options, evidence)
+        infos = {}
         for name, info in self.infos.items():
-            names = safe_names(name, now[name])
-            notes_by_key = guesses_of({names.get(c, c): t for c, t in now[name].items()})
-            notes = notes_by_key["notes"] | renamed_notes(info.dtypes)
-            noted[name] = replace(info, types=notes_by_key["types"], choices=notes_by_key["choices"], notes=notes)
-        return noted
+            new_names = safe_names(name, plans[name])
+            guesses = guesses_of({new_names.get(c, c): t for c, t in plans[name].items()})
+            notes = guesses["notes"] | renamed_notes(info.dtypes)
+            infos[name] = replace(info, types=guesses["types"], choices=guesses["choices"], notes=notes)
+        return infos
 
-    def _plans(self, options: ReadOptions, evidence: Evidence) -> dict[str, dict[str, ColumnType]]:
-        """Return the types by what is known now: decided again only where that is more than it was."""
-        same = self.planned == (self.stats, evidence)
-        return self.plans if same else plan_types(self.stats, self.forms, options, evidence)
+    def _current_plans(self, options: ReadOptions, evidence: Evidence) -> dict[str, dict[str, ColumnType]]:
+        is_same = self.basis == (self.stats, evidence)
+        return self.plans if is_same else plan_types(self.stats, self.forms, options, evidence)
+
+
+def convert_text_groups(
+    groups: list[list[TableSource]], stale: list[list[TableSource]], converter: GroupConverter
+) -> dict[str, TableInfo]:
+    """Convert groups of delimited tables, whose dates and numbers are read by the evidence of all tables.
+
+    See `workbench.data.ingest.formats.FileFormat.convert`.
+    """
+    if not stale:
+        return {}
+    options = converter.job.options
+    column_evidence = ColumnEvidence(options)
+    for group in groups:
+        column_evidence.add_heads(group)
+
+    def convert_group(group: list[TableSource], job: ConversionJob) -> ConvertedGroup:
+        return text_tables(group, job, column_evidence)
+
+    conversions = [converter.convert(group, convert_group, text_tables) for group in stale]
+    for index, group in enumerate(stale):
+        conversion = conversions[index]
+        # A table that was converted later may have changed the evidence.
+        if conversion is not None and not conversion.is_valid(options, column_evidence.evidence):
+            affected = [t for t in group if t.name in conversion.infos]
+            converter.job.context.say(
+                f"converting {' and '.join(t.name for t in affected)} again: another table shows what the values mean"
+            )
+            conversions[index] = converter.convert(affected, convert_group, text_tables)
+    evidence = column_evidence.evidence
+    return {n: i for c in conversions if c is not None for n, i in c.with_notes(options, evidence).items()}
 
 
 def _same_types(one: dict[str, ColumnType], other: dict[str, ColumnType]) -> bool:
@@ -160,90 +202,127 @@ def _same_types(one: dict[str, ColumnType], other: dict[str, ColumnType]) -> boo
 
 
 def text_tables(
-    group: list[TableSource], tables: Path, options: ReadOptions, report: Report, witnesses: Witnesses | None = None
-) -> Converted:
-    """Convert tables that share the types of their columns; what these leave open, `witnesses` decide.
+    group: list[TableSource], job: ConversionJob, column_evidence: ColumnEvidence | None = None
+) -> ConvertedGroup:
+    """Convert tables that share the types of their columns; keys keep their spelling.
 
-    Keys stay as they are written.
+    Parameters
+    ----------
+    group : list of TableSource
+    job : ConversionJob
+    column_evidence : ColumnEvidence, optional
+        The statistics of other tables, by default none; those of the group are added.
 
     Raises
     ------
     DataError
-        When one is no table, names another encoding, or a value does not fit the type that competition.toml asks for.
+        When a file is no table or not in the stated encoding, or a value does not have the stated type.
     DamagedError
-        When a file is cut or changed.
+        When a file is truncated or damaged.
     """
     for table in group:
-        if options.read.get(table.name, {}).get("explode"):
+        if job.read_options(table).get("explode"):
             raise DataError(
                 f"[read.{table.name}] explode in competition.toml: {table.where} is delimited text, which has no lists",
                 hint="remove explode; a list written as a text is split in features.py",
             )
-    layouts = agreed_layouts(group, {t.name: layout_of(t, options.read.get(t.name, {})) for t in group})
-    for table in group:
-        say_what_differs(table, layouts[table.name], report)
-    plans: dict[str, dict[str, ColumnType]] | None = None
-    witnesses = witnesses or Witnesses(options)
-    stats: dict[str, dict[str, ColumnStats]] = {}
-    planned = (stats, NO_EVIDENCE)
-    for _ in range(4):
+    conversion = _TextConversion(group, job, column_evidence or ColumnEvidence(job.options))
+    for _ in range(MAX_ATTEMPTS):
         try:
-            if plans is None:
-                # The head of a second part may be the first to show that the encoding is another.
-                stats = witnesses.heads(group, layouts)
-                planned = dict(stats), witnesses.evidence
-                plans = plan_types(stats, forms_of(layouts), options, planned[1])
-            infos = {}
-            for table in group:
-                report(f"converting {table.name}")
-                name = table.name
-                say_encodings(table, layouts[name], report)
-                infos[name], chosen = _text_table(table, layouts[name], plans[name], tables, options)
-                # What was a choice is known of the whole of the file now.
-                chosen_stats = {c: replace(s, exact=stats[name][c].exact) for c, s in chosen.items()}
-                stats[name] = stats[name] | chosen_stats
-            witnesses.hear(stats)
-            done = Converted(infos, stats, forms_of(layouts), plans, planned)
-            if done.holds(options, witnesses.evidence):
-                _say_what_is_text(plans, options.keys, report)
-                beyond = {c: None for plan in plans.values() for c, t in plan.items() if t.beyond_64_bits}
-                say_beyond_64_bits(report, [t.name for t in group], list(beyond))
-                return done
-            raise _MismatchError
+            return conversion.attempt()
         except _EncodingError:
-            named = {t.name for t in group if options.read.get(t.name, {}).get("encoding")}
-            before = layouts
-            layouts = reencoded_layouts(group, layouts, named)
-            if layouts == before:
-                at_fault = [t.where for t in group if t.name in named] or [t.where for t in group]
-                raise DataError(
-                    f"{', '.join(at_fault)}: not all of it is written in the encoding that competition.toml names",
-                    hint='name the encoding in competition.toml: [read.TABLE] encoding = "…"',
-                ) from None
-            plans = None
+            conversion.guess_encodings_again()
         except _MismatchError:
-            report(f"converting {' and '.join(t.name for t in group)} again: a value further down has another type")
-            stats = {t.name: _full_stats(t, layouts[t.name], options.keys) for t in group}
-            witnesses.hear(stats)
-            planned = dict(stats), witnesses.evidence
-            # What has no value in the whole of the files has none.
-            plans = {
-                name: {
-                    c: decided if decided.like is None else replace(decided, like=None) for c, decided in plan.items()
-                }
-                for name, plan in plan_types(stats, forms_of(layouts), options, planned[1]).items()
-            }
+            names = " and ".join(t.name for t in group)
+            job.context.say(f"converting {names} again: a value further down has another type")
+            conversion.use_full_stats()
     raise DataError(
         f"{group[0].where} can't be converted to a table: its values fit none of the types that were chosen"
     )
 
 
-def _say_what_is_text(plans: dict[str, dict[str, ColumnType]], keys: Keys, report: Report) -> None:
+class _TextConversion:
+    """The conversion of a group of delimited tables, which is attempted until all guesses are right."""
+
+    def __init__(self, group: list[TableSource], job: ConversionJob, column_evidence: ColumnEvidence) -> None:
+        self.group, self.job, self.column_evidence = group, job, column_evidence
+        self.layouts = agreed_layouts(group, {t.name: layout_of(t, job.read_options(t)) for t in group})
+        for table in group:
+            report_missing_columns(table, self.layouts[table.name], job.context)
+        self.stats: dict[str, dict[str, ColumnStats]] = {}
+        self.plans: dict[str, dict[str, ColumnType]] | None = None
+        self.basis = (self.stats, NO_EVIDENCE)
+
+    def attempt(self) -> ConvertedGroup:
+        """Convert the tables with the present guesses.
+
+        Raises
+        ------
+        _EncodingError, _MismatchError
+            When a guess is wrong.
+        """
+        context, options = self.job.context, self.job.options
+        if self.plans is None:
+            # May raise _EncodingError: the head of a second part may be the first that is not UTF-8.
+            self.stats = self.column_evidence.head_stats(self.group, self.layouts)
+            self.basis = dict(self.stats), self.column_evidence.evidence
+            self.plans = plan_types(self.stats, forms_of(self.layouts), options, self.basis[1])
+        infos = {}
+        for table in self.group:
+            name = table.name
+            context.say(f"converting {name}")
+            report_encodings(table, self.layouts[name], context)
+            infos[name], choice_stats = _text_table(table, self.layouts[name], self.plans[name], self.job)
+            # The statistics of columns with a choice are complete now.
+            stats = self.stats[name]
+            self.stats[name] = stats | {c: replace(s, exact=stats[c].exact) for c, s in choice_stats.items()}
+        self.column_evidence.add(self.stats)
+        converted = ConvertedGroup(infos, self.stats, forms_of(self.layouts), self.plans, self.basis)
+        if not converted.is_valid(options, self.column_evidence.evidence):
+            raise _MismatchError
+        _report_keys_as_text(self.plans, options.keys, context)
+        large = {c: None for plan in self.plans.values() for c, t in plan.items() if t.beyond_64_bits}
+        report_beyond_64_bits(context, [t.name for t in self.group], list(large))
+        return converted
+
+    def guess_encodings_again(self) -> None:
+        """Guess the encodings from complete files.
+
+        Raises
+        ------
+        DataError
+            When the guesses stay the same.
+        """
+        stated = {t.name for t in self.group if self.job.read_options(t).get("encoding")}
+        layouts = reencoded_layouts(self.group, self.layouts, stated)
+        if layouts == self.layouts:
+            at_fault = [t.where for t in self.group if t.name in stated] or [t.where for t in self.group]
+            raise DataError(
+                f"{', '.join(at_fault)}: not all of it is written in the encoding that competition.toml names",
+                hint='name the encoding in competition.toml: [read.TABLE] encoding = "…"',
+            ) from None
+        self.layouts, self.plans = layouts, None
+
+    def use_full_stats(self) -> None:
+        """Decide the types from the statistics of complete files."""
+        options = self.job.options
+        self.stats = {t.name: _full_stats(t, self.layouts[t.name], options.keys) for t in self.group}
+        self.column_evidence.add(self.stats)
+        self.basis = dict(self.stats), self.column_evidence.evidence
+        plans = plan_types(self.stats, forms_of(self.layouts), options, self.basis[1])
+        # No further value can change a type.
+        self.plans = {
+            name: {c: t if t.like is None else replace(t, like=None) for c, t in plan.items()}
+            for name, plan in plans.items()
+        }
+
+
+def _report_keys_as_text(plans: dict[str, dict[str, ColumnType]], keys: Keys, context: RunContext) -> None:
     """Report the keys and codes that are text although they look like numbers."""
     for column in dict.fromkeys(c for plan in plans.values() for c, t in plan.items() if t.looks_numeric):
         names = " and ".join(name for name, plan in plans.items() if column in plan)
         kind = "a key" if keys.kind(column) == "key" else "a code"
-        report(f"{names}: {column!r} is {kind}, left as text: as numbers some values would be written otherwise")
+        context.say(f"{names}: {column!r} is {kind}, left as text: as numbers some values would be written otherwise")
 
 
 def plan_types(
@@ -252,15 +331,14 @@ def plan_types(
     options: ReadOptions,
     evidence: Evidence = NO_EVIDENCE,
 ) -> dict[str, dict[str, ColumnType]]:
-    """Decide the types, column by column over all the tables of a group."""
+    """Decide the types by table and column, from the statistics of a column in all tables of a group."""
     plans: dict[str, dict[str, ColumnType]] = {}
     for name, table_stats in stats.items():
         form = forms[name]
         plans[name] = {}
         for column in table_stats:
-            everywhere = [s[column] for s in stats.values() if column in s]
             decided = decide(
-                everywhere,
+                [s[column] for s in stats.values() if column in s],
                 decimal=form.decimal,
                 separator=form.separator,
                 evidence=evidence,
@@ -273,23 +351,23 @@ def plan_types(
                 continue
             if options.keys.is_text(column) and is_numeric(decided.dtype):
                 decided = ColumnType(pl.String(), looks_numeric=True)
-            # What the CSV reader reads directly can't be held against its text.
+            # Where the text has to be compared or searched for missing values, the CSV reader must not parse it.
             direct = decided.direct and not form.missing and not (decided.key and decided.dtype == pl.Float64)
             plans[name][column] = decided if decided.direct == direct else replace(decided, direct=direct)
     return plans
 
 
 def _frame(block: bytes, form: TextForm, schema: dict[str, Any]) -> pl.DataFrame:
-    """Read a block with the CSV reader; blank lines are no records, and a short record raises."""
+    """Parse a block with polars' CSV reader; blank lines are no records, and a record with too few fields raises."""
 
     def read(data: bytes) -> pl.DataFrame:
         try:
             return pl.read_csv(
-                _not_packed(data, form),
+                _without_magic_bytes(data, form),
                 has_header=False,
                 schema=schema,
                 separator=form.separator,
-                # Quoted or not: who writes all in quotes has no other way to say that there is nothing.
+                # Also quoted: a program that quotes everything can't write a missing value otherwise.
                 null_values=[""] if b'"' in data else None,
             )
         except OSError as exc:
@@ -301,24 +379,25 @@ def _frame(block: bytes, form: TextForm, schema: dict[str, Any]) -> pl.DataFrame
     try:
         frame = read(block)
     except pl.exceptions.PolarsError:
-        # A blank line at a block's beginning misleads polars as to how many columns there are.
-        tidy = without_blank_lines(block)
-        if tidy == block:
+        # polars infers the number of columns from the first line, even if it is blank.
+        without_blanks = without_blank_lines(block)
+        if without_blanks == block:
             raise
-        return read(tidy) if tidy else pl.DataFrame(schema=schema)
-    nulls = frame.to_series(-1).null_count()
+        return read(without_blanks) if without_blanks else pl.DataFrame(schema=schema)
+    n_nulls = frame.to_series(-1).null_count()
     separator = form.separator.encode()
-    if not nulls or nulls <= sum(block.count(separator + end) for end in (b"\n", b"\r\n", b'""\n', b'""\r\n')):
+    n_empty_fields = sum(block.count(separator + end) for end in (b"\n", b"\r\n", b'""\n', b'""\r\n')) if n_nulls else 0
+    if n_nulls <= n_empty_fields:
         return frame
-    # More records lack the last field than end in a separator, or in a field that is empty in quotes.
+    # The last column has more nulls than records with an empty last field, quoted or not.
     if has_short_record(block, form, len(schema)):
         raise _RaggedError("a record has too few fields")
-    tidy = without_blank_lines(block)
-    return frame if tidy == block else read(tidy) if tidy else frame.clear()
+    without_blanks = without_blank_lines(block)
+    return frame if without_blanks == block else read(without_blanks) if without_blanks else frame.clear()
 
 
-def _not_packed(block: bytes, form: TextForm) -> bytes:
-    """Return the block with its first field in quotes where polars would take the text "x^" for compressed data."""
+def _without_magic_bytes(block: bytes, form: TextForm) -> bytes:
+    """Quote the first field of a block that begins like zlib data ("x^"), which polars would decompress."""
     if not block.startswith((b"x^", b"x\x01")):
         return block
     end = min(i for i in (block.find(form.separator.encode()), block.find(b"\n"), len(block)) if i >= 0)
@@ -327,11 +406,11 @@ def _not_packed(block: bytes, form: TextForm) -> bytes:
 
 
 def as_text(block: bytes, form: TextForm, header: Sequence[str]) -> pl.DataFrame:
-    """Read a block of whole records, every column as text."""
+    """Parse a block of complete records with all columns as text."""
     return _frame(block, form, dict.fromkeys(header, pl.String()))
 
 
-def _is_misread(block: bytes, form: TextForm) -> bool:
+def _has_invalid_utf8(block: bytes, form: TextForm) -> bool:
     if form.encoding in ("utf-8", "ascii"):
         try:
             block.decode()
@@ -343,7 +422,8 @@ def _is_misread(block: bytes, form: TextForm) -> bool:
 def _explained(
     exc: pl.exceptions.PolarsError, table: TableSource, block: bytes, layout: Layout, part: int
 ) -> Exception:
-    if _is_misread(block, layout.forms[part]):
+    """Return the exception to raise for a block that polars can't parse."""
+    if _has_invalid_utf8(block, layout.forms[part]):
         return _EncodingError()
     for source, form, header in zip(table.parts, layout.forms, layout.headers, strict=True):
         fault = first_fault(source, form, len(header))
@@ -369,11 +449,11 @@ def _head_stats(table: TableSource, layout: Layout, keys: Keys) -> dict[str, Col
 
 
 def _full_stats(table: TableSource, layout: Layout, keys: Keys) -> dict[str, ColumnStats]:
-    """Count through the whole table; a time format that failed once is not tried again."""
+    """Return the statistics of a complete table; only time formats that fit all earlier blocks are tried."""
     total = _no_stats(layout)
     for number, part in enumerate(table.parts):
         for block in blocks(part, layout.forms[number]):
-            formats = {c: _open_formats(s) for c, s in total.items()}
+            formats = {c: _possible_formats(s) for c, s in total.items()}
             total = _summed([total, _stats(table, layout, number, block, keys, formats)])
     return total
 
@@ -392,133 +472,153 @@ def _stats(
         raise _explained(exc, table, block, layout, number) from exc
 
 
-def _open_formats(stats: ColumnStats) -> Any:
+def _possible_formats(stats: ColumnStats) -> Any:
     return None if not stats.present else stats.times or ()
 
 
-def _summed(pieces: list[dict[str, ColumnStats]]) -> dict[str, ColumnStats]:
-    return {c: reduce(lambda a, b: a + b, (p[c] for p in pieces if c in p)) for c in pieces[0]}
+def _summed(stats_of_blocks: list[dict[str, ColumnStats]]) -> dict[str, ColumnStats]:
+    first = stats_of_blocks[0]
+    return {c: reduce(lambda a, b: a + b, (stats[c] for stats in stats_of_blocks if c in stats)) for c in first}
 
 
 def _text_table(
-    table: TableSource, layout: Layout, plan: dict[str, ColumnType], tables: Path, options: ReadOptions
+    table: TableSource, layout: Layout, plan: dict[str, ColumnType], job: ConversionJob
 ) -> tuple[TableInfo, dict[str, ColumnStats]]:
+    """Convert a table; return its entry, and complete statistics of the columns whose type is a choice.
+
+    Raises
+    ------
+    _EncodingError, _MismatchError
+        When a value does not fit the layout or the plan.
+    """
     digests: list[Any] = []
     readers: list[_PartReader] = []
-    folders = key_columns(table, layout.header, options.keys)
+    of_folders = folder_columns(table, layout.header, job.options.keys)
 
     def frames() -> Iterator[pl.DataFrame]:
         for number, part in enumerate(table.parts):
             digests.append(hashlib.sha256())
             reader = _PartReader(table, layout, number, plan)
             readers.append(reader)
-            looked = blocks_looked_at(
-                part, reader.form, reader.may_have_codes, digest=digests[-1], size=options.block_bytes
+            blocks_with_flags = blocks_with(
+                part, reader.form, reader.may_have_codes, digest=digests[-1], size=job.options.block_bytes
             )
-            for block, codes in looked:
-                yield with_keys(reader.frame(block, codes=codes), folders, number)
-        if any(reader.unseen for reader in readers):
+            for block, may_have_codes in blocks_with_flags:
+                frame = reader.frame(block, may_have_codes=may_have_codes)
+                yield with_folder_columns(frame, of_folders, number)
+        if any(reader.has_unlike_values for reader in readers):
             raise _MismatchError
 
-    path = tables / f"{table.name}.parquet"
-    write_frames(table, path, frames(), {c: t.dtype for c, t in plan.items()} | dict(folders.schema))
-    info = info_of(table, path, joined_sha([d.hexdigest() for d in digests]), options, layout.form, plan)
-    chosen: dict[str, ColumnStats] = {}
+    path = job.parquet_path(table)
+    write_frames(table, path, frames(), {c: t.dtype for c, t in plan.items()} | dict(of_folders.schema))
+    sha256 = joined_sha([d.hexdigest() for d in digests])
+    info = info_of(table, path, sha256, job.options, TextReading(layout.form, plan))
+    choice_stats: dict[str, ColumnStats] = {}
     for reader in readers:
-        chosen |= {c: chosen[c] + s if c in chosen else s for c, s in reader.chosen.items()}
-    return info, chosen
+        choice_stats |= {c: choice_stats[c] + s if c in choice_stats else s for c, s in reader.choice_stats.items()}
+    return info, choice_stats
 
 
 class _PartReader:
-    """Blocks of a part's text -> frames of the planned types; a value that does not fit raises."""
+    """Converts blocks of a part's text to frames of the planned types; a value that does not fit raises."""
 
     def __init__(self, table: TableSource, layout: Layout, number: int, plan: dict[str, ColumnType]) -> None:
         self.table, self.layout, self.number = table, layout, number
         self.form, self.header = layout.forms[number], layout.headers[number]
-        present = {c: plan[c] for c in self.header}
-        self.plan = present
-        self.direct = {c: t.dtype if t.direct else pl.String() for c, t in present.items()}
-        self.numbers = [
-            c for c in self.header if present[c].dtype in (pl.Int64, pl.Float64) and not present[c].is_stated
-        ]
-        self.parsed = [c for c, t in present.items() if not t.direct and t.dtype != pl.String]
-        self.times = [c for c, t in present.items() if t.time_format]
-        self.unknown: dict[str, list[str]] = {}
-        for column, planned in present.items():
-            if planned.like is not None:
-                self.unknown.setdefault(planned.like, []).append(column)
-        self.unseen = False
-        keys = {c: t for c, t in present.items() if t.key and t.dtype != pl.String}
+        self.plan = plan_of_part = {c: plan[c] for c in self.header}
+        types = plan_of_part.items()
+        self.read_types = {c: t.dtype if t.direct else pl.String() for c, t in types}
+        self.numbers = [c for c, t in types if t.dtype in (pl.Int64, pl.Float64) and not t.is_stated]
+        self.parsed = [c for c, t in types if not t.direct and t.dtype != pl.String]
+        self.times = [c for c, t in types if t.time_format]
+        # The columns whose type may change with a value that does not match the pattern of all values so far.
+        self.columns_by_pattern: dict[str, list[str]] = {}
+        for column, column_type in types:
+            if column_type.like is not None:
+                self.columns_by_pattern.setdefault(column_type.like, []).append(column)
+        self.has_unlike_values = False
+        keys = {c: t for c, t in types if t.key and t.dtype != pl.String}
         self.integer_keys = [c for c, t in keys.items() if t.key == "key" and t.dtype == pl.Int64]
+        # The keys whose spelling is compared with the file.
         self.compared = [c for c, t in keys.items() if not t.direct and (t.key == "key" or t.dtype == pl.Float64)]
-        self.chosen: dict[str, ColumnStats] = {}
-        # A number that is read directly stays a choice; other evidence has the whole of the files counted.
-        self._choices = [c for c, t in present.items() if t.is_choice and not t.is_stated and not t.direct]
-        self.fractions = [c for c, t in present.items() if t.direct and t.dtype == pl.Float64]
-        read = [c for c, t in present.items() if not t.direct and (t.dtype != pl.String or self.form.missing)]
-        # What stays as it was read needs no expression.
-        self.expressions = [present[c].read(c, self.form.missing) for c in read]
-        self.expressions += [pl.lit(None, dtype=t.dtype).alias(c) for c, t in plan.items() if c not in present]
+        self.choice_stats: dict[str, ColumnStats] = {}
+        # Columns that the CSV reader parses keep the choice: other evidence leads to full statistics.
+        self.choices = [c for c, t in types if t.is_choice and not t.is_stated and not t.direct]
+        self.direct_floats = [c for c, t in types if t.direct and t.dtype == pl.Float64]
+        with_expression = [c for c, t in types if not t.direct and (t.dtype != pl.String or self.form.missing)]
+        self.expressions = [plan_of_part[c].read(c, self.form.missing) for c in with_expression]
+        self.expressions += [pl.lit(None, dtype=t.dtype).alias(c) for c, t in plan.items() if c not in plan_of_part]
         self.columns = list(plan)
 
     def may_have_codes(self, block: bytes) -> bool:
-        """Whether a number of the block may be a code; `frame` is told so. It runs in the thread that reads."""
+        """Tell whether a number of the block may be a code. Thread-safe."""
         return bool(self.numbers) and _may_have_codes(block, self.form.separator, keys=bool(self.integer_keys))
 
-    def frame(self, block: bytes, *, codes: bool) -> pl.DataFrame:
-        if codes:
-            self._refuse_codes(block)
+    def frame(self, block: bytes, *, may_have_codes: bool) -> pl.DataFrame:
+        """Return the rows of a block.
+
+        Raises
+        ------
+        _EncodingError, _MismatchError
+            When a guess is wrong.
+        DataError
+            When the block is no table, or a value does not have the stated type.
+        """
+        if may_have_codes:
+            self._check_codes(block)
         try:
-            text = _frame(block, self.form, self.direct)
+            text = _frame(block, self.form, self.read_types)
         except pl.exceptions.PolarsError as exc:
-            if not _is_misread(block, self.form) and self._is_a_table(block):
+            if not _has_invalid_utf8(block, self.form) and self._is_table(block):
                 raise _MismatchError from exc
             raise _explained(exc, self.table, block, self.layout, self.number) from exc
         typed = text.with_columns(self.expressions)
-        if self.fractions and b"nan" in block.lower():
-            # Where no text can be one, the look at each number is spared.
-            typed = typed.with_columns(pl.col(self.fractions).fill_nan(None))
+        # Searching the bytes is cheaper than checking each number.
+        if self.direct_floats and b"nan" in block.lower():
+            typed = typed.with_columns(pl.col(self.direct_floats).fill_nan(None))
         typed = typed if typed.columns == self.columns else typed.select(self.columns)
-        self._refuse_short_years(text, typed)
-        for column in self._became_null(text, typed):
-            if self._unreadable(column, text[column].filter(typed[column].is_null())).len():
-                raise self._mismatch(column, text[column].filter(typed[column].is_null()))
+        self._check_short_years(text, typed)
+        for column in self._columns_with_new_nulls(text, typed):
+            null_texts = text[column].filter(typed[column].is_null())
+            if self._not_missing(column, null_texts).len():
+                raise self._mismatch(column, null_texts)
         for column in self.compared:
             differing = respelled(text[column], typed[column], self.plan[column])
             if present_texts(differing, self.form.missing, tokens=()).len():
                 raise _MismatchError(column)
         self._count_choices(text)
-        self.unseen = self.unseen or any(self._has_others(text, like, of) for like, of in self.unknown.items())
+        self.has_unlike_values = self.has_unlike_values or any(
+            self._has_values_unlike(pattern, columns, text) for pattern, columns in self.columns_by_pattern.items()
+        )
         return typed
 
-    def _became_null(self, text: pl.DataFrame, typed: pl.DataFrame) -> list[str]:
+    def _columns_with_new_nulls(self, text: pl.DataFrame, typed: pl.DataFrame) -> list[str]:
         """Return the parsed columns that have more nulls than their text."""
         if not self.parsed:
             return []
-        nulls = pl.col(self.parsed).null_count()
-        before, after = text.select(nulls).row(0), typed.select(nulls).row(0)
-        return [c for c, was, now in zip(self.parsed, before, after, strict=True) if now > was]
+        counts = pl.col(self.parsed).null_count()
+        before, after = text.select(counts).row(0), typed.select(counts).row(0)
+        return [c for c, n_before, n_after in zip(self.parsed, before, after, strict=True) if n_after > n_before]
 
-    def _unreadable(self, column: str, values: pl.Series) -> pl.Series:
-        """Return the values that became null though they do not stand for a missing one."""
-        return present_texts(values, self.form.missing, self.plan[column].decimal)
+    def _not_missing(self, column: str, texts: pl.Series) -> pl.Series:
+        """Return the texts that are not missing values."""
+        return present_texts(texts, self.form.missing, self.plan[column].decimal)
 
     def _count_choices(self, text: pl.DataFrame) -> None:
-        """Count the columns that could be read otherwise: another value may speak for that."""
-        for column in self._choices:
-            # Of each value one is enough.
+        """Add the statistics of columns that could be read in another way, of distinct values only."""
+        for column in self.choices:
             values = text[column].cast(pl.String).unique().to_frame()
-            piece = column_stats(values, missing=self.form.missing)[column]
-            self.chosen[column] = self.chosen[column] + piece if column in self.chosen else piece
+            stats = column_stats(values, missing=self.form.missing)[column]
+            self.choice_stats[column] = self.choice_stats[column] + stats if column in self.choice_stats else stats
 
-    def _has_others(self, text: pl.DataFrame, like: str, columns: list[str]) -> bool:
-        """Whether one of the columns has values that are unlike those by which its type was decided."""
+    def _has_values_unlike(self, pattern: str, columns: list[str], text: pl.DataFrame) -> bool:
+        """Tell whether one of the columns has values that do not match a pattern."""
         value = pl.col(columns)
-        is_like = value.str.strip_chars().str.contains(f"^(?:{like})$")
-        is_unlike = text.select((is_present(value, self.form.missing) & ~is_like).any())
-        return any(is_unlike.row(0))
+        is_like = value.str.strip_chars().str.contains(f"^(?:{pattern})$")
+        has_unlike = text.select((is_present(value, self.form.missing) & ~is_like).any())
+        return any(has_unlike.row(0))
 
-    def _refuse_short_years(self, text: pl.DataFrame, typed: pl.DataFrame) -> None:
+    def _check_short_years(self, text: pl.DataFrame, typed: pl.DataFrame) -> None:
         for column in self.times:
             is_early = typed[column].dt.year() < 1000
             if is_early.any():
@@ -527,26 +627,27 @@ class _PartReader:
                     raise self._mismatch(column, early)
 
     def _mismatch(self, column: str, values: pl.Series) -> Exception:
-        """Return what to raise: a type that was guessed is guessed again, one that was asked for is not."""
-        planned = self.plan[column]
-        if not planned.is_stated:
+        """Return the exception to raise: a guessed type is decided again, a stated one is the user's error."""
+        column_type = self.plan[column]
+        if not column_type.is_stated:
             return _MismatchError(column)
-        bad = self._unreadable(column, values).first()
-        written = f" {planned.time_format!r}" if planned.time_format else ""
+        value = self._not_missing(column, values).first()
+        time_format = f" {column_type.time_format!r}" if column_type.time_format else ""
         return DataError(
-            f"{self.table.where}: column {column!r} has {bad!r}, "
-            f"which is not of type {planned.dtype.base_type()}{written}",
+            f"{self.table.where}: column {column!r} has {value!r}, "
+            f"which is not of type {column_type.dtype.base_type()}{time_format}",
             hint=f"[types] of competition.toml sets that type; fix {column!r} there",
         )
 
-    def _is_a_table(self, block: bytes) -> bool:
+    def _is_table(self, block: bytes) -> bool:
         try:
             as_text(block, self.form, self.header)
         except pl.exceptions.PolarsError:
             return False
         return True
 
-    def _refuse_codes(self, block: bytes) -> None:
+    def _check_codes(self, block: bytes) -> None:
+        """Raise if a guessed number has leading zeros, or an integer key is not written as every program writes it."""
         try:
             text = as_text(block, self.form, self.header)
         except pl.exceptions.PolarsError as exc:
@@ -560,34 +661,37 @@ class _PartReader:
 
 
 def _may_have_codes(block: bytes, separator: str, *, keys: bool = False) -> bool:
-    """Whether a field may begin with a zero and another digit: as a number the zero would be lost.
+    """Tell whether a field may begin with a zero and another digit, as codes do: a number would lose the zero.
 
-    With `keys` also whether one may begin with a plus or a space, or be "-0". Looks at the bytes only, so that the
-    reader may take whole numbers directly; says yes too often for dates.
+    With `keys` also whether one may begin with a plus or a space, or be "-0". Only the bytes are searched, so that the
+    CSV reader can parse integers directly; dates are often reported as well.
     """
-    # Nearly free, and most logs have none of these.
-    is_odd = keys and any(sign in block for sign in (b"+", b" ", b"\t", b"-"))
-    # A line end in front, so that the first field begins like any other.
+    # A fast check that excludes most logs.
+    may_have_odd_signs = keys and any(sign in block for sign in (b"+", b" ", b"\t", b"-"))
+    # The line end in front lets the first field begin like the others.
     data = np.frombuffer(b"\n" + block, np.uint8)
-    mark = ord(separator)
-    for start in range(0, len(data), CODES_BYTES):
-        piece = data[start : start + CODES_BYTES + 4]
-        begins = (piece == mark) | (piece == 10) | (piece == 34)
-        sign = (piece == 43) | (piece == 45) | (piece == 32)
-        if is_odd and _is_written_oddly(begins, piece):
+    for start in range(0, len(data), CODE_CHUNK_BYTES):
+        chunk = data[start : start + CODE_CHUNK_BYTES + 4]
+        # Whether the next byte begins a field.
+        is_start = (chunk == ord(separator)) | (chunk == ord("\n")) | (chunk == ord('"'))
+        is_sign = (chunk == ord("+")) | (chunk == ord("-")) | (chunk == ord(" "))
+        if may_have_odd_signs and _has_odd_sign(is_start, chunk):
             return True
-        begins[1:] |= sign[1:] & begins[:-1]
-        # Below 48, bytes wrap round to large numbers.
-        if (begins[:-2] & (piece[1:-1] == 48) & (piece[2:] - np.uint8(48) < 10)).any():
+        is_start[1:] |= is_sign[1:] & is_start[:-1]
+        if (is_start[:-2] & (chunk[1:-1] == ord("0")) & _is_digit(chunk[2:])).any():
             return True
     return False
 
 
-def _is_written_oddly(begins: npt.NDArray[np.bool_], piece: npt.NDArray[np.uint8]) -> bool:
-    """Whether a field begins with a plus, a space or a tab and a digit, or is a zero with a minus."""
-    at = np.flatnonzero(begins[:-3])
-    # Few of all bytes: the rest is looked at there only.
-    first, second, third = piece[at + 1], piece[at + 2], piece[at + 3]
-    is_odd = (first == 43) | (first == 32) | (first == 9)
-    is_odd &= (second - np.uint8(48) < 10) | (second == 43) | (second == 45) | (second == 32)
-    return bool((is_odd | ((first == 45) & (second == 48) & (third != 46))).any())
+def _is_digit(codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+    # Codes below that of "0" wrap around to large numbers.
+    return codes - np.uint8(ord("0")) < 10
+
+
+def _has_odd_sign(is_start: npt.NDArray[np.bool_], chunk: npt.NDArray[np.uint8]) -> bool:
+    """Tell whether a field begins with a plus, a space or a tab before a number, or is a zero with a minus."""
+    starts = np.flatnonzero(is_start[:-3])
+    first, second, third = chunk[starts + 1], chunk[starts + 2], chunk[starts + 3]
+    is_odd = (first == ord("+")) | (first == ord(" ")) | (first == ord("\t"))
+    is_odd &= _is_digit(second) | (second == ord("+")) | (second == ord("-")) | (second == ord(" "))
+    return bool((is_odd | ((first == ord("-")) & (second == ord("0")) & (third != ord(".")))).any())

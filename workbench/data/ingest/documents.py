@@ -1,4 +1,4 @@
-"""JSON documents -> tables: a list of records, or an object of columns."""
+"""Convert JSON documents to tables: a list of records, or an object of columns."""
 
 from __future__ import annotations
 
@@ -6,47 +6,49 @@ import codecs
 import io
 import json
 import re
-from collections.abc import Callable, Collection, Iterable, Sequence
-from pathlib import Path
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
 
 from workbench.core.cache import atomic
+from workbench.core.context import SILENT, RunContext
 from workbench.core.errors import DataError, WorkbenchError
 from workbench.data.competition import TableInfo
-from workbench.data.ingest.depth import MOST_DEPTH, TOO_DEEP, depth_of, too_wide
+from workbench.data.ingest.conversion_job import ConversionJob
+from workbench.data.ingest.depth import MAX_DEPTH, TOO_DEEP, depth_of, width_fault
+from workbench.data.ingest.excluded import NoTableError
+from workbench.data.ingest.json_format import first_byte
 from workbench.data.ingest.keys import Keys, is_numeric
-from workbench.data.ingest.large import narrowed
+from workbench.data.ingest.large import narrowed_types
 from workbench.data.ingest.missing import without_tokens
-from workbench.data.ingest.nested import exploded, exploded_schema, say_without
-from workbench.data.ingest.sources import ReadOptions, TableSource, first_byte, place_of
+from workbench.data.ingest.nested import exploded, exploded_schema, report_empty_lists
+from workbench.data.ingest.sources import ReadOptions, TableSource, place_of
 from workbench.data.ingest.text import SourceFile, sha256_of
-from workbench.data.ingest.writing import COMPRESSION, ROWS_PER_GROUP, info_of, say_beyond_64_bits
+from workbench.data.ingest.writing import COMPRESSION, ROWS_PER_GROUP, info_of, report_beyond_64_bits
 
-__all__ = ["NoTableError", "document_table", "shared_orient"]
+__all__ = ["document_table", "shared_orient"]
 
-Report = Callable[[str], None]
-
-
-LARGEST_BYTES = 4 << 30
-"""It is read as a whole, and takes several times that then."""
+MAX_BYTES = 4 << 30
+"""A document is read at once, and takes several times its size in memory."""
 
 NAME = re.compile(rb'"([^"\\]*(?:\\.[^"\\]*)*)"\s*:', re.DOTALL)
-PIECE_BYTES = 1 << 20
+CHUNK_BYTES = 1 << 20
 
 INTEGER = re.compile(r"0|-?[1-9]\d{0,17}")
-"""A whole number that is written as it would be written again."""
-
-
-class NoTableError(Exception):
-    """A file holds something else than a table, and nothing is wrong with it."""
+"""An integer whose spelling Int64 keeps."""
 
 
 def shared_orient(tables: Sequence[TableSource], options: ReadOptions) -> str | None:
-    """Return how the objects of objects in train and test are meant, which are written alike; None where none is one.
+    """Return the orientation of the objects of objects among several documents; None where there are none.
 
-    The one with the most objects and keys decides: two rows of three numbers say nothing by themselves.
+    It is the stated one, else that of the document with the most objects or keys, where it is clearest.
+
+    Returns
+    -------
+    str, optional
+        "index" or "columns", as in `pandas.DataFrame.to_json`.
     """
     sized: list[tuple[int, str]] = []
     for table in tables:
@@ -55,7 +57,7 @@ def shared_orient(tables: Sequence[TableSource], options: ReadOptions) -> str | 
             return str(stated)
         try:
             data = json.loads(_content(table.parts[0]))
-        except ValueError:  # DataError is one, too
+        except ValueError:  # includes DataError
             continue
         if isinstance(data, dict) and data and all(isinstance(v, dict) for v in data.values()):
             keys = list(dict.fromkeys(k for values in data.values() for k in values))
@@ -63,40 +65,40 @@ def shared_orient(tables: Sequence[TableSource], options: ReadOptions) -> str | 
     return max(sized)[1] if sized else None
 
 
-def document_table(
-    table: TableSource, tables: Path, options: ReadOptions, report: Report, orient: str | None = None
-) -> TableInfo:
-    """Convert one JSON document; it is read as a whole. `orient` is how those of other files are meant.
+def document_table(table: TableSource, job: ConversionJob, orient: str | None = None) -> TableInfo:
+    """Convert one JSON document, which is read at once.
+
+    Parameters
+    ----------
+    orient : str, optional
+        The orientation of an object of objects where competition.toml states none, see `shared_orient`.
 
     Raises
     ------
     NoTableError
-        When it is neither records nor columns.
+        When the document is neither records nor columns.
     DataError
-        When it is no JSON.
+        When the file is not JSON.
     """
-    path = tables / f"{table.name}.parquet"
+    path, keys, read_options = job.parquet_path(table), job.options.keys, job.read_options(table)
     (source,) = table.parts
     try:
-        stated = options.read.get(table.name, {}).get("orient")
-        say = lambda message: report(f"{table.name}: {message.format(table.name)}")  # noqa: E731
-        frame = _json_frame(source, stated, orient, say)
+        reader = _DocumentReader(table.name, source, read_options.get("orient"), orient)
+        frame = reader.read(job.context)
         if not frame.columns:
             raise NoTableError
-        texts = [
-            c for c, t in frame.schema.items() if is_numeric(t) and t != pl.Boolean and _is_text(c, t, options.keys)
-        ]
+        texts = [c for c, t in frame.schema.items() if is_numeric(t) and t != pl.Boolean and _is_text(c, t, keys)]
         if texts:
-            # By the digits as written: polars would rewrite a number.
-            written = _json_frame(source, stated, orient, lambda _: None, texts)
-            frame = frame.with_columns(written[c].cast(pl.String) for c in texts)
-        explode = options.read.get(table.name, {}).get("explode")
+            # polars would change the spelling of numbers.
+            spelled = reader.read(SILENT, as_text=texts)
+            frame = frame.with_columns(spelled[c].cast(pl.String) for c in texts)
+        explode = read_options.get("explode")
         if explode is not None:
             exploded_schema(frame.schema, explode, table.name)
-            frame, without = exploded(frame, explode)
-            say_without(report, table.name, explode, without)
-        frame, large = _narrowed(frame, table, options.keys, report)
-        frame = without_tokens(frame, options.read.get(table.name, {}).get("missing") or ())
+            frame, n_empty = exploded(frame, explode)
+            report_empty_lists(job.context, table.name, explode, n_empty)
+        frame, large = _narrow(frame, table, keys, job.context)
+        frame = without_tokens(frame, read_options.get("missing") or ())
         with atomic(path) as temporary:
             frame.lazy().sink_parquet(temporary, row_group_size=ROWS_PER_GROUP, compression=COMPRESSION)
     except WorkbenchError:
@@ -106,14 +108,14 @@ def document_table(
         raise DataError(
             f"{table.where} can't be converted to a table: {fault}", hint="if the file is truncated, fetch it again"
         ) from exc
-    return info_of(table, path, sha256_of(source), options, beyond_64_bits=large)
+    return info_of(table, path, sha256_of(source), job.options, beyond_64_bits=large)
 
 
-def _narrowed(frame: pl.DataFrame, table: TableSource, keys: Keys, report: Report) -> tuple[pl.DataFrame, list[str]]:
-    """Return the frame without types wider than 64 bits, and the columns that are fractions for that."""
-    types = narrowed([(frame.schema, frame.lazy())], lambda c: keys.kind(c) != "", ())
+def _narrow(frame: pl.DataFrame, table: TableSource, keys: Keys, context: RunContext) -> tuple[pl.DataFrame, list[str]]:
+    """Return the frame without types wider than 64 bits, and the columns that became floats for that."""
+    types = narrowed_types([(frame.schema, frame.lazy())], lambda c: keys.kind(c) != "", ())
     large = [c for c, t in types.items() if t.beyond_64_bits]
-    say_beyond_64_bits(report, [table.name], large)
+    report_beyond_64_bits(context, [table.name], large)
     return frame.with_columns(pl.col(c).cast(t.dtype) for c, t in types.items()), large
 
 
@@ -122,13 +124,13 @@ def _is_text(column: str, dtype: pl.DataType, keys: Keys) -> bool:
 
 
 class _NumberText(str):
-    """A number of a JSON document, as it is written there."""
+    """A number of a JSON document, as the file writes it."""
 
     __slots__ = ()
 
 
 def _fault(source: SourceFile) -> str | None:
-    """Say where a file is no JSON."""
+    """Return where and why a file is not valid JSON; None where it is."""
     content = _content(source)
     try:
         json.loads(content, parse_constant=_refuse_constant)
@@ -142,21 +144,21 @@ def _fault(source: SourceFile) -> str | None:
 
 
 def _content(source: SourceFile) -> bytes:
-    """Return all of a document.
+    """Read a document.
 
     Raises
     ------
     DataError
-        When it is larger than can be read as a whole, or lists and objects lie too deep within each other.
+        When it is too large or too deeply nested.
     """
     with source.opened() as file:
-        content = file.read(LARGEST_BYTES + 1)
-    if len(content) > LARGEST_BYTES:
+        content = file.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
         raise DataError(
-            f"{place_of(source)} is a JSON document of more than {LARGEST_BYTES >> 30} GB, too large for one",
+            f"{place_of(source)} is a JSON document of more than {MAX_BYTES >> 30} GB, too large for one",
             hint="write it as one object a line, and call it .jsonl",
         )
-    if depth_of(content) > MOST_DEPTH:
+    if depth_of(content) > MAX_DEPTH:
         raise DataError(f"{place_of(source)} can't be converted to a table: {TOO_DEEP}", hint="is it a table?")
     return content.removeprefix(codecs.BOM_UTF8)
 
@@ -165,119 +167,146 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON; a missing value is null")
 
 
-def _json_frame(
-    source: SourceFile, stated: str | None, shared: str | None, say: Report, as_text: Collection[str] = ()
-) -> pl.DataFrame:
-    """Return a document's rows; only the columns in `as_text`, as texts, where there are any."""
-    parsers: dict[str, Any] = {"parse_float": _NumberText, "parse_int": _NumberText} if as_text else {}
-    if first_byte(source) == b"[":
-        _check_names(_content(source))
+@dataclass(frozen=True)
+class _DocumentReader:
+    """Reads one JSON document.
+
+    Attributes
+    ----------
+    table : str
+        The name of the table, for messages.
+    source : SourceFile
+    stated_orient : str, optional
+        The orientation that competition.toml states.
+    default_orient : str, optional
+        The orientation where the document does not show it.
+    """
+
+    table: str
+    source: SourceFile
+    stated_orient: str | None
+    default_orient: str | None
+
+    def read(self, context: RunContext, as_text: Collection[str] = ()) -> pl.DataFrame:
+        """Return the rows; with `as_text` only these columns, as text in the file's spelling."""
+        parsers: dict[str, Any] = {"parse_float": _NumberText, "parse_int": _NumberText} if as_text else {}
+        content = _content(self.source)
+        if first_byte(self.source) == b"[":
+            _check_names(content)
+            if as_text:
+                return _text_frame(json.loads(content, **parsers), as_text)
+            try:
+                return pl.read_json(io.BytesIO(content), infer_schema_length=None)
+            except pl.exceptions.PolarsError as exc:
+                records = json.loads(content)
+                if records and all(isinstance(r, dict) for r in records):
+                    raise
+                raise NoTableError from exc
+        data = json.loads(content, **parsers)
+        records = _records_in(data)
+        if records is not None:
+            _check_names(content)
+        elif all(isinstance(v, dict) for v in data.values()):
+            # The names of the outer object may be those of rows, and count as one column.
+            _check_width(len(data), len({name for values in data.values() for name in values}), len(content))
+        if records is None:
+            columns = self._columns_in(data, context)
+            if not columns:
+                raise NoTableError
+            # As records, so that a table gets the same types however it is laid out.
+            records = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+            if not records:
+                return pl.DataFrame(schema=dict.fromkeys(columns, pl.String()))
         if as_text:
-            records = json.loads(_content(source), **parsers)
-            return pl.DataFrame({c: [_text(r.get(c)) for r in records] for c in as_text})
-        try:
-            return pl.read_json(io.BytesIO(_content(source)), infer_schema_length=None)
-        except pl.exceptions.PolarsError as exc:
-            records = json.loads(_content(source))
-            if records and all(isinstance(r, dict) for r in records):
-                raise
-            raise NoTableError from exc
-    content = _content(source)
-    data = json.loads(content, **parsers)
-    records = _records_in(data)
-    if records is not None:
-        _check_names(content)
-    elif all(isinstance(v, dict) for v in data.values()):
-        # Its own names may be those of rows, and count for one column.
-        _check_width(len(data), len({name for values in data.values() for name in values}), len(content))
-    if records is None:
-        columns = _columns_in(data, stated, shared, say)
-        if not columns:
-            raise NoTableError
-        # As records, so that all spellings of one table get the same types.
-        records = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-        if not records:
-            return pl.DataFrame(schema=dict.fromkeys(columns, pl.String()))
-    if as_text:
-        return pl.DataFrame({c: [_text(r.get(c)) for r in records] for c in as_text})
-    return pl.read_json(io.BytesIO(json.dumps(records).encode()), infer_schema_length=None)
+            return _text_frame(records, as_text)
+        return pl.read_json(io.BytesIO(json.dumps(records).encode()), infer_schema_length=None)
+
+    def _columns_in(self, data: dict[str, Any], context: RunContext) -> dict[str, list[Any]] | None:
+        """Return the columns of an object in one of pandas' layouts, or keyed by id; None where it is none."""
+        if {"columns", "data"} <= set(data) and all(isinstance(data[k], list) for k in ("columns", "data")):
+            index = [str(k) for k in data.get("index") or range(len(data["data"]))]
+            columns = {str(name): [row[i] for row in data["data"]] for i, name in enumerate(data["columns"])}
+            return _with_index(columns, index)
+        if data and all(isinstance(v, dict) for v in data.values()):
+            keys = list(dict.fromkeys(k for values in data.values() for k in values))
+            orient = self.stated_orient or _orient(data, keys, self.default_orient)
+            if self.stated_orient is None and keys != [str(i) for i in range(len(keys))]:
+                other = "columns" if orient == "index" else "index"
+                meaning = "a row" if orient == "index" else "a column"
+                hint = f'[read.{self.table}] orient = "{other}" in competition.toml'
+                context.say(f"{self.table}: each of its objects is taken for {meaning}; if not: {hint}")
+            if orient == "index":
+                return _with_index({k: [v.get(k) for v in data.values()] for k in keys}, list(data))
+            # By key, because the columns need not have their rows in the same order.
+            return _with_index({name: [values.get(k) for k in keys] for name, values in data.items()}, keys)
+        if data and all(isinstance(v, list) for v in data.values()) and len({len(v) for v in data.values()}) == 1:
+            return data
+        return None
+
+
+def _text_frame(records: list[dict[str, Any]], columns: Collection[str]) -> pl.DataFrame:
+    return pl.DataFrame({c: [None if (v := record.get(c)) is None else str(v) for record in records] for c in columns})
 
 
 def _check_names(content: bytes) -> None:
-    """Refuse a list of objects with so many names between them that their table would fill the memory.
+    """Refuse a list of objects with so many distinct names that their table would exhaust the memory.
 
-    Names at any depth count: those of objects within objects become columns, too.
+    Names at any depth count, because those of nested objects become columns, too.
     """
-    objects, names = content.count(b"{"), set[bytes]()
-    if not too_wide(objects, content.count(b":"), len(content)):
+    n_objects, names = content.count(b"{"), set[bytes]()
+    if not width_fault(n_objects, content.count(b":"), len(content)):
         return
-    at = 0
-    while at < len(content):
-        # Piece by piece: a list of all would take more than the document. Between two objects, as a rule.
-        end = content.find(b"}", at + PIECE_BYTES) + 1 or len(content)
-        names.update(NAME.findall(content, at, end))
-        _check_width(objects, len(names), len(content))
-        at = end
+    start = 0
+    while start < len(content):
+        # In chunks, mostly up to the end of an object: a list of all names would take more memory than the document.
+        end = content.find(b"}", start + CHUNK_BYTES) + 1 or len(content)
+        names.update(NAME.findall(content, start, end))
+        _check_width(n_objects, len(names), len(content))
+        start = end
 
 
 def _check_width(rows: int, columns: int, size_bytes: int) -> None:
-    if problem := too_wide(rows, columns, size_bytes):
-        raise ValueError(problem)
+    if fault := width_fault(rows, columns, size_bytes):
+        raise ValueError(fault)
 
 
 def _records_in(data: dict[str, Any]) -> list[dict[str, Any]] | None:
-    """Return the records of ``{"data": [{…}, …]}``, whatever else is next to the list; None where there is none."""
+    """Return the only list of records in an object, as in ``{"data": [{…}, …]}``; None where there is none."""
     lists = [v for v in data.values() if isinstance(v, list)]
     if len(lists) != 1 or not lists[0] or not all(isinstance(r, dict) for r in lists[0]):
         return None
     return list(lists[0])
 
 
-def _columns_in(
-    data: dict[str, Any], stated: str | None, shared: str | None, say: Report
-) -> dict[str, list[Any]] | None:
-    """Return the columns of an object, as pandas writes it in one of its ways, or keyed by id."""
-    if {"columns", "data"} <= set(data) and all(isinstance(data[k], list) for k in ("columns", "data")):
-        index = [str(k) for k in data.get("index") or range(len(data["data"]))]
-        columns = {str(name): [row[i] for row in data["data"]] for i, name in enumerate(data["columns"])}
-        return _with_index(columns, index)
-    if data and all(isinstance(v, dict) for v in data.values()):
-        keys = list(dict.fromkeys(k for values in data.values() for k in values))
-        meant = stated or _orient(data, keys, shared)
-        if stated is None and keys != [str(i) for i in range(len(keys))]:
-            other = "columns" if meant == "index" else "index"
-            meaning = "a row" if meant == "index" else "a column"
-            hint = f'[read.{{}}] orient = "{other}" in competition.toml'
-            say(f"each of its objects is taken for {meaning}; if not: {hint}")
-        if meant == "index":
-            return _with_index({k: [v.get(k) for v in data.values()] for k in keys}, list(data))
-        # By index: the columns need not have their rows in the same order.
-        return _with_index({name: [values.get(k) for k in keys] for name, values in data.items()}, keys)
-    if data and all(isinstance(v, list) for v in data.values()) and len({len(v) for v in data.values()}) == 1:
-        return data
-    return None
+def _orient(data: dict[str, dict[str, Any]], keys: list[str], default: str | None = None) -> str:
+    """Return the orientation of an object of objects: "index" if each inner object is a row, "columns" if a column.
 
+    Inner keys that number rows indicate columns. Where each object has values of one kind, but each key of several, the
+    objects are columns, and the other way round rows. Otherwise `default` decides, and without it the larger number,
+    because tables mostly have more rows than columns.
 
-def _orient(data: dict[str, dict[str, Any]], keys: list[str], otherwise: str | None = None) -> str:
-    """Return how an object of objects is meant, in pandas' words: "columns" by row, or "index", an object for each row.
-
-    Row numbers within say columns. Where the values of one object are of several kinds and those under one key are of
-    one, it is a row; the other way round, a column. Else it is as `otherwise` says, and without that there are more
-    rows than columns, as a rule.
+    Parameters
+    ----------
+    data : dict
+    keys : list of str
+        The keys of all inner objects.
+    default : str, optional
     """
     if keys == [str(i) for i in range(len(keys))] or not keys:
         return "columns"
-    digits_out, digits_in = (all(k.isdigit() for k in names) for names in (data, keys))
-    if digits_out != digits_in:
-        return "index" if digits_out else "columns"
+    outer_are_digits, inner_are_digits = (all(k.isdigit() for k in names) for names in (data, keys))
+    if outer_are_digits != inner_are_digits:
+        return "index" if outer_are_digits else "columns"
     if any(len(values) < len(keys) for values in data.values()):
-        return "index"  # a column has all rows, with null where it has no value; a row may lack a field
-    objects = [_kinds(values.values()) for values in data.values()]
-    across = [_kinds(values[k] for values in data.values() if k in values) for k in keys]
-    mixed_objects, mixed_keys = (sum(len(kinds) > 1 for kinds in kind_sets) for kind_sets in (objects, across))
-    if (mixed_objects == 0) != (mixed_keys == 0):
-        return "columns" if mixed_objects == 0 else "index"
-    return otherwise or ("index" if len(data) > len(keys) else "columns")
+        return "index"  # programs write columns completely, with null, but may omit fields of rows
+    kinds_by_object = [_kinds(values.values()) for values in data.values()]
+    kinds_by_key = [_kinds(values[k] for values in data.values() if k in values) for k in keys]
+    n_mixed_objects, n_mixed_keys = (
+        sum(len(kinds) > 1 for kinds in kind_sets) for kind_sets in (kinds_by_object, kinds_by_key)
+    )
+    if (n_mixed_objects == 0) != (n_mixed_keys == 0):
+        return "columns" if n_mixed_objects == 0 else "index"
+    return default or ("index" if len(data) > len(keys) else "columns")
 
 
 def _kinds(values: Iterable[Any]) -> set[str]:
@@ -286,7 +315,7 @@ def _kinds(values: Iterable[Any]) -> set[str]:
 
 
 def _with_index(columns: dict[str, list[Any]], index: list[str]) -> dict[str, list[Any]]:
-    """Return columns with the rows' names in front, but where those only number the rows or are a column already."""
+    """Add the names of rows as the first column, unless they only number the rows or are a column already."""
     if index == [str(i) for i in range(len(index))]:
         return columns
     if any([None if v is None else str(v) for v in values] == index for values in columns.values()):
@@ -294,7 +323,3 @@ def _with_index(columns: dict[str, list[Any]], index: list[str]) -> dict[str, li
     name = next(n for n in ("id", "index", "key", "row_id") if n not in columns)
     are_integers = all(INTEGER.fullmatch(k) for k in index)
     return {name: [int(k) for k in index] if are_integers else list(index)} | columns
-
-
-def _text(value: Any) -> str | None:
-    return None if value is None else str(value)

@@ -1,4 +1,4 @@
-"""Downloads of a competition's files, and the note in their folder of what was listed and what arrived."""
+"""Download a competition's files, and record in their folder which files were listed and which arrived."""
 
 from __future__ import annotations
 
@@ -16,22 +16,26 @@ from workbench.data.ingest.evaluation import LISTING
 from workbench.data.ingest.space import Approval, Download, check_space
 from workbench.platforms.protocol import Listing, Platform, RemoteFile
 
-NOTED_SHARE = 20
-"""Of the time that downloading takes, one part in so many goes into noting what has arrived."""
-ONE_BY_ONE = 20
-"""So many missing files are fetched singly when others are there already; more come in the archive of all."""
+RECORD_SHARE = 20
+"""Writing the record takes at most a twentieth of the time of downloading."""
+MAX_SINGLE_FILES = 20
+"""Up to this number, missing files are downloaded one by one; more come in the archive of all files."""
 
 
-def _listed(file: RemoteFile) -> dict[str, Any]:
+def _listing_entry(file: RemoteFile) -> dict[str, Any]:
     modified_at = file.modified_at.isoformat() if file.modified_at else None
     size = {"name": file.name, "size_bytes": file.size_bytes, "modified_at": modified_at}
     return size | {"sha256": file.sha256, "md5": file.md5}
 
 
 def read_state(raw: Path) -> dict[str, Any]:
-    """Return what was listed when the files of `raw` were fetched, and what arrived.
+    """Read the record of the files in `raw`.
 
-    As {"listed", "complete", "arrived"}; `complete` says that "listed" are all the files there were.
+    Returns
+    -------
+    dict
+        "listed": the platform's entries by file; "complete": whether these are all files of the competition;
+        "arrived": size, time and hash by downloaded file.
     """
     try:
         state = read_json(raw / LISTING)
@@ -42,12 +46,12 @@ def read_state(raw: Path) -> dict[str, Any]:
 
 
 def changed_files(raw: Path, listing: Listing) -> list[str]:
-    """Return the names of files that are other than when they were fetched, new ones and those that are gone too."""
+    """Return the names of the files that changed on the platform since they were fetched, appeared or disappeared."""
     state = read_state(raw)
     before = state["listed"]
     if not before:
         return []
-    now = {f.name: _listed(f) for f in listing.files}
+    now = {f.name: _listing_entry(f) for f in listing.files}
     names = before.keys() & now.keys()
     if listing.complete:
         names |= before.keys() if state["complete"] else state["arrived"].keys() & before.keys()
@@ -59,28 +63,28 @@ def changed_files(raw: Path, listing: Listing) -> list[str]:
 def _is_same(before: dict[str, Any] | None, now: dict[str, Any] | None) -> bool:
     if before is None or now is None:
         return False
-    # Where there is a digest, it decides: a file that was only touched is the same.
+    # A hash decides where there is one: the time of an unchanged file may be newer.
     digests = [f["sha256"] or f["md5"] for f in (before, now)]
     if any(digests):
         return bool(digests[0] == digests[1])
-    # What one of the two does not say can't differ.
+    # Only values that both entries have are compared.
     keys = [k for k in ("size_bytes", "modified_at") if before[k] is not None and now[k] is not None]
     return all(before[k] == now[k] for k in keys)
 
 
 def read_listing(platform: Platform, slug: str, only: Sequence[str], raw: Path) -> Listing:
-    """Return the platform's files: all, or enough to tell of those that are wanted and those that are here."""
+    """Return the platform's list of files: all of them, or at least those in `only` and those that are in `raw`."""
     arrived = set(read_state(raw)["arrived"])
     if not only:
         return Listing(tuple(platform.files(slug)))
     listing = platform.find(slug, {*only, *arrived})
-    if arrived - listing.by_name.keys():  # the archive of all came, or a file that is no longer offered
+    if arrived - listing.by_name.keys():  # the archive of all files arrived, or a file that is no longer offered
         return listing if listing.complete else Listing(tuple(platform.files(slug)))
     return listing
 
 
 def wanted_files(listing: Listing, only: Sequence[str], slug: str) -> list[RemoteFile]:
-    """Return the files that `only` names, by default all; an unknown name is refused."""
+    """Return the files that `only` names, by default all; an unknown name raises."""
     if not only:
         return list(listing.files)
     listing.check(slug, only)
@@ -89,37 +93,37 @@ def wanted_files(listing: Listing, only: Sequence[str], slug: str) -> list[Remot
 
 
 def with_downloaded(wanted: list[RemoteFile], files: list[RemoteFile], raw: Path) -> list[RemoteFile]:
-    """Return the files that are wanted and those that were fetched before: the new data hold no less than the old."""
+    """Add the files that were fetched before to the wanted ones, so that the new version has them, too."""
     arrived = set(read_state(raw)["arrived"])
-    if arrived - {f.name for f in files}:  # the archive of all came, or a file that is no longer offered
+    if arrived - {f.name for f in files}:  # the archive of all files arrived, or a file that is no longer offered
         return files
     return [f for f in files if f in wanted or f.name in arrived]
 
 
 class Downloader:
-    """Brings files to a folder, and remembers there what came."""
+    """Downloads files to a folder and records there which ones have arrived."""
 
     def __init__(self, platform: Platform, slug: str, raw: Path, approval: Approval, context: RunContext) -> None:
         self.platform, self.slug, self.raw, self.approval = platform, slug, raw, approval
         self.context = context
-        self.next_note, self.is_noted = 0.0, True
+        self._next_write, self._is_recorded = 0.0, True
 
     def download_missing(self, wanted: list[RemoteFile], listing: Listing, *, force: bool) -> list[str]:
-        """Download what is missing and return the names."""
+        """Download the wanted files that are missing, with `force` all; return the names of the downloaded files."""
         state = read_state(self.raw)
         wants_all = listing.complete and len(wanted) == len(listing.files)
         archive = self.platform.archive(self.slug) if wants_all else None
         if archive is not None and not force and self._is_complete(archive.name, state):
             missing: list[RemoteFile] = []
         else:
-            missing = [f for f in wanted if force or not self._is_there(f, state)]
-        if archive is not None and len(missing) < len(wanted) and len(missing) <= ONE_BY_ONE:
+            missing = [f for f in wanted if force or not self._has_arrived(f, state)]
+        if archive is not None and len(missing) < len(wanted) and len(missing) <= MAX_SINGLE_FILES:
             archive = None
-        listed = {f.name: _listed(f) for f in listing.files}
+        listed = {f.name: _listing_entry(f) for f in listing.files}
         if not listing.complete:
             listed = state["listed"] | listed
         complete = listing.complete or state["complete"]
-        # Noted with the first that arrives: when the rest does not, and it changes meanwhile, the next fetch sees it.
+        # Recorded with the first file: if this download is interrupted, the next one can tell which files changed.
         if not state["listed"]:
             state |= {"listed": listed, "complete": complete}
         downloaded = self._download_all(missing, archive, state) if missing else []
@@ -128,15 +132,15 @@ class Downloader:
         return downloaded
 
     def _download_all(self, missing: list[RemoteFile], archive: RemoteFile | None, state: dict[str, Any]) -> list[str]:
-        """Download files, in the archive of all where there is one that can be had, and return the names."""
-        size = Download.of(missing, self.raw, archive=archive)
+        """Download files, in the archive of all files if it is available, and return the names."""
+        size = Download.estimate(missing, self.raw, archive=archive)
         check_space(size, self.raw, self.slug, approval=self.approval, is_local=self.platform.is_local)
         try:
             if archive is not None:
                 try:
                     self.context.emit(DownloadStarted(archive.size_bytes))
                     self._download(archive, state)
-                    # A file on disk goes before the one in the archive: the old ones must not.
+                    # A file on disk takes precedence over the same file in the archive, so old ones must go.
                     self._remove([f.name for f in missing], state)
                     return [archive.name]
                 except UnavailableError as exc:
@@ -149,12 +153,12 @@ class Downloader:
             if archive is not None:
                 self._remove([archive.name], state)
         finally:
-            if not self.is_noted:
+            if not self._is_recorded:
                 write_json(self.raw / LISTING, state)
         return [f.name for f in missing]
 
     def _remove(self, names: Iterable[str], state: dict[str, Any]) -> None:
-        """Remove files that arrived earlier, and in whose place others have come."""
+        """Remove files of an earlier download that are replaced by others."""
         for name in names:
             if state["arrived"].pop(name, None) is not None:
                 (self.raw / name).unlink(missing_ok=True)
@@ -165,7 +169,7 @@ class Downloader:
             return False
         return bool(path.stat().st_mtime_ns == arrived["mtime_ns"]) or file_sha256(path) == arrived["sha256"]
 
-    def _is_there(self, file: RemoteFile, state: dict[str, Any]) -> bool:
+    def _has_arrived(self, file: RemoteFile, state: dict[str, Any]) -> bool:
         if file.sha256 is None:
             return self._is_complete(file.name, state)
         path = self.raw / file.name
@@ -179,7 +183,7 @@ class Downloader:
         self.context.stage(f"downloading {file.name}{size}")
         target = self.raw / file.name
         self.platform.download(self.slug, file.name, target, progress=self._received)
-        if file.sha256 is not None and not self._is_there(file, state):
+        if file.sha256 is not None and not self._has_arrived(file, state):
             raise DamagedError(
                 f"{target} has another size or hash than the {file.size_bytes or 0:,} bytes that were announced",
                 hint=f"`wb fetch {self.slug} --force` downloads it again",
@@ -190,13 +194,13 @@ class Downloader:
             "mtime_ns": stat.st_mtime_ns,
             "sha256": file_sha256(target),
         }
-        self._note(state)
+        self._record(state)
 
-    def _note(self, state: dict[str, Any]) -> None:
-        """Write what has arrived, unless that would take more than a small part of the time: of 100,000 files, say."""
-        started = time.monotonic()
-        self.is_noted = started >= self.next_note
-        if self.is_noted:
+    def _record(self, state: dict[str, Any]) -> None:
+        """Write the record, but not after each of 100,000 files, which would take longer than downloading them."""
+        started_at = time.monotonic()
+        self._is_recorded = started_at >= self._next_write
+        if self._is_recorded:
             write_json(self.raw / LISTING, state)
-            ended = time.monotonic()
-            self.next_note = ended + NOTED_SHARE * (ended - started)
+            finished_at = time.monotonic()
+            self._next_write = finished_at + RECORD_SHARE * (finished_at - started_at)

@@ -1,4 +1,4 @@
-"""Files as they lie on disk: every value as its bytes have it, or as CSV would, for what must be compared so."""
+"""Read files as text, each value exactly as the file writes it, to compare submissions with downloaded files."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from workbench.core.errors import DataError
 from workbench.core.frames import read_parquet
 from workbench.data.competition import TableInfo, as_written
 from workbench.data.ingest.delimited import as_text
+from workbench.data.ingest.formats import kind_of
 from workbench.data.ingest.sources import ReadOptions, members_of, sources_in
 from workbench.data.ingest.text import SourceFile, TextForm, blocks, form_of, header_of
 
@@ -21,18 +22,18 @@ PLAIN = TextForm(encoding="utf-8", separator=",", lines="\n")
 
 
 def read_text_file(path: Path, *, encoding: str | None = "utf-8") -> pl.DataFrame:
-    """Return a CSV file, header and values as they stand there; an empty value is null.
+    """Read a CSV file with all values as text; an empty value is null.
 
     Parameters
     ----------
     path : Path
     encoding : str, or None
-        None where encoding, separator and line ends are told from the file.
+        None to detect encoding, separator and line ends.
 
     Raises
     ------
     DataError
-        When it has no header, or is not written in the encoding.
+        When the file has no header, or is not in the encoding.
     polars.exceptions.PolarsError
         When a record has more or fewer fields than the header.
     """
@@ -41,12 +42,12 @@ def read_text_file(path: Path, *, encoding: str | None = "utf-8") -> pl.DataFram
 
 
 def read_parquet_as_text(path: Path) -> pl.DataFrame:
-    """Return a Parquet file with its values as CSV would have them, to be compared like `read_text_file`'s."""
+    """Read a Parquet file with all values as text, as a CSV file would write them."""
     return as_written(read_parquet(path), {}).select(pl.all().cast(pl.String))
 
 
 def read_as_downloaded(raw: Path, info: TableInfo, options: ReadOptions) -> pl.DataFrame | None:
-    """Return the delimited text that became a table, as `read_text_file` does.
+    """Read the delimited text that a table was converted from, with all values as text.
 
     Parameters
     ----------
@@ -54,12 +55,12 @@ def read_as_downloaded(raw: Path, info: TableInfo, options: ReadOptions) -> pl.D
         ``data/raw`` of the competition.
     info : TableInfo
     options : ReadOptions
-        What competition.toml says of the reading.
+        The settings of competition.toml.
 
     Returns
     -------
     DataFrame, or None
-        None where the table was no delimited text, or several files, or the file is gone.
+        None where the table was not one file of delimited text, or the file no longer exists.
     """
     source = _source(raw, info.source, options.fixed)
     if source is None:
@@ -68,13 +69,13 @@ def read_as_downloaded(raw: Path, info: TableInfo, options: ReadOptions) -> pl.D
 
 
 def _source(raw: Path, name: str, fixed: Path | None) -> SourceFile | None:
-    if name.lower().endswith((".parquet", ".json", ".jsonl", ".ndjson")) or ", " in name:
+    if kind_of(name) != "text" or ", " in name:
         return None
     if fixed is None or not fixed.is_dir():
         if (raw / name).is_file():
             return SourceFile(name, raw / name)
         for archive in sorted({*raw.glob("*.zip"), *(raw / name).parent.glob("*.zip")}):
-            with suppress(DataError):  # another archive, which can't be read, holds other files
+            with suppress(DataError):  # an archive that can't be read
                 member = next((s for s in members_of(archive, raw, {}) if s.name == name), None)
                 if member is not None:
                     return member

@@ -1,9 +1,9 @@
-"""In which encoding a text is written that is not UTF-8, from the letters that people use.
+"""Guess the encoding of a text that is not UTF-8 from the frequencies of letters.
 
-Every candidate that decodes the sample is given the likelihood of what it reads: how frequent its letters are in the
-languages that are written in it, and whether they stand where letters stand (no capital behind a small letter, no
-Greek letter beside a Latin one, accents one by one). Bytes are the same for all, so that likelihoods compare. On the
-names and words of a few rows this is right more often than general detectors, which are made for pages of prose.
+Every encoding that decodes the sample gets a log-likelihood: of its letters, by their frequencies in the languages that
+use the encoding, and of pairs of neighbours (no capital after a small letter, no Greek letter next to a Latin one).
+All candidates decode the same bytes, so the likelihoods are comparable. For the names and words of a few rows this is
+right more often than general detectors, which are made for pages of prose.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ __all__ = [
 ]
 
 SAMPLE_BYTES = 48 << 10
-"""So much of the lines that are not ASCII is scored; every candidate must decode all of them."""
-CLOSE = 3.0
-"""A second candidate whose likelihood is within a factor of e to this is named, too."""
+"""The bytes of lines beyond ASCII that are scored; every candidate must decode all of the lines."""
+MAX_DIFFERENCE = 3.0
+"""The difference of log-likelihoods up to which another encoding is named as an alternative."""
 
-# ------------------------------------------------------------------------------------------------- what is written how
+# ------------------------------------------------------------------------------------------------------------- scripts
 
 LATIN = {
     "fr": "éèàêçôîûùâëïœÉÀÈÊÇÎÔæÂŒü",
@@ -69,7 +69,7 @@ HEBREW = {"he": "יוהלאתרבםשמנחדקןעפטגזצכסךףץ"}
 ARABIC = {"ar": "اليمونرتبةعدسفحكقجأهشطصخإىضذزثءئغآظؤ", "fa": "اینرمدهتوبشسلکزفگخقعچجپحطصغضآژذثظئ"}
 THAI = {"th": "านรกอเมงยลวดทสตะปบคัีหแจพช่้ไขใโผูิธซุ์็ศถำึฟณญษฝืภฐฉฮฏฆฎๆฬฌ฿ฒฺฯ๐๑๒๓๔๕๖๗๘๙"}
 NUMERO = "’“”–—…«»№°€£§©®·„‘±½²³µ×ºª\u00a0•™"
-"""Signs that occur in any language, the frequent ones first."""
+"""Signs that occur in any language, most frequent first. The letters of the languages above have the same order."""
 
 HANZI = (
     "的一是了不在有人我他这中大来上国个到说们为子和你地出道也时年得就那要下以生会自着去之过家学对可里后小么心"
@@ -107,14 +107,21 @@ KANA_RARE = "ゎゐゑヰヱヮヵヶゞ゛゜"
 CJK_SIGNS = "、。，！？「」『』（）ー・～：；《》“”‘’【】—…　％＋－０１２３４５６７８９＆／％"
 
 
-LESS_USUAL = {"is": -2.5, "ca": -1.0, "et": -2.5, "lv": -0.5, "fa": -0.5, "sr": -0.5}
+LANGUAGE_PRIORS = {"is": -2.5, "ca": -1.0, "et": -2.5, "lv": -0.5, "fa": -0.5, "sr": -0.5}
+"""Log-priors of less frequent languages. These, and those of scripts and encodings, are estimates."""
 
 
 @dataclass(frozen=True)
 class Guess:
-    """An encoding, and those that are nearly as likely and would read another text.
+    """A guessed encoding.
 
-    `broken_line` is the first line of a text in UTF-8 that has a broken letter; 0 where there is none.
+    Attributes
+    ----------
+    encoding : str
+    alternatives : tuple of str
+        Encodings that are nearly as likely and give another text.
+    broken_line : int
+        The first line with invalid UTF-8 in a text that is UTF-8 otherwise; 0 for none.
     """
 
     encoding: str
@@ -124,7 +131,7 @@ class Guess:
 
 @dataclass(frozen=True)
 class _Script:
-    """What an encoding is used for: letters by language, and how they stand."""
+    """Encodings of a script: its letters by language, the kind of its words, and a log-prior."""
 
     encodings: tuple[str, ...]
     languages: Mapping[str, str]
@@ -161,27 +168,27 @@ PENALTIES = {
     "big5hkscs": 1.0,
     "iso8859-5": 0.5,
 }
-"""By how much an encoding is less usual than the first of its script."""
+"""Log-penalties of encodings that are less frequent than the first one of their script."""
 
 
 # ------------------------------------------------------------------------------------------------------------ guessing
 
 
 def lines_beyond_ascii(data: bytes, *, is_cut: bool = False, begins_cut: bool = False) -> bytes:
-    """Return the lines that are not ASCII; without the last, or the first, where it may be cut inside a letter."""
+    """Return the lines that are not ASCII, without an incomplete last (`is_cut`) or first (`begins_cut`) line."""
     lines = re.split(rb"[\r\n]+", data)
-    one_cut = is_cut and len(lines) == 1
-    # Where only the cut line has letters beyond ASCII, it has to do.
-    cut = lines.pop() if is_cut and not one_cut else b""
+    is_one_incomplete_line = is_cut and len(lines) == 1
+    last_line = lines.pop() if is_cut and not is_one_incomplete_line else b""
     if begins_cut and len(lines) > 1:
         lines.pop(0)
-    # Behind a line end no letter can go on: where one is open there, the encoding is another.
-    beyond = b"".join(line + b"\n" * (not one_cut) for line in lines if not line.isascii())
-    return beyond or (cut if not cut.isascii() else b"")
+    # With the line end: an encoding in which it is a part of a character does not decode the lines.
+    beyond = b"".join(line + b"\n" * (not is_one_incomplete_line) for line in lines if not line.isascii())
+    # An incomplete line is better than none.
+    return beyond or (last_line if not last_line.isascii() else b"")
 
 
 def is_broken_utf8(sample: bytes) -> bool:
-    r"""Whether a text is UTF-8 but for a few broken letters: no other encoding has so many of its letters by chance.
+    r"""Tell whether a text is UTF-8 with a few invalid bytes: other encodings rarely have valid sequences by chance.
 
     Examples
     --------
@@ -189,18 +196,18 @@ def is_broken_utf8(sample: bytes) -> bool:
     (True, False)
     """
     text = sample.decode("utf-8", "replace")
-    broken = text.count("\ufffd") - sample.count("\ufffd".encode())
+    n_invalid = text.count("\ufffd") - sample.count("\ufffd".encode())
     n_beyond_ascii = len(text) - text.count("\ufffd") - sum(map(len, re.findall(r"[\x00-\x7f]+", text)))
-    return broken > 0 and n_beyond_ascii >= 2 and n_beyond_ascii >= 3 * broken
+    return n_invalid > 0 and n_beyond_ascii >= 2 and n_beyond_ascii >= 3 * n_invalid
 
 
 def seven_bit(head: bytes) -> str | None:
-    """Return the encoding of a text that writes Japanese with ASCII bytes and escapes; None for any other."""
+    """Return "iso2022_jp" for a text that writes Japanese in ASCII bytes with escape sequences; else None."""
     return "iso2022_jp" if re.search(rb"\x1b\$[@B]", head) and head.isascii() else None
 
 
 def utf16_without_mark(head: bytes) -> str | None:
-    """Return the UTF-16 in which a text is written that has no byte order mark; None where it is no UTF-16.
+    """Return the UTF-16 encoding of a text without a byte order mark; None where it is not UTF-16.
 
     Examples
     --------
@@ -212,13 +219,13 @@ def utf16_without_mark(head: bytes) -> str | None:
     data = head[:65536]
     high, low = data[1::2].count(0), data[0::2].count(0)
     pairs = max(1, len(data) // 2)
-    # A single NUL may occur in any text; the first letters of a header are ASCII as a rule.
-    begins_so = [bool(b) for b in data[:4]] in ([True, False] * 2, [False, True] * 2)
-    if max(high, low) < (0.1 if begins_so else 0.3) * pairs or max(high, low) < 2:
+    # A single NUL may occur in any text. Headers mostly begin with ASCII.
+    begins_with_ascii = [bool(b) for b in data[:4]] in ([True, False] * 2, [False, True] * 2)
+    if max(high, low) < (0.1 if begins_with_ascii else 0.3) * pairs or max(high, low) < 2:
         return None
     encoding = "utf-16-le" if high > low else "utf-16-be"
     try:
-        # The last letter may be cut. Of letters beyond ASCII either byte may be zero, but not both.
+        # The last character may be incomplete. Either byte of a character may be zero, but not both.
         text = codecs.getincrementaldecoder(encoding)().decode(data)
     except UnicodeDecodeError:
         return None
@@ -226,14 +233,14 @@ def utf16_without_mark(head: bytes) -> str | None:
 
 
 def guess_encoding(sample: bytes, *, prefer: str | None = None) -> Guess:
-    """Return the encoding under which a text that is not UTF-8 reads most like what people write.
+    """Guess the encoding of a text that is not UTF-8.
 
     Parameters
     ----------
     sample : bytes
-        Lines of the text that are not ASCII; the last may be cut.
+        Lines of the text that are not ASCII; the last may be incomplete.
     prefer : str, optional
-        The encoding of other files of the table, which this one probably shares.
+        The encoding of other files of the table, which this one probably has, too.
     """
     prefer = {"latin-1": "cp1252", "shift_jis": "cp932"}.get(prefer or "", prefer)
     if prefer in (None, "cp1252") and _has_signs_only(sample):
@@ -251,7 +258,7 @@ def guess_encoding(sample: bytes, *, prefer: str | None = None) -> Guess:
         return Guess("latin-1")
     scored.sort(key=lambda s: -s[0])
     best, encoding, text = scored[0]
-    alternatives = tuple(e for s, e, t in scored[1:] if best - s < CLOSE and t != text)
+    alternatives = tuple(e for s, e, t in scored[1:] if best - s < MAX_DIFFERENCE and t != text)
     return Guess(_usual_name(encoding, sample, prefer), alternatives[:2])
 
 
@@ -267,10 +274,9 @@ _SIGNS = re.compile(
 
 
 def _has_signs_only(sample: bytes) -> bool:
-    """Whether a text in cp1252 has signs beyond ASCII, each where such a sign stands, and no letters.
+    """Tell whether a text as cp1252 has only signs beyond ASCII, no letters, each in a usual position.
 
-    There is nothing then by which other encodings could be recognized, and these signs are where those of Windows have
-    them.
+    Then no letters can indicate another encoding, and all encodings of Windows have these signs at the same bytes.
     """
     try:
         text = _first_lines(sample).decode("cp1252")
@@ -297,7 +303,7 @@ def _first_lines(sample: bytes) -> bytes:
 
 def _decodes(sample: bytes, encoding: str) -> bool:
     try:
-        # Not final: the last letter may be cut.
+        # Incremental, because the last character may be incomplete.
         codecs.getincrementaldecoder(encoding)().decode(sample)
     except (UnicodeDecodeError, LookupError):
         return False
@@ -311,15 +317,15 @@ def _likelihood(text: str, script: _Script) -> float:
     letters = Counter(c for c in text if c > "\x7f")
     all_capitals = script.kind == "cased" and not any(c.islower() for c in letters)
     if all_capitals:
-        # As likely as in small letters, but for that it is less usual.
+        # Scored like small letters, with a penalty below.
         letters = Counter(c.lower() for c in text if c > "\x7f")
     if script.kind in ("japanese", "korean", "chinese", "traditional"):
-        # No word is one half-width letter.
+        # Half-width katakana hardly occur alone.
         alone = len(re.findall(r"(?<![\uff61-\uff9f])[\uff61-\uff9f](?![\uff61-\uff9f])", text))
         return _of_east_asian(letters, script.kind, alone) + _mixed(text)
     pairs = Counter(zip(f"\n{text}", text, strict=False))
     best = max(
-        _of_letters(letters, _frequencies(alphabet, script.kind)) + LESS_USUAL.get(language, 0.0)
+        _of_letters(letters, _frequencies(alphabet, script.kind)) + LANGUAGE_PRIORS.get(language, 0.0)
         for language, alphabet in script.languages.items()
     )
     best -= 2.5 * all_capitals
@@ -328,13 +334,13 @@ def _likelihood(text: str, script: _Script) -> float:
 
 @cache
 def _frequencies(alphabet: str, kind: str) -> dict[str, float]:
-    """Return the logarithms of how often letters are used, of which the frequent ones come first."""
+    """Return log-frequencies of letters that are sorted by frequency, assuming an exponential decay, and of signs."""
     scale = max(1.5, len(alphabet) / 4.0)
     weights = {c: math.exp(-i / scale) for i, c in enumerate(dict.fromkeys(alphabet))}
     total = sum(weights.values())
     shares = {c: math.log(0.93 * max(w / total, 4e-4)) for c, w in weights.items()}
     if kind == "cased":
-        # Capitals stand at beginnings; what that says is in the pairs.
+        # Capitals are half as frequent; their position is scored by the pairs.
         capitals = {c.upper(): v - 0.7 for c, v in shares.items() if len(c.upper()) == 1 and c.upper() not in shares}
         shares |= {c: v for c, v in capitals.items() if c > "\x7f"}
         shares |= {c: math.log(5e-3) for c in "ΆΈΉΊΌΎΏ"} if "α" in alphabet else {}
@@ -356,7 +362,7 @@ def _of_sign(char: str) -> float:
 
 
 def _of_pair(a: str, b: str, kind: str) -> float:  # noqa: PLR0911 one per fault
-    """Return how much less likely two neighbours are than their letters alone."""
+    """Return the log-likelihood of two neighbouring characters, given each of them: 0 or a penalty."""
     a_is, b_is = a.isalpha(), b.isalpha()
     if kind == "vietnamese":
         return 0.0 if a_is and b_is else -1.0 if b_is else 0.0
@@ -364,7 +370,7 @@ def _of_pair(a: str, b: str, kind: str) -> float:  # noqa: PLR0911 one per fault
         if a > "\x7f" and b > "\x7f":
             if kind != "latin" and b_is and a in "’”»…°·":
                 return -3.0
-            # A sign beside a letter is usual for quotes only.
+            # Only quotes and similar signs are usually next to a letter.
             return -0.5 if a in NUMERO or b in NUMERO or not (a_is or b_is) else 0.0 if kind == "plain" else -2.0
         if kind == "latin" and (a.isdigit() or b.isdigit()) and (a_is or b_is):
             return -2.0
@@ -381,11 +387,11 @@ def _of_pair(a: str, b: str, kind: str) -> float:  # noqa: PLR0911 one per fault
 
 
 def _mixed(text: str) -> float:
-    """Return how much less likely a text is whose letters stand alone among Latin ones."""
-    alone = len(re.findall(r"(?<=[A-Za-z])[^\x00-\x7f](?=[A-Za-z])", text))
+    """Return the penalty for East Asian characters next to Latin letters, or between two of them."""
+    n_between = len(re.findall(r"(?<=[A-Za-z])[^\x00-\x7f](?=[A-Za-z])", text))
     letter = r"[^\x00-\x7f\u3000-\u303f\uff00-\uff0f]"
-    beside = len(re.findall(rf"[A-Za-z]{letter}|{letter}[A-Za-z]", text))
-    return -2.0 * alone - 1.5 * beside
+    n_adjacent = len(re.findall(rf"[A-Za-z]{letter}|{letter}[A-Za-z]", text))
+    return -2.0 * n_between - 1.5 * n_adjacent
 
 
 @cache
@@ -394,11 +400,11 @@ def _rank(common: str) -> dict[str, int]:
 
 
 def _of_east_asian(letters: Counter[str], kind: str, alone: int) -> float:
-    of = {"japanese": _japanese, "korean": _korean, "chinese": _chinese, "traditional": _traditional}[kind]
-    total = sum(n * of(c) for c, n in letters.items())
+    score = {"japanese": _japanese, "korean": _korean, "chinese": _chinese, "traditional": _traditional}[kind]
+    total = sum(n * score(c) for c, n in letters.items())
     if kind != "japanese":
         return total
-    # Half-width katakana, a byte each: as banks and tills write it, and nothing else beside it.
+    # Texts that only have half-width katakana, a byte each, come from old systems such as those of banks.
     return max(total, sum(n * _half_width(c) for c, n in letters.items()) - 1.0) - 3.0 * alone
 
 
@@ -440,7 +446,7 @@ def _japanese(char: str) -> float:  # noqa: PLR0911 one per kind of letter
     if "\u30a1" <= char <= "\u30fa":
         return math.log(0.2 / 80) if char not in KANA_RARE else math.log(2e-4)
     if "\uff66" <= char <= "\uff9f":
-        # A byte each, where the others take two.
+        # One byte each, while other characters have two.
         return math.log(0.35 / 63)
     common = _common(char, KANJI, 0.28)
     if common is not None:
@@ -502,8 +508,7 @@ def _traditional(char: str) -> float:
 
 
 def joined_sample(samples: Iterable[bytes]) -> bytes:
-    """Return one sample of several, with a share of each."""
-    every = list(samples)
-    share = max(4096, SAMPLE_BYTES // max(1, len(every)))
-    pieces = [s if len(s) <= share else s[: max(s.rfind(b"\n", 0, share), 0) or share] for s in every]
-    return b"\n".join(pieces)
+    """Join samples of several files, shortened to equal shares of `SAMPLE_BYTES`."""
+    all_samples = list(samples)
+    share = max(4096, SAMPLE_BYTES // max(1, len(all_samples)))
+    return b"\n".join(s if len(s) <= share else s[: max(s.rfind(b"\n", 0, share), 0) or share] for s in all_samples)

@@ -1,4 +1,4 @@
-"""Competitions that hand the hidden test set to a notebook's server batch by batch, by what is among their files."""
+"""Recognize, by their files, competitions whose evaluation server serves the hidden test set in batches."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from workbench.data.ingest.tars import tar_members
 __all__ = ["LISTING", "evaluation_server", "evaluation_server_in", "evaluation_server_of"]
 
 LISTING = ".listing.json"
-"""What the platform listed when the files of ``data/raw`` were fetched, and what of it arrived."""
+"""The record in ``data/raw`` of the files that the platform listed and of those that arrived."""
 
 SERVERS = ("kaggle_evaluation", "kaggle_simulations")
-"""Folders of today's gateways: https://www.kaggle.com/code/sohier/mitsui-demo-submission and other hosts' demos."""
+"""Folders of current gateways: https://www.kaggle.com/code/sohier/mitsui-demo-submission and demos of other hosts."""
 
 MODULES = (
     "amp_pd_peptide",
@@ -39,26 +39,26 @@ MODULES = (
     "riiideducation",
     "ubiquant",
 )
-"""Modules of the time series API, the form before: a notebook calls ``make_env()`` and ``iter_test()``."""
+"""Modules of the older time series API, whose notebooks call ``make_env()`` and ``iter_test()``."""
 
 API_FILES = (".so", ".pyd", "public_timeseries_testing_util.py", "_gateway.py", "_inference_server.py")
-"""How names end of a compiled module, of the host's public stand-in for it, and of today's servers in any folder."""
+"""The ends of the names of a compiled module, of its public stand-in, and of current servers in any folder."""
 
 API_CODE = re.compile(rb"\bdef (make_env|iter_test)\b|\brun_local_gateway\b|\bclass \w*InferenceServer\b")
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
 
 PACKAGES = (*ARCHIVES, ".py", ".whl")
-"""A file of a server's name that ends otherwise, such as a note, is none."""
+"""Only files with these suffixes count when they have a server's name."""
 
-MOST_CODE = 2**20
-"""A larger file is no module of this kind."""
+MAX_CODE_BYTES = 2**20
+"""Larger Python files are not searched."""
 
-MOST_INNER = 2**28
-"""Of what lies in an archive so many bytes are read in all; a tar of more is not read, a zip on disk always."""
+MAX_INNER_BYTES = 2**28
+"""The bytes that are read of the members of one archive; larger tar archives are not opened."""
 
-DEPTH = 3
-"""Folders that are looked into where no list of the files is at hand, and archives within archives."""
+MAX_DEPTH = 3
+"""The levels of folders that are searched without a list of the files, and of archives within archives."""
 
 
 def evaluation_server(names: Iterable[str]) -> str | None:
@@ -67,7 +67,7 @@ def evaluation_server(names: Iterable[str]) -> str | None:
     Parameters
     ----------
     names : iterable of str
-        Their paths, in folders or archives.
+        Paths in folders or archives.
 
     Examples
     --------
@@ -96,20 +96,20 @@ def _is_of_server(name: str) -> bool:
 
 
 def evaluation_server_in(raw: Path, listed: Iterable[str] = ()) -> str | None:
-    """Return the first file of an evaluation server among those that were downloaded, also in archives.
+    """Return the first file of an evaluation server among the downloaded files, also in archives.
 
     Parameters
     ----------
     raw : Path
         ``data/raw`` of the competition.
     listed : iterable of str
-        What the platform lists, where that is known: other folders than those of code are not gone through then.
+        The names of the platform's files, if known: then only folders with Python code are searched on disk.
     """
     listed = list(listed)
-    by_name = evaluation_server(listed)
-    if by_name is not None or not raw.is_dir():
-        return by_name
-    on_disk = list(_names_on_top(raw) if listed else _names_in(raw))
+    listed_server = evaluation_server(listed)
+    if listed_server is not None or not raw.is_dir():
+        return listed_server
+    on_disk = list(_names_at_top(raw) if listed else _names_below(raw))
     names = dict.fromkeys([*on_disk, *(name for name in listed if name.lower().endswith((".py", *ARCHIVES)))])
     code = (name for name in names if name.endswith(".py") and _is_api(raw / name))
     archives = (name for name in names if name.lower().endswith(ARCHIVES) and (raw / name).is_file())
@@ -121,9 +121,9 @@ def evaluation_server_in(raw: Path, listed: Iterable[str] = ()) -> str | None:
 
 
 def evaluation_server_of(competition: Competition) -> str | None:
-    """Return the file by which a competition has an evaluation server; None where it has none.
+    """Return the file that shows that a competition has an evaluation server; None where it has none.
 
-    What its definition says goes before what is among its files.
+    The definition takes precedence over the files.
     """
     stated = competition.definition.submission.server
     if stated is not None:
@@ -136,24 +136,24 @@ def evaluation_server_of(competition: Competition) -> str | None:
     return evaluation_server_in(raw, listed)
 
 
-def _names_on_top(folder: Path) -> Iterator[str]:
-    """Yield what lies in a folder, and what in its folders with Python code: others may hold a million images."""
-    for place in folder.iterdir():
-        yield place.name
-        if (place / "__init__.py").is_file():
-            yield from (f"{place.name}/{inside.name}" for inside in place.iterdir())
+def _names_at_top(folder: Path) -> Iterator[str]:
+    """Yield the names in a folder and in its Python packages; other folders may have a million images."""
+    for path in folder.iterdir():
+        yield path.name
+        if (path / "__init__.py").is_file():
+            yield from (f"{path.name}/{child.name}" for child in path.iterdir())
 
 
-def _names_in(folder: Path) -> Iterator[str]:
-    for place, folders, files in os.walk(folder):
-        inside = Path(place).relative_to(folder)
-        yield from ((inside / name).as_posix() for name in files)
-        if len(inside.parts) >= DEPTH:
-            folders.clear()
+def _names_below(folder: Path) -> Iterator[str]:
+    for parent, subfolders, files in os.walk(folder):
+        relative = Path(parent).relative_to(folder)
+        yield from ((relative / name).as_posix() for name in files)
+        if len(relative.parts) >= MAX_DEPTH:
+            subfolders.clear()
 
 
 def _is_api(path: Path) -> bool:
-    if not path.is_file() or path.stat().st_size > MOST_CODE:
+    if not path.is_file() or path.stat().st_size > MAX_CODE_BYTES:
         return False
     return API_CODE.search(path.read_bytes()) is not None
 
@@ -162,36 +162,36 @@ def _in_archive(path: Path) -> str | None:
     try:
         if path.suffix == ".zip":
             with damage_errors(str(path)), zipfile.ZipFile(path) as archive:
-                return _in_zip(archive, _ByteBudget(MOST_INNER))
-        if path.stat().st_size <= MOST_INNER:
+                return _in_zip(archive, _ByteBudget(MAX_INNER_BYTES))
+        if path.stat().st_size <= MAX_INNER_BYTES:
             return evaluation_server(m.name for m in tar_members(path))
     except (DataError, OSError):
-        pass  # damaged, with a password, or not to be trusted: whoever reads its tables says so
+        pass  # damaged, encrypted or unsafe: reported when its tables are read
     return None
 
 
 @dataclass
 class _ByteBudget:
-    """How many bytes more are read of what lies in an archive, with what lies in archives in it."""
+    """The bytes that may still be read of an archive's members, including archives within it."""
 
-    size: int
+    remaining: int
 
 
-def _in_zip(archive: zipfile.ZipFile, budget: _ByteBudget, depth: int = DEPTH) -> str | None:
+def _in_zip(archive: zipfile.ZipFile, budget: _ByteBudget, depth: int = MAX_DEPTH) -> str | None:
     members = archive.infolist()
-    by_name = evaluation_server(m.filename for m in members)
-    if by_name is not None:
-        return by_name
+    server_name = evaluation_server(m.filename for m in members)
+    if server_name is not None:
+        return server_name
     for member in members:
         name = member.filename.lower()
-        if not name.endswith((".py", ".zip")) or member.file_size > budget.size:
+        if not name.endswith((".py", ".zip")) or member.file_size > budget.remaining:
             continue
-        if name.endswith(".py") and member.file_size <= MOST_CODE:
-            budget.size -= member.file_size
+        if name.endswith(".py") and member.file_size <= MAX_CODE_BYTES:
+            budget.remaining -= member.file_size
             if API_CODE.search(archive.read(member)):
                 return member.filename
         if name.endswith(".zip") and depth:
-            budget.size -= member.file_size
+            budget.remaining -= member.file_size
             try:
                 with zipfile.ZipFile(io.BytesIO(archive.read(member))) as inner:
                     server = _in_zip(inner, budget, depth - 1)

@@ -1,9 +1,9 @@
-"""`wb fetch`: from a platform's files to typed Parquet, a definition and a first experiment."""
+"""`wb fetch`: download a competition's files, convert them, and write a definition and a first experiment."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,6 +28,7 @@ from workbench.data.competition import (
 )
 from workbench.data.inference import (
     Inferred,
+    InferredLog,
     baseline_text,
     definition_text,
     infer,
@@ -36,7 +37,7 @@ from workbench.data.inference import (
     write_starter,
 )
 from workbench.data.ingest.archives_below import unpack_below
-from workbench.data.ingest.convert import convert
+from workbench.data.ingest.convert import Conversion
 from workbench.data.ingest.download import (
     Downloader,
     changed_files,
@@ -51,20 +52,51 @@ from workbench.data.ingest.sources import ReadOptions, reading_options
 from workbench.data.ingest.space import Approval
 from workbench.data.ingest.swap import finish_swap, swap
 from workbench.data.workspace import Workspace
-from workbench.platforms.protocol import CompetitionFacts, Platform, RemoteFile
+from workbench.platforms.protocol import CompetitionFacts, Listing, Platform, RemoteFile
 
-USUAL_APPROVAL = Approval()
+DEFAULT_APPROVAL = Approval()
 
 
-Report = Callable[[str], None]
+@dataclass(frozen=True)
+class FetchOptions:
+    """What to fetch.
+
+    Attributes
+    ----------
+    only : sequence of str
+        The names of the files to download; by default all. With it, no definition is written.
+    force : bool
+        Download and convert everything again.
+    approval : Approval
+        The size up to which downloads need no approval, and how to ask for it.
+    """
+
+    only: Sequence[str] = ()
+    force: bool = False
+    approval: Approval = DEFAULT_APPROVAL
+
+
+DEFAULT_OPTIONS = FetchOptions()
 
 
 @dataclass(frozen=True)
 class Fetched:
-    """What `fetch` brought: the tables, and the files that it wrote because they were not there.
+    """The result of `fetch`.
 
-    `facts` is what the platform says of the competition; `earlier` is the folder where the data that it replaced went,
-    None where nothing was replaced; `fixed` is the folder of files that are taken in place of those that were fetched.
+    Attributes
+    ----------
+    slug : str
+    facts : CompetitionFacts
+        The platform's facts.
+    manifest : Manifest
+    downloaded : tuple of str
+        The names of the downloaded files.
+    written : tuple of Path
+        The definition, experiment and features that were written because they did not exist.
+    earlier : Path, optional
+        The folder of the previous version of the data; None if it was not replaced.
+    fixed : Path
+        The folder of the user's corrected files.
     """
 
     slug: str
@@ -81,231 +113,252 @@ def fetch(
     slug: str,
     platform: Platform,
     *,
-    only: Sequence[str] = (),
-    force: bool = False,
-    approval: Approval = USUAL_APPROVAL,
+    options: FetchOptions = DEFAULT_OPTIONS,
     context: RunContext = SILENT,
 ) -> Fetched:
-    """Bring a competition's data: download, verify, unpack, convert, and write what is not there yet.
+    """Fetch a competition: download, verify, unpack, convert, and write a definition and an experiment if missing.
 
-    A definition and experiments that are there stay as they are. What was downloaded and converted before, and is
-    whole, is not done again. Data that changed on the platform is fetched beside the old, which goes to
-    ``data/earlier/`` once the new is ready.
+    Existing definitions and experiments stay. Files that were downloaded and converted before, and are complete, are
+    not processed again. If the data changed on the platform, the new version is fetched next to the old one, which
+    goes to ``data/earlier/`` once the new one is complete.
 
     Parameters
     ----------
     workspace : Workspace
-        Its memory limit, where it has one, makes less of a file be read at a time.
+        With a memory limit, less of a file is read at a time.
     slug : str
     platform : Platform
-    only : sequence of str
-        Only these files, by the platform's names; no definition is written.
-    force : bool
-        Download and convert everything again.
-    approval : Approval
-        What may be downloaded without asking, and who is asked for more.
+    options : FetchOptions
     context : RunContext
-        Told of each step, of how many bytes will arrive, and of those that do.
+        Gets the steps, the size of the download, and the bytes that arrive.
 
     Raises
     ------
     PlatformError, NotFoundError
         From the platform.
     DataError
-        When a file can't become a table, or the definition can't be inferred (the tables are there then).
+        When a needed file can't become a table, or the definition can't be inferred; then the tables exist.
     StorageError, ConfigError
-        When the disk has no room for what is to be downloaded, or nobody has agreed to that much.
+        When the disk has no room for the download, or nobody approved it.
     BusyError
         When another process fetches the same competition.
     """
-    folder, report = workspace.competitions / slug, context.say
-    facts = platform.facts(slug)
-    listing = read_listing(platform, slug, only, folder / "data" / "raw")
-    files = list(listing.files)
-    wanted = wanted_files(listing, only, slug)
-    _check_names(wanted, platform, slug, folder / "data" / "raw")
-    options = _with_keys_of(facts, reading_options(folder, workspace.memory_limit))
-    data = folder / "data"
-    with storage_errors(folder), lock(data / ".fetch.lock", f"the data of {slug!r}"):
-        finish_swap(data)
-        changed = changed_files(data / "raw", listing)
-        place = data / "incoming" if changed else data
-        if changed:
-            report(f"the data of {slug!r} changed on {platform.name}: {_named(changed)}; fetching the new version")
-        if changed and only:
-            wanted = with_downloaded(wanted, files, data / "raw")
-        raw, tables = place / "raw", place / "tables"
-        if changed and changed_files(raw, listing):
-            # It changed again since an earlier try to take the change in.
-            shutil.rmtree(raw)
-        _sweep_below(folder)
-        downloader = Downloader(platform, slug, raw, approval, context)
-        for attempt in (1, 2):
-            downloaded = downloader.download_missing(wanted, listing, force=force or attempt == 2)
+    return _Fetch(workspace, slug, platform, options, context).run()
+
+
+@dataclass(frozen=True)
+class _Fetch:
+    """One call of `fetch`."""
+
+    workspace: Workspace
+    slug: str
+    platform: Platform
+    options: FetchOptions
+    context: RunContext
+
+    @property
+    def folder(self) -> Path:
+        return self.workspace.competitions / self.slug
+
+    def run(self) -> Fetched:
+        data, only = self.folder / "data", self.options.only
+        facts = self.platform.facts(self.slug)
+        listing = read_listing(self.platform, self.slug, only, data / "raw")
+        wanted = wanted_files(listing, only, self.slug)
+        self._check_names(wanted)
+        read_options = _with_keys_of(facts, reading_options(self.folder, self.workspace.memory_limit))
+        with storage_errors(self.folder), lock(data / ".fetch.lock", f"the data of {self.slug!r}"):
+            finish_swap(data)
+            changed = changed_files(data / "raw", listing)
+            target = data / "incoming" if changed else data
+            if changed:
+                names = ", ".join(changed[:5]) + (f" and {len(changed) - 5} more" if len(changed) > 5 else "")
+                self.context.say(
+                    f"the data of {self.slug!r} changed on {self.platform.name}: {names}; fetching the new version"
+                )
+            if changed and only:
+                wanted = with_downloaded(wanted, list(listing.files), data / "raw")
+            if changed and changed_files(target / "raw", listing):
+                # It changed again since an interrupted fetch of the new version.
+                shutil.rmtree(target / "raw")
+            _sweep_below(self.folder)
+            downloaded = self._download_and_convert(target, wanted, listing, read_options)
+            earlier = swap(data) if changed else None
+            manifest = read_manifest(data / "tables", slug=self.slug)
+            self._report_lists(manifest)
+            self._report_choices(manifest)
+            written: list[Path] = []
+            if not only:
+                self._report_unknown_names(read_options, manifest)
+                facts = replace(facts, evaluation_server=self._evaluation_server(listing))
+                written = self._write_missing(manifest, facts)
+        return Fetched(facts.slug, facts, manifest, tuple(downloaded), tuple(written), earlier, data / "fixed")
+
+    def _download_and_convert(
+        self, target: Path, wanted: list[RemoteFile], listing: Listing, read_options: ReadOptions
+    ) -> list[str]:
+        """Download missing files to ``target/raw`` and convert them to ``target/tables``; return the downloaded names.
+
+        If a file is damaged, everything is downloaded a second time.
+        """
+        raw, force = target / "raw", self.options.force
+        main = self.platform.archive(self.slug)
+        downloader = Downloader(self.platform, self.slug, raw, self.options.approval, self.context)
+        for is_retry in (False, True):
+            downloaded = downloader.download_missing(wanted, listing, force=force or is_retry)
+            # A file that is damaged after the second download is damaged on the platform.
+            arrived = () if is_retry else downloaded
             try:
-                # What arrived just now may arrive whole another time; what was kept is as it is on the platform.
-                arrived = downloaded if attempt == 1 else ()
-                main = platform.archive(slug)
                 unreadable = unpack_below(
                     raw,
-                    report,
+                    self.context,
                     arrived=arrived,
                     downloaded={raw / name for name in read_state(raw)["arrived"]},
                     main=None if main is None else main.name,
                 )
-                manifest = convert(
-                    raw,
-                    tables,
-                    slug,
-                    force=force,
-                    options=options,
-                    report=report,
-                    arrived=arrived,
-                    unreadable=unreadable,
-                )
+                tables = target / "tables"
+                conversion = Conversion(raw, tables, self.slug, read_options, self.context, arrived, unreadable)
+                conversion.run(force=force)
                 break
             except DamagedError:
-                # A download without a digest shows only now that it is damaged, or an earlier one was kept although
-                # it is: once more, then it is reported.
-                if attempt == 2:
+                # Without a hash from the platform, damage is noticed only now.
+                if is_retry:
                     raise
-                report("the download is damaged; downloading it again")
-                downloader.approval = replace(approval, given=True)
-        earlier = swap(data) if changed else None
-        manifest = read_manifest(data / "tables", slug=slug)
-        _say_how_to_explode(manifest, slug, report)
-        _say_what_was_chosen(manifest, slug, report)
+                self.context.say("the download is damaged; downloading it again")
+                downloader.approval = replace(self.options.approval, given=True)
+        return downloaded
+
+    def _check_names(self, files: list[RemoteFile]) -> None:
+        """Refuse names of files that lead out of ``data/raw``, or that the workbench itself uses there."""
+        raw, platform = self.folder / "data" / "raw", self.platform.name
+        for file in files:
+            reason = refused_name(file.name, raw)
+            if reason:
+                short_name = repr(file.name if len(file.name) <= 100 else f"{file.name[:100]}…")
+                raise DataError(
+                    f"{platform} lists a file {short_name} of {self.slug!r}, which {reason}; "
+                    "nothing of it is downloaded",
+                    hint="fetch the others with --only FILE",
+                )
+        pair = clashing_names([f.name for f in files], raw)
+        if pair is not None:
+            raise DataError(
+                f"{platform} lists files {pair[0]!r} and {pair[1]!r} of {self.slug!r}, which can't both be stored "
+                "here; nothing of it is downloaded",
+                hint="fetch one of them with --only FILE",
+            )
+
+    def _evaluation_server(self, listing: Listing) -> str | None:
+        server = evaluation_server_in(self.folder / "data" / "raw", [f.name for f in listing.files])
+        if server is not None:
+            self.context.say(
+                f"{self.slug!r} has an evaluation server ({server}): `wb kernel` writes no notebook for one"
+            )
+        return server
+
+    # ------------------------------------------------------------------------------------------------------ reporting
+
+    def _report_lists(self, manifest: Manifest) -> None:
+        """Report the columns of lists of records, and how to convert them with a row for each record."""
+        for name, info in manifest.tables.items():
+            for column in info.lists_of_records:
+                self.context.say(
+                    f"{name}: a row has a list of records in {column!r}; for one row each, put [read.{name}] "
+                    f'explode = "{column}" into competition.toml and `wb fetch {self.slug}` again'
+                )
+
+    def _report_choices(self, manifest: Manifest) -> None:
+        """Report the columns whose values could be read in another way."""
+        tables_by_note: dict[tuple[str, str], list[str]] = {}
+        for name, info in manifest.tables.items():
+            for column, note in info.notes.items():
+                tables_by_note.setdefault((column, note), []).append(name)
+        for (column, note), names in tables_by_note.items():
+            self.context.say(f"{', '.join(names)}: {column!r} is {note}")
+        if tables_by_note:
+            self.context.say(
+                f"to read such a column differently, set its type under [types] and `wb fetch {self.slug}` again"
+            )
+
+    def _report_unknown_names(self, options: ReadOptions, manifest: Manifest) -> None:
+        """Report the columns and tables of ``[types]`` and ``[read]`` that do not exist."""
+        by_table = {f"{name}.{column}" for name, info in manifest.tables.items() for column in info.dtypes}
+        columns = {column for info in manifest.tables.values() for column in info.dtypes}
+        for name in options.types:
+            if name not in by_table | columns:
+                valid_names = by_table if name.partition(".")[0] in manifest.tables and "." in name else columns
+                hint = near(name, valid_names, kind="column")
+                self.context.say(f"competition.toml: [types] {name!r}: no table has this column; {hint}")
+        for name in options.read:
+            if name not in manifest.tables:
+                hint = near(name, manifest.tables, kind="table")
+                self.context.say(f"competition.toml: [read.{name}]: there is no table {name!r}; {hint}")
+
+    # -------------------------------------------------------------------------------------------------------- writing
+
+    def _write_missing(self, manifest: Manifest, facts: CompetitionFacts) -> list[Path]:
+        """Write the definition, the first experiment and the first features, as far as they do not exist."""
+        written = self._write_definition_and_experiment(manifest, facts)
+        with suppress(ConfigError):  # `wb run` reports errors in the user's definition
+            competition = load_competition(self.workspace, self.slug)
+            written += [competition.paths.features] * write_starter(competition)
+        return written
+
+    def _write_definition_and_experiment(self, manifest: Manifest, facts: CompetitionFacts) -> list[Path]:
+        definition = self.folder / "competition.toml"
+        experiments = list((self.folder / "experiments").glob("[0-9]*.toml"))
+        stated = read_file_options(definition) if definition.exists() else FileOptions(is_draft=True)
+        if not stated.is_draft and experiments:
+            return []
+        inferred = self._infer(manifest, facts, stated)
         written = []
-        if not only:
-            _say_unknown_names(options, manifest, report)
-            server = evaluation_server_in(data / "raw", [f.name for f in files])
-            if server is not None:
-                report(f"{slug!r} has an evaluation server ({server}): `wb kernel` writes no notebook for one")
-            facts = replace(facts, evaluation_server=server)
-            written = _write_missing(workspace, folder, manifest, data / "tables", facts, platform.name, report)
-            with suppress(ConfigError):  # written by hand, and wrong: `wb run` says so
-                competition = load_competition(workspace, slug)
-                written += [competition.paths.features] * write_starter(competition)
-    return Fetched(facts.slug, facts, manifest, tuple(downloaded), tuple(written), earlier, data / "fixed")
+        if stated.is_draft:
+            text = definition_text(inferred, stated) + submission_text(facts, inferred, manifest, stated)
+            write_text(definition, text + _excluded_text(manifest))
+            written.append(definition)
+            for guess in inferred.positives if isinstance(inferred, Inferred) else ():
+                if guess.label is None:
+                    self.context.say(f"to be decided in {definition}: {question(guess)} It is asked again by `wb run`")
+        if not experiments:
+            # Usually 001, but a higher number where experiments were run whose files no longer exist.
+            written.append(create_experiment(self.workspace, self.slug, baseline_text(inferred))[1])
+        return written
+
+    def _infer(self, manifest: Manifest, facts: CompetitionFacts, stated: FileOptions) -> Inferred | InferredLog:
+        """Infer the definition; an error mentions the excluded files, which may be the ones that are missing."""
+        try:
+            return infer(manifest, self.folder / "data" / "tables", facts, self.platform.name, stated=stated)
+        except DataError as exc:
+            if not manifest.excluded:
+                raise
+            files = "; ".join(f"{e.file}: {e.reason}" for e in manifest.excluded.values())
+            fixed = self.folder / "data" / "fixed"
+            raise type(exc)(
+                f"{exc.message}. Skipped because they can't be read: {files}",
+                hint=f"{exc.hint}; if a skipped file is needed, put a fixed copy into {fixed}",
+            ) from exc
 
 
 def _with_keys_of(facts: CompetitionFacts, options: ReadOptions) -> ReadOptions:
-    """Return the options with the ids, users, items and kinds that the platform names."""
+    """Add the ids, users, items and event types that the platform names to the keys."""
     log = facts.interactions
-    of_log = () if log is None else (log.user, log.item, *([log.kind] if log.kind else []))
-    return replace(options, keys=options.keys.naming((*facts.id_columns, *of_log)))
-
-
-def _say_how_to_explode(manifest: Manifest, slug: str, report: Report) -> None:
-    for name, info in manifest.tables.items():
-        for column in info.lists_of_records:
-            report(
-                f"{name}: a row has a list of records in {column!r}; for one row each, put [read.{name}] "
-                f'explode = "{column}" into competition.toml and `wb fetch {slug}` again'
-            )
-
-
-def _say_what_was_chosen(manifest: Manifest, slug: str, report: Report) -> None:
-    """Report the columns whose values could be read otherwise, or are left as text for that."""
-    tables_of: dict[tuple[str, str], list[str]] = {}
-    for name, info in manifest.tables.items():
-        for column, note in info.notes.items():
-            tables_of.setdefault((column, note), []).append(name)
-    for (column, note), names in tables_of.items():
-        report(f"{', '.join(names)}: {column!r} is {note}")
-    if tables_of:
-        report(f"to read such a column differently, set its type under [types] and `wb fetch {slug}` again")
-
-
-def _say_unknown_names(options: ReadOptions, manifest: Manifest, report: Report) -> None:
-    """Report what ``[types]`` and ``[read]`` name and no table has: it had no effect."""
-    by_table = {f"{name}.{column}" for name, info in manifest.tables.items() for column in info.dtypes}
-    columns = {column for info in manifest.tables.values() for column in info.dtypes}
-    for name in options.types:
-        if name not in by_table | columns:
-            valid_names = by_table if name.partition(".")[0] in manifest.tables and "." in name else columns
-            hint = near(name, valid_names, kind="column")
-            report(f"competition.toml: [types] {name!r}: no table has this column; {hint}")
-    for name in options.read:
-        if name not in manifest.tables:
-            hint = near(name, manifest.tables, kind="table")
-            report(f"competition.toml: [read.{name}]: there is no table {name!r}; {hint}")
+    log_columns = () if log is None else (log.user, log.item, *([log.kind] if log.kind else []))
+    return replace(options, keys=options.keys.naming((*facts.id_columns, *log_columns)))
 
 
 def _sweep_below(folder: Path) -> None:
-    """Remove what killed writers left of the definition and of the data, but for the data of earlier."""
+    """Remove the temporary files of interrupted processes, but not in earlier versions of the data."""
     data = folder / "data"
-    parts = (p / part for p in (data, data / "incoming") for part in ("raw", "tables"))
-    below = {p.parent for part in parts for p in part.rglob(".*.tmp")}
-    for swept in (folder, folder / "experiments", data, data / "incoming", *below):
-        sweep(swept)
-
-
-def _check_names(files: list[RemoteFile], platform: Platform, slug: str, raw: Path) -> None:
-    """Refuse names that lead out of the folder, or to what is written there about the files."""
-    for file in files:
-        why = refused_name(file.name, raw)
-        if why:
-            shown = repr(file.name if len(file.name) <= 100 else f"{file.name[:100]}…")
-            raise DataError(
-                f"{platform.name} lists a file {shown} of {slug!r}, which {why}; nothing of it is downloaded",
-                hint="fetch the others with --only FILE",
-            )
-    pair = clashing_names([f.name for f in files], raw)
-    if pair is not None:
-        raise DataError(
-            f"{platform.name} lists files {pair[0]!r} and {pair[1]!r} of {slug!r}, which can't both be stored here; "
-            "nothing of it is downloaded",
-            hint="fetch one of them with --only FILE",
-        )
+    roots = (p / part for p in (data, data / "incoming") for part in ("raw", "tables"))
+    parents = {path.parent for root in roots for path in root.rglob(".*.tmp")}
+    for swept_folder in (folder, folder / "experiments", data, data / "incoming", *parents):
+        sweep(swept_folder)
 
 
 def _excluded_text(manifest: Manifest) -> str:
-    """Return comments for the definition on the files that are no tables."""
+    """Return comments on the excluded files for the definition."""
     if not manifest.excluded:
         return ""
     lines = [f"#   {one_line(f'{e.file}: {e.reason}')}" for e in manifest.excluded.values()]
     first = "# Skipped because they can't be read as tables; a fixed copy in data/fixed replaces such a file:"
     return "\n".join(["", first, *lines, ""])
-
-
-def _write_missing(
-    workspace: Workspace,
-    folder: Path,
-    manifest: Manifest,
-    tables: Path,
-    facts: CompetitionFacts,
-    platform: str,
-    report: Report,
-) -> list[Path]:
-    definition = folder / "competition.toml"
-    experiments = list((folder / "experiments").glob("[0-9]*.toml"))
-    stated = read_file_options(definition) if definition.exists() else FileOptions(is_draft=True)
-    if not stated.is_draft and experiments:
-        return []
-    try:
-        inferred = infer(manifest, tables, facts, platform, stated=stated)
-    except DataError as exc:
-        if not manifest.excluded:
-            raise
-        files = "; ".join(f"{e.file}: {e.reason}" for e in manifest.excluded.values())
-        raise type(exc)(
-            f"{exc.message}. Skipped because they can't be read: {files}",
-            hint=f"{exc.hint}; if a skipped file is needed, put a fixed copy into {folder / 'data' / 'fixed'}",
-        ) from exc
-    written = []
-    if stated.is_draft:
-        text = definition_text(inferred, stated) + submission_text(facts, inferred, manifest, stated)
-        write_text(definition, text + _excluded_text(manifest))
-        written.append(definition)
-        for guess in inferred.positives if isinstance(inferred, Inferred) else ():
-            if guess.label is None:
-                report(f"to be decided in {definition}: {question(guess)} It is asked again by `wb run`")
-    if not experiments:
-        # Mostly 001; where experiments were run and their files are gone, a number of its own.
-        written.append(create_experiment(workspace, folder.name, baseline_text(inferred))[1])
-    return written
-
-
-def _named(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -1,4 +1,4 @@
-"""Which names of files that others give are taken: those of an archive's members, and those that a platform lists."""
+"""Check names of files from elsewhere: the members of archives and the files that a platform lists."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from workbench.data.ingest.evaluation import LISTING
 
 __all__ = ["clashing_names", "leads_outside", "plain_name", "refused_name"]
 
-LONGEST_NAME_BYTES = 255
-LONGEST_PATH_BYTES = 3000
-"""Linux takes 4,096 with the workspace's own folders."""
+MAX_NAME_BYTES = 255
+MAX_PATH_BYTES = 3000
+"""Linux allows 4,096 bytes, the folders of the workspace included."""
 
 RESERVED = re.compile(rf"{re.escape(LISTING)}|\..*\.(unpacked|partial|partial\.json|tmp)", re.IGNORECASE | re.DOTALL)
-"""What is written beside the files: the record of a download, what has arrived of one, which archives are unpacked."""
+"""Files that the workbench writes next to the data: the listing, partial downloads, records of unpacked archives."""
 
-# What is no letter in any writing: C0, C1, half characters, line ends, and what turns the direction of what follows.
+# C0 and C1, surrogates, line separators, and marks that change the direction of the following text.
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 def plain_name(name: str) -> str:
-    r"""Return a name as it is on this disk: with slashes, and without what stands for nothing.
+    r"""Normalize a name: slashes instead of backslashes, no empty parts or dots.
 
     Examples
     --------
@@ -33,7 +33,7 @@ def plain_name(name: str) -> str:
 
 
 def leads_outside(name: str, folder: Path) -> bool:
-    """Whether a name, of an archive's member or a file that is offered, is that of no file below a folder.
+    """Tell whether a name is that of no file below a folder.
 
     Examples
     --------
@@ -47,7 +47,7 @@ def leads_outside(name: str, folder: Path) -> bool:
 
 
 def refused_name(name: str, folder: Path) -> str:
-    """Return why a name is not taken for a file below a folder, as it follows "which"; "" where it is.
+    """Return why a name is refused for a file below a folder, as a clause after "which"; "" where it is accepted.
 
     Examples
     --------
@@ -55,11 +55,11 @@ def refused_name(name: str, folder: Path) -> str:
     ('', 'is the name of a file that the workbench itself keeps in raw')
     """
     path = PurePosixPath(name.replace("\\", "/"))
-    longest = max((len(part.encode(errors="replace")) for part in path.parts), default=0)
-    if longest > LONGEST_NAME_BYTES:
-        return f"has a part of {longest:,} bytes, longer than the {LONGEST_NAME_BYTES} that file systems allow"
-    if len(str(path).encode(errors="replace")) > LONGEST_PATH_BYTES:
-        return f"is longer than {LONGEST_PATH_BYTES:,} bytes, with its folders"
+    longest_part = max((len(part.encode(errors="replace")) for part in path.parts), default=0)
+    if longest_part > MAX_NAME_BYTES:
+        return f"has a part of {longest_part:,} bytes, longer than the {MAX_NAME_BYTES} that file systems allow"
+    if len(str(path).encode(errors="replace")) > MAX_PATH_BYTES:
+        return f"is longer than {MAX_PATH_BYTES:,} bytes, with its folders"
     if leads_outside(name, folder):
         return f"would be written outside {folder}"
     if CONTROL.search(name):
@@ -70,23 +70,23 @@ def refused_name(name: str, folder: Path) -> str:
 
 
 def clashing_names(names: Iterable[str], folder: Path) -> tuple[str, str] | None:
-    """Return two names that can't both be had below a folder, one of a file and one of a folder; None: there are none.
+    """Return two names that can't both exist below a folder; None where there are none.
 
-    Also two that the disk does not tell apart, where it is one that takes "a" and "A" for the same.
+    One is that of a file and a folder of the other, or, on a case-insensitive file system, they differ only in case.
     """
-    plain = [plain_name(n) for n in names]
-    files = set(plain)
-    for name in plain:
+    normalized = [plain_name(n) for n in names]
+    files = set(normalized)
+    for name in normalized:
         parent = next((str(p) for p in PurePosixPath(name).parents if str(p) in files), None)
         if parent is not None:
             return parent, name
-    folded: dict[str, str] = {}
-    alike = [(folded.setdefault(n.casefold(), n), n) for n in plain]
-    differing = [pair for pair in alike if pair[0] != pair[1]]
-    return differing[0] if differing and _takes_for_the_same(folder) else None
+    first_by_folded: dict[str, str] = {}
+    pairs = [(first_by_folded.setdefault(n.casefold(), n), n) for n in normalized]
+    differing = [pair for pair in pairs if pair[0] != pair[1]]
+    return differing[0] if differing and _is_case_insensitive(folder) else None
 
 
-def _takes_for_the_same(folder: Path) -> bool:
-    """Whether the disk of a folder does not tell "a" from "A"."""
+def _is_case_insensitive(folder: Path) -> bool:
+    """Tell whether the file system of a folder does not distinguish "a" from "A"."""
     existing = next((p for p in (folder, *folder.parents) if p.exists() and p.name.swapcase() != p.name), None)
     return existing is not None and existing.with_name(existing.name.swapcase()).exists()

@@ -1,4 +1,4 @@
-"""Keys: ids, users, items, codes. They are compared and written, never computed with, and so keep their spelling."""
+"""Keys (ids, users, items and codes), which are compared but never computed with, and so keep their spelling."""
 
 from __future__ import annotations
 
@@ -14,20 +14,21 @@ from workbench.data.inference.tables import normal
 __all__ = ["CANONICAL", "NO_KEYS", "SHORT_INTEGER", "KeyKind", "Keys", "is_numeric", "name_of"]
 
 KeyKind = Literal["", "code", "key"]
-"""How far a column's spelling matters: not; against a number that would merge two codes; to the last byte."""
+"""How far the spelling of a column matters: "" not at all; "code" as far as a number would merge two values;
+"key" completely."""
 
 CANONICAL = r"^(0|-?[1-9]\d*)$"
-"""A whole number as every program writes it."""
+"""An integer as every program writes it."""
 
 SHORT_INTEGER = r"^(0|-?[1-9]\d{0,14})$"
-"""One that is no other as a fraction."""
+"""An integer that a 64-bit float holds exactly."""
 
 _CODE = re.compile(r"(^|[_\W])(ids?|uuid|guid|codes?|sku|ean|upc|isbn|zip|zipcode|postcode|version)$", re.IGNORECASE)
-_CODE_IN_CAMELS = re.compile(r"[a-z](Id|ID|Code|Version|Sku|SKU)$")
+_CODE_IN_CAMEL_CASE = re.compile(r"[a-z](Id|ID|Code|Version|Sku|SKU)$")
 
 
 def name_of(column: str) -> str:
-    """Return what a key is called whatever the file: `user_id`, `UserID` and `userId` are one."""
+    """Return the normalized name of a key, which is equal for `user_id`, `UserID` and `userId`."""
     return normal(column) or column
 
 
@@ -38,11 +39,11 @@ class Keys:
     Attributes
     ----------
     names : frozenset of str
-        What `name_of` gives for the keys: the sample's ids, and users, items and kinds of a log, in whatever file.
+        The keys' names by `name_of`: the sample's ids, and users, items and event types of a log, in all files.
     codes : frozenset of str
-        Columns of codes beside those that sound so.
+        Columns of codes, in addition to those that have the name of one.
     as_text : frozenset of str
-        What `name_of` gives for the columns that a file has in a spelling that is no number's: text in all of them.
+        The names, by `name_of`, of columns that are text in all files because some value is not spelled as a number.
     """
 
     names: frozenset[str] = frozenset()
@@ -50,22 +51,22 @@ class Keys:
     as_text: frozenset[str] = frozenset()
 
     def kind(self, column: str) -> KeyKind:
-        """Return what a column is."""
+        """Return how far the spelling of a column matters."""
         if name_of(column) in self.names:
             return "key"
-        is_code = column in self.codes or _CODE.search(column) or _CODE_IN_CAMELS.search(column)
+        is_code = column in self.codes or _CODE.search(column) or _CODE_IN_CAMEL_CASE.search(column)
         return "code" if is_code else ""
 
     def is_text(self, column: str) -> bool:
-        """Whether a number in this column would be text in another file."""
+        """Tell whether a key or code is text because of another file, even if this file only has numbers."""
         return name_of(column) in self.as_text and bool(self.kind(column))
 
     def naming(self, columns: Iterable[str]) -> Keys:
-        """Return the keys with further ones."""
+        """Return the keys with further columns."""
         return replace(self, names=self.names | {name_of(c) for c in columns})
 
     def with_text(self, columns: frozenset[str] | set[str]) -> Keys:
-        """Return the keys with further ones that are text in all files."""
+        """Return the keys with further columns that are text in all files."""
         return replace(self, as_text=self.as_text | {name_of(c) for c in columns})
 
 
@@ -73,5 +74,5 @@ NO_KEYS = Keys()
 
 
 def is_numeric(dtype: str | pl.DataType) -> bool:
-    """Whether a type, or the name of one, is a number's or a truth value's, which say nothing of their spelling."""
+    """Tell whether a type, or the name of one, is numeric or boolean, and so does not keep the spelling."""
     return str(dtype).startswith(("Int", "UInt", "Float", "Decimal", "Boolean"))

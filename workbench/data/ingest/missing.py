@@ -1,4 +1,4 @@
-"""What ``[read.TABLE] missing`` names: texts that stand for no value, and numbers in every spelling.
+"""Recognize missing values that ``[read.TABLE] missing`` names: texts, and numbers in every spelling.
 
 >>> codes = pl.DataFrame({"x": ["-999", "-999.00", "-9.99e2", " -999", "-999,0", "-9990", "a"]})
 >>> codes.select(is_token(pl.col("x"), ["-999"])).to_series().to_list()
@@ -15,13 +15,13 @@ import polars as pl
 
 __all__ = ["is_token", "token_numbers", "without_tokens"]
 
-EXACT = 2.0**53
-"""From here on, several whole numbers are the same 64-bit fraction: tokens are compared as texts only."""
+MAX_EXACT = 2.0**53
+"""Beyond, a 64-bit float is the same for several integers: such tokens are only compared as text."""
 
 PADDED = r"^[+-]?0\d"
 DECIMAL_COMMA = r"^[+-]?\d+,\d*$"
-GROUP_OF_THREE = r"^[+-]?\d{1,3},\d{3}$"
-"""A decimal comma, or one between thousands: only the column tells."""
+AMBIGUOUS_COMMA = r"^[+-]?\d{1,3},\d{3}$"
+"""The comma may be the decimal mark or a thousands separator."""
 
 
 def token_numbers(tokens: Sequence[str]) -> list[float]:
@@ -39,54 +39,55 @@ def token_numbers(tokens: Sequence[str]) -> list[float]:
             text = text.replace(",", ".")
         if re.match(r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$", text) and not re.match(PADDED, text):
             numbers.append(float(text))
-    return [n for n in dict.fromkeys(numbers) if math.isfinite(n) and abs(n) < EXACT]
+    return [n for n in dict.fromkeys(numbers) if math.isfinite(n) and abs(n) < MAX_EXACT]
 
 
 def is_token(text: pl.Expr, tokens: Sequence[str], decimal: str = "") -> pl.Expr:
-    """Return whether a text is one of the tokens, or a number that one of them is; False where there is no text.
+    """Return a boolean expression: whether a text is one of the tokens, or equal to one as a number; null is False.
 
     Parameters
     ----------
     text : Expr
-        Of text.
+        An expression of type String.
     tokens : sequence of str
     decimal : str
-        What a comma in a number is: "," the decimal mark, "1,000" between thousands; else each number decides.
+        The meaning of a comma in numbers: "," the decimal mark, "1,000" a thousands separator; "" if unknown.
     """
     stripped = text.str.strip_chars()
-    same = text.is_in(list(tokens)) | stripped.is_in([t.strip() for t in tokens])
+    is_equal = text.is_in(list(tokens)) | stripped.is_in([t.strip() for t in tokens])
     numbers = token_numbers(tokens)
     if numbers:
-        plain: pl.Expr = pl.when(~stripped.str.contains(PADDED)).then(stripped)
+        with_point: pl.Expr = pl.when(~stripped.str.contains(PADDED)).then(stripped)
         if decimal == "1,000":
-            plain = plain.str.replace_all(",", "", literal=True)
+            with_point = with_point.str.replace_all(",", "", literal=True)
         else:
-            has_mark = plain.str.contains(DECIMAL_COMMA)
+            has_decimal_comma = with_point.str.contains(DECIMAL_COMMA)
             if decimal != ",":
-                has_mark &= ~plain.str.contains(GROUP_OF_THREE)
-            plain = pl.when(has_mark).then(plain.str.replace(",", ".", literal=True)).otherwise(plain)
-        same |= plain.cast(pl.Float64, strict=False).is_in(numbers).fill_null(value=False)
-    return same.fill_null(value=False)
+                has_decimal_comma &= ~with_point.str.contains(AMBIGUOUS_COMMA)
+            replaced = with_point.str.replace(",", ".", literal=True)
+            with_point = pl.when(has_decimal_comma).then(replaced).otherwise(with_point)
+        is_equal |= with_point.cast(pl.Float64, strict=False).is_in(numbers).fill_null(value=False)
+    return is_equal.fill_null(value=False)
 
 
 def without_tokens(frame: pl.DataFrame, tokens: Sequence[str]) -> pl.DataFrame:
-    """Return a frame with null in place of the tokens, in its columns of texts and of numbers."""
+    """Replace the tokens by null in the columns of texts and of numbers."""
     if not tokens:
         return frame
     return frame.with_columns(
-        pl.when(~is_one).then(pl.col(name)).alias(name)
+        pl.when(~is_missing).then(pl.col(name)).alias(name)
         for name, dtype in frame.schema.items()
-        if (is_one := _is_one(name, dtype, tokens)) is not None
+        if (is_missing := _is_token_in_column(name, dtype, tokens)) is not None
     )
 
 
-def _is_one(name: str, dtype: pl.DataType, tokens: Sequence[str]) -> pl.Expr | None:
-    """Return whether a column's value is one of the tokens; None for types that hold neither texts nor numbers."""
+def _is_token_in_column(name: str, dtype: pl.DataType, tokens: Sequence[str]) -> pl.Expr | None:
+    """Return a boolean expression: whether a column's value is a token; None for other types than texts and numbers."""
     column = pl.col(name)
     if isinstance(dtype, pl.String | pl.Categorical | pl.Enum):
         return is_token(column.cast(pl.String), tokens)
     numbers = token_numbers(tokens)
     if not dtype.is_numeric() or not numbers:
         return None
-    # Below 2**53 no two whole numbers are one fraction.
+    # Tokens are below 2**53, where the cast to a float is exact.
     return column.cast(pl.Float64).is_in(numbers).fill_null(value=False)

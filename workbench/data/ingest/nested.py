@@ -1,41 +1,42 @@
-"""Columns of lists, and how one becomes a row for each of its items."""
+"""Explode a column of lists into a row for each of its items."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import polars as pl
 
+from workbench.core.context import RunContext
 from workbench.core.errors import DataError, near
 
-__all__ = ["exploded", "exploded_schema", "say_without"]
+__all__ = ["exploded", "exploded_schema", "report_empty_lists"]
 
 
 def exploded(frame: pl.DataFrame, column: str) -> tuple[pl.DataFrame, int]:
-    """Return a frame with a row for each item of a column of lists, and how many rows had none.
+    """Return a frame with a row for each item of a column of lists, and the number of rows without items.
 
-    The fields of items that are structs become columns in the list's place. A row without items (an empty list, or
-    null) stays as one row with nulls there: no line is lost, and none comes from nowhere.
+    The fields of structs become columns in the place of the list. A row with an empty list or null stays as one row
+    with nulls, so that no row is lost.
     """
-    items = frame[column]
-    without = int((items.is_null() | (items.list.len() == 0)).sum())
+    lists = frame[column]
+    n_empty = int((lists.is_null() | (lists.list.len() == 0)).sum())
     long = frame.explode(column, empty_as_null=True, keep_nulls=True)
-    return (long.unnest(column) if isinstance(long.schema[column], pl.Struct) else long), without
+    return (long.unnest(column) if isinstance(long.schema[column], pl.Struct) else long), n_empty
 
 
-def say_without(report: Callable[[str], None], table: str, column: str, without: int) -> None:
-    """Report how many rows had no items, where some had none."""
-    if without:
-        report(f"{table}: {without:,} rows have nothing in {column!r}; each stays, as one row with nulls there")
+def report_empty_lists(context: RunContext, table: str, column: str, n_empty: int) -> None:
+    """Report the number of rows without items, if there are any."""
+    if n_empty:
+        context.say(f"{table}: {n_empty:,} rows have nothing in {column!r}; each stays, as one row with nulls there")
 
 
 def exploded_schema(schema: Mapping[str, pl.DataType], column: str, table: str) -> dict[str, pl.DataType]:
-    """Return the types of the columns that `exploded` gives.
+    """Return the schema of the frame that `exploded` returns.
 
     Raises
     ------
     DataError
-        When the column is not there, or holds no lists, or a field of its items has the name of another column.
+        When the column does not exist or holds no lists, or a field of its items has the name of another column.
     """
     where = f"[read.{table}] explode = {column!r} in competition.toml"
     if column not in schema:
@@ -49,21 +50,21 @@ def exploded_schema(schema: Mapping[str, pl.DataType], column: str, table: str) 
             if list_columns
             else "take it out: no column holds lists",
         )
-    out: dict[str, pl.DataType] = {}
+    result: dict[str, pl.DataType] = {}
     for name, dtype in schema.items():
-        inner = {name: dtype} if name != column else _items(lists, name)
-        for new, kind in inner.items():
-            if new in out or (name == column and new in schema and new != column):
+        new_columns = {name: dtype} if name != column else _item_schema(lists, name)
+        for new_name, new_type in new_columns.items():
+            if new_name in result or (name == column and new_name in schema and new_name != column):
                 raise DataError(
-                    f"{where}: two columns of table {table!r} would be called {new!r}: the column {new!r} of the lines "
-                    f"and the field {new!r} of {column!r}",
+                    f"{where}: two columns of table {table!r} would be called {new_name!r}: the column {new_name!r} "
+                    f"of the lines and the field {new_name!r} of {column!r}",
                     hint="take explode out, and rename one of them in features.py",
                 )
-            out[new] = kind
-    return out
+            result[new_name] = new_type
+    return result
 
 
-def _items(lists: pl.List, name: str) -> dict[str, pl.DataType]:
+def _item_schema(lists: pl.List, name: str) -> dict[str, pl.DataType]:
     if isinstance(lists.inner, pl.Struct):
         return dict(pl.Schema(lists.inner.to_schema()))
     return dict(pl.Schema({name: lists.inner}))

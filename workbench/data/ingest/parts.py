@@ -1,12 +1,12 @@
-"""Parquet files -> tables: read in slices, of one type over all parts, with a column of lists exploded where asked.
+"""Convert Parquet files to tables, in slices, with common types for all parts and for train and test.
 
-polars loads the columns of a whole row group for any slice of it, and files often have one row group. So large files
-are read a column at a time: what is in memory is then one column of one row group, packed, and a slice of all.
+For any slice, polars loads the columns of a complete row group, and files often have only one. So large files are read
+one column at a time: then one compressed column of a row group is in memory, and a slice of all columns.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -16,18 +16,21 @@ from typing import Any
 import polars as pl
 import polars.selectors as cs
 
+from workbench.core.context import RunContext
 from workbench.core.errors import DataError, WorkbenchError, storage_errors
 from workbench.core.frames import parquet_schema, scan_parquet
 from workbench.core.temporary import temporary_file
 from workbench.data.competition import TableInfo
+from workbench.data.ingest.conversion_job import ConversionJob
 from workbench.data.ingest.counting import column_stats
-from workbench.data.ingest.grouping import HIVE_NULL, key_columns, with_keys
+from workbench.data.ingest.folder_columns import HIVE_NULL, folder_columns, with_folder_columns
+from workbench.data.ingest.formats import PACKED
 from workbench.data.ingest.keys import is_numeric
-from workbench.data.ingest.large import GREATEST, LEAST, narrowed
+from workbench.data.ingest.large import MAX_INT64, MIN_INT64, narrowed_types
 from workbench.data.ingest.missing import without_tokens
-from workbench.data.ingest.nested import exploded, exploded_schema, say_without
+from workbench.data.ingest.nested import exploded, exploded_schema, report_empty_lists
 from workbench.data.ingest.reconciled import (
-    EXACT,
+    MAX_EXACT,
     IrreconcilableError,
     common_schema,
     common_type,
@@ -35,30 +38,38 @@ from workbench.data.ingest.reconciled import (
     is_lossless,
     zone_note,
 )
-from workbench.data.ingest.sources import PACKED, ReadOptions, TableSource, joined_sha, place_of
+from workbench.data.ingest.sources import ReadOptions, TableSource, joined_sha, place_of
 from workbench.data.ingest.text import SourceFile, sha256_of
 from workbench.data.ingest.types import ColumnType, decide, from_name, present_texts
-from workbench.data.ingest.writing import info_of, rows_per_group, say_beyond_64_bits, write_frames
+from workbench.data.ingest.writing import info_of, report_beyond_64_bits, rows_per_group, write_frames
 
 __all__ = ["parquet_tables"]
 
-Report = Callable[[str], None]
 Schema = dict[str, pl.DataType]
 
-FIRST_ROWS = 2_000
-SHOWN = 60
-"""Characters of a value in a message."""
+HEAD_ROWS = 2_000
+MAX_SHOWN = 60
+"""The characters of a value in a message."""
 SLICE_BLOCKS = 4
-"""The blocks that a slice takes of `Options.block_bytes` in memory: 64 MB."""
-LARGE_BLOCKS = 16
-"""A file of more than so many blocks is read a column at a time."""
+"""The size of a slice in memory, in blocks of `ReadOptions.block_bytes`: by default 64 MB."""
+LARGE_FILE_BLOCKS = 16
+"""A file of more blocks is read one column at a time."""
 
 
 @dataclass(frozen=True)
 class _PartsPlan:
-    """What a table's parts will be: their schemas as they are, the common one, and the types asked for.
+    """The types of a table.
 
-    `missing` are the texts and numbers that stand for a missing value.
+    Attributes
+    ----------
+    schemas : list of Schema
+        Those of the parts.
+    common : Schema
+        That of the table, before lists are exploded.
+    stated : dict
+        The types by column that competition.toml names, or that keys and large integers need.
+    missing : tuple of str
+        The missing values of ``[read.TABLE]``.
     """
 
     schemas: list[Schema]
@@ -67,29 +78,28 @@ class _PartsPlan:
     missing: tuple[str, ...] = ()
 
 
-def parquet_tables(
-    group: list[TableSource], tables: Path, options: ReadOptions, report: Report
-) -> dict[str, TableInfo]:
-    """Convert tables of Parquet parts; where train and test have a column in two widths or spellings, they share one.
+def parquet_tables(group: list[TableSource], job: ConversionJob) -> dict[str, TableInfo]:
+    """Convert tables of Parquet files that share the types of their columns, where one type holds all values.
 
     Raises
     ------
     DataError
-        When a file is no Parquet, or the parts of a table have a column in types that no type holds.
+        When a file is not Parquet, or the parts of a table have a column in types without a common one.
     """
+    options, context = job.options, job.context
     with ExitStack() as stack:
-        readable = {t.name: [stack.enter_context(_plain(p, tables)) for p in t.parts] for t in group}
-        schemas = {t.name: _schemas(t, readable[t.name]) for t in group}
-        wide = _narrowed(group, readable, schemas, options)
-        say_beyond_64_bits(report, [t.name for t in group], [c for c, t in wide.items() if t.beyond_64_bits])
-        plans = {t.name: _plan(t, readable[t.name], schemas[t.name], options, wide) for t in group}
+        paths_by_table = {t.name: [stack.enter_context(_unpacked(p, job.tables)) for p in t.parts] for t in group}
+        schemas = {t.name: _schemas(t, paths_by_table[t.name]) for t in group}
+        narrowed = _narrowed_types(group, paths_by_table, schemas, options)
+        report_beyond_64_bits(context, [t.name for t in group], [c for c, t in narrowed.items() if t.beyond_64_bits])
+        plans = {t.name: _plan(t, paths_by_table[t.name], schemas[t.name], options, narrowed) for t in group}
         for table in group:
-            _say_what_differs(table, plans[table.name], report)
-        _share(plans, readable, options, report)
+            _report_differences(table, plans[table.name], context)
+        _share_types(plans, paths_by_table, options, context)
         infos = {}
         for table in group:
-            report(f"converting {table.name}")
-            infos[table.name] = _written(table, readable[table.name], plans[table.name], tables, options, report)
+            context.say(f"converting {table.name}")
+            infos[table.name] = _convert_table(table, paths_by_table[table.name], plans[table.name], job)
     return infos
 
 
@@ -106,42 +116,47 @@ def _schemas(table: TableSource, paths: list[Path]) -> list[Schema]:
     return schemas
 
 
-def _narrowed(
-    group: list[TableSource], readable: dict[str, list[Path]], schemas: dict[str, list[Schema]], options: ReadOptions
+def _narrowed_types(
+    group: list[TableSource], paths: dict[str, list[Path]], schemas: dict[str, list[Schema]], options: ReadOptions
 ) -> dict[str, ColumnType]:
-    """Return what columns of types beyond 64 bits become in all the tables of a group."""
-    named = {c for t in group for s in schemas[t.name] for c in s if options.stated_type(t.name, c)}
+    """Return the new types, in all tables of a group, of integer columns beyond 64 bits."""
+    stated = {c for t in group for s in schemas[t.name] for c in s if options.stated_type(t.name, c)}
     frames = [
         (schema, scan_parquet(path, hive_partitioning=False))
         for table in group
-        for path, schema in zip(readable[table.name], schemas[table.name], strict=True)
+        for path, schema in zip(paths[table.name], schemas[table.name], strict=True)
     ]
     try:
-        return narrowed(frames, lambda c: options.keys.kind(c) != "", named)
+        return narrowed_types(frames, lambda c: options.keys.kind(c) != "", stated)
     except (pl.exceptions.PolarsError, OSError):
-        return {}  # which file can't be read is said when it is converted
+        return {}  # the conversion reports the file that can't be read
 
 
 def _plan(
-    table: TableSource, paths: list[Path], schemas: list[Schema], options: ReadOptions, wide: dict[str, ColumnType]
+    table: TableSource, paths: list[Path], schemas: list[Schema], options: ReadOptions, narrowed: dict[str, ColumnType]
 ) -> _PartsPlan:
     read_options = options.read.get(table.name, {})
     explode = read_options.get("explode")
     texts = {c for s in schemas for c, t in s.items() if c != explode and options.keys.is_text(c) and is_numeric(t)}
-    stated = {c: wide[c] for s in schemas for c in s if c in wide and c != explode}
+    stated = {c: narrowed[c] for s in schemas for c in s if c in narrowed and c != explode}
     stated |= {c: from_name("String", c) for c in texts}
     stated |= {
-        c: from_name(a, c) for s in schemas for c in s if c != explode and (a := options.stated_type(table.name, c))
+        c: from_name(name, c)
+        for s in schemas
+        for c in s
+        if c != explode and (name := options.stated_type(table.name, c))
     }
     try:
         common = common_schema([{c: t for c, t in s.items() if c not in stated} for s in schemas])
     except IrreconcilableError as exc:
-        raise _two_types(table, paths, schemas, exc) from None
+        raise _irreconcilable_error(table, paths, schemas, exc) from None
     ordered = {c: stated[c].dtype if c in stated else common[c] for s in schemas for c in s}
     return _PartsPlan(schemas, ordered, stated, tuple(read_options.get("missing") or ()))
 
 
-def _two_types(table: TableSource, paths: list[Path], schemas: list[Schema], exc: IrreconcilableError) -> DataError:
+def _irreconcilable_error(
+    table: TableSource, paths: list[Path], schemas: list[Schema], exc: IrreconcilableError
+) -> DataError:
     descriptions = []
     for i in (exc.first, exc.second):
         values = scan_parquet(paths[i]).select(pl.col(exc.column).drop_nulls().head(1)).collect().to_series()
@@ -157,93 +172,95 @@ def _two_types(table: TableSource, paths: list[Path], schemas: list[Schema], exc
 
 def _shown(value: Any) -> str:
     text = repr(value)
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
 
 
-def _say_what_differs(table: TableSource, plan: _PartsPlan, report: Report) -> None:
-    """Report the parts that lack a column, and the columns whose parts have different types."""
+def _report_differences(table: TableSource, plan: _PartsPlan, context: RunContext) -> None:
+    """Report columns that some parts lack or have in another type."""
     for column, dtype in plan.common.items():
         lacking = [
             p for p, s in zip(table.parts, plan.schemas, strict=True) if column not in s and column not in dict(p.keys)
         ]
         if lacking:
             more = f" and {len(lacking) - 1} more of {len(table.parts)} parts" if len(lacking) > 1 else ""
-            report(f"{table.name}: column {column!r} is missing in {place_of(lacking[0])}{more}; it is null there")
+            context.say(f"{table.name}: column {column!r} is missing in {place_of(lacking[0])}{more}; it is null there")
         type_names = dict.fromkeys(str(_without_categories(s[column])) for s in plan.schemas if column in s)
         if any(s[column] != dtype for s in plan.schemas if column in s) and column not in plan.stated:
             types_text = (
                 " and ".join(type_names) if len(type_names) > 1 else f"{next(iter(type_names))} of different categories"
             )
             note = zone_note([s[column] for s in plan.schemas if column in s])
-            taken = f"{_without_categories(dtype)}{note}"
-            report(f"{table.name}: column {column!r} is {types_text} in its parts; taken as {taken}")
+            common = f"{_without_categories(dtype)}{note}"
+            context.say(f"{table.name}: column {column!r} is {types_text} in its parts; taken as {common}")
 
 
 def _without_categories(dtype: pl.DataType) -> Any:
+    """Return a type for messages: the categories of an Enum may be many."""
     return "Enum" if isinstance(dtype, pl.Enum) else dtype
 
 
-def _share(plans: dict[str, _PartsPlan], readable: dict[str, list[Path]], options: ReadOptions, report: Report) -> None:
-    """Give columns of train and test one type where they differ: in width, in how they keep a text, or in kind.
+def _share_types(
+    plans: dict[str, _PartsPlan], paths: dict[str, list[Path]], options: ReadOptions, context: RunContext
+) -> None:
+    """Change the plans so that columns of train and test have one type, where a type holds the values of both.
 
-    A text beside a number, a truth value or a time is read as delimited text would be: as these where all of its values
-    are such, else all of the columns are text.
+    A column of texts in one table, and of numbers, booleans or times in another, is parsed like delimited text if all
+    texts are such values; otherwise it is text in all tables.
     """
-    tables = list(plans)
-    # One for all columns: a scan keeps what it has learned of its file.
-    scans = {n: [scan_parquet(p, hive_partitioning=False) for p in paths] for n, paths in readable.items()}
+    # Created once: a scan caches the metadata of its file.
+    scans = {n: [scan_parquet(p, hive_partitioning=False) for p in paths[n]] for n in plans}
     for column in dict.fromkeys(c for p in plans.values() for c in p.common):
-        having = [n for n in tables if column in plans[n].common and column not in plans[n].stated]
-        types = {n: plans[n].common[column] for n in having}
-        if len(having) < 2 or all(t == types[having[0]] for t in types.values()):
+        tables = [n for n, plan in plans.items() if column in plan.common and column not in plan.stated]
+        types = {n: plans[n].common[column] for n in tables}
+        if len(tables) < 2 or all(t == types[tables[0]] for t in types.values()):
             continue
-        shared: pl.DataType | None = types[having[0]]
-        for other in having[1:]:
+        shared: pl.DataType | None = types[tables[0]]
+        for other in tables[1:]:
             shared = None if shared is None else common_type(shared, types[other])
         types_by_table = ", ".join(f"{_without_categories(t)} in {n}" for n, t in types.items())
-        names = " and ".join(having)
-        # Whole numbers beside decimals go together as they are.
+        names = " and ".join(tables)
+        # Integers and decimals stay different types.
         if shared is None and not all(t.is_numeric() for t in types.values()):
-            meant = {n: _text_read(column, t, scans[n], plans[n], options) for n, t in types.items()}
-            shared = _shared_kind([m.dtype if m else types[n] for n, m in meant.items()])
+            parsed = {n: _type_of_texts(column, t, scans[n], plans[n], options) for n, t in types.items()}
+            shared = _common_kind([parsed_type.dtype if parsed_type else types[n] for n, parsed_type in parsed.items()])
             if shared is not None and shared.is_numeric() and not _holds_integers(column, shared, types, scans, plans):
                 shared = pl.String()
             if shared is not None:
-                report(f"{names}: column {column!r} is {types_by_table}; taken as {shared} in all")
-                _take_as(column, shared, meant, plans)
+                context.say(f"{names}: column {column!r} is {types_by_table}; taken as {shared} in all")
+                _set_type(column, shared, parsed, plans)
                 continue
         if shared is None or not all(is_lossless(t, shared) for t in types.values()):
-            report(f"{names}: column {column!r} is {types_by_table}; left as they are")
+            context.say(f"{names}: column {column!r} is {types_by_table}; left as they are")
             continue
-        taken = f"{_without_categories(shared)} in all{zone_note(types.values())}"
-        report(f"{names}: column {column!r} is {types_by_table}; taken as {taken}")
-        for name in having:
+        common = f"{_without_categories(shared)} in all{zone_note(types.values())}"
+        context.say(f"{names}: column {column!r} is {types_by_table}; taken as {common}")
+        for name in tables:
             plans[name].common[column] = shared
 
 
-def _text_read(
+def _type_of_texts(
     column: str, dtype: pl.DataType, scans: list[pl.LazyFrame], plan: _PartsPlan, options: ReadOptions
 ) -> ColumnType | None:
-    """Return what a column of texts would be taken for in a delimited file; None for a column of another type."""
+    """Return the type that texts would have in a delimited file; None if they stay text, or the column has no texts."""
     if not isinstance(dtype, pl.String | pl.Categorical | pl.Enum):
         return None
-    having = [f for f, s in zip(scans, plan.schemas, strict=True) if column in s]
-    texts = pl.concat(f.select(pl.col(column).cast(pl.String).unique()) for f in having)
-    texts_once = texts.unique().collect(engine="streaming")
+    with_column = [scan for scan, schema in zip(scans, plan.schemas, strict=True) if column in schema]
+    texts = pl.concat(scan.select(pl.col(column).cast(pl.String).unique()) for scan in with_column)
+    unique_texts = texts.unique().collect(engine="streaming")
     key = options.keys.kind(column)
-    stats = column_stats(texts_once, missing=plan.missing, keys={column: key})[column]
+    stats = column_stats(unique_texts, missing=plan.missing, keys={column: key})[column]
     decided = replace(decide([stats], separator="\t", name=column, key=key), direct=False)
     return None if decided.dtype == pl.String or not stats.present else decided
 
 
-def _shared_kind(types: Sequence[pl.DataType]) -> pl.DataType | None:
-    """Return a type for values of several kinds: a number for truth values beside numbers, else text; None for lists.
+def _common_kind(types: Sequence[pl.DataType]) -> pl.DataType | None:
+    """Return a type for values of several kinds: numeric for booleans and numbers, else String; None for nested types.
 
     Examples
     --------
-    >>> _shared_kind([pl.Boolean(), pl.Int64()]), _shared_kind([pl.Int64(), pl.Date()])
+    >>> _common_kind([pl.Boolean(), pl.Int64()]), _common_kind([pl.Int64(), pl.Date()])
     (Int64, String)
-    >>> _shared_kind([pl.List(pl.Int64()), pl.Int64()]) is None
+    >>> _common_kind([pl.List(pl.Int64()), pl.Int64()]) is None
     True
     """
     shared: pl.DataType | None = types[0]
@@ -266,8 +283,8 @@ def _holds_integers(
     scans: Mapping[str, list[pl.LazyFrame]],
     plans: Mapping[str, _PartsPlan],
 ) -> bool:
-    """Whether a type holds the whole numbers of a column of several tables, all of their digits."""
-    least, greatest = (-EXACT, EXACT) if shared.is_float() else (LEAST, GREATEST)
+    """Tell whether a type holds the integers of a column in all tables exactly."""
+    lowest, highest = (-MAX_EXACT, MAX_EXACT) if shared.is_float() else (MIN_INT64, MAX_INT64)
     if shared == pl.UInt64:
         return True
     for name in (n for n, t in types.items() if t.is_integer()):
@@ -275,9 +292,9 @@ def _holds_integers(
             if column not in schema:
                 continue
             values = pl.col(column).cast(pl.Int128)
-            ends = scan.select(values.min().alias("<"), values.max().alias(">"))
-            low, high = ends.collect(engine="streaming").row(0)
-            if low is not None and (low < least or high > greatest):
+            extremes = scan.select(values.min().alias("min"), values.max().alias("max"))
+            low, high = extremes.collect(engine="streaming").row(0)
+            if low is not None and (low < lowest or high > highest):
                 return False
     return True
 
@@ -285,59 +302,57 @@ def _holds_integers(
 PLAIN = (pl.Boolean, pl.String, pl.Categorical, pl.Enum, pl.Null)
 
 
-def _take_as(
-    column: str, shared: pl.DataType, meant: Mapping[str, ColumnType | None], plans: dict[str, _PartsPlan]
+def _set_type(
+    column: str, shared: pl.DataType, parsed: Mapping[str, ColumnType | None], plans: dict[str, _PartsPlan]
 ) -> None:
-    """Have a column read as one type in all tables; its texts as what they are taken for."""
-    for name, read in meant.items():
+    """Set the type of a column in all plans; where it has texts, they are parsed as the types in `parsed`."""
+    for name, column_type in parsed.items():
         plan = plans[name]
         plan.common[column] = shared
-        if read is not None and shared != pl.String():
-            plan.stated[column] = read
+        if column_type is not None and shared != pl.String():
+            plan.stated[column] = column_type
 
 
 # ------------------------------------------------------------------------------------------------------------- frames
 
 
-def _written(
-    table: TableSource, paths: list[Path], plan: _PartsPlan, tables: Path, options: ReadOptions, report: Report
-) -> TableInfo:
-    explode = options.read.get(table.name, {}).get("explode")
-    out = dict(plan.common) if explode is None else exploded_schema(plan.common, explode, table.name)
-    # Those of the items, which are columns only now.
-    new = [c for c in out if c not in plan.stated]
-    inside = {c: from_name("String", c) for c in new if options.keys.is_text(c) and is_numeric(out[c])}
-    inside |= {c: from_name(a, c) for c in new if (a := options.stated_type(table.name, c))}
-    out |= {c: t.dtype for c, t in inside.items()}
-    folders = key_columns(table, out, options.keys)
-    without = 0
-    row_bytes, row_bytes_out = _row_bytes(table, paths, explode, options.block_bytes)
+def _convert_table(table: TableSource, paths: list[Path], plan: _PartsPlan, job: ConversionJob) -> TableInfo:
+    options, explode = job.options, job.read_options(table).get("explode")
+    schema = dict(plan.common) if explode is None else exploded_schema(plan.common, explode, table.name)
+    # The fields of exploded items are columns only now.
+    fields = [c for c in schema if c not in plan.stated]
+    field_types = {c: from_name("String", c) for c in fields if options.keys.is_text(c) and is_numeric(schema[c])}
+    field_types |= {c: from_name(name, c) for c in fields if (name := options.stated_type(table.name, c))}
+    schema |= {c: t.dtype for c, t in field_types.items()}
+    of_folders = folder_columns(table, schema, options.keys)
+    n_empty_lists = 0
+    row_bytes, exploded_row_bytes = _row_bytes(table, paths, explode, options.block_bytes)
 
     def frames() -> Iterator[pl.DataFrame]:
-        nonlocal without
+        nonlocal n_empty_lists
         for number, (part, path) in enumerate(zip(table.parts, paths, strict=True)):
-            for piece in _slices(part, path, options.block_bytes, row_bytes):
-                frame = without_tokens(_fitted(piece, plan, part, table.name), plan.missing)
-                frame = _from_folders(frame, part, plan.schemas[number])
+            for rows in _slices(part, path, options.block_bytes, row_bytes):
+                frame = without_tokens(_fitted(rows, plan, part, table.name), plan.missing)
+                frame = _fill_from_folders(frame, part, plan.schemas[number])
                 if explode is not None:
                     frame, n_empty = exploded(frame, explode)
-                    without += n_empty
-                    frame = without_tokens(
-                        _with_stated_types(frame, inside, part, table.name, plan.missing), plan.missing
-                    )
-                yield with_keys(frame, folders, number)
+                    n_empty_lists += n_empty
+                    frame = _with_stated_types(frame, field_types, part, table.name, plan.missing)
+                    frame = without_tokens(frame, plan.missing)
+                yield with_folder_columns(frame, of_folders, number)
 
-    path = tables / f"{table.name}.parquet"
+    path = job.parquet_path(table)
     with ThreadPoolExecutor(1) as pool:
         digests = pool.map(sha256_of, table.parts)
-        write_frames(table, path, frames(), out | dict(folders.schema), rows_per_group(row_bytes_out, options))
+        group_rows = rows_per_group(exploded_row_bytes, options)
+        write_frames(table, path, frames(), schema | dict(of_folders.schema), group_rows)
         sha256 = joined_sha(list(digests))
-    say_without(report, table.name, explode or "", without)
+    report_empty_lists(job.context, table.name, explode or "", n_empty_lists)
     return info_of(table, path, sha256, options, beyond_64_bits=[c for c, t in plan.stated.items() if t.beyond_64_bits])
 
 
-def _from_folders(frame: pl.DataFrame, part: SourceFile, schema: Schema) -> pl.DataFrame:
-    """Fill the columns that a part lacks and that other parts have, where the name of its Hive folder tells them."""
+def _fill_from_folders(frame: pl.DataFrame, part: SourceFile, schema: Schema) -> pl.DataFrame:
+    """Fill columns that other parts have with the values in the names of this part's Hive folders."""
     for name, text in part.keys:
         if name in schema or name not in frame.columns or text == HIVE_NULL:
             continue
@@ -354,38 +369,38 @@ def _from_folders(frame: pl.DataFrame, part: SourceFile, schema: Schema) -> pl.D
 
 
 def _row_bytes(table: TableSource, paths: list[Path], explode: str | None, block_bytes: int) -> tuple[float, float]:
-    """Return what a row takes in memory as it is and exploded, from the first ones of a few parts."""
-    most = most_out = 1.0
+    """Return the bytes of a row in memory, before and after exploding: the largest of the heads of three parts."""
+    row_bytes = exploded_row_bytes = 1.0
     for part, path in list(zip(table.parts, paths, strict=True))[:3]:
-        head = _read(part, path, (0, FIRST_ROWS), block_bytes)
-        most = max(most, head.estimated_size() / max(1, head.height))
+        head = _read(part, path, (0, HEAD_ROWS), block_bytes)
+        row_bytes = max(row_bytes, head.estimated_size() / max(1, head.height))
         if explode is not None and explode in head.columns:
             head, _ = exploded(head, explode)
-        most_out = max(most_out, head.estimated_size() / max(1, head.height))
-    return most, most_out
+        exploded_row_bytes = max(exploded_row_bytes, head.estimated_size() / max(1, head.height))
+    return row_bytes, exploded_row_bytes
 
 
 def _slices(part: SourceFile, path: Path, block_bytes: int, row_bytes: float) -> Iterator[pl.DataFrame]:
-    """Yield a file's rows in order, in slices of about the same bytes."""
+    """Yield a file's rows in order, in slices of about equal size in memory."""
     try:
-        rows = int(scan_parquet(path).select(pl.len()).collect().item())
+        n_rows = int(scan_parquet(path).select(pl.len()).collect().item())
     except (pl.exceptions.PolarsError, OSError) as exc:
         raise _unreadable(part, exc) from exc
     start = 0
-    while start < rows:
-        size = max(1, int(SLICE_BLOCKS * block_bytes / row_bytes))
-        frame = _read(part, path, (start, size), block_bytes)
+    while start < n_rows:
+        slice_rows = max(1, int(SLICE_BLOCKS * block_bytes / row_bytes))
+        frame = _read(part, path, (start, slice_rows), block_bytes)
         yield frame
         start += frame.height
-        # Rows may get longer, or shorter.
+        # The length of rows may change.
         row_bytes = max(1.0, frame.estimated_size() / max(1, frame.height))
 
 
 def _read(part: SourceFile, path: Path, rows: tuple[int, int], block_bytes: int) -> pl.DataFrame:
-    """Read a number of rows from a first one on."""
+    """Read rows, given as the first row and the number of rows."""
     try:
         scan = scan_parquet(path, hive_partitioning=False)
-        if path.stat().st_size <= LARGE_BLOCKS * block_bytes:
+        if path.stat().st_size <= LARGE_FILE_BLOCKS * block_bytes:
             return scan.slice(*rows).collect()
         names = list(parquet_schema(path))
         return pl.DataFrame([scan.select(c).slice(*rows).collect().to_series() for c in names])
@@ -396,7 +411,7 @@ def _read(part: SourceFile, path: Path, rows: tuple[int, int], block_bytes: int)
 def _fitted(frame: pl.DataFrame, plan: _PartsPlan, part: SourceFile, table: str) -> pl.DataFrame:
     typed = _with_stated_types(frame, plan.stated, part, table, plan.missing)
     try:
-        # As in text, what is no number is missing.
+        # NaN is a missing value, as in delimited text.
         frame = fitted(typed, plan.common)
         return frame.with_columns(cs.float().fill_nan(None)) if any(t.is_float() for t in frame.dtypes) else frame
     except pl.exceptions.PolarsError as exc:
@@ -406,7 +421,7 @@ def _fitted(frame: pl.DataFrame, plan: _PartsPlan, part: SourceFile, table: str)
 def _with_stated_types(
     frame: pl.DataFrame, stated: dict[str, ColumnType], part: SourceFile, table: str, missing: tuple[str, ...]
 ) -> pl.DataFrame:
-    """Return a frame with the columns that it has of those asked for, as they are asked for."""
+    """Cast or parse the columns of a frame that have a stated type."""
     schema = frame.schema
     present = [c for c in stated if c in schema]
     try:
@@ -436,7 +451,7 @@ def _read_as(values: pl.Series, stated: ColumnType, missing: tuple[str, ...]) ->
     if values.dtype != pl.String:
         typed = values.cast(stated.dtype)
         if not stated.dtype.is_float() and stated.dtype != pl.String:
-            # A cast cuts fractions, and the time from a day.
+            # A cast truncates floats, and times to days.
             changed = values.filter(typed.cast(values.dtype, strict=False).ne_missing(values))
             if changed.len():
                 raise pl.exceptions.InvalidOperationError(
@@ -452,12 +467,12 @@ def _read_as(values: pl.Series, stated: ColumnType, missing: tuple[str, ...]) ->
     return typed.alias(values.name)
 
 
-# ------------------------------------------------------------------------------------------------------------- packed
+# ---------------------------------------------------------------------------------------------------------- unpacking
 
 
 @contextmanager
-def _plain(source: SourceFile, folder: Path) -> Iterator[Path]:
-    """Give a file that polars can read in pieces; what is packed is unpacked beside the tables meanwhile."""
+def _unpacked(source: SourceFile, folder: Path) -> Iterator[Path]:
+    """Yield the path of a file that polars can scan; a packed file is unpacked to `folder` within the block."""
     if source.member is None and PurePosixPath(source.name).suffix.lower() not in PACKED:
         yield source.path
         return

@@ -1,4 +1,4 @@
-"""One schema for Parquet files that are one table, and for those that share columns: what holds the values of all."""
+"""Find types that hold the values of several Parquet files, and cast frames to them."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from collections.abc import Collection, Mapping, Sequence
 
 import polars as pl
 
-__all__ = ["EXACT", "IrreconcilableError", "common_schema", "common_type", "fitted", "is_lossless", "zone_note"]
+__all__ = ["MAX_EXACT", "IrreconcilableError", "common_schema", "common_type", "fitted", "is_lossless", "zone_note"]
 
 INTEGERS: tuple[type[pl.DataType], ...] = (pl.Int8, pl.Int16, pl.Int32, pl.Int64)
 UNSIGNED: tuple[type[pl.DataType], ...] = (pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64)
-EXACT = 2**53
-"""Whole numbers beyond this are not all fractions."""
+MAX_EXACT = 2**53
+"""The largest integer up to which a 64-bit float holds all integers exactly."""
 
 
 class IrreconcilableError(Exception):
-    """No type holds a column of two files."""
+    """No type holds a column of two files, which `first` and `second` number."""
 
     def __init__(self, column: str, first: int, second: int) -> None:
         super().__init__(column)
@@ -23,12 +23,12 @@ class IrreconcilableError(Exception):
 
 
 def common_schema(schemas: Sequence[Mapping[str, pl.DataType]]) -> dict[str, pl.DataType]:
-    """Return the columns of all schemas, in the order in which they are first seen, each of a type that holds them all.
+    """Return the columns of all schemas, in the order of their first occurrence, with types that hold all values.
 
     Raises
     ------
     IrreconcilableError
-        With the column and the places of two schemas that no type reconciles.
+        When two schemas have a column in types without a common one.
     """
     common: dict[str, pl.DataType] = {}
     first: dict[str, int] = {}
@@ -47,11 +47,13 @@ def common_schema(schemas: Sequence[Mapping[str, pl.DataType]]) -> dict[str, pl.
 def common_type(one: pl.DataType, other: pl.DataType) -> pl.DataType | None:  # noqa: PLR0911 one per family
     """Return the narrowest type that holds the values of both, or None.
 
-    Null gives way to anything. Whole numbers widen to the wider, with fractions to Float64. An Enum or a Categorical
-    that is not the same in both is text: the order of its categories has no meaning across files. Times take the finer
-    unit, a date among times becomes midnight, and times of different zones are in UTC, for which times without a zone
-    are taken; lists and structs go by what they hold, and a struct has the fields of both. Numbers, booleans, texts
-    and times do not go together.
+    - Null and any other type: the other type.
+    - Integers: the wider one; integers and floats: Float64.
+    - Enums or Categoricals that differ: String, because the order of categories has no meaning across files.
+    - Times: the finer unit. Dates become midnight, times without a zone are taken for UTC, and times of different
+      zones become UTC.
+    - Lists and structs: by their items and fields; a struct has the fields of both.
+    - Numbers, booleans, texts and times have no common type.
 
     Examples
     --------
@@ -76,7 +78,7 @@ def common_type(one: pl.DataType, other: pl.DataType) -> pl.DataType | None:  # 
 
 
 def zone_note(types: Collection[pl.DataType]) -> str:
-    """Return what is to be said of times of different zones that become one column, "" where there is nothing.
+    """Return a note on times without a zone among times with one, "" where there are none.
 
     Examples
     --------
@@ -88,7 +90,7 @@ def zone_note(types: Collection[pl.DataType]) -> str:
 
 
 def is_lossless(one: pl.DataType, shared: pl.DataType) -> bool:
-    """Whether no value of a type can lose digits in the one that it shares, in lists and structs too.
+    """Tell whether no value of a type can lose digits in a common type, in lists and structs too.
 
     Examples
     --------
@@ -124,7 +126,7 @@ def _common_number(one: pl.DataType, other: pl.DataType) -> pl.DataType | None:
     for family in (INTEGERS, UNSIGNED):
         if isinstance(one, family) and isinstance(other, family):
             return max(one, other, key=lambda t: family.index(type(t)))
-    # The values of an unsigned type may be beyond the signed one of 64 bits: looked at while they are read.
+    # Values of an unsigned type may be beyond Int64; they are checked when they are cast.
     return pl.Int64()
 
 
@@ -148,23 +150,23 @@ def _common_time(one: pl.DataType, other: pl.DataType) -> pl.DataType | None:
 
 
 def fitted(frame: pl.DataFrame, schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
-    """Return a frame with the columns and types of `schema`; a column that it lacks is null.
+    """Cast a frame to `schema`; columns that it lacks become null.
 
     Raises
     ------
     polars.exceptions.PolarsError
-        Where a value does not fit: a whole number beyond 64 bits, or one beyond 2**53 among fractions.
+        When a value does not fit: an integer beyond 64 bits, or one beyond 2**53 that would become a float.
     """
-    values = {s.name: s for s in frame.get_columns()}
-    present = [
-        _fitted(values[name], dtype).alias(name)
+    series_by_name = {s.name: s for s in frame.get_columns()}
+    changed = [
+        _fitted(series_by_name[name], dtype).alias(name)
         for name, dtype in schema.items()
-        if name in values and values[name].dtype != dtype
+        if name in series_by_name and series_by_name[name].dtype != dtype
     ]
-    gone = [pl.lit(None, dtype=dtype).alias(name) for name, dtype in schema.items() if name not in values]
-    fit = frame.with_columns(*present, *gone) if present or gone else frame
+    missing = [pl.lit(None, dtype=dtype).alias(name) for name, dtype in schema.items() if name not in series_by_name]
+    result = frame.with_columns(*changed, *missing) if changed or missing else frame
     names = list(schema)
-    return fit if fit.columns == names else fit.select(names)
+    return result if result.columns == names else result.select(names)
 
 
 def _fitted(values: pl.Series, dtype: pl.DataType) -> pl.Series:
@@ -172,14 +174,14 @@ def _fitted(values: pl.Series, dtype: pl.DataType) -> pl.Series:
         return values
     if values.dtype.is_integer() and dtype.is_float() and values.len():
         low, high = values.min(), values.max()
-        beyond = next((v for v in (low, high) if isinstance(v, int) and abs(v) > EXACT), None)
+        beyond = next((v for v in (low, high) if isinstance(v, int) and abs(v) > MAX_EXACT), None)
         if beyond is not None:
             raise pl.exceptions.InvalidOperationError(f"{beyond} does not fit Float64 without loss")
     if isinstance(dtype, pl.Struct) and isinstance(values.dtype, pl.Struct):
-        inside = fitted(values.struct.unnest(), pl.Schema(dtype.to_schema())).to_struct(values.name)
-        return pl.select(pl.when(values.is_not_null()).then(inside)).to_series()
+        structs = fitted(values.struct.unnest(), pl.Schema(dtype.to_schema())).to_struct(values.name)
+        return pl.select(pl.when(values.is_not_null()).then(structs)).to_series()
     if isinstance(dtype, pl.List) and isinstance(values.dtype, pl.List):
-        # polars casts structs by the number of their fields, and whole numbers to fractions whatever is lost.
+        # In lists, polars matches the fields of structs by position, and casts integers to floats with loss.
         return _fitted_lists(values, dtype)
     return values.cast(dtype)
 
@@ -190,6 +192,6 @@ def _fitted_lists(values: pl.Series, dtype: pl.List) -> pl.Series:
     items = _fitted(long["items"], inner_type(dtype))
     grouped = long.select("row").with_columns(items.alias("items")).group_by("row", maintain_order=True).agg("items")
     joined = numbered.join(grouped, on="row", how="left", maintain_order="left", suffix="_new")
-    nothing = pl.lit(pl.Series([[]], dtype=dtype)).first()
+    empty_list = pl.lit(pl.Series([[]], dtype=dtype)).first()
     is_empty = pl.col("items").is_not_null() & pl.col("items_new").is_null()
-    return joined.select(pl.when(is_empty).then(nothing).otherwise(pl.col("items_new"))).to_series()
+    return joined.select(pl.when(is_empty).then(empty_list).otherwise(pl.col("items_new"))).to_series()

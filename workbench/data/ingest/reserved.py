@@ -1,4 +1,4 @@
-"""Columns of a file whose names the workbench uses itself: they get another one, which is said."""
+"""Rename columns whose names the workbench uses internally."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ RESERVED = re.compile(
     r"__(row|part|order\d*|group|of|value|text|time|line|item|column|count|event|moment|shown|test|key_?\d+_*|"
     r"(value|count|value_of|count_of|sum|mean|std)_.*)__"
 )
-"""The row key, and what stands beside a table's own columns while features are computed."""
+"""The row key, and the temporary columns that computing features adds to a table."""
 
 
 def safe_names(table: str, columns: Iterable[str]) -> dict[str, str]:
-    """Return the new names of a table's columns, by the names in its file; a sample submission keeps its header.
+    """Return new names by the old ones, for the columns with reserved names; a sample submission keeps its header.
 
     Examples
     --------
@@ -26,19 +26,19 @@ def safe_names(table: str, columns: Iterable[str]) -> dict[str, str]:
     """
     if sample_score(table):
         return {}
-    taken = list(columns)
-    names = {}
-    for column in [c for c in taken if RESERVED.fullmatch(c)]:
-        name = f"{column}_"
-        while name in taken:
-            name += "_"
-        names[column] = name
-        taken.append(name)
-    return names
+    used_names = list(columns)
+    new_names = {}
+    for column in [c for c in used_names if RESERVED.fullmatch(c)]:
+        new_name = f"{column}_"
+        while new_name in used_names:
+            new_name += "_"
+        new_names[column] = new_name
+        used_names.append(new_name)
+    return new_names
 
 
 def renamed_notes(columns: Iterable[str]) -> dict[str, str]:
-    """Return what is to be said of the columns that have another name than in their file.
+    """Return notes by column for the columns that have another name than in their file.
 
     Examples
     --------
@@ -47,7 +47,7 @@ def renamed_notes(columns: Iterable[str]) -> dict[str, str]:
     """
     notes = {}
     for column in columns:
-        named = re.fullmatch(r"(__.*[^_]__)_+", column)
-        if named and RESERVED.fullmatch(named[1]):
-            notes[column] = f"what the file calls {named[1]!r}, a name that the workbench uses itself"
+        renamed = re.fullmatch(r"(__.*[^_]__)_+", column)
+        if renamed and RESERVED.fullmatch(renamed[1]):
+            notes[column] = f"what the file calls {renamed[1]!r}, a name that the workbench uses itself"
     return notes

@@ -1,7 +1,7 @@
-"""What the values of JSON records are, decided over all of them, and the polars types that hold them.
+"""Collect the kinds of values in JSON records, and derive the polars types that hold them.
 
-A record is looked at in Python only where it may say something new; `Shape` keeps the line and the value that first
-said it, so that a column of no one type can be explained by two of its lines.
+Records are parsed in Python only where they may have something new. `Shape` keeps the first line and value of each
+kind, so that an error about a column without a common type can quote two lines.
 """
 
 from __future__ import annotations
@@ -15,38 +15,45 @@ from typing import Any
 import polars as pl
 
 from workbench.core.errors import DataError
-from workbench.data.ingest.depth import MOST_DEPTH, TOO_DEEP
+from workbench.data.ingest.depth import MAX_DEPTH, TOO_DEEP
 
-__all__ = ["FaultError", "Shape", "look_at_lines", "records_of", "schema_of"]
+__all__ = ["FaultError", "Shape", "add_lines", "records_of", "schema_of"]
 
 Place = tuple[int, int]
 """The number of a part, from 0, and of a line in it, from 1."""
 
-SHOWN = 60
-"""Characters of a value in a message."""
+MAX_SHOWN = 60
+"""The characters of a value in a message."""
 
 
 class FaultError(Exception):
-    """A line is no record; the text says which, and why."""
+    """A line is not a JSON object; the message has its number and the reason."""
 
 
 @dataclass
 class Shape:
-    """The kinds of values at one place of the records, each with the line and the value where it was first seen.
+    """The kinds of values at one path of the records.
 
-    Kinds are "whole", "large" (whole, beyond 64 bits), "number", "flag", "text", "list" and "object". `element` is the
-    shape of what the lists hold, `fields` those of the objects', in the order in which they were first seen.
+    Attributes
+    ----------
+    examples : dict
+        By kind, the line and the value of its first occurrence. Kinds are "whole" (64-bit integers), "large" (other
+        integers), "number" (floats), "flag" (booleans), "text", "list" and "object".
+    element : Shape, optional
+        The shape of the items of lists.
+    fields : dict
+        The shapes of the fields of objects, in the order of their first occurrence.
     """
 
     examples: dict[str, tuple[Place, Any]] = field(default_factory=dict)
     element: Shape | None = None
     fields: dict[str, Shape] = field(default_factory=dict)
 
-    def look(self, value: Any, place: Place, depth: int = 1) -> None:
-        """Take in a value."""
+    def add(self, value: Any, place: Place, depth: int = 1) -> None:
+        """Add a value."""
         if value is None:
             return
-        if depth > MOST_DEPTH:
+        if depth > MAX_DEPTH:
             raise FaultError(f"line {place[1]:,}: {TOO_DEEP}")
         kind = _kind(value)
         if kind not in self.examples:
@@ -55,45 +62,51 @@ class Shape:
             if self.element is None:
                 self.element = Shape()
             for item in value:
-                self.element.look(item, place, depth + 1)
+                self.element.add(item, place, depth + 1)
         elif kind == "object":
             for name, item in value.items():
                 if name not in self.fields:
                     self.fields[name] = Shape()
-                self.fields[name].look(item, place, depth + 1)
+                self.fields[name].add(item, place, depth + 1)
 
     @property
     def kinds(self) -> set[str]:
-        """The kinds that were seen."""
+        """The kinds of values so far."""
         return set(self.examples)
 
     @property
     def summary(self) -> Any:
-        """What two equal shapes have in common, without the examples."""
+        """The shape without its examples, to compare two shapes."""
         inner = self.element.summary if self.element else None
         return frozenset(self.examples), inner, tuple((n, s.summary) for n, s in self.fields.items())
 
     @property
     def is_text(self) -> bool:
-        """Whether the values are read as text, because they are text or because nothing else holds all of them."""
+        """Whether the values are read as text: some are, or there are no values, or only objects without fields."""
         return not self.kinds or "text" in self.kinds or self.is_hollow
 
     @property
     def is_hollow(self) -> bool:
-        """Whether all values are objects without fields."""
+        """Whether all values are objects without fields, for which polars has no type."""
         return self.kinds == {"object"} and not self.fields
 
     def dtype(self, path: str, as_text: Collection[str] = ()) -> pl.DataType:
-        """Return the type that holds all values without a loss; those at places in `as_text` are text anyway.
+        """Return the type that holds all values without loss.
 
-        Whole numbers among fractions are fractions, as are those beyond 64 bits; whole numbers among texts are text,
-        digit by digit; where there is no value at all, and for objects without fields, it is text too.
+        Integers and floats are Float64 together, integers and texts String. Without values, and for objects without
+        fields, it is String.
+
+        Parameters
+        ----------
+        path : str
+            The path of the values, such as ``events[].type``.
+        as_text : collection of str
+            Paths whose values are String in any case.
 
         Raises
         ------
-        DataError
-            Where no type does: a fraction or a boolean among texts would have to be spelled again, and a list or an
-            object is nothing else. The message has two lines and their values.
+        _MixedError
+            For other mixtures: a float or a boolean has no unique spelling as a text.
         """
         kinds = self.kinds
         if path in as_text:
@@ -111,7 +124,7 @@ class Shape:
         raise _MixedError(path, self._two_kinds())
 
     def _two_kinds(self) -> list[tuple[Place, Any]]:
-        """Return two examples that no type holds: the first that was seen, and the first that does not go with it."""
+        """Return two examples without a common type: the first one of all, and the first that does not fit it."""
         examples = list(self.examples.items())
         first = examples[0]
         for other in examples[1:]:
@@ -122,7 +135,7 @@ class Shape:
 
 
 class _MixedError(Exception):
-    """No one type holds the values at a place."""
+    """The values at a path have no common type."""
 
     def __init__(self, path: str, examples: list[tuple[Place, Any]]) -> None:
         super().__init__(path)
@@ -149,16 +162,26 @@ def _kind(value: Any) -> str:
 
 def _shown(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
 
 
 def schema_of(shape: Shape, as_text: Collection[str], table: str, parts: Sequence[str]) -> dict[str, pl.DataType]:
-    """Return the types of the columns; what stands at the places in `as_text` is read as text.
+    """Return the types by column.
+
+    Parameters
+    ----------
+    shape : Shape
+        The shape of the records.
+    as_text : collection of str
+        Paths whose values are read as text.
+    table : str
+    parts : sequence of str
+        The names of the table's files, for messages.
 
     Raises
     ------
     DataError
-        For a column of no one type.
+        When a column has no type that holds all of its values.
     """
     _check_names(shape, table)
     try:
@@ -181,11 +204,11 @@ def _check_names(shape: Shape, table: str) -> None:
         _check_names(shape.element, table)
 
 
-# ----------------------------------------------------------------------------------------------------------- looking
+# ----------------------------------------------------------------------------------------------------------- parsing
 
 
-def look_at_lines(shape: Shape, block: bytes, place: Place) -> None:
-    """Take in every record of a block of whole lines, of which the first is at `place`.
+def add_lines(shape: Shape, block: bytes, place: Place) -> None:
+    """Add every record of a block of complete lines to a shape; `place` is that of the first line.
 
     Raises
     ------
@@ -196,16 +219,16 @@ def look_at_lines(shape: Shape, block: bytes, place: Place) -> None:
         for name, value in record.items():
             if name not in shape.fields:
                 shape.fields[name] = Shape()
-            shape.fields[name].look(value, (place[0], number))
+            shape.fields[name].add(value, (place[0], number))
 
 
 def records_of(block: bytes, first_line: int) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield the records of a block with the numbers of their lines; blank lines are none.
+    """Yield the records of a block with the numbers of their lines, without blank lines.
 
     Raises
     ------
     FaultError
-        When a line is not a JSON object, or holds a number without bound.
+        When a line is not a JSON object, or has a number that is too large.
     """
     for number, line in enumerate(block.split(b"\n"), first_line):
         if line and not line.isspace():
@@ -229,7 +252,7 @@ def _record(line: bytes, number: int) -> dict[str, Any]:
 
 
 def _around(exc: json.JSONDecodeError) -> str:
-    """Return what stands at the fault, as far as the line goes."""
+    """Return the text at the fault, up to the end of the line."""
     excerpt = exc.doc[exc.pos : exc.pos + 20].rstrip("\r\n")
     return f" at {excerpt!r}" if excerpt else " at the end of the line"
 
@@ -246,7 +269,7 @@ def _float(text: str) -> float:
 
 
 def _integer(text: str) -> int:
-    # 38 digits fit what polars reads; none that is longer is a number that anyone counts with.
+    # The most digits that polars reads, as Int128.
     if len(text.lstrip("-")) > 38:
-        raise ValueError(f"{text[:SHOWN]} is too large for a number; write it as text")
+        raise ValueError(f"{text[:MAX_SHOWN]} is too large for a number; write it as text")
     return int(text)

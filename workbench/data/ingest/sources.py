@@ -1,8 +1,7 @@
-"""The files that become tables, by their names, and how to recognize that one is unchanged."""
+"""List the files that become tables, and recognize unchanged ones."""
 
 from __future__ import annotations
 
-import codecs
 import hashlib
 import json
 import os
@@ -15,22 +14,18 @@ from typing import Any
 from workbench.core.errors import DataError, WorkbenchError
 from workbench.data.competition import TableInfo, read_file_options, read_keys
 from workbench.data.ingest.archives import EncryptedError, check_members, is_encrypted
+from workbench.data.ingest.formats import ENDINGS, PACKED, ending_of
 from workbench.data.ingest.keys import NO_KEYS, Keys
-from workbench.data.ingest.text import BLOCK_BYTES, SourceFile, head_of, sha256_of
+from workbench.data.ingest.text import BLOCK_BYTES, SourceFile, sha256_of
 
 __all__ = [
-    "FORMATS",
     "NO_OPTIONS",
-    "PACKED",
     "ReadOptions",
     "TableSource",
     "block_bytes",
     "files_below",
-    "first_byte",
-    "is_lines",
     "is_table",
     "joined_sha",
-    "kind_of",
     "members_of",
     "options_key",
     "place_of",
@@ -42,22 +37,31 @@ __all__ = [
     "without_endings",
 ]
 
-TEXT = (".csv", ".tsv", ".psv")
 MAYBE_TEXT = (".txt", ".dat", ".data")
-LINES = (".jsonl", ".ndjson")
-FORMATS = (*TEXT, ".json", *LINES, ".parquet")
+"""Endings of files that are delimited text only if they look like a table."""
 SHOWN_PARTS = 3
-PACKED = (".gz", ".xz", ".bz2", ".zst")
 
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """What competition.toml says of the reading: by table, and types by column or "table.column".
+    """How files are read.
 
-    `named` are the tables that it says to be train, test and sample, `roles` those by their role, False where there is
-    none. `fixed` is the folder of files that are taken in place of those that were downloaded. `block_bytes` is how
-    much of a file is read at a time, which bounds memory and changes nothing else. `keys` are the ids, users, items and
-    codes: at first those that the definition and the platform name.
+    Attributes
+    ----------
+    read : dict
+        ``[read.TABLE]`` of competition.toml, by table.
+    types : dict
+        ``[types]``: names of types by column, or by ``table.column``.
+    named : tuple of str
+        The tables that competition.toml names as train, test and sample.
+    roles : mapping
+        The same by role; False for a sample that does not exist.
+    fixed : Path, optional
+        The folder of the user's corrected files, which replace downloaded ones.
+    block_bytes : int
+        The bytes of a file that are read at a time; this bounds memory and does not change results.
+    keys : Keys
+        The ids, users, items and codes; before conversion those that the definition and the platform name.
     """
 
     read: dict[str, dict[str, Any]]
@@ -69,14 +73,14 @@ class ReadOptions:
     keys: Keys = field(default=NO_KEYS, compare=False)
 
     def stated_type(self, table: str, column: str) -> str | None:
-        """Return the type that is asked for a column, as it is written there."""
+        """Return the type that competition.toml names for a column, None for no type."""
         return self.types.get(f"{table}.{column}") or self.types.get(column)
 
 
 def block_bytes(memory_limit: int) -> int:
-    """Return how much of a file to read at a time within so many bytes of memory.
+    """Return the bytes of a file to read at a time within a limit of memory.
 
-    From a block come its text taken apart, a frame, and row groups that wait to be written: some forty times of it.
+    A block takes some forty times its size: as parsed text, as a frame, and in row groups that are not yet written.
 
     Examples
     --------
@@ -91,7 +95,18 @@ NO_OPTIONS = ReadOptions({}, {})
 
 @dataclass(frozen=True)
 class TableSource:
-    """One table to be: its parts, in order, and how they are written; `by_words` where words alone name the parts."""
+    """The files of a table before it is converted.
+
+    Attributes
+    ----------
+    name : str
+    parts : tuple of SourceFile
+        In order.
+    kind : str
+        The name of the format, see `workbench.data.ingest.formats`.
+    by_words : bool
+        Whether the names of the parts differ in words rather than numbers.
+    """
 
     name: str
     parts: tuple[SourceFile, ...]
@@ -99,37 +114,35 @@ class TableSource:
     by_words: bool = False
 
     @property
+    def is_train_or_test(self) -> bool:
+        """Whether the table is a part of train or test, by its name: such tables agree on the types of columns."""
+        return re.search(r"(^|_)(train|test)(_|$|ing)", self.name.lower()) is not None
+
+    @property
     def where(self) -> str:
-        """Its files, as a message names them."""
+        """The files, for messages."""
         more = f" and {len(self.parts) - SHOWN_PARTS} more" if len(self.parts) > SHOWN_PARTS else ""
         return ", ".join(place_of(p) for p in self.parts[:SHOWN_PARTS]) + more
 
 
 def place_of(source: SourceFile) -> str:
-    """Return a file as a message names it."""
+    """Return the location of a file, for messages."""
     return str(source.path) if source.member is None else f"{source.path}: {source.member}"
 
 
-def _ending(name: str) -> str:
-    suffixes = [s.lower() for s in PurePosixPath(name).suffixes]
-    while suffixes and suffixes[-1] in PACKED:
-        suffixes.pop()
-    return suffixes[-1] if suffixes else ""
-
-
 def is_table(name: str) -> bool:
-    """Whether a file of this name becomes a table.
+    """Tell whether a file of this name becomes a table.
 
     Examples
     --------
     >>> [is_table(n) for n in ("a/train.csv.gz", "images/1.png", "README.txt")]
     [True, False, False]
     """
-    return _ending(name) in FORMATS and not PurePosixPath(name).name.startswith((".", "__MACOSX"))
+    return ending_of(name) in ENDINGS and not PurePosixPath(name).name.startswith((".", "__MACOSX"))
 
 
 def table_name(file: str) -> str:
-    """Return the table's name for a file's: the path without endings, parts joined by an underscore.
+    """Return the name of a file's table: the path without endings, joined by underscores.
 
     Examples
     --------
@@ -141,38 +154,31 @@ def table_name(file: str) -> str:
 
 
 def without_endings(name: str) -> str:
-    """Return a file's name without what says how it is packed and written."""
-    for ending in (*PACKED, *FORMATS, *MAYBE_TEXT):
+    """Return a file's name without the endings of its compression and format."""
+    for ending in (*PACKED, *ENDINGS, *MAYBE_TEXT):
         if name.lower().endswith(ending) and len(name) > len(ending):
             name = name[: -len(ending)]
     return name
 
 
-def kind_of(name: str) -> str:
-    """Return how a file of this name is read: "text", "lines", "json" or "parquet"."""
-    ending = _ending(name)
-    return {".json": "json", ".parquet": "parquet"}.get(ending, "lines" if ending in LINES else "text")
-
-
 def sources_in(
     raw: Path, fixed: Path | None = None, unreadable: dict[str, WorkbenchError] | None = None
 ) -> list[SourceFile]:
-    """Return the files that become tables, on disk and in the zip archives on disk; a file on disk goes before.
+    """Return the files that become tables, on disk and in zip archives; a file on disk replaces one in an archive.
 
     Parameters
     ----------
     raw : Path
     fixed : Path, optional
-        A folder of files that are taken in place of those of the same name, whatever these are packed in; others are
-        further ones.
+        A folder of corrected files, which replace those of the same name, or are added to them.
     unreadable : dict, optional
-        Gets the archives that can't be read, and members that need a password, with the reason; without it these raise.
+        Gets the errors of archives that can't be read and of members that need a password; by default these raise.
     """
     on_disk: dict[str, SourceFile] = {}
     in_archives: dict[str, SourceFile] = {}
     for path in sorted(files_below(raw)):
         name = path.relative_to(raw).as_posix()
-        if is_table(name) or (_ending(name) in MAYBE_TEXT and _looks_like_a_table(path)):
+        if _becomes_table(name, path):
             on_disk[name] = SourceFile(name, path, size_bytes=path.stat().st_size)
         elif path.suffix.lower() == ".zip":
             try:
@@ -183,68 +189,73 @@ def sources_in(
                     raise
                 unreadable[name] = exc
     sources = in_archives | on_disk
-    for new in [] if fixed is None else _below(fixed):
-        replaced = _replaced(new.name, sources)
+    for fixed_file in [] if fixed is None else _sources_below(fixed):
+        replaced = _names_replaced_by(fixed_file.name, sources)
         folder = PurePosixPath(replaced[0]).parent if replaced else PurePosixPath()
         for name in replaced:
             del sources[name]
-        name = new.name if "/" in new.name else (folder / new.name).as_posix()
-        sources[name] = replace(new, name=name)
+        name = fixed_file.name if "/" in fixed_file.name else (folder / fixed_file.name).as_posix()
+        sources[name] = replace(fixed_file, name=name)
     return sorted(sources.values(), key=lambda s: s.name)
 
 
 def files_below(folder: Path, *endings: str) -> Iterator[Path]:
-    """Yield the files below a folder, those with one of the endings if any are given.
+    """Yield the files below a folder, all or those with one of the endings.
 
-    Not those whose names begin with a dot, nor what a killed process left half done.
+    Hidden files, and temporary folders of interrupted processes, are left out.
     """
-    for place, folders, names in os.walk(folder):
-        folders[:] = [f for f in folders if not (f.startswith(".") and f.endswith(".tmp"))]
+    for parent, subfolders, names in os.walk(folder):
+        subfolders[:] = [f for f in subfolders if not (f.startswith(".") and f.endswith(".tmp"))]
         for name in names:
-            path = Path(place, name)
+            path = Path(parent, name)
             if not name.startswith(".") and (not endings or name.lower().endswith(endings)) and path.is_file():
                 yield path
 
 
-def _below(folder: Path) -> list[SourceFile]:
-    """Return the files of a folder that become tables."""
-    paths = sorted(files_below(folder))
-    named = [(p.relative_to(folder).as_posix(), p) for p in paths]
-    return [
-        SourceFile(name, p, size_bytes=p.stat().st_size)
-        for name, p in named
-        if is_table(name) or (_ending(name) in MAYBE_TEXT and _looks_like_a_table(p))
-    ]
+def _sources_below(folder: Path) -> list[SourceFile]:
+    """Return the files below a folder that become tables."""
+    paths = {path.relative_to(folder).as_posix(): path for path in sorted(files_below(folder))}
+    return [SourceFile(n, p, size_bytes=p.stat().st_size) for n, p in paths.items() if _becomes_table(n, p)]
 
 
-def _replaced(name: str, sources: Mapping[str, SourceFile]) -> list[str]:
-    """Return the files that a fixed one stands for: those of its path, else the only one of its name in any folder."""
-    bare = {n: (PurePosixPath(n).parent / without_endings(PurePosixPath(n).name)).as_posix() for n in [*sources, name]}
-    same = [n for n in sources if bare[n] == bare[name]]
-    if same or "/" in name:
-        return same
-    alike = [n for n in sources if PurePosixPath(bare[n]).name == bare[name]]
-    return alike if len(alike) == 1 else []
+def _becomes_table(name: str, path: Path) -> bool:
+    return is_table(name) or (ending_of(name) in MAYBE_TEXT and _looks_like_a_table(path))
+
+
+def _names_replaced_by(name: str, sources: Mapping[str, SourceFile]) -> list[str]:
+    """Return the files that a corrected one replaces: those of its path, else the only one of its name in any folder.
+
+    Endings do not count.
+    """
+    stems = {n: (PurePosixPath(n).parent / without_endings(PurePosixPath(n).name)).as_posix() for n in [*sources, name]}
+    same_path = [n for n in sources if stems[n] == stems[name]]
+    if same_path or "/" in name:
+        return same_path
+    same_name = [n for n in sources if PurePosixPath(stems[n]).name == stems[name]]
+    return same_name if len(same_name) == 1 else []
 
 
 def members_of(archive: Path, raw: Path, unreadable: dict[str, WorkbenchError] | None = None) -> list[SourceFile]:
-    """Return the files of a zip archive that become tables; those that need a password go to `unreadable`, if given."""
+    """Return the members of a zip archive that become tables; encrypted ones go to `unreadable`, if it is not None."""
     members = [m for m in check_members(archive, raw) if is_table(m.filename)]
     for member in [m for m in members if unreadable is not None and is_encrypted(m)]:
         members.remove(member)
         name = f"{archive.relative_to(raw).as_posix()}: {member.filename}"
         unreadable[name] = EncryptedError(f"{archive}: {member.filename} needs a password")  # type: ignore[index]
     folder = archive.parent.relative_to(raw)
-    # "train.csv.zip" with one file in it stands for train.csv, whatever the file in it is called.
-    alone = len(members) == 1 and is_table(archive.stem)
+    # "train.csv.zip" with a single file is train.csv, whatever the name of that file.
+    is_packed_file = len(members) == 1 and is_table(archive.stem)
     return [
-        SourceFile((folder / (archive.stem if alone else m.filename)).as_posix(), archive, m.filename, m.file_size)
+        SourceFile(
+            (folder / (archive.stem if is_packed_file else m.filename)).as_posix(), archive, m.filename, m.file_size
+        )
         for m in members
         if "__MACOSX" not in m.filename
     ]
 
 
 def _looks_like_a_table(path: Path) -> bool:
+    """Tell whether the first lines of a file all have the same number of separators."""
     with path.open("rb") as file:
         head = file.read(64 << 10)
     lines = [line for line in re.split(rb"\r\n|\r|\n", head)[:-1][:20] if line]
@@ -253,43 +264,29 @@ def _looks_like_a_table(path: Path) -> bool:
     )
 
 
-def first_byte(source: SourceFile) -> bytes:
-    """Return the first byte of a text that is no space."""
-    return head_of(source, 4096).lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
-
-
-def is_lines(source: SourceFile) -> bool:
-    """Whether a .json file is one document per line."""
-    first, _, further_lines = head_of(source).removeprefix(codecs.BOM_UTF8).strip().partition(b"\n")
-    try:
-        return isinstance(json.loads(first), dict) and further_lines.lstrip()[:1] == b"{"
-    except (ValueError, RecursionError):
-        return False
-
-
-# ---------------------------------------------------------------------------------------------------- still the same
+# --------------------------------------------------------------------------------------------------- unchanged files
 
 
 def options_key(table: TableSource, options: ReadOptions) -> str:
-    """Return what competition.toml says of a table, as the manifest keeps it; nothing where it says nothing of it."""
-    chosen = {k: v for k, v in options.types.items() if "." not in k or k.startswith(f"{table.name}.")}
+    """Return the settings of competition.toml for a table as JSON, for the manifest; "" where there are none."""
+    types = {k: v for k, v in options.types.items() if "." not in k or k.startswith(f"{table.name}.")}
     read = options.read.get(table.name, {})
-    # The folders' names are in the files' own; the words of parts become a column because of what test has.
+    # Columns for the parts' words exist because of the columns of test; those of Hive folders are in the files' names.
     words = [p.keys for p in table.parts if p.keys and not all(f"{k}=" in p.name for k, _ in p.keys)]
-    settings = [read, chosen, *([words] if words else [])]
-    return json.dumps(settings, sort_keys=True) if read or chosen or words else ""
+    settings = [read, types, *([words] if words else [])]
+    return json.dumps(settings, sort_keys=True) if read or types or words else ""
 
 
 def same_source(table: TableSource, info: TableInfo) -> bool:
-    """Whether the files of a table are those that its manifest entry was made from."""
+    """Tell whether the files of a table are those of its manifest entry."""
     if info.stamp == stamp_of(table):
         return True
-    # Touched, or copied: only the bytes can tell.
+    # The stamp also differs for a copy, or after `touch`.
     return joined_sha([sha256_of(p) for p in table.parts]) == info.source_sha256
 
 
 def stamp_of(table: TableSource) -> str:
-    """Return what changes when one of the files does, without reading them."""
+    """Return a text that changes when one of the files does, without reading them."""
     return " ".join(f"{p.name}={p.stamp}" for p in table.parts)
 
 
@@ -299,16 +296,25 @@ def joined_sha(digests: list[str]) -> str:
 
 
 def reading_options(folder: Path, memory_limit: int | None) -> ReadOptions:
-    """Return what a competition's definition says of how its files are read, within a limit of memory."""
+    """Return the settings of a competition for reading its files.
+
+    Parameters
+    ----------
+    folder : Path
+        The competition's folder.
+    memory_limit : int, optional
+        The bytes of memory that a conversion may take.
+    """
     path = folder / "competition.toml"
     options = NO_OPTIONS
     if path.exists():
         stated = read_file_options(path)
         named = tuple(name for name in stated.tables.values() if name)
-        usual: dict[str, str | bool] = {}
+        default_roles: dict[str, str | bool] = {}
         if not stated.is_draft:
-            usual = {role: role for role in ("train", "test", "sample_submission")}
+            default_roles = {role: role for role in ("train", "test", "sample_submission")}
         keys = NO_KEYS.naming(read_keys(path))
-        options = ReadOptions(stated.read, stated.types, keys=keys, named=named, roles={**usual, **stated.tables})
+        roles = {**default_roles, **stated.tables}
+        options = ReadOptions(stated.read, stated.types, keys=keys, named=named, roles=roles)
     options = replace(options, fixed=folder / "data" / "fixed")
     return options if memory_limit is None else replace(options, block_bytes=block_bytes(memory_limit))

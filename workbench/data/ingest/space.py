@@ -1,4 +1,4 @@
-"""How much a download brings, and whether the disk has room for it and for what is made of it."""
+"""Estimate the size of a download and of its tables, check free disk space, and ask before a large download."""
 
 from __future__ import annotations
 
@@ -9,34 +9,34 @@ from pathlib import Path
 
 from workbench.core.errors import ConfigError, StorageError
 from workbench.core.memory import format_bytes
-from workbench.data.ingest.sources import PACKED, is_table
+from workbench.data.ingest.formats import PACKED
+from workbench.data.ingest.sources import is_table
 from workbench.platforms.protocol import RemoteFile, partial_of
 
 __all__ = ["ASK_ABOVE_BYTES", "Approval", "Download", "check_space"]
 
 ASK_ABOVE_BYTES = 10 << 30
-"""A download of more than this is not begun without a word from the user."""
-PARQUET_SHARE = 0.6
-"""What a text table takes as Parquet, of its own size: much for numbers of many digits (`tests/bench/fetch.py`)."""
-PACKED_SHARE = 2.0
-"""The same of a text that is packed."""
+"""A larger download needs the user's approval."""
+PARQUET_RATIO = 0.6
+"""The size of a text table's Parquet file, relative to the text: an upper estimate (`tests/bench/fetch.py`)."""
+PACKED_PARQUET_RATIO = 2.0
+"""The size of the Parquet file of a compressed text table, relative to the compressed file."""
 ARCHIVES = (".zip", ".tar", ".tgz")
-SMALLEST_SHARE = 20
-"""An archive of the best packed tables there are still has this part of their size."""
+MAX_COMPRESSION = 20
+"""Even the archive of well compressible tables has a twentieth of their size."""
 
 
 @dataclass(frozen=True)
 class Approval:
-    """What may be downloaded without asking, and who is asked for more.
+    """The size up to which downloads need no approval, and how to ask for it.
 
     Attributes
     ----------
     ask_above_bytes : int
     given : bool
-        Nothing is asked: what is more, or may not fit on the disk, was agreed to.
+        Whether the user has already approved any download, even one that may not fit on the disk.
     ask : callable
-        Called with what is to be downloaded and why that is a question; whether it shall be. As it is, nobody is asked,
-        and the answer is no.
+        Called with a description of the download and its problem; returns whether to download. By default False.
     """
 
     ask_above_bytes: int = ASK_ABOVE_BYTES
@@ -46,17 +46,17 @@ class Approval:
 
 @dataclass(frozen=True)
 class Download:
-    """Files that are to come, by the sizes that the platform lists; one without a size counts as nothing.
+    """The size of a download, by the sizes that the platform lists; a file without a size counts as empty.
 
     Attributes
     ----------
     n_files : int
     size_bytes : int
-        What is still to come: less what an earlier try has left.
+        Without what an interrupted download has already received.
     converted_bytes : int
-        An estimate of what is made of it: tables as Parquet, archives unpacked.
+        Estimated size of the tables as Parquet and of unpacked archives.
     at_least_bytes : int
-        What comes even if all of it is packed as tightly as can be.
+        A lower bound of the bytes that will arrive, however well they are compressed.
     """
 
     n_files: int
@@ -65,62 +65,65 @@ class Download:
     at_least_bytes: int
 
     @classmethod
-    def of(cls, files: Iterable[RemoteFile], raw: Path, *, archive: RemoteFile | None) -> Download:
-        """Return the download of files to a folder, one by one or as the archive of all.
+    def estimate(cls, files: Iterable[RemoteFile], raw: Path, *, archive: RemoteFile | None) -> Download:
+        """Estimate the download of files to a folder, one by one or in an archive of all files.
 
         Parameters
         ----------
         files : iterable of RemoteFile
         raw : Path
-            Where they go.
+            The destination.
         archive : RemoteFile or None
-            What they come in.
+            The archive that contains the files; None to download them one by one.
         """
-        n_files = listed = converted = arrived = 0
+        n_files = listed_bytes = converted_bytes = received_bytes = 0
         for file in files:
             size = file.size_bytes or 0
-            n_files, listed = n_files + 1, listed + size
-            converted += _converted_size(file.name, size, packed=archive is not None)
+            n_files, listed_bytes = n_files + 1, listed_bytes + size
+            converted_bytes += _converted_bytes(file.name, size, in_archive=archive is not None)
             if archive is None:
-                arrived += min(size, _arrived(raw / file.name))
+                received_bytes += min(size, _received_bytes(raw / file.name))
         if archive is not None:
-            arrived = _arrived(raw / archive.name)
-        to_come = max(0, listed - arrived)
-        return cls(n_files, to_come, converted, to_come if archive is None else to_come // SMALLEST_SHARE)
+            received_bytes = _received_bytes(raw / archive.name)
+        missing_bytes = max(0, listed_bytes - received_bytes)
+        least_bytes = missing_bytes if archive is None else missing_bytes // MAX_COMPRESSION
+        return cls(n_files, missing_bytes, converted_bytes, least_bytes)
 
     def __str__(self) -> str:
         files = "a file" if self.n_files == 1 else f"{self.n_files:,} files"
         return f"{files}, {format_bytes(self.size_bytes)}"
 
 
-def _converted_size(name: str, size: int, *, packed: bool) -> int:
-    ending = name.lower()
-    if ending.endswith(".parquet"):
+def _converted_bytes(name: str, size: int, *, in_archive: bool) -> int:
+    """Return the bytes that a file takes in addition to the download, once it is unpacked and converted."""
+    lower_name = name.lower()
+    if lower_name.endswith(".parquet"):
         return size
     if is_table(name):
-        return int(size * (PACKED_SHARE if ending.endswith(PACKED) else PARQUET_SHARE))
-    if ending.endswith((*ARCHIVES, *PACKED)):
-        return size * 2 if packed else size
-    return size if packed else 0  # beside the archive that it comes in
+        return int(size * (PACKED_PARQUET_RATIO if lower_name.endswith(PACKED) else PARQUET_RATIO))
+    if lower_name.endswith((*ARCHIVES, *PACKED)):
+        return size * 2 if in_archive else size
+    return size if in_archive else 0
 
 
-def _arrived(destination: Path) -> int:
+def _received_bytes(destination: Path) -> int:
+    """Return the bytes that an interrupted download has received."""
     partial = partial_of(destination)
     return partial.stat().st_size if partial.exists() else 0
 
 
 def check_space(download: Download, folder: Path, slug: str, *, approval: Approval, is_local: bool) -> None:
-    """Check, before anything is fetched, that a download fits on the disk, and ask for approval where it is large.
+    """Check before a download that it fits on the disk, and ask for approval where it is large.
 
     Parameters
     ----------
     download : Download
     folder : Path
-        The destination, whose disk has to have the space.
+        The destination.
     slug : str
     approval : Approval
     is_local : bool
-        Whether files are only copied on this machine: then only disk space is checked.
+        Whether the files are only copied on this machine: then large ones need no approval.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The swap of changed data for the old, which is stored next to it."""
+"""Replace a competition's data by a new version; the old version goes to ``data/earlier/``."""
 
 from __future__ import annotations
 
@@ -11,18 +11,21 @@ from workbench.data.competition import read_manifest
 
 
 def swap(data: Path) -> Path:
-    """Replace the old data, which is kept, by the finished new data; the plan is written first."""
+    """Replace the data by the complete new version in ``data/incoming``; return the folder of the old version.
+
+    A plan is written first, so that `finish_swap` can complete an interrupted swap.
+    """
     try:
-        old = read_manifest(data / "tables", slug=data.parent.name).content[:12]
+        old_name = read_manifest(data / "tables", slug=data.parent.name).content[:12]
     except (NotFoundError, DamagedError):
-        # What is there was never converted to the end.
-        old = "unused"
-    write_json(data / "incoming" / "swap.json", {"earlier": old})
-    return finish_swap(data) or data / "earlier" / old
+        # The old data was never converted completely.
+        old_name = "unused"
+    write_json(data / "incoming" / "swap.json", {"earlier": old_name})
+    return finish_swap(data) or data / "earlier" / old_name
 
 
 def finish_swap(data: Path) -> Path | None:
-    """Carry out a swap that is planned; does nothing where there is none, and resumes where it was interrupted."""
+    """Complete a planned swap and return the folder of the old version; None where none is planned."""
     plan = data / "incoming" / "swap.json"
     if not plan.exists():
         return None

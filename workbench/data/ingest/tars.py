@@ -1,8 +1,8 @@
-"""Tar archives, read from the beginning to the end and nothing else: names, sizes and bytes of regular files.
+"""Read tar archives sequentially: names, sizes and bytes of regular files, and nothing else.
 
-Python's own reader follows links, seeks, reads headers of any size into memory, and in older versions loops on what is
-made for that (CVE-2025-4517, CVE-2025-8194, CVE-2024-6232). This one knows the headers that matter (ustar, pax,
-GNU's long names; https://pubs.opengroup.org/onlinepubs/9699919799/utilities/pax.html), and refuses every other kind.
+Python's `tarfile` follows links, seeks, reads headers of any size into memory, and in older versions loops on crafted
+archives (CVE-2025-4517, CVE-2025-8194, CVE-2024-6232). This reader knows the necessary headers (ustar, pax, GNU's long
+names; https://pubs.opengroup.org/onlinepubs/9699919799/utilities/pax.html) and reports all other kinds of members.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from workbench.core.packed import COMPRESSIONS, checked_stream, decompressed, pa
 __all__ = ["HEADER_BYTES", "TarMember", "tar_members"]
 
 HEADER_BYTES = 512
-MOST_EXTENDED_BYTES = 1 << 20
-"""A longer header than this is none: it holds a name, and a few attributes."""
-PIECE_BYTES = 1 << 20
+MAX_EXTENDED_HEADER_BYTES = 1 << 20
+"""An extended header holds a name and a few attributes: a longer one is damaged."""
+CHUNK_BYTES = 1 << 20
 EXPECTED = "a complete tar archive"
 NO_SIZE = "a header gives a size that no file has"
 
@@ -31,35 +31,43 @@ REGULAR = (b"0", b"\0", b"7")
 
 @dataclass(frozen=True)
 class TarMember:
-    """A member of a tar archive. `kind` says what it is where it is no regular file: "a link"; "" where it is one.
+    """A member of a tar archive.
 
-    `pieces` are its bytes, which are to be had until the next member is asked for.
+    Attributes
+    ----------
+    name : str
+    size : int
+        In bytes.
+    kind : str
+        What a member is that is no regular file, such as "a link"; "" for a regular file.
+    chunks : iterator of bytes
+        The content; it can be read until the next member is requested.
     """
 
     name: str
     size: int
     kind: str
-    pieces: Iterator[bytes]
+    chunks: Iterator[bytes]
 
 
-def _pieces(file: IO[bytes], size: int, where: str) -> Iterator[bytes]:
+def _chunks(file: IO[bytes], size: int, where: str) -> Iterator[bytes]:
     while size:
-        piece = file.read(min(size, PIECE_BYTES))
-        if not piece:
+        chunk = file.read(min(size, CHUNK_BYTES))
+        if not chunk:
             raise _damaged(where, "it ends within a file")
-        size -= len(piece)
-        yield piece
+        size -= len(chunk)
+        yield chunk
 
 
 def tar_members(archive: Path) -> Iterator[TarMember]:
-    """Yield the members of a tar archive, compressed or not, in order; folders are left out.
+    """Yield the members of a tar archive, compressed or not, in order, without folders.
 
     Raises
     ------
     DamagedError
-        When it is not whole, which for what is compressed shows at the end.
+        When the archive is incomplete; if it is compressed, this may be noticed only at the end.
     DataError
-        When it inflates without bound.
+        When a compressed archive expands too much.
     """
     where = str(archive)
     with _opened(archive) as file:
@@ -81,13 +89,13 @@ def tar_members(archive: Path) -> Iterator[TarMember]:
             if kind == b"5" or (kind == b"\0" and name.endswith("/")):
                 continue
             fault = "no regular file" if is_sparse or kind not in REGULAR else ""
-            member = TarMember(name, size, KINDS.get(kind, fault), _pieces(file, size, where))
+            member = TarMember(name, size, KINDS.get(kind, fault), _chunks(file, size, where))
             yield member
-            for _ in member.pieces:  # what was not asked for
+            for _ in member.chunks:  # skip the bytes that the caller did not read
                 pass
             _skip(file, -size % HEADER_BYTES, where)
-        # To the end: what is compressed has its checksum there.
-        while file.read(PIECE_BYTES):
+        # Compressed files have their checksum at the end.
+        while file.read(CHUNK_BYTES):
             pass
 
 
@@ -107,7 +115,7 @@ def _opened(archive: Path) -> Iterator[IO[bytes]]:
 
 
 def _block(file: IO[bytes], where: str, *, is_first: bool) -> bytes:
-    """Return the next header; nothing at the end, which is a block of zeros or that of the file."""
+    """Return the next header; empty at the end of the archive, which is a block of zeros or the end of the file."""
     block = file.read(HEADER_BYTES)
     if not block and not is_first:
         return b""
@@ -120,19 +128,19 @@ def _block(file: IO[bytes], where: str, *, is_first: bool) -> bytes:
     expected = _number(block[148:156], where)
     signed = sum(b - 256 * (b > 127) for b in block[:148] + block[156:]) + 8 * 32
     if expected not in (sum(block[:148]) + sum(block[156:]) + 8 * 32, signed):
-        raise _damaged(where, "what should be a header is none")
+        raise _damaged(where, "the checksum of a header is wrong")
     return block
 
 
 def _number(field: bytes, where: str) -> int:
-    """Return a number of a header: octal digits, or GNU's bytes for what these can't hold."""
-    if field[0] == 0xFF:  # below zero
+    """Parse a number of a header: octal digits, or GNU's binary form for larger numbers."""
+    if field[0] == 0xFF:  # GNU's negative numbers
         raise _damaged(where, NO_SIZE)
     if field[0] == 0x80:
         return _size(int.from_bytes(field[1:], "big"), where)
     digits = field.split(b"\0")[0].strip()
     if digits.strip(b"01234567"):
-        raise _damaged(where, "what should be a header is none")
+        raise _damaged(where, "a header has no number where it should")
     return int(digits or b"0", 8)
 
 
@@ -149,7 +157,7 @@ def _size(value: int, where: str) -> int:
 
 
 def _extended(file: IO[bytes], size: int, where: str) -> bytes:
-    if size > MOST_EXTENDED_BYTES:
+    if size > MAX_EXTENDED_HEADER_BYTES:
         raise _damaged(where, f"a header would have {size:,} bytes")
     content = file.read(size)
     if len(content) < size:
@@ -159,21 +167,21 @@ def _extended(file: IO[bytes], size: int, where: str) -> bytes:
 
 
 def _records(content: bytes, where: str) -> dict[str, bytes]:
-    """Return the records of an extended header, each "LENGTH KEY=VALUE" and a line end."""
-    records, at = dict[str, bytes](), 0
-    while at < len(content) and content[at]:
-        length = content[at : at + 8].partition(b" ")[0]
-        if not length.isdigit() or not 5 <= int(length) <= len(content) - at:
-            raise _damaged(where, "what should be a header is none")
-        key, _, value = content[at + len(length) + 1 : at + int(length) - 1].partition(b"=")
+    """Parse an extended header, whose records are "LENGTH KEY=VALUE" and a line end each."""
+    records, start = dict[str, bytes](), 0
+    while start < len(content) and content[start]:
+        length = content[start : start + 8].partition(b" ")[0]
+        if not length.isdigit() or not 5 <= int(length) <= len(content) - start:
+            raise _damaged(where, "an extended header has no length where it should")
+        key, _, value = content[start + len(length) + 1 : start + int(length) - 1].partition(b"=")
         records[key.decode(errors="replace")] = value
-        at += int(length)
+        start += int(length)
     return records
 
 
 def _name_of(block: bytes) -> str:
     name = block[:100].partition(b"\0")[0]
-    # GNU has other things in the place of the folders.
+    # Only ustar has the folders there; GNU's format has other fields.
     folders = block[345:500].partition(b"\0")[0] if block[257:263] == b"ustar\0" else b""
     return _text(folders + b"/" + name if folders else name)
 

@@ -1,4 +1,4 @@
-"""Delimited text as blocks of whole records in UTF-8, whatever it is packed in, encoded in, or ends its lines with."""
+"""Read delimited text, in any packing, encoding and line ends, as blocks of complete records in UTF-8."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ from workbench.data.ingest.encodings import (
 __all__ = [
     "BLOCK_BYTES",
     "HEAD_BYTES",
-    "LONGEST_RECORD_BYTES",
+    "MAX_RECORD_BYTES",
     "SourceFile",
     "TextForm",
     "blocks",
-    "blocks_looked_at",
+    "blocks_with",
     "encoding_line",
     "encoding_sample",
     "first_fault",
@@ -56,22 +56,32 @@ T = TypeVar("T")
 
 BLOCK_BYTES = 16 << 20
 HEAD_BYTES = 4 << 20
-LONGEST_RECORD_BYTES = 256 << 20
-LONGEST_HEADER_BYTES = 32 << 20
-MOST_COLUMNS = 1_000_000
+MAX_RECORD_BYTES = 256 << 20
+MAX_HEADER_BYTES = 32 << 20
+MAX_COLUMNS = 1_000_000
 LINES_BACK = 100
-"""So many lines are looked at one by one for the end of a record."""
+"""The lines that are searched backwards, one by one, for the end of a record."""
 SUPERSETS = {"shift_jis": "cp932"}
-"""As browsers do: what calls itself so has the letters of Windows, too."""
+"""Files labelled Shift JIS mostly use Microsoft's superset; browsers read them so (https://encoding.spec.whatwg.org)."""
 SEPARATORS = (",", "\t", ";", "|")
 
 
 @dataclass(frozen=True)
 class SourceFile:
-    """One file that becomes a table, or a part of one: on disk, or a member of a zip archive on disk.
+    """A file that becomes a table or a part of one: on disk, or a member of a zip archive on disk.
 
-    `name` is its path below ``data/raw``, or in the archive; `size_bytes` what it takes there, unpacked where the
-    archive tells. `keys` are the names and values of the Hive folders (``date=2022-08-01``) that it lies in.
+    Attributes
+    ----------
+    name : str
+        Its path below ``data/raw``; that of a member is relative to the folder of its archive.
+    path : Path
+        The file or the archive.
+    member : str, optional
+        The name of the member in the archive.
+    size_bytes : int
+        Of the file or the member, which may be compressed by itself.
+    keys : tuple
+        Names and values of the Hive folders (``date=2022-08-01``) that it is in, or of a column for its part.
     """
 
     name: str
@@ -82,7 +92,7 @@ class SourceFile:
 
     @property
     def stamp(self) -> str:
-        """What changes when the content does, without reading it: size and time, or the archive's own checksum."""
+        """A text that changes with the content, without reading it: size and time, or the member's checksum."""
         stat = self.path.stat()
         if self.member is None:
             return f"{stat.st_size}-{stat.st_mtime_ns}"
@@ -92,12 +102,12 @@ class SourceFile:
 
     @contextmanager
     def packed(self) -> Iterator[IO[bytes]]:
-        """Open the bytes as they are stored.
+        """Open the file or the member without decompressing it further.
 
         Raises
         ------
         DamagedError
-            When the archive is not whole; its checksum is looked at when the end is reached.
+            When the archive is incomplete; the checksum is checked at the end of the member.
         """
         if self.member is None:
             with self.path.open("rb") as file:
@@ -112,7 +122,7 @@ class SourceFile:
 
     @property
     def packed_bytes(self) -> int:
-        """What the content takes on the disk."""
+        """The bytes that the content takes on disk."""
         if self.member is None:
             return self.path.stat().st_size
         with damage_errors(f"{self.path}: {self.member}", "complete"), zipfile.ZipFile(self.path) as archive:
@@ -125,9 +135,9 @@ class SourceFile:
         Raises
         ------
         DamagedError
-            When it is cut or changed.
+            When the file is truncated or damaged.
         DataError
-            When far more comes of it than it takes on the disk.
+            When the content is far larger than the compressed file.
         """
         with self.packed() as file:
             packing = self._packing(file.peek(16))  # type: ignore[attr-defined]
@@ -146,18 +156,18 @@ class SourceFile:
 
     @property
     def misnamed(self) -> str:
-        """How the content is packed where the name does not say so: ".gz", ".zip" and the like; else ""."""
+        """The suffix of the actual packing (".gz", ".zip") if the name has another one or none; else ""."""
         with self.packed() as file:
             suffix = self._packing(file.peek(16))  # type: ignore[attr-defined]
         return "" if self.name.lower().endswith(suffix) else suffix
 
     def _packing(self, head: bytes) -> str:
-        """Return how the content is packed, by its first bytes, else as the name says."""
+        """Return the packing as a suffix, by the first bytes, else by the name."""
         return packing_of(head) or PurePosixPath(self.name).suffix.lower()
 
     @contextmanager
     def _only_member(self, file: IO[bytes]) -> Iterator[IO[bytes]]:
-        """Open the only file of a zip archive whose name does not say that it is one."""
+        """Open the only file of a zip archive that has another suffix."""
         where = f"{self.path}: {self.name}"
         with ExitStack() as stack:
             with damage_errors(where):
@@ -182,9 +192,21 @@ class SourceFile:
 
 @dataclass(frozen=True)
 class TextForm:
-    """How a text is written. `lines` is what ends a line; `decimal` the mark in numbers.
+    """The format of a text.
 
-    `broken_line` is the first line of a text in UTF-8 with a broken letter: those are read as �. 0 where there is none.
+    Attributes
+    ----------
+    encoding, separator : str
+    lines : str
+        The line end.
+    decimal : str
+        The decimal mark; "" if it is not known.
+    missing : tuple of str
+        The missing values of ``[read.TABLE]``.
+    guessed : tuple of str
+        The guessed settings, as lines of TOML.
+    broken_line : int
+        The first line with invalid UTF-8, which is read as �; 0 for none.
     """
 
     encoding: str = "utf-8"
@@ -206,15 +228,15 @@ def head_of(source: SourceFile, size: int = HEAD_BYTES) -> bytes:
 
 
 def form_of(source: SourceFile, options: dict[str, Any]) -> TextForm:
-    """Guess how a text is written; what `options` says goes before the guess.
+    """Guess the format of a text, except for the settings in `options`.
 
     Raises
     ------
     DataError
-        For an encoding that Python does not know.
+        For an unknown encoding, or a separator that is not one ASCII character.
     """
     if not options:
-        # Asked for again and again, of each of many parts; what was looked at changes with the file's stamp.
+        # Cached, because it is needed several times for each of many parts; the stamp changes with the file.
         return _guessed_form(replace(source, keys=()), source.stamp)
     return _form_of(source, options)
 
@@ -233,7 +255,7 @@ def _form_of(source: SourceFile, options: dict[str, Any]) -> TextForm:
         if broken_line or encoding not in ("utf-8", "utf-8-sig"):
             guessed.append(encoding_line(guess))
     try:
-        # Some of Python's codecs are none of text: "base64". This refuses those too.
+        # This also refuses Python's codecs that are no text encodings, such as "base64".
         head[:2].decode(encoding, "replace")
     except LookupError:
         raise DataError(
@@ -284,7 +306,7 @@ def _encoding(head: bytes, *, is_cut: bool) -> Guess:
 
 
 def encoding_line(guess: Guess) -> str:
-    """Return a guessed encoding as a line of TOML, with those that it may be as well."""
+    """Return a guessed encoding as a line of TOML, with the alternatives as a comment."""
     comment = f"  # or {' or '.join(guess.alternatives)}" if guess.alternatives else ""
     if guess.broken_line:
         comment = "  # with invalid bytes, which are read as \ufffd; uncomment this line to reject them"
@@ -292,7 +314,7 @@ def encoding_line(guess: Guess) -> str:
 
 
 def encoding_sample(source: SourceFile) -> bytes:
-    """Return lines that are not UTF-8, from a text's beginning or, where that is, from further down."""
+    """Return lines that are not ASCII, preferably not UTF-8: from the beginning of a text, else from further down."""
     head = head_of(source)
     lines = lines_beyond_ascii(head, is_cut=len(head) >= HEAD_BYTES)
     try:
@@ -303,7 +325,7 @@ def encoding_sample(source: SourceFile) -> bytes:
 
 
 def full_encoding(source: SourceFile, prefer: str | None = None) -> Guess:
-    """Return the encoding of a text after looking at all of it, for where its beginning said too little."""
+    """Guess the encoding of a text from all of it, where its beginning is valid UTF-8."""
     evidence = _not_utf8(source)
     if evidence is None:
         return Guess("utf-8")
@@ -315,7 +337,7 @@ def full_encoding(source: SourceFile, prefer: str | None = None) -> Guess:
 
 
 def _not_utf8(source: SourceFile) -> tuple[bytes, int] | None:
-    """Return the lines that are not ASCII of the first block that is not UTF-8, and the number of the line at fault."""
+    """Return the lines beyond ASCII of the first block that is not UTF-8, and the number of the first invalid line."""
     with source.opened() as file:
         decoder = codecs.getincrementaldecoder("utf-8")()
         is_first = True
@@ -323,11 +345,11 @@ def _not_utf8(source: SourceFile) -> tuple[bytes, int] | None:
         while block := file.read(BLOCK_BYTES):
             is_cut = len(block) >= BLOCK_BYTES
             try:
-                # What is cut at a block's end goes on in the next.
+                # The decoder keeps a character that is split between two blocks.
                 decoder.decode(block, not is_cut)
             except UnicodeDecodeError as exc:
-                at = line + block.count(b"\n", 0, exc.start)
-                return lines_beyond_ascii(block, is_cut=is_cut, begins_cut=not is_first), at
+                invalid_line = line + block.count(b"\n", 0, exc.start)
+                return lines_beyond_ascii(block, is_cut=is_cut, begins_cut=not is_first), invalid_line
             is_first = False
             line += block.count(b"\n")
     return None
@@ -335,48 +357,49 @@ def _not_utf8(source: SourceFile) -> tuple[bytes, int] | None:
 
 def _separator(text: str, name: str) -> str:
     """Return the separator that splits the first lines into the same number of fields, at least two."""
-    # Records, not lines: a text with line ends in quotes has as many fields as any other.
+    # Records rather than lines: a quoted text may have line ends.
     data = text[: text.rfind("\n") + 1].encode(errors="replace")
     end = end_of_header(data, "".join(SEPARATORS))
     records = (r.decode() for r in (data[:end].strip(b"\n"), *islice(_split(data[end:]), 50)))
     lines = [r for r in records if r.strip()] or text.split("\n")[:1]
-    usual = "\t" if ".tsv" in name.lower() else ","
-    best, most = usual, 0
-    for separator in (usual, *(s for s in SEPARATORS if s != usual)):
-        counts = [_fields(line, separator) for line in lines]
-        if counts[0] > 1 and counts[0] > most and sum(c == counts[0] for c in counts) > 0.9 * len(counts):
-            # A comma that is a decimal mark splits numbers, not names: the header has fewer fields than the rows.
-            best, most = separator, counts[0]
-            if separator == usual:
+    default = "\t" if ".tsv" in name.lower() else ","
+    best, best_count = default, 0
+    for separator in (default, *(s for s in SEPARATORS if s != default)):
+        # A decimal comma occurs in rows but not in the header, so that these differ in their numbers of fields.
+        counts = [_count_fields(line, separator) for line in lines]
+        is_consistent = sum(c == counts[0] for c in counts) > 0.9 * len(counts)
+        if counts[0] > 1 and counts[0] > best_count and is_consistent:
+            best, best_count = separator, counts[0]
+            if separator == default:
                 return best
     return best
 
 
-def _fields(line: str, separator: str) -> int:
+def _count_fields(line: str, separator: str) -> int:
     if '"' not in line:
         return line.count(separator) + 1
-    # A quote inside a field is a letter like any other: 5" pipe.
-    begins = rf"(?:^|(?<={re.escape(separator)}))"
-    return re.sub(rf'{begins}"(?:[^"]|"")*"', "", line).count(separator) + 1
+    # Only a quote at the beginning of a field quotes it: 5" pipe.
+    field_start = rf"(?:^|(?<={re.escape(separator)}))"
+    return re.sub(rf'{field_start}"(?:[^"]|"")*"', "", line).count(separator) + 1
 
 
 # ----------------------------------------------------------------------------------------------------------- blocks
 
 
 def header_of(source: SourceFile, form: TextForm) -> list[str]:
-    """Return the names in the first record, in order; a name that repeats gets a suffix.
+    """Return the names in the first record, in order; repeated names get a suffix.
 
     Raises
     ------
     DataError
-        When there is none.
+        When the text has no valid header.
     """
     first = next(_records(source, form, 1 << 20, None), b"").strip(b"\r\n").removeprefix(codecs.BOM_UTF8)
     if first and not end_of_header(first + b"\n", form.separator):
         raise _unclosed_header(source)
-    if first.count(form.separator.encode()) >= MOST_COLUMNS:
+    if first.count(form.separator.encode()) >= MAX_COLUMNS:
         raise DataError(
-            f"{source.path}: {source.name} has a header of more than {MOST_COLUMNS:,} columns",
+            f"{source.path}: {source.name} has a header of more than {MAX_COLUMNS:,} columns",
             hint="is it a table? its first line has too many separators",
         )
     try:
@@ -400,16 +423,16 @@ def _unclosed_header(source: SourceFile) -> DataError:
 
 
 def head_records(source: SourceFile, form: TextForm) -> Iterator[list[str]]:
-    """Yield the records of a text's beginning as lists of fields, the header first."""
+    """Yield the records of a text as lists of fields, the header first."""
     for block in _records(source, form, 1 << 16, None):
         text = io.StringIO(block.decode(errors="replace"), newline="")
         yield from (r for r in csv.reader(text, delimiter=form.separator) if r)
 
 
 def blocks(source: SourceFile, form: TextForm, *, digest: Any = None, size: int = BLOCK_BYTES) -> Iterator[bytes]:
-    """Yield the records after the header, in blocks of about `size` bytes, each of whole records, in UTF-8.
+    """Yield the records after the header as blocks of complete records in UTF-8, of about `size` bytes each.
 
-    Reading and decompressing go on in a thread of their own while a block is being used.
+    A background thread reads and decompresses the next blocks.
 
     Parameters
     ----------
@@ -419,64 +442,64 @@ def blocks(source: SourceFile, form: TextForm, *, digest: Any = None, size: int 
     Raises
     ------
     DataError
-        When the text is not in the form's encoding, or a record is longer than 256 MB: a quote that is never closed.
+        When the text is not in the encoding, or a record is longer than 256 MB because a quote is never closed.
     DamagedError
-        When the source is cut or changed.
+        When the source is truncated or damaged.
     """
-    for block, _ in blocks_looked_at(source, form, lambda _: None, digest=digest, size=size):
+    for block, _ in blocks_with(source, form, lambda _: None, digest=digest, size=size):
         yield block
 
 
-def blocks_looked_at(
-    source: SourceFile, form: TextForm, look: Callable[[bytes], T], *, digest: Any = None, size: int = BLOCK_BYTES
+def blocks_with(
+    source: SourceFile, form: TextForm, compute: Callable[[bytes], T], *, digest: Any = None, size: int = BLOCK_BYTES
 ) -> Iterator[tuple[bytes, T]]:
-    """Yield `blocks`, each with what `look` says of it, called in the thread that reads; the first with the header."""
-    records = ((data, look(data)) for data in islice(_records(source, form, size, digest), 1, None))
+    """Yield `blocks`, each with the result of `compute` for it, which runs in the background thread."""
+    records = ((data, compute(data)) for data in islice(_records(source, form, size, digest), 1, None))
     with ahead(records) as ready:
         yield from ready
 
 
 def _records(source: SourceFile, form: TextForm, size: int, digest: Any) -> Iterator[bytes]:
-    """Yield the header, with what is blank before it, and then blocks of whole records."""
+    """Yield the header, with blank lines before it, and then blocks of complete records."""
     with source.opened() as file:
         texts = _utf8(file, form, size, digest, source)
-        header, first = _header_first(texts, form, source)
+        header, first = _split_header(texts, form, source)
         if header:
             yield header
-        # What waits for the end of its record, and whether that is inside quotes.
-        waiting: list[bytes] = []
-        waiting_bytes, is_open = 0, False
+        # The parts of an incomplete record, and whether they end inside of quotes.
+        incomplete: list[bytes] = []
+        incomplete_bytes, is_quoted = 0, False
         for data in chain([first], texts):
-            cut = _last_record_end(data, is_open=is_open)
-            if cut:
-                yield b"".join([*waiting, data[:cut]])
-                waiting, waiting_bytes, is_open = [], 0, False
-            incomplete = data[cut:]
-            if incomplete:
-                waiting.append(incomplete)
-                waiting_bytes += len(incomplete)
-                is_open ^= bool(incomplete.count(b'"') % 2)
-            if waiting_bytes > LONGEST_RECORD_BYTES:
+            end = _last_record_end(data, is_quoted=is_quoted)
+            if end:
+                yield b"".join([*incomplete, data[:end]])
+                incomplete, incomplete_bytes, is_quoted = [], 0, False
+            remainder = data[end:]
+            if remainder:
+                incomplete.append(remainder)
+                incomplete_bytes += len(remainder)
+                is_quoted ^= bool(remainder.count(b'"') % 2)
+            if incomplete_bytes > MAX_RECORD_BYTES:
                 raise DataError(
-                    f"{source.path}: {source.name} has a record of more than {LONGEST_RECORD_BYTES >> 20} MB",
+                    f"{source.path}: {source.name} has a record of more than {MAX_RECORD_BYTES >> 20} MB",
                     hint="a quote is opened and never closed; fix the file, or leave it out",
                 )
-    last = b"".join(waiting)
+    last = b"".join(incomplete)
     if last.strip():
         yield last + b"\n"
 
 
-def _header_first(texts: Iterator[bytes], form: TextForm, source: SourceFile) -> tuple[bytes, bytes]:
-    """Return the header, nothing where the text has no end of one, and what was read behind it."""
-    data, looked_at, columns = b"", 0, 0
+def _split_header(texts: Iterator[bytes], form: TextForm, source: SourceFile) -> tuple[bytes, bytes]:
+    """Return the header, empty if it has no end, and the data that was read after it."""
+    data, searched_bytes, n_columns = b"", 0, 0
     for text in texts:
         data += text
-        columns += text.count(form.separator.encode())
-        # Not before there is twice as much: a header without end is looked at twice over, not at each piece.
-        if len(data) < 2 * looked_at:
+        n_columns += text.count(form.separator.encode())
+        # Search only when the data has doubled, so that an endless header does not take quadratic time.
+        if len(data) < 2 * searched_bytes:
             continue
-        end, looked_at = end_of_header(data, form.separator), len(data)
-        if end > LONGEST_HEADER_BYTES or (not end and (len(data) > LONGEST_HEADER_BYTES or columns > MOST_COLUMNS)):
+        end, searched_bytes = end_of_header(data, form.separator), len(data)
+        if end > MAX_HEADER_BYTES or (not end and (len(data) > MAX_HEADER_BYTES or n_columns > MAX_COLUMNS)):
             raise _long_header(source)
         if end:
             return data[:end], data[end:]
@@ -486,16 +509,17 @@ def _header_first(texts: Iterator[bytes], form: TextForm, source: SourceFile) ->
 
 def _long_header(source: SourceFile) -> DataError:
     return DataError(
-        f"{source.path}: {source.name} has a header of more than {LONGEST_HEADER_BYTES >> 20} MB, or "
-        f"{MOST_COLUMNS:,} columns: it has no line end, or a quote that is opened and never closed",
+        f"{source.path}: {source.name} has a header of more than {MAX_HEADER_BYTES >> 20} MB, or "
+        f"{MAX_COLUMNS:,} columns: it has no line end, or a quote that is opened and never closed",
         hint="is it a table? fix its first line, or leave it out",
     )
 
 
 def _utf8(file: IO[bytes], form: TextForm, size: int, digest: Any, source: SourceFile) -> Iterator[bytes]:
-    plain = form.encoding in ("utf-8", "ascii") and not form.broken_line
+    """Yield the content as UTF-8 with line feeds as line ends."""
+    is_utf8 = form.encoding in ("utf-8", "ascii") and not form.broken_line
     errors = "replace" if form.broken_line else "strict"
-    decoder = None if plain else codecs.getincrementaldecoder(SUPERSETS.get(form.encoding, form.encoding))(errors)
+    decoder = None if is_utf8 else codecs.getincrementaldecoder(SUPERSETS.get(form.encoding, form.encoding))(errors)
     try:
         while raw := file.read(size):
             if digest is not None:
@@ -511,33 +535,33 @@ def _utf8(file: IO[bytes], form: TextForm, size: int, digest: Any, source: Sourc
         ) from exc
 
 
-def _last_record_end(data: bytes, *, is_open: bool = False) -> int:
-    """Return where the last whole record ends: behind the last line end that is not inside quotes.
+def _last_record_end(data: bytes, *, is_quoted: bool = False) -> int:
+    """Return the end of the last complete record: the position after the last line end that is not inside of quotes.
 
-    `is_open` says that `data` begins inside quotes.
+    `is_quoted` tells that `data` begins inside of quotes.
     """
-    cut = data.rfind(b"\n") + 1
-    if not is_open and b'"' not in data:
-        return cut
-    quotes = data.count(b'"', 0, cut) + is_open
+    end = data.rfind(b"\n") + 1
+    if not is_quoted and b'"' not in data:
+        return end
+    n_quotes = data.count(b'"', 0, end) + is_quoted
     for _ in range(LINES_BACK):
-        if not cut or quotes % 2 == 0:
-            return cut
-        before = data.rfind(b"\n", 0, cut - 1) + 1
-        quotes -= data.count(b'"', before, cut)
-        cut = before
-    # A long way back: all of it at once.
-    letters = np.frombuffer(data, np.uint8, cut)
-    inside = np.logical_xor.accumulate(letters == ord('"')) ^ is_open
-    ends = np.flatnonzero((letters == ord("\n")) & ~inside)
+        if not end or n_quotes % 2 == 0:
+            return end
+        previous_end = data.rfind(b"\n", 0, end - 1) + 1
+        n_quotes -= data.count(b'"', previous_end, end)
+        end = previous_end
+    # A long record: search the remaining data at once.
+    codes = np.frombuffer(data, np.uint8, end)
+    in_quotes = np.logical_xor.accumulate(codes == ord('"')) ^ is_quoted
+    ends = np.flatnonzero((codes == ord("\n")) & ~in_quotes)
     return int(ends[-1]) + 1 if len(ends) else 0
 
 
-# ----------------------------------------------------------------------------------------------------- what is wrong
+# ------------------------------------------------------------------------------------------------------------- faults
 
 
 def _split(data: bytes) -> Iterator[bytes]:
-    """Yield the records one by one, without their line ends; the last one may end inside quotes."""
+    """Yield the records one by one, without their line ends; the last one may end inside of quotes."""
     pending: list[bytes] = []
     quotes = 0
     for line in data.removesuffix(b"\n").split(b"\n"):
@@ -555,21 +579,22 @@ def _is_blank(record: bytes) -> bool:
 
 
 def without_blank_lines(block: bytes) -> bytes:
-    """Return a block without the lines between records that have nothing in them."""
+    """Remove blank lines between records."""
     return b"".join(record + b"\n" for record in _split(block) if not _is_blank(record))
 
 
 def has_short_record(block: bytes, form: TextForm, width: int) -> bool:
-    """Whether a record has fewer than `width` fields."""
-    return any(_fields(r.decode(errors="replace"), form.separator) < width for r in _split(block) if not _is_blank(r))
+    """Tell whether a record has fewer than `width` fields."""
+    records = (r.decode(errors="replace") for r in _split(block) if not _is_blank(r))
+    return any(_count_fields(record, form.separator) < width for record in records)
 
 
 def first_fault(source: SourceFile, form: TextForm, width: int) -> str | None:
-    """Say what is wrong with the first record that is not one of `width` fields, with its line; None: nothing is."""
-    records = _records(source, form, BLOCK_BYTES, None)
-    line = 1 + next(records, b"").count(b"\n")
-    for piece in records:
-        for record in _split(piece):
+    """Describe the first record that does not have `width` fields, with its line; None if all have."""
+    blocks_of_records = _records(source, form, BLOCK_BYTES, None)
+    line = 1 + next(blocks_of_records, b"").count(b"\n")
+    for block in blocks_of_records:
+        for record in _split(block):
             if not _is_blank(record):
                 fault = _fault(record.decode(errors="replace").rstrip("\r"), form, width)
                 if fault:
@@ -582,10 +607,10 @@ def _fault(record: str, form: TextForm, width: int) -> str | None:
     if record.count('"') % 2:
         return "opens a quote that is never closed"
     separator = re.escape(form.separator)
-    bare = re.sub(rf'(^|{separator})"(?:[^"]|"")*"(?={separator}|$)', r"\1", record)
-    if '"' in bare:
+    without_quoted = re.sub(rf'(^|{separator})"(?:[^"]|"")*"(?={separator}|$)', r"\1", record)
+    if '"' in without_quoted:
         return "has a quote inside a field that is not quoted, or text behind a closing quote"
-    n_fields = bare.count(form.separator) + 1
+    n_fields = without_quoted.count(form.separator) + 1
     return None if n_fields == width else f"has {n_fields} field{'s' * (n_fields > 1)}, the header has {width}"
 
 
@@ -593,6 +618,6 @@ def sha256_of(source: SourceFile) -> str:
     """Return the SHA-256 of a source's content, decompressed, as 64 hex digits."""
     digest = hashlib.sha256()
     with source.opened() as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
     return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""The types of text columns: counted over whole files, decided for all the files that share a column."""
+"""Decide the types of text columns from statistics over whole files, for all files that share a column."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from workbench.data.competition.answer import as_written
 from workbench.data.ingest.dates import (
     COMPACT,
     DAYS,
-    MOST_DAYS,
+    MAX_DAYS,
     choose_day,
     clock_formats,
     day_order,
@@ -41,31 +41,52 @@ __all__ = [
 ]
 
 MISSING = ("", "NA", "N/A", "#N/A", "<NA>", "NaN", "nan", "NULL", "null", "None", "none", "NaT", "?", "-")
-"""What stands in a number's or a date's place when there is none. In a text column only the empty text is missing,
-quoted or not; one of spaces alone is a text there."""
+"""Texts that stand for a missing number, boolean or time. In a column of texts only the empty text is missing, quoted
+or not; spaces are a text there."""
 
 INTEGER = r"[+-]?\d+"
-WORDS = (("false", "true"), ("no", "yes"), ("n", "y"), ("f", "t"))
-FEW = 8
+BOOLEAN_WORDS = (("false", "true"), ("no", "yes"), ("n", "y"), ("f", "t"))
+MAX_FEW_VALUES = 8
 DECIMAL_COMMA = r"^[+-]?((\d+|[1-9]\d{0,2}(\.\d{3})+)(,\d*)?|,\d+)([eE][+-]?\d+)?$"
 THOUSANDS_COMMA = r"^[+-]?((\d+|[1-9]\d{0,2}(,\d{3})+)(\.\d*)?|\.\d+)([eE][+-]?\d+)?$"
 MARKS = (",", "1,000")
-"""What a comma in a number is, as ``[types]`` names it: the decimal mark, or between thousands."""
+"""The meanings of a comma in a number, as ``[types]`` names them: the decimal mark, or a thousands separator."""
 POINT_GROUPS = r"^[+-]?[1-9]\d{0,2}(\.\d{3})+$"
 
 
 @dataclass(frozen=True)
 class ColumnStats:
-    """How many of a column's values could be read as what; statistics of several pieces are joined with ``+``.
+    """Statistics of a column of texts; those of two parts of a column are added with ``+``.
 
-    `times` counts by format of the day; a format that failed in one piece is missing. `clocks` are the formats of what
-    follows the day, "" where nothing does; `days` the different days as they are written, where a choice depends on
-    them, None where they are too many. `few` are the values where there are few, else None. `decimals` could be read
-    with a comma as the decimal mark, `thousands` with one between the thousands; `commas` have one at all, `points`
-    have a point, `grouped` have points between groups of three only, and `long` have more than three digits in a row.
-    `plain` is whether every value is a number as it stands, so that the CSV reader may read it directly. `loose` names
-    what dates are written in without a leading zero: "d" days and months, "h" hours. `exact`, of keys and codes only,
-    names the readings that give every value back as it is written; None where there is no value, or nobody asked.
+    Attributes
+    ----------
+    present : int
+        The number of values that are not missing. The following are numbers of values among them.
+    integers, digits, floats : int
+        64-bit integers; integers of any size; floats.
+    decimals, thousands : int
+        Numbers if a comma is the decimal mark; numbers if it is a thousands separator.
+    padded : int
+        Integers with leading zeros.
+    plain : bool
+        Whether every value is a number without spaces, so that the CSV reader can parse the column.
+    times : dict, optional
+        Counts by the format of the day, for the formats that read all values; None if there is no value.
+    clocks : frozenset of str
+        The formats of the texts after the day, "" for none.
+    days : frozenset of str, optional
+        The distinct days, where the choice of a format depends on them; None if there are too many.
+    commas, points, grouped : int
+        With a comma; with a point; with points only between groups of three digits.
+    long : int
+        With more than three digits in a row.
+    few : frozenset of str, optional
+        The distinct values; None if there are more than `MAX_FEW_VALUES`.
+    loose : str
+        The parts of dates without leading zeros: "d" days and months, "h" hours.
+    exact : frozenset of str, optional
+        For keys and codes: the types that keep the spelling of every value ("whole", "fraction", or a time format);
+        None for other columns, or without values.
     """
 
     present: int = 0
@@ -88,7 +109,7 @@ class ColumnStats:
     exact: frozenset[str] | None = None
 
     def __add__(self, other: ColumnStats) -> ColumnStats:
-        """Join the statistics of two pieces of a column."""
+        """Return the statistics of two parts of a column together."""
         few = None if self.few is None or other.few is None else self.few | other.few
         days = None if self.days is None or other.days is None else self.days | other.days
         return ColumnStats(
@@ -100,14 +121,14 @@ class ColumnStats:
             thousands=self.thousands + other.thousands,
             padded=self.padded + other.padded,
             plain=self.plain and other.plain,
-            times=_joined(self, other),
+            times=_common_times(self, other),
             clocks=self.clocks | other.clocks,
-            days=days if days is not None and len(days) <= MOST_DAYS else None,
+            days=days if days is not None and len(days) <= MAX_DAYS else None,
             commas=self.commas + other.commas,
             points=self.points + other.points,
             grouped=self.grouped + other.grouped,
             long=self.long + other.long,
-            few=few if few is not None and len(few) <= FEW else None,
+            few=few if few is not None and len(few) <= MAX_FEW_VALUES else None,
             loose="".join(sorted({*self.loose, *other.loose})),
             exact=other.exact
             if self.exact is None
@@ -115,7 +136,8 @@ class ColumnStats:
         )
 
 
-def _joined(a: ColumnStats, b: ColumnStats) -> dict[str, int] | None:
+def _common_times(a: ColumnStats, b: ColumnStats) -> dict[str, int] | None:
+    """Add the counts of the formats that read the values of both."""
     if not a.present or a.times is None:
         return b.times if not a.present else None
     if not b.present or b.times is None:
@@ -125,9 +147,14 @@ def _joined(a: ColumnStats, b: ColumnStats) -> dict[str, int] | None:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What other columns of a competition prove: the order of day and month ("dmy", "mdy", "ymd"), the decimal mark.
+    """Facts that other columns of a competition prove, "" where none does or they contradict each other.
 
-    "" where nothing does, or columns contradict each other.
+    Attributes
+    ----------
+    order : str
+        The order of the parts of a date: "dmy", "mdy" or "ymd".
+    decimal : str
+        The decimal mark: "." or ",".
     """
 
     order: str = ""
@@ -139,18 +166,41 @@ NO_EVIDENCE = Evidence()
 
 @dataclass(frozen=True)
 class ColumnType:
-    """A decided type, and how its text is read.
+    """A column's type, and how its text is parsed.
 
-    `time_format` is that of a date or time, several with "|" between them, `until` the last year of the century that
-    years of two digits are in; `words` are the texts of a boolean (false, true), `decimal` is the mark in a
-    number; `direct` says that the CSV reader may read it as it stands, `any_case`
-    that the words come in several spellings; `like` is the pattern of the values that were seen where one that is
-    unlike them may make another type of all, None where none can; `asked` is True where competition.toml names the
-    type; `key` says that every value must be given back as it is written, and `looks_numeric` that a number is text for
-    that reason alone; `beyond_64_bits` that whole numbers are too large for one. `is_choice` is whether the values
-    could be read in another way, `why` says why it is this one,
-    `offered` is what competition.toml may name where it is undecided, and `plainest` is the type as it would be named
-    without a look at other columns.
+    Attributes
+    ----------
+    dtype : DataType
+    time_format : str, optional
+        The format of a date or time; several are joined by "|".
+    words : tuple of str, optional
+        The texts of a boolean: false, true.
+    decimal : str
+        The decimal mark, or "1,000" where a comma separates thousands.
+    direct : bool
+        Whether the CSV reader may parse the column itself.
+    any_case : bool
+        Whether the words of a boolean are compared without case.
+    beyond_64_bits : bool
+        Whether it is Float64 because integers are too large for 64 bits.
+    until : int, optional
+        The last year of the century that two-digit years lie in.
+    like : str, optional
+        A pattern of all values so far, if a value that does not match it may change the type; else None.
+    is_stated : bool
+        Whether competition.toml names the type.
+    loose : str
+        See `ColumnStats`.
+    key : str
+        How far the spelling matters, see `KeyKind`.
+    looks_numeric : bool
+        Whether a column of numbers is text only to keep the spelling.
+    is_choice : bool
+        Whether the values could be read in another way.
+    why, offered : str
+        The reason for the choice; the types to choose from where it is undecided.
+    plainest : str
+        The name of the type that the column would have without evidence from other columns.
     """
 
     dtype: pl.DataType
@@ -182,19 +232,19 @@ class ColumnType:
 
     @property
     def named(self) -> str:
-        """The type as competition.toml would name it under ``[types]``."""
+        """The name of the type under ``[types]`` of competition.toml."""
         spelling = self.spelled or (self.decimal if self.dtype == pl.Float64 and self.decimal != "." else "")
         until = f" until {self.until}" if self.until is not None else ""
         return f"{self.dtype.base_type()} {spelling}".strip() + until
 
     @property
     def is_guess(self) -> bool:
-        """Whether competition.toml should show how the values are read, so that it can be changed there."""
+        """Whether competition.toml should mention the type as a comment, so that the user can change it there."""
         return bool(self.spelled) or (self.is_choice and " " in self.named)
 
     @property
     def note(self) -> str:
-        """What is to be said of a choice, "" where there was none."""
+        """A note on the choice for the user, "" where there was none."""
         if not self.why or self.is_stated:
             return ""
         if self.dtype == pl.String:
@@ -202,17 +252,22 @@ class ColumnType:
         return f"read as {self.named}: {self.why}"
 
     def read(self, name: str, missing: Sequence[str] = ()) -> pl.Expr:
-        """Return the expression that turns the text column `name` into this type; what can't be read becomes null."""
+        """Return an expression that parses the text column `name`; texts that can't be parsed become null.
+
+        Parameters
+        ----------
+        missing : sequence of str
+            The missing values of ``[read.TABLE]``.
+        """
         text = pl.col(name)
         if self.dtype == pl.String:
             return pl.when(~is_token(text, missing)).then(text).alias(name) if missing else text
         if self.direct:
             return text.fill_nan(None) if self.dtype == pl.Float64 else text
-        # What stands for a missing value can't be read as any of these, so that it needs no check of its own; only
-        # further tokens of the user's may be such: "-999".
+        # The texts in MISSING can't be parsed as any of these types and need no check, but the user's may: "-999".
         present = text.str.strip_chars()
         if missing:
-            # Other spellings of a number are recognized once it is parsed.
+            # Other spellings of a missing number are recognized after parsing.
             is_number = self.dtype in (pl.Int64, pl.Float64)
             is_missing = present.is_in([t.strip() for t in missing]) if is_number else is_token(text, missing)
             present = pl.when(~is_missing).then(present)
@@ -226,7 +281,7 @@ class ColumnType:
             return read_times(present, self.time_format.split("|"), dtype, self.until).alias(name)
         number = present
         if self.decimal == ",":
-            # "1.5" beside "1,5" is no 15: only what is written so throughout is split.
+            # Only numbers with a decimal comma: otherwise the point of "1.5" would be removed.
             number = pl.when(number.str.contains(DECIMAL_COMMA)).then(
                 number.str.replace_all(".", "", literal=True).str.replace(",", ".", literal=True)
             )
@@ -240,12 +295,12 @@ class ColumnType:
 
 
 def from_name(text: str, column: str) -> ColumnType:
-    """Return the type that an entry under ``[types]`` of competition.toml names.
+    """Parse the name of a type under ``[types]`` of competition.toml.
 
     Raises
     ------
     DataError
-        For an unknown one.
+        For an unknown name.
 
     Examples
     --------
@@ -274,9 +329,9 @@ def from_name(text: str, column: str) -> ColumnType:
 
 
 def respelled(text: pl.Series, typed: pl.Series, decided: ColumnType) -> pl.Series:
-    """Return the values of a key that its type would write otherwise than the file does.
+    """Return the texts of a key or code whose spelling its type does not keep.
 
-    Of a code a fraction may lack what makes it one ("7" beside "7.5"), and what stands for a missing value is no value.
+    For a code, integers among floats ("7" and "7.5") and missing values do not count.
     """
     if decided.time_format:
         written = as_written(typed.to_frame("t"), {"t": decided.spelled})["t"]
@@ -293,7 +348,7 @@ def respelled(text: pl.Series, typed: pl.Series, decided: ColumnType) -> pl.Seri
 def present_texts(
     values: pl.Series, missing: Sequence[str], decimal: str = "", *, tokens: Sequence[str] = MISSING
 ) -> pl.Series:
-    """Return the texts of a column that stand for a value: neither one of `missing`, in any spelling, nor a token."""
+    """Return the texts that are not missing values: neither one of `missing`, in any spelling, nor one of `tokens`."""
     present = values.drop_nulls()
     if missing:
         present = present.filter(pl.select(~is_token(pl.lit(present), missing, decimal)).to_series())
@@ -318,16 +373,14 @@ def decide(
     ----------
     stats : sequence of ColumnStats
     decimal : str
-        The mark in numbers, "." or ","; "" to decide it here.
+        The decimal mark, "." or ","; "" if it is not known.
     separator : str
-        Of the file: beside a comma that separates, a comma in a number is rather one of thousands.
+        The separator of the file: if it is a comma, a comma in a number rather separates thousands.
     evidence : Evidence
-        What other columns of the competition prove.
     name : str
-        The column's.
+        The column's name.
     key : "key", "code" or ""
-        Whether it is a key, which is text unless every value is given back as it is written, or a code, which is text
-        where as a fraction two of them might become one.
+        A key is text unless the type keeps the spelling of every value; a code unless no two values can become one.
 
     Examples
     --------
@@ -365,29 +418,31 @@ def _decided(total: ColumnStats, decimal: str, separator: str, evidence: Evidenc
     if total.padded:
         # A leading zero is part of a code ("007"): as a number it would be lost.
         return ColumnType(pl.String())
-    decided = _number(total, decimal, separator, evidence) or _boolean(total) or _moment(total, evidence.order, name)
-    # With a fraction among them, whole numbers are numbers, however large.
-    like = INTEGER if total.digits == total.present else _half_of_words(total.few)
-    return decided or ColumnType(pl.String(), like=like)
+    decided = (
+        _numeric_type(total, decimal, separator, evidence)
+        or _boolean_type(total)
+        or _time_type(total, evidence.order, name)
+    )
+    return decided or ColumnType(pl.String(), like=_pattern_of_single_word(total.few))
 
 
-def _number(  # noqa: PLR0911 one per way to write numbers
+def _numeric_type(  # noqa: PLR0911 one per way to write numbers
     total: ColumnStats, decimal: str, separator: str, evidence: Evidence
 ) -> ColumnType | None:
     if total.integers == total.present:
         return ColumnType(pl.Int64(), direct=total.plain)
     if total.digits == total.present:
-        # Amounts, hashes: as fractions they keep their size and their order.
+        # As floats, large amounts and hashes keep their magnitude and order.
         return ColumnType(pl.Float64(), direct=total.plain, beyond_64_bits=True)
     is_decimal, is_thousands = total.decimals == total.present, total.thousands == total.present
     if decimal == "," and is_decimal:
         return ColumnType(pl.Float64(), decimal=",", plainest="Float64 ,")
     if total.floats == total.present:
-        groups = total.grouped == total.points > 0 and not total.long
-        if groups and not decimal and evidence.decimal == ",":
+        may_be_grouped = total.grouped == total.points > 0 and not total.long
+        if may_be_grouped and not decimal and evidence.decimal == ",":
             why = "groups of three digits, and a comma is the decimal mark in other columns"
             return ColumnType(pl.Float64(), decimal=",", is_choice=True, why=why, plainest="Float64")
-        return ColumnType(pl.Float64(), direct=total.plain, is_choice=groups, plainest="Float64")
+        return ColumnType(pl.Float64(), direct=total.plain, is_choice=may_be_grouped, plainest="Float64")
     if not (is_decimal or is_thousands) or (decimal and not is_thousands):
         return None
     plainest = _marks(decimal, separator)[0]
@@ -402,7 +457,7 @@ def _number(  # noqa: PLR0911 one per way to write numbers
 
 
 def _mark(total: ColumnStats, separator: str, evidence: Evidence) -> tuple[str, str]:
-    """Return what a comma is where all of them stand before three digits, and why; "" where nothing tells."""
+    """Return the meaning of commas that are all followed by three digits, and the reason; "" where it is undecided."""
     if evidence.decimal:
         mark = "," if evidence.decimal == "," else "1,000"
         return mark, f"in other columns {evidence.decimal!r} is the decimal mark"
@@ -416,13 +471,13 @@ def _mark(total: ColumnStats, separator: str, evidence: Evidence) -> tuple[str, 
 
 
 def _marks(decimal: str, separator: str) -> tuple[str, ...]:
-    """Return what a comma in a number may be, the likelier first."""
+    """Return the possible meanings of a comma in a number, the likelier first."""
     if decimal:
         return (",",) if decimal == "," else ("1,000",)
     return ("1,000", ",") if separator == "," else (",", "1,000")
 
 
-def _boolean(total: ColumnStats) -> ColumnType | None:
+def _boolean_type(total: ColumnStats) -> ColumnType | None:
     words = _words(total.few)
     any_case = not (total.few or frozenset()) <= set(words or ())
     if not words:
@@ -430,8 +485,8 @@ def _boolean(total: ColumnStats) -> ColumnType | None:
     return ColumnType(pl.Boolean(), words=words, any_case=any_case, plainest=f"Boolean {'/'.join(words)}")
 
 
-def _moment(total: ColumnStats, order: str, name: str) -> ColumnType | None:
-    """Return a date or a time; text where nothing tells how it is meant."""
+def _time_type(total: ColumnStats, order: str, name: str) -> ColumnType | None:
+    """Return a type of dates or times, String where the format is undecided; None where no format reads all values."""
     if not total.times:
         return None
     clocks = clock_formats(total.clocks)
@@ -442,12 +497,12 @@ def _moment(total: ColumnStats, order: str, name: str) -> ColumnType | None:
     dtype = pl.Date() if clocks == ("",) else pl.Datetime("us")
     plainest = next(f for f in DAYS if f in total.times)
 
-    def named(day: str, until: int | None = None) -> ColumnType:
-        joined = "|".join(day + clock for clock in clocks)
-        return ColumnType(dtype, joined, loose=total.loose, until=until)
+    def with_format(day_format: str, until: int | None = None) -> ColumnType:
+        time_format = "|".join(day_format + clock for clock in clocks)
+        return ColumnType(dtype, time_format, loose=total.loose, until=until)
 
     if choice.day_format is None:
-        offered = " or ".join(named(f).named for f in DAYS if f in total.times)
+        offered = " or ".join(with_format(f).named for f in DAYS if f in total.times)
         return ColumnType(pl.String(), is_choice=True, why=choice.why, offered=offered)
     until = last_year(total.days or (), choice.day_format, name)
     reasons = [choice.why] * bool(choice.why)
@@ -455,47 +510,48 @@ def _moment(total: ColumnStats, order: str, name: str) -> ColumnType | None:
         until is not None
     )
     return replace(
-        named(choice.day_format, until),
+        with_format(choice.day_format, until),
         is_choice=not choice.certain or "%y" in choice.day_format,
         why="; ".join(reasons),
-        plainest=named(plainest).named,
+        plainest=with_format(plainest).named,
     )
 
 
 def evidence_of(columns: Iterable[ColumnStats]) -> Evidence:
-    """Return what columns prove of the order of day and month and of the decimal mark, where none contradicts."""
-    orders: dict[bool, set[str]] = {True: set(), False: set()}
+    """Return the order of dates and the decimal mark that columns prove, where none contradicts another."""
+    orders_by_has_point: dict[bool, set[str]] = {True: set(), False: set()}
     marks = set()
     for total in columns:
         if total.times and total.present and COMPACT not in total.times:
             choice = choose_day(total.times, total.days)
             day = choice.day_format or ""
             order = day_order(day) if choice.certain or choice.strong else None
-            # With points the day is first as a rule, which proves little of days with a slash.
+            # Dates with points mostly begin with the day, which proves little for dates with slashes.
             if order is not None and (order != "ymd" or "%y" in day):
-                orders["." in day].add(order)
+                orders_by_has_point["." in day].add(order)
         if total.commas and (total.decimals == total.present) != (total.thousands == total.present):
             marks.add("," if total.decimals == total.present else ".")
         elif total.floats == total.present and total.points > total.grouped:
             marks.add(".")
-    sure_orders = orders[False] or orders[True]
-    return Evidence(sure_orders.pop() if len(sure_orders) == 1 else "", marks.pop() if len(marks) == 1 else "")
+    orders = orders_by_has_point[False] or orders_by_has_point[True]
+    return Evidence(orders.pop() if len(orders) == 1 else "", marks.pop() if len(marks) == 1 else "")
 
 
-def _half_of_words(few: frozenset[str] | None) -> str | None:
-    """Return the pattern of a column's one value where it is half of a pair of words, else None."""
+def _pattern_of_single_word(few: frozenset[str] | None) -> str | None:
+    """Return a pattern of a column's only value if it is a word of a boolean, else None."""
     if few is None or len(few) != 1:
         return None
     (only,) = few
-    return re.escape(only) if any(only.lower() in pair for pair in WORDS) else None
+    return re.escape(only) if any(only.lower() in pair for pair in BOOLEAN_WORDS) else None
 
 
 def _words(few: frozenset[str] | None) -> tuple[str, str] | None:
+    """Return the words for false and true if the values are such, spelled as in the file; else None."""
     if not few:
         return None
     lower = {v.lower() for v in few}
-    for false, true in WORDS:
-        # One letter alone is a code as well as a word: both must be there, in one spelling.
+    for false, true in BOOLEAN_WORDS:
+        # A single letter may also be a code: then both must occur, each in one spelling.
         if lower <= {false, true} and (false == "false" or len(few) == len(lower) == 2):
             spelled = {v.lower(): v for v in sorted(few, reverse=True)}
             style = next(iter(spelled.values()))

@@ -1,8 +1,7 @@
-"""A competition's files by their names, whatever they were packed in: links, and what had to be unpacked.
+"""Provide a competition's files under their own names, by links and by unpacking.
 
-``data/raw`` holds what was downloaded, where tables stay in their archives. Who reads the files themselves, as a
-notebook that was written for Kaggle does, gets this folder. It is kept: what is there and still the same is neither
-linked nor unpacked again.
+In ``data/raw``, tables stay in the archives that were downloaded. Code that reads the files themselves, such as a
+notebook that was written for Kaggle, gets a second folder, where unchanged files are neither linked nor unpacked again.
 """
 
 from __future__ import annotations
@@ -21,29 +20,39 @@ from workbench.core.cache import atomic, file_sha256, lock, read_json, write_jso
 from workbench.core.errors import DamagedError, DataError, NotFoundError, StorageError, storage_errors
 from workbench.core.packed import checked_stream, damage_errors, decompressed
 from workbench.data.ingest.evaluation import LISTING
-from workbench.data.ingest.sources import PACKED, is_table, members_of
+from workbench.data.ingest.formats import PACKED
+from workbench.data.ingest.sources import is_table, members_of
 from workbench.data.ingest.text import SourceFile
 
-__all__ = ["UNASKED_BYTES", "names_at_top", "unpacked_files"]
+__all__ = ["UNPACK_ALL_BYTES", "names_at_top", "unpacked_files"]
 
-UNASKED_BYTES = 2 << 30
-"""So much of the archive of all files is unpacked whoever reads it: then the folder is whole, as on Kaggle."""
+UNPACK_ALL_BYTES = 2 << 30
+"""Up to this size, the archive of all files is unpacked completely, so that the folder is the same as on Kaggle."""
 
-GUESSED_RATIO = 10
-"""So many times larger a compressed file is taken to become, which doesn't say it."""
+ASSUMED_RATIO = 10
+"""The ratio that is assumed for compressed files, which do not record their unpacked size."""
 
 
 @dataclass(frozen=True)
-class _Packed:
-    """A file that can be unpacked: its name, where it is, and whether it is compressed there beside being packed."""
+class _PackedFile:
+    """A file that can be unpacked.
+
+    Attributes
+    ----------
+    name : str
+        Its path once it is unpacked.
+    source : SourceFile
+    is_compressed : bool
+        Whether the source is compressed by itself (gzip and the like), in an archive or not.
+    """
 
     name: str
     source: SourceFile
     is_compressed: bool
 
     @property
-    def size(self) -> int:
-        return self.source.size_bytes * (GUESSED_RATIO if self.is_compressed else 1)
+    def unpacked_bytes(self) -> int:
+        return self.source.size_bytes * (ASSUMED_RATIO if self.is_compressed else 1)
 
 
 def unpacked_files(
@@ -54,70 +63,79 @@ def unpacked_files(
     is_read: Callable[[str], bool] = lambda _: True,
     report: Callable[[str], None] = lambda _: None,
 ) -> list[str]:
-    """Bring the files of a competition to `folder`, by their names; return the files of its archive that stay packed.
+    """Provide the files of a competition in `folder` under their own names.
 
     Parameters
     ----------
     raw : Path
-        The files as they were downloaded.
+        The folder of the downloaded files.
+    folder : Path
     archive : str
         The name of the archive of all files, which is made for the download and is no file of the competition.
     is_read : callable
-        Whether a file is read, by its name. Tables of other archives, and those that are compressed by themselves, are
-        unpacked only then; those of the archive of all also where they have no more than `UNASKED_BYTES`.
+        Called with the name of a file; returns whether it will be read. Other tables stay in their archives, or
+        compressed, unless they are in the archive of all files and this has no more than `UNPACK_ALL_BYTES`.
+    report : callable
+        Called with a line of text for each file that is unpacked.
+
+    Returns
+    -------
+    list of str
+        The files of the archive of all files that stay packed, sorted.
 
     Raises
     ------
     NotFoundError
         When nothing was downloaded.
     StorageError
-        When the disk has not enough room for what is read.
+        When the disk has not enough room for the files that are read.
     DamagedError
-        When a file that is read is not whole in its archive.
+        When a file that is read is damaged in its archive.
     """
     if not raw.is_dir():
-        raise NotFoundError(f"no files of the competition in {raw}", hint="`wb fetch SLUG` brings them")
-    note = folder.with_name(f".{folder.name}.json")
-    digests = _Digests(raw)
+        raise NotFoundError(f"no files of the competition in {raw}", hint="`wb fetch SLUG` downloads them")
+    record = folder.with_name(f".{folder.name}.json")
+    digests = _ArchiveDigests(raw)
     with lock(folder.with_name(f".{folder.name}.lock"), str(folder), wait=True), storage_errors(folder):
-        packed = {p.name: p for p in _packed(raw)}
-        stamps = _stamps(note, digests)
+        packed_by_name = {p.name: p for p in _packed_files(raw)}
         stamps = {
-            n: s
-            for n, s in stamps.items()
-            if n in packed and (folder / n).is_file() and _stamp(packed[n], folder, digests) == s
+            name: stamp
+            for name, stamp in _read_stamps(record, digests).items()
+            if name in packed_by_name
+            and (folder / name).is_file()
+            and _stamp(packed_by_name[name], folder, digests) == stamp
         }
         folder.mkdir(parents=True, exist_ok=True)
         _link(raw, folder, "", archive, _with_parents(stamps))
-        of_all = [p for p in packed.values() if p.source.path == raw / archive and not p.is_compressed]
-        missing = [p for p in packed.values() if p.name not in stamps]
+        in_main = [p for p in packed_by_name.values() if p.source.path == raw / archive and not p.is_compressed]
+        missing = [p for p in packed_by_name.values() if p.name not in stamps]
         needed = [p for p in missing if is_read(p.name)]
-        if sum(p.size for p in of_all) <= min(UNASKED_BYTES, shutil.disk_usage(folder).free // 2):
-            needed += [p for p in of_all if p not in needed and p.name not in stamps]
-        _check_room(folder, needed)
+        if sum(p.unpacked_bytes for p in in_main) <= min(UNPACK_ALL_BYTES, shutil.disk_usage(folder).free // 2):
+            needed += [p for p in in_main if p not in needed and p.name not in stamps]
+        _check_space(folder, needed)
         try:
-            for item in _unpacked(needed, folder, is_read, report):
-                stamps[item.name] = _stamp(item, folder, digests)
+            for file in _unpack_files(needed, folder, is_read, report):
+                stamps[file.name] = _stamp(file, folder, digests)
         finally:
-            write_json(note, {"files": stamps, "archives": digests.by_name})
-    return sorted(p.name for p in of_all if p.name not in stamps)
+            write_json(record, {"files": stamps, "archives": digests.by_name})
+    return sorted(p.name for p in in_main if p.name not in stamps)
 
 
 def names_at_top(raw: Path, archive: str) -> set[str]:
-    """Return the files and folders that `unpacked_files` can have at the top of its folder."""
+    """Return the files and folders that `unpacked_files` may create at the top level of its folder."""
     on_disk = {p.name for p in raw.glob("*") if not p.name.startswith(".") and p.name != archive}
-    return on_disk | {PurePosixPath(p.name).parts[0] for p in _packed(raw)}
+    return on_disk | {PurePosixPath(p.name).parts[0] for p in _packed_files(raw)}
 
 
-def _packed(raw: Path) -> Iterator[_Packed]:
-    """Give the tables that are in an archive, or compressed by themselves, and not there as files, too."""
-    for place, folders, names in os.walk(raw):
-        folders[:] = [f for f in folders if not (f.startswith(".") and f.endswith(".tmp"))]
+def _packed_files(raw: Path) -> Iterator[_PackedFile]:
+    """Yield the tables that are in an archive, or compressed by themselves, and do not also exist unpacked."""
+    for parent, subfolders, names in os.walk(raw):
+        subfolders[:] = [f for f in subfolders if not (f.startswith(".") and f.endswith(".tmp"))]
         for name in sorted(n for n in names if not n.startswith(".")):
-            path = Path(place, name)
+            path = Path(parent, name)
             if path.suffix.lower() == ".zip":
                 sources = [s for s in _members(path, raw) if not (raw / s.name).exists()]
-                yield from (_Packed(s.name, s, is_compressed=False) for s in sources)
+                yield from (_PackedFile(s.name, s, is_compressed=False) for s in sources)
             elif path.suffix.lower() in PACKED and is_table(name):
                 sources = [SourceFile(path.relative_to(raw).as_posix(), path, size_bytes=path.stat().st_size)]
             else:
@@ -125,19 +143,19 @@ def _packed(raw: Path) -> Iterator[_Packed]:
             for source in sources:
                 plain = PurePosixPath(source.name)
                 if plain.suffix.lower() in PACKED and not (raw / plain.with_suffix("")).exists():
-                    yield _Packed(str(plain.with_suffix("")), source, is_compressed=True)
+                    yield _PackedFile(str(plain.with_suffix("")), source, is_compressed=True)
 
 
 def _members(archive: Path, raw: Path) -> list[SourceFile]:
     try:
         return members_of(archive, raw)
     except (DamagedError, DataError):
-        # It is a file like any then: who reads it learns what is wrong with it.
+        # Then it is linked like any other file, and code that reads it gets the error.
         return []
 
 
-class _Digests:
-    """The SHA-256 of archives; of one that is as it was when it arrived, or was looked at, the one that was noted."""
+class _ArchiveDigests:
+    """The SHA-256 of archives, computed only for those that changed since they were downloaded or last hashed."""
 
     def __init__(self, raw: Path) -> None:
         self.raw = raw
@@ -145,24 +163,25 @@ class _Digests:
         with suppress(DamagedError, OSError, KeyError, TypeError, ValueError):
             self.by_name = dict(read_json(raw / LISTING)["arrived"])
 
-    def of(self, path: Path) -> str:
-        """Return the digest of an archive."""
+    def digest(self, path: Path) -> str:
+        """Return the digest of an archive, as 64 hex digits."""
         name, stat = path.relative_to(self.raw).as_posix(), path.stat()
         stamp = {"size_bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns}
-        digest = self.by_name.get(name)
-        if not isinstance(digest, dict) or {k: digest.get(k) for k in stamp} != stamp or "sha256" not in digest:
+        entry = self.by_name.get(name)
+        if not isinstance(entry, dict) or {k: entry.get(k) for k in stamp} != stamp or "sha256" not in entry:
             self.by_name[name] = stamp | {"sha256": file_sha256(path)}
         return str(self.by_name[name]["sha256"])
 
 
-def _stamp(item: _Packed, folder: Path, digests: _Digests) -> str:
-    """Return what an unpacked file came of, and its size as it lies there."""
-    return f"{(folder / item.name).stat().st_size} of {digests.of(item.source.path)}"
+def _stamp(file: _PackedFile, folder: Path, digests: _ArchiveDigests) -> str:
+    """Return the size of an unpacked file and the digest of its archive."""
+    return f"{(folder / file.name).stat().st_size} of {digests.digest(file.source.path)}"
 
 
-def _stamps(note: Path, digests: _Digests) -> dict[str, str]:
+def _read_stamps(record: Path, digests: _ArchiveDigests) -> dict[str, str]:
+    """Return the recorded stamps by file, and add the recorded digests to `digests`; empty without a valid record."""
     try:
-        content = read_json(note)
+        content = read_json(record)
         digests.by_name |= {str(k): dict(v) for k, v in content["archives"].items()}
         return {str(k): str(v) for k, v in content["files"].items()}
     except (DamagedError, OSError, KeyError, TypeError, ValueError, AttributeError):
@@ -174,9 +193,9 @@ def _with_parents(names: Iterable[str]) -> set[str]:
 
 
 def _link(source: Path, target: Path, below: str, archive: str, unpacked: set[str]) -> None:
-    """Let a folder have what another has, and what was unpacked; what belongs to neither goes.
+    """Link the files of `source` into `target`, keep the `unpacked` ones there, and remove all others.
 
-    One folder at a time, by what the directory says of each file: there may be millions.
+    Uses the entries of `os.scandir`, because there may be millions of files.
     """
     with os.scandir(target) as entries:
         old_entries = {e.name: e for e in entries}
@@ -202,7 +221,7 @@ def _link(source: Path, target: Path, below: str, archive: str, unpacked: set[st
 
 
 def _prune(folder: Path, below: str, unpacked: set[str]) -> None:
-    """Remove what was not unpacked from a folder that is in an archive only."""
+    """Remove everything that was not unpacked from a folder that only exists in an archive."""
     with os.scandir(folder) as entries:
         for entry in list(entries):
             if f"{below}{entry.name}" not in unpacked:
@@ -234,43 +253,44 @@ def _link_file(file: os.DirEntry[str], target: Path) -> None:
         target.symlink_to(os.path.realpath(path))
 
 
-def _check_room(folder: Path, needed: list[_Packed]) -> None:
-    need, free = sum(p.size for p in needed), shutil.disk_usage(folder).free
-    if need > free:
+def _check_space(folder: Path, needed: list[_PackedFile]) -> None:
+    needed_bytes, free_bytes = sum(p.unpacked_bytes for p in needed), shutil.disk_usage(folder).free
+    if needed_bytes > free_bytes:
         raise StorageError(
-            f"unpacking {len(needed)} files to {folder} needs {need / 2**30:,.1f} GB, the disk has "
-            f"{free / 2**30:,.1f} GB free",
+            f"unpacking {len(needed)} files to {folder} needs {needed_bytes / 2**30:,.1f} GB, the disk has "
+            f"{free_bytes / 2**30:,.1f} GB free",
             hint="free some space, then run it again",
         )
 
 
-def _unpacked(
-    needed: list[_Packed], folder: Path, is_read: Callable[[str], bool], report: Callable[[str], None]
-) -> Iterator[_Packed]:
-    """Unpack files, each whole or not at all, and give those that are there; one archive is opened once."""
-    for path, items in groupby(sorted(needed, key=lambda p: str(p.source.path)), key=lambda p: p.source.path):
-        with _opener(path) as opened:
-            for item in items:
-                report(f"unpacking {item.name} of {path.name}")
+def _unpack_files(
+    needed: list[_PackedFile], folder: Path, is_read: Callable[[str], bool], report: Callable[[str], None]
+) -> Iterator[_PackedFile]:
+    """Unpack files, each completely or not at all, and yield those that were unpacked; each archive is opened once."""
+    for path, files in groupby(sorted(needed, key=lambda p: str(p.source.path)), key=lambda p: p.source.path):
+        with _opener(path) as open_file:
+            for file in files:
+                report(f"unpacking {file.name} of {path.name}")
                 try:
-                    with opened(item) as file, atomic(folder / item.name) as temporary, temporary.open("wb") as out:
-                        shutil.copyfileobj(file, out, 1 << 20)
+                    path_of_file = folder / file.name
+                    with open_file(file) as source, atomic(path_of_file) as temporary, temporary.open("wb") as out:
+                        shutil.copyfileobj(source, out, 1 << 20)
                 except DamagedError as exc:
-                    if is_read(item.name):
+                    if is_read(file.name):
                         raise
-                    report(f"{item.name} stays packed: {exc.message}")
+                    report(f"{file.name} stays packed: {exc.message}")
                     continue
-                yield item
+                yield file
 
 
 @contextmanager
-def _opener(path: Path) -> Iterator[Callable[[_Packed], AbstractContextManager[IO[bytes]]]]:
-    """Give the function that opens the files of an archive, or the one compressed file that `path` is."""
+def _opener(path: Path) -> Iterator[Callable[[_PackedFile], AbstractContextManager[IO[bytes]]]]:
+    """Yield a function that opens the files of the archive at `path`, or the compressed file at `path` itself."""
     archive = zipfile.ZipFile(path) if zipfile.is_zipfile(path) else None
 
     @contextmanager
-    def opened(item: _Packed) -> Iterator[IO[bytes]]:
-        member, where = item.source.member, f"{path}: {item.name}"
+    def open_file(packed: _PackedFile) -> Iterator[IO[bytes]]:
+        member, where = packed.source.member, f"{path}: {packed.name}"
         with ExitStack() as stack:
             file: IO[bytes]
             packed_bytes = path.stat().st_size
@@ -280,14 +300,14 @@ def _opener(path: Path) -> Iterator[Callable[[_Packed], AbstractContextManager[I
                 packed_bytes = archive.getinfo(member).compress_size
                 with damage_errors(where, "complete"):
                     file = checked_stream(stack.enter_context(archive.open(member)), where, "complete")
-            if item.is_compressed:
+            if packed.is_compressed:
                 with damage_errors(where, "complete"):
-                    plain = decompressed(file, PurePosixPath(item.source.name).suffix.lower(), where)
+                    plain = decompressed(file, PurePosixPath(packed.source.name).suffix.lower(), where)
                 file = checked_stream(stack.enter_context(plain), where, "complete", packed_bytes=packed_bytes)
             yield file
 
     try:
-        yield opened
+        yield open_file
     finally:
         if archive is not None:
             archive.close()

@@ -1,8 +1,9 @@
-"""How every table is written: frame by frame, in bounded row groups, whole or not at all; and its manifest entry."""
+"""Write tables as Parquet, frame by frame with bounded row groups, and make their manifest entries."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import polars as pl
 from polars.io.plugins import register_io_source
 
 from workbench.core.cache import atomic, file_sha256
+from workbench.core.context import RunContext
 from workbench.core.errors import DataError, storage_errors
 from workbench.core.frames import scan_parquet
 from workbench.data.competition import TableInfo
@@ -21,23 +23,32 @@ from workbench.data.ingest.types import ColumnType
 __all__ = [
     "COMPRESSION",
     "ROWS_PER_GROUP",
+    "TextReading",
     "guesses_of",
     "info_of",
+    "report_beyond_64_bits",
     "rows_per_group",
-    "say_beyond_64_bits",
     "write_frames",
 ]
 
 ROWS_PER_GROUP = 128 * 1024
-GROUP_BLOCKS = 4
-"""Rows that are long, as sessions are with all their events, make smaller groups: of so many blocks, 64 MB."""
+BLOCKS_PER_GROUP = 4
+"""The size of a row group in blocks of `ReadOptions.block_bytes`, by default 64 MB: long rows make smaller groups."""
 
 COMPRESSION: Any = "lz4"
-"""zstd is a fifth smaller and takes a third longer to write; reading is what happens again and again."""
+"""zstd makes files a fifth smaller but takes a third longer to write."""
+
+
+@dataclass(frozen=True)
+class TextReading:
+    """How a delimited text was read: its format, and the types by column."""
+
+    form: TextForm
+    types: Mapping[str, ColumnType]
 
 
 def guesses_of(plan: Mapping[str, ColumnType]) -> dict[str, dict[str, str]]:
-    """Return what the manifest says of guesses: the types, those that are choices, and why."""
+    """Return `types`, `choices` and `notes` of a manifest entry."""
     return {
         "types": {c: t.named for c, t in plan.items() if t.is_guess and not t.is_stated},
         "choices": {c: t.named for c, t in plan.items() if " " in t.named and t.named != _plainest(t)},
@@ -46,13 +57,13 @@ def guesses_of(plan: Mapping[str, ColumnType]) -> dict[str, dict[str, str]]:
 
 
 def _plainest(planned: ColumnType) -> str:
-    # Words for yes and no have one reading, unless competition.toml names it.
+    # Types without alternatives, such as booleans, have no plainest name.
     return planned.plainest if planned.is_stated or planned.plainest else planned.named
 
 
 def rows_per_group(row_bytes: float, options: ReadOptions) -> int:
-    """Return how many rows of so many bytes make a row group."""
-    return max(1, min(ROWS_PER_GROUP, int(GROUP_BLOCKS * options.block_bytes / max(1.0, row_bytes))))
+    """Return the number of rows of a row group whose rows take `row_bytes` on average."""
+    return max(1, min(ROWS_PER_GROUP, int(BLOCKS_PER_GROUP * options.block_bytes / max(1.0, row_bytes))))
 
 
 def write_frames(
@@ -62,12 +73,12 @@ def write_frames(
     schema: Mapping[str, pl.DataType],
     group_rows: int | None = None,
 ) -> None:
-    """Write frames of one schema to a table's file, in order, while they come.
+    """Write an iterable of frames with the same schema to a Parquet file, in order.
 
     Raises
     ------
     DataError
-        When polars can't write them.
+        When polars can't write the frames.
     StorageError
         When the disk is full.
     """
@@ -91,7 +102,7 @@ def write_frames(
             scanned.sink_parquet(temporary, row_group_size=group_rows or ROWS_PER_GROUP, compression=COMPRESSION)
     except Exception as exc:
         if failure:
-            # What was raised while reading comes back wrapped by polars.
+            # polars wraps the exceptions of the source.
             with storage_errors(path):
                 raise failure[0] from None
         if isinstance(exc, pl.exceptions.PolarsError):
@@ -99,10 +110,10 @@ def write_frames(
         raise
 
 
-def say_beyond_64_bits(report: Callable[[str], None], tables: Sequence[str], columns: Sequence[str]) -> None:
-    """Say of which columns the whole numbers are too large for 64 bits, and how their digits are kept."""
+def report_beyond_64_bits(context: RunContext, tables: Sequence[str], columns: Sequence[str]) -> None:
+    """Report the columns whose integers are too large for 64 bits, and how to keep all digits."""
     for column in columns:
-        report(
+        context.say(
             f"{' and '.join(tables)}: column {column!r} has whole numbers beyond 64 bits; taken as Float64, which "
             f'keeps their first 15 digits ([types] "{column}" = "String" keeps all of them)'
         )
@@ -113,34 +124,48 @@ def info_of(
     path: Path,
     sha256: str,
     options: ReadOptions,
-    form: TextForm | None = None,
-    plan: Mapping[str, ColumnType] | None = None,
+    reading: TextReading | None = None,
     *,
     beyond_64_bits: Iterable[str] = (),
 ) -> TableInfo:
-    """Return the manifest's entry of a table that was written to `path`."""
-    written = scan_parquet(path)
-    stat, dtypes = path.stat(), written.collect_schema()
-    names = safe_names(table.name, plan or {})
-    plan = {names.get(c, c): t for c, t in (plan or {}).items()}
-    guesses = guesses_of(plan)
+    """Return the manifest entry of a converted table.
+
+    Parameters
+    ----------
+    table : TableSource
+    path : Path
+        Its Parquet file.
+    sha256 : str
+        The hash of its source.
+    options : ReadOptions
+    reading : TextReading, optional
+        How a delimited text was read.
+    beyond_64_bits : iterable of str
+        The columns of floats that were integers too large for 64 bits, if there is no `reading`.
+    """
+    scanned = scan_parquet(path)
+    stat, dtypes = path.stat(), scanned.collect_schema()
+    types = {} if reading is None else reading.types
+    new_names = safe_names(table.name, types)
+    types = {new_names.get(c, c): t for c, t in types.items()}
+    guesses = guesses_of(types)
     return TableInfo(
         name=table.name,
         source=", ".join(p.name for p in table.parts),
         source_sha256=sha256,
         source_bytes=sum(p.size_bytes for p in table.parts),
-        rows=int(written.select(pl.len()).collect().item()),
+        rows=int(scanned.select(pl.len()).collect().item()),
         dtypes={c: str(t) for c, t in dtypes.items()},
         sha256=file_sha256(path),
         size_bytes=stat.st_size,
         mtime_ns=stat.st_mtime_ns,
         stamp=stamp_of(table),
         options=options_key(table, options),
-        read=list(form.guessed) if form else [],
-        spelled={c: t.spelled for c, t in plan.items() if t.spelled},
-        codes=[c for c, t in plan.items() if t.looks_numeric and options.keys.kind(c) == "code"],
+        read=[] if reading is None else list(reading.form.guessed),
+        spelled={c: t.spelled for c, t in types.items() if t.spelled},
+        codes=[c for c, t in types.items() if t.looks_numeric and options.keys.kind(c) == "code"],
         keys=[c for c in dtypes if options.keys.kind(c) == "key"],
-        beyond_64_bits=[*beyond_64_bits, *(c for c, t in plan.items() if t.beyond_64_bits)],
+        beyond_64_bits=[*beyond_64_bits, *(c for c, t in types.items() if t.beyond_64_bits)],
         types=guesses["types"],
         choices=guesses["choices"],
         notes=guesses["notes"] | renamed_notes(dtypes),
