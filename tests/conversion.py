@@ -21,14 +21,21 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 
+from workbench.core.context import RunContext, text_listener
 from workbench.data.competition import Manifest, TableInfo
-from workbench.data.ingest.convert import ReadOptions, convert
+from workbench.data.ingest.convert import Conversion, convert
+from workbench.data.ingest.sources import ReadOptions
 from workbench.data.ingest.text import blocks
 
 few_examples = settings(max_examples=12)
 
 
 # ------------------------------------------------------------------------------------------------------ files to tables
+
+
+def listening(lines: list[str]) -> RunContext:
+    """Return a context whose messages are appended to a list."""
+    return RunContext((text_listener(lines.append),))
 
 
 @dataclass
@@ -56,7 +63,7 @@ def convert_files(
         raw, tables = write_files(Path(folder) / "raw", files), Path(folder) / "tables"
         said: list[str] = []
         options = ReadOptions({"train": read} if read else {}, types or {}, **more)
-        manifest = convert(raw, tables, "x", options=options, report=said.append)
+        manifest = convert(raw, tables, "x", options=options, context=listening(said))
         frames = {name: pl.read_parquet(tables / f"{name}.parquet") for name in manifest.tables}
         for name, frame in frames.items():
             assert manifest.tables[name].rows == frame.height
@@ -73,9 +80,9 @@ def convert_column(*values: str, separator: str = ",", **options: Any) -> pl.Ser
     return convert_files({"train.csv": column_as_csv(values, separator)}, **options).train["v"]
 
 
-def convert_in(folder: Path, files: dict[str, str | bytes], **options: Any) -> Manifest:
+def convert_in(folder: Path, files: dict[str, str | bytes], *, force: bool = False, **options: Any) -> Manifest:
     """Convert files that stay in a folder, in `raw`, to its `tables`."""
-    return convert(write_files(folder / "raw", files), folder / "tables", "c", **options)
+    return Conversion(write_files(folder / "raw", files), folder / "tables", "c", **options).run(force=force)
 
 
 @contextmanager
@@ -92,7 +99,8 @@ def small_reads(size: int) -> Iterator[None]:
 CONVERT_SCRIPT = """
 import sys
 from pathlib import Path
-from workbench.data.ingest.convert import ReadOptions, convert
+from workbench.data.ingest.convert import convert
+from workbench.data.ingest.sources import ReadOptions
 options = ReadOptions({"train": {"explode": "events"}} if sys.argv[3] == "explode" else {}, {}, block_bytes=2 << 20)
 convert(Path(sys.argv[1]), Path(sys.argv[2]), "x", options=options)
 peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))

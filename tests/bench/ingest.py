@@ -43,7 +43,8 @@ CSV = {"ours": OURS, "polars": POLARS, "duckdb": DUCKDB}
 OURS_EXPLODED = """
 import sys
 from pathlib import Path
-from workbench.data.ingest.convert import ReadOptions, convert
+from workbench.data.ingest.convert import convert
+from workbench.data.ingest.sources import ReadOptions
 options = ReadOptions({"train": {"explode": "events"}}, {})
 convert(Path(sys.argv[1]).parent, Path(sys.argv[2]), "bench", force=True, options=options)
 """

@@ -33,8 +33,8 @@ from workbench.core.packed import (
 )
 from workbench.data.ingest.archives import (
     EncryptedError,
-    came_of,
     check_members,
+    files_unpacked_from,
     is_encrypted,
     unpack,
     unpack_tar,
@@ -90,7 +90,7 @@ END = bytes(1024)
 def read(tmp_path: Path) -> Callable[..., list[tuple[str, int, str, bytes]]]:
     def go(data: bytes) -> list[tuple[str, int, str, bytes]]:
         (tmp_path / "x.tar").write_bytes(data)
-        return [(m.name, m.size, m.kind, b"".join(m.pieces)) for m in tar_members(tmp_path / "x.tar")]
+        return [(m.name, m.size, m.kind, b"".join(m.chunks)) for m in tar_members(tmp_path / "x.tar")]
 
     return go
 
@@ -103,7 +103,7 @@ class TestTars:
         # What was not asked for is passed over, and pieces have a megabyte at most.
         assert [m.name for m in tar_members(tmp_path / "x.tar")] == ["a", "b"]
         members = tar_members(tmp_path / "x.tar")
-        assert [len(p) for p in next(members).pieces] == [min(MB, size - at) for at in range(0, size, MB)]
+        assert [len(p) for p in next(members).chunks] == [min(MB, size - at) for at in range(0, size, MB)]
 
     def test_it_ends_with_zeros_or_with_the_file(self, read) -> None:
         for end in (END, bytes(512), b"", END + b"what is behind"):
@@ -119,8 +119,8 @@ class TestTars:
             (file(b"x")[:-1], "it ends within a file"),
             (file(bytes(512))[:-1], "it ends within a file"),
             (header(size=1), "it ends within a file"),
-            (b"x" * 512, "what should be a header is none"),
-            (header(size=b"00000000008\0"), "what should be a header is none"),
+            (b"x" * 512, "a header has no number where it should"),
+            (header(size=b"00000000008\0"), "a header has no number where it should"),
             (header(size=b"\x80" + bytes(10) + b"\x01"), "it ends within a file"),
             (header(size=b"\xff" * 12), "a header gives a size that no file has"),
             (header(size=b"\xff" + bytes(10) + b"\x01"), "a header gives a size that no file has"),
@@ -128,10 +128,13 @@ class TestTars:
             (header(size=b"\x80\0\0\0" + (2**63 - 1).to_bytes(8, "big")), "it ends within a file"),
             (header(size=1 << 20, kind=b"x"), "it ends within a header"),
             (header(size=(1 << 20) + 1, kind=b"x"), "a header would have 1,048,577 bytes"),
-            (file(b"4 a\n", kind=b"x"), "what should be a header is none"),
-            (file(b"9 a=\n", kind=b"x"), "what should be a header is none"),
-            (file(b"x a=\n", kind=b"x"), "what should be a header is none"),
-            (file(record(b"a", b"b" * 20) + b"9 c=\n", kind=b"x") + file(b"x"), "what should be a header is none"),
+            (file(b"4 a\n", kind=b"x"), "an extended header has no length where it should"),
+            (file(b"9 a=\n", kind=b"x"), "an extended header has no length where it should"),
+            (file(b"x a=\n", kind=b"x"), "an extended header has no length where it should"),
+            (
+                file(record(b"a", b"b" * 20) + b"9 c=\n", kind=b"x") + file(b"x"),
+                "an extended header has no length where it should",
+            ),
             (file(record(b"size", b"1x"), kind=b"x") + file(b"x"), "a header gives no size where it should"),
             (file(record(b"size", b""), kind=b"x") + file(b"x"), "a header gives no size where it should"),
             (file(record(b"size", b"0" * 20 + b"1"), kind=b"x") + file(b"x"), "a header gives no size where it should"),
@@ -159,7 +162,7 @@ class TestTars:
         assert [m[0] for m in read(file(b"x", name, signed=signed) + END)] == [name.decode("latin-1")]
         block = bytearray(file(b"x", signed=signed))
         block[0] += 1
-        with pytest.raises(DamagedError, match="what should be a header is none"):
+        with pytest.raises(DamagedError, match="the checksum of a header is wrong"):
             read(bytes(block))
 
     @pytest.mark.parametrize(
@@ -409,7 +412,7 @@ class TestZips:
         assert {n: d for n, (_, d) in state(folder).items()} == FILES
         assert sizes == [100, 200, 300]
         assert sorted(p.name for p in tmp_path.iterdir()) == [".x.zip.unpacked", "new", "x.zip"]
-        assert came_of(archive) == {tmp_path / name for name in FILES}
+        assert files_unpacked_from(archive) == {tmp_path / name for name in FILES}
 
     def test_again_all_of_it_stays(self, tmp_path: Path) -> None:
         archive, folder = zipped(tmp_path / "x.zip", FILES), tmp_path / "out"
@@ -447,21 +450,21 @@ class TestZips:
         others = {name: data.upper() for name, data in FILES.items()} | {"c.csv": FILES["c.csv"]}
         zipped(archive, others, zipfile.ZIP_STORED)
         os.utime(archive, (1, 1))
-        assert came_of(archive) == set()
+        assert files_unpacked_from(archive) == set()
         sizes: list[int] = []
         unpack(archive, folder, progress=sizes.append)
         assert {n: d for n, (_, d) in state(folder).items()} == others
         assert sizes == [100, 200]
-        assert came_of(archive) == {tmp_path / name for name in FILES}
+        assert files_unpacked_from(archive) == {tmp_path / name for name in FILES}
 
     @pytest.mark.parametrize("note", [b"", b"[]", b"{}", b'{"files": 3}', b'{"files": {"a.csv": "x"}}'])
     def test_a_note_that_is_none(self, tmp_path: Path, note: bytes) -> None:
         archive, folder = zipped(tmp_path / "x.zip", FILES), tmp_path / "out"
         unpack(archive, folder)
         (tmp_path / ".x.zip.unpacked").write_bytes(note)
-        assert came_of(archive) == set()
+        assert files_unpacked_from(archive) == set()
         unpack(archive, folder)
-        assert came_of(archive) == {tmp_path / name for name in FILES}
+        assert files_unpacked_from(archive) == {tmp_path / name for name in FILES}
 
     def test_what_was_cut_off_goes_on_by_checksums(self, tmp_path: Path) -> None:
         archive, folder = zipped(tmp_path / "x.zip", FILES), tmp_path / "out"
@@ -475,7 +478,7 @@ class TestZips:
         # Nothing is missing, and still it is noted.
         (tmp_path / ".x.zip.unpacked").unlink()
         unpack(archive, folder)
-        assert came_of(archive) == {tmp_path / name for name in FILES}
+        assert files_unpacked_from(archive) == {tmp_path / name for name in FILES}
 
     def test_what_is_wanted_only_later(self, tmp_path: Path) -> None:
         archive, folder = zipped(tmp_path / "x.zip", FILES), tmp_path / "out"
@@ -638,7 +641,7 @@ class TestZips:
             with pytest.raises(DamagedError, match=r"x\.zip: c\.csv is not complete"):
                 unpack(archive, folder)
             assert set(state(folder)) == there
-            assert came_of(archive) == set()
+            assert files_unpacked_from(archive) == set()
 
     def test_each_batch_is_counted_from_nothing(self, tmp_path: Path, monkeypatch) -> None:
         files = {"a": b"a" * 100, "b": b"b" * 100, "c": b"c" * 199, "d": b"d" * 300}
@@ -676,16 +679,16 @@ class TestTarsUnpacked:
     def test_what_is_unpacked_and_stays(self, tmp_path: Path) -> None:
         archive, folder = self.made(tmp_path / "x.tar", FILES | {"Icon\r": b"x"}), tmp_path / "out"
         began: list[bool] = []
-        unpack_tar(archive, folder, begins=lambda: began.append(True))
+        unpack_tar(archive, folder, on_start=lambda: began.append(True))
         before = state(folder)
         assert {n: d for n, (_, d) in before.items()} == FILES
-        unpack_tar(archive, folder, begins=lambda: began.append(True))
+        unpack_tar(archive, folder, on_start=lambda: began.append(True))
         assert (state(folder), began) == (before, [True])
         (folder / "a.csv").write_bytes(b"x")
-        unpack_tar(archive, folder, begins=lambda: began.append(True))
+        unpack_tar(archive, folder, on_start=lambda: began.append(True))
         assert (folder / "a.csv").read_bytes() == FILES["a.csv"]
         assert len(began) == 2
-        assert came_of(archive) == {tmp_path / name for name in FILES}
+        assert files_unpacked_from(archive) == {tmp_path / name for name in FILES}
 
     def test_the_last_of_a_name_and_what_is_kept(self, tmp_path: Path) -> None:
         archive, folder = tmp_path / "x.tar", tmp_path / "out"
@@ -710,7 +713,7 @@ class TestTarsUnpacked:
         with pytest.raises(DataError if "ends" not in text else DamagedError, match=text):
             unpack_tar(tmp_path / "x.tar", tmp_path / "out")
         assert state(tmp_path / "out") == {}
-        assert came_of(tmp_path / "x.tar") == set()
+        assert files_unpacked_from(tmp_path / "x.tar") == set()
 
     def test_each_file_takes_its_header_from_the_budget(self, tmp_path: Path) -> None:
         archive, folder = self.made(tmp_path / "x.tar", {"a": b"", "b": b""}), tmp_path / "out"

@@ -14,12 +14,13 @@ from pathlib import Path
 import pytest
 
 from tests.commands import Commands, Ended
-from tests.conversion import SMALL_FILES, convert_in, write_files, zip_bytes
+from tests.conversion import SMALL_FILES, convert_in, listening, write_files, zip_bytes
 from tests.wire import served
 from workbench.core.errors import DamagedError, DataError, NotFoundError
 from workbench.data.competition import read_manifest
 from workbench.data.ingest import read_as_downloaded
-from workbench.data.ingest.convert import NO_OPTIONS, ReadOptions, convert
+from workbench.data.ingest.convert import convert
+from workbench.data.ingest.sources import NO_OPTIONS, ReadOptions
 from workbench.data.workspace import create_workspace
 
 
@@ -152,12 +153,12 @@ def test_a_fixed_copy_stands_for_the_file_whatever_it_is_packed_in(
 def test_what_was_left_out_is_tried_again_only_when_it_changed(tmp_path: Path) -> None:
     said: list[str] = []
     files: dict[str, str | bytes] = {**SMALL_FILES, "extra.jsonl": '{"a": \n'}
-    convert_in(tmp_path, files, report=said.append)
+    convert_in(tmp_path, files, context=listening(said))
     assert "converting extra" in said
     said.clear()
-    assert "extra" in convert_in(tmp_path, {}, report=said.append).excluded
+    assert "extra" in convert_in(tmp_path, {}, context=listening(said)).excluded
     assert said == []
-    convert_in(tmp_path, {}, report=said.append, force=True)
+    convert_in(tmp_path, {}, context=listening(said), force=True)
     assert "converting extra" in said
     assert convert_in(tmp_path, {"extra.jsonl": '{"a": 1}\n'}).excluded == {}
 

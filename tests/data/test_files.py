@@ -23,7 +23,8 @@ from polars.testing import assert_frame_equal
 from workbench.core.errors import DataError, WorkbenchError
 from workbench.data.competition import Manifest, as_written
 from workbench.data.ingest.archives import unpack_tar
-from workbench.data.ingest.convert import ReadOptions, convert
+from workbench.data.ingest.convert import convert
+from workbench.data.ingest.sources import ReadOptions
 
 CSV = "id,name,x\n1,a,0.5\n2,b,1.5\n3,,2.5\n"
 PLAIN = pl.DataFrame({"id": [1, 2, 3], "name": ["a", "b", None], "x": [0.5, 1.5, 2.5]})

@@ -31,7 +31,7 @@ from tests.conversion import (
 )
 from workbench.core.errors import DamagedError, DataError, WorkbenchError
 from workbench.data.ingest.archives import unpack, unpack_tar
-from workbench.data.ingest.convert import is_table
+from workbench.data.ingest.sources import is_table
 
 SMALL = "a,b\n1,x\n2,y\n"
 SMALL_FRAME = pl.DataFrame({"a": [1, 2], "b": ["x", "y"]})

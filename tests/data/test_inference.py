@@ -15,7 +15,8 @@ from workbench.api import library
 from workbench.data.competition import ROW, Competition, load_competition, read_options
 from workbench.data.inference import baseline_text, definition_text, infer, write_starter
 from workbench.data.ingest.archives import unpack
-from workbench.data.ingest.convert import ReadOptions, convert, is_table
+from workbench.data.ingest.convert import convert
+from workbench.data.ingest.sources import ReadOptions, is_table
 from workbench.data.workspace import Workspace, create_workspace
 from workbench.features import Blocks, build_matrix, load_features
 from workbench.platforms.protocol import CompetitionFacts

@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from tests.conversion import listening
 from workbench.api import library
 from workbench.core.errors import BusyError, DamagedError, DataError, NotFoundError
 from workbench.data.competition import check_table, read_manifest
@@ -102,10 +103,10 @@ class TestConvert:
     def test_nothing_is_done_twice(self, tmp_path: Path) -> None:
         table(tmp_path, "v\n1\n")
         said: list[str] = []
-        convert(tmp_path / "raw", tmp_path / "tables", "x", report=said.append)
+        convert(tmp_path / "raw", tmp_path / "tables", "x", context=listening(said))
         assert said == []
         (tmp_path / "tables" / "train.parquet").write_bytes(b"damaged")
-        convert(tmp_path / "raw", tmp_path / "tables", "x", report=said.append)
+        convert(tmp_path / "raw", tmp_path / "tables", "x", context=listening(said))
         assert said == ["converting train"]
 
     def test_content_is_that_of_the_source(self, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.conversion import listening
 from workbench import metrics
 from workbench.api import library
 from workbench.core.errors import DataError
@@ -139,7 +140,7 @@ def test_whatever_the_ids_look_like(tmp_path_factory: pytest.TempPathFactory, id
 def test_a_value_far_down_makes_text_of_a_key_in_every_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("delimited", "text"):
         monkeypatch.setattr(f"workbench.data.ingest.{module}.HEAD_BYTES", 4096)
-    monkeypatch.setattr("workbench.data.ingest.key_evidence.LOOKED_AT_BYTES", 4096)
+    monkeypatch.setattr("workbench.data.ingest.text_format.KEY_HEAD_BYTES", 4096)
     ids = [*map(str, range(5000)), "303e2"]
     competition = _competition(tmp_path, ids, train_ids=list(map(str, range(5000, 5020))))
     types = {n: competition.manifest.tables[n].dtypes["id"] for n in ("train", "test", "sample_submission")}
@@ -150,7 +151,7 @@ def test_a_value_far_down_makes_text_of_a_key_in_every_file(tmp_path: Path, monk
 @pytest.mark.parametrize("odd", ["+7", "-0", "007", " 7", "7 ", "NA", "7.0"])
 def test_what_is_odd_far_down_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, odd: str) -> None:
     monkeypatch.setattr("workbench.data.ingest.delimited.HEAD_BYTES", 4096)
-    monkeypatch.setattr("workbench.data.ingest.key_evidence.LOOKED_AT_BYTES", 4096)
+    monkeypatch.setattr("workbench.data.ingest.text_format.KEY_HEAD_BYTES", 4096)
     ids = [*map(str, range(5000)), odd, "5001"]
     assert _submitted(_competition(tmp_path, ids)) == (list(reversed(ids)), [])
 
@@ -383,7 +384,7 @@ def test_what_is_text_for_its_spelling_is_said(tmp_path: Path) -> None:
     _write(raw / "test.csv", ["id", "section"], [r[:2] for r in rows])
     _write(raw / "sample_submission.csv", ["id", "y"], [(r[0], 0) for r in rows])
     said: list[str] = []
-    manifest = convert(raw, tmp_path / "tables", "c", report=said.append)
+    manifest = convert(raw, tmp_path / "tables", "c", context=listening(said))
     assert any("'section' is a code, left as text" in line for line in said)
     assert manifest.tables["train"].codes == ["section"]
     assert manifest.tables["test"].keys == ["id"]

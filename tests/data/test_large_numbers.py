@@ -12,7 +12,7 @@ import pytest
 
 from tests.conversion import ConvertedFiles, convert_files, parquet_bytes, small_reads
 from workbench.core.errors import DataError
-from workbench.data.ingest.large import narrowed
+from workbench.data.ingest.large import narrowed_types
 from workbench.features.auto import auto_features
 from workbench.features.unused_columns import excluded_column_lines, unused_by_auto
 from workbench.models.target import target_column
@@ -112,7 +112,7 @@ class TestKeys:
 
     def test_what_each_becomes(self) -> None:
         frame = pl.DataFrame({"a": wide([2**70], pl.Int128()), "b": wide([2**70], pl.Int128()), "c": [1]})
-        types = narrowed([(frame.schema, frame.lazy())], lambda c: c == "b", ())
+        types = narrowed_types([(frame.schema, frame.lazy())], lambda c: c == "b", ())
         assert {c: t.dtype for c, t in types.items()} == {"a": pl.Float64, "b": pl.String}
 
 
@@ -120,7 +120,7 @@ class TestTarget:
     def test_texts_of_numbers_are_numbers_where_amounts_are_scored(self) -> None:
         column = target_column(pl.Series("y", ["12345678901234567890123", " -5", "1e25"]), "regression", "train")
         assert column.values.tolist() == [12345678901234567890123.0, -5.0, 1e25]
-        with pytest.raises(DataError, match=r"needs a number, and 'x' in row 1 is none"):
+        with pytest.raises(DataError, match=r"needs a number, and 'x' in row 1 is not one"):
             target_column(pl.Series("y", ["1", "x"]), "regression", "train")
 
     @pytest.mark.parametrize("as_text", [False, True])

@@ -32,7 +32,7 @@ from workbench.data.ingest import lines as lines_module
 from workbench.data.ingest import writing
 from workbench.data.ingest.convert import convert
 from workbench.data.ingest.shaped import ShapedReader
-from workbench.data.ingest.shapes import Shape, look_at_lines, schema_of
+from workbench.data.ingest.shapes import Shape, add_lines, schema_of
 from workbench.rehearsal import RehearsalSpec
 
 EVENT = {"aid": 1, "ts": 10, "type": "clicks"}
@@ -50,8 +50,8 @@ def lines(records: list[Any] | str, **options: Any) -> ConvertedFiles:
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., ConvertedFiles]]:
     """Return `lines` with a head of 100 bytes and blocks of 200."""
     monkeypatch.setattr(lines_module, "HEAD_BYTES", 100)
-    monkeypatch.setattr(lines_module, "LEAST_HEAD_BYTES", 1)
-    monkeypatch.setattr(writing, "GROUP_BLOCKS", writing.GROUP_BLOCKS * (16 << 20) / 200)
+    monkeypatch.setattr(lines_module, "MIN_HEAD_BYTES", 1)
+    monkeypatch.setattr(writing, "BLOCKS_PER_GROUP", writing.BLOCKS_PER_GROUP * (16 << 20) / 200)
     return partial(lines, block_bytes=200)
 
 
@@ -108,7 +108,7 @@ def records(draw: st.DrawFn) -> list[dict[str, Any]]:
 
 def shape_of(rows: list[dict[str, Any]]) -> Shape:
     shape = Shape()
-    look_at_lines(shape, written(rows).encode(), (0, 1))
+    add_lines(shape, written(rows).encode(), (0, 1))
     return shape
 
 
@@ -136,7 +136,7 @@ def test_any_records_are_the_frame_that_polars_makes_of_all_of_them(rows: list[d
     expected = pl.DataFrame(rows, schema=schema, strict=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(lines_module, "HEAD_BYTES", size)
-        patch.setattr(lines_module, "LEAST_HEAD_BYTES", 1)
+        patch.setattr(lines_module, "MIN_HEAD_BYTES", 1)
         frame = lines(rows, block_bytes=size).train
     # Which field comes first depends on which line does; that is the same for all sizes.
     assert frame.schema == expected.schema
@@ -357,14 +357,14 @@ def test_the_row_groups_of_long_lines_are_small(
 ) -> None:
     sizes: list[int] = []
     written_frames = writing.write_frames
-    monkeypatch.setattr(writing, "GROUP_BLOCKS", 5_000 / (16 << 20))
+    monkeypatch.setattr(writing, "BLOCKS_PER_GROUP", 5_000 / (16 << 20))
     monkeypatch.setattr(
         lines_module, "write_frames", lambda t, p, f, s, rows: (sizes.append(rows), written_frames(t, p, f, s, rows))
     )
     rows = [session(i, 2 if i < 100 else 400) for i in range(120)]
     result = lines(rows)
     assert result.train.to_dicts() == rows
-    monkeypatch.setattr(writing, "GROUP_BLOCKS", 5_000 / 200)
+    monkeypatch.setattr(writing, "BLOCKS_PER_GROUP", 5_000 / 200)
     result = small_blocks(rows)
     assert result.train.to_dicts() == rows
     # Two events take about a hundred bytes, four hundred a row group each.
@@ -388,14 +388,14 @@ def test_what_python_can_not_hold_is_told(text: str, said: str) -> None:
 
 def test_the_parts_share_what_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     looked: list[int] = []
-    look = look_at_lines
+    look = add_lines
     monkeypatch.setattr(
         lines_module,
-        "look_at_lines",
+        "add_lines",
         lambda shape, block, place: (looked.append(len(block)), look(shape, block, place)),
     )
     monkeypatch.setattr(lines_module, "HEAD_BYTES", 40_000)
-    monkeypatch.setattr(lines_module, "LEAST_HEAD_BYTES", 1_000)
+    monkeypatch.setattr(lines_module, "MIN_HEAD_BYTES", 1_000)
     records = written([{"a": i} for i in range(10_000)])
     result = convert_files({f"train/part-{i}.jsonl": records for i in range(8)} | {"sample.csv": "id\n1\n"})
     assert result.train.height == 80_000
@@ -511,10 +511,11 @@ def test_fetch_says_how_to_explode_and_does_no_other_table_again(
     definition.write_text(text.replace("# [read.sessions]\n# explode", "[read.sessions]\nexplode"))
     said.clear()
     sizes: list[int] = []
+    convert_lines = lines_module.lines_table
     monkeypatch.setattr(
-        sys.modules["workbench.data.ingest.convert"],
+        lines_module,
         "lines_table",
-        lambda t, p, options, r: sizes.append(options.block_bytes) or lines_module.lines_table(t, p, options, r),
+        lambda table, job: sizes.append(job.options.block_bytes) or convert_lines(table, job),
     )
     fetched = library.fetch("shop", where=place, report=said.append, memory_limit=128 << 20)
     assert list(fetched.manifest.tables["sessions"].dtypes) == ["session", "aid", "ts", "type"]

@@ -16,7 +16,8 @@ from workbench.api import library
 from workbench.data.competition import Definition
 from workbench.data.competition.definition import read_definition, read_options
 from workbench.data.inference import Inferred, baseline_text, definition_text, infer
-from workbench.data.ingest.convert import ReadOptions, convert
+from workbench.data.ingest.convert import convert
+from workbench.data.ingest.sources import ReadOptions
 from workbench.data.workspace import create_workspace
 from workbench.platforms.interactions import InteractionsSpec
 from workbench.platforms.protocol import CompetitionFacts

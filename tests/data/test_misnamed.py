@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.conversion import SMALL_FILES, convert_in, zip_bytes
+from tests.conversion import SMALL_FILES, convert_in, listening, zip_bytes
 from workbench.core.errors import ConfigError, DataError
 from workbench.data.competition import in_toml, read_toml
 from workbench.data.ingest import convert
@@ -38,7 +38,7 @@ def test_a_packed_file_called_csv_is_read_and_it_is_said(tmp_path: Path, suffix:
     said: list[str] = []
     files: dict[str, str | bytes] = {**SMALL_FILES, "train.csv": PACKED[suffix]}
     files = {"c.zip": zip_bytes(files)} if in_archive else files
-    assert convert_in(tmp_path, files, report=said.append).tables["train"].rows == 40
+    assert convert_in(tmp_path, files, context=listening(said)).tables["train"].rows == 40
     assert any(f"train.csv is packed as {suffix}, although its name does not say so" in line for line in said)
 
 
@@ -79,9 +79,9 @@ def test_a_definition_may_begin_with_a_mark(tmp_path: Path) -> None:
     [
         ("a = " + "9" * 5000, "has too many digits"),
         ("a = [0x" + "f" * 5000 + "]", "has too many digits"),
-        ("a = " + "[" * 3000 + "]" * 3000, "50 deep in each other"),
-        ("a = " + "{ a = " * 60 + "1" + " }" * 60, "50 deep in each other"),
-        ("a" + ".a" * 1500 + " = 1", "50 deep in each other"),
+        ("a = " + "[" * 3000 + "]" * 3000, "nested more than 50 deep"),
+        ("a = " + "{ a = " * 60 + "1" + " }" * 60, "nested more than 50 deep"),
+        ("a" + ".a" * 1500 + " = 1", "nested more than 50 deep"),
     ],
 )
 def test_a_definition_that_nobody_would_write_is_explained(tmp_path: Path, text: str, says: str) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from tests.conversion import listening
 from workbench.core.errors import ConfigError, DataError
 from workbench.data.competition import FileOptions, load_competition, read_file_options
 from workbench.data.inference import Inferred, definition_text, infer
@@ -66,7 +67,7 @@ class Fetched:
             said = read_file_options(definition)
         self.reports: list[str] = []
         options = reading_options(self.folder, None)
-        self.manifest = convert(raw, tables, "c", options=options, report=self.reports.append)
+        self.manifest = convert(raw, tables, "c", options=options, context=listening(self.reports))
         self.frames = {name: pl.read_parquet(tables / f"{name}.parquet") for name in self.manifest.tables}
         facts = CompetitionFacts("c", "c", metric="Root Mean Squared Error")
         inferred = infer(self.manifest, tables, facts, "kaggle", stated=said)

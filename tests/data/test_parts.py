@@ -351,7 +351,7 @@ def test_the_narrowest_type_that_holds_both_is_the_same_either_way() -> None:
 @pytest.mark.parametrize("by_column", [False, True])
 def test_slices_are_the_file(by_column: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parts_module, "SLICE_BLOCKS", 1e-4)
-    monkeypatch.setattr(parts_module, "LARGE_BLOCKS", 0 if by_column else 16)
+    monkeypatch.setattr(parts_module, "LARGE_FILE_BLOCKS", 0 if by_column else 16)
     frame = pl.DataFrame(
         {"i": range(5_000), "t": [f"text {i % 7}" for i in range(5_000)], "l": [[i] * (i % 3) for i in range(5_000)]}
     )

@@ -15,11 +15,12 @@ from tests.conversion import column_as_csv, convert_files, small_reads
 from workbench.core.errors import DataError
 from workbench.data.competition.answer import as_written
 from workbench.data.inference import definition_text, infer
-from workbench.data.ingest.convert import ReadOptions, convert
+from workbench.data.ingest.convert import convert
 from workbench.data.ingest.counting import column_stats
 from workbench.data.ingest.dates import choose_day
 from workbench.data.ingest.delimited import plan_types
 from workbench.data.ingest.grouping import tables_in
+from workbench.data.ingest.sources import ReadOptions
 from workbench.data.ingest.text import form_of
 from workbench.data.ingest.types import ColumnStats, Evidence, evidence_of
 from workbench.platforms.protocol import CompetitionFacts

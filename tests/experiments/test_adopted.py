@@ -300,7 +300,7 @@ class TestUnpacked:
 
     def test_of_what_is_large_only_what_is_read(self, tmp_path: Path, monkeypatch) -> None:
         raw, folder = fetched(tmp_path, as_one_archive) / "data" / "raw", tmp_path / "files"
-        monkeypatch.setattr(unpacked_module, "UNASKED_BYTES", 10)
+        monkeypatch.setattr(unpacked_module, "UNPACK_ALL_BYTES", 10)
         left = unpacked_files(raw, folder, "one.zip", is_read=lambda name: name == "train.csv")
         assert left == ["more/extra.csv", "test.csv"]
         assert sorted(p.name for p in folder.rglob("*") if p.is_file()) == ["picture.png", "train.csv"]

@@ -274,7 +274,7 @@ class TestKeyTypes:
         made = small()
         keys = made.open.access.competition.rows.scan().select(key).unique().collect()[key].cast(dtype)
         table = pl.DataFrame({key: keys}).with_columns(pl.int_range(pl.len()).cast(pl.Float64).alias("size"))
-        monkeypatch.setattr(type(made.open.access.competition), "feature_table", lambda _self, _name: table.lazy())
+        monkeypatch.setattr(type(made.open.access.competition.rows), "feature_table", lambda _self, _name: table.lazy())
         if not ordered:
             monkeypatch.setattr(partition, "range_parts", lambda *_: None)
         code = (
@@ -293,7 +293,7 @@ class TestKeyTypes:
     def test_a_key_of_another_kind_is_refused(self, small, monkeypatch) -> None:
         made = small()
         table = pl.LazyFrame({"household": ["1", "2"], "size": [1, 2]})
-        monkeypatch.setattr(type(made.open.access.competition), "feature_table", lambda _self, _name: table)
+        monkeypatch.setattr(type(made.open.access.competition.rows), "feature_table", lambda _self, _name: table)
         code = "@feature(partition_by='household')\ndef f(rows, towns):\n    return rows.select(ROW, a='x')\n"
         with pytest.raises(FeatureError, match="is a Int64 in rows and a String in table 'towns'") as caught:
             opened(made, code).block("f")

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.conversion import listening
 from tests.kernel_builds import HERE
 from workbench.core.context import SILENT, RunContext, text_listener
 from workbench.core.errors import ConfigError, DataError
@@ -89,7 +90,7 @@ def test_a_competition_is_opened_where_there_is_nothing_else(small, no_wheels: P
     _, bundle = built(made, no_wheels, seeds="1")
     raw = made.folder / "data" / "raw"
     said: list[str] = []
-    competition = bundle_competition(read_bundle(bundle), raw, tmp_path, memory_limit=2**31, report=said.append)
+    competition = bundle_competition(read_bundle(bundle), raw, tmp_path, memory_limit=2**31, context=listening(said))
     assert competition.folder == tmp_path / "competitions" / "small"
     assert (competition.folder / "data" / "raw").resolve() == raw.resolve()
     assert (competition.folder / "features.py").read_text() == (made.folder / "features.py").read_text()

@@ -83,7 +83,7 @@ def test_a_disk_that_is_surely_too_small_is_refused_whatever_is_answered(place: 
 def test_the_size_of_a_download(tmp_path: Path) -> None:
     def of(*files: tuple[str, int | None], archive: bool = False) -> Download:
         all_of_it = RemoteFile("all.zip", None) if archive else None
-        return Download.of([RemoteFile(n, s) for n, s in files], tmp_path, archive=all_of_it)
+        return Download.estimate([RemoteFile(n, s) for n, s in files], tmp_path, archive=all_of_it)
 
     assert of(("a.csv", 1000)) == Download(1, 1000, 600, 1000)
     assert of(("a.parquet", 1000), ("b.png", 500)) == Download(2, 1500, 1000, 1500)

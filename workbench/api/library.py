@@ -6,7 +6,7 @@ Heavy modules are imported by the functions that need them: listing runs must no
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from workbench.api.access import Report, call_context
 from workbench.api.competition import OpenCompetition
 from workbench.core.errors import ConfigError, NotFoundError
-from workbench.core.events import BytesReceived, DownloadStarted, Event
 from workbench.core.memory import parse_bytes
 from workbench.data.workspace import Workspace, create_workspace, find_workspace
 
@@ -109,8 +108,6 @@ def fetch(  # noqa: PLR0913 the options of the command
     where: Workspace | None = None,
     listen: Listener | None = None,
     report: Report | None = None,
-    progress: Callable[[int], None] = lambda _: None,
-    total: Callable[[int | None], None] = lambda _: None,
 ) -> Fetched:
     """Download a competition's data, and write a missing definition and baseline, as ``wb fetch`` does.
 
@@ -130,29 +127,21 @@ def fetch(  # noqa: PLR0913 the options of the command
         The bytes of memory that converting may use; below 1 GB, files are read in smaller chunks.
     where : Workspace, optional
     listen : callable, optional
-        Called with each event; see `workbench.core.events`.
-    report, progress, total : callable, optional
-        Called with the text of each step; with the number of bytes received; with the number of bytes to receive.
+        Called with each event, those of received bytes included; see `workbench.core.events`.
+    report : callable, optional
+        Called with the text of each step.
     """
-    from workbench.data.ingest import Approval
+    from workbench.data.ingest import FetchOptions
     from workbench.data.ingest import fetch as fetch_data
     from workbench.platforms.protocol import competition_slug, connect
-
-    def pass_on(event: Event) -> None:
-        if isinstance(event, BytesReceived):
-            progress(event.size_bytes)
-        if isinstance(event, DownloadStarted):
-            total(event.size_bytes)
 
     opened_workspace, slug = where or workspace(), competition_slug(slug)
     return fetch_data(
         replace(opened_workspace, memory_limit=memory_limit) if memory_limit else opened_workspace,
         slug,
         connect(platform or _platform_of(opened_workspace, slug), opened_workspace.root),
-        only=only,
-        force=force,
-        approval=approval or Approval(),
-        context=call_context(listen, report=report).with_listeners(pass_on),
+        options=FetchOptions(only, force) if approval is None else FetchOptions(only, force, approval),
+        context=call_context(listen, report=report),
     )
 
 

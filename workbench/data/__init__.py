@@ -4,6 +4,5 @@ Input: the files as they were downloaded. Output: typed Parquet tables, ``compet
 `workspace` finds the folders, `competition` reads a competition and loads its own code, `ingest` reads every file
 format and converts it, `inference` derives the roles of tables and columns, the task, the metric and the folds.
 
-A new file format begins in `ingest.sources` (its ending) and `ingest.convert` (its reader), a new rule about columns
-in `inference.roles`.
+A new file format is a module and an entry in `ingest.formats`; a new rule about columns goes into `inference.roles`.
 """

@@ -100,7 +100,7 @@ class FeatureInputs:
         if kind == "rows":
             return self.keys.competition.rows.scan()
         if kind == "table":
-            return self.keys.competition.feature_table(name)
+            return self.keys.competition.rows.feature_table(name)
         return self.scan_block(name)
 
     def _scan_part(self, reader: Feature, name: str, part: RowPart, parts: Parts) -> pl.LazyFrame:

@@ -17,8 +17,9 @@ from workbench.core.frames import scan_csv, scan_parquet
 from workbench.core.temporary import temporary_file
 from workbench.data.ingest import convert
 from workbench.data.ingest.delimited import as_text
-from workbench.data.ingest.layouts import Layout, layout_of, reencoded_layouts, say_encodings
-from workbench.data.ingest.sources import PACKED, TableSource, kind_of, members_of, table_name
+from workbench.data.ingest.formats import PACKED, kind_of
+from workbench.data.ingest.layouts import Layout, layout_of, reencoded_layouts, report_encodings
+from workbench.data.ingest.sources import TableSource, members_of, table_name
 from workbench.data.ingest.text import SourceFile, TextForm, blocks, first_fault
 
 __all__ = ["InputFile", "open_input"]
@@ -118,7 +119,7 @@ def _layout(source: SourceFile, encoding: str, context: RunContext) -> Layout:
     table = TableSource(source.path.name, (source,), "text")
     layout = layout_of(table, {"encoding": encoding} if encoding else {})
     layout = reencoded_layouts([table], {table.name: layout}, {table.name} if encoding else set())[table.name]
-    say_encodings(table, layout, context.say)
+    report_encodings(table, layout, context)
     return layout
 
 

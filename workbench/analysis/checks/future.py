@@ -221,7 +221,7 @@ def _time_columns_of_tables(
 ) -> dict[str, str]:
     column_of_table = {}
     for table in competition.manifest.tables:
-        schema = competition.feature_table(table).collect_schema()
+        schema = competition.rows.feature_table(table).collect_schema()
         name = named.get(table, column)
         if table in named and name not in schema:
             raise NotFoundError(f"table {table!r} has no column {name!r}", hint=near(name, schema, kind="column"))
@@ -397,7 +397,7 @@ class _Truncated:
         if kind == "rows":
             return self._rows()
         if kind == "table":
-            table = self.blocks.competition.feature_table(name)
+            table = self.blocks.competition.rows.feature_table(name)
             column = self.clock.column_of_table.get(name)
             return table if column is None else self.clock.before(table, column, self.cut)
         source = self.blocks.get(name)

@@ -131,11 +131,6 @@ class Competition:
         """Return a table, lazily, in file order; errors are those of `table_path`."""
         return scan(self.table_path(name))
 
-    def feature_table(self, name: str) -> pl.LazyFrame:
-        """Return a table as features may see it: train without its targets and without the columns that test lacks."""
-        frame = self.table(name)
-        return frame.select(self.rows.columns) if name == self.definition.tables.train else frame
-
     def train_columns(self, *columns: str, key: str = "column") -> pl.DataFrame:
         """Return columns of the train table, in file order.
 

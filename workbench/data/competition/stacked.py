@@ -100,6 +100,12 @@ class StackedRows:
                 slices.append(scan(c.table_path(name), ROW, first).slice(low - first, high - low))
         return pl.concat([part.select(pl.col(x).cast(t) for x, t in types.items()) for part in slices])
 
+    def feature_table(self, name: str) -> pl.LazyFrame:
+        """Return a table as features may see it: train without its targets and without the columns that test lacks."""
+        c = self._competition
+        frame = c.table(name)
+        return frame.select(self.columns) if name == c.definition.tables.train else frame
+
 
 def _can_be_stacked(one: pl.DataType, other: pl.DataType) -> bool:
     """Tell whether columns of two types can be stacked without changing what the values mean."""

@@ -431,7 +431,7 @@ def _write(target: Path, chunks: Iterator[bytes], archive: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
         raise DataError(
-            f"{archive}: the folder of {target.name!r} is also the name of a file; nothing is unpacked", hint=UNTRUSTED
+            f"{archive}: {target.name!r} is in what is both a file and a folder; nothing is unpacked", hint=UNTRUSTED
         ) from None
     if target.is_dir():
         raise DataError(

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import MappingProxyType
 
 from workbench.core.context import SILENT, RunContext
 from workbench.core.errors import DamagedError, DataError, NotFoundError, WorkbenchError
@@ -20,8 +19,6 @@ from workbench.data.ingest.keys import Keys, is_numeric, name_of
 from workbench.data.ingest.sources import NO_OPTIONS, ReadOptions, TableSource, options_key, same_source
 
 __all__ = ["Conversion", "convert"]
-
-NO_ERRORS: Mapping[str, WorkbenchError] = MappingProxyType({})
 
 
 def convert(
@@ -62,7 +59,7 @@ class Conversion:
     options: ReadOptions = NO_OPTIONS
     context: RunContext = SILENT
     arrived: Collection[str] = ()
-    unreadable: Mapping[str, WorkbenchError] = NO_ERRORS
+    unreadable: Mapping[str, WorkbenchError] = field(default_factory=dict)
 
     def run(self, *, force: bool = False) -> Manifest:
         """Convert the files; unchanged tables stay, unless `force` is set.

@@ -15,7 +15,7 @@ from workbench.core.cache import atomic, read_json, write_json
 from workbench.core.errors import DamagedError, DataError
 from workbench.core.frames import read_parquet
 from workbench.data.competition import ROW, Competition, Manifest
-from workbench.data.ingest.sources import kind_of as kind_of_file
+from workbench.data.ingest.formats import kind_of as kind_of_file
 from workbench.features import AUTO, CHUNK_ROWS, Blocks, Feature, FeatureMatrix, FoldFeature, is_built_in
 from workbench.features.auto_plan import FILE, AutoPlan, kind_of
 from workbench.models.target import Target

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from workbench.core.cache import read_json, write_json
-from workbench.core.context import RunContext, text_listener
+from workbench.core.context import SILENT, RunContext, text_listener
 from workbench.core.errors import ConfigError, DataError
 from workbench.data.competition import Competition, load_competition
 from workbench.data.ingest import convert, reading_options
@@ -84,7 +83,7 @@ def predict(
 
 
 def _predict(packed: Bundle, data: Path, out: Path, work: Path, memory_limit: int | None, context: RunContext) -> Path:
-    competition = bundle_competition(packed, data, work, memory_limit=memory_limit, report=context.say)
+    competition = bundle_competition(packed, data, work, memory_limit=memory_limit, context=context)
     target, folds = read_target(competition), load_folds(competition)
     if folds.content != packed.folds:
         raise DataError(
@@ -171,7 +170,7 @@ def bundle_competition(
     work: Path,
     *,
     memory_limit: int | None = None,
-    report: Callable[[str], None] = lambda _: None,
+    context: RunContext = SILENT,
 ) -> Competition:
     """Make a workspace with the bundle's definition and code and the given data, and return its competition.
 
@@ -203,10 +202,10 @@ def bundle_competition(
     }
     try:
         as_trained = replace(options, types=trained_types | options.types)
-        convert(raw, tables, packed.slug, options=as_trained, report=report)
+        convert(raw, tables, packed.slug, options=as_trained, context=context)
     except DataError:
         # Some values do not fit these types. Whether this changes values of the train rows is checked later.
-        convert(raw, tables, packed.slug, options=options, report=report)
+        convert(raw, tables, packed.slug, options=options, context=context)
     competition = load_competition(workspace, packed.slug)
     return with_trained_rows(competition, trained["rows"]) if trained else competition
 
