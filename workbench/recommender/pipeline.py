@@ -10,7 +10,7 @@ from workbench.recommender.problem import RecommenderProblem, RecommenderSpec, S
 from workbench.recommender.ranker import ListModel, Lists
 from workbench.recommender.result import RecommenderResult
 from workbench.recommender.rolling_windows import RollingWindows
-from workbench.recommender.scoring import Evaluation, mean_recall, mean_score, score_folds, score_groups, score_of
+from workbench.recommender.scoring import WindowEvaluation, mean_recall, mean_score, score_folds, score_groups, score_of
 from workbench.recommender.stages import StageTimer
 from workbench.recommender.user_folds import UserFolds
 from workbench.recommender.validation import choose_validation
@@ -100,7 +100,7 @@ def _check_ground_truth(problem: RecommenderProblem, spec: RecommenderSpec) -> N
         )
 
 
-def _test_lists(steps: WindowSteps, evaluation: Evaluation) -> Lists:
+def _test_lists(steps: WindowSteps, evaluation: WindowEvaluation) -> Lists:
     """Return the lists of the test users."""
     prepared = steps.prepare_test()
     models: list[ListModel] = []

@@ -10,7 +10,7 @@ import numpy as np
 
 from workbench.recommender.candidate_features import PreparedWindow
 from workbench.recommender.ranker import RankerTraining, RowSplit, TrainingRows, join_rows
-from workbench.recommender.scoring import Evaluation, ScoredWindow
+from workbench.recommender.scoring import ScoredWindow, WindowEvaluation
 from workbench.recommender.window_steps import WindowSteps, require_hits, scored_window, window_name
 from workbench.recommender.windows import users_by_list
 
@@ -62,7 +62,7 @@ class RollingWindows:
         suffixes = [*(f"w{number}" for number in range(n_scored)), "rounds", "all"]
         self.models = steps.load_models(suffixes)[0] if self.n_trained else {}
 
-    def evaluate(self) -> Evaluation:
+    def evaluate(self) -> WindowEvaluation:
         """Score the windows, and train the models that are not stored, also the one for test."""
         scored: list[ScoredWindow] = []
         rows_by_window: dict[int, TrainingRows] = {}
@@ -88,7 +88,7 @@ class RollingWindows:
             # Rows for the next models stay in memory; until the number of rounds is known, all do.
             for unused in [w for w in rows_by_window if number <= self.n_scored and w > number + self.n_trained - 2]:
                 del rows_by_window[unused]
-        return Evaluation(scored, self.models, feature_names)
+        return WindowEvaluation(scored, self.models, feature_names)
 
     def _earliest_window(self) -> int:
         """Return the number of the earliest window that models are trained on or stopped by."""

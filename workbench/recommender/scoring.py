@@ -17,9 +17,9 @@ from workbench.recommender.validation import user_groups
 from workbench.recommender.windows import Truth, Window
 
 __all__ = [
-    "Evaluation",
     "FoldScores",
     "ScoredWindow",
+    "WindowEvaluation",
     "has_each_list",
     "mean_recall",
     "mean_score",
@@ -56,7 +56,7 @@ class ScoredWindow:
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class WindowEvaluation:
     """The scored windows and the models.
 
     Attributes

@@ -23,7 +23,7 @@ from workbench.recommender.ranker import (
     join_rows,
     train_folds,
 )
-from workbench.recommender.scoring import Evaluation, has_each_list
+from workbench.recommender.scoring import WindowEvaluation, has_each_list
 from workbench.recommender.window_steps import WindowSteps, require_hits, scored_window
 from workbench.recommender.windows import Window, take_users
 
@@ -76,7 +76,7 @@ class UserFolds:
     def __init__(self, steps: WindowSteps) -> None:
         self.steps = steps
 
-    def evaluate(self) -> Evaluation:
+    def evaluate(self) -> WindowEvaluation:
         """Score the window, and train the models that are not stored, also those of all users."""
         # Before the validation window is made, so that their memory is free by then.
         earlier = self._earlier_windows()
@@ -85,12 +85,14 @@ class UserFolds:
         recall, perfect_lists = self.steps.measure_recall(prepared)
         if prepared.features is None:
             lists = self.steps.recommend(prepared, ())
-            return Evaluation([scored_window(prepared.window, lists, perfect_lists, recall)], {}, (), [fold_by_user])
+            return WindowEvaluation(
+                [scored_window(prepared.window, lists, perfect_lists, recall)], {}, (), [fold_by_user]
+            )
         models = self._train(prepared, fold_by_user, earlier)
         with self.steps.timer(f"lists of {prepared.name}"):
             lists = self._rank_by_fold(prepared, fold_by_user, models)
         scored = scored_window(prepared.window, lists, perfect_lists, recall)
-        return Evaluation([scored], models, prepared.features.feature_names, [fold_by_user])
+        return WindowEvaluation([scored], models, prepared.features.feature_names, [fold_by_user])
 
     def _earlier_windows(self) -> list[_EarlierWindow]:
         """Return the training rows of the windows before the validation window; none if all models are stored."""
