@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import polars as pl
@@ -26,13 +28,14 @@ from workbench.submissions.findings import file_findings
 BY_NAME = {shape.name: shape for shape in SHAPES}
 
 
-@pytest.fixture
-def read(tmp_path: Path):
-    """Return a function that converts the raw files of a shape and writes what was inferred of them."""
+@pytest.fixture(scope="module")
+def converted(tmp_path_factory: pytest.TempPathFactory):
+    """Return a function that converts the raw files of a shape, writes what was inferred of them, and gives the folder."""
 
-    def made(shape: Shape) -> tuple[Workspace, Competition, Expected]:
-        workspace = Workspace(tmp_path)
-        folder = workspace.competitions / "shape"
+    @cache
+    def made(shape: Shape) -> tuple[Path, Expected]:
+        root = tmp_path_factory.mktemp(shape.name)
+        folder = root / "competitions" / "shape"
         raw = folder / "data" / "raw"
         raw.mkdir(parents=True)
         expected = shape.write(raw)
@@ -45,6 +48,19 @@ def read(tmp_path: Path):
         (folder / "experiments").mkdir()
         (folder / "competition.toml").write_text(definition_text(inferred), encoding="utf-8")
         (folder / "experiments" / "001.toml").write_text(baseline_text(inferred), encoding="utf-8")
+        return root, expected
+
+    return made
+
+
+@pytest.fixture
+def read(tmp_path: Path, converted):
+    """Return a function that gives a shape's competition, in a copy of the folder that was made of it."""
+
+    def made(shape: Shape) -> tuple[Workspace, Competition, Expected]:
+        root, expected = converted(shape)
+        shutil.copytree(root, tmp_path, dirs_exist_ok=True)
+        workspace = Workspace(tmp_path)
         return workspace, load_competition(workspace, "shape"), expected
 
     return made
