@@ -27,7 +27,7 @@ from workbench.rehearsal.host import HostedCompetition, host_text, load_metric
 from workbench.rehearsal.input_file import InputFile, open_input
 from workbench.rehearsal.labels import classes_of, infer_task, sample_values, with_positive_last
 from workbench.rehearsal.spec import USAGE, LogSpec, RehearsalSpec, check_options
-from workbench.rehearsal.split import public_part, served_order, test_side
+from workbench.rehearsal.split import public_mask, test_mask, test_order
 from workbench.rehearsal.weights import weights_of
 
 __all__ = ["create"]
@@ -176,7 +176,7 @@ def _plan(spec: RehearsalSpec, source: InputFile, metric: Metric) -> _Competitio
         ids_and_targets = ids_and_targets.with_columns(pl.Series(ids[0], np.arange(ids_and_targets.height)))
     if spec.after and not after_column:
         raise NotFoundError(f"--after: no column {spec.after[0]!r}", hint=near(spec.after[0], columns, kind="column"))
-    is_test = test_side(ids_and_targets, spec)
+    is_test = test_mask(ids_and_targets, spec)
     n_test = int(is_test.sum())
     targets = [ids_and_targets[t] for t in spec.targets]
     task = infer_task(targets, metric, spec.task)
@@ -192,8 +192,8 @@ def _plan(spec: RehearsalSpec, source: InputFile, metric: Metric) -> _Competitio
         columns=other_columns,
         ids=ids,
         is_test=is_test,
-        order=served_order(n_test, spec),
-        is_public=public_part(n_test, spec),
+        order=test_order(n_test, spec),
+        is_public=public_mask(n_test, spec),
         task=task,
         classes=classes,
         weight=weight,
@@ -331,6 +331,7 @@ def _weight_name(plan: _CompetitionPlan) -> str:
 
 
 def _hosted_competition(slug: str, plan: _CompetitionPlan) -> HostedCompetition:
+    """Return the description of a competition for ``host.toml``."""
     spec = plan.spec
     n_test = len(plan.is_public)
     return HostedCompetition(

@@ -29,7 +29,7 @@ from workbench.rehearsal.input_file import InputFile, open_input
 from workbench.rehearsal.interaction_log import EVENT_NUMBER, InteractionLog, read_log
 from workbench.rehearsal.labels import list_length, numbers
 from workbench.rehearsal.spec import KIND, USAGE, LogSpec, check_log_options
-from workbench.rehearsal.split import public_part
+from workbench.rehearsal.split import public_mask
 
 __all__ = ["create_log_competition"]
 
@@ -159,7 +159,7 @@ def _usage(rows: pl.DataFrame, spec: LogSpec) -> pl.DataFrame:
             hint="choose a longer --horizon",
         )
     usage = np.full(users.height, "private")
-    usage[users["scored"].to_numpy()] = np.where(public_part(n_scored, spec), "public", "private")
+    usage[users["scored"].to_numpy()] = np.where(public_mask(n_scored, spec), "public", "private")
     return users.select("user", pl.Series(USAGE, usage))
 
 

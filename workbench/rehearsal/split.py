@@ -13,7 +13,7 @@ from workbench.core.errors import ConfigError, DataError, NotFoundError, near
 from workbench.rehearsal.labels import numbers
 from workbench.rehearsal.spec import LogSpec, RehearsalSpec
 
-__all__ = ["public_part", "rows_after", "served_order", "test_side"]
+__all__ = ["public_mask", "rows_after", "test_mask", "test_order"]
 
 Mask = npt.NDArray[np.bool_]
 
@@ -23,7 +23,7 @@ ISO_TIME = r"^\d{4}[-/]\d{2}[-/]\d{2}(?:[ T]\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?)?(?
 ANY_DATE = r"^\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}(?:\D|$)"
 
 
-def test_side(frame: pl.DataFrame, spec: RehearsalSpec) -> Mask:
+def test_mask(frame: pl.DataFrame, spec: RehearsalSpec) -> Mask:
     """Return a mask of the rows that become test.
 
     Parameters
@@ -51,12 +51,12 @@ def test_side(frame: pl.DataFrame, spec: RehearsalSpec) -> Mask:
     return is_test
 
 
-def served_order(n_test: int, spec: RehearsalSpec) -> npt.NDArray[np.int64] | None:
+def test_order(n_test: int, spec: RehearsalSpec) -> npt.NDArray[np.int64] | None:
     """Return the order of the test rows; None for the file's order, which after --holdout could reveal targets."""
     return None if spec.after else np.random.default_rng(spec.seed + 2).permutation(n_test)
 
 
-def public_part(n_test: int, spec: RehearsalSpec | LogSpec) -> Mask:
+def public_mask(n_test: int, spec: RehearsalSpec | LogSpec) -> Mask:
     """Return a mask of the test rows, in the served order, of the public score: at least one row, never all."""
     n_public = min(max(1, round(n_test * spec.public)), n_test - 1)
     is_public = np.zeros(n_test, np.bool_)
