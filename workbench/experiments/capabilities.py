@@ -1,4 +1,4 @@
-"""What each kind of experiment is and can do; what it can't is refused here, with the reason."""
+"""The capabilities of each kind of experiment, and the errors for operations that it does not support."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from workbench.core.errors import ConfigError
 __all__ = ["CAPABILITIES", "Capabilities", "Operation", "capabilities_of", "check_can"]
 
 Operation = Literal["plan rows", "train", "sample", "report", "write out"]
-"""What is done with an experiment or with its run: plan features and folds of rows, train its models outside of a run,
-run it on a share of the rows, make the report of its predictions, write it out as a notebook."""
+"""An operation on an experiment or its run: plan features and folds of rows, train its models outside of a run, run it
+on a share of the rows, make the report of its predictions, write it as a notebook."""
 
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What a kind of experiment is.
+    """The capabilities of a kind of experiment.
 
     Attributes
     ----------
     runner : str
-        The runner, as "module:class"; it is imported when something runs.
+        The runner, as "module:class"; it is imported when an experiment is run.
     packages : tuple of str
-        Those whose versions decide the result; of models the registry has them.
+        The packages whose versions decide the result; those of models are in the registry.
     predicts_rows : bool
-        Whether it predicts rows of train and test over the competition's folds; otherwise lists for users.
+        Whether it predicts rows of train and test over the competition's folds; otherwise it predicts lists for users.
     trains_models : bool
-        Whether models are trained here, fold by fold, on the columns of its features.
+        Whether this package trains its models, fold by fold, on the columns of its features.
     has_notebook : bool
         Whether the cells of a notebook decide its result.
     refusals : mapping
-        Operation -> why it is refused, and what to do; see `check_can` for what both may name.
+        Operation -> the reason why it is not supported, and a hint; both may have the fields of `check_can`.
     """
 
     runner: str
@@ -76,25 +76,27 @@ with what one library can do and another can't."""
 
 
 def capabilities_of(kind: str) -> Capabilities:
-    """Return what a kind can do. One that is not known, as in a record of a newer version, is taken for a model."""
+    """Return the capabilities of a kind; an unknown kind, as in a record of a newer version, is taken for a model."""
     return CAPABILITIES.get(kind, MODELS)
 
 
 def check_can(operation: Operation, kind: str, subject: str, **facts: object) -> None:
-    """Refuse what a kind of experiment can't do.
+    """Raise if a kind of experiment does not support an operation.
 
     Parameters
     ----------
+    operation : str
+    kind : str
     subject : str
-        What is of that kind, and how, for the message: "012.toml is a [notebook] experiment".
+        The start of the message: "012.toml is a [notebook] experiment".
     **facts
-        What the reason and the hint name: `exp`, the number; `file`, the notebook.
+        Fields of the reason and the hint: `exp`, the number; `file`, the notebook.
 
     Raises
     ------
     ConfigError
-        Says why, and what to do.
+        With the reason and a hint.
     """
     if operation in capabilities_of(kind).refusals:
-        why, hint = capabilities_of(kind).refusals[operation]
-        raise ConfigError(f"{subject}: {why.format(**facts)}", hint=hint.format(**facts))
+        reason, hint = capabilities_of(kind).refusals[operation]
+        raise ConfigError(f"{subject}: {reason.format(**facts)}", hint=hint.format(**facts))

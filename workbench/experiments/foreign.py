@@ -1,8 +1,7 @@
-"""What a notebook that somebody else wrote sees of this machine: its data, the programs, and nothing of its user's.
+"""The sandbox of notebooks that other people wrote: their data and the system's programs, but no files of the user.
 
-It gets no login, neither Kaggle's nor a cloud's nor a database's; variables are passed on by a list of what programs
-need, not kept back by a list of what is known to be secret. Its home and temporary folders are empty and its own. There
-is no network but where its experiment says ``network = true``.
+They get no credentials of Kaggle, clouds or databases: only environment variables of an allow-list are passed on. Home
+and temporary folders are empty. There is no network unless the experiment has ``network = true``.
 """
 
 from __future__ import annotations
@@ -19,21 +18,21 @@ from workbench.experiments.notebooks.extra import library
 __all__ = ["foreign_environment", "foreign_world", "not_closed"]
 
 OURS = ("", "python3")
-"""The names of this Python's kernel."""
+"""Names of the kernel of the running Python."""
 
 HOME = "/root"
 
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY")
 
 
-OTHER_HOME = "/tmp/home"  # noqa: S108 it is the world's own
-"""Where another kernel may lie in ``/root``."""
+OTHER_HOME = "/tmp/home"  # noqa: S108 within the sandbox
+"""The home folder for other kernels, which may be installed in ``/root``."""
 
 
 def foreign_environment(
     *, network: bool, kernel: str = "", environment: Mapping[str, str] | None = None
 ) -> dict[str, str]:
-    """Return the variables that such a notebook gets; another kernel than this Python's is found in its user's home.
+    """Return the environment variables of such a notebook; for another kernel, with the paths where Jupyter finds it.
 
     Examples
     --------
@@ -46,14 +45,17 @@ def foreign_environment(
 
 
 def foreign_world(notebook: Notebook, folder: Path, *, network: bool, home: Path | None = None) -> Sandbox:
-    """Return what such a notebook sees.
+    """Return the sandbox of such a notebook.
 
     Parameters
     ----------
     notebook : Notebook
-        A kernel of its own may lie anywhere: then all of the machine can be read, but for the places of logins.
+        With another kernel, which may be installed anywhere, it can read all files except those of credentials.
     folder : Path
-        The run's, on whose disk its own folders are.
+        The run's folder; the sandbox's own folders are on the same disk.
+    network : bool
+    home : Path, optional
+        The user's home folder.
     """
     if notebook.kernel in OURS:
         return Sandbox(host="system", home=HOME, own_tmp=True, network=network, disk=folder)

@@ -1,4 +1,4 @@
-"""Predictions by a notebook: it is run in processes of its own; what it records, or the file that it leaves, counts."""
+"""The runner of notebooks, which are executed in other processes and record predictions or write a submission."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ __all__ = ["NotebookRunner"]
 
 COPY = "notebook.ipynb"
 MEMORY_SHARE = 0.95
-"""Of the machine's memory, where no limit was set: beyond that the system ends whatever it likes."""
+"""The share of the machine's memory where no limit is set: beyond it the system may kill any process."""
 
 KAGGLE = "kaggle"
-"""The folder in place of ``/kaggle``, for as long as a notebook runs."""
+"""The folder in place of ``/kaggle`` while a notebook runs."""
 
 
 class NotebookRunner(RowRunner):
-    """Runs notebooks: what one records, or the file that it leaves, counts."""
+    """Runs notebooks and reads their recorded predictions or their submission file."""
 
     def read(self, spec: ExperimentSpec) -> Sequence[ExperimentSpec]:
         """Return one experiment for each combination of ``[notebook.grid]``; without a grid the experiment itself."""
@@ -68,7 +68,7 @@ class NotebookRunner(RowRunner):
         Raises
         ------
         ConfigError
-            When the notebook is missing, or the experiment says of it what it does not have.
+            When the notebook is missing, or lacks parameters that the experiment sets.
         """
         return notebook_content(spec, competition)
 
@@ -80,12 +80,12 @@ class NotebookRunner(RowRunner):
         request: RunRequest,
         context: RunContext,
     ) -> Plan:
-        """Read and check everything that decides the result; of a grid that of one combination."""
+        """Read and check all that decides the result, of one combination of a grid."""
         combination = spec if request.model is None else _combination(spec, request.model)
         return super().plan(workspace, competition, combination, replace(request, model=None), context)
 
     def used_source(self, plan: Plan) -> UsedSource:
-        """Return what the notebook imports, beside what features use."""
+        """Return the code that the notebook imports, and the code and files of features."""
         notebook = _spec_of(plan).notebook
         imported = code_files_of(notebook.code, plan.competition.folder)
         return replace(
@@ -96,14 +96,14 @@ class NotebookRunner(RowRunner):
         )
 
     def predict(self, workspace: Workspace, plan: Plan, folder: Path, context: RunContext) -> Predictions:
-        """Run the notebook, and check what came of it.
+        """Run the notebook, and check its predictions or its submission.
 
-        The executed copy, its page, its figures and its output are in the run's folder, also when it fails.
+        The executed copy, its page, figures and output are written to the run's folder, even if it fails.
 
         Raises
         ------
         NotebookError
-            When a cell fails or a limit ends it, or nothing came of it.
+            When a cell fails, a limit is reached, or there are no predictions.
         DataError
             When the predictions or the submission are not of the competition's rows.
         """
@@ -114,9 +114,9 @@ class NotebookRunner(RowRunner):
 
 
 def _combination(spec: ExperimentSpec, table: dict[str, Any]) -> ExperimentSpec:
-    """Return the experiment of one combination of a grid: a run of its own, whatever else the grid has."""
-    of_grid = [f"{name} = {value}" for name, value in table.items() if name in spec.model.get("grid", {})]
-    return replace(spec, model=table, changes=(*spec.changes, *of_grid))
+    """Return the experiment of one combination of a grid."""
+    grid_changes = [f"{name} = {value}" for name, value in table.items() if name in spec.model.get("grid", {})]
+    return replace(spec, model=table, changes=(*spec.changes, *grid_changes))
 
 
 def _spec_of(plan: Plan) -> NotebookSpec:
@@ -129,11 +129,11 @@ def _with_record(
     workspace: Workspace, plan: Plan, spec: NotebookSpec, folder: Path, context: RunContext
 ) -> Predictions:
     """Run a notebook that records its predictions."""
-    recorded_at = folder / "parts" / "recorded.npz"
-    recorded_at.unlink(missing_ok=True)
+    recorded_path = folder / "parts" / "recorded.npz"
+    recorded_path.unlink(missing_ok=True)
     place = Placed(spec.notebook, Path(plan.competition.folder))
     done = _executed(workspace, plan, spec, place, folder, context)
-    recorded = read_recorded(recorded_at)
+    recorded = read_recorded(recorded_path)
     if recorded is None:
         raise NotebookError(
             f"{spec.notebook.path} came to its end and recorded nothing",
@@ -168,7 +168,7 @@ def _executed(
     )
     memory = workspace.memory_limit or int(MEMORY_SHARE * machine_bytes())
     is_foreign = spec.submission is not None
-    # A notebook that somebody else wrote gets no context: the ledger's address may have a password in it.
+    # Another person's notebook gets no context: the ledger's URL may contain a password.
     variables: AbstractContextManager[dict[str, str]] = (
         nullcontext({}) if is_foreign else write_context(notebook_context)
     )
@@ -188,7 +188,7 @@ def _executed(
 
 
 def _about(plan: Plan, folder: Path, done: Executed, more: dict[str, Any]) -> dict[str, Any]:
-    """Return what is kept of every notebook that came to its end."""
+    """Return the fields of `Predictions` that all finished notebooks have."""
     names = (COPY, "notebook.html", "notebook.txt")
     paths = [p for p in sorted(folder.rglob("*")) if p.name in names or p.parent.name == "notebook-figures"]
     details = {"seconds": round(done.seconds, 2), "peak_mb": round(done.peak_mb, 1), **more}
@@ -206,7 +206,7 @@ def _about(plan: Plan, folder: Path, done: Executed, more: dict[str, Any]) -> di
 def _with_submission(
     workspace: Workspace, plan: Plan, spec: NotebookSpec, name: str, folder: Path, context: RunContext
 ) -> Predictions:
-    """Run a notebook that was written for Kaggle, with Kaggle's folders around it."""
+    """Run a notebook that was written for Kaggle, with Kaggle's folders."""
     kaggle = folder / KAGGLE
     shutil.rmtree(kaggle, ignore_errors=True)
     working = kaggle / "working"
@@ -243,12 +243,12 @@ def _with_submission(
 
 
 def _check_submission(path: Path, plan: Plan) -> None:
-    """Refuse a file that is not of the competition's form and rows; `wb submit` looks at its values.
+    """Raise for a file with other columns or rows than a submission; `wb submit` checks its values.
 
     Raises
     ------
     DataError
-        Says what is there and what was expected.
+        With the actual and the expected columns or rows.
     """
     form, ids = plan.form, plan.competition.ids.test_frame()
     try:

@@ -1,4 +1,4 @@
-"""What ``[notebook]`` says of an experiment, checked before anything is run."""
+"""The table ``[notebook]`` of an experiment, checked before anything is run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OURS = ("file", "seconds", "cell_seconds", "kernel", "grid", "submission", "cv",
 """Keys of the table that are not the notebook's parameters."""
 
 KERNEL = "python3"
-"""This Python's."""
+"""The kernel of the running Python."""
 
 
 @dataclass(frozen=True)
@@ -37,15 +37,15 @@ class NotebookSpec:
     transform : str
         Always "none": a notebook predicts on the competition's own scale.
     submission : str, or None
-        The file that a notebook written for Kaggle leaves; None for one that records.
+        The submission file that a notebook written for Kaggle writes; None for one that records predictions.
     cv : str, or None
-        A regular expression for the CV that such a one prints.
+        A regular expression for the CV that a notebook written for Kaggle prints.
     network : bool
-        Whether one written for Kaggle has the network; one of one's own has what its user has.
+        Whether a notebook written for Kaggle may use the network; others always may.
     code : str
         The key of the competition's code that it imports; empty where it imports none.
     data : dict
-        Name -> stamp of the data beside the competition's that one written for Kaggle reads.
+        Other data that a notebook written for Kaggle reads: name -> stamp of its files.
     """
 
     notebook: Notebook
@@ -59,7 +59,7 @@ class NotebookSpec:
     data: dict[str, Any] = field(default_factory=dict)
 
     def content(self) -> dict[str, Any]:
-        """Return what decides the result: the cells' code and the parameters."""
+        """Return the values that decide the result: code cells, parameters, kernel and options."""
         content: dict[str, Any] = {
             "notebook": self.notebook.content(),
             "kernel": self.notebook.kernel,
@@ -79,14 +79,14 @@ def notebook_spec(spec: ExperimentSpec, folder: Path, notebooks: Path) -> Notebo
     ----------
     spec : ExperimentSpec
     folder : Path
-        The competition's, where its own notebooks may be.
+        The competition's folder, which may have notebooks.
     notebooks : Path
-        The workspace's.
+        The workspace's folder of notebooks.
 
     Raises
     ------
     ConfigError
-        For a notebook that is missing or none, parameters that it does not have or of another kind, and odd limits.
+        For a missing or invalid notebook, unknown parameters, values of another kind, and invalid limits.
     """
     where, table = f"{spec.path}: [notebook]", spec.model
     file = table.get("file")
@@ -107,21 +107,21 @@ def notebook_spec(spec: ExperimentSpec, folder: Path, notebooks: Path) -> Notebo
     if "kernel" in table:
         notebook = notebook.with_kernel(str(table["kernel"]))
     elif table.get("submission") is not None and notebook.kernel:
-        # What somebody else's notebook says of itself decides nothing: another kernel sees more of the machine.
+        # The kernel in another person's notebook is ignored: other kernels can read more of the machine.
         notebook = notebook.with_kernel(KERNEL)
     parameters = {k: v for k, v in table.items() if k not in OURS}
     check_parameters(notebook, parameters, where=where)
-    in_all, of_cell = (_seconds(table.get(key), f"{where} {key}") for key in ("seconds", "cell_seconds"))
+    total_s, cell_s = (_seconds(table.get(key), f"{where} {key}") for key in ("seconds", "cell_seconds"))
     submission, cv = (_text(table.get(key), f"{where} {key}") for key in ("submission", "cv"))
     if cv is not None:
         if submission is None:
             raise ConfigError(f"{where} cv = {cv!r} is for a notebook that leaves a submission", hint="take it out")
         _check_pattern(cv, f"{where} cv")
     network = _network(table.get("network"), where, foreign=submission is not None)
-    # One that was written for Kaggle runs in a folder of its own, and can't import what is beside.
+    # A notebook that was written for Kaggle runs in a separate folder, and can't import the competition's code.
     code = code_key_of(notebook.code, folder) if submission is None else ""
     data = {} if submission is None else data_stamps(folder, notebook)
-    limits = Limits(in_all, of_cell)
+    limits = Limits(total_s, cell_s)
     return NotebookSpec(
         notebook, parameters, limits, submission=submission, cv=cv, network=network, code=code, data=data
     )
@@ -154,12 +154,12 @@ def _check_pattern(pattern: str, where: str) -> None:
 
 
 def without_grid(spec: ExperimentSpec) -> list[dict[str, Any]]:
-    """Return the ``[notebook]`` tables that a grid makes of it, one for each combination; the table without one.
+    """Return a ``[notebook]`` table for each combination of its grid; without a grid the table itself.
 
     Raises
     ------
     ConfigError
-        For a grid that is no table of lists, is empty, or names what the table gives, too.
+        For a grid that is not a table of lists, is empty, or has a key of the table.
     """
     table, where = dict(spec.model), f"{spec.path}: [notebook.grid]"
     grid = table.pop("grid", None)

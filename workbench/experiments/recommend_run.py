@@ -1,4 +1,4 @@
-"""A ``[recommend]`` run: the competition's tables read as a log, the two stages, lists for validation and test."""
+"""The runner of ``[recommend]``: it reads the tables as an interaction log, and predicts lists of items for users."""
 
 from __future__ import annotations
 
@@ -51,15 +51,15 @@ __all__ = ["RecommendPlan", "RecommendRunner"]
 
 SPLIT_RULE = "windows-v1"
 HELD_OUT = "ranker knew the window"
-"""Why a CV is optimistic: users of a window were scored by what others did in it, which of the test nobody knows."""
+"""Why a CV is optimistic: users of a window were scored with interactions of others in it; the test has none."""
 
-PART_LISTS = 250_000
-"""So many lists are written at once."""
+CHUNK_LISTS = 250_000
+"""The number of lists that are converted and written at a time."""
 
 
 @dataclass(frozen=True)
 class RecommendPlan:
-    """Everything that decides the result, read and checked before the first second of work."""
+    """All that decides the result of a run, read and checked before anything is trained."""
 
     competition: Competition
     spec: ExperimentSpec
@@ -70,10 +70,10 @@ class RecommendPlan:
 
     @property
     def folds_hash(self) -> str:
-        """The key of who is scored, and how users are split."""
-        most = self.model.recommender.validation_users
-        some = [] if most is None else [f"{most} users"]
-        return content_key(*_split_of(self.competition), self.competition.manifest.content, *some)
+        """The key of the windows, the validated users and their groups."""
+        max_users = self.model.recommender.validation_users
+        limit = [] if max_users is None else [f"{max_users} users"]
+        return content_key(*_split_content(self.competition), self.competition.manifest.content, *limit)
 
     def details(self) -> dict[str, Any]:
         """Return nothing."""
@@ -84,19 +84,19 @@ class RecommendPlan:
         return {"data": self.competition.manifest.content}
 
 
-LOG_IN_KEYS = (
+LOG_FIELDS_IN_KEYS = (
     *("user", "item", "time", "horizon_s", "kind", "unit", "cut", "id"),
     *("weights", "first", "weight", "users", "items"),
 )
 
 
-def _log_in_keys(log: InteractionsSpec) -> str:
-    """Return what decides how a log is read, as the keys of runs have it, whatever its class and fields are called."""
-    return f"InteractionsSpec({', '.join(f'{name}={getattr(log, name)!r}' for name in LOG_IN_KEYS)})"
+def _log_content(log: InteractionsSpec) -> str:
+    """Return the options for reading a log as the keys of runs have them: a text that must not change."""
+    return f"InteractionsSpec({', '.join(f'{name}={getattr(log, name)!r}' for name in LOG_FIELDS_IN_KEYS)})"
 
 
-def _split_of(competition: Competition) -> list[Any]:
-    """Return what decides, for a log, how it is scored."""
+def _split_content(competition: Competition) -> list[Any]:
+    """Return the values that decide how a log is split for validation."""
     cv = competition.definition.cv
     return [SPLIT_RULE, cv.scheme, cv.windows, cv.folds, cv.seed]
 
@@ -104,12 +104,12 @@ def _split_of(competition: Competition) -> list[Any]:
 def make_recommend_plan(
     competition: Competition, spec: ExperimentSpec, *, sample: float | None, threads: int | None
 ) -> RecommendPlan:
-    """Read and check everything that decides the result of a run.
+    """Read and check all that decides the result of a run.
 
     Raises
     ------
     ConfigError
-        When the competition is no recommender's, or the experiment says what there is not.
+        When the competition has no interaction log, or the experiment has unsupported keys.
     """
     d = competition.definition
     if d.interactions is None:
@@ -134,9 +134,9 @@ def make_recommend_plan(
         d.slug,
         spec.content(),
         competition.manifest.content,
-        _log_in_keys(d.interactions),
+        _log_content(d.interactions),
         [d.metric, metric_code],
-        [list(d.id_columns), list(d.targets), _split_of(competition)],
+        [list(d.id_columns), list(d.targets), _split_content(competition)],
         sample,
         model.content(),
     )
@@ -247,7 +247,7 @@ def _lines(plan: RecommendPlan, log: Interactions, task: TaskSpec, test: pl.Lazy
 def _aligned(
     competition: Competition, table: str | None, key: str, ids: pl.Series, notes: list[str]
 ) -> pl.DataFrame | None:
-    """Return a line of the table for each id, in the order of codes; null where it has none."""
+    """Return a row of the table for each id, in the order of codes; null where it has none."""
     if table is None:
         return None
     frame = competition.table(table)
@@ -264,7 +264,7 @@ def _aligned(
 
 
 def _check_matches(table: str, key: str, keys: pl.Series, ids: pl.Series, notes: list[str]) -> None:
-    """Refuse a table that has none of the log's ids; note what it lacks most of, or has more than once."""
+    """Raise for a table without any of the log's ids; add notes if it lacks most of them, or repeats some."""
     distinct = keys.unique()
     n_matched = int(ids.is_in(distinct.implode()).sum())
     if not n_matched:
@@ -286,7 +286,7 @@ def _check_matches(table: str, key: str, keys: pl.Series, ids: pl.Series, notes:
 
 @dataclass(frozen=True)
 class _RunModels:
-    """Models in a run folder: ``models/`` for good, ``parts/`` until the run is whole."""
+    """The models in a run folder: texts in ``models/``, and the rest in ``parts/`` until the run is finished."""
 
     folder: Path
 
@@ -297,7 +297,7 @@ class _RunModels:
         return self.folder / "models" / f"{file}.txt", self.folder / "parts" / f"{file}.json"
 
     def load(self, name: str) -> ListModel | None:
-        """Return a finished model; None where there is none, or its file is not what was written."""
+        """Return a finished model; None where there is none, or its file is damaged."""
         model, part = self._paths(name)
         try:
             note = json.loads(part.read_text())
@@ -308,7 +308,7 @@ class _RunModels:
             return None
 
     def save(self, name: str, model: ListModel) -> None:
-        """Keep a finished model: its text first, then the part that vouches for it."""
+        """Save a finished model: its text first, then the part, which has the text's digest."""
         path, part = self._paths(name)
         write_text(path, model.text)
         details = {"rounds": model.rounds, "gains": model.gains, "stopping": model.stopping}
@@ -323,7 +323,7 @@ class RecommendRunner:
         return [spec]
 
     def content(self, spec: ExperimentSpec, competition: Competition) -> dict[str, Any] | None:  # noqa: ARG002
-        """Return None: the experiment's file says it all."""
+        """Return None: the experiment's file has all values."""
         return None
 
     def plan(
@@ -334,11 +334,11 @@ class RecommendRunner:
         request: RunRequest,
         context: RunContext,
     ) -> RecommendPlan:
-        """Read and check everything that decides the result."""
+        """Read and check all that decides the result."""
         return make_recommend_plan(competition, spec, sample=request.sample, threads=context.threads)
 
     def used_source(self, plan: RecommendPlan) -> UsedSource:  # noqa: ARG002
-        """Return nothing: its functions are named by the experiment."""
+        """Return nothing: the experiment names its functions."""
         return UsedSource()
 
     def execute(
@@ -488,7 +488,7 @@ def _write(plan: RecommendPlan, read: _Read, result: RecommenderResult, folder: 
 
 
 def _as_frame(log: Interactions, users: npt.NDArray[np.int32], lists: Lists, task: TaskSpec) -> pl.DataFrame:
-    """Return lists in ids: user, and for each list its items and their scores."""
+    """Return a frame of the user ids and, for each list, item ids and scores."""
     ids = log.users.values
     frames = []
     for part in _parts(len(users)):
@@ -502,7 +502,7 @@ def _as_frame(log: Interactions, users: npt.NDArray[np.int32], lists: Lists, tas
 
 
 def _parts(n: int) -> list[slice]:
-    return [slice(low, min(low + PART_LISTS, n)) for low in range(0, max(n, 1), PART_LISTS)]
+    return [slice(low, min(low + CHUNK_LISTS, n)) for low in range(0, max(n, 1), CHUNK_LISTS)]
 
 
 def _places(items: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
@@ -510,14 +510,14 @@ def _places(items: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
 
 
 def _as_lists(values: pl.Series, at: npt.NDArray[Any]) -> pl.Series:
-    """Return for each row the values at its places, without those that are -1."""
+    """Return for each row the values at its indices, without those at index -1."""
     places = pl.Series(at.ravel()).cast(pl.Int64)
     gathered = values.gather(places.set(places < 0, None))
     return gathered.reshape(at.shape).arr.to_list().list.drop_nulls()
 
 
 def _write_submission(plan: RecommendPlan, read: _Read, lists: Lists, path: Path) -> None:
-    """Write a line for each line of the sample: its id, and the items with a space between them."""
+    """Write a row for each row of the sample: its id, and the items separated by spaces."""
     d = plan.competition.definition
     texts = read.log.item_ids.values.cast(pl.String)
     row_of = np.full(len(read.log.users), -1, np.int64)

@@ -1,4 +1,4 @@
-"""What ``[recommend]`` says of an experiment, checked before anything is read."""
+"""The table ``[recommend]`` of an experiment, checked before any data are read."""
 
 from __future__ import annotations
 
@@ -22,24 +22,25 @@ from workbench.recommender.extra import need_compiler
 __all__ = ["RecommendSpec", "recommend_spec"]
 
 NAMES_IN_KEYS = {source: f"{EARLIER_WORDS.get(name, name).capitalize()}Source" for name, source in SOURCES.items()}
-"""What stands for each kind of source in the keys of runs, whatever its class is called."""
+"""The name of each class of source in the keys of runs, which must not change."""
 
 OURS = ("candidates", "validation_users", "allow_repeats", "ranker")
-TODAY = {earlier: today for today, earlier in EARLIER_WORDS.items()}
-"""Keys in files of earlier versions, which stay read, and what they are called today."""
+PRESENT_NAMES = {earlier: today for today, earlier in EARLIER_WORDS.items()}
+"""Keys in files of earlier versions -> their present names."""
 
-MOST_CANDIDATES = 10_000
+MAX_CANDIDATES = 10_000
+"""LightGBM's limit for the rows of a query."""
 
 
 @dataclass(frozen=True)
 class RecommendSpec:
-    """A recommender to make.
+    """The recommender of an experiment.
 
     Attributes
     ----------
     recommender : RecommenderSpec
     code : dict
-        By source, what decides what a function of one's own does.
+        Source with a custom function -> the key of its code.
     threads : int, or None
     """
 
@@ -48,40 +49,40 @@ class RecommendSpec:
     threads: int | None
 
     def content(self) -> dict[str, Any]:
-        """Return what decides the result."""
-        of = self.recommender
+        """Return the values that decide the result."""
+        recommender = self.recommender
         return {
-            # In their order: they take turns.
-            "sources": [[name, NAMES_IN_KEYS[type(s)], _plain(s)] for name, s in of.sources.items()],
-            "candidates": of.candidates,
-            "validation_users": of.validation_users,
-            "again": of.allow_repeats,
-            "ranker": None if of.ranker is None else _of_ranker(of.ranker),
+            # In their order, which round robin uses.
+            "sources": [[name, NAMES_IN_KEYS[type(s)], _plain(s)] for name, s in recommender.sources.items()],
+            "candidates": recommender.candidates,
+            "validation_users": recommender.validation_users,
+            "again": recommender.allow_repeats,
+            "ranker": None if recommender.ranker is None else _ranker_content(recommender.ranker),
             "lightgbm": version_of("lightgbm"),
             "code": self.code,
         }
 
 
-def _of_ranker(ranker: RankerSpec) -> dict[str, Any]:
-    """Return the ranker as a document; the rounds of each fold's own are those of earlier versions, without a word."""
+def _ranker_content(ranker: RankerSpec) -> dict[str, Any]:
+    """Return the content of a ranker; rounds per fold were the only ones of earlier versions, and have no key."""
     return {k: v for k, v in _plain(ranker).items() if (k, v) != ("rounds", "per fold")}
 
 
 def _plain(spec: Any) -> dict[str, Any]:
-    """Return a dataclass as a document, with the names that its fields have in keys."""
+    """Return the fields of a dataclass by their names in the keys of runs."""
     return {EARLIER_WORDS.get(k, k): list(v) if isinstance(v, tuple) else v for k, v in asdict(spec).items()}
 
 
 def recommend_spec(spec: ExperimentSpec, competition: Competition, *, threads: int | None = None) -> RecommendSpec:
-    """Check the ``[recommend]`` table of an experiment.
+    """Return the recommender of an experiment's ``[recommend]`` table, after checking it.
 
-    Each table in it is a source, ``[recommend.covisit]``, or several of one kind, ``[recommend.covisit.NAME]``. What
-    it does not say is the source's usual value. A duration is a text, ``window = "24h"``; `false` stands for none.
+    Each table in it is a source, ``[recommend.covisit]``, or several of one kind, ``[recommend.covisit.NAME]``. Missing
+    keys get the source's default. Durations are texts, ``window = "24h"``; `false` means none.
 
     Raises
     ------
     ConfigError
-        For a source, a key or a value that is none.
+        For an unknown source or key, or an invalid value.
     """
     need_compiler()
     where = f"{spec.path}: [recommend]"
@@ -101,8 +102,8 @@ def recommend_spec(spec: ExperimentSpec, competition: Competition, *, threads: i
     if not isinstance(allow_repeats, bool):
         raise ConfigError(f"{where} {repeats_key} = {allow_repeats!r}: expected true or false")
     candidates = integer_from(table.get("candidates", 100), f"{where} candidates", 1)
-    if candidates > MOST_CANDIDATES:
-        raise ConfigError(f"{where} candidates = {candidates}: LightGBM ranks lists of {MOST_CANDIDATES:,} at most")
+    if candidates > MAX_CANDIDATES:
+        raise ConfigError(f"{where} candidates = {candidates}: LightGBM ranks lists of {MAX_CANDIDATES:,} at most")
     code = {n: _code(competition, s.function) for n, s in sources.items() if isinstance(s, CustomSource)}
     return RecommendSpec(
         RecommenderSpec(
@@ -120,17 +121,17 @@ def recommend_spec(spec: ExperimentSpec, competition: Competition, *, threads: i
 def _check_keys(table: dict[str, Any], where: str) -> None:
     keys = (*OURS, *SOURCES)
     for key in table:
-        if TODAY.get(key, key) not in keys:
+        if PRESENT_NAMES.get(key, key) not in keys:
             raise ConfigError(f"{where} has an unknown key {key!r}", hint=near(key, keys, kind="key"))
-        if TODAY.get(key) in table:
-            raise ConfigError(f"{where} has {key} and {TODAY[key]}, which are the same", hint=f"remove {key}")
+        if PRESENT_NAMES.get(key) in table:
+            raise ConfigError(f"{where} has {key} and {PRESENT_NAMES[key]}, which are the same", hint=f"remove {key}")
 
 
 def _sources(table: dict[str, Any], where: str) -> dict[str, Any]:
     """Return the sources by name, in the order of the table."""
     sources: dict[str, Any] = {}
     for key, setting in table.items():
-        kind = TODAY.get(key, key)
+        kind = PRESENT_NAMES.get(key, key)
         if kind not in SOURCES:
             continue
         for name, values in _named(key, kind, setting, where):
@@ -155,7 +156,7 @@ def _integer_or_none(value: Any, where: str) -> int | None:
 
 
 def _named(key: str, kind: str, setting: Any, where: str) -> list[tuple[str, Any]]:
-    """Return the sources of a kind by name: one, which is called as its key, or one for each table."""
+    """Return the sources of a kind by name: one with the name of its key, or one for each table."""
     if setting is False:
         return []
     if not isinstance(setting, dict):
@@ -168,12 +169,15 @@ def _named(key: str, kind: str, setting: Any, where: str) -> list[tuple[str, Any
 
 
 def _built(template: Any, table: Any, where: str) -> Any:
-    """Return a dataclass with what a table gives in place of its usual values.
+    """Return a dataclass with the values of a table.
 
     Parameters
     ----------
     template : type or dataclass
-        The class, or what the values are taken from where the table gives none.
+        The class, or an object with the values of missing keys.
+    table : Any
+    where : str
+        The table's name, for errors.
     """
     if not isinstance(table, dict):
         raise ConfigError(f"{where} = {table!r}: expected a table")
@@ -181,13 +185,13 @@ def _built(template: Any, table: Any, where: str) -> Any:
     hints, fields = typing.get_type_hints(cls), {f.name: f for f in dataclasses.fields(cls)}
     values: dict[str, Any] = {}
     for key, value in table.items():
-        today = TODAY.get(key, key)
+        today = PRESENT_NAMES.get(key, key)
         name = today if today in fields else f"{key}_s"
         if name in values:
             earlier = EARLIER_WORDS[name]
             raise ConfigError(f"{where} has {earlier} and {name}, which are the same", hint=f"remove {earlier}")
         if name not in fields:
-            keys = [TODAY.get(name, name.removesuffix("_s")) for name in fields]
+            keys = [PRESENT_NAMES.get(name, name.removesuffix("_s")) for name in fields]
             raise ConfigError(f"{where} has an unknown key {key!r}", hint=near(key, keys, kind="key"))
         usual = fields[name].default if isinstance(template, type) else getattr(template, name)
         values[name] = _value(value, hints[name], usual, f"{where} {key}", is_duration=name == f"{key}_s")
@@ -205,7 +209,7 @@ def _built(template: Any, table: Any, where: str) -> Any:
 
 
 def _value(value: Any, hint: Any, usual: Any, where: str, *, is_duration: bool) -> Any:
-    """Return a value as a field of this type takes it."""
+    """Return a TOML value converted to the type of a field."""
     options = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
     if value is False and type(None) in options:
         return None
@@ -215,8 +219,8 @@ def _value(value: Any, hint: Any, usual: Any, where: str, *, is_duration: bool) 
     if is_duration:
         seconds = _seconds(value, where)
         return int(seconds) if expected is int else seconds
-    taken = _taken(value, typing.get_origin(expected) or expected)
-    if taken is None:
+    converted = _converted(value, typing.get_origin(expected) or expected)
+    if converted is None:
         type_names = {
             int: "a whole number",
             float: "a number",
@@ -227,11 +231,11 @@ def _value(value: Any, hint: Any, usual: Any, where: str, *, is_duration: bool) 
         raise ConfigError(
             f"{where} = {value!r}: expected {type_names.get(typing.get_origin(expected) or expected, 'a table')}"
         )
-    return taken
+    return converted
 
 
-def _taken(value: Any, expected: Any) -> Any:
-    """Return a value of TOML as the type that is expected; None where it is none of it."""
+def _converted(value: Any, expected: Any) -> Any:
+    """Return a TOML value as the expected type; None where it has another type."""
     if expected is tuple and isinstance(value, list) and all(isinstance(v, str) for v in value):
         return tuple(value)
     if expected is float and isinstance(value, int | float) and not isinstance(value, bool):

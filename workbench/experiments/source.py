@@ -1,4 +1,4 @@
-"""The copy of its code and definitions that a run keeps: whatever its key follows, each file in its place."""
+"""The copy of code and definitions in a run's folder: all files that the run's key depends on."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from workbench.features import code_files, code_key, package_version
 __all__ = ["DATA", "SourceCopy", "code_keys", "named_code", "source_copy", "write_source"]
 
 DATA = ("data/raw/", "data/tables/")
-"""What lies there is of the competition, and is there wherever its data are."""
+"""Folders of the competition's data, whose files are not copied."""
 
 CODE = (".py", ".toml", ".ipynb")
 """Files that are read once, see `workbench.core.read_once`."""
 
-MOST_BYTES = 64 * 2**20
-"""A larger file is not kept: it is recorded with its digest."""
+MAX_FILE_BYTES = 64 * 2**20
+"""A larger file is not copied; its digest is recorded."""
 
-MOST_BYTES_IN_ALL = 512 * 2**20
+MAX_TOTAL_BYTES = 512 * 2**20
 
 REFERENCE = re.compile(r"([^:\n]+\.py):\w+")
 """A function of the competition's folder, as ``metric = "metric.py:score"`` names it."""
@@ -39,18 +39,18 @@ REFERENCE = re.compile(r"([^:\n]+\.py):\w+")
 
 @dataclass(frozen=True)
 class SourceCopy:
-    """The source files that a run's folder gets a copy of.
+    """The source files that are copied into a run's folder.
 
     Attributes
     ----------
     files : dict
-        Code, and files that features and models read: where each is, by its path from the competition's folder.
+        Code, and files that features and models read: path relative to the competition's folder -> path.
     records : dict
-        The definitions and the notebook, by the names that they are kept under.
+        The definitions and the notebook: name of the copy -> path.
     excluded : dict
-        What is not kept, with the reason.
+        File that is not copied -> reason.
     packages : dict
-        The versions of the installed packages that the code imports.
+        Installed package that the code imports -> version.
     """
 
     files: dict[str, Path]
@@ -60,15 +60,15 @@ class SourceCopy:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What is to be said of it."""
+        """Notes for the user on files that are not copied."""
         reasons = {name: why for name, why in self.excluded.items() if not name.startswith(DATA)}
         return tuple(f"{name} is not kept with the run: {why}" for name, why in reasons.items())
 
 
 def source_copy(plan: RunPlan, used: UsedSource) -> SourceCopy:
-    """Return which files are copied into the folder of a run.
+    """Return the files that are copied into the folder of a run.
 
-    These are the Python files of the competition's folder, whatever they import from there, whichever functions the
+    These are the Python files in the competition's folder and their imports from there, the functions that the
     definition and the experiment name, and the files that features and models read.
     """
     c = plan.competition
@@ -80,19 +80,19 @@ def source_copy(plan: RunPlan, used: UsedSource) -> SourceCopy:
         records.append(c.paths.selection(plan.spec.selection))
     read_files = {c.folder / name for name in used.files}
     copied, excluded = _checked(sorted(files | read_files), c.folder)
-    # Loading features.py may read what only other features name; without it the code could not be loaded elsewhere.
-    spare = {c.folder / name for name in used.unused_files} - files - read_files
-    copied |= _checked(sorted(p for p in spare if p.is_file()), c.folder)[0]
+    # Loading features.py may read files of unused features; without them it could not be loaded elsewhere.
+    unused_files = {c.folder / name for name in used.unused_files} - files - read_files
+    copied |= _checked(sorted(p for p in unused_files if p.is_file()), c.folder)[0]
     versions = {name: package_version(name) for name in sorted(packages) if name not in sys.stdlib_module_names}
     return SourceCopy(
-        copied, _named_apart(records, copied, c.folder), excluded, {n: v for n, v in versions.items() if v}
+        copied, _record_names(records, copied, c.folder), excluded, {n: v for n, v in versions.items() if v}
     )
 
 
 def write_source(source: SourceCopy, folder: Path) -> dict[str, Any]:
-    """Write the copies into a folder, and return the record of them."""
+    """Copy the files into a folder, and return the details for `run.json`."""
     with storage_errors(folder):
-        shutil.rmtree(folder, ignore_errors=True)  # of a run that was stopped: its files may be others
+        shutil.rmtree(folder, ignore_errors=True)  # an interrupted run may have left other files
         copies = source.records | source.files
         for name, path in copies.items():
             write_bytes(folder / name, _bytes_of(path))
@@ -101,12 +101,12 @@ def write_source(source: SourceCopy, folder: Path) -> dict[str, Any]:
 
 
 def _bytes_of(path: Path) -> bytes:
-    """Return what was executed, or what a feature's or model's key was made of.
+    """Return the content that was executed, or that the key of a feature or model was computed from.
 
     Raises
     ------
     DataError
-        When it is a file that code reads by itself, and it was saved since.
+        When a data file was changed since.
     """
     if path.suffix in CODE:
         return read_once(path)
@@ -117,7 +117,7 @@ def _bytes_of(path: Path) -> bytes:
 
 
 def code_keys(plan: RunPlan, used: UsedSource) -> dict[str, str]:
-    """Return the keys of the code that a run uses: of its features and functions, each as ``file.py:name``."""
+    """Return the keys of the features and functions that a run uses, by ``file.py:name``."""
     c = plan.competition
     references = {r for r in _references(plan) if (c.folder / r.partition(":")[0]).is_file()}
     if c.paths.features.exists():
@@ -128,7 +128,7 @@ def code_keys(plan: RunPlan, used: UsedSource) -> dict[str, str]:
 
 
 def named_code(competition: Competition, model: Any) -> list[str]:
-    """Return the files of the functions that a definition and a model's parameters name, from the folder's top."""
+    """Return the files of the functions that a definition and a model's parameters name, relative to the folder."""
     return [reference.partition(":")[0] for reference in _named(competition, model)]
 
 
@@ -138,7 +138,7 @@ def _named(competition: Competition, model: Any) -> list[str]:
 
 
 def _references(plan: RunPlan) -> list[str]:
-    """Return the functions of the competition's folder that its definition and the experiment name."""
+    """Return the functions that the definition and the experiment name, as ``file.py:name``."""
     return _named(plan.competition, plan.spec.model)
 
 
@@ -154,21 +154,21 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _checked(paths: Sequence[Path], folder: Path) -> tuple[dict[str, Path], dict[str, str]]:
-    """Return the files that can be kept, by their path from the folder, and why others can't."""
+    """Return the files that are copied, by their relative path, and the reasons why others are not."""
     copied: dict[str, Path] = {}
     excluded: dict[str, str] = {}
     total = 0
     for path in paths:
-        inside = path.is_relative_to(folder) and ".." not in path.relative_to(folder).parts
-        name = path.relative_to(folder).as_posix() if inside else str(path)
+        is_inside = path.is_relative_to(folder) and ".." not in path.relative_to(folder).parts
+        name = path.relative_to(folder).as_posix() if is_inside else str(path)
         size = path.stat().st_size
-        if not inside:
+        if not is_inside:
             excluded[name] = "it is outside the competition's folder"
         elif name.startswith(DATA):
             excluded[name] = f"it is of the competition's data (digest {file_sha256(path)[:16]})"
         elif not path.resolve().is_relative_to(folder.resolve()):
             excluded[name] = f"it is a link to {path.resolve()}, outside the competition's folder"
-        elif size > MOST_BYTES or total + size > MOST_BYTES_IN_ALL:
+        elif size > MAX_FILE_BYTES or total + size > MAX_TOTAL_BYTES:
             excluded[name] = f"it has {format_bytes(size)} (digest {file_sha256(path)[:16]})"
         else:
             copied[name] = path
@@ -176,11 +176,11 @@ def _checked(paths: Sequence[Path], folder: Path) -> tuple[dict[str, Path], dict
     return copied, excluded
 
 
-def _named_apart(paths: Iterable[Path], taken: dict[str, Path], folder: Path) -> dict[str, Path]:
-    """Return records by their names; one that a file of code has already goes into a folder of its own."""
-    names: dict[str, Path] = {}
+def _record_names(paths: Iterable[Path], copied: dict[str, Path], folder: Path) -> dict[str, Path]:
+    """Return records by the names of their copies, which get a subfolder where a code file has the same name."""
+    path_by_name: dict[str, Path] = {}
     for path in paths:
-        other = taken.get(path.name)
-        apart = other is not None and other.resolve() != path.resolve()
-        names[f"{path.parent.name}/{path.name}" if apart and path.parent != folder else path.name] = path
-    return names
+        other = copied.get(path.name)
+        is_name_taken = other is not None and other.resolve() != path.resolve() and path.parent != folder
+        path_by_name[f"{path.parent.name}/{path.name}" if is_name_taken else path.name] = path
+    return path_by_name

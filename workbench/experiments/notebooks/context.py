@@ -1,4 +1,4 @@
-"""The context of a notebook that is run: the competition, the columns, where to record."""
+"""The context of an executed notebook: the competition, the columns, and the file for its predictions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ VARIABLE = "WB_NOTEBOOK"
 
 @dataclass(frozen=True)
 class NotebookContext:
-    """The context of a notebook; all of it is empty in one that somebody opened by hand.
+    """The context of a notebook; empty in a notebook that a user opened.
 
     Attributes
     ----------
@@ -31,7 +31,7 @@ class NotebookContext:
     features, drop, categorical, seeds
         As in the experiment's file.
     record : str, or None
-        The file that takes what is recorded.
+        The path of the file for the recorded predictions.
     """
 
     workspace: str | None = None
@@ -53,7 +53,7 @@ class NotebookContext:
 
 @contextmanager
 def write_context(context: NotebookContext) -> Iterator[dict[str, str]]:
-    """Write the context to a file for the length of the block, and yield the environment variables that lead to it."""
+    """Write the context to a file that exists until the end of the block; yield environment variables with its path."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "context.json"
         path.write_text(json.dumps(asdict(context)), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Jupyter's packages, which are an extra: everything but notebooks does without them."""
+"""Jupyter's packages, an optional extra that only notebooks need."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["library", "need"]
 
 
 def need(*names: str) -> None:
-    """Refuse to go on without packages that another process is going to import.
+    """Raise if packages are missing that another process is going to import.
 
     Raises
     ------
@@ -26,7 +26,7 @@ def need(*names: str) -> None:
 
 
 def library(name: str) -> Any:
-    """Import one of the packages for notebooks.
+    """Import and return one of the packages for notebooks.
 
     Raises
     ------

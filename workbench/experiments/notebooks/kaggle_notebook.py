@@ -1,4 +1,4 @@
-"""Notebooks that were written for Kaggle: its folder turned to one of ours, and the CV that they print."""
+"""Notebooks that were written for Kaggle: replacing the folder ``/kaggle``, and finding the printed CV."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from workbench.experiments.notebooks.source import Notebook
 __all__ = ["CV_TAG", "printed_cv", "with_kaggle_folder"]
 
 KAGGLE = re.compile(r"(?<![\w./~}-])/kaggle(?![\w.-])")
-"""Where a path begins that leads to Kaggle's folders."""
+"""The start of a path to Kaggle's folders."""
 
 CV_TAG = "cv"
 """The tag of a cell whose last number is the CV."""
@@ -24,11 +24,11 @@ NUMBER = r"[-+]?\d*\.\d+(?:[eE][-+]?\d+)?"
 PRINTED = re.compile(
     rf"\b(?:cv|oof|cross[- ]?val\w*|mean fold|overall|validation)\b[^\d\n]{{0,40}}?({NUMBER})", re.IGNORECASE
 )
-"""How people print it: "CV: 0.7843", "OOF AUC = 0.7843", "Overall validation score 0.7843"."""
+"""Usual forms: "CV: 0.7843", "OOF AUC = 0.7843", "Overall validation score 0.7843"."""
 
 
 def with_kaggle_folder(notebook: Notebook, kaggle: Path) -> Notebook:
-    """Return the notebook with another folder in place of ``/kaggle``; its text changes, the file does not."""
+    """Return the notebook with another folder in place of ``/kaggle``; the file is not changed."""
     nbformat = library("nbformat")
     node = nbformat.reads(notebook.text, as_version=4)
     for cell in node.cells:
@@ -38,10 +38,9 @@ def with_kaggle_folder(notebook: Notebook, kaggle: Path) -> Notebook:
 
 
 def printed_cv(copy: Path, pattern: str | None = None) -> float | None:
-    """Return the CV that an executed notebook printed; None where it did not say any.
+    """Return the CV that an executed notebook printed; None where there is none.
 
-    The last number that a cell tagged "cv" put out counts; else the last match of `pattern`, or of what people usually
-    write.
+    It is the last number in the output of cells tagged "cv", else the last match of `pattern`, or of the usual forms.
 
     Parameters
     ----------

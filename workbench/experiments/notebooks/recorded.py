@@ -1,4 +1,4 @@
-"""What a notebook records: OOF and test predictions, checked as those of any model, and kept until the run is whole."""
+"""The predictions that a notebook records: checked like those of any model, and saved until the run is finished."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Recorded:
-    """What was recorded.
+    """Predictions and metrics that a notebook recorded.
 
     Attributes
     ----------
     oof : float array (n_train, width)
-        NaN where no fold validates the row.
+        NaN in rows that no fold validates.
     test : float array (n_test, width)
     metrics : dict
-        Name -> number: what the notebook says of itself.
+        Name -> number.
     """
 
     oof: Floats
@@ -53,13 +53,13 @@ def checked_oof(values: Any, competition: Competition, target: Target, folds: Fo
     Parameters
     ----------
     values : array or frame
-        (n_train,) or (n_train, width) in the table's order; a polars or pandas frame with the row key or the ids beside
-        the predictions may have any order.
+        (n_train,) or (n_train, width) in the table's order; a polars or pandas frame that also has the row key or the
+        ids may have any order.
 
     Raises
     ------
     DataError
-        When they are of other rows, not of this width, missing where a fold validates, or no probabilities.
+        When rows or columns are wrong, predictions of validated rows are missing, or they are not probabilities.
     """
     oof = _aligned(values, target, "oof", range(target.n_rows), competition, "train")
     covered = folds.covered
@@ -76,7 +76,7 @@ def checked_oof(values: Any, competition: Competition, target: Target, folds: Fo
 
 
 def checked_test(values: Any, competition: Competition, target: Target) -> Floats:
-    """Return test predictions as (n_test, width), in the order of the test table; as `checked_oof`."""
+    """Return test predictions as (n_test, width), in the order of the test table; see `checked_oof`."""
     n_train, n_test = competition.n_train, competition.n_test
     test = _aligned(values, target, "test", range(n_train, n_train + n_test), competition, "test")
     missing = int((~np.isfinite(test).all(axis=1)).sum())
@@ -155,7 +155,7 @@ def _as_probabilities(predictions: Floats, target: Target, name: str, covered: n
 
 
 def write_recorded(path: Path, recorded: Recorded) -> None:
-    """Write what was recorded, whole or not at all."""
+    """Write recorded predictions atomically."""
     note = np.frombuffer(json.dumps(recorded.metrics).encode(), np.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic(path) as temporary, temporary.open("wb") as file:
@@ -163,7 +163,7 @@ def write_recorded(path: Path, recorded: Recorded) -> None:
 
 
 def read_recorded(path: Path) -> Recorded | None:
-    """Return what was recorded; None where nothing was."""
+    """Return recorded predictions; None where there are none."""
     try:
         with path.open("rb") as file, np.load(file) as arrays:
             return Recorded(arrays["oof"], arrays["test"], json.loads(arrays["note"].tobytes()))
@@ -172,12 +172,12 @@ def read_recorded(path: Path) -> Recorded | None:
 
 
 def checked_metrics(metrics: Mapping[str, Any] | None) -> dict[str, float]:
-    """Return what a notebook says of itself: names and finite numbers.
+    """Return a notebook's metrics with finite numbers.
 
     Raises
     ------
     DataError
-        For anything else.
+        For a value that is not a finite number.
     """
     numbers = {}
     for name, value in (metrics or {}).items():

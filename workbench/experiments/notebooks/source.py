@@ -1,4 +1,4 @@
-"""A notebook before it is run: what it says, its parameters, its kernel."""
+"""Reading notebooks: their cells, parameters and kernel."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ KINDS: dict[str, tuple[type, ...]] = {
     "list": (list,),
     "dict": (dict,),
 }
-"""A parameter's kind -> what may be given for it."""
+"""A parameter's kind -> the types of its values."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,11 @@ class Parameter:
     ----------
     name : str
     kind : str
-        As annotated, else that of the default: "int", "float", …; empty where neither says it.
+        Its annotation, else the type of the default: "int", "float", …; empty where neither is known.
     default : str
-        As it is written there.
+        Its source text.
     help : str
-        The comment behind it.
+        The comment at the end of the line.
     """
 
     name: str
@@ -52,12 +52,12 @@ class Parameter:
 
 
 MAGIC = re.compile(r"^(\s*)[%!].*")
-"""A line that only IPython understands."""
+"""A line with a magic or a shell command of IPython."""
 
 
 @dataclass(frozen=True)
 class Notebook:
-    """A notebook as it was written.
+    """A notebook, before it is executed.
 
     Attributes
     ----------
@@ -65,9 +65,9 @@ class Notebook:
     cells : list of dict
         Each with "type", "source" and "tags".
     text : str
-        As .ipynb, without outputs.
+        The content of an .ipynb file, without outputs.
     kernel : str
-        The kernel's name; empty where it names none.
+        The kernel's name; empty without one.
     parameters : dict, or None
         By name; None without a cell that is tagged "parameters".
     """
@@ -79,33 +79,33 @@ class Notebook:
     parameters: dict[str, Parameter] | None
 
     def with_kernel(self, name: str) -> Notebook:
-        """Return the notebook, to be run by another kernel."""
+        """Return the notebook with another kernel."""
         return replace(self, kernel=name)
 
     @property
     def code(self) -> str:
-        """All cells of code as one text, without what only IPython understands."""
+        """The code of all cells as one text, with magics and shell commands replaced by `pass`."""
         lines = (line for c in self.cells if c["type"] == "code" for line in c["source"].splitlines())
         return "\n".join(MAGIC.sub(r"\1pass", line) for line in lines) + "\n"
 
     def content(self) -> list[Any]:
-        """Return what decides the result: cells, not their outputs."""
+        """Return the code cells, which decide the result, without outputs."""
         return [[c["type"], c["source"], c["tags"]] for c in self.cells if c["type"] == "code"]
 
 
 def read_notebook(path: Path) -> Notebook:
-    """Read a notebook: .ipynb, or a .py or .md that jupytext knows.
+    """Read a notebook: an .ipynb file, or a .py or .md file in a format of jupytext.
 
     Raises
     ------
     NotFoundError
         When it is missing.
     ConfigError
-        When it is no notebook, is one in another language, or the packages for it are not installed.
+        When it is not a notebook, is in another language than Python, or packages are missing.
     """
     if not path.exists():
-        beside = [p.name for p in path.parent.glob("*") if p.suffix in (".ipynb", ".py", ".md")]
-        raise NotFoundError(f"no notebook {path}", hint=near(path.name, beside, kind="notebook"))
+        other_names = [p.name for p in path.parent.glob("*") if p.suffix in (".ipynb", ".py", ".md")]
+        raise NotFoundError(f"no notebook {path}", hint=near(path.name, other_names, kind="notebook"))
     nbformat = library("nbformat")
     node = _node(path)
     kernel = node.metadata.get("kernelspec", {})
@@ -121,22 +121,22 @@ def read_notebook(path: Path) -> Notebook:
     return Notebook(path, cells, nbformat.writes(node), str(kernel.get("name", "")), parameters)
 
 
-def new_notebook(words: str, *code: str, parameters: str | None = None) -> Any:
-    """Return a notebook of nbformat's: words, the cell of parameters where there is one, and cells of code."""
+def new_notebook(introduction: str, *code: str, parameters: str | None = None) -> Any:
+    """Return a new notebook node: a Markdown introduction, an optional cell of parameters, and code cells."""
     v4 = library("nbformat").v4
     node = v4.new_notebook()
     node.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    node.cells = [v4.new_markdown_cell(words), *(v4.new_code_cell(source) for source in code)]
+    node.cells = [v4.new_markdown_cell(introduction), *(v4.new_code_cell(source) for source in code)]
     if parameters is not None:
         node.cells.insert(1, v4.new_code_cell(parameters, metadata={"tags": [PARAMETERS_TAG]}))
     for number, cell in enumerate(node.cells):
-        # Of its own they are drawn at random: the same notebook is to be the same file.
+        # nbformat's own ids are random; equal notebooks must be equal files.
         cell.id = f"cell-{number}"
     return node
 
 
 def as_text(node: Any) -> str:
-    """Return a notebook of nbformat's as the text of its file."""
+    """Return a notebook node as the text of its file."""
     text: str = library("nbformat").writes(node)
     return text + "\n"
 
@@ -162,7 +162,7 @@ def _node(path: Path) -> Any:
 
 
 def _check_form(node: Any) -> None:
-    """Raise `TypeError` where what is read of a notebook is not what it should be; the rest may break the format."""
+    """Raise TypeError if a part of the notebook that is read has another type; other parts may break the format."""
     of_all = [("metadata", node.metadata), *((k, node.metadata.get(k, {})) for k in ("kernelspec", "language_info"))]
     of_cells = [("the metadata of a cell", cell.metadata) for cell in node.cells]
     for name, value in (*of_all, *of_cells):
@@ -177,7 +177,7 @@ def _check_form(node: Any) -> None:
 
 
 def _parameters(source: str, path: Path) -> dict[str, Parameter]:
-    """Return what the cell assigns at its top level."""
+    """Return the parameters that a cell assigns at its top level."""
     try:
         return _assigned(ast.parse(source), source.splitlines())
     except SyntaxError as exc:
@@ -214,7 +214,7 @@ def _kind(value: ast.expr) -> str:
 
 
 def check_parameters(notebook: Notebook, values: Mapping[str, Any], *, where: str) -> None:
-    """Refuse parameters that the notebook does not have, or that are of another kind than its own.
+    """Raise for parameters that the notebook does not have, or values of another kind.
 
     Raises
     ------
