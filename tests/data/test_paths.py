@@ -67,7 +67,7 @@ def test_the_readers_take_a_name_as_it_is(tmp_path: Path, folder: str, name: str
 def _in_memory(argument: ast.expr) -> bool:
     """Tell whether what is read is made of bytes, and no path."""
     text = ast.unparse(argument)
-    return text.startswith(("io.BytesIO(", "BytesIO(", "_not_packed(", "text_of(", "archive.read("))
+    return text.startswith(("io.BytesIO(", "BytesIO(", "_without_magic_bytes(", "text_of(", "archive.read("))
 
 
 def test_nothing_reads_a_path_but_through_them() -> None:
