@@ -71,11 +71,11 @@ class PresentDefinition:
         self._changes = ChangeTimes(workspace, slug, newest_runs)
         self._contents_by_exp: dict[int, list[_RunContent] | None] = {}
         self._definition_by_text: dict[bytes, Definition | None] = {}
-        self._code_key_by_reference: dict[str, str] = {}
+        self._code = _PresentCode(self._folder)
 
     def may_differ(self, run: RunRecord) -> bool:
         """Return whether a file that defines a run changed after it began; otherwise nothing has to be compared."""
-        return self._is_scored_by_earlier_rule(run) or self._changes.is_after(run)
+        return _is_scored_by_earlier_rule(self._workspace, run) or self._changes.is_after(run)
 
     def code_may_differ(self, run: RunRecord) -> bool:
         """Return whether code of the competition changed after a run began."""
@@ -110,23 +110,7 @@ class PresentDefinition:
 
         Code is compared by its keys, and where a version computed them differently, by the run's copies of the files.
         """
-        run_folder = _RunFolder(self._workspace.root / run.folder)
-        key_by_reference = run_folder.details.get("code")
-        if isinstance(key_by_reference, dict):
-            return all(
-                key == self._code_key(reference) or self._code_key(reference) == _code_key(run_folder.source, reference)
-                for reference, key in key_by_reference.items()
-            )
-        return run_folder.source.is_dir() and all(
-            _has_same_bytes(p, self._folder / p.relative_to(run_folder.source)) for p in run_folder.source.rglob("*.py")
-        )
-
-    def _is_scored_by_earlier_rule(self, run: RunRecord) -> bool:
-        """Return whether a recommender's run is of a version that always validated on the last window's users."""
-        if capabilities_of(run.kind).predicts_rows or run.status != "finished" or run.cv_windows or run.optimistic:
-            return False
-        recommend_details = _RunFolder(self._workspace.root / run.folder).details.get("recommend")
-        return isinstance(recommend_details, dict) and "validation" not in recommend_details
+        return self._code.equals(_RunFolder(self._workspace.root / run.folder))
 
     @cached_property
     def _competition(self) -> Competition | None:
@@ -210,13 +194,13 @@ class PresentDefinition:
             return False
         cv = self._competition.definition.cv
         if not predicts_rows:
-            if self._is_scored_by_earlier_rule(run):
+            if _is_scored_by_earlier_rule(self._workspace, run):
                 return True
             names = ("scheme", "windows", "folds", "seed")
             return any(getattr(run_definition.cv, name) != getattr(cv, name) for name in names)
         if run_definition.cv != cv:
             return True
-        return cv.function is not None and self._code_key(cv.function) != _code_key(run_folder.source, cv.function)
+        return cv.function is not None and self._code.key(cv.function) != _code_key(run_folder.source, cv.function)
 
     def _differs_in_data(self, run: RunRecord, run_folder: _RunFolder) -> bool:
         # A recommender reads all tables. For other kinds, further tables only matter to some features.
@@ -224,10 +208,37 @@ class PresentDefinition:
         run_content, content = run_folder.details.get(name), self._data_contents.get(name)
         return run_content is not None and content is not None and run_content != content
 
-    def _code_key(self, reference: str) -> str:
-        if reference not in self._code_key_by_reference:
-            self._code_key_by_reference[reference] = _code_key(self._folder, reference)
-        return self._code_key_by_reference[reference]
+
+class _PresentCode:
+    """The present code of a competition.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the competition.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._key_by_reference: dict[str, str] = {}
+
+    def key(self, reference: str) -> str:
+        """Return the key of a function, ``file.py:name``."""
+        if reference not in self._key_by_reference:
+            self._key_by_reference[reference] = _code_key(self._folder, reference)
+        return self._key_by_reference[reference]
+
+    def equals(self, run_folder: _RunFolder) -> bool:
+        """Return whether the code that a run used is unchanged; see `PresentDefinition.has_code_of`."""
+        key_by_reference = run_folder.details.get("code")
+        if isinstance(key_by_reference, dict):
+            return all(
+                key == self.key(reference) or self.key(reference) == _code_key(run_folder.source, reference)
+                for reference, key in key_by_reference.items()
+            )
+        return run_folder.source.is_dir() and all(
+            _has_same_bytes(p, self._folder / p.relative_to(run_folder.source)) for p in run_folder.source.rglob("*.py")
+        )
 
 
 class _RunFolder:
@@ -244,6 +255,14 @@ class _RunFolder:
         except (WorkbenchError, OSError):
             return {}
         return details if isinstance(details, dict) else {}
+
+
+def _is_scored_by_earlier_rule(workspace: Workspace, run: RunRecord) -> bool:
+    """Return whether a recommender's run is of a version that always validated on the last window's users."""
+    if capabilities_of(run.kind).predicts_rows or run.status != "finished" or run.cv_windows or run.optimistic:
+        return False
+    recommend_details = _RunFolder(workspace.root / run.folder).details.get("recommend")
+    return isinstance(recommend_details, dict) and "validation" not in recommend_details
 
 
 def _read_contents(competition: Competition, exp: int) -> list[_RunContent] | None:

@@ -1,4 +1,4 @@
-"""What a notebook that was written for Kaggle finds below ``/kaggle/input``: the competition's and other data."""
+"""The folder ``/kaggle/input`` of a notebook that was written for Kaggle: the competition's files and other data."""
 
 from __future__ import annotations
 
@@ -30,23 +30,25 @@ data puts them there under the names that they have on Kaggle: ``datasets/OWNER/
 
 
 def kaggle_inputs(folder: Path, notebook: Notebook, context: RunContext = SILENT) -> tuple[Inputs, list[str]]:
-    """Bring what a notebook reads, and say where it is to find it.
+    """Unpack the files that a notebook reads, and return where they appear below ``/kaggle/input``.
 
     Parameters
     ----------
     folder : Path
-        The competition's.
+        The competition's folder.
+    notebook : Notebook
+    context : RunContext
 
     Returns
     -------
     inputs : Inputs
     still_packed : list of str
-        The files that stay packed, because the notebook's text does not name them and all would be too much.
+        The files that are not unpacked, as the notebook's text does not name them and all files are too large.
 
     Raises
     ------
     StorageError, DamagedError
-        As `unpacked_files`.
+        See `unpacked_files`.
     """
     text, slug = text_of(notebook), folder.name
     files, still_packed = _competition_files(folder, text, context)
@@ -82,9 +84,9 @@ def _competition_files(folder: Path, text: str, context: RunContext) -> tuple[Pa
 
 
 def _link_targets(folder: Path) -> Iterator[str]:
-    """Give the files that links lead to, which are made where a file can't be there by two names: on another disk.
+    """Yield the targets of symbolic links in the competition's files, which replace hard links across disks.
 
-    Only of competitions' files, whose links are ours: one in other data, as in an archive, may lead to anything.
+    Links in other data are not followed: those of an archive may lead anywhere.
     """
     with os.scandir(folder) as entries:
         for entry in entries:
@@ -95,10 +97,9 @@ def _link_targets(folder: Path) -> Iterator[str]:
 
 
 def other_data(folder: Path, text: str) -> dict[str, Path]:
-    """Return the other data that a notebook names and that are here: name, such as "datasets/owner/slug" -> folder.
+    """Return the available other data that a notebook names: name, such as "datasets/owner/slug" -> folder.
 
-    They are looked for in the competition's ``data/input``, among the other competitions of the workspace, and in
-    kagglehub's cache, where it has downloaded them before.
+    They are in the competition's ``data/input``, in other competitions of the workspace, or in kagglehub's cache.
     """
     named_data: dict[str, Path] = {}
     for name, source in (*_data_in(folder.joinpath(*INPUT)), *_competitions(folder), *_in_hub_cache()):
@@ -108,7 +109,7 @@ def other_data(folder: Path, text: str) -> dict[str, Path]:
 
 
 def not_here(folder: Path, notebook: Notebook) -> list[str]:
-    """Return the data that a notebook names and that are not here, as Kaggle names them."""
+    """Return the missing data that a notebook names, by Kaggle's names."""
     text, slug = text_of(notebook), folder.name
     available = {slug, f"competitions/{slug}"}
     for name in other_data(folder, text):
@@ -117,7 +118,7 @@ def not_here(folder: Path, notebook: Notebook) -> list[str]:
 
 
 def data_stamps(folder: Path, notebook: Notebook) -> dict[str, Any]:
-    """Return what changes when other data do that a notebook reads: names, sizes and times of their files."""
+    """Return a stamp of the names, sizes and times of the files of each of the other data that a notebook names."""
     return {name: _stamp(place) for name, place in other_data(folder, text_of(notebook)).items()}
 
 
@@ -145,7 +146,7 @@ def _competitions(folder: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _in_hub_cache(environment: Mapping[str, str] = os.environ) -> Iterator[tuple[str, Path]]:
-    """Give what kagglehub keeps, in its layout (kagglehub/cache.py of 1.0.3); of a dataset's versions the newest."""
+    """Yield the newest versions in kagglehub's cache, by its layout (kagglehub/cache.py of 1.0.3)."""
     cache = Path(environment.get("KAGGLEHUB_CACHE") or Path.home() / ".cache" / "kagglehub")
     for kind, versions in (("datasets", "versions"), ("notebooks", "output/versions")):
         for place in sorted(cache.glob(f"{kind}/*/*")):
