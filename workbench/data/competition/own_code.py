@@ -88,6 +88,7 @@ class _FolderFinder:
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
+        # A path means a submodule, which Python finds by its package.
         if path is not None or name in RESERVED_MODULES:
             return None
         spec = PathFinder.find_spec(name, self._search_path, target)

@@ -281,6 +281,7 @@ def _blocks(source: SourceFile, size: int, digest: Any) -> Iterator[bytes]:
 
 
 def _complete_lines(source: SourceFile, size: int, digest: Any) -> Iterator[bytes]:
+    """Yield blocks of complete lines, without a byte order mark; `digest`, if not None, is updated with all bytes."""
     incomplete, is_first = b"", True
     with source.opened() as file:
         while raw := file.read(size):

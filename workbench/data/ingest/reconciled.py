@@ -31,15 +31,15 @@ def common_schema(schemas: Sequence[Mapping[str, pl.DataType]]) -> dict[str, pl.
         When two schemas have a column in types without a common one.
     """
     common: dict[str, pl.DataType] = {}
-    first: dict[str, int] = {}
-    for number, schema in enumerate(schemas):
+    first_index: dict[str, int] = {}
+    for index, schema in enumerate(schemas):
         for column, dtype in schema.items():
             if column not in common:
-                common[column], first[column] = dtype, number
+                common[column], first_index[column] = dtype, index
                 continue
             shared = common_type(common[column], dtype)
             if shared is None:
-                raise IrreconcilableError(column, first[column], number)
+                raise IrreconcilableError(column, first_index[column], index)
             common[column] = shared
     return common
 

@@ -75,6 +75,17 @@ def write_frames(
 ) -> None:
     """Write an iterable of frames with the same schema to a Parquet file, in order.
 
+    Parameters
+    ----------
+    table : TableSource
+        For messages and for names of columns that must not change.
+    path : Path
+    frames : iterable of DataFrame
+    schema : mapping
+        The types by column; reserved names are replaced in the file.
+    group_rows : int, optional
+        The number of rows of a row group.
+
     Raises
     ------
     DataError
