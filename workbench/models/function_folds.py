@@ -198,6 +198,7 @@ class FunctionLearner:
         return labels if self.data.target.column.task == "regression" else labels.astype(np.int64)
 
     def _optional_arguments(self, fold: int, seed: int, train_rows: npt.NDArray[np.int64]) -> dict[str, Any]:
+        """Return the optional arguments that the function has, with their values for one fold and seed."""
         values = {
             "weight": self.data.target.training_weights(fold, train_rows),
             "seed": seed,

@@ -135,7 +135,7 @@ def check_time(
     custom = [
         n for n, feature in blocks.features.items() if not (isinstance(feature, Feature) and is_built_in(feature))
     ]
-    requested = _with_sources(blocks, names or custom)
+    requested = _columns_to_check(blocks, names or custom)
     _check_allowed(blocks, allow, requested)
     cuts = clock.cuts(shares)
     return [_check_feature(blocks, name, clock, cuts, _LeakRule(only, allow)) for name, only in requested.items()]
@@ -239,18 +239,24 @@ def _comparable(one: pl.DataType, other: pl.DataType) -> bool:
 # ------------------------------------------------------------------------------------------------------------ compare
 
 
-def _with_sources(blocks: Blocks, names: Sequence[str]) -> dict[str, set[str]]:
-    """Return feature -> columns to check (empty for all), including the columns that fold features group by."""
+def _columns_to_check(blocks: Blocks, references: Sequence[str]) -> dict[str, set[str]]:
+    """Return feature -> columns to check (empty for all), including the columns that fold features group by.
+
+    Parameters
+    ----------
+    references : sequence of str
+        ``feature`` or ``feature.column``.
+    """
     columns_of: dict[str, list[str]] = {}
-    for reference in names:
+    for reference in references:
         _check_exists(blocks, reference)
         name, _, column = reference.partition(".")
         feature = None if name == "rows" else blocks.get(name)
-        for source, _, grouped_by in (
-            c.partition(".") for c in (feature.columns if isinstance(feature, FoldFeature) else ())
-        ):
+        group_columns = feature.columns if isinstance(feature, FoldFeature) else ()
+        for group_column in group_columns:
+            source, _, source_column = group_column.partition(".")
             if isinstance(blocks.features.get(source), Feature):
-                columns_of.setdefault(source, []).append(grouped_by)
+                columns_of.setdefault(source, []).append(source_column)
         columns_of.setdefault(name, []).append(column)
     return {name: set() if "" in columns else set(columns) for name, columns in columns_of.items()}
 
@@ -326,7 +332,7 @@ def _check_feature(blocks: Blocks, name: str, clock: _Clock, cuts: Sequence[Any]
             break
     untruncated = tuple(sorted(_tables(blocks, feature) - set(clock.column_of_table)))
     leaks = tuple(filter(rule.is_leak, differences.values()))
-    shown = ", ".join(_shown(c) for c in cuts)
+    shown = ", ".join(_formatted(c) for c in cuts)
     verdict = "reads the future" if leaks else "allowed" if differences else "passes"
     return TimeCheck(name, verdict, f"computed again before {shown}", leaks or tuple(differences.values()), untruncated)
 
@@ -359,7 +365,7 @@ class _Truncated:
         with (
             _scratch(store) as new_path,
             user_code(
-                f"feature {feature.name!r} ({feature.where}) failed on the data before {_shown(self.cut)}",
+                f"feature {feature.name!r} ({feature.where}) failed on the data before {_formatted(self.cut)}",
                 FeatureError,
                 folder=feature.path.parent,
                 hint="a feature must work on any first part of the data, or it can't be checked",
@@ -472,9 +478,9 @@ class _Truncated:
             feature.name,
             feature.where,
             column,
-            _shown(self.cut),
+            _formatted(self.cut),
             *counts,
-            tuple((_row_name(row, n_train), _shown(a), _shown(b)) for row, a, b in examples),
+            tuple((_row_name(row, n_train), _formatted(a), _formatted(b)) for row, a, b in examples),
         )
 
 
@@ -496,7 +502,8 @@ def _row_name(row: int, n_train: int) -> str:
     return f"train {row}" if row < n_train else f"test {row - n_train}"
 
 
-def _shown(value: Any) -> str:
+def _formatted(value: Any) -> str:
+    """Return a value as the report of the check writes it."""
     if value is None:
         return "null"
     if isinstance(value, float):
@@ -552,12 +559,12 @@ def _check_fold_feature(blocks: Blocks, feature: FoldFeature, clock: _Clock) -> 
     examples = tuple(
         (
             _row_name(int(before[r]), competition.n_train),
-            _shown(float(original[r].flat[0])),
-            _shown(float(changed[r].flat[0])),
+            _formatted(float(original[r].flat[0])),
+            _formatted(float(changed[r].flat[0])),
         )
         for r in rows
     )
     where = competition.paths.features.name
-    shown = _shown(competition.train_columns(clock.column)[clock.column].filter(pl.Series(time == cut))[0])
+    shown = _formatted(competition.train_columns(clock.column)[clock.column].filter(pl.Series(time == cut))[0])
     difference = Difference(feature.name, where, feature.name, shown, int(differs.sum()), len(before), examples)
     return TimeCheck(feature.name, "reads the future", note, (difference,))

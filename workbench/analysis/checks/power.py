@@ -327,6 +327,7 @@ def _plot(name: str, position: pl.Series, outcome: Outcome) -> OrderPlot:
 
 
 def _order_finding(plot: OrderPlot, outcome: Outcome, *, in_time_order: bool) -> DataFinding:
+    """Return the finding that the order of the rows predicts the target."""
     position = "the place of a row in the train file" if plot.column == "row number" else "the number in the id"
     if in_time_order:
         todo = "the file is in time order: validate forward in time, and check that test is not in between"
