@@ -969,7 +969,7 @@ class TestCommands:
         code, out, err = run("push", "1", "--python", HERE, "--wheels", str(ready.wheels))
         assert code != 0
         assert "wb-small-001, version 1: error" in out
-        assert "the kernel ended with error: it raised" in err
+        assert "the kernel ended with status error: it raised" in err
         assert "wrote submission.csv" in err
         code, out, err = run("push", "1", "--python", HERE, "--wheels", str(ready.wheels), "--json")
         assert code != 0

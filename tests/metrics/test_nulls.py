@@ -13,7 +13,7 @@ import pytest
 import scipy.stats
 
 from tests.nulls import NULLS
-from workbench.analysis.checks.target import CERTAIN, TREND, trend_p, weighted_correlation
+from workbench.analysis.checks.target import MAX_TREND_P, MIN_TREND_CORRELATION, trend_p, weighted_correlation
 from workbench.metrics.dependence import (
     correlation_length,
     effective_units,
@@ -63,12 +63,12 @@ def test_a_few_periods_with_levels_of_their_own_are_no_trend() -> None:
     for _ in range(1000):
         means = rng.normal(size=6)
         r = weighted_correlation(np.arange(6.0), means, weights)
-        steep += abs(r) >= TREND
-        trends += abs(r) >= TREND and trend_p(means, weights, r) <= CERTAIN
+        steep += abs(r) >= MIN_TREND_CORRELATION
+        trends += abs(r) >= MIN_TREND_CORRELATION and trend_p(means, weights, r) <= MAX_TREND_P
     assert steep > 80
     assert trends <= 14  # 5 are promised
     rising = np.arange(6.0) + 0.3 * rng.normal(size=6)
-    assert trend_p(rising, weights, weighted_correlation(np.arange(6.0), rising, weights)) <= CERTAIN
+    assert trend_p(rising, weights, weighted_correlation(np.arange(6.0), rising, weights)) <= MAX_TREND_P
 
 
 class TestUnits:
