@@ -22,7 +22,7 @@ __all__ = ["svd_embeddings", "text_embeddings"]
 WEIGHTS = ("count", "binary", "log", "tfidf")
 
 
-def svd_embeddings(
+def svd_embeddings(  # noqa: PLR0913 - public: features.py names each
     rows: pl.LazyFrame,
     by: Columns,
     *,

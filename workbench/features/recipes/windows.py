@@ -129,7 +129,7 @@ def differences(
     return ordered.result(expressions)
 
 
-def rolling(
+def rolling(  # noqa: PLR0913 - public: features.py names each
     rows: pl.LazyFrame,
     by: Columns | None,
     *,
