@@ -58,7 +58,7 @@ TERMINAL_LINES = 60
 @memory_option
 @competition_option
 @shared_options
-def check_command(  # noqa: PLR0913, PLR0917 one parameter per option
+def check_command(
     names: tuple[str, ...],
     exp: int | None,
     by_time: bool,

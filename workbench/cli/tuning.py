@@ -77,7 +77,7 @@ SHOWN = 10
 @memory_option
 @competition_option
 @shared_options
-def tune_command(  # noqa: PLR0913, PLR0917 one parameter per option
+def tune_command(
     number: int | None,
     shown: int | None,
     dashboard: int | None,
