@@ -477,7 +477,7 @@ class TestFaults:
 
     def test_a_status_that_stays_denied(self, ready: Ready) -> None:
         ready.server.fault("GetKernelSessionStatus", status=403, body=b'{"message": "denied"}', times=1000)
-        with pytest.raises(PlatformError, match="gives no status of the kernel 'wb-small-001'"):
+        with pytest.raises(PlatformError, match="returns no status for the kernel 'wb-small-001'"):
             ready.push()
 
     def test_the_status_of_the_run_before_is_not_taken_for_ours(self, ready: Ready) -> None:
@@ -684,7 +684,7 @@ class TestFaults:
     @pytest.mark.parametrize("receipt", [b"{}", b"[]", b'{"push": "another", "run_id": ""}'])
     def test_a_receipt_of_something_else(self, ready: Ready, receipt: bytes) -> None:
         ready.server.kernel_output["wb-receipt.json"] = receipt
-        with pytest.raises(DamagedError, match=r"the kernel's wb-receipt.json is .*; expected '.*' and run '001-"):
+        with pytest.raises(DamagedError, match=r"the kernel's wb-receipt.json is .*; expected push '.*' of run '001-"):
             ready.push()
         del ready.server.kernel_output["wb-receipt.json"]
         assert ready.push().version.number == 2

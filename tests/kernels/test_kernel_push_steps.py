@@ -656,7 +656,7 @@ class TestRun:
         if is_told:
             assert desk.push(pause_s=4.0).status == "complete"
         else:
-            with pytest.raises(PlatformError, match=f"gives no status of the kernel '{NAME}'") as no:
+            with pytest.raises(PlatformError, match=f"returns no status for the kernel '{NAME}'") as no:
                 desk.push(pause_s=4.0)
             assert no.value.hint == "`wb kernel push` asks again"
 
@@ -713,7 +713,7 @@ class TestRun:
         if is_seen:
             assert desk.push().version.number == 2
         else:
-            with pytest.raises(PlatformError, match="ended with complete, and which is not that of version 2"):
+            with pytest.raises(PlatformError, match="ended with complete, but it is not the run of version 2"):
                 desk.push()
 
     def test_the_half_hour_begins_anew_when_it_runs(self, desk: Desk) -> None:
@@ -754,7 +754,7 @@ class TestRun:
         first = desk.host.kernels[NAME][0]
         first.log, first.failure = log, failure
         assert desk.push(pause_s=4.0).version.number == 2
-        with pytest.raises(PlatformError, match="which is not that of version 3"):
+        with pytest.raises(PlatformError, match="it is not the run of version 3"):
             desk.push(pause_s=4.0)
 
     def test_a_log_of_another_push_is_not_ours(self, desk: Desk) -> None:
@@ -762,7 +762,7 @@ class TestRun:
         desk.host.faults["kernel_log"] = [
             lambda: setattr(desk.host.kernels[NAME][0], "log", "x\npush 0123456789ab.1.5\n"),
         ]
-        with pytest.raises(PlatformError, match="which is not that of version 1"):
+        with pytest.raises(PlatformError, match="it is not the run of version 1"):
             desk.push()
 
 
@@ -809,7 +809,7 @@ class TestOutput:
     @pytest.mark.parametrize("receipt", [None, {"push": "another"}, {"run_id": "another"}])
     def test_a_receipt_of_something_else_and_the_next_push_runs_it_again(self, desk: Desk, receipt: Any) -> None:
         desk.host.receipt = receipt
-        what = "is missing" if receipt is None else "is of "
+        what = "is missing" if receipt is None else "is for push "
         with pytest.raises(DamagedError, match=f"the kernel's wb-receipt.json {what}") as no:
             desk.push()
         assert no.value.hint == "`wb kernel push` runs it again"

@@ -132,7 +132,7 @@ class TestColumns:
     def test_classes_are_told_from_targets(self, competition) -> None:
         made = competition(["no", "yes"] * 2, {"id": ["a"], "yes": [0], "no": [0]}, task="binary", metric="auc")
         form = submission_form(made, read_target(made))
-        assert (form.by_class, form.sources, form.texts) == (True, {"yes": 1, "no": 0}, {})
+        assert (form.by_class, form.index_by_column, form.texts) == (True, {"yes": 1, "no": 0}, {})
         assert form.columns == ("id", "yes", "no")
         assert positive_labels(made, read_target(made)) == {"y": "yes"}
 

@@ -51,15 +51,15 @@ class Interrupted(KeyboardInterrupt):
 
     Attributes
     ----------
-    completed : str
-        What is kept, for the message.
-    resume : str
+    state_note : str
+        What is kept, for the message; empty if nothing is.
+    next_command : str
         The command to continue with; empty for the same one.
     """
 
     def __init__(self, command: str) -> None:
         super().__init__(command)
-        self.completed, self.resume = RESUMPTIONS.get(command, ("", ""))
+        self.state_note, self.next_command = RESUMPTIONS.get(command, ("", ""))
 
 
 def resumption(exc: BaseException, arguments: Sequence[str]) -> tuple[str, str]:
@@ -75,9 +75,9 @@ def resumption(exc: BaseException, arguments: Sequence[str]) -> tuple[str, str]:
     cause: BaseException | None = exc
     while cause is not None and not isinstance(cause, Interrupted):
         cause = cause.__cause__ or cause.__context__
-    if cause is None or not cause.completed:
+    if cause is None or not cause.state_note:
         return "", ""
-    return cause.completed, cause.resume or _resuming_command(arguments)
+    return cause.state_note, cause.next_command or _resuming_command(arguments)
 
 
 def _resuming_command(arguments: Sequence[str]) -> str:
@@ -99,16 +99,16 @@ def listening(arguments: Sequence[str]) -> Iterator[None]:
     previous = {number: signal.getsignal(number) for number in INTERRUPT_SIGNALS}
     received: list[int] = []
 
-    def interrupted(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        received.append(number)
+    def interrupted(signal_number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        received.append(signal_number)
         if len(received) > 1:
-            if number != signal.SIGINT:
+            if signal_number != signal.SIGINT:
                 return  # a closed terminal and `timeout` send their signal twice
-            completed, resume = RESUMPTIONS.get(" ".join(arguments[:2])) or RESUMPTIONS.get(
+            state_note, other_command = RESUMPTIONS.get(" ".join(arguments[:2])) or RESUMPTIONS.get(
                 " ".join(arguments[:1]), ("", "")
             )
-            message = f"interrupted at once; {completed}" if completed else "interrupted at once"
-            next_command = printable(resume or _resuming_command(arguments))
+            message = f"interrupted at once; {state_note}" if state_note else "interrupted at once"
+            next_command = printable(other_command or _resuming_command(arguments))
             _say(f"\n{SHOW_CURSOR if sys.stderr.isatty() else ''}{message}\nto continue: {next_command}\n")
             os._exit(CODE)
         timer = threading.Timer(SLOW_S, _say, ["stopping; press Ctrl-C again to end at once\n"])

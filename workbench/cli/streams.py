@@ -26,10 +26,10 @@ MAX_WRITE = select.PIPE_BUF
 class _SilentFile(io.FileIO):
     """A file descriptor whose writes never raise."""
 
-    def __init__(self, descriptor: int, *, waits: bool) -> None:
+    def __init__(self, descriptor: int, *, waits_for_reader: bool) -> None:
         super().__init__(descriptor, "wb", closefd=False)
         # Results wait for their reader. So does everything on a terminal that is stopped (Ctrl-S), as in any program.
-        self._waits = waits or os.isatty(descriptor)
+        self._waits_for_reader = waits_for_reader or os.isatty(descriptor)
         self._stuck = False
         self.error: OSError | None = None
 
@@ -46,11 +46,11 @@ class _SilentFile(io.FileIO):
         return len(view)
 
     def _is_ready(self) -> bool:
-        if self._waits and os.get_blocking(self.fileno()):
+        if self._waits_for_reader and os.get_blocking(self.fileno()):
             return True
         poll = select.poll()
         poll.register(self.fileno(), select.POLLOUT)
-        wait_ms = None if self._waits else 0 if self._stuck else int(PATIENCE_S * 1000)
+        wait_ms = None if self._waits_for_reader else 0 if self._stuck else int(PATIENCE_S * 1000)
         # A pipe without a reader is ready, too; the write then fails.
         self._stuck = not poll.poll(wait_ms)
         return not self._stuck
@@ -63,7 +63,7 @@ def forgiving() -> Iterator[None]:
     Replaced streams, as in a test or a notebook, are left alone.
     """
     originals = sys.stdout, sys.stderr
-    wrapped = _wrapped(sys.stdout, waits=True), _wrapped(sys.stderr, waits=False)
+    wrapped = _wrapped(sys.stdout, waits_for_reader=True), _wrapped(sys.stderr, waits_for_reader=False)
     sys.stdout, sys.stderr = wrapped
     try:
         yield
@@ -74,7 +74,8 @@ def forgiving() -> Iterator[None]:
         sys.stdout, sys.stderr = originals
 
 
-def _wrapped(stream: Any, *, waits: bool) -> Any:
+def _wrapped(stream: Any, *, waits_for_reader: bool) -> Any:
+    """Return a text stream on the same descriptor whose writes never raise; `stream` itself if it has none."""
     raw = _raw(stream)
     if not isinstance(stream, io.TextIOWrapper) or not isinstance(raw, io.FileIO):
         return stream
@@ -82,7 +83,7 @@ def _wrapped(stream: Any, *, waits: bool) -> Any:
         stream.flush()
     except OSError:
         _redirect_to_null(stream)
-    silent_file = _SilentFile(raw.fileno(), waits=waits)
+    silent_file = _SilentFile(raw.fileno(), waits_for_reader=waits_for_reader)
     return io.TextIOWrapper(
         silent_file if stream.buffer is raw else io.BufferedWriter(silent_file),
         encoding=stream.encoding,

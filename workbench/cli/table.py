@@ -237,7 +237,7 @@ def validation_lines(recommender: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _rounds(models: list[dict[str, Any]]) -> list[tuple[str, str]]:
-    """Return a line with the best round of each fold, for each target and seed."""
+    """Return a label and the best rounds of the folds, for each target and seed."""
     by_fit: dict[tuple[int, int], list[str]] = {}
     for m in models:
         prefix = "all rows: " if m["fold"] < 0 else ""

@@ -22,7 +22,7 @@ NOT_IN_NOTEBOOK = ("target_transform", *OPTIONS)
 LOOP = """from workbench import nb
 import numpy as np
 
-nb.use({slug}, exp={new})  # opened by hand; `wb run` gives it its experiment
+nb.use({slug}, exp={own_number})  # for a session by hand; `wb run` chooses the experiment itself
 n_test, width = nb.competition.data.n_test, {width}
 oof, test = np.full((len(nb.target), width), np.nan), np.zeros((n_test, width))
 for fold in nb.folds:
@@ -43,13 +43,13 @@ LIGHTGBM = """    train = lgb.Dataset(f.X_train, label=f.y_train, categorical_fe
     oof[fold.valid] = model.predict(f.X_valid).reshape(-1, width)
     test += model.predict(f.X_test).reshape(-1, width) / len(nb.folds)"""
 
-ANY = """    # As experiment {number} trains its models; what is given here takes the place of what its file says.
-    made = nb.fit({number}, fold.number{parameters})
-    oof[fold.valid] = made.oof
-    test += made.test / len(nb.folds)"""
+ANY = """    # Trains like experiment {number}; the arguments override what its file says.
+    result = nb.fit({number}, fold.number{parameters})
+    oof[fold.valid] = result.oof
+    test += result.test / len(nb.folds)"""
 
 
-def compose(competition: Competition, number: int, new: int) -> Any:
+def compose(competition: Competition, number: int, own_number: int) -> Any:
     """Return an experiment as a notebook: its parameters, a loop over the folds, and a call of `nb.record`.
 
     For LightGBM the notebook has the training code; other models are trained by `nb.fit`.
@@ -58,13 +58,14 @@ def compose(competition: Competition, number: int, new: int) -> Any:
     ----------
     competition : Competition
     number : int
-    new : int
-        The number of the experiment that runs the notebook; its columns are the default when a user opens it.
+        The experiment to write out.
+    own_number : int
+        The experiment that runs the notebook; when a user opens the notebook, its columns are the default.
 
     Raises
     ------
     ConfigError
-        When the experiment is a notebook already, or has several targets.
+        When the experiment already is a notebook, or the competition has several targets.
     """
     spec = read_spec(competition, number)
     subject = f"{spec.path} is a [{spec.kind}] experiment"
@@ -79,14 +80,14 @@ def compose(competition: Competition, number: int, new: int) -> Any:
     model = model_spec(spec, competition, target)
     if isinstance(model, LightGBMSpec) and _is_plain(model, target):
         task = target.columns[0].task
-        watched = lightgbm_metric(model, task, competition.metric)
-        objective = objective_for(task, competition.metric) | ({"metric": watched} if watched else {})
+        metric_name = lightgbm_metric(model, task, competition.metric)
+        objective = objective_for(task, competition.metric) | ({"metric": metric_name} if metric_name else {})
         cells, body = _lightgbm(spec, model, objective, width), LIGHTGBM
     else:
         simple = {k: v for k, v in spec.model.items() if k.isidentifier() and not isinstance(v, dict | list)}
         arguments = "".join(f", {k}={k}" for k in simple)
         cells, body = [_lines(simple)], ANY.format(number=number, parameters=arguments)
-    loop = LOOP.format(slug=json.dumps(competition.slug), new=new, width=width, body=body)
+    loop = LOOP.format(slug=json.dumps(competition.slug), own_number=own_number, width=width, body=body)
     parameters, *code = [*cells, loop]
     stops = bool(getattr(model, "patience", 0)) and not spec.per_fold
     introduction = _introduction(spec, number, stops=stops)

@@ -15,7 +15,7 @@ from typing import Any
 from workbench.core.errors import WorkbenchError
 from workbench.data.competition import Competition
 from workbench.experiments.run_folder import list_run_folders, read_run
-from workbench.features import recipe_versions, recorded_codes, referenced_code_key
+from workbench.features import recipe_versions, recorded_code_keys, referenced_code_key
 
 __all__ = ["earlier_code_keys"]
 
@@ -26,9 +26,9 @@ MAX_RUNS = 20
 @contextmanager
 def earlier_code_keys(competition: Competition, number: int) -> Iterator[None]:
     """Within the block, unchanged code of an experiment has the keys that its earlier runs recorded."""
-    with recorded_codes({}):
+    with recorded_code_keys({}):
         inherited = _inherited(competition, number)
-    with recorded_codes(inherited):
+    with recorded_code_keys(inherited):
         yield
 
 

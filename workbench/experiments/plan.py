@@ -405,7 +405,7 @@ def fold_data(
     categorical: Sequence[str] = (),
     memory_limit: int | None = None,
 ) -> FoldData:
-    """Return the data of each fold for a notebook that trains its own model, with the first target column.
+    """Return the data of each fold, with the first target column, for a notebook that trains its own model.
 
     Parameters
     ----------

@@ -19,7 +19,7 @@ from workbench.features.code_keys import (
     code_key_of,
     package_version,
     recipe_versions,
-    recorded_codes,
+    recorded_code_keys,
     referenced_code_key,
 )
 from workbench.features.code_modules import code_files, code_files_of
@@ -136,7 +136,7 @@ __all__ = [
     "package_version",
     "rare_grouped",
     "recipe_versions",
-    "recorded_codes",
+    "recorded_code_keys",
     "referenced_code_key",
     "rolling",
     "session_position",

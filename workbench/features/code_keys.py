@@ -42,7 +42,7 @@ __all__ = [
     "code_key_of",
     "package_version",
     "recipe_versions",
-    "recorded_codes",
+    "recorded_code_keys",
     "referenced_code_key",
 ]
 
@@ -79,20 +79,22 @@ Chain = tuple[str, ...]
 """Attributes that are accessed on a name: ("text", "clean") on `tools` in `tools.text.clean`; () for the name."""
 
 
-_recorded_codes: ContextVar[Mapping[tuple[Path, str], str]] = ContextVar("_recorded", default=MappingProxyType({}))
+_recorded_code_keys: ContextVar[Mapping[tuple[Path, str], str]] = ContextVar(
+    "_recorded_code_keys", default=MappingProxyType({})
+)
 
 
 @contextmanager
-def recorded_codes(codes: Mapping[tuple[Path, str], str]) -> Iterator[None]:
-    """Make `code_key` return these keys, by file and name, for the length of the block.
+def recorded_code_keys(key_by_name: Mapping[tuple[Path, str], str]) -> Iterator[None]:
+    """Within the block, make `code_key` return these keys, by file and name.
 
-    They come from earlier runs with the same code, whose keys may have been computed in another way.
+    They come from earlier runs with the same code, which may have computed its keys in another way.
     """
-    token = _recorded_codes.set(codes)
+    token = _recorded_code_keys.set(key_by_name)
     try:
         yield
     finally:
-        _recorded_codes.reset(token)
+        _recorded_code_keys.reset(token)
 
 
 def code_key(path: Path, name: str) -> str:
@@ -120,7 +122,7 @@ def code_key(path: Path, name: str) -> str:
     OSError, SyntaxError
         When a file can't be read or parsed.
     """
-    recorded = _recorded_codes.get().get((path, name))
+    recorded = _recorded_code_keys.get().get((path, name))
     if recorded is not None:
         return recorded
     walk = CodeWalk()

@@ -27,13 +27,13 @@ class DatasetPush:
 
     def __init__(self, session: PushSession, kernel_name: str) -> None:
         self.session = session
-        self.code = session.code
+        self.code_host = session.code_host
         self.kernel_name = kernel_name
 
     def base_files(self, name: str) -> dict[str, str]:
         """Return the digests of a dataset's files on the platform, by name; empty if they are not known."""
         record = self.session.record.datasets.get(name, DatasetRecord())
-        state = self.code.dataset(name) if record.files else None
+        state = self.code_host.dataset(name) if record.files else None
         if state is None:
             return {}
         self._check_private(name, state)
@@ -46,7 +46,7 @@ class DatasetPush:
         digest_by_name = {f.flat_name: f.sha256 for f in files}
         if dataset.sending is not None:
             dataset = self._settle(name, dataset, dataset.sending)
-        state = self.code.dataset(name)
+        state = self.code_host.dataset(name)
         if state is not None:
             self._check_private(name, state)
         if state is not None and (state.version, digest_by_name) == (dataset.version, dataset.files):
@@ -59,7 +59,7 @@ class DatasetPush:
         session.context.stage(f"dataset {name}")
         unanswered = None
         try:
-            self.code.put_dataset(name, tokens, is_new=state is None, notes=f"wb kernel push {self.kernel_name}")
+            self.code_host.put_dataset(name, tokens, is_new=state is None, notes=f"wb kernel push {self.kernel_name}")
         except UnansweredError as exc:
             unanswered = exc
         except PlatformError as exc:
@@ -81,8 +81,8 @@ class DatasetPush:
         """Refuse a public dataset: it would publish the competition's code and models."""
         if not state.is_private:
             raise PlatformError(
-                f"the dataset {self.code.owner}/{name} is public, and the kernel's code and models would be, too",
-                hint=f"make it private, or delete it: {WEB}/{self.code.owner}/{name}/settings; then "
+                f"the dataset {self.code_host.owner}/{name} is public, and the kernel's code and models would be, too",
+                hint=f"make it private, or delete it: {WEB}/{self.code_host.owner}/{name}/settings; then "
                 "`wb kernel push` again",
             )
 
@@ -91,7 +91,7 @@ class DatasetPush:
         self.session.context.stage(f"dataset {name}: was a version created before the last push was interrupted?")
         new_state = self._wait_for_version(name, sending.before)
         size_by_name = (
-            self.code.dataset_files(name, new_state.version)
+            self.code_host.dataset_files(name, new_state.version)
             if new_state is not None and new_state.status == "ready"
             else {}
         )
@@ -111,7 +111,7 @@ class DatasetPush:
         upload = dataset.uploads.get(file.flat_name)
         if upload is None or upload.sha256 != file.sha256 or upload.at < time.time() - MAX_TOKEN_AGE_S:
             self.session.context.stage(f"uploading {file.name}")
-            token = self.code.upload(file.path)
+            token = self.code_host.upload(file.path)
             if file_sha256(file.path) != file.sha256:
                 raise DamagedError(f"{file.path} changed while it was uploaded", hint="`wb kernel push` again")
             upload = dataset.uploads[file.flat_name] = Upload(sha256=file.sha256, token=token, at=time.time())
@@ -122,9 +122,9 @@ class DatasetPush:
     def _wait_for_version(self, name: str, earlier_version: int) -> DatasetState | None:
         """Return the version after `earlier_version` once it is ready or has failed; None if none appears in time."""
         started_at = time.monotonic()
-        limit_s = self.code.delay_s
+        limit_s = self.code_host.delay_s
         while True:
-            state = self.code.dataset(name)
+            state = self.code_host.dataset(name)
             if state is not None and state.version > earlier_version and state.status != "pending":
                 return state
             if state is not None and state.status == "pending":
@@ -135,7 +135,7 @@ class DatasetPush:
 
     def _check_complete(self, name: str, new_state: DatasetState, files: list[PackedFile]) -> None:
         """Check that every file is listed: a file whose upload failed is missing without an error."""
-        size_by_name = self.code.dataset_files(name, new_state.version) if new_state.status == "ready" else {}
+        size_by_name = self.code_host.dataset_files(name, new_state.version) if new_state.status == "ready" else {}
         missing = [f.flat_name for f in files if f.flat_name not in size_by_name]
         if missing:
             self.session.record.datasets[name] = DatasetRecord()

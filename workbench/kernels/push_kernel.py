@@ -68,7 +68,7 @@ class KernelPush:
     """
 
     def __init__(self, session: PushSession, built: BuiltKernel, machine: Machine, *, slug: str, run_id: str) -> None:
-        self.session, self.code, self.built, self.machine = session, session.code, built, machine
+        self.session, self.code_host, self.built, self.machine = session, session.code_host, built, machine
         self.slug, self.run_id = slug, run_id
 
     # -------------------------------------------------------------------------------------------------------- saving
@@ -81,7 +81,7 @@ class KernelPush:
             dataset: record.datasets[dataset].model_dump(include={"version", "files"}) for dataset in dataset_names
         }
         key = content_key(file_sha256(self.built.notebook), datasets, vars(self.machine))
-        state = self.code.kernel(name)
+        state = self.code_host.kernel(name)
         if record.sending is not None:
             saved_state = self._find_saved(name, record.sending.push)
             if saved_state is not None:
@@ -111,7 +111,7 @@ class KernelPush:
             limit_s=None if self.machine.minutes is None else 60 * self.machine.minutes,
         )
         try:
-            version = self.code.save_kernel(name, source)
+            version = self.code_host.save_kernel(name, source)
         except UnansweredError as exc:
             state = self._find_saved(name, push)
             if state is None:
@@ -135,7 +135,7 @@ class KernelPush:
             return False
         if newest.version.number == kernel.number:
             return kernel.push in newest.source
-        state = self.code.kernel(kernel.name, kernel.number)
+        state = self.code_host.kernel(kernel.name, kernel.number)
         return state is not None and kernel.push in state.source
 
     def _find_saved(self, name: str, push: str) -> KernelState | None:
@@ -143,17 +143,17 @@ class KernelPush:
         started_at = time.monotonic()
         first_number, checked_numbers = int(push.split(".")[1]), set[int]()
         while True:
-            state = self.code.kernel(name)
+            state = self.code_host.kernel(name)
             if state is not None and push in state.source:
                 return state
             # If versions have been saved on the kernel's page since, the push's has a lower number.
             earlier_numbers = range(first_number, state.version.number) if state is not None else range(0)
             for number in (n for n in earlier_numbers if n not in checked_numbers):
                 checked_numbers.add(number)
-                state = self.code.kernel(name, number)
+                state = self.code_host.kernel(name, number)
                 if state is not None and push in state.source:
                     return state
-            if time.monotonic() - started_at > self.code.delay_s:
+            if time.monotonic() - started_at > self.code_host.delay_s:
                 return None
             time.sleep(self.session.list_pause_s)
 
@@ -194,26 +194,26 @@ class KernelPush:
         # Since when the platform has shown a finished run that may be another version's.
         ambiguous_since: float | None = None
         while True:
-            status_and_failure, now = self.code.kernel_status(kernel.version), time.monotonic()
-            # For some time after a push its status can't be read.
+            status_and_failure, now = self.code_host.kernel_status(kernel.version), time.monotonic()
+            # The status can't be read for some time after a push.
             if status_and_failure is not None:
                 readable_at = now
-            elif now - readable_at > self.code.delay_s:
+            elif now - readable_at > self.code_host.delay_s:
                 raise PlatformError(
-                    f"the platform gives no status of the kernel {kernel.name!r}", hint="`wb kernel push` asks again"
+                    f"the platform returns no status for the kernel {kernel.name!r}", hint="`wb kernel push` asks again"
                 )
             if status_and_failure is not None and status_and_failure[0] in FINAL_STATUSES:
-                log = self.code.kernel_log(kernel.version)
+                log = self.code_host.kernel_log(kernel.version)
                 ambiguous_since = now if ambiguous_since is None else ambiguous_since
                 if f"push {kernel.push}" in log or (
-                    now - ambiguous_since > self.code.delay_s
+                    now - ambiguous_since > self.code_host.delay_s
                     and self._is_of_this_version(kernel, status_and_failure, log)
                 ):
                     return *status_and_failure, log
                 if now - ambiguous_since > MAX_QUEUE_S:
                     raise PlatformError(
                         f"the platform shows a run of the kernel {kernel.name!r} that ended with "
-                        f"{status_and_failure[0]}, and which is not that of version {kernel.number}",
+                        f"{status_and_failure[0]}, but it is not the run of version {kernel.number}",
                         hint="look at the kernel's page; `wb kernel push` asks again",
                     )
             elif status_and_failure is not None and status_and_failure[0] != shown_status:
@@ -237,19 +237,19 @@ class KernelPush:
         if kernel.number == 1:
             return True
         earlier = KernelVersion(kernel.owner, kernel.name, kernel.number - 1)
-        return self.code.kernel_status(earlier) != status_and_failure or self.code.kernel_log(earlier) != log
+        return self.code_host.kernel_status(earlier) != status_and_failure or self.code_host.kernel_log(earlier) != log
 
     # --------------------------------------------------------------------------------------------------------- output
 
     def _fetch(self, kernel: KernelRecord, folder: Path, *, is_complete: bool) -> None:
-        """Fetch the run's output into its folder; that of a failed run as far as possible."""
+        """Fetch the run's output into its folder; from a failed run, as much as possible."""
         notes = self.session.notes
         self.session.context.stage("output")
         # Files that an interrupted push has fetched are not fetched again.
         partial = folder.with_name(f".{folder.name}-{kernel.push}")
         partial.mkdir(parents=True, exist_ok=True)
         try:
-            unsafe_names = self.code.fetch_output(kernel.version, partial)
+            unsafe_names = self.code_host.fetch_output(kernel.version, partial)
             notes += [f"not fetched, its name leads out of the folder: {name!r}" for name in unsafe_names]
             if is_complete:
                 self._check_output(kernel, partial)
@@ -261,7 +261,7 @@ class KernelPush:
         partial.rename(folder)
 
     def _check_output(self, kernel: KernelRecord, folder: Path) -> None:
-        """Check that the fetched output is of this push's run."""
+        """Check that the fetched output comes from this push's run."""
         hint = "`wb kernel push` fetches it again"
         path = folder / RECEIPT
         try:
@@ -274,9 +274,11 @@ class KernelPush:
             kernel.status = "unknown"
             self.session.write_record()
             shutil.rmtree(folder, ignore_errors=True)
-            problem = f"is of {receipt.get('push')!r} and run {receipt.get('run_id')!r}" if receipt else "is missing"
+            problem = (
+                f"is for push {receipt.get('push')!r} of run {receipt.get('run_id')!r}" if receipt else "is missing"
+            )
             raise DamagedError(
-                f"the kernel's {RECEIPT} {problem}; expected {kernel.push!r} and run {kernel.run_id!r}",
+                f"the kernel's {RECEIPT} {problem}; expected push {kernel.push!r} of run {kernel.run_id!r}",
                 hint="`wb kernel push` runs it again",
             )
         name = PurePosixPath(str(receipt.get("file") or "submission.csv")).name

@@ -22,7 +22,7 @@ class PushSession:
 
     Attributes
     ----------
-    code : CodeHost
+    code_host : CodeHost
     folder : Path
         The kernel's folder, with ``pushed.json``.
     record : PushRecord
@@ -35,7 +35,7 @@ class PushSession:
         The files that this push has uploaded.
     """
 
-    code: CodeHost
+    code_host: CodeHost
     folder: Path
     record: PushRecord
     pause_s: float
@@ -44,13 +44,13 @@ class PushSession:
     uploaded: list[PackedFile] = field(default_factory=list)
 
     @classmethod
-    def open(cls, code: CodeHost, folder: Path, pause_s: float, context: RunContext) -> PushSession:
+    def open(cls, code_host: CodeHost, folder: Path, pause_s: float, context: RunContext) -> PushSession:
         """Return a session with the record in the folder; an empty one if that is of another account."""
         record, notes = PushRecord.read(folder), []
-        if record is not None and record.owner != code.owner:
-            notes.append(f"earlier pushes were by {record.owner!r}: the state of {code.owner!r} is unknown")
+        if record is not None and record.owner != code_host.owner:
+            notes.append(f"earlier pushes were by {record.owner!r}: the state of {code_host.owner!r} is unknown")
             record = None
-        return cls(code, folder, record or PushRecord(owner=code.owner), pause_s, context, notes)
+        return cls(code_host, folder, record or PushRecord(owner=code_host.owner), pause_s, context, notes)
 
     def write_record(self) -> None:
         """Write the record to the folder."""
@@ -59,4 +59,4 @@ class PushSession:
     @property
     def list_pause_s(self) -> float:
         """The pause between two looks at whether something created is listed."""
-        return min(self.pause_s, self.code.delay_s / 4)
+        return min(self.pause_s, self.code_host.delay_s / 4)

@@ -24,7 +24,8 @@ def log_objective(table: Mapping[str, Any]) -> str | None:
     Parameters
     ----------
     table : mapping
-        The experiment's, of any library. For scikit-learn an estimator with a logarithmic link is returned.
+        The experiment's, for any library. For scikit-learn, the class name of an estimator with a logarithmic link is
+        returned.
     """
     estimator = str(table.get("estimator", "")).rpartition(".")[2]
     if estimator in ("PoissonRegressor", "GammaRegressor"):

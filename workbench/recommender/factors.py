@@ -136,9 +136,9 @@ def fit_factors(
     Raises
     ------
     ConfigError
-        When implicit is not installed, the log has no kind of that name, or the training diverges.
+        When implicit is not installed, the log lacks a kind that has a weight, or the training diverges.
     DataError
-        When no event counts.
+        When the weights of all events are 0.
     """
     if importlib.util.find_spec("implicit") is None:
         raise ConfigError("factorisation needs implicit, which is not installed", hint=install_hint("recommend"))
@@ -212,7 +212,7 @@ def user_item_matrix(log: Interactions, spec: Factorisation) -> Any:
     Raises
     ------
     DataError
-        When no event counts.
+        When the weights of all events are 0.
     """
     from scipy.sparse import csr_matrix
 

@@ -319,7 +319,7 @@ def _write_solution_and_sample(folder: Path, plan: _CompetitionPlan) -> None:
 
 
 def _weight_name(plan: _CompetitionPlan) -> str:
-    """Return the name of the solution's column of weights: the given column's or an unused one; "" without weights."""
+    """Return the name of the solution's weight column: the given column's or an unused one; "" without weights."""
     if plan.spec.weight is None:
         return ""
     if plan.spec.is_weight_column:

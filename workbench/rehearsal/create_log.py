@@ -221,7 +221,7 @@ def _hosted_competition(
 
 
 def _check_sample(folder: Path, hosted: HostedCompetition, metric: Metric) -> None:
-    """Refuse a competition that can't be scored: the public or private rows of a type have no true item."""
+    """Refuse a competition that can't be scored: no public or no private row of a type has a true item."""
     try:
         grade(folder / "files" / "sample_submission.csv", read_solution(folder, hosted), hosted, metric)
     except RejectedError as exc:

@@ -53,9 +53,9 @@ class InteractionLog:
         return self.frame.filter(self.time_us <= self.split_us)
 
     def last_horizon(self) -> pl.DataFrame:
-        """Return the events of the last horizon: `EVENT_NUMBER`, and user, item and type as texts, ordered by time.
+        """Return the events of the last horizon: `EVENT_NUMBER`, and user, item and type as strings, ordered by time.
 
-        Events of the same time are in the file's order.
+        Simultaneous events keep the file's order.
         """
         spec = self.spec
         column_by_name = {"user": spec.user, "item": spec.item} | ({"kind": spec.kind} if spec.kind else {})

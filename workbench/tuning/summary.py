@@ -24,9 +24,13 @@ def summarize(context: SearchContext) -> SearchResult:
     if not ranked:
         ranked, initial = _by_low_fidelity(context, notes)
     best = best_of(ranked, greater_is_better=trials.greater_is_better)
-    unraced_initial = _initial_without_full_cv(context, best, notes)
-    if unraced_initial is not None and best is not None and _is_at_least_as_good(unraced_initial, best, trials):
-        best = initial = unraced_initial
+    low_fidelity_initial = _initial_without_full_cv(context, best, notes)
+    if (
+        low_fidelity_initial is not None
+        and best is not None
+        and _is_at_least_as_good(low_fidelity_initial, best, trials)
+    ):
+        best = initial = low_fidelity_initial
     n_unlisted = len(context.failures) - MAX_LISTED_FAILURES
     notes += context.failures[:MAX_LISTED_FAILURES] + ([f"and {n_unlisted} more failures"] if n_unlisted > 0 else [])
     return SearchResult(

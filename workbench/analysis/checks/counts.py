@@ -177,12 +177,12 @@ def repeat_findings(data: CheckedData) -> tuple[list[DataFinding], list[tuple[st
     hashes = _hashes(competition.rows.scan(), columns, modulus)
     train = hashes.filter(pl.col(ROW) < competition.n_train).join(_target_hashes(data, modulus), on=ROW, how="left")
     test = hashes.filter(pl.col(ROW) >= competition.n_train)
-    train_contents = train.group_by("h").agg(
-        pl.len(), pl.col("y").n_unique().alias("targets"), pl.col(ROW).sort().head(2).alias("rows")
+    train_contents = train.group_by("content_hash").agg(
+        pl.len(), pl.col("target_hash").n_unique().alias("n_targets"), pl.col(ROW).sort().head(2).alias("first_rows")
     )
     repeated = train_contents.filter(pl.col("len") > 1)
-    test_copies = test.join(train_contents.select("h", "rows"), on="h").sort(ROW)
-    conflicts = repeated.filter(pl.col("targets") > 1)
+    test_copies = test.join(train_contents.select("content_hash", "first_rows"), on="content_hash").sort(ROW)
+    conflicts = repeated.filter(pl.col("n_targets") > 1)
     shares = _RepeatShares(
         in_train=float(repeated["len"].sum()) / max(1, train.height),
         in_test=test_copies.height / max(1, test.height),
@@ -215,15 +215,15 @@ class _RepeatShares(NamedTuple):
 
 
 def _hashes(rows: pl.LazyFrame, columns: list[str], modulus: int) -> pl.DataFrame:
-    hashed = rows.select(pl.col(ROW).cast(pl.Int64), pl.struct(columns).hash(seed=SEED).alias("h"))
-    return hashed.filter(pl.col("h") % modulus == 0).collect(engine="streaming")
+    hashed = rows.select(pl.col(ROW).cast(pl.Int64), pl.struct(columns).hash(seed=SEED).alias("content_hash"))
+    return hashed.filter(pl.col("content_hash") % modulus == 0).collect(engine="streaming")
 
 
 def _target_hashes(data: CheckedData, modulus: int) -> pl.DataFrame:
     competition = data.competition
     columns = [n for n in competition.rows.columns if n not in data.ids]
     train = competition.table(competition.definition.tables.train).with_row_index(ROW)
-    targets = pl.struct(competition.definition.targets).hash(seed=SEED).alias("y")
+    targets = pl.struct(competition.definition.targets).hash(seed=SEED).alias("target_hash")
     if modulus == 1:
         return train.select(pl.col(ROW).cast(pl.Int64), targets).collect(engine="streaming")
     is_sampled = pl.struct(columns).hash(seed=SEED) % modulus == 0
@@ -233,7 +233,7 @@ def _target_hashes(data: CheckedData, modulus: int) -> pl.DataFrame:
 def _in_both(test_copies: pl.DataFrame, shares: _RepeatShares, n_train: int) -> DataFinding:
     row = test_copies.row(0, named=True)
     in_train, in_test, _ = shares
-    example = f"test {row[ROW] - n_train} is train {row['rows'][0]}"
+    example = f"test {row[ROW] - n_train} is train {row['first_rows'][0]}"
     text = f"{in_test:.1%} of the test rows are train rows ({example})"
     if in_train >= 0.5 * in_test:
         # With few columns of few values rows repeat by chance, as often within train as between train and test.
@@ -251,9 +251,9 @@ def _in_both(test_copies: pl.DataFrame, shares: _RepeatShares, n_train: int) -> 
 
 
 def _conflicting(conflicts: pl.DataFrame, train: pl.DataFrame, shares: _RepeatShares) -> DataFinding:
-    # The example: the first rows with two targets, of the first content that has several.
-    copies = train.filter(pl.col("h") == conflicts.sort("rows")["h"][0]).sort(ROW)
-    rows = copies.unique("y", keep="first", maintain_order=True)[ROW].head(2).to_list()
+    # The example: of the content that conflicts first, the first row and the first one with another target.
+    copies = train.filter(pl.col("content_hash") == conflicts.sort("first_rows")["content_hash"][0]).sort(ROW)
+    rows = copies.unique("target_hash", keep="first", maintain_order=True)[ROW].head(2).to_list()
     share = shares.conflicting
     text = f"{share:.1%} of the train rows have a copy with another target ({' and '.join(f'train {r}' for r in rows)})"
     severity = "notable" if share >= 0.01 and shares.in_train < 0.5 else "minor"

@@ -80,38 +80,39 @@ def _percent(axis: Any) -> None:
 
 
 def drift_plot(drift: ColumnDrift) -> str:
-    """Draw the distributions of a column in train and in test over each other."""
+    """Plot the distributions of a column in train and in test on the same axes."""
     labels = [label for label, _, _ in drift.bars]
-    train, test = ([bar[i] for bar in drift.bars] for i in (1, 2))
+    train_shares, test_shares = ([bar[i] for bar in drift.bars] for i in (1, 2))
 
-    def numbers(ax: Axes) -> None:
-        at = range(len(labels))
+    def draw_histograms(ax: Axes) -> None:
         edges = [i - 0.5 for i in range(len(labels) + 1)]
-        ax.stairs(train, edges, fill=True, color=TRAIN, alpha=0.55, label="train")
-        ax.stairs(test, edges, color=TEST, linewidth=1.6, label="test")
-        ticks = 2 if drift.kind == "time" else 4
-        shown = [round(i * (len(labels) - 1) / ticks) for i in range(ticks + 1)] if len(labels) > 6 else list(at)
-        ax.set_xticks(shown, [_short(labels[i], 11) for i in shown])
+        ax.stairs(train_shares, edges, fill=True, color=TRAIN, alpha=0.55, label="train")
+        ax.stairs(test_shares, edges, color=TEST, linewidth=1.6, label="test")
+        n_intervals = 2 if drift.kind == "time" else 4
+        ticks = list(range(len(labels)))
+        if len(labels) > 6:
+            ticks = [round(i * (len(labels) - 1) / n_intervals) for i in range(n_intervals + 1)]
+        ax.set_xticks(ticks, [_short(labels[i], 11) for i in ticks])
         _percent(ax.yaxis)
         ax.legend(loc="best")
 
-    def categories(ax: Axes) -> None:
-        at = [float(i) for i in range(len(labels))]
-        ax.barh([i - 0.2 for i in at], train, height=0.4, color=TRAIN, alpha=0.8, label="train")
-        ax.barh([i + 0.2 for i in at], test, height=0.4, color=TEST, alpha=0.9, label="test")
-        ax.set_yticks(at, [_short(t, 16) for t in labels])
+    def draw_categories(ax: Axes) -> None:
+        positions = [float(i) for i in range(len(labels))]
+        ax.barh([y - 0.2 for y in positions], train_shares, height=0.4, color=TRAIN, alpha=0.8, label="train")
+        ax.barh([y + 0.2 for y in positions], test_shares, height=0.4, color=TEST, alpha=0.9, label="test")
+        ax.set_yticks(positions, [_short(label, 16) for label in labels])
         ax.invert_yaxis()
         _percent(ax.xaxis)
         ax.legend(loc="lower right")
 
-    draw = categories if drift.kind == "category" else numbers
+    draw = draw_categories if drift.kind == "category" else draw_histograms
     height = max(2.0, 0.24 * len(labels)) if drift.kind == "category" else 2.0
 
-    def titled(ax: Axes) -> None:
+    def draw_titled(ax: Axes) -> None:
         draw(ax)
         ax.set_title(f"{_short(drift.column, 30)}   {drift.effect:.2f}")
 
-    return _drawn(f"drift {drift.column}", (3.3, min(height, 2.9)), titled)
+    return _drawn(f"drift {drift.column}", (3.3, min(height, 2.9)), draw_titled)
 
 
 def roc_plot(result: Adversarial) -> str:

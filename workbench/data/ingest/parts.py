@@ -392,7 +392,7 @@ def _slices(part: SourceFile, path: Path, block_bytes: int, row_bytes: float) ->
         frame = _read(part, path, (start, slice_rows), block_bytes)
         yield frame
         start += frame.height
-        # The length of rows may change.
+        # The next rows may be longer or shorter.
         row_bytes = max(1.0, frame.estimated_size() / max(1, frame.height))
 
 

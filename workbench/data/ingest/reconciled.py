@@ -187,6 +187,7 @@ def _fitted(values: pl.Series, dtype: pl.DataType) -> pl.Series:
 
 
 def _fitted_lists(values: pl.Series, dtype: pl.List) -> pl.Series:
+    """Cast the items of lists by `_fitted`; empty lists stay empty, and nulls null."""
     numbered = pl.DataFrame({"row": range(values.len()), "items": values})
     long = numbered.filter(pl.col("items").list.len() > 0).explode("items")
     items = _fitted(long["items"], inner_type(dtype))

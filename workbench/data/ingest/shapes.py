@@ -208,7 +208,7 @@ def _check_names(shape: Shape, table: str) -> None:
 
 
 def add_lines(shape: Shape, block: bytes, place: Place) -> None:
-    """Add every record of a block of complete lines to a shape; `place` is that of the first line.
+    """Add every record of a block of complete lines to a shape; `place` is the part and the number of the first line.
 
     Raises
     ------

@@ -142,7 +142,7 @@ def is_table(name: str) -> bool:
 
 
 def table_name(file: str) -> str:
-    """Return the name of a file's table: the path without endings, joined by underscores.
+    """Return the name of a file's table: its path without file extensions, joined by underscores.
 
     Examples
     --------

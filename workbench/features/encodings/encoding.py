@@ -350,9 +350,11 @@ def _encoding(
         raise FeatureError(f"{kind} needs at least one column", hint=f'{kind}("carrier") or {kind}("origin", "dest")')
     if not isinstance(smoothing, int | float) or not math.isfinite(smoothing) or smoothing < 0:
         raise FeatureError(f"{kind}: expected smoothing >= 0, got {smoothing!r}")
-    texts = [c for c in columns if isinstance(c, str)]
+    single_columns = [c for c in columns if isinstance(c, str)]
     groups = (
-        [tuple(texts)] if len(texts) == len(columns) else [(c,) if isinstance(c, str) else tuple(c) for c in columns]
+        [tuple(single_columns)]
+        if len(single_columns) == len(columns)
+        else [(c,) if isinstance(c, str) else tuple(c) for c in columns]
     )
     if target is not None and not isinstance(target, str):
         target = tuple(target)

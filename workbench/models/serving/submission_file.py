@@ -65,17 +65,17 @@ class SubmissionForm:
     ids : tuple of str
     columns : tuple of str
         All columns in the file's order.
-    sources : dict
-        Column other than the ids -> index of the target, or with `by_class` of the class.
+    index_by_column : dict
+        For each column other than the ids, the index of its target, or with `by_class` of its class.
     by_class : bool
         Whether the file has a column of probabilities for each class; otherwise it has a column for each target.
     texts : dict
-        Column of labels -> the text of each class, as the sample spells it.
+        For each column of labels, the text of each class, as the sample spells it.
     """
 
     ids: tuple[str, ...]
     columns: tuple[str, ...]
-    sources: dict[str, int]
+    index_by_column: dict[str, int]
     by_class: bool
     texts: dict[str, list[str]] = field(default_factory=dict)
 
@@ -112,12 +112,12 @@ def submission_form(competition: Competition, target: Target) -> SubmissionForm:
             by_class=True,
         )
     else:
-        sources = {c: names.index(t) for c, t in matched.items()}
+        index_by_column = {c: names.index(t) for c, t in matched.items()}
         texts = {}
-        for column_name, index in sources.items():
+        for column_name, index in index_by_column.items():
             if _holds_labels(competition, target.columns[index]):
                 texts[column_name] = class_texts(competition, column_name, target.columns[index])
-        form = SubmissionForm(definition.id_columns, tuple(file_columns), sources, by_class=False, texts=texts)
+        form = SubmissionForm(definition.id_columns, tuple(file_columns), index_by_column, by_class=False, texts=texts)
     for column in target.columns:
         _check_positive(competition, column, form)
     return form
@@ -189,7 +189,7 @@ def write_submission(competition: Competition, form: SubmissionForm, target: Tar
     path : Path
         With the suffix of CSV or Parquet.
     """
-    values = [_column(competition, form, target, test, name).alias(name) for name in form.sources]
+    values = [_column(competition, form, target, test, name).alias(name) for name in form.index_by_column]
     frame = _in_sample_order(competition, form, competition.ids.test_frame().hstack(values))
     # The ids are texts already; this formats the predictions.
     frame = as_written(frame, {}).select(form.columns)
@@ -232,12 +232,12 @@ def _column(
     competition: Competition, form: SubmissionForm, target: Target, test: npt.NDArray[np.float64], name: str
 ) -> pl.Series:
     if form.by_class:
-        class_index = form.sources[name]
+        class_index = form.index_by_column[name]
         if target.width == 1:  # the probability of the second of two classes
             return pl.Series(test[:, 0] if class_index == 1 else 1.0 - test[:, 0])
         return pl.Series(test[:, class_index])
-    column = target.columns[form.sources[name]]
-    predictions = test[:, target.slices[form.sources[name]]]
+    column = target.columns[form.index_by_column[name]]
+    predictions = test[:, target.slices[form.index_by_column[name]]]
     metric = competition.metric
     predicted = metric_input(predictions, column, metric)
     if name in form.texts:

@@ -106,7 +106,7 @@ def download(
 
 
 class _Transfer:
-    """The requests that bring one object into a partial file.
+    """Downloads one object into a partial file, by as many requests as that takes.
 
     Attributes
     ----------
@@ -186,7 +186,7 @@ class _Transfer:
         raise exc
 
     def _fetch(self) -> bool:
-        """Make one request and store what it brings; return whether the object is complete."""
+        """Make one request and store the bytes received; return whether the object is complete."""
         stored = self.partial.object
         if stored is not None and self.partial.size_bytes == stored.size_bytes:
             return True
