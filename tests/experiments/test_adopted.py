@@ -27,15 +27,15 @@ from workbench.core.isolation import IsolationSupport, Sandbox, isolation_suppor
 from workbench.core.notebook_worker.data_proxy import data_proxy, standin_path
 from workbench.data.ingest import unpacked as unpacked_module
 from workbench.data.ingest import unpacked_files
-from workbench.experiments.kaggle_inputs import data_stamps, kaggle_inputs, not_here
+from workbench.experiments.kaggle_inputs import data_stamps, kaggle_inputs, missing_data
 from workbench.experiments.notebooks import (
     KAGGLE_ENVIRONMENT,
-    competition_places,
-    data_places,
+    competition_paths,
+    data_paths,
+    file_matcher,
+    kaggle_folders,
     missing_inputs,
-    placed,
     read_notebook,
-    reads,
 )
 from workbench.experiments.notebooks import mounts as mounts_module
 
@@ -94,7 +94,7 @@ class TestPlaces:
         ],
     )
     def test_of_a_competition(self, tmp_path: Path, text: str, places: list[str]) -> None:
-        assert competition_places(text_in(tmp_path, text), "titanic", NAMES) == places
+        assert competition_paths(text_in(tmp_path, text), "titanic", NAMES) == places
 
     @pytest.mark.parametrize(
         ("name", "text", "places"),
@@ -115,7 +115,7 @@ class TestPlaces:
         ],
     )  # fmt: skip
     def test_of_other_data(self, name: str, text: str, places: list[str]) -> None:
-        assert data_places(text, name) == places
+        assert data_paths(text, name) == places
 
     def test_what_is_missing_is_named_as_kaggle_names_it(self) -> None:
         text = """
@@ -155,7 +155,7 @@ class TestPlaces:
     )
     def test_which_files_it_reads(self, text: str, is_read: set[str]) -> None:
         names = ["train.csv", "part-7.csv", "my file.csv", "notes_1.txt"]
-        assert {n for n in names if reads(text)(f"below/{n}")} == is_read
+        assert {n for n in names if file_matcher(text)(f"below/{n}")} == is_read
 
 
 def notebook_at(path: Path, *cells: str) -> Path:
@@ -166,9 +166,9 @@ def notebook_at(path: Path, *cells: str) -> Path:
 
 
 def text_in(folder: Path, *cells: str) -> str:
-    from workbench.experiments.notebooks import text_of
+    from workbench.experiments.notebooks import code_text
 
-    return text_of(read_notebook(notebook_at(folder / "a.ipynb", *cells)))
+    return code_text(read_notebook(notebook_at(folder / "a.ipynb", *cells)))
 
 
 # ----------------------------------------------------------------------------------------------- however it was packed
@@ -365,7 +365,7 @@ def without_worlds(monkeypatch) -> None:
     )
 
 
-def seen(folder: Path, *cells: str, shell: str = "", proxy: bool = False, like: Sandbox | None = None) -> Any:
+def seen(folder: Path, *cells: str, shell: str = "", proxy: bool = False, sandbox: Sandbox | None = None) -> Any:
     """Run a notebook's cells as one script with Kaggle's folders around it, and return what it assigns to `result`."""
     root = folder.parent.parent
     notebook = read_notebook(notebook_at(root / "a.ipynb", *cells, *([f"# %%\n!{shell}"] if shell else [])))
@@ -375,23 +375,23 @@ def seen(folder: Path, *cells: str, shell: str = "", proxy: bool = False, like: 
     inputs, left = kaggle_inputs(folder, notebook)
     assert left == []
     with ExitStack() as stack:
-        place = stack.enter_context(placed(notebook, inputs, working, like=like))
-        source = [c["source"] for c in json.loads(place.notebook.text)["cells"]]
+        prepared = stack.enter_context(kaggle_folders(notebook, inputs, working, sandbox=sandbox))
+        source = [c["source"] for c in json.loads(prepared.notebook.text)["cells"]]
         code = "\n".join("".join(s) for s in source[: len(cells)])
         script = root / "script.py"
         script.write_text(code + "\nimport json as j_; print('RESULT' + j_.dumps(result))" if not shell else "")
         command = [sys.executable, str(script)] if not shell else ["sh", "-c", "".join(source[-1]).split("!", 1)[1]]
-        environment = os.environ | place.environment
+        environment = os.environ | prepared.environment
         if proxy:
-            code = f"from workbench.core.notebook_worker.worker import attached_data\nimport subprocess, sys\nwith attached_data({place.attached!r}):\n    sys.exit(subprocess.run({command!r}).returncode)"
+            code = f"from workbench.core.notebook_worker.worker import attached_data\nimport subprocess, sys\nwith attached_data({prepared.attached_folders!r}):\n    sys.exit(subprocess.run({command!r}).returncode)"
             command = [sys.executable, "-c", code]
             environment |= {
                 "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
             }
         # Inside, the command starts in the folder; without a world whoever runs it goes there, as papermill does.
-        here = [] if place.world else ["sh", "-c", 'cd "$0" && exec "$@"', str(place.folder)]
+        here = [] if prepared.sandbox else ["sh", "-c", 'cd "$0" && exec "$@"', str(prepared.folder)]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        with start_command([*here, *command], place.world, environment=environment, **pipes) as running:
+        with start_command([*here, *command], prepared.sandbox, environment=environment, **pipes) as running:
             out, err = running.process.communicate(timeout=300)
     assert running.process.returncode == 0, err
     assert not (working.parent / "input").exists()
@@ -478,7 +478,7 @@ class TestSeen:
         code += "try:\n    open(path, 'a')\nexcept OSError as exc:\n    result[1] = exc.errno"
         script = str(tmp_path / "script.py")
         kaggles = Sandbox(host="system", mounts={script: (script, False)}, home="/root", own_tmp=True, network=False)
-        text, errno = seen(folder, code, like=kaggles)
+        text, errno = seen(folder, code, sandbox=kaggles)
         assert (text, errno) == (TRAIN.decode(), 30 if way == "mounted" else 0)
         assert (folder / "data" / "raw" / "train.csv").read_bytes() == TRAIN
 
@@ -511,7 +511,7 @@ class TestSeen:
 
     def test_links_to_inputs_that_are_too_large_to_copy_tell_of_a_change(self, tmp_path: Path, monkeypatch) -> None:
         without_worlds(monkeypatch)
-        monkeypatch.setattr(mounts_module, "COPIED_BYTES", 10)
+        monkeypatch.setattr(mounts_module, "MAX_COPIED_BYTES", 10)
         folder = fetched(tmp_path, as_files)
         assert seen(folder, "result = open('/kaggle/input/one/train.csv').read()") == TRAIN.decode()
         says = r"wrote into its inputs, .*/train.csv changed" if os.geteuid() == 0 else "PermissionError"
@@ -520,7 +520,7 @@ class TestSeen:
 
     def test_what_such_links_lead_to_can_not_be_written_meanwhile(self, tmp_path: Path, monkeypatch) -> None:
         without_worlds(monkeypatch)
-        monkeypatch.setattr(mounts_module, "COPIED_BYTES", 10)
+        monkeypatch.setattr(mounts_module, "MAX_COPIED_BYTES", 10)
         folder = fetched(tmp_path, as_files)
         downloads = sorted((folder / "data" / "raw").glob("*.csv"))
         downloads[0].chmod(0o440)
@@ -613,7 +613,7 @@ class TestOtherData:
         code = (
             "open('../input/extra/a'), open('../input/nowhere/a'), open('../input/train.csv'), open('../input/one/a')"
         )
-        assert not_here(folder, read_notebook(notebook_at(tmp_path / "a.ipynb", code))) == ["nowhere"]
+        assert missing_data(folder, read_notebook(notebook_at(tmp_path / "a.ipynb", code))) == ["nowhere"]
 
     def test_a_change_of_it_is_another_key(self, tmp_path: Path) -> None:
         folder = with_others(tmp_path)

@@ -21,7 +21,7 @@ from workbench.cli.app import wb
 from workbench.core.credentials import login_paths, secret_values
 from workbench.core.errors import ConfigError
 from workbench.core.isolation import IsolationSupport
-from workbench.experiments.foreign import foreign_environment, foreign_world, not_closed
+from workbench.experiments.foreign import foreign_environment, foreign_sandbox, isolation_warning
 from workbench.experiments.notebook_spec import notebook_spec
 from workbench.experiments.notebooks import execute, read_notebook
 from workbench.experiments.notebooks import mounts as mounts_module
@@ -171,11 +171,11 @@ def test_a_kernel_of_its_own_sees_the_machine_without_the_places_of_logins(tmp_p
     assert names == {".kaggle", ".aws", ".netrc", ".config/gcloud", ".ssh"}
     path = tmp_path / "a.ipynb"
     nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1")]), path)
-    other = foreign_world(read_notebook(path).with_kernel("other"), tmp_path, network=False, home=tmp_path)
+    other = foreign_sandbox(read_notebook(path).with_kernel("other"), tmp_path, network=False, home=tmp_path)
     assert (other.host, other.network, other.home) == ("read", False, "/tmp/home")
     assert set(other.hidden) == {str(tmp_path / n) for n in names - {".netrc"}}
     assert set(other.mounts) == {str(tmp_path / ".netrc")}
-    usual = foreign_world(read_notebook(path), tmp_path, network=True)
+    usual = foreign_sandbox(read_notebook(path), tmp_path, network=True)
     assert (usual.host, usual.network, usual.own_tmp) == ("system", True, True)
 
 
@@ -210,9 +210,9 @@ def test_it_can_leave_no_link_where_we_write(tmp_path) -> None:
     cells = [nbformat.v4.new_code_cell(text) for text in (code, "print('the end')")]
     nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "a.ipynb")
     notebook = read_notebook(tmp_path / "a.ipynb")
-    world = foreign_world(notebook, tmp_path, network=False)
+    world = foreign_sandbox(notebook, tmp_path, network=False)
     world = replace(world, folder="/kaggle/working", mounts={"/kaggle/working": (str(work), True)})
-    execute(notebook, {}, copy=out / "a.ipynb", folder=Path("/kaggle/working"), inherited={}, world=world)
+    execute(notebook, {}, copy=out / "a.ipynb", folder=Path("/kaggle/working"), inherited={}, sandbox=world)
     first, second = nbformat.read(out / "a.ipynb", as_version=4).cells
     assert "run.json" not in first.outputs[0].text
     assert second.outputs[0].text == "the end\n"
@@ -280,9 +280,9 @@ def test_what_is_not_closed_is_said(monkeypatch) -> None:
     monkeypatch.setattr(
         module, "isolation_support", lambda: IsolationSupport(sandboxes=False, pid_namespace=False, reason="forbidden")
     )
-    assert "the network was open to it" in not_closed(network=False)
-    assert "the network was open" not in not_closed(network=True)
-    assert "the notebook has an empty home" in not_closed(network=False, is_over=False)
+    assert "the network was open to it" in isolation_warning(network=False)
+    assert "the network was open" not in isolation_warning(network=True)
+    assert "the notebook has an empty home" in isolation_warning(network=False, is_over=False)
 
 
 def test_adopt_says_so_and_network_is_a_key_of_such_notebooks(small, monkeypatch, capsys) -> None:
@@ -324,12 +324,12 @@ def test_adopt_says_so_and_network_is_a_key_of_such_notebooks(small, monkeypatch
         ({"metadata": {"kernelspec": [1]}}, "kernelspec is list, expected an object"),
         ({"metadata": {"language_info": "python"}}, "language_info is str, expected an object"),
         ({"nbformat": 99}, "Unsupported nbformat version 99"),
-        ({"source": 5}, "the source of a cell is no text"),
-        ({"tags": 5}, "the tags of a cell are 5, expected a list of texts"),
-        ({"tags": ["parameters"], "source": "x = " + "-" * 20_000 + "1"}, "the cell of parameters can't be read"),
-        ({"tags": ["parameters"], "source": "x = a" + ".b" * 20_000}, "the cell of parameters can't be read"),
-        ({"tags": ["parameters"], "source": "x = a" + "+ b" * 900}, "the cell of parameters can't be read"),
-        ({"tags": ["parameters"], "source": "x = '\0'"}, "the cell of parameters is not Python"),
+        ({"source": 5}, "the source of a cell is not a string"),
+        ({"tags": 5}, "the tags of a cell are 5, expected a list of strings"),
+        ({"tags": ["parameters"], "source": "x = " + "-" * 20_000 + "1"}, "the parameters cell can't be parsed"),
+        ({"tags": ["parameters"], "source": "x = a" + ".b" * 20_000}, "the parameters cell can't be parsed"),
+        ({"tags": ["parameters"], "source": "x = a" + "+ b" * 900}, "the parameters cell can't be parsed"),
+        ({"tags": ["parameters"], "source": "x = '\0'"}, "the parameters cell is not valid Python"),
     ],
 )
 def test_a_notebook_that_nobody_would_save_is_explained(tmp_path, change: dict[str, Any], says: str) -> None:

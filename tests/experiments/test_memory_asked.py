@@ -18,7 +18,7 @@ from workbench.core import memory
 from workbench.core.context import RunContext
 from workbench.core.errors import MemoryLimitError
 from workbench.core.events import SearchProgress
-from workbench.experiments.notebooks.context import VARIABLE, NotebookContext, write_context
+from workbench.experiments.notebooks.context import CONTEXT_VARIABLE, NotebookContext, write_context
 from workbench.experiments.ready import ReadyExperiment
 from workbench.experiments.tune import TuneRequest, run_tuned, tune
 from workbench.models.lightgbm.bins import BinnedRows
@@ -77,7 +77,7 @@ class TestWhatIsTooMuchIsRefusedBeforeItBegins:
             monkeypatch.setenv(*next(iter(variables.items())))
             with pytest.raises(MemoryLimitError, match="already in use"):
                 nb.fit(1, 0)
-        monkeypatch.delenv(VARIABLE)
+        monkeypatch.delenv(CONTEXT_VARIABLE)
         nb.use(made.slug)
 
 

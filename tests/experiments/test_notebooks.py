@@ -136,7 +136,7 @@ class TestParameters:
         node = nbformat.read(path, as_version=4)
         node.cells[0].metadata["tags"] = []
         nbformat.write(node, path)
-        with pytest.raises(ConfigError, match="gives x, but .* has no cell of parameters") as caught:
+        with pytest.raises(ConfigError, match="sets x, but .* has no parameters cell") as caught:
             check_parameters(read_notebook(path), {"x": 2}, where="exp: [notebook]")
         assert 'tag the cell that sets them "parameters"' in caught.value.hint
 
@@ -150,9 +150,9 @@ class TestParameters:
     @pytest.mark.parametrize(
         ("text", "message"),
         [
-            ("{", "is no notebook: not JSON"),
-            ('{"cells": 3}', "is no notebook"),
-            ("[]", "is no notebook"),
+            ("{", "is not a notebook: invalid JSON"),
+            ('{"cells": 3}', "is not a notebook"),
+            ("[]", "is not a notebook"),
         ],
     )
     def test_what_is_no_notebook_is_said(self, tmp_path: Path, text: str, message: str) -> None:
@@ -236,9 +236,9 @@ class TestRecorded:
             (lambda p, _: p * 3, "must be probabilities"),
             (lambda p, _: np.column_stack([1 - p, p]), "expected the probability of the second class"),
             (lambda p, _: ["a"] * len(p), "oof: expected numbers"),
-            (lambda p, ids: ids.with_columns(p=pl.Series(p)).head(300), "20 of the 320 rows of the train table are missing, and 0 of"),
-            (lambda p, ids: pl.concat([ids, ids]).with_columns(p=0.5), "640 rows share their id"),
-            (lambda p, ids: ids.with_columns(id=pl.col("id") + 1, p=pl.Series(p)), "of those given are not among them"),
+            (lambda p, ids: ids.with_columns(p=pl.Series(p)).head(300), "20 of the 320 rows of the train table are missing, and 0 recorded rows"),
+            (lambda p, ids: pl.concat([ids, ids]).with_columns(p=0.5), "640 rows have a repeated id"),
+            (lambda p, ids: ids.with_columns(id=pl.col("id") + 1, p=pl.Series(p)), "recorded rows are not in it"),
         ],
     )  # fmt: skip
     def test_oof_of_other_rows_are_refused(self, made, oof: Any, message: str) -> None:
@@ -650,7 +650,7 @@ class TestAdopted:
     @pytest.mark.parametrize(
         ("last", "message"),
         [
-            ("1", "came to its end and left no submission.csv; there is nothing"),
+            ("1", "finished without writing submission.csv; it wrote nothing"),
             ("sub = pd.DataFrame({'id': [1], 'target': [0]})\nsub.to_csv('submission.csv', index=False)", r"has the columns \['id', 'target'\]; expected \['id', 'y'\]"),
             ("sub = pd.DataFrame({'id': [1], 'y': [0]})\nsub.to_csv('submission.csv', index=False)", "has 1 rows; expected one for each of the 80"),
         ],
@@ -715,7 +715,7 @@ class TestFailures:
             ("x = 2\nraise SystemExit(0)", "", "cell 2: SystemExit: 0", "the executed copy is"),
             ("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)", "", "cell 2: the kernel died, as one does", "more memory"),
             ("import time\nwhile True:\n    time.sleep(0.1)", "cell_seconds = 2\n", "cell 2: it took longer than 2 s", "cell_seconds"),
-            ("while True:\n    pass", "seconds = 4\n", "cell 2: the time of 4 s in all is over", "seconds = "),
+            ("while True:\n    pass", "seconds = 4\n", "cell 2: the notebook exceeded its time limit of 4 s", "seconds = "),
         ],
     )  # fmt: skip
     def test_what_ended_the_kernel_is_said(self, made, cell: str, more: str, message: str, hint: str) -> None:
@@ -741,7 +741,7 @@ class TestFailures:
         with_cells(made, "import time\nheld = [bytearray(50_000_000) for _ in range(12)]\ntime.sleep(300)")
         made = replace(made, workspace=replace(made.workspace, memory_limit=400_000_000))
         error, _ = failing(made)
-        assert "cell 2: the kernel was ended for memory: it had" in error.message
+        assert "cell 2: the kernel exceeded its memory limit: it used" in error.message
         assert error.peak_mb > 380
         assert "--memory-limit" in error.hint
 
@@ -750,7 +750,7 @@ class TestFailures:
         monkeypatch.setattr(notebook_spec_module, "Limits", partial(Limits, output=2_000_000))
         with_cells(made, "while True:\n    print('x' * 10_000)")
         error, folder = failing(made)
-        assert "cell 2: the cells put out more than" in error.message
+        assert "cell 2: the output of the cells exceeds" in error.message
         assert (folder / "notebook.ipynb").stat().st_size < 20_000_000
 
     @pytest.mark.slow
@@ -775,12 +775,12 @@ class TestFailures:
         script = "%pip install --no-index not-a-package-of-anyone"
         write(made.workspace.root / "notebooks" / "model.ipynb", PARAMETERS, script, BODY, RECORD)
         outcome = made.open.runs.execute(1)
-        (said,) = [n for n in outcome.notes if "installs nothing" in n]
-        assert said.startswith("cell 2 installs nothing: No matching distribution found for not-a-package-of-anyone")
+        (said,) = [n for n in outcome.notes if "could not install its packages" in n]
+        assert said.startswith("cell 2 could not install its packages: No matching distribution found for not-a-package-of-anyone")
         write(made.workspace.root / "notebooks" / "model.ipynb", PARAMETERS, script, "import not_a_package_of_anyone")
         with pytest.raises(NotebookError, match="ModuleNotFoundError") as caught:
             made.open.run(1)
-        assert "cell 2 installs nothing" in caught.value.hint
+        assert "cell 2 could not install its packages" in caught.value.hint
 
     def test_a_kernel_that_is_not_installed_is_named(self, made) -> None:
         with_cells(made, "x = 2", more='kernel = "python9"\n')
@@ -791,7 +791,7 @@ class TestFailures:
     @pytest.mark.slow
     def test_a_notebook_that_records_nothing_is_said(self, made) -> None:
         write(made.workspace.root / "notebooks" / "model.ipynb", PARAMETERS, "from workbench import nb")
-        with pytest.raises(NotebookError, match="came to its end and recorded nothing"):
+        with pytest.raises(NotebookError, match="finished without recording predictions"):
             made.open.run(1)
 
     def test_predictions_of_other_rows_are_refused_in_the_cell(self, made) -> None:

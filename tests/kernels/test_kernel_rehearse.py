@@ -25,7 +25,7 @@ from workbench.core.errors import ConfigError, DataError
 from workbench.core.isolation import IsolationSupport, clean_environment
 from workbench.data.competition import Competition, load_competition
 from workbench.data.workspace import create_workspace
-from workbench.experiments.notebooks import Executed, Limits
+from workbench.experiments.notebooks import ExecutedNotebook, Limits
 from workbench.experiments.run_folder import FinishedRun
 from workbench.kernels import BuiltKernel, RehearsalResult, rehearse
 from workbench.kernels.rehearse import check_hidden_submission, compare_public_rows, shown_data
@@ -53,10 +53,10 @@ class Kernel:
     calls: list[dict[str, Any]] = field(default_factory=list)
     lists: list[dict[str, bytes]] = field(default_factory=list)
 
-    def execute(self, notebook: Any, parameters: Any, **more: Any) -> Executed:
+    def execute(self, notebook: Any, parameters: Any, **more: Any) -> ExecutedNotebook:
         assert parameters == {}
         assert "predict()" in str(notebook)
-        places = {name: (Path(folder), written) for name, (folder, written) in more["world"].mounts.items()}
+        places = {name: (Path(folder), written) for name, (folder, written) in more["sandbox"].mounts.items()}
         number = len(self.calls)
         self.calls.append(more | {"startup": (places["/run/ipython"][0] / STARTUP).read_text()})
         self.lists.append(
@@ -73,7 +73,7 @@ class Kernel:
         self.predicts(number, test).write_csv(places["/kaggle/working"][0] / "submission.csv")
         self.leaves(number, places["/kaggle/working"][0])
         more["copy"].write_text("executed")
-        return Executed(more["copy"], 1.5 + number, self.peaks[number])
+        return ExecutedNotebook(more["copy"], 1.5 + number, self.peaks[number])
 
 
 STARTUP = "profile_default/startup/00-image.py"
@@ -162,9 +162,9 @@ class TestAll:
         assert stage.rehearse().peak_mb == 9.0
 
     def test_what_it_sees(self, stage: Stage) -> None:
-        stage.rehearse(limits=Limits(seconds=4.5, memory=123))
+        stage.rehearse(limits=Limits(seconds=4.5, memory_bytes=123))
         for number, call in enumerate(stage.kernel.calls):
-            world = call["world"]
+            world = call["sandbox"]
             assert (world.host, world.home, world.own_tmp, world.network) == ("system", "/root", True, False)
             assert {place: written for place, (_, written) in world.mounts.items()} == {
                 "/run/ipython": True,
@@ -180,8 +180,8 @@ class TestAll:
                 SLUG,
                 *(f"wb-{SLUG}-001-{n}" for n in ("packages", "base", "changes")),
             }
-            assert call["attached"] == {f"competitions/{SLUG}": f"/kaggle/input/competitions/{SLUG}"}
-            assert (call["limits"].memory, call["limits"].seconds) == (123, 4.5)
+            assert call["attached_folders"] == {f"competitions/{SLUG}": f"/kaggle/input/competitions/{SLUG}"}
+            assert (call["limits"].memory_bytes, call["limits"].seconds) == (123, 4.5)
             assert call["inherited"] == clean_environment()
             variables = call["environment"]
             assert variables.get("KAGGLE_IS_COMPETITION_RERUN") == ("1" if number else None)
@@ -211,7 +211,7 @@ class TestAll:
         stage.rehearse(image=image)
         for call in stage.kernel.calls:
             assert f"sys.path.insert(0, {str(image)!r})" in call["startup"]
-            assert str(image) in call["world"].visible
+            assert str(image) in call["sandbox"].visible
 
     def test_for_another_python_its_packages_are_not_there(self, stage: Stage) -> None:
         write_manifest(stage.built.bundle, "3.1")
@@ -304,11 +304,11 @@ def test_without_namespaces_the_network_is_at_least_not_used(stage: Stage, monke
     able(monkeypatch, IsolationSupport(sandboxes=False, pid_namespace=False, reason="not permitted"))
     seen: list[dict[str, Any]] = []
 
-    def execute(*_: Any, **more: Any) -> Executed:
+    def execute(*_: Any, **more: Any) -> ExecutedNotebook:
         seen.append(more)
         inputs = more["folder"].parent / "input" / "competitions" / SLUG
         good(pl.read_csv(inputs / "test.csv")).write_csv(more["folder"] / "submission.csv")
-        return Executed(more["copy"], 1.0, 1.0)
+        return ExecutedNotebook(more["copy"], 1.0, 1.0)
 
     monkeypatch.setattr(sys.modules["workbench.kernels.rehearse"], "execute", execute)
     found = stage.rehearse()
@@ -319,7 +319,7 @@ def test_without_namespaces_the_network_is_at_least_not_used(stage: Stage, monke
     assert len([n for n in found.notes if "processes" in n]) == 0
     for more in seen:
         variables = more["environment"]
-        assert more["world"] is None
+        assert more["sandbox"] is None
         assert {variables[n] for n in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")} == {
             "http://127.0.0.1:9"
         }

@@ -779,7 +779,7 @@ def test_the_commands(small, no_wheels) -> None:
     assert Path(told["public"]).read_bytes() == run.submission.read_bytes()
     done = forked_wb("kernel", "rehearse", *more, "--memory-limit", "1MB", cwd=made.folder)
     assert done.returncode == 1
-    assert "the kernel was ended for memory: it had " in json.loads(done.stdout)["error"]["message"]
+    assert "the kernel exceeded its memory limit: it used " in json.loads(done.stdout)["error"]["message"]
 
 
 @pytest.mark.slow

@@ -172,9 +172,9 @@ class Experiments(Mapping[int, "ExperimentSpec"]):
     @property
     def input_folder(self) -> Path:
         """The folder that adopted notebooks see as ``/kaggle/input``; further data belong there."""
-        from workbench.experiments.kaggle_inputs import INPUT
+        from workbench.experiments.kaggle_inputs import INPUT_FOLDER
 
-        return self._access.folder.joinpath(*INPUT)
+        return self._access.folder.joinpath(*INPUT_FOLDER)
 
     def adopt(
         self, path: Path, *, title: str = "", submission: str = "submission.csv", network: bool = False
@@ -194,11 +194,11 @@ class Experiments(Mapping[int, "ExperimentSpec"]):
             Whether it may use the network.
         """
         from workbench.data.competition import in_toml
-        from workbench.experiments.kaggle_inputs import not_here
+        from workbench.experiments.kaggle_inputs import missing_data
         from workbench.experiments.notebooks import read_notebook
 
         source = read_notebook(path)
         text, options = path.read_text(encoding="utf-8"), f"submission = {in_toml(submission)}\n"
         options += "network = true\n" if network else ""
         notebook, experiment = self._write_notebook(lambda _: text, path.suffix, title or path.stem, options=options)
-        return AdoptedNotebook(notebook, experiment, not_here(self._access.folder, source))
+        return AdoptedNotebook(notebook, experiment, missing_data(self._access.folder, source))

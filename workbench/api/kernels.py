@@ -84,7 +84,7 @@ class Kernels:
             self.access.competition,
             Runs(self.access)[number],
             built,
-            limits=Limits(seconds=seconds, memory=self.access.workspace.memory_limit),
+            limits=Limits(seconds=seconds, memory_bytes=self.access.workspace.memory_limit),
             image=image,
             context=call_context(listen, report=report),
         )

@@ -341,7 +341,7 @@ def record(*, oof: Any, test: Any, metrics: Mapping[str, float] | None = None) -
         When they are of other rows, of another shape, not finite, or not probabilities.
     """
     from workbench.experiments.notebooks import (
-        Recorded,
+        RecordedPredictions,
         checked_metrics,
         checked_oof,
         checked_test,
@@ -349,7 +349,7 @@ def record(*, oof: Any, test: Any, metrics: Mapping[str, float] | None = None) -
     )
 
     competition, target, folds = _competition().access.competition, _target(), _competition().folds
-    recorded = Recorded(
+    recorded = RecordedPredictions(
         checked_oof(oof, competition, target, folds),
         checked_test(test, competition, target),
         checked_metrics(metrics),

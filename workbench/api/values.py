@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from workbench.data.ingest import Approval
     from workbench.data.workspace import Workspace
     from workbench.experiments.current_runs import outdated_text
-    from workbench.experiments.foreign import not_closed
+    from workbench.experiments.foreign import isolation_warning
     from workbench.experiments.notebooks import read_notebook
     from workbench.experiments.run import RunOutcome
     from workbench.experiments.spec import parse_keep, parse_numbers

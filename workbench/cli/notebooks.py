@@ -69,7 +69,7 @@ def adopt_command(path: Path, title: str, submission: str, network: bool, slug: 
     Its paths lead to the local data, and its submission is checked. It has no access to anything else on this machine:
     no credentials, an empty home folder, and the network only with --network.
     """
-    from workbench.api.values import not_closed
+    from workbench.api.values import isolation_warning
 
     competition = library.competition(slug)
     notebook, experiment, inputs = competition.experiments.adopt(
@@ -88,7 +88,7 @@ def adopt_command(path: Path, title: str, submission: str, network: bool, slug: 
             remedy = f"run `wb fetch {other}`"
         note(f"it reads /kaggle/input/{name}, which does not exist locally: {remedy}")
     access = "with network" if network else "without network (to allow it: network = true under [notebook])"
-    warning = not_closed(network=network, is_over=False)
+    warning = isolation_warning(network=network, is_over=False)
     note(warning or f"it runs {access}, without your credentials, and with an empty home folder")
     note(f"next: wb run {int(experiment.stem)}")
 

@@ -1,4 +1,4 @@
-"""The runner of notebooks, which are executed in other processes and record predictions or write a submission."""
+"""The runner of notebooks, which are executed in separate processes and record predictions or write a submission."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from workbench.core.memory import machine_bytes
 from workbench.data.competition import Competition
 from workbench.data.ingest import read_text_file
 from workbench.data.workspace import Workspace
-from workbench.experiments.foreign import foreign_environment, foreign_world, not_closed
+from workbench.experiments.foreign import foreign_environment, foreign_sandbox, isolation_warning
 from workbench.experiments.kaggle_inputs import kaggle_inputs
 from workbench.experiments.kinds import notebook_content
 from workbench.experiments.notebook_spec import NotebookSpec, without_grid
 from workbench.experiments.notebooks import (
-    Executed,
+    ExecutedNotebook,
     NotebookContext,
-    Placed,
+    PreparedNotebook,
     checked_oof,
     checked_test,
     execute,
-    left_file,
-    placed,
+    kaggle_folders,
+    output_file,
     printed_cv,
     read_recorded,
     write_context,
@@ -45,11 +45,12 @@ from workbench.features import code_files_of
 
 __all__ = ["NotebookRunner"]
 
-COPY = "notebook.ipynb"
+COPY_NAME = "notebook.ipynb"
 MEMORY_SHARE = 0.95
-"""The share of the machine's memory where no limit is set: beyond it the system may kill any process."""
+"""The share of the machine's memory that a notebook may use without a limit; beyond it, the system may kill any
+process."""
 
-KAGGLE = "kaggle"
+KAGGLE_FOLDER = "kaggle"
 """The folder in place of ``/kaggle`` while a notebook runs."""
 
 
@@ -109,8 +110,8 @@ class NotebookRunner(RowRunner):
         """
         spec = _spec_of(plan)
         if spec.submission is not None:
-            return _with_submission(workspace, plan, spec, spec.submission, folder, context)
-        return _with_record(workspace, plan, spec, folder, context)
+            return _predictions_from_submission(workspace, plan, spec, spec.submission, folder, context)
+        return _predictions_from_record(workspace, plan, spec, folder, context)
 
 
 def _combination(spec: ExperimentSpec, table: dict[str, Any]) -> ExperimentSpec:
@@ -125,38 +126,38 @@ def _spec_of(plan: Plan) -> NotebookSpec:
     return plan.model
 
 
-def _with_record(
+def _predictions_from_record(
     workspace: Workspace, plan: Plan, spec: NotebookSpec, folder: Path, context: RunContext
 ) -> Predictions:
     """Run a notebook that records its predictions."""
     recorded_path = folder / "parts" / "recorded.npz"
     recorded_path.unlink(missing_ok=True)
-    place = Placed(spec.notebook, Path(plan.competition.folder))
-    done = _executed(workspace, plan, spec, place, folder, context)
+    prepared = PreparedNotebook(spec.notebook, Path(plan.competition.folder))
+    executed = _execute(workspace, plan, spec, prepared, folder, context)
     recorded = read_recorded(recorded_path)
     if recorded is None:
         raise NotebookError(
-            f"{spec.notebook.path} came to its end and recorded nothing",
-            hint="its last cell: from workbench import nb; nb.record(oof=…, test=…)",
-            peak_mb=done.peak_mb,
+            f"{spec.notebook.path} finished without recording predictions",
+            hint="add a last cell: from workbench import nb; nb.record(oof=…, test=…)",
+            peak_mb=executed.peak_mb,
         )
     oof = checked_oof(recorded.oof, plan.competition, plan.target, plan.folds)
     return Predictions(
         oof=oof,
         test=checked_test(recorded.test, plan.competition, plan.target),
         seed_oof=oof[np.newaxis],
-        **_about(plan, folder, done, {"metrics": recorded.metrics}),
+        **_common_fields(plan, folder, executed, {"metrics": recorded.metrics}),
     )
 
 
-def _executed(
+def _execute(
     workspace: Workspace,
     plan: Plan,
     spec: NotebookSpec,
-    place: Placed,
+    prepared: PreparedNotebook,
     folder: Path,
     context: RunContext,
-) -> Executed:
+) -> ExecutedNotebook:
     notebook_context = NotebookContext.of(
         workspace,
         plan.competition.slug,
@@ -166,7 +167,7 @@ def _executed(
         seeds=plan.spec.seeds,
         record=str(folder / "parts" / "recorded.npz"),
     )
-    memory = workspace.memory_limit or int(MEMORY_SHARE * machine_bytes())
+    limit_bytes = workspace.memory_limit or int(MEMORY_SHARE * machine_bytes())
     is_foreign = spec.submission is not None
     # Another person's notebook gets no context: the ledger's URL may contain a password.
     variables: AbstractContextManager[dict[str, str]] = (
@@ -174,72 +175,74 @@ def _executed(
     )
     with variables as environment:
         return execute(
-            place.notebook,
+            prepared.notebook,
             spec.parameters,
-            copy=folder / COPY,
-            folder=place.folder,
-            environment=place.environment | environment,
+            copy=folder / COPY_NAME,
+            folder=prepared.folder,
+            environment=prepared.environment | environment,
             inherited=foreign_environment(network=spec.network, kernel=spec.notebook.kernel) if is_foreign else None,
-            limits=replace(spec.limits, memory=memory),
-            world=place.world,
-            attached=place.attached,
+            limits=replace(spec.limits, memory_bytes=limit_bytes),
+            sandbox=prepared.sandbox,
+            attached_folders=prepared.attached_folders,
             context=context,
         )
 
 
-def _about(plan: Plan, folder: Path, done: Executed, more: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields of `Predictions` that all finished notebooks have."""
-    names = (COPY, "notebook.html", "notebook.txt")
+def _common_fields(
+    plan: Plan, folder: Path, executed: ExecutedNotebook, more_details: dict[str, Any]
+) -> dict[str, Any]:
+    """Return the fields of `Predictions` that are common to all notebooks, by name."""
+    names = (COPY_NAME, "notebook.html", "notebook.txt")
     paths = [p for p in sorted(folder.rglob("*")) if p.name in names or p.parent.name == "notebook-figures"]
-    details = {"seconds": round(done.seconds, 2), "peak_mb": round(done.peak_mb, 1), **more}
+    details = {"seconds": round(executed.seconds, 2), "peak_mb": round(executed.peak_mb, 1), **more_details}
     return {
         "target": plan.target,
         "folds": plan.folds,
         "n_features": None,
         "files": tuple(p.relative_to(folder).as_posix() for p in paths),
         "details": {"notebook": details},
-        "notes": done.notes,
-        "peak_mb": round(done.peak_mb, 1),
+        "notes": executed.notes,
+        "peak_mb": round(executed.peak_mb, 1),
     }
 
 
-def _with_submission(
+def _predictions_from_submission(
     workspace: Workspace, plan: Plan, spec: NotebookSpec, name: str, folder: Path, context: RunContext
 ) -> Predictions:
     """Run a notebook that was written for Kaggle, with Kaggle's folders."""
-    kaggle = folder / KAGGLE
+    kaggle = folder / KAGGLE_FOLDER
     shutil.rmtree(kaggle, ignore_errors=True)
     working = kaggle / "working"
     working.mkdir(parents=True)
-    inputs, packed = kaggle_inputs(Path(plan.competition.folder), spec.notebook, context)
-    like = foreign_world(spec.notebook, folder, network=spec.network)
-    with placed(spec.notebook, inputs, working, like=like) as place:
-        done = _executed(workspace, plan, spec, place, folder, context)
-    written = left_file(working, name)
-    if written is None:
+    inputs, still_packed = kaggle_inputs(Path(plan.competition.folder), spec.notebook, context)
+    sandbox = foreign_sandbox(spec.notebook, folder, network=spec.network)
+    with kaggle_folders(spec.notebook, inputs, working, sandbox=sandbox) as prepared:
+        executed = _execute(workspace, plan, spec, prepared, folder, context)
+    submission_path = output_file(working, name)
+    if submission_path is None:
         present = ", ".join(sorted(p.name for p in working.iterdir())[:5]) or "nothing"
         raise NotebookError(
-            f"{spec.notebook.path} came to its end and left no {name}; there is {present}",
-            hint=f'submission = "…" under [notebook] of {plan.spec.path} names its file',
-            peak_mb=done.peak_mb,
+            f"{spec.notebook.path} finished without writing {name}; it wrote {present}",
+            hint=f'submission = "…" under [notebook] of {plan.spec.path} names the file',
+            peak_mb=executed.peak_mb,
         )
-    _check_submission(written, plan)
+    _check_submission(submission_path, plan)
     with atomic(folder / "submission.csv") as temporary:
-        shutil.copyfile(written, temporary)
+        shutil.copyfile(submission_path, temporary)
     shutil.rmtree(kaggle, ignore_errors=True)
-    cv = printed_cv(folder / COPY, spec.cv)
-    about = _about(plan, folder, done, {"cv": cv, "network": spec.network})
-    if note := not_closed(network=spec.network):
-        about["notes"] = (*about["notes"], note)
-    if packed:
-        named = ", ".join(packed[:5]) + (f" and {len(packed) - 5} more" if len(packed) > 5 else "")
-        note = f"its text names only some of the competition's files: it did not see {named}"
-        about["notes"] = (*about["notes"], note)
+    cv = printed_cv(folder / COPY_NAME, spec.cv)
+    fields = _common_fields(plan, folder, executed, {"cv": cv, "network": spec.network})
+    if note := isolation_warning(network=spec.network):
+        fields["notes"] = (*fields["notes"], note)
+    if still_packed:
+        names = ", ".join(still_packed[:5]) + (f" and {len(still_packed) - 5} more" if len(still_packed) > 5 else "")
+        note = f"its code mentions only some of the competition's files; these were not provided: {names}"
+        fields["notes"] = (*fields["notes"], note)
     if cv is None:
-        note = 'no CV was found in what the notebook printed: tag its cell "cv", or say cv = "CV: ([0-9.]+)"'
-        about["notes"] = (*about["notes"], note)
+        note = 'the notebook printed no CV that was recognized: tag its cell "cv", or set cv = "CV: ([0-9.]+)"'
+        fields["notes"] = (*fields["notes"], note)
     empty = np.empty((0, plan.target.width))
-    return Predictions(oof=None, test=empty, seed_oof=empty, cv=cv, **about)
+    return Predictions(oof=None, test=empty, seed_oof=empty, cv=cv, **fields)
 
 
 def _check_submission(path: Path, plan: Plan) -> None:
@@ -250,18 +253,18 @@ def _check_submission(path: Path, plan: Plan) -> None:
     DataError
         With the actual and the expected columns or rows.
     """
-    form, ids = plan.form, plan.competition.ids.test_frame()
+    form, test_ids = plan.form, plan.competition.ids.test_frame()
     try:
         frame = read_text_file(path)
     except (pl.exceptions.PolarsError, DataError, OSError) as exc:
-        raise DataError(f"{path.name} of the notebook is no CSV file: {str(exc).splitlines()[0]}") from exc
+        raise DataError(f"{path.name} of the notebook is not a CSV file: {str(exc).splitlines()[0]}") from exc
     if set(frame.columns) != set(form.columns):
         raise DataError(
             f"{path.name} of the notebook has the columns {frame.columns}; expected {list(form.columns)}",
-            hint="the sample submission shows the form",
+            hint="see the sample submission",
         )
-    if frame.height != ids.height:
+    if frame.height != test_ids.height:
         raise DataError(
-            f"{path.name} of the notebook has {frame.height:,} rows; expected one for each of the {ids.height:,} of "
-            "test"
+            f"{path.name} of the notebook has {frame.height:,} rows; expected one for each of the {test_ids.height:,} "
+            "test rows"
         )

@@ -24,7 +24,7 @@ from workbench.core.frames import write_csv
 from workbench.core.isolation import Sandbox, clean_environment, isolation_support
 from workbench.data.competition import Competition
 from workbench.data.ingest import unpack
-from workbench.experiments.notebooks import Inputs, Limits, execute, left_file, placed, read_notebook
+from workbench.experiments.notebooks import KaggleInputs, Limits, execute, kaggle_folders, output_file, read_notebook
 from workbench.experiments.run_folder import FinishedRun
 from workbench.kernels.build import BuiltKernel
 from workbench.kernels.evaluation_server import check_no_server
@@ -240,22 +240,28 @@ class _KernelSession:
                 sources[f"datasets/{OWNER}/{built.name}-{name}"] = dataset
             # The paths of Kaggle's earlier layout, which older kernels read.
             links = {name.rpartition("/")[2]: name for name in sources}
-            inputs = Inputs(sources, links, {f"competitions/{slug}": f"competitions/{slug}"})
-            with placed(read_notebook(built.notebook), inputs, working, like=self.sandbox(Path(folder))) as place:
+            inputs = KaggleInputs(sources, links, {f"competitions/{slug}": f"competitions/{slug}"})
+            with kaggle_folders(
+                read_notebook(built.notebook), inputs, working, sandbox=self.sandbox(Path(folder))
+            ) as prepared:
                 execution = execute(
-                    place.notebook,
+                    prepared.notebook,
                     {},
                     copy=result / "inference.ipynb",
-                    folder=place.folder,
-                    environment={**place.environment, **variables, **self.environment(Path(folder), place.world)},
+                    folder=prepared.folder,
+                    environment={
+                        **prepared.environment,
+                        **variables,
+                        **self.environment(Path(folder), prepared.sandbox),
+                    },
                     inherited=clean_environment(),
                     limits=self.limits,
-                    world=place.world,
-                    attached=place.attached,
+                    sandbox=prepared.sandbox,
+                    attached_folders=prepared.attached_folders,
                     context=self.context,
                 )
             for name in (submission, NOTES):
-                if (written := left_file(working, name)) is not None:
+                if (written := output_file(working, name)) is not None:
                     shutil.copyfile(written, result / name)
         if not (result / submission).is_file():
             raise DataError(f"the kernel finished without writing {submission}")

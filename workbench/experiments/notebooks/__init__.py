@@ -1,20 +1,26 @@
-"""Notebooks, through papermill: read and checked, run in a process of their own, and what they record."""
+"""Notebooks: reading and checking them, running them through papermill, and the predictions that they record."""
 
 from workbench.experiments.notebooks.context import NotebookContext, read_context, write_context
-from workbench.experiments.notebooks.execute import Executed, Limits, execute
+from workbench.experiments.notebooks.execute import ExecutedNotebook, Limits, execute
 from workbench.experiments.notebooks.kaggle_notebook import printed_cv
-from workbench.experiments.notebooks.mounts import KAGGLE_ENVIRONMENT, Inputs, Placed, left_file, placed
+from workbench.experiments.notebooks.mounts import (
+    KAGGLE_ENVIRONMENT,
+    KaggleInputs,
+    PreparedNotebook,
+    kaggle_folders,
+    output_file,
+)
 from workbench.experiments.notebooks.named_inputs import (
     KINDS_OF_DATA,
-    competition_places,
-    data_places,
-    is_named,
+    code_text,
+    competition_paths,
+    data_paths,
+    file_matcher,
+    is_mentioned,
     missing_inputs,
-    reads,
-    text_of,
 )
 from workbench.experiments.notebooks.recorded import (
-    Recorded,
+    RecordedPredictions,
     checked_metrics,
     checked_oof,
     checked_test,
@@ -35,33 +41,33 @@ __all__ = [
     "KAGGLE_ENVIRONMENT",
     "KINDS_OF_DATA",
     "PARAMETERS_TAG",
-    "Executed",
-    "Inputs",
+    "ExecutedNotebook",
+    "KaggleInputs",
     "Limits",
     "Notebook",
     "NotebookContext",
     "Parameter",
-    "Placed",
-    "Recorded",
+    "PreparedNotebook",
+    "RecordedPredictions",
     "as_text",
     "check_parameters",
     "checked_metrics",
     "checked_oof",
     "checked_test",
-    "competition_places",
-    "data_places",
+    "code_text",
+    "competition_paths",
+    "data_paths",
     "execute",
-    "is_named",
-    "left_file",
+    "file_matcher",
+    "is_mentioned",
+    "kaggle_folders",
     "missing_inputs",
     "new_notebook",
-    "placed",
+    "output_file",
     "printed_cv",
     "read_context",
     "read_notebook",
     "read_recorded",
-    "reads",
-    "text_of",
     "write_context",
     "write_recorded",
 ]

@@ -1,4 +1,4 @@
-"""The context of an executed notebook: the competition, the columns, and the file for its predictions."""
+"""The context of an executed notebook: competition, columns, and the file for its predictions."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from typing import Any
 
 from workbench.data.workspace import Workspace
 
-__all__ = ["VARIABLE", "NotebookContext", "read_context", "write_context"]
+__all__ = ["CONTEXT_VARIABLE", "NotebookContext", "read_context", "write_context"]
 
-VARIABLE = "WB_NOTEBOOK"
-"""The environment variable with the path of the context's file."""
+CONTEXT_VARIABLE = "WB_NOTEBOOK"
+"""The environment variable with the path of the context file."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,10 @@ class NotebookContext:
     record: str | None = None
 
     @classmethod
-    def of(cls, workspace: Workspace, competition: str, **more: object) -> NotebookContext:
+    def of(cls, workspace: Workspace, competition: str, **fields: object) -> NotebookContext:
         """Return the context for a competition of a workspace."""
         root, limit = str(workspace.root), workspace.memory_limit
-        return cls(root, workspace.ledger_url, limit, competition, **more)  # type: ignore[arg-type]
+        return cls(root, workspace.ledger_url, limit, competition, **fields)  # type: ignore[arg-type]
 
 
 @contextmanager
@@ -57,14 +57,14 @@ def write_context(context: NotebookContext) -> Iterator[dict[str, str]]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "context.json"
         path.write_text(json.dumps(asdict(context)), encoding="utf-8")
-        yield {VARIABLE: str(path)}
+        yield {CONTEXT_VARIABLE: str(path)}
 
 
 def read_context() -> NotebookContext:
-    """Return the context of this process; an empty one where there is none."""
-    path = os.environ.get(VARIABLE)
+    """Return the context of this process; without one, an empty context."""
+    path = os.environ.get(CONTEXT_VARIABLE)
     if not path:
         return NotebookContext()
     values: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
-    lists: dict[str, Any] = {k: tuple(v) for k, v in values.items() if isinstance(v, list)}
-    return NotebookContext(**(values | lists))
+    tuples: dict[str, Any] = {k: tuple(v) for k, v in values.items() if isinstance(v, list)}
+    return NotebookContext(**(values | tuples))

@@ -1,4 +1,4 @@
-"""Jupyter's packages, an optional extra that only notebooks need."""
+"""Imports of the optional packages for notebooks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["library", "need"]
 
 
 def need(*names: str) -> None:
-    """Raise if packages are missing that another process is going to import.
+    """Check that packages which another process will import are installed.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Notebooks that were written for Kaggle: replacing the folder ``/kaggle``, and finding the printed CV."""
+"""Notebooks that were written for Kaggle: replacing ``/kaggle`` in paths, and finding the printed CV."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from workbench.experiments.notebooks.source import Notebook
 
 __all__ = ["CV_TAG", "printed_cv", "with_kaggle_folder"]
 
-KAGGLE = re.compile(r"(?<![\w./~}-])/kaggle(?![\w.-])")
+KAGGLE_PATH = re.compile(r"(?<![\w./~}-])/kaggle(?![\w.-])")
 """The start of a path to Kaggle's folders."""
 
 CV_TAG = "cv"
@@ -21,26 +21,27 @@ CV_TAG = "cv"
 
 NUMBER = r"[-+]?\d*\.\d+(?:[eE][-+]?\d+)?"
 
-PRINTED = re.compile(
+PRINTED_CV = re.compile(
     rf"\b(?:cv|oof|cross[- ]?val\w*|mean fold|overall|validation)\b[^\d\n]{{0,40}}?({NUMBER})", re.IGNORECASE
 )
-"""Usual forms: "CV: 0.7843", "OOF AUC = 0.7843", "Overall validation score 0.7843"."""
+"""Common forms of a printed CV: "CV: 0.7843", "OOF AUC = 0.7843", "Overall validation score 0.7843"."""
 
 
 def with_kaggle_folder(notebook: Notebook, kaggle: Path) -> Notebook:
-    """Return the notebook with another folder in place of ``/kaggle``; the file is not changed."""
+    """Return a copy of the notebook with another folder in place of ``/kaggle`` in its code."""
     nbformat = library("nbformat")
     node = nbformat.reads(notebook.text, as_version=4)
     for cell in node.cells:
         if cell.cell_type == "code":
-            cell.source = KAGGLE.sub(lambda _: str(kaggle), cell.source)
+            cell.source = KAGGLE_PATH.sub(lambda _: str(kaggle), cell.source)
     return replace(notebook, text=nbformat.writes(node))
 
 
 def printed_cv(copy: Path, pattern: str | None = None) -> float | None:
     """Return the CV that an executed notebook printed; None where there is none.
 
-    It is the last number in the output of cells tagged "cv", else the last match of `pattern`, or of the usual forms.
+    It is the last number in the output of cells tagged "cv", else the last match of `pattern`, by default of
+    the common forms (`PRINTED_CV`).
 
     Parameters
     ----------
@@ -52,10 +53,10 @@ def printed_cv(copy: Path, pattern: str | None = None) -> float | None:
     node = library("nbformat").read(copy, as_version=4)
     tagged = [c for c in node.cells if c.cell_type == "code" and CV_TAG in c.metadata.get("tags", [])]
     if tagged and pattern is None:
-        matches = re.findall(NUMBER, "\n".join(_output(c.get("outputs", [])) for c in tagged))
+        matches = re.findall(NUMBER, "\n".join(_output_text(c.get("outputs", [])) for c in tagged))
         return float(matches[-1]) if matches else None
-    text = "\n".join(_output(c.get("outputs", [])) for c in node.cells if c.cell_type == "code")
-    matches = re.findall(pattern, text) if pattern is not None else PRINTED.findall(text)
+    text = "\n".join(_output_text(c.get("outputs", [])) for c in node.cells if c.cell_type == "code")
+    matches = re.findall(pattern, text) if pattern is not None else PRINTED_CV.findall(text)
     if not matches:
         return None
     last = matches[-1] if isinstance(matches[-1], str) else matches[-1][0]
@@ -65,7 +66,8 @@ def printed_cv(copy: Path, pattern: str | None = None) -> float | None:
         return None
 
 
-def _output(outputs: Sequence[Any]) -> str:
+def _output_text(outputs: Sequence[Any]) -> str:
+    """Return the printed text and the text of displayed values of a cell's outputs."""
     texts = []
     for output in outputs:
         if output.output_type == "stream":

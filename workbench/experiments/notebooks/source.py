@@ -1,4 +1,4 @@
-"""Reading notebooks: their cells, parameters and kernel."""
+"""Reading notebooks: cells, parameters and kernel."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["Notebook", "Parameter", "as_text", "check_parameters", "new_notebook
 PARAMETERS_TAG = "parameters"
 """Papermill's tag of the cell with the parameters."""
 
-KINDS: dict[str, tuple[type, ...]] = {
+TYPES_BY_KIND: dict[str, tuple[type, ...]] = {
     "bool": (bool,),
     "int": (int,),
     "float": (int, float),
@@ -32,15 +32,15 @@ KINDS: dict[str, tuple[type, ...]] = {
 
 @dataclass(frozen=True)
 class Parameter:
-    """A parameter of a notebook: a line of its cell of parameters.
+    """A parameter of a notebook: an assignment in its parameters cell.
 
     Attributes
     ----------
     name : str
     kind : str
-        Its annotation, else the type of the default: "int", "float", …; empty where neither is known.
+        The annotation, else the type of the default: "int", "float", …; empty where neither is known.
     default : str
-        Its source text.
+        The source code of the default.
     help : str
         The comment at the end of the line.
     """
@@ -51,8 +51,8 @@ class Parameter:
     help: str
 
 
-MAGIC = re.compile(r"^(\s*)[%!].*")
-"""A line with a magic or a shell command of IPython."""
+MAGIC_LINE = re.compile(r"^(\s*)[%!].*")
+"""A line with an IPython magic or shell command."""
 
 
 @dataclass(frozen=True)
@@ -86,10 +86,10 @@ class Notebook:
     def code(self) -> str:
         """The code of all cells as one text, with magics and shell commands replaced by `pass`."""
         lines = (line for c in self.cells if c["type"] == "code" for line in c["source"].splitlines())
-        return "\n".join(MAGIC.sub(r"\1pass", line) for line in lines) + "\n"
+        return "\n".join(MAGIC_LINE.sub(r"\1pass", line) for line in lines) + "\n"
 
     def content(self) -> list[Any]:
-        """Return the code cells, which decide the result, without outputs."""
+        """Return the type, source and tags of the code cells, which decide the result."""
         return [[c["type"], c["source"], c["tags"]] for c in self.cells if c["type"] == "code"]
 
 
@@ -107,11 +107,11 @@ def read_notebook(path: Path) -> Notebook:
         other_names = [p.name for p in path.parent.glob("*") if p.suffix in (".ipynb", ".py", ".md")]
         raise NotFoundError(f"no notebook {path}", hint=near(path.name, other_names, kind="notebook"))
     nbformat = library("nbformat")
-    node = _node(path)
+    node = _read_node(path)
     kernel = node.metadata.get("kernelspec", {})
     language = kernel.get("language") or node.metadata.get("language_info", {}).get("name") or "python"
     if language != "python":
-        raise ConfigError(f"{path} is a notebook in {language}", hint="only Python can record what it predicts")
+        raise ConfigError(f"{path} is a notebook in {language}", hint="only Python notebooks can record predictions")
     for cell in node.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
@@ -141,7 +141,7 @@ def as_text(node: Any) -> str:
     return text + "\n"
 
 
-def _node(path: Path) -> Any:
+def _read_node(path: Path) -> Any:
     nbformat = library("nbformat")
     if path.suffix != ".ipynb":
         try:
@@ -152,42 +152,46 @@ def _node(path: Path) -> Any:
         text = read_once(path).decode()
         json.loads(text)
     except (ValueError, RecursionError) as exc:
-        raise ConfigError(f"{path} is no notebook: not JSON ({exc})", hint="download or save it again") from exc
+        raise ConfigError(f"{path} is not a notebook: invalid JSON ({exc})", hint="download or save it again") from exc
     try:
         node = nbformat.reads(text, as_version=4)
-        _check_form(node)
+        _check_types(node)
     except (nbformat.ValidationError, AttributeError, KeyError, TypeError, ValueError) as exc:
-        raise ConfigError(f"{path} is no notebook: {exc}", hint="download or save it again") from exc
+        raise ConfigError(f"{path} is not a notebook: {exc}", hint="download or save it again") from exc
     return node
 
 
-def _check_form(node: Any) -> None:
-    """Raise TypeError if a part of the notebook that is read has another type; other parts may break the format."""
-    of_all = [("metadata", node.metadata), *((k, node.metadata.get(k, {})) for k in ("kernelspec", "language_info"))]
-    of_cells = [("the metadata of a cell", cell.metadata) for cell in node.cells]
-    for name, value in (*of_all, *of_cells):
+def _check_types(node: Any) -> None:
+    """Raise TypeError if a used part of the notebook has a wrong type; other parts may violate the format."""
+    notebook_metadata = [
+        ("metadata", node.metadata),
+        *((k, node.metadata.get(k, {})) for k in ("kernelspec", "language_info")),
+    ]
+    cell_metadata = [("the metadata of a cell", cell.metadata) for cell in node.cells]
+    for name, value in (*notebook_metadata, *cell_metadata):
         if not isinstance(value, dict):
             raise TypeError(f"{name} is {type(value).__name__}, expected an object")
     for cell in node.cells:
         tags = cell.metadata.get("tags", [])
         if not isinstance(cell.cell_type, str) or not isinstance(cell.source, str):
-            raise TypeError("the source of a cell is no text")
+            raise TypeError("the source of a cell is not a string")
         if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
-            raise TypeError(f"the tags of a cell are {tags!r}, expected a list of texts")
+            raise TypeError(f"the tags of a cell are {tags!r}, expected a list of strings")
 
 
 def _parameters(source: str, path: Path) -> dict[str, Parameter]:
     """Return the parameters that a cell assigns at its top level."""
     try:
-        return _assigned(ast.parse(source), source.splitlines())
+        return _assigned_parameters(ast.parse(source), source.splitlines())
     except SyntaxError as exc:
-        line = "" if exc.lineno is None else f"line {exc.lineno} of "
-        raise ConfigError(f"{path}: {line}the cell of parameters is not Python: {exc.msg}") from exc
+        line_text = "" if exc.lineno is None else f"line {exc.lineno} of "
+        raise ConfigError(f"{path}: {line_text}the parameters cell is not valid Python: {exc.msg}") from exc
     except (ValueError, RecursionError, MemoryError) as exc:
-        raise ConfigError(f"{path}: the cell of parameters can't be read: it is nested too deep") from exc
+        raise ConfigError(f"{path}: the parameters cell can't be parsed: it is nested too deeply") from exc
 
 
-def _assigned(tree: ast.Module, lines: list[str]) -> dict[str, Parameter]:
+def _assigned_parameters(tree: ast.Module, lines: list[str]) -> dict[str, Parameter]:
+    """Return the parameters that are assigned at the top level of a module, by name."""
     parameters: dict[str, Parameter] = {}
     for node in tree.body:
         if isinstance(node, ast.Assign):
@@ -201,29 +205,32 @@ def _assigned(tree: ast.Module, lines: list[str]) -> dict[str, Parameter]:
         for target in targets:
             if isinstance(target, ast.Name):
                 description = comment.strip() if hash_sign else ""
-                parameters[target.id] = Parameter(target.id, annotated or _kind(value), ast.unparse(value), description)
+                parameters[target.id] = Parameter(
+                    target.id, annotated or _kind_of_literal(value), ast.unparse(value), description
+                )
     return parameters
 
 
-def _kind(value: ast.expr) -> str:
+def _kind_of_literal(value: ast.expr) -> str:
+    """Return the kind of a literal; empty for other expressions."""
     try:
         kind = type(ast.literal_eval(value)).__name__
     except ValueError:
         return ""
-    return kind if kind in KINDS else ""
+    return kind if kind in TYPES_BY_KIND else ""
 
 
 def check_parameters(notebook: Notebook, values: Mapping[str, Any], *, where: str) -> None:
-    """Raise for parameters that the notebook does not have, or values of another kind.
+    """Check that a notebook has parameters of these names and kinds.
 
     Raises
     ------
     ConfigError
-        For a notebook without a cell of parameters, an unknown name (with the near one), or a value of another kind.
+        For a notebook without a parameters cell, an unknown name, or a value of another kind.
     """
     if values and notebook.parameters is None:
         raise ConfigError(
-            f"{where} gives {', '.join(values)}, but {notebook.path} has no cell of parameters",
+            f"{where} sets {', '.join(values)}, but {notebook.path} has no parameters cell",
             hint=f'tag the cell that sets them "{PARAMETERS_TAG}"',
         )
     declared = notebook.parameters or {}
@@ -234,8 +241,8 @@ def check_parameters(notebook: Notebook, values: Mapping[str, Any], *, where: st
                 hint=near(name, declared, kind="parameter"),
             )
         kind, default = declared[name].kind, declared[name].default
-        allowed = KINDS.get(kind)
+        allowed = TYPES_BY_KIND.get(kind)
         if allowed is not None and (not isinstance(value, allowed) or (isinstance(value, bool) and kind != "bool")):
             raise ConfigError(
-                f"{where} {name} = {value!r}: expected {kind}, as in {notebook.path}, where it is {default}"
+                f"{where} {name} = {value!r}: expected {kind}, as the default {default} in {notebook.path}"
             )
