@@ -225,7 +225,7 @@ def cv_of_noise(repeats: int) -> tuple[int, int]:
             model = "[model]\nlearning_rate = 0.05\nnum_iterations = 400\nearly_stopping_round = 50\nnum_threads = 1\n"
             made.experiment(1, f'features = ["rows"]\n{model}')
             experiment = ready(made.workspace, made.open.access.competition, 1, context=RunContext(threads=1))
-            folds = models_of(experiment).scored.folds
+            folds = models_of(experiment).score.folds
             alarms += float(np.mean(folds)) - half_width(folds) > 0.5
     return alarms, repeats
 

@@ -15,6 +15,7 @@ import polars as pl
 
 from tests.otto_log import KINDS
 from workbench import metrics
+from workbench.core.context import RunContext, text_listener
 from workbench.core.memory import measured_peak
 from workbench.recommender import (
     Columns,
@@ -61,7 +62,7 @@ def main() -> None:
     kinds = tuple(str(kind) for kind in range(len(KINDS)))
     asked = TaskSpec("session", WEEK, 20, kinds, first=("0",))
     problem = RecommenderProblem(log, tested, asked, metrics.get("micro_recall@20"), (0.1, 0.3, 0.6), folds=3)
-    made = recommend(problem, SPEC, report=report)
+    made = recommend(problem, SPEC, context=RunContext((text_listener(report),)))
     told = made.details()
     told["stages"].insert(0, reading)
     told |= {

@@ -26,7 +26,7 @@ from workbench.analysis.selection import (
 from workbench.analysis.selection.importance import models_of
 from workbench.analysis.selection.orders import shuffled_order
 from workbench.api import library
-from workbench.core.context import RunContext
+from workbench.core.context import SILENT, RunContext
 from workbench.data.workspace import create_workspace
 from workbench.experiments.ready import ready
 from workbench.rehearsal import RehearsalSpec, create
@@ -53,15 +53,14 @@ def cases(scale: float) -> list[dict[str, Any]]:
 def _cases(folder: Path, n_rows: int) -> list[dict[str, Any]]:
     experiment = _experiment(folder, n_rows)
     groups = column_groups(experiment)
-    models = models_of(experiment, done=lambda _result, _left: None)
-    silent = lambda _done, _total, _text: None  # noqa: E731
+    models = models_of(experiment)
     X = experiment.problem.matrix.train.to_numpy()
     y = experiment.problem.target.columns[0].values.astype(int)
     rows = []
 
     started = time.perf_counter()
     options = SelectionOptions("null", shuffles=SHUFFLES)
-    judged, _ = importance_by_shuffled_target(experiment, models, groups, options, silent)
+    judged, _ = importance_by_shuffled_target(experiment, models, groups, options, SILENT)
     ours = time.perf_counter() - started
     started = time.perf_counter()
     _plain_null(experiment, X, y)
@@ -71,7 +70,7 @@ def _cases(folder: Path, n_rows: int) -> list[dict[str, Any]]:
 
     started = time.perf_counter()
     judged, _ = importance_by_permutation(
-        experiment, models, groups, SelectionOptions("permutation", repeats=REPEATS), silent
+        experiment, models, groups, SelectionOptions("permutation", repeats=REPEATS), SILENT
     )
     ours = time.perf_counter() - started
     started = time.perf_counter()
