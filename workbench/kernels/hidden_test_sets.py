@@ -48,7 +48,7 @@ def hidden_data(
 
     Parameters
     ----------
-    shown : Path
+    public_folder : Path
         The public files.
     folder : Path
         Where the new files go; unchanged ones are linked.
