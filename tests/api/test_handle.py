@@ -14,6 +14,7 @@ import pytest
 
 import workbench as wb
 from tests.small import Small, make_small
+from workbench.api.access import call_context
 from workbench.api.deprecated import BETTER
 from workbench.api.studies import TuneOptions
 from workbench.core.errors import ConfigError
@@ -157,6 +158,20 @@ class TestEarlierCalls:
         with pytest.warns(DeprecationWarning, match="studies.tune"):
             tune = made.open.tune
         assert tune(1, trials=2, report=print) == ((1, TuneOptions(trials=2)), {"report": print})
+
+    def test_messages_go_to_say_and_stages_to_report(self, made: Small, monkeypatch: pytest.MonkeyPatch) -> None:
+        def tune_that_tells(_self: Any, _number: int, _options: TuneOptions, **callbacks: Any) -> None:
+            context = call_context(**callbacks)
+            context.stage("low-fidelity")
+            context.say("the study starts again")
+
+        monkeypatch.setattr("workbench.api.studies.Studies.tune", tune_that_tells)
+        with pytest.warns(DeprecationWarning, match="studies.tune"):
+            tune = made.open.tune
+        reported: list[str] = []
+        said: list[str] = []
+        tune(1, trials=2, report=reported.append, say=said.append)
+        assert (reported, said) == (["low-fidelity"], ["the study starts again"])
 
     def test_a_misspelled_keyword_is_explained(self, made: Small) -> None:
         with pytest.warns(DeprecationWarning, match="features.select"):

@@ -8,10 +8,12 @@ from dataclasses import fields
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
+from workbench.api.access import Report
 from workbench.api.features import SelectOptions
 from workbench.api.studies import TuneOptions
+from workbench.core.context import text_listener
 from workbench.core.errors import ConfigError, near
-from workbench.core.events import Message
+from workbench.core.events import Event, Listener, Message
 
 if TYPE_CHECKING:
     from workbench.api.competition import OpenCompetition
@@ -80,12 +82,27 @@ def _with_keywords(call: Callable[..., Any], options: type) -> Callable[..., Any
 
     def with_keywords(number: int, *method: str, **keywords: Any) -> Any:
         callbacks = {name: keywords.pop(name) for name in ("listen", "report", "progress") if name in keywords}
-        say = keywords.pop("say", None)
-        if say is not None:
-            callbacks["listen"] = lambda event: say(event.text) if isinstance(event, Message) else None
+        if keywords.get("say") is not None:
+            callbacks["listen"] = _with_say(keywords["say"], callbacks.get("listen"), callbacks.pop("report", None))
+        keywords.pop("say", None)
         for name in keywords:
             if name not in names:
                 raise ConfigError(f"unknown option {name!r}", hint=near(name, names, kind="option"))
         return call(number, options(*method, **keywords), **callbacks)
 
     return with_keywords
+
+
+def _with_say(say: Report, listen: Listener | None, report: Report | None) -> Listener:
+    """Return a listener that tells messages to `say` and other texts to `report`, as `tune` once did."""
+    listen_to_others = text_listener(report) if report is not None else None
+
+    def listener(event: Event) -> None:
+        if listen is not None:
+            listen(event)
+        if isinstance(event, Message):
+            say(event.text)
+        elif listen_to_others is not None:
+            listen_to_others(event)
+
+    return listener
