@@ -131,6 +131,28 @@ def test_a_bar_shows_names_as_they_are(monkeypatch):
     assert "\x9b" not in out.getvalue()
 
 
+def test_a_bar_that_showed_the_time_of_a_search_shows_no_count_of_seconds_after_it(monkeypatch):
+    from workbench.cli.progress import progress_bar
+    from workbench.core.events import Progress, SearchProgress, StageStarted
+
+    monkeypatch.setattr("workbench.cli.progress.PATIENCE_S", 3600.0)
+    out = io.StringIO()
+    out.isatty = lambda: True
+    monkeypatch.setattr(sys, "stderr", out)
+    monkeypatch.setenv("TERM", "xterm")
+
+    def shown(listen, event) -> str:
+        listen(event)
+        progress = listen.bar._progress
+        return str(progress.columns[2].render(progress.tasks[0]))
+
+    with progress_bar("run 1") as listen:
+        assert shown(listen, SearchProgress("full CV", 5, 0, 0, None, 90.0)) == ""
+        assert shown(listen, StageStarted("writing")) == ""
+        assert "3/7" in shown(listen, Progress(3, 7, "fold 1")).replace(" ", "")
+        assert "3/7" in shown(listen, StageStarted("writing")).replace(" ", "")
+
+
 def test_a_wrong_argument_and_a_defect_quote_data_without_harm(tmp_path):
     environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "COLUMNS": "200"}
     wrong = [sys.executable, "-m", "workbench", "show", "\x1b]52;c;cm0=\x07\x9b2J"]

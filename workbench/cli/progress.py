@@ -228,9 +228,9 @@ class _BarListener:
             case ModelTrained(fold=fold, seed=seed, remaining=remaining):
                 self.n_models = self.n_models or remaining + 1
                 text = f"fold {fold}, seed {seed}: {_score(event)}"
-                self._show(text, completed=self.n_models - remaining, total=self.n_models)
+                self._show_count(text, self.n_models - remaining, self.n_models)
             case Progress(completed, total, text, unit) if unit != "share":
-                self._show(text, completed=completed, total=total)
+                self._show_count(text, completed, total)
             case SearchProgress(remaining_s=remaining_s):
                 self._show_search(event, remaining_s)
             case _ if (words := event_text(event)) is not None:
@@ -242,8 +242,11 @@ class _BarListener:
         total_s = None if remaining_s is None else spent_s + remaining_s
         self._show(event_text(event) or "", completed=spent_s, total=total_s, is_time=True)
 
-    def _show(self, text: str, *, is_time: bool = False, **values: Any) -> None:
-        self.bar.update(description=f"{self.label}: {text}", is_time=is_time, **values)
+    def _show_count(self, text: str, completed: float, total: float | None) -> None:
+        self._show(text, completed=completed, total=total, is_time=False)
+
+    def _show(self, text: str, **values: Any) -> None:
+        self.bar.update(description=f"{self.label}: {text}", **values)
 
 
 class _LineListener:
