@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from workbench.core.context import RunContext
-from workbench.core.errors import DataError
+from workbench.core.errors import DataError, MemoryLimitError
 from workbench.core.events import Event, ModelTrained
 from workbench.experiments.ready import lightgbm_of, ready
 from workbench.experiments.work_units import (
@@ -93,6 +93,29 @@ def test_a_unit_of_other_data_or_code_is_refused(small: Any) -> None:
     made.experiment(1, KINDS["all rounds"].replace("num_leaves = 7", "num_leaves = 9"))
     with pytest.raises(DataError, match="experiment 1 of 'small' in .* is not the one that this work was made from"):
         unit.run()
+
+
+def test_a_process_goes_on_with_units_that_are_made_after_a_change(small: Any) -> None:
+    made = small()
+    competition, rounds = made.open.access.competition, []
+    for n_rounds in (10, 12):
+        made.experiment(1, KINDS["all rounds"].replace("num_iterations = 10", f"num_iterations = {n_rounds}"))
+        result = fold_units(made.workspace, competition, 1, context=RunContext(threads=1))[0].run()
+        assert isinstance(result, FoldResult)
+        rounds.append(result.rounds)
+    assert rounds == [10, 12]
+
+
+def test_a_trial_that_would_take_more_memory_than_it_may_is_refused(small: Any) -> None:
+    made = small()
+    made.experiment(1, KINDS["all rounds"])
+    common = asdict(fold_units(made.workspace, made.open.access.competition, 1, context=RunContext(threads=1))[0])
+    del common["target"], common["fold"], common["seed"]
+    common["memory_limit"] = 8 * 2**30
+    small_model, large_model = {"num_leaves": 7}, {"num_leaves": 131_072, "max_bin": 60_000}
+    assert np.isfinite(TrialFoldUnit(**common, parameters=small_model, fold=0, rounds=2).run().score)
+    with pytest.raises(MemoryLimitError, match="training would need about"):
+        TrialFoldUnit(**common, parameters=large_model, fold=0, rounds=2).run()
 
 
 @pytest.mark.slow

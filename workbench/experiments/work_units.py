@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
@@ -95,7 +95,8 @@ class ExperimentUnit:
         MemoryLimitError
             When the training would take more memory than it may.
         """
-        fields = ("workspace", "competition", "exp", "sample", "model", "threads", "memory_limit")
+        # With the key: a process reads the experiment again for units that are made after a change.
+        fields = ("workspace", "competition", "exp", "key", "sample", "model", "threads", "memory_limit")
         experiment = _read_experiment(json.dumps({name: getattr(self, name) for name in fields}))
         if experiment.key != self.key:
             raise DataError(
@@ -143,10 +144,17 @@ class TrialFoldUnit(ExperimentUnit):
     share: float = 1.0
 
     def run(self) -> FoldScore:
-        """Train on the fold and return its score, with OOF."""
+        """Train on the fold and return its score, with OOF.
+
+        Raises
+        ------
+        MemoryLimitError
+            When the training with these parameters would take more memory than it may.
+        """
         fidelity = Fidelity(self.rate, self.rounds, self.patience, self.every, self.share)
         experiment = self.experiment()
         model = lightgbm_of(experiment, because="trials are of LightGBM", hint="choose an experiment with [model]")
+        experiment.plan_memory(model=replace(model, parameters=model.parameters | self.parameters), seeds=(1,))
         # Datasets are not kept: what a trial scores must not depend on the trials before it.
         scorer = FoldScorer(experiment.problem, model, max_bytes=0)
         return scorer.score(self.parameters, self.fold, self.seed, fidelity, keep_oof=True)
