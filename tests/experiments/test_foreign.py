@@ -314,7 +314,7 @@ def test_adopt_says_so_and_network_is_a_key_of_such_notebooks(small, monkeypatch
     made.experiment(9, '[notebook]\nfile = "a.ipynb"\nnetwork = true\n')
     (made.workspace.root / "notebooks").mkdir(exist_ok=True)
     path.rename(made.workspace.root / "notebooks" / "a.ipynb")
-    with pytest.raises(ConfigError, match="network is for a notebook that leaves a submission"):
+    with pytest.raises(ConfigError, match="network is only for notebooks with submission"):
         made.open.run(9)
 
 

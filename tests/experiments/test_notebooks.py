@@ -179,7 +179,7 @@ class TestParameters:
         ("table", "error", "message"),
         [
             ('file = "modle.ipynb"\n', NotFoundError, "no such notebook"),
-            ("", ConfigError, "needs file, the notebook: got None"),
+            ("", ConfigError, "needs the notebook's file, got None"),
             ('file = "model.ipynb"\nseconds = -1\n', ConfigError, "seconds = -1: expected seconds, a number above 0"),
             ('file = "model.ipynb"\nshrnik = 1\n', ConfigError, "unknown key 'shrnik'"),
         ],
@@ -663,7 +663,7 @@ class TestAdopted:
     @pytest.mark.parametrize(
         ("more", "message"),
         [
-            ('cv = "("\n', "is no regular expression"),
+            ('cv = "("\n', "is not a regular expression"),
             ('cv = "[0-9.]+"\n', "has no group for the number"),
         ],
     )
@@ -776,7 +776,9 @@ class TestFailures:
         write(made.workspace.root / "notebooks" / "model.ipynb", PARAMETERS, script, BODY, RECORD)
         outcome = made.open.runs.execute(1)
         (said,) = [n for n in outcome.notes if "could not install its packages" in n]
-        assert said.startswith("cell 2 could not install its packages: No matching distribution found for not-a-package-of-anyone")
+        assert said.startswith(
+            "cell 2 could not install its packages: No matching distribution found for not-a-package-of-anyone"
+        )
         write(made.workspace.root / "notebooks" / "model.ipynb", PARAMETERS, script, "import not_a_package_of_anyone")
         with pytest.raises(NotebookError, match="ModuleNotFoundError") as caught:
             made.open.run(1)

@@ -211,8 +211,8 @@ class TestFromLogToScore:
         s.define('id = "{user}"', 'id = "{user}"\nitems = "things"')
         s.open = library.OpenCompetition(s.workspace, "shop")
         outcome = s.run(2, "[recommend.history]\n")
-        assert "table 'things' has 30 of the 80 values of 'item'; of the others nothing is known" in outcome.notes
-        assert "table 'things' repeats values of 'item' in 2 lines: the first line of each counts" in outcome.notes
+        assert "table 'things' has 30 of the 80 values of 'item'; columns of the others are null" in outcome.notes
+        assert "table 'things' repeats values of 'item' in 2 rows: only the first row of each is used" in outcome.notes
         path = s.workspace.root / "competitions" / "shop" / "rehearsal" / "files" / "things.csv"
         things.with_columns(pl.col("item").cast(pl.Int64)).write_csv(path)
         library.fetch("shop", where=s.workspace, force=True)
@@ -425,19 +425,19 @@ class TestWrong:
             ("[recommend.history]\ntop = 3\nrecnt = { last = 3 }\n", "unknown key 'recnt'"),
             (
                 "[recommend.history]\nrecent = { last = 3 }\nweighting = { last = 4 }\n",
-                "recent and weighting, which are the same",
+                "recent and weighting, which mean the same",
             ),
             (
                 "[recommend]\nagain = true\nallow_repeats = true\n[recommend.history]\n",
-                "again and allow_repeats, which are",
+                "again and allow_repeats, which mean",
             ),
             ("[recommend]\nallow_repeats = 3\n[recommend.history]\n", "allow_repeats = 3: expected true or false"),
             ("[recommend.history]\n[recommend.ranker]\nmodel = { num_leafs = 3 }\n", "unknown key 'num_leafs'"),
             ("[recommend]\ncandidates = 0\n[recommend.history]\n", "candidates = 0: expected a whole number from 1 up"),
-            ("[recommend]\ncandidates = 20000\n[recommend.history]\n", "LightGBM ranks lists of 10,000 at most"),
+            ("[recommend]\ncandidates = 20000\n[recommend.history]\n", "LightGBM ranks at most 10,000 candidates"),
             ("[recommend]\nagain = 3\n[recommend.history]\n", "again = 3: expected true or false"),
             ("seeds = [1, 2]\n[recommend.history]\n", "has one seed"),
-            ('features = ["rows"]\n[recommend.history]\n', "features goes with models of rows"),
+            ('features = ["rows"]\n[recommend.history]\n', "features is not supported in"),
             ('features = ["rows"]\n[model]\n', "is a .model. experiment, and the competition's task is 'recommend'"),
         ],
     )
@@ -451,7 +451,7 @@ class TestWrong:
         ("old", "new", "message"),
         [
             ('user = "user"', 'user = "usr"', "names 'usr', and table 'train' has no such column"),
-            ('id = "{user}"', 'id = "u{user}"', "ids of 'sample_submission' are not of the form 'u{user}', such as"),
+            ('id = "{user}"', 'id = "u{user}"', "ids of 'sample_submission' do not have the form 'u{user}', such as"),
             ('horizon = "7d"', 'horizon = "900d"', "there is no history before it"),
         ],
     )
@@ -536,7 +536,7 @@ def test_the_command(shop: Any) -> None:
         return done.stdout + done.stderr
 
     shown = wb("run", "--exp", "2")
-    assert "candidates hold" in shown
+    assert "the recall of " in shown
     text = wb("show", "2")
     assert "recall of" in text
     assert "windows at the end of the log: " in text

@@ -63,7 +63,7 @@ def _no_workspace(problem: WorkbenchError | None) -> dict[str, Any]:
 
 
 def _versions() -> dict[str, Any]:
-    from workbench.experiments.measure import versions
+    from workbench.experiments.versions import versions
 
     by_name = versions() | {"system": f"{platform.system()} {platform.machine()}"}
     return _check("versions", "ok", ", ".join(f"{name} {version}" for name, version in by_name.items()))

@@ -227,7 +227,7 @@ def validation_lines(recommender: dict[str, Any]) -> list[tuple[str, str]]:
         lines.append(("warning", v["doubt"]))
     if len(recommender["window_scores"]) > 1:
         scores = " ".join("-" if s is None else f"{s:.6f}" for s in recommender["window_scores"])
-        lines.append(("windows", f"{scores}, the last one first"))
+        lines.append(("windows", f"{scores}, the last window first"))
     if recommender["ceiling"] is not None:
         lines.append(("ceiling", f"{recommender['ceiling']:.6f}, the score of a perfect ranker of the candidates"))
     if stopping:

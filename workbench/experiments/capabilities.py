@@ -43,7 +43,7 @@ class Capabilities:
     refusals: Mapping[Operation, tuple[str, str]] = field(default_factory=dict)
 
 
-MODELS = Capabilities("workbench.experiments.trained:ModelRunner")
+MODELS = Capabilities("workbench.experiments.model_runner:ModelRunner")
 NOTEBOOK = Capabilities(
     "workbench.experiments.notebook_run:NotebookRunner",
     trains_models=False,

@@ -1,7 +1,7 @@
-"""The holdout of a search: the validated rows of the last fold, which are the newest where folds go forward in time.
+"""The holdout of a search: the validated rows of the last fold, which are the newest rows for folds in time.
 
-Scores on the rows that a search used are optimistic. So the search has only the other folds, without the held-out rows
-for training either; its result is then trained as the last fold's models are, and scored on the held-out rows.
+Scores on rows that a search used are optimistic. Therefore, a search uses the other folds, and does not train on the
+held-out rows either. Its result is then trained like the last fold's models, and scored on the held-out rows.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ __all__ = ["last_fold", "on_folds", "only_fold", "without_last_fold", "without_r
 
 
 def last_fold(problem: Problem) -> int:
-    """Return the fold whose validated rows are held out."""
+    """Return the number of the fold whose validated rows are held out."""
     return problem.folds.n_folds - 1
 
 
 def without_last_fold(problem: Problem) -> Problem | None:
-    """Return the problem without the validated rows of its last fold; None where too few folds or classes are left."""
+    """Return the problem without the validated rows of its last fold; None if too few folds or classes remain."""
     folds = without_rows(problem.folds, problem.folds.valid_rows(last_fold(problem)))
     return None if folds is None or not _has_classes(problem, folds) else on_folds(problem, folds)
 
 
 def only_fold(problem: Problem, fold: int) -> Problem:
-    """Return the problem with a single one of its folds."""
+    """Return the problem with only one of its folds."""
     folds = problem.folds
     train = np.zeros((1, folds.n_rows), np.bool_)
     train[0, folds.train_rows(fold)] = True
@@ -41,7 +41,7 @@ def only_fold(problem: Problem, fold: int) -> Problem:
 def without_rows(folds: Folds, rows: npt.NDArray[np.int64]) -> Folds | None:
     """Return the folds without some rows, neither for training nor for validation; empty folds are removed.
 
-    None where no fold is left, or one has no train rows.
+    None if no fold remains, or one has no train rows.
     """
     remaining = [k for k in range(folds.n_folds) if len(np.setdiff1d(folds.valid_rows(k), rows))]
     valid = np.full(folds.n_rows, -1, np.int16)

@@ -1,4 +1,4 @@
-"""The table ``[notebook]`` of an experiment, checked before anything is run."""
+"""The ``[notebook]`` table of an experiment and its checks."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from workbench.features import code_key_of
 
 __all__ = ["NotebookSpec", "notebook_spec", "without_grid"]
 
-OURS = ("file", "seconds", "cell_seconds", "kernel", "grid", "submission", "cv", "network")
+OWN_KEYS = ("file", "seconds", "cell_seconds", "kernel", "grid", "submission", "cv", "network")
 """Keys of the table that are not the notebook's parameters."""
 
-KERNEL = "python3"
+DEFAULT_KERNEL = "python3"
 """The kernel of the running Python."""
 
 
@@ -33,17 +33,17 @@ class NotebookSpec:
     notebook : Notebook
     parameters : dict
     limits : Limits
-        Of time; that of memory is the workspace's.
+        Limits of time; the memory limit is the workspace's.
     transform : str
-        Always "none": a notebook predicts on the competition's own scale.
+        Always "none": notebooks predict on the target's scale.
     submission : str, or None
         The submission file that a notebook written for Kaggle writes; None for one that records predictions.
     cv : str, or None
         A regular expression for the CV that a notebook written for Kaggle prints.
     network : bool
-        Whether a notebook written for Kaggle may use the network; others always may.
+        Whether a notebook written for Kaggle may use the network; other notebooks always may.
     code : str
-        The key of the competition's code that it imports; empty where it imports none.
+        The key of the competition's code that the notebook imports; empty without imports.
     data : dict
         Other data that a notebook written for Kaggle reads: name -> stamp of its files.
     """
@@ -91,33 +91,33 @@ def notebook_spec(spec: ExperimentSpec, folder: Path, notebooks: Path) -> Notebo
     where, table = f"{spec.path}: [notebook]", spec.model
     file = table.get("file")
     if not isinstance(file, str) or not file:
-        raise ConfigError(f"{where} needs file, the notebook: got {file!r}", hint='for example file = "model.ipynb"')
+        raise ConfigError(f"{where} needs the notebook's file, got {file!r}", hint='for example file = "model.ipynb"')
     path = next((p for p in (folder / file, notebooks / file) if p.is_file()), None)
     if path is None:
-        names = [p.name for place in (folder, notebooks) for p in place.glob("*") if p.suffix in (".ipynb", ".py")]
+        names = [p.name for parent in (folder, notebooks) for p in parent.glob("*") if p.suffix in (".ipynb", ".py")]
         raise NotFoundError(
             f"{where} file = {file!r}: no such notebook in {notebooks} or {folder}", hint=near(file, names)
         )
-    if not any(path.resolve().is_relative_to(place.resolve()) for place in (folder, notebooks)):
+    if not any(path.resolve().is_relative_to(parent.resolve()) for parent in (folder, notebooks)):
         raise ConfigError(
             f"{where} file = {file!r} is outside of {folder} and {notebooks}",
-            hint="what is run comes from these two folders: copy it into one",
+            hint="copy it into one of these folders",
         )
     notebook = read_notebook(path)
     if "kernel" in table:
         notebook = notebook.with_kernel(str(table["kernel"]))
     elif table.get("submission") is not None and notebook.kernel:
         # The kernel in another person's notebook is ignored: other kernels can read more of the machine.
-        notebook = notebook.with_kernel(KERNEL)
-    parameters = {k: v for k, v in table.items() if k not in OURS}
+        notebook = notebook.with_kernel(DEFAULT_KERNEL)
+    parameters = {k: v for k, v in table.items() if k not in OWN_KEYS}
     check_parameters(notebook, parameters, where=where)
     total_s, cell_s = (_seconds(table.get(key), f"{where} {key}") for key in ("seconds", "cell_seconds"))
     submission, cv = (_text(table.get(key), f"{where} {key}") for key in ("submission", "cv"))
     if cv is not None:
         if submission is None:
-            raise ConfigError(f"{where} cv = {cv!r} is for a notebook that leaves a submission", hint="take it out")
+            raise ConfigError(f"{where} cv = {cv!r} is only for notebooks with submission = …", hint="remove it")
         _check_pattern(cv, f"{where} cv")
-    network = _network(table.get("network"), where, foreign=submission is not None)
+    network = _network(table.get("network"), where, is_foreign=submission is not None)
     # A notebook that was written for Kaggle runs in a separate folder, and can't import the competition's code.
     code = code_key_of(notebook.code, folder) if submission is None else ""
     data = {} if submission is None else data_stamps(folder, notebook)
@@ -127,28 +127,31 @@ def notebook_spec(spec: ExperimentSpec, folder: Path, notebooks: Path) -> Notebo
     )
 
 
-def _network(value: Any, where: str, *, foreign: bool) -> bool:
+def _network(value: Any, where: str, *, is_foreign: bool) -> bool:
+    """Check and return the option ``network``; only notebooks written for Kaggle may have it."""
     if value is not None and not isinstance(value, bool):
         raise ConfigError(f"{where} network = {value!r}: expected true or false")
-    if value is not None and not foreign:
+    if value is not None and not is_foreign:
         raise ConfigError(
-            f"{where} network is for a notebook that leaves a submission; others run as their user does",
-            hint="take it out",
+            f"{where} network is only for notebooks with submission = …; others always have the network",
+            hint="remove it",
         )
     return bool(value)
 
 
 def _text(value: Any, where: str) -> str | None:
+    """Check and return an optional string."""
     if value is not None and (not isinstance(value, str) or not value):
-        raise ConfigError(f"{where} = {value!r}: expected a text")
+        raise ConfigError(f"{where} = {value!r}: expected a string")
     return value
 
 
 def _check_pattern(pattern: str, where: str) -> None:
+    """Check that a regular expression is valid and has a group."""
     try:
         groups = re.compile(pattern).groups
     except re.error as exc:
-        raise ConfigError(f"{where} = {pattern!r} is no regular expression: {exc}") from exc
+        raise ConfigError(f"{where} = {pattern!r} is not a regular expression: {exc}") from exc
     if not groups:
         raise ConfigError(f"{where} = {pattern!r} has no group for the number", hint='cv = "CV: ([0-9.]+)"')
 
@@ -171,11 +174,12 @@ def without_grid(spec: ExperimentSpec) -> list[dict[str, Any]]:
         if not isinstance(values, list) or not values:
             raise ConfigError(f"{where} {name} = {values!r}: expected a list of values", hint=f"{name} = [1, 2]")
         if name in table:
-            raise ConfigError(f"{where} {name}: [notebook] gives it, too", hint="keep one of them")
+            raise ConfigError(f"{where} {name} is also in [notebook]", hint="remove one of them")
     return [{**table, **dict(zip(grid, values, strict=True))} for values in product(*grid.values())]
 
 
 def _seconds(value: Any, where: str) -> float | None:
+    """Check and return an optional number of seconds."""
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:

@@ -25,20 +25,20 @@ TUNED = "tuned on these folds"
 
 
 def why_optimistic(plan: Plan) -> str | None:
-    """Return why the CV of a run is likely to be optimistic, in a few words; None where no reason is known.
+    """Return the reasons why the CV of a run is likely to be optimistic, as short text; None without any.
 
-    Other folds of the same rows do not help: choices that were made on these rows look good on all of their folds.
+    Other folds of the same rows do not help: choices that were made on these rows look good on all folds of them.
     """
-    spec, stops = plan.spec, getattr(plan.model, "patience", 0)
-    reasons = [
-        (PER_FOLD, bool(stops) and getattr(plan.model, "per_fold", False) and plan.folds.n_folds > 1),
-        (SELECTED, _was_selected(plan.competition, spec)),
-        (TUNED, can(spec.kind, "tune") and _was_tuned(plan.competition, spec)),
-    ]
-    return "; ".join(reason for reason, holds in reasons if holds) or None
+    spec, patience = plan.spec, getattr(plan.model, "patience", 0)
+    is_true_by_reason = {
+        PER_FOLD: (bool(patience) and getattr(plan.model, "per_fold", False) and plan.folds.n_folds > 1),
+        SELECTED: _has_selected_features(plan.competition, spec),
+        TUNED: can(spec.kind, "tune") and _has_tuned_parameters(plan.competition, spec),
+    }
+    return "; ".join(reason for reason, is_true in is_true_by_reason.items() if is_true) or None
 
 
-def _was_selected(competition: Competition, spec: ExperimentSpec) -> bool:
+def _has_selected_features(competition: Competition, spec: ExperimentSpec) -> bool:
     """Return whether the features are a list that was selected by scores."""
     if spec.selection is None:
         return False
@@ -50,35 +50,38 @@ def _was_selected(competition: Competition, spec: ExperimentSpec) -> bool:
     return bool(listed.made.get("method")) and bool(listed.dropped)
 
 
-def _was_tuned(competition: Competition, spec: ExperimentSpec) -> bool:
-    """Return whether the parameters come from a search of this competition, even if some were edited later."""
+def _has_tuned_parameters(competition: Competition, spec: ExperimentSpec) -> bool:
+    """Return whether the parameters come from a hyperparameter search in this competition, even if edited later."""
     if spec.tune is not None:
         return True
     model = _by_primary_names(spec.model)
     return any(
-        _come_from(_by_primary_names(parameters), changed, model)
+        _comes_from_search(_by_primary_names(parameters), changed, model)
         for parameters, changed in searched_parameters(competition)
     )
 
 
-def _come_from(searched: Mapping[str, Any], changed: Sequence[str], model: Mapping[str, Any]) -> bool:
-    """Return whether a model has the parameters of a search, perhaps with some of them edited.
+def _comes_from_search(searched: Mapping[str, Any], changed: Sequence[str], model: Mapping[str, Any]) -> bool:
+    """Return whether a model has the parameters of a search, possibly with some of them edited.
 
-    This is so if most of the changed parameters are equal, or one of them has more digits than a person would type.
+    True if most of the changed parameters are equal, or one of the equal ones has more digits than a person would type.
     """
     equal = [name for name, value in searched.items() if name in model and model[name] == value]
     if searched and len(equal) == len(searched):
         return True
     unedited = [name for name in equal if name in changed]
-    return any(_is_odd(searched[name]) for name in unedited) or (len(unedited) > 1 and 2 * len(unedited) > len(changed))
+    return any(_has_many_digits(searched[name]) for name in unedited) or (
+        len(unedited) > 1 and 2 * len(unedited) > len(changed)
+    )
 
 
-def _is_odd(value: Any) -> bool:
+def _has_many_digits(value: Any) -> bool:
     """Return whether a number has more than three significant digits, such as 0.0372918."""
     return isinstance(value, int | float) and not isinstance(value, bool) and float(f"{value:.3g}") != value
 
 
 def _by_primary_names(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters with LightGBM's aliases replaced by primary names; unknown names are kept."""
     value_by_name = {}
     for key, value in parameters.items():
         try:

@@ -1,4 +1,4 @@
-"""An experiment's problem on other folds: choices that were made on its own folds look too good there."""
+"""An experiment's problem on other folds, for scores of choices that were made on its own folds."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from workbench.models.row_weights import check_fold_weights
 
 __all__ = ["on_other_folds"]
 
-SEEDED = ("kfold", "stratified", "group", "stratified_group")
+SEEDED_SCHEMES = ("kfold", "stratified", "group", "stratified_group")
 """Schemes that assign rows to folds by a seed."""
 
 
 def on_other_folds(experiment: ReadyExperiment, seed: int | None = None) -> Problem | None:
-    """Return the problem on folds of another seed, or, for folds in time, with other cuts; None where there are none.
+    """Return the problem on folds of another seed, or with other boundaries for folds in time; None if none exist.
 
-    There are none for custom folds, nor for so few groups that all seeds give the same folds.
+    Custom folds have no others, nor do so few groups that all seeds give the same folds.
 
     Parameters
     ----------
@@ -31,20 +31,20 @@ def on_other_folds(experiment: ReadyExperiment, seed: int | None = None) -> Prob
     cv = competition.definition.cv
     if cv.scheme == "custom":
         return None
-    if cv.scheme in SEEDED:
-        changed = replace(cv, seed=cv.seed + 1 if seed is None else seed)
+    if cv.scheme in SEEDED_SCHEMES:
+        changed_cv = replace(cv, seed=cv.seed + 1 if seed is None else seed)
     else:
-        # One fold more moves every cut.
-        changed = replace(cv, folds=cv.folds + 1)
-    folds = make_folds(replace(competition, definition=replace(competition.definition, cv=changed)))
+        # An additional fold moves all boundaries.
+        changed_cv = replace(cv, folds=cv.folds + 1)
+    folds = make_folds(replace(competition, definition=replace(competition.definition, cv=changed_cv)))
     if experiment.rows is not None:
         folds = folds.take(experiment.rows)
-    if _parts(folds) == _parts(problem.folds):
+    if _validated_row_sets(folds) == _validated_row_sets(problem.folds):
         return None
     check_fold_weights(problem.target, folds)
     return on_folds(problem, folds)
 
 
-def _parts(folds: Folds) -> set[bytes]:
-    """Return the validated rows of each fold as a set, to compare folds regardless of their order."""
+def _validated_row_sets(folds: Folds) -> set[bytes]:
+    """Return the set of the folds' validated rows, which does not depend on the order of the folds."""
     return {folds.valid_rows(k).tobytes() for k in range(folds.n_folds)}

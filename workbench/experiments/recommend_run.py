@@ -1,4 +1,4 @@
-"""The runner of ``[recommend]``: it reads the tables as an interaction log, and predicts lists of items for users."""
+"""The runner of ``[recommend]`` experiments: reads tables as an interaction log, and predicts item lists for users."""
 
 from __future__ import annotations
 
@@ -50,8 +50,11 @@ __all__ = ["RecommendPlan", "RecommendRunner"]
 
 
 SPLIT_RULE = "windows-v1"
-HELD_OUT = "ranker knew the window"
-"""Why a CV is optimistic: users of a window were scored with interactions of others in it; the test has none."""
+"""The version of the validation split in the keys of runs."""
+
+RANKER_KNEW_WINDOW = "ranker knew the window"
+"""The reason why a CV is optimistic: the ranker learned from other users' interactions in the scored window, which the
+test window lacks."""
 
 CHUNK_LISTS = 250_000
 """The number of lists that are converted and written at a time."""
@@ -59,7 +62,7 @@ CHUNK_LISTS = 250_000
 
 @dataclass(frozen=True)
 class RecommendPlan:
-    """All that decides the result of a run, read and checked before anything is trained."""
+    """Everything that decides the result of a run, read and checked before training."""
 
     competition: Competition
     spec: ExperimentSpec
@@ -76,7 +79,7 @@ class RecommendPlan:
         return content_key(*_split_content(self.competition), self.competition.manifest.content, *limit)
 
     def details(self) -> dict[str, Any]:
-        """Return nothing."""
+        """Return an empty dict: there are no further details."""
         return {}
 
     def data_content(self) -> dict[str, str]:
@@ -90,9 +93,9 @@ LOG_FIELDS_IN_KEYS = (
 )
 
 
-def _log_content(log: InteractionsSpec) -> str:
-    """Return the options for reading a log as the keys of runs have them: a text that must not change."""
-    return f"InteractionsSpec({', '.join(f'{name}={getattr(log, name)!r}' for name in LOG_FIELDS_IN_KEYS)})"
+def _log_content(options: InteractionsSpec) -> str:
+    """Return the options for reading a log as text for the keys of runs, which must not change."""
+    return f"InteractionsSpec({', '.join(f'{name}={getattr(options, name)!r}' for name in LOG_FIELDS_IN_KEYS)})"
 
 
 def _split_content(competition: Competition) -> list[Any]:
@@ -104,7 +107,7 @@ def _split_content(competition: Competition) -> list[Any]:
 def make_recommend_plan(
     competition: Competition, spec: ExperimentSpec, *, sample: float | None, threads: int | None
 ) -> RecommendPlan:
-    """Read and check all that decides the result of a run.
+    """Read and check everything that decides the result of a run.
 
     Raises
     ------
@@ -115,15 +118,15 @@ def make_recommend_plan(
     if d.interactions is None:
         raise ConfigError(
             f"{spec.path} is a [recommend] experiment, and the competition's task is {d.task!r}",
-            hint=f'task = "recommend" and a table [interactions] in {competition.folder / "competition.toml"}',
+            hint=f'set task = "recommend" and add a table [interactions] in {competition.folder / "competition.toml"}',
         )
     if len(spec.seeds) > 1:
         raise ConfigError(f"{spec.path}: seeds = {list(spec.seeds)}: a [recommend] experiment has one seed")
     for key, values in (("features", spec.features), ("drop", spec.drop), ("categorical", spec.categorical)):
         if values:
             raise ConfigError(
-                f"{spec.path}: {key} goes with models of rows, and this is a [recommend] experiment",
-                hint="take it out: candidates have features of their own",
+                f"{spec.path}: {key} is not supported in [recommend] experiments",
+                hint="remove it: features of the candidates are computed",
             )
     file, colon, name = d.metric.partition(":")
     with earlier_code_keys(competition, spec.number):
@@ -147,10 +150,24 @@ def make_recommend_plan(
 
 
 @dataclass(frozen=True)
-class _Read:
+class _RecommendData:
+    """The data of a run.
+
+    Attributes
+    ----------
+    log : Interactions
+    users : int array
+        Codes of the users in the submission, sorted.
+    submission_rows : DataFrame
+        One row for each row of the submission: "id", "user", "code" (of the user) and "list".
+    tables : Tables
+    task : TaskSpec
+    notes : tuple of str
+    """
+
     log: Interactions
     users: npt.NDArray[np.int32]
-    lines: pl.DataFrame
+    submission_rows: pl.DataFrame
     tables: Tables
     task: TaskSpec
     notes: tuple[str, ...]
@@ -160,35 +177,46 @@ def _has(competition: Competition, table: str) -> bool:
     return table in competition.manifest.tables
 
 
-def _read(plan: RecommendPlan) -> _Read:
-    """Return the log, who is asked for, and the lines of the submission: id, user code, list."""
-    c, of = plan.competition, plan.interactions
-    names, keys = c.definition.tables, (of.user, of.item, *([of.kind] if of.kind else []))
-    named = {n: keys for n in (names.train, names.test, of.users, of.items) if n}
-    check_key_spelling(c.manifest, named | {names.sample_submission or "": c.definition.id_columns}, slug=c.slug)
-    columns = Columns(of.user, of.item, of.time, of.kind, of.unit, of.weight)
+def _read_data(plan: RecommendPlan) -> _RecommendData:
+    """Read the log, the users of the submission and the tables of users and items."""
+    c, options = plan.competition, plan.interactions
+    names, keys = c.definition.tables, (options.user, options.item, *([options.kind] if options.kind else []))
+    keys_by_table = {n: keys for n in (names.train, names.test, options.users, options.items) if n}
+    check_key_spelling(
+        c.manifest, keys_by_table | {names.sample_submission or "": c.definition.id_columns}, slug=c.slug
+    )
+    columns = Columns(options.user, options.item, options.time, options.kind, options.unit, options.weight)
     frames = [c.table(c.definition.tables.train)]
-    has_test = of.cut == "session" and _has(c, c.definition.tables.test)
+    has_test = options.cut == "session" and _has(c, c.definition.tables.test)
     if has_test:
         frames.append(c.table(c.definition.tables.test))
-    # A session of which nothing is known is a line without an event.
-    is_event = pl.col(of.item).is_not_null() | pl.col(of.time).is_not_null()
-    log = read_interactions(_stacked(frames, list(of.columns), c).filter(is_event), columns)
-    kinds = tuple(of.weights) if "{kind}" in of.id else None
-    task = TaskSpec(of.cut, of.horizon_s, int(c.metric.number or 0), kinds, tuple(of.first), c.definition.cv.seed)
-    lines = _lines(plan, log, task, frames[-1] if has_test else None)
-    log = with_users(log, lines["user"])
-    lines = lines.with_columns(code=log.users.codes(lines["user"]))
-    users = lines["code"].unique().sort().to_numpy()
+    # A session without known events is a row with neither item nor time.
+    is_event = pl.col(options.item).is_not_null() | pl.col(options.time).is_not_null()
+    log = read_interactions(_stacked_tables(frames, list(options.columns), c).filter(is_event), columns)
+    kinds = tuple(options.weights) if "{kind}" in options.id else None
+    task = TaskSpec(
+        options.cut, options.horizon_s, int(c.metric.number or 0), kinds, tuple(options.first), c.definition.cv.seed
+    )
+    submission_rows = _submission_rows(plan, log, task, frames[-1] if has_test else None)
+    log = with_users(log, submission_rows["user"])
+    submission_rows = submission_rows.with_columns(code=log.users.codes(submission_rows["user"]))
+    users = submission_rows["code"].unique().sort().to_numpy()
     notes: list[str] = []
     tables = Tables(
-        _aligned(c, of.items, of.item, log.item_ids.values, notes),
-        _aligned(c, of.users, of.user, log.users.values, notes),
+        _joined_to_ids(c, options.items, options.item, log.item_ids.values, notes),
+        _joined_to_ids(c, options.users, options.user, log.users.values, notes),
     )
-    return _Read(log, users.astype(np.int32), lines, tables, task, tuple(notes))
+    return _RecommendData(log, users.astype(np.int32), submission_rows, tables, task, tuple(notes))
 
 
-def _stacked(frames: list[pl.LazyFrame], names: list[str], competition: Competition) -> pl.LazyFrame:
+def _stacked_tables(frames: list[pl.LazyFrame], names: list[str], competition: Competition) -> pl.LazyFrame:
+    """Return the columns of the train and test tables, stacked.
+
+    Raises
+    ------
+    ConfigError
+        When a table lacks a column.
+    """
     for frame, table in zip(
         frames, (competition.definition.tables.train, competition.definition.tables.test), strict=False
     ):
@@ -201,33 +229,40 @@ def _stacked(frames: list[pl.LazyFrame], names: list[str], competition: Competit
     return pl.concat([f.select(names) for f in frames], how="vertical_relaxed")
 
 
-def _lines(plan: RecommendPlan, log: Interactions, task: TaskSpec, test: pl.LazyFrame | None) -> pl.DataFrame:
-    """Return a line for each line of the submission, in the sample's order: id, user, list."""
-    c, of = plan.competition, plan.interactions
+def _submission_rows(plan: RecommendPlan, log: Interactions, task: TaskSpec, test: pl.LazyFrame | None) -> pl.DataFrame:
+    """Return the rows of the submission, in the order of the sample: "id", "user" and "list".
+
+    Raises
+    ------
+    ConfigError
+        When there is neither a sample submission nor a test table.
+    DataError
+        When ids of the sample have another form than `id` under ``[interactions]``, or its users another type.
+    """
+    c, options = plan.competition, plan.interactions
     d = c.definition
     dtype = log.users.values.dtype
     if d.tables.sample_submission is None:
         if test is None:
-            raise ConfigError(
-                f"{c.folder / 'competition.toml'}: nothing says who is asked for: there is no sample_submission"
-            )
-        users = test.select(pl.col(of.user).cast(dtype)).unique().sort(of.user).collect()[of.user]
+            raise ConfigError(f"{c.folder / 'competition.toml'}: without sample_submission, the users are unknown")
+        users = test.select(pl.col(options.user).cast(dtype)).unique().sort(options.user).collect()[options.user]
         frame = pl.DataFrame({"user": users}).join(pl.DataFrame({"list": list(task.lists)}), how="cross")
-        text = pl.lit(of.id)
-        text = text.str.replace_all("{user}", pl.col("user").cast(pl.String), literal=True)
-        return frame.with_columns(id=text.str.replace_all("{kind}", pl.col("list"), literal=True))
+        id_text = pl.lit(options.id)
+        id_text = id_text.str.replace_all("{user}", pl.col("user").cast(pl.String), literal=True)
+        return frame.with_columns(id=id_text.str.replace_all("{kind}", pl.col("list"), literal=True))
     sample = c.table(d.tables.sample_submission).select(pl.col(d.id_columns[0]).alias("id")).collect()
-    texts = sample["id"].cast(pl.String)
-    # The longest type that fits, with as little of the user as there can be: "u5_to_cart" is no cart of "u5_to".
+    id_texts = sample["id"].cast(pl.String)
+    # The longest kind that matches, and the shortest user: "u5_to_cart" is not kind "cart" of user "u5_to".
     kinds = sorted(task.lists, key=len, reverse=True)
-    pattern = re.escape(of.id).replace(r"\{user\}", "(?P<user>.+?)")
+    pattern = re.escape(options.id).replace(r"\{user\}", "(?P<user>.+?)")
     pattern = pattern.replace(r"\{kind\}", f"(?P<list>{'|'.join(map(re.escape, kinds))})")
-    parts = texts.to_frame("text").select(pl.col("text").str.extract_groups(f"^{pattern}$")).unnest("text")
-    wrong = sample["id"].filter(parts["user"].is_null())
-    if len(wrong):
+    parts = id_texts.to_frame("text").select(pl.col("text").str.extract_groups(f"^{pattern}$")).unnest("text")
+    invalid_ids = sample["id"].filter(parts["user"].is_null())
+    if len(invalid_ids):
         raise DataError(
-            f"{len(wrong):,} ids of {d.tables.sample_submission!r} are not of the form {of.id!r}, such as {wrong[0]!r}",
-            hint="id under [interactions] says how they are written, and weights which kinds there are",
+            f"{len(invalid_ids):,} ids of {d.tables.sample_submission!r} do not have the form {options.id!r}, such as "
+            f"{invalid_ids[0]!r}",
+            hint="set the form by id under [interactions], and the kinds by weights",
         )
     users = parts["user"].cast(dtype, strict=False)
     if dtype.is_integer():
@@ -235,8 +270,8 @@ def _lines(plan: RecommendPlan, log: Interactions, task: TaskSpec, test: pl.Lazy
         users = users.to_frame("u").select(pl.when(pl.col("u").cast(pl.String) == parts["user"]).then("u")).to_series()
     if users.null_count():
         raise DataError(
-            f"{users.null_count():,} users of {d.tables.sample_submission!r} are no {dtype}, as {of.user!r} of the "
-            f"interactions is, for example {parts['user'].filter(users.is_null())[0]!r}"
+            f"{users.null_count():,} users of {d.tables.sample_submission!r} are not of type {dtype}, as "
+            f"{options.user!r} of the interactions is, for example {parts['user'].filter(users.is_null())[0]!r}"
         )
     lists = (
         parts["list"] if "list" in parts.columns else pl.Series("list", [task.lists[0]]).new_from_index(0, len(sample))
@@ -244,23 +279,21 @@ def _lines(plan: RecommendPlan, log: Interactions, task: TaskSpec, test: pl.Lazy
     return pl.DataFrame({"id": sample["id"], "user": users, "list": lists})
 
 
-def _aligned(
+def _joined_to_ids(
     competition: Competition, table: str | None, key: str, ids: pl.Series, notes: list[str]
 ) -> pl.DataFrame | None:
-    """Return a row of the table for each id, in the order of codes; null where it has none."""
+    """Return the table's row for each id, in the order of codes; nulls for ids that it lacks."""
     if table is None:
         return None
     frame = competition.table(table)
     if key not in frame.collect_schema():
-        raise ConfigError(
-            f"{competition.folder / 'competition.toml'}: table {table!r} has no column {key!r} to be joined by"
-        )
+        raise ConfigError(f"{competition.folder / 'competition.toml'}: table {table!r} lacks its key column {key!r}")
     keyed = frame.with_columns(pl.col(key).cast(ids.dtype, strict=False))
     keys = keyed.select(key).drop_nulls().collect().to_series()
     _check_matches(table, key, keys, ids, notes)
-    first_lines = keyed.unique(key, keep="first", maintain_order=True)
+    first_rows = keyed.unique(key, keep="first", maintain_order=True)
     id_frame = pl.DataFrame({key: ids}).lazy()
-    return id_frame.join(first_lines, on=key, how="left", maintain_order="left").drop(key).collect()
+    return id_frame.join(first_rows, on=key, how="left", maintain_order="left").drop(key).collect()
 
 
 def _check_matches(table: str, key: str, keys: pl.Series, ids: pl.Series, notes: list[str]) -> None:
@@ -268,17 +301,20 @@ def _check_matches(table: str, key: str, keys: pl.Series, ids: pl.Series, notes:
     distinct = keys.unique()
     n_matched = int(ids.is_in(distinct.implode()).sum())
     if not n_matched:
+        table_example = f", whose values are like {distinct.sort()[0]!r}" if len(distinct) else ""
         raise DataError(
-            f"none of the log's {len(ids):,} values of {key!r}, such as {ids[0]!r}, is in table {table!r}"
-            + (f", which has such as {distinct.sort()[0]!r}" if len(distinct) else ""),
-            hint="ids are spelled alike in both, or the table is left out of [interactions]",
+            f"none of the log's {len(ids):,} values of {key!r}, such as {ids[0]!r}, is in table "
+            f"{table!r}{table_example}",
+            hint="spell ids alike in both, or remove the table from [interactions]",
         )
     if 2 * n_matched < len(ids):
         notes.append(
-            f"table {table!r} has {n_matched:,} of the {len(ids):,} values of {key!r}; of the others nothing is known"
+            f"table {table!r} has {n_matched:,} of the {len(ids):,} values of {key!r}; columns of the others are null"
         )
-    if repeats := len(keys) - len(distinct):
-        notes.append(f"table {table!r} repeats values of {key!r} in {repeats:,} lines: the first line of each counts")
+    if n_repeated := len(keys) - len(distinct):
+        notes.append(
+            f"table {table!r} repeats values of {key!r} in {n_repeated:,} rows: only the first row of each is used"
+        )
 
 
 # ------------------------------------------------------------------------------------------------------------ the run
@@ -286,44 +322,47 @@ def _check_matches(table: str, key: str, keys: pl.Series, ids: pl.Series, notes:
 
 @dataclass(frozen=True)
 class _RunModels:
-    """The models in a run folder: texts in ``models/``, and the rest in ``parts/`` until the run is finished."""
+    """The models of a run: texts in ``models/``; details in ``parts/``, which exist until the run is finished."""
 
     folder: Path
 
     def _paths(self, name: str) -> tuple[Path, Path]:
+        """Return the paths of a model's text and of its details."""
         file = re.sub(r"[^\w.-]", "_", name)
-        if file != name:  # two names may become the same
+        if file != name:  # otherwise two names could share a file
             file += f"-{zlib.crc32(name.encode()):08x}"
         return self.folder / "models" / f"{file}.txt", self.folder / "parts" / f"{file}.json"
 
     def load(self, name: str) -> ListModel | None:
-        """Return a finished model; None where there is none, or its file is damaged."""
-        model, part = self._paths(name)
+        """Return a saved model; None if it is missing or damaged."""
+        model_path, details_path = self._paths(name)
         try:
-            note = json.loads(part.read_text())
-            if file_sha256(model) != note["sha256"]:
+            details = json.loads(details_path.read_text())
+            if file_sha256(model_path) != details["sha256"]:
                 return None
-            return ListModel(model.read_text(), int(note["rounds"]), dict(note["gains"]), dict(note["stopping"]))
+            return ListModel(
+                model_path.read_text(), int(details["rounds"]), dict(details["gains"]), dict(details["stopping"])
+            )
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
     def save(self, name: str, model: ListModel) -> None:
-        """Save a finished model: its text first, then the part, which has the text's digest."""
-        path, part = self._paths(name)
-        write_text(path, model.text)
+        """Save a finished model: first its text, then its details with the digest of the text."""
+        model_path, details_path = self._paths(name)
+        write_text(model_path, model.text)
         details = {"rounds": model.rounds, "gains": model.gains, "stopping": model.stopping}
-        write_json(part, {"sha256": file_sha256(path), **details})
+        write_json(details_path, {"sha256": file_sha256(model_path), **details})
 
 
 class RecommendRunner:
-    """Runs recommenders: lists for validation and test."""
+    """Runs recommenders: predicts lists for validation and test."""
 
     def read(self, spec: ExperimentSpec) -> Sequence[ExperimentSpec]:
         """Return the experiment itself."""
         return [spec]
 
     def content(self, spec: ExperimentSpec, competition: Competition) -> dict[str, Any] | None:  # noqa: ARG002
-        """Return None: the experiment's file has all values."""
+        """Return None: the experiment's file has everything that decides the result."""
         return None
 
     def plan(
@@ -334,11 +373,11 @@ class RecommendRunner:
         request: RunRequest,
         context: RunContext,
     ) -> RecommendPlan:
-        """Read and check all that decides the result."""
+        """Read and check everything that decides the result."""
         return make_recommend_plan(competition, spec, sample=request.sample, threads=context.threads)
 
     def used_source(self, plan: RecommendPlan) -> UsedSource:  # noqa: ARG002
-        """Return nothing: the experiment names its functions."""
+        """Return no source files: those of custom functions are named in the experiment."""
         return UsedSource()
 
     def execute(
@@ -349,26 +388,26 @@ class RecommendRunner:
         record: RunRecord,
         context: RunContext,
     ) -> RunArtifacts:
-        """Make the lists, score them and write them."""
+        """Predict the lists, score them, and write them to the run's folder."""
         return make_lists(plan, folder, record, context)
 
 
 def make_lists(plan: RecommendPlan, folder: Path, record: RunRecord, context: RunContext) -> RunArtifacts:
-    """Make the lists, score them and write them.
+    """Predict the lists, score them, and write them to the run's folder.
 
     Raises
     ------
     ConfigError, DataError
-        When the tables are not what the definition says, or there is nothing to learn from.
+        When tables do not match the competition's definition, or there are no interactions to learn from.
     """
-    c, of = plan.competition, plan.interactions
+    c, options = plan.competition, plan.interactions
     context.stage("reading the interactions")
-    read = _read(plan)
-    weights = tuple(float(of.weights[kind]) for kind in read.task.kinds) if read.task.kinds else (1.0,)
+    data = _read_data(plan)
+    weights = tuple(float(options.weights[kind]) for kind in data.task.kinds) if data.task.kinds else (1.0,)
     cv = c.definition.cv
     validation = ValidationSpec(None if cv.scheme == "kfold" else cv.scheme, cv.windows)
     problem = RecommenderProblem(
-        read.log, read.users, read.task, c.metric, weights, read.tables, cv.folds, cv.seed, validation
+        data.log, data.users, data.task, c.metric, weights, data.tables, cv.folds, cv.seed, validation
     )
     result = recommend(
         problem,
@@ -378,13 +417,13 @@ def make_lists(plan: RecommendPlan, folder: Path, record: RunRecord, context: Ru
             threads=plan.model.threads,
             where=f"{plan.spec.path}: [recommend.ranker]",
             model_store=_RunModels(folder),
-            load=lambda reference: _guarded(c, reference),
+            load=lambda reference: _checked_function(c, reference),
             sample=plan.sample,
         ),
         context=context,
     )
     context.stage("writing")
-    files = _write(plan, read, result, folder)
+    files = _write_files(plan, data, result, folder)
     scores = result.fold_scores
     final = replace(
         record,
@@ -395,18 +434,18 @@ def make_lists(plan: RecommendPlan, folder: Path, record: RunRecord, context: Ru
         fold_scores=scores,
         seed_scores=(scores,),
         n_features=len(result.features) or None,
-        optimistic=HELD_OUT if result.is_optimistic else None,
+        optimistic=RANKER_KNEW_WINDOW if result.is_optimistic else None,
         cv_windows=result.cv_windows,
     )
-    return RunArtifacts(final, files, {"recommend": result.details()}, tuple(_notes(result, read)))
+    return RunArtifacts(final, files, {"recommend": result.details()}, tuple(_notes(result, data)))
 
 
-def _guarded(competition: Competition, reference: str) -> Callable[..., Any]:
-    """Return a function of the competition's, of which a failure is told with its line."""
+def _checked_function(competition: Competition, reference: str) -> Callable[..., Any]:
+    """Return a function of the competition whose errors name the line of the user's code."""
     function = competition.load_function(reference)
 
     def call(*arguments: Any) -> Any:
-        hint = "mend it; the run's log.txt has all of it"
+        hint = "fix it; the traceback is in the run's log.txt"
         log = logging.getLogger("workbench")
         with user_code(f"{reference} failed", TrainingError, folder=competition.folder, hint=hint, log=log):
             returned = function(*arguments)
@@ -416,117 +455,130 @@ def _guarded(competition: Competition, reference: str) -> Callable[..., Any]:
 
 
 def _validation_note(result: RecommenderResult) -> str:
-    """Say how it was scored, and why so."""
-    return _scored_note(result) + (f"; {result.validation.doubt}" if result.validation.doubt else "")
+    """Return a note on how the run was scored, and why."""
+    return _scoring_note(result) + (f"; {result.validation.doubt}" if result.validation.doubt else "")
 
 
-def _scored_note(result: RecommenderResult) -> str:
+def _scoring_note(result: RecommenderResult) -> str:
+    """Return a note on the users or windows that were scored."""
     v = result.validation
     if v.scheme == "users":
-        held = f"scored on users held out of the last window ({v.why})"
-        return f"{held}: optimistic, as the ranker learned what others did in it" if result.is_optimistic else held
-    learned = ", each by a ranker that learned from windows before it" if result.models else ""
-    scores = "" if v.windows < 2 else ": " + " ".join(f"{s:.5f}" for s in result.window_scores) + ", the last one first"
-    few = (
-        "" if v.windows >= MIN_WINDOWS else "; the interval is over users, windows are too few to tell how they differ"
+        note = f"scored on users held out of the last window ({v.why})"
+        return note + (": optimistic, as the ranker learned from other users in it" if result.is_optimistic else "")
+    training = ", each by a ranker trained on earlier windows" if result.models else ""
+    scores = (
+        "" if v.windows < 2 else ": " + " ".join(f"{s:.5f}" for s in result.window_scores) + ", the last window first"
     )
+    interval = "" if v.windows >= MIN_WINDOWS else "; the interval is over users, as there are too few windows"
     windows = "the last window was" if v.windows == 1 else f"the last {v.windows} windows were"
-    return f"{windows} scored ({v.why}){learned}{scores}{few}"
+    return f"{windows} scored ({v.why}){training}{scores}{interval}"
 
 
-def _notes(result: RecommenderResult, read: _Read) -> list[str]:
-    notes = [_validation_note(result), *read.notes]
+def _notes(result: RecommenderResult, data: _RecommendData) -> list[str]:
+    """Return the notes of a run: validation, early stopping, recall of the candidates, and short lists."""
+    notes = [_validation_note(result), *data.notes]
     if result.stopping:
         s = result.stopping
         notes.append(
-            f"the ranker stops by the {s['by']}: {s['users']:,} users whose candidates hold something that came, with "
-            f"all {s['candidates']:,} candidates"
+            f"the ranker stops early by the {s['by']}, on {s['users']:,} users with positives among their candidates "
+            f"({s['candidates']:,} candidates)"
         )
     notes += [
-        f"{of}: nothing of it came in what is scored"
-        if np.isnan(result.list_scores[of])
-        else f"{of}: {result.list_scores[of]:.5f} of the {result.list_ceilings[of]:.5f} that its candidates allow; "
-        f"{rows[-1].per_user:.0f} candidates hold {rows[-1].alone:.4f} of what came"
-        for of, rows in result.recall.items()
+        f"{name}: no positives in the scored windows"
+        if np.isnan(result.list_scores[name])
+        else f"{name}: {result.list_scores[name]:.5f} of at most {result.list_ceilings[name]:.5f} with its candidates; "
+        f"the recall of {rows[-1].per_user:.0f} candidates is {rows[-1].alone:.4f}"
+        for name, rows in result.recall.items()
     ]
     if result.lists is not None:
-        short = int((result.lists.items[..., -1] < 0).sum())
-        if short:
+        n_short = int((result.lists.items[..., -1] < 0).sum())
+        if n_short:
             notes.append(
-                f"{short:,} of {result.lists.items[..., -1].size:,} lists have fewer than {read.task.k} items: the "
-                "sources find no more"
+                f"{n_short:,} of {result.lists.items[..., -1].size:,} lists have fewer than {data.task.k} items: the "
+                "sources have no more candidates"
             )
     return notes
 
 
-def _write(plan: RecommendPlan, read: _Read, result: RecommenderResult, folder: Path) -> dict[str, str]:
-    log, task = read.log, read.task
-    gains: dict[str, float] = {}
+def _write_files(plan: RecommendPlan, data: _RecommendData, result: RecommenderResult, folder: Path) -> dict[str, str]:
+    """Write the files of a run to its folder; return file name -> SHA-256."""
+    log, task = data.log, data.task
+    gain_by_column: dict[str, float] = {}
     for name, model in result.models.items():
         if name.endswith("-all"):
             for column, gain in model.gains.items():
-                gains[column] = gains.get(column, 0.0) + gain
+                gain_by_column[column] = gain_by_column.get(column, 0.0) + gain
     importance = pl.DataFrame(
-        {"column": list(gains), "gain": list(gains.values()), "splits": [None] * len(gains)},
+        {
+            "column": list(gain_by_column),
+            "gain": list(gain_by_column.values()),
+            "splits": [None] * len(gain_by_column),
+        },
         schema={"column": pl.String, "gain": pl.Float64, "splits": pl.Float64},
     ).sort("gain", descending=True)
-    valid = _as_frame(log, result.valid_users, result.valid, task)
-    valid.insert_column(1, pl.Series("fold", result.valid_fold))
-    valid.insert_column(2, pl.Series("window", result.valid_window))
-    frames = {"importance.parquet": importance, "oof.parquet": valid}
+    valid_frame = _lists_frame(log, result.valid_users, result.valid, task)
+    valid_frame.insert_column(1, pl.Series("fold", result.valid_fold))
+    valid_frame.insert_column(2, pl.Series("window", result.valid_window))
+    frames = {"importance.parquet": importance, "oof.parquet": valid_frame}
     if result.lists is not None:
-        frames["test.parquet"] = _as_frame(log, read.users, result.lists, task)
+        frames["test.parquet"] = _lists_frame(log, data.users, result.lists, task)
     for name, frame in frames.items():
         with atomic(folder / name) as temporary:
             frame.write_parquet(temporary)
-    written = list(frames)
+    names = list(frames)
     if result.lists is not None:
-        _write_submission(plan, read, result.lists, folder / "submission.csv")
-        written.append("submission.csv")
-    written += [f"models/{p.name}" for p in sorted((folder / "models").glob("*.txt"))]
-    return {name: file_sha256(folder / name) for name in written}
+        _write_submission(plan, data, result.lists, folder / "submission.csv")
+        names.append("submission.csv")
+    names += [f"models/{p.name}" for p in sorted((folder / "models").glob("*.txt"))]
+    return {name: file_sha256(folder / name) for name in names}
 
 
-def _as_frame(log: Interactions, users: npt.NDArray[np.int32], lists: Lists, task: TaskSpec) -> pl.DataFrame:
+def _lists_frame(log: Interactions, users: npt.NDArray[np.int32], lists: Lists, task: TaskSpec) -> pl.DataFrame:
     """Return a frame of the user ids and, for each list, item ids and scores."""
     ids = log.users.values
     frames = []
-    for part in _parts(len(users)):
-        columns = {"user": ids.gather(users[part])}
-        for which, name in enumerate(task.lists):
-            items, scores = lists.items[part, which], lists.scores[part, which]
-            columns[name] = _as_lists(log.item_ids.values, items)
-            columns[f"{name}_score"] = _as_lists(pl.Series(scores.ravel()), np.where(items < 0, -1, _places(items)))
+    for chunk in _chunks(len(users)):
+        columns = {"user": ids.gather(users[chunk])}
+        for list_index, name in enumerate(task.lists):
+            items, scores = lists.items[chunk, list_index], lists.scores[chunk, list_index]
+            columns[name] = _gathered_lists(log.item_ids.values, items)
+            columns[f"{name}_score"] = _gathered_lists(
+                pl.Series(scores.ravel()), np.where(items < 0, -1, _flat_positions(items))
+            )
         frames.append(pl.DataFrame(columns))
     return pl.concat(frames)
 
 
-def _parts(n: int) -> list[slice]:
+def _chunks(n: int) -> list[slice]:
+    """Return slices of at most `CHUNK_LISTS` that cover `n` lists; one empty slice for none."""
     return [slice(low, min(low + CHUNK_LISTS, n)) for low in range(0, max(n, 1), CHUNK_LISTS)]
 
 
-def _places(items: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
+def _flat_positions(items: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
+    """Return the position of each element in the flattened array, in the array's shape."""
     return np.arange(items.size).reshape(items.shape)
 
 
-def _as_lists(values: pl.Series, at: npt.NDArray[Any]) -> pl.Series:
-    """Return for each row the values at its indices, without those at index -1."""
-    places = pl.Series(at.ravel()).cast(pl.Int64)
-    gathered = values.gather(places.set(places < 0, None))
-    return gathered.reshape(at.shape).arr.to_list().list.drop_nulls()
+def _gathered_lists(values: pl.Series, indices: npt.NDArray[Any]) -> pl.Series:
+    """Return a list of values for each row of indices; index -1 is skipped."""
+    flat_indices = pl.Series(indices.ravel()).cast(pl.Int64)
+    gathered = values.gather(flat_indices.set(flat_indices < 0, None))
+    return gathered.reshape(indices.shape).arr.to_list().list.drop_nulls()
 
 
-def _write_submission(plan: RecommendPlan, read: _Read, lists: Lists, path: Path) -> None:
+def _write_submission(plan: RecommendPlan, data: _RecommendData, lists: Lists, path: Path) -> None:
     """Write a row for each row of the sample: its id, and the items separated by spaces."""
     d = plan.competition.definition
-    texts = read.log.item_ids.values.cast(pl.String)
-    row_of = np.full(len(read.log.users), -1, np.int64)
-    row_of[read.users] = np.arange(len(read.users))
-    which = read.lines["list"].replace_strict(list(read.task.lists), range(len(read.task.lists))).to_numpy()
-    rows = row_of[read.lines["code"].to_numpy()]
+    item_texts = data.log.item_ids.values.cast(pl.String)
+    row_by_user = np.full(len(data.log.users), -1, np.int64)
+    row_by_user[data.users] = np.arange(len(data.users))
+    list_indices = (
+        data.submission_rows["list"].replace_strict(list(data.task.lists), range(len(data.task.lists))).to_numpy()
+    )
+    rows = row_by_user[data.submission_rows["code"].to_numpy()]
     with atomic(path) as temporary, temporary.open("wb") as file:
-        for part in _parts(len(rows)):
-            items = _as_lists(texts, lists.items[rows[part], which[part]]).list.join(" ")
-            ids = read.lines["id"][part]
+        for chunk in _chunks(len(rows)):
+            items = _gathered_lists(item_texts, lists.items[rows[chunk], list_indices[chunk]]).list.join(" ")
+            ids = data.submission_rows["id"][chunk]
             frame = pl.DataFrame({d.id_columns[0]: ids, d.targets[0]: items.fill_null("")})
-            write_csv(frame, file, include_header=part.start == 0)
+            write_csv(frame, file, include_header=chunk.start == 0)

@@ -1,4 +1,4 @@
-"""The table ``[recommend]`` of an experiment, checked before any data are read."""
+"""The ``[recommend]`` table of an experiment and its checks."""
 
 from __future__ import annotations
 
@@ -21,15 +21,17 @@ from workbench.recommender.extra import need_compiler
 
 __all__ = ["RecommendSpec", "recommend_spec"]
 
-NAMES_IN_KEYS = {source: f"{EARLIER_WORDS.get(name, name).capitalize()}Source" for name, source in SOURCES.items()}
-"""The name of each class of source in the keys of runs, which must not change."""
+KEY_NAME_BY_SOURCE = {source: f"{EARLIER_WORDS.get(name, name).capitalize()}Source" for name, source in SOURCES.items()}
+"""Class of source -> its name in the keys of runs, which must not change."""
 
-OURS = ("candidates", "validation_users", "allow_repeats", "ranker")
-PRESENT_NAMES = {earlier: today for today, earlier in EARLIER_WORDS.items()}
+OWN_KEYS = ("candidates", "validation_users", "allow_repeats", "ranker")
+"""Keys of the table that are not sources."""
+
+PRESENT_NAME_BY_EARLIER = {earlier: present for present, earlier in EARLIER_WORDS.items()}
 """Keys in files of earlier versions -> their present names."""
 
 MAX_CANDIDATES = 10_000
-"""LightGBM's limit for the rows of a query."""
+"""The maximum number of rows in a query of LightGBM."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +54,8 @@ class RecommendSpec:
         """Return the values that decide the result."""
         recommender = self.recommender
         return {
-            # In their order, which round robin uses.
-            "sources": [[name, NAMES_IN_KEYS[type(s)], _plain(s)] for name, s in recommender.sources.items()],
+            # A list, as round robin depends on the order.
+            "sources": [[name, KEY_NAME_BY_SOURCE[type(s)], _key_fields(s)] for name, s in recommender.sources.items()],
             "candidates": recommender.candidates,
             "validation_users": recommender.validation_users,
             "again": recommender.allow_repeats,
@@ -64,11 +66,11 @@ class RecommendSpec:
 
 
 def _ranker_content(ranker: RankerSpec) -> dict[str, Any]:
-    """Return the content of a ranker; rounds per fold were the only ones of earlier versions, and have no key."""
-    return {k: v for k, v in _plain(ranker).items() if (k, v) != ("rounds", "per fold")}
+    """Return the values of a ranker; `rounds` is omitted at "per fold", for the keys of versions without that field."""
+    return {k: v for k, v in _key_fields(ranker).items() if (k, v) != ("rounds", "per fold")}
 
 
-def _plain(spec: Any) -> dict[str, Any]:
+def _key_fields(spec: Any) -> dict[str, Any]:
     """Return the fields of a dataclass by their names in the keys of runs."""
     return {EARLIER_WORDS.get(k, k): list(v) if isinstance(v, tuple) else v for k, v in asdict(spec).items()}
 
@@ -77,7 +79,7 @@ def recommend_spec(spec: ExperimentSpec, competition: Competition, *, threads: i
     """Return the recommender of an experiment's ``[recommend]`` table, after checking it.
 
     Each table in it is a source, ``[recommend.covisit]``, or several of one kind, ``[recommend.covisit.NAME]``. Missing
-    keys get the source's default. Durations are texts, ``window = "24h"``; `false` means none.
+    keys get the source's default. Durations are texts, ``window = "24h"``; `false` means no limit or no source.
 
     Raises
     ------
@@ -92,9 +94,9 @@ def recommend_spec(spec: ExperimentSpec, competition: Competition, *, threads: i
     if not sources:
         raise ConfigError(f"{where} has no source of candidates", hint=f"add one of {', '.join(SOURCES)}")
     if spec.per_fold:
-        raise ConfigError(f'{spec.path}: rounds = "per fold" stands under [recommend.ranker]', hint="move it there")
+        raise ConfigError(f'{spec.path}: rounds = "per fold" must be under [recommend.ranker]', hint="move it there")
     ranker_setting = table.get("ranker", False)
-    ranker = None if ranker_setting is False else _built(RankerSpec, ranker_setting, f"{where} ranker")
+    ranker = None if ranker_setting is False else _dataclass_from_table(RankerSpec, ranker_setting, f"{where} ranker")
     if ranker is not None:
         ranker.lightgbm(_k_of(competition), where=f"{where} ranker", threads=threads)
     repeats_key = "again" if "again" in table else "allow_repeats"
@@ -103,8 +105,8 @@ def recommend_spec(spec: ExperimentSpec, competition: Competition, *, threads: i
         raise ConfigError(f"{where} {repeats_key} = {allow_repeats!r}: expected true or false")
     candidates = integer_from(table.get("candidates", 100), f"{where} candidates", 1)
     if candidates > MAX_CANDIDATES:
-        raise ConfigError(f"{where} candidates = {candidates}: LightGBM ranks lists of {MAX_CANDIDATES:,} at most")
-    code = {n: _code(competition, s.function) for n, s in sources.items() if isinstance(s, CustomSource)}
+        raise ConfigError(f"{where} candidates = {candidates}: LightGBM ranks at most {MAX_CANDIDATES:,} candidates")
+    code_keys = {n: _code_key(competition, s.function) for n, s in sources.items() if isinstance(s, CustomSource)}
     return RecommendSpec(
         RecommenderSpec(
             sources=sources,
@@ -113,39 +115,45 @@ def recommend_spec(spec: ExperimentSpec, competition: Competition, *, threads: i
             validation_users=_integer_or_none(table.get("validation_users", False), f"{where} validation_users"),
             allow_repeats=allow_repeats,
         ),
-        code,
+        code_keys,
         threads,
     )
 
 
 def _check_keys(table: dict[str, Any], where: str) -> None:
-    keys = (*OURS, *SOURCES)
+    keys = (*OWN_KEYS, *SOURCES)
     for key in table:
-        if PRESENT_NAMES.get(key, key) not in keys:
+        if PRESENT_NAME_BY_EARLIER.get(key, key) not in keys:
             raise ConfigError(f"{where} has an unknown key {key!r}", hint=near(key, keys, kind="key"))
-        if PRESENT_NAMES.get(key) in table:
-            raise ConfigError(f"{where} has {key} and {PRESENT_NAMES[key]}, which are the same", hint=f"remove {key}")
+        if PRESENT_NAME_BY_EARLIER.get(key) in table:
+            raise ConfigError(
+                f"{where} has {key} and {PRESENT_NAME_BY_EARLIER[key]}, which mean the same", hint=f"remove {key}"
+            )
 
 
 def _sources(table: dict[str, Any], where: str) -> dict[str, Any]:
     """Return the sources by name, in the order of the table."""
     sources: dict[str, Any] = {}
     for key, setting in table.items():
-        kind = PRESENT_NAMES.get(key, key)
+        kind = PRESENT_NAME_BY_EARLIER.get(key, key)
         if kind not in SOURCES:
             continue
-        for name, values in _named(key, kind, setting, where):
+        for name, values in _tables_by_name(key, kind, setting, where):
             if name in sources:
-                raise ConfigError(f"{where} has two sources that are called {name!r}", hint="rename one")
-            sources[name] = _built(SOURCES[kind], values, f"{where} {key if name == key else f'{key}.{name}'}")
+                raise ConfigError(f"{where} has two sources with the name {name!r}", hint="rename one")
+            sources[name] = _dataclass_from_table(
+                SOURCES[kind], values, f"{where} {key if name == key else f'{key}.{name}'}"
+            )
     return sources
 
 
 def _k_of(competition: Competition) -> int:
+    """Return the list length k of the metric; 0 for metrics without one."""
     return int(competition.metric.number or 0)
 
 
-def _code(competition: Competition, reference: str) -> str:
+def _code_key(competition: Competition, reference: str) -> str:
+    """Return the key of a custom function's code, after checking that it can be loaded."""
     competition.load_function(reference)
     file, _, name = reference.partition(":")
     return code_key(competition.folder / file, name)
@@ -155,27 +163,28 @@ def _integer_or_none(value: Any, where: str) -> int | None:
     return None if value is False else integer_from(value, where, 1)
 
 
-def _named(key: str, kind: str, setting: Any, where: str) -> list[tuple[str, Any]]:
-    """Return the sources of a kind by name: one with the name of its key, or one for each table."""
+def _tables_by_name(key: str, kind: str, setting: Any, where: str) -> list[tuple[str, Any]]:
+    """Return the name and the table of each source of a kind; a single source has the name of its key."""
     if setting is False:
         return []
     if not isinstance(setting, dict):
-        raise ConfigError(f"{where} {key} = {setting!r}: expected a table, or false for none")
-    fields = {f.name for f in dataclasses.fields(SOURCES[kind])}
-    names = fields | {EARLIER_WORDS[name] for name in fields & EARLIER_WORDS.keys()}
-    if setting and all(isinstance(v, dict) or v is False for v in setting.values()) and not names & set(setting):
+        raise ConfigError(f"{where} {key} = {setting!r}: expected a table, or false for no source")
+    field_names = {f.name for f in dataclasses.fields(SOURCES[kind])}
+    option_names = field_names | {EARLIER_WORDS[name] for name in field_names & EARLIER_WORDS.keys()}
+    if setting and all(isinstance(v, dict) or v is False for v in setting.values()) and not option_names & set(setting):
         return [(name, table) for name, table in setting.items() if table is not False]
     return [(key, setting)]
 
 
-def _built(template: Any, table: Any, where: str) -> Any:
+def _dataclass_from_table(template: Any, table: Any, where: str) -> Any:
     """Return a dataclass with the values of a table.
 
     Parameters
     ----------
     template : type or dataclass
-        The class, or an object with the values of missing keys.
-    table : Any
+        The class, or an instance with the defaults of missing keys.
+    table : dict
+        Other types are rejected.
     where : str
         The table's name, for errors.
     """
@@ -185,16 +194,16 @@ def _built(template: Any, table: Any, where: str) -> Any:
     hints, fields = typing.get_type_hints(cls), {f.name: f for f in dataclasses.fields(cls)}
     values: dict[str, Any] = {}
     for key, value in table.items():
-        today = PRESENT_NAMES.get(key, key)
-        name = today if today in fields else f"{key}_s"
+        present_name = PRESENT_NAME_BY_EARLIER.get(key, key)
+        name = present_name if present_name in fields else f"{key}_s"
         if name in values:
             earlier = EARLIER_WORDS[name]
-            raise ConfigError(f"{where} has {earlier} and {name}, which are the same", hint=f"remove {earlier}")
+            raise ConfigError(f"{where} has {earlier} and {name}, which mean the same", hint=f"remove {earlier}")
         if name not in fields:
-            keys = [PRESENT_NAMES.get(name, name.removesuffix("_s")) for name in fields]
+            keys = [PRESENT_NAME_BY_EARLIER.get(name, name.removesuffix("_s")) for name in fields]
             raise ConfigError(f"{where} has an unknown key {key!r}", hint=near(key, keys, kind="key"))
-        usual = fields[name].default if isinstance(template, type) else getattr(template, name)
-        values[name] = _value(value, hints[name], usual, f"{where} {key}", is_duration=name == f"{key}_s")
+        default = fields[name].default if isinstance(template, type) else getattr(template, name)
+        values[name] = _field_value(value, hints[name], default, f"{where} {key}", is_duration=name == f"{key}_s")
     missing = [
         f.name
         for f in fields.values()
@@ -208,25 +217,25 @@ def _built(template: Any, table: Any, where: str) -> Any:
         raise ConfigError(f"{where}: {exc.message}", hint=exc.hint) from exc
 
 
-def _value(value: Any, hint: Any, usual: Any, where: str, *, is_duration: bool) -> Any:
+def _field_value(value: Any, hint: Any, default: Any, where: str, *, is_duration: bool) -> Any:
     """Return a TOML value converted to the type of a field."""
-    options = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
-    if value is False and type(None) in options:
+    allowed_types = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+    if value is False and type(None) in allowed_types:
         return None
-    expected = next(o for o in options if o is not type(None))
+    expected = next(o for o in allowed_types if o is not type(None))
     if dataclasses.is_dataclass(expected):
-        return _built(usual if dataclasses.is_dataclass(usual) else expected, value, where)
+        return _dataclass_from_table(default if dataclasses.is_dataclass(default) else expected, value, where)
     if is_duration:
         seconds = _seconds(value, where)
         return int(seconds) if expected is int else seconds
-    converted = _converted(value, typing.get_origin(expected) or expected)
+    converted = _as_type(value, typing.get_origin(expected) or expected)
     if converted is None:
         type_names = {
             int: "a whole number",
             float: "a number",
-            str: "a text",
+            str: "a string",
             bool: "true or false",
-            tuple: "a list of texts",
+            tuple: "a list of strings",
         }
         raise ConfigError(
             f"{where} = {value!r}: expected {type_names.get(typing.get_origin(expected) or expected, 'a table')}"
@@ -234,14 +243,14 @@ def _value(value: Any, hint: Any, usual: Any, where: str, *, is_duration: bool) 
     return converted
 
 
-def _converted(value: Any, expected: Any) -> Any:
+def _as_type(value: Any, expected: Any) -> Any:
     """Return a TOML value as the expected type; None where it has another type."""
     if expected is tuple and isinstance(value, list) and all(isinstance(v, str) for v in value):
         return tuple(value)
     if expected is float and isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
-    is_right = isinstance(value, dict) if expected is Mapping else type(value) is expected
-    return value if is_right else None
+    is_expected = isinstance(value, dict) if expected is Mapping else type(value) is expected
+    return value if is_expected else None
 
 
 def _seconds(value: Any, where: str) -> float:

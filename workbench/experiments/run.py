@@ -22,7 +22,6 @@ from workbench.core.read_once import reading_once
 from workbench.data.competition import Competition, load_competition
 from workbench.data.workspace import Workspace
 from workbench.experiments.capabilities import capabilities_of
-from workbench.experiments.measure import git_commit, versions
 from workbench.experiments.reconcile import lock_path, reconcile_locked
 from workbench.experiments.run_folder import (
     FinishedRun,
@@ -38,6 +37,7 @@ from workbench.experiments.runner import DEFAULT_REQUEST, Runner, RunPlan, RunRe
 from workbench.experiments.seeds import same_seeds_note
 from workbench.experiments.source import code_keys, source_copy, write_source
 from workbench.experiments.spec import read_spec
+from workbench.experiments.versions import git_commit, versions
 from workbench.features import recipe_versions
 from workbench.ledger import Ledger, RunRecord
 
