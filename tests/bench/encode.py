@@ -100,7 +100,7 @@ OURS = """
 import sys
 import numpy as np, polars as pl
 from workbench.features import FeatureMatrix, FoldColumns, Split, group_codes, target_mean
-from workbench.models import TargetColumn
+from workbench.models.target import TargetColumn
 path, out = sys.argv[1:]
 frame = pl.read_parquet(path)
 y, fold = frame["y"].cast(pl.Float64).to_numpy(), frame["fold"].cast(pl.Int16).to_numpy()
