@@ -211,7 +211,7 @@ def test_unseen_codes_are_said(small: Any) -> None:
     made = with_places(small(), {"code": code})
     outcome = run(made.workspace, made.open.access.competition, experiment(made, 0, "lightgbm"))
     (note,) = [n for n in outcome.notes if "place" in n]
-    assert note.startswith("place0: 100 categories that train lacks, in 100 of 100 test rows")
+    assert note.startswith("place0: 100 categories occur only in test, in 100 of 100 test rows")
 
 
 def test_one_code_of_a_million_costs_xgboost_nothing(small: Any) -> None:

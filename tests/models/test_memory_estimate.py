@@ -111,7 +111,7 @@ def test_categories_that_train_lacks_are_counted_and_said(small) -> None:
     made.experiment(1, 'features = ["rows"]\n[model]\nnum_iterations = 5\n')
     outcome = run(made.workspace, made.open.access.competition, 1)
     assert (
-        "town: 1 categories that train lacks, in 7 of 100 test rows: predicted as none of the categories"
+        "town: 1 categories occur only in test, in 7 of 100 test rows: they match none of the trained categories"
         in outcome.notes
     )
     details = read_run(outcome.run.folder)[1]

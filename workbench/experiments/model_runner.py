@@ -48,7 +48,7 @@ def train_models(plan: Plan, model: ModelSpec, folder: Path, context: RunContext
         result = full_fit(problem, model, plan.spec.seeds, result, parts=parts, context=context)
     peak_mb = memory_plan.peak_bytes / 2**20
     details: dict[str, Any] = {
-        "models": _model_notes(result),
+        "models": _model_details(result),
         "memory": {"foreseen_mb": round(peak_mb, 1), "limit_mb": round(limit / 2**20, 1)},
         "left_out": dict(matrix.left_out),
         "unseen_categories": {u.column: {"values": u.values, "rows": u.rows} for u in unseen_categories(matrix)},
@@ -63,15 +63,15 @@ def train_models(plan: Plan, model: ModelSpec, folder: Path, context: RunContext
         *unsplit_notes(problem, model, result.parts),
         *limit_notes(result.parts, getattr(model, "rounds", 0), getattr(model, "patience", 0)),
         *excluded_column_lines(matrix.left_out),
-        *_left_out_numbers(plan),
+        *_row_number_notes(plan),
         *(
-            f"{name}: {plan.spec.kind}, which has 32 bits, gets it less {center:.15g}, in the kept models, too"
+            f"{name}: {plan.spec.kind}, which uses 32-bit floats, receives it minus {center:.15g}, also when predicting"
             for name, center in (matrix.centers.items() if can(plan.spec.kind, "is_float32") else ())
         ),
     ]
     notes += [
-        f"{u.column}: {u.values:,} categories that train lacks, in {u.rows:,} of {matrix.n_test:,} test rows: "
-        "predicted as none of the categories"
+        f"{u.column}: {u.values:,} categories occur only in test, in {u.rows:,} of {matrix.n_test:,} test rows: "
+        "they match none of the trained categories"
         for u in (unseen_categories(matrix) if plan.sample is None else ())
     ]
     write_json(folder / "models" / "categories.json", matrix.categories)
@@ -95,15 +95,18 @@ def train_models(plan: Plan, model: ModelSpec, folder: Path, context: RunContext
     )
 
 
-def _left_out_numbers(plan: Plan) -> list[str]:
+def _row_number_notes(plan: Plan) -> list[str]:
     """Return a note on the columns that "auto" and "rows" exclude because they only number the rows."""
     if not {"auto", "rows"} & set(plan.spec.features):
         return []
-    named = [f"{c!r} ({why})" for c, why in plan.competition.ids.row_numbers.items()]
-    return [f'left out, only tells rows apart: {", ".join(named)}; "rows.COLUMN" takes one all the same'] * bool(named)
+    columns = [f"{c!r} ({reason})" for c, reason in plan.competition.ids.row_numbers.items()]
+    if not columns:
+        return []
+    return [f'excluded, only numbers the rows: {", ".join(columns)}; to use one, add "rows.COLUMN"']
 
 
-def _model_notes(result: TrainResult) -> list[dict[str, Any]]:
+def _model_details(result: TrainResult) -> list[dict[str, Any]]:
+    """Return the details of each trained model: rounds, seconds and learning curves."""
     return [
         {
             "target": p.target,

@@ -1,4 +1,4 @@
-"""An experiment with all that its run would train on, for callers that train in other ways."""
+"""An experiment with everything that its run would train on, for callers that train differently."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class ReadyExperiment:
     target_key : str
         The key of the target, the task, the weights, the queries and the metric with its code.
     untuned : str
-        The key of all that a search starts from.
+        The key of everything that a parameter search starts from.
     """
 
     competition: Competition
@@ -66,12 +66,12 @@ class ReadyExperiment:
         seeds: Sequence[int] | None = None,
         limit: int | None = None,
     ) -> MemoryPlan:
-        """Compare the memory that training takes with the limit, before it starts.
+        """Compare the estimated memory of training with the limit.
 
         Parameters
         ----------
         problem : Problem, optional
-            By default the experiment's; another has other folds, rows or columns.
+            By default the experiment's.
         model : ModelSpec, optional
         seeds : sequence of int, optional
         limit : int, optional
@@ -82,14 +82,14 @@ class ReadyExperiment:
         MemoryLimitError
             Where training would exceed the limit; the hint lists changes that would fit.
         """
-        trained, derived = self.problem if problem is None else problem, self.problem.derived
+        problem, derived = self.problem if problem is None else problem, self.problem.derived
         model = self.model if model is None else model
-        estimate = model.memory_estimate(trained, self.spec.seeds if seeds is None else seeds)
+        estimate = model.memory_estimate(problem, self.spec.seeds if seeds is None else seeds)
         limit = self.blocks.limit_bytes if limit is None else limit
         try:
             return plan_memory(estimate, limit)
         except MemoryLimitError:
-            if trained.derived is derived or not derived.is_in_memory:
+            if problem.derived is derived or not derived.is_in_memory:
                 raise
             derived.release()
             return plan_memory(estimate, limit)
@@ -102,9 +102,9 @@ def lightgbm_of(experiment: ReadyExperiment, *, because: str, hint: str) -> Ligh
     ----------
     experiment : ReadyExperiment
     because : str
-        Why it must be LightGBM's, for the error.
+        The reason why the model must be LightGBM's, for the error message.
     hint : str
-        Of the error.
+        The hint of the error.
 
     Raises
     ------
@@ -132,7 +132,7 @@ def ready(
     Nothing is written except feature blocks and folds. For parameters and errors see `run`.
     """
     with reading_once():
-        competition = load_competition(workspace, competition.slug)  # the present definition and code
+        competition = load_competition(workspace, competition.slug)  # again: definition and code may have changed
         spec = read_spec(competition, number)
         blocks = Blocks(competition, load_features(competition), context, workspace.memory_limit)
         plan = make_plan(competition, spec, blocks, sample=sample, threads=context.threads, model=model)
@@ -145,7 +145,7 @@ def _ready_experiment(plan: Plan, sample: float | None) -> ReadyExperiment:
         spec=plan.spec,
         blocks=plan.blocks,
         model=model_of(plan),
-        finished=_finished(plan),
+        finished=_find_finished_run(plan),
         rows=None if sample is None else sampled_rows(plan),
         problem=problem_of(plan, matrix_of(plan)),
         key=plan.key,
@@ -158,12 +158,12 @@ def _ready_experiment(plan: Plan, sample: float | None) -> ReadyExperiment:
 def find_finished(
     workspace: Workspace, competition: Competition, number: int, *, model: dict[str, Any] | None = None
 ) -> FinishedRun | None:
-    """Return the finished run of the present experiment, with the model table `model`; None without one."""
+    """Return the finished run of the current experiment, optionally with another model table; None without one."""
     blocks = Blocks(competition, load_features(competition), memory_limit=workspace.memory_limit)
-    return _finished(make_plan(competition, read_spec(competition, number), blocks, model=model))
+    return _find_finished_run(make_plan(competition, read_spec(competition, number), blocks, model=model))
 
 
-def _finished(plan: Plan) -> FinishedRun | None:
+def _find_finished_run(plan: Plan) -> FinishedRun | None:
     c = plan.competition
     run = find_run(c.paths.runs, plan.spec.number, plan.key, greater_is_better=c.metric.greater_is_better)
     return check_files(*run) if run and run[1].status == "finished" else None
