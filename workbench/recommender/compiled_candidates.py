@@ -46,13 +46,13 @@ def _recency(age_s, n_later, decay_s, decay_events):
 
 
 @numba.njit(nogil=True, cache=True, inline="always")
-def _write_largest(table, n, top, row, to):
+def _write_largest(table, n, top, row, output):
     """Write the items with the largest sums, ties by the smaller code, and empty the table.
 
-    `table` has the items, their sums and the `n` slots in use; `to` the offsets, items and scores of the result.
+    `table` has the items, their sums and the `n` slots in use; `output` the offsets, items and scores of the result.
     """
     keys, sums, used_slots = table
-    offsets, items, scores = to
+    offsets, items, scores = output
     order = np.empty(n, np.uint64)
     for j in range(n):
         slot = used_slots[j]
@@ -72,22 +72,27 @@ def _write_largest(table, n, top, row, to):
 
 
 @numba.njit(nogil=True, cache=True)
-def own_items(events, users, now, weighting, top, to):
-    """Write every user's own items, ranked by the summed weights of their last events."""
+def own_items(events, users, now, weighting, top, output):
+    """Write up to `top` of every user's own items, ranked by the summed weights of the user's last events.
+
+    `users` are codes of users, -1 for one without events, and `now` the time of each one's recommendation, in seconds.
+    `events` are the events in order of user and time, with the offsets of the users; `output` the offsets, items and
+    scores of the result.
+    """
     starts, items, times, kinds, event_weights = events
-    kind_weights, last, decay_s, decay_events = weighting
+    kind_weights, n_last, decay_s, decay_events = weighting
     longest = 0
     for row in range(len(users)):
         if users[row] >= 0:
-            longest = max(longest, min(last, starts[users[row] + 1] - starts[users[row]]))
+            longest = max(longest, min(n_last, starts[users[row] + 1] - starts[users[row]]))
     keys = np.full(table_size(longest), -1, np.int32)
     sums = np.empty(len(keys), np.float64)
     used_slots = np.empty(longest, np.int64)
     for row in range(len(users)):
         n = 0
         if users[row] >= 0:
-            low, high = starts[users[row]], starts[users[row] + 1]
-            for i in range(high - 1, max(low, high - last) - 1, -1):
+            first, end = starts[users[row]], starts[users[row] + 1]
+            for i in range(end - 1, max(first, end - n_last) - 1, -1):
                 weight = kind_weights[kinds[i]] * (event_weights[i] if len(event_weights) else 1.0)
                 if weight <= 0:
                     continue
@@ -97,49 +102,50 @@ def own_items(events, users, now, weighting, top, to):
                     sums[slot] = 0.0
                     used_slots[n] = slot
                     n += 1
-                sums[slot] += weight * _recency(now[row] - times[i], high - 1 - i, decay_s, decay_events)
-        _write_largest((keys, sums, used_slots), n, top, row, to)
+                sums[slot] += weight * _recency(now[row] - times[i], end - 1 - i, decay_s, decay_events)
+        _write_largest((keys, sums, used_slots), n, top, row, output)
 
 
 @numba.njit(nogil=True, cache=True)
-def neighbour_votes(events, users, now, weighting, neighbours, top, to):
+def neighbour_votes(events, users, now, weighting, neighbours, top, output):
     """Write the neighbours of every user's last items, ranked by the sum of neighbour weight times event weight.
 
-    `neighbours` are rows of items, padded with -1, their weights, and the row of each item (-1 for none).
+    The arguments are as for `own_items`; `neighbours` are rows of items, padded with -1, their weights, and the row of
+    each item (-1 for none).
     """
     starts, items, times, kinds, event_weights = events
-    kind_weights, last, decay_s, decay_events = weighting
+    kind_weights, n_last, decay_s, decay_events = weighting
     neighbour_items, neighbour_weights, row_by_item = neighbours
     longest = 0
     for row in range(len(users)):
         if users[row] >= 0:
-            longest = max(longest, min(last, starts[users[row] + 1] - starts[users[row]]))
+            longest = max(longest, min(n_last, starts[users[row] + 1] - starts[users[row]]))
     keys = np.full(table_size(longest * neighbour_items.shape[1]), -1, np.int32)
     sums = np.empty(len(keys), np.float64)
     used_slots = np.empty(max(1, longest * neighbour_items.shape[1]), np.int64)
     for row in range(len(users)):
         n = 0
         if users[row] >= 0:
-            low, high = starts[users[row]], starts[users[row] + 1]
-            for i in range(high - 1, max(low, high - last) - 1, -1):
-                weight = kind_weights[kinds[i]] * _recency(now[row] - times[i], high - 1 - i, decay_s, decay_events)
+            first, end = starts[users[row]], starts[users[row] + 1]
+            for i in range(end - 1, max(first, end - n_last) - 1, -1):
+                weight = kind_weights[kinds[i]] * _recency(now[row] - times[i], end - 1 - i, decay_s, decay_events)
                 if len(event_weights):
                     weight *= event_weights[i]
                 neighbour_row = row_by_item[items[i]]
                 if weight <= 0 or neighbour_row < 0:
                     continue
                 for j in range(neighbour_items.shape[1]):
-                    b = neighbour_items[neighbour_row, j]
-                    if b < 0:
+                    neighbour = neighbour_items[neighbour_row, j]
+                    if neighbour < 0:
                         break
-                    slot = find_slot(keys, b)
+                    slot = find_slot(keys, neighbour)
                     if keys[slot] == -1:
-                        keys[slot] = b
+                        keys[slot] = neighbour
                         sums[slot] = 0.0
                         used_slots[n] = slot
                         n += 1
                     sums[slot] += weight * neighbour_weights[neighbour_row, j]
-        _write_largest((keys, sums, used_slots), n, top, row, to)
+        _write_largest((keys, sums, used_slots), n, top, row, output)
 
 
 @numba.njit(nogil=True, cache=True)

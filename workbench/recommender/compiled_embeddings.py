@@ -41,7 +41,8 @@ class Parameters(NamedTuple):
         The probability that an event of each item is used, times 2**32.
     aliases : uint64 array
         See `workbench.recommender.embeddings.alias_table`.
-    sigmoid : float32 array
+    sigmoid_table : float32 array
+        The sigmoid at `SIGMOID_SIZE` points.
     """
 
     window: int
@@ -51,7 +52,7 @@ class Parameters(NamedTuple):
     n_events: int
     keep_chances: Any
     aliases: Any
-    sigmoid: Any
+    sigmoid_table: Any
 
 
 @numba.njit(nogil=True, cache=True)
@@ -110,16 +111,16 @@ def _sigmoid(x, table):
 
 
 @numba.njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"})
-def _update(vectors, contexts, n_contexts, target, label, rate, sigmoid, updates):
-    """Take a gradient step for a target and each of its contexts; `updates` accumulates those of the contexts."""
+def _update(vectors, contexts, n_contexts, target, label, learning_rate, sigmoid_table, updates):
+    """Take a gradient step for a target and each of its contexts; `updates` accumulates the steps of the contexts."""
     size = vectors.context.shape[1]
     target_vector = vectors.target[target]
     for i in range(n_contexts):
         context_vector, update = vectors.context[contexts[i]], updates[i]
-        x = np.float32(0.0)
+        score = np.float32(0.0)
         for d in range(size):
-            x += context_vector[d] * target_vector[d]
-        step = (label - _sigmoid(x, sigmoid)) * rate
+            score += context_vector[d] * target_vector[d]
+        step = (label - _sigmoid(score, sigmoid_table)) * learning_rate
         for d in range(size):
             previous = target_vector[d]
             target_vector[d] = previous + step * context_vector[d]
@@ -134,6 +135,7 @@ def train(lists, first, end, n_trained, parameters, vectors, state, buffers):
     """
     starts, items = lists
     sampled, contexts, updates = buffers
+    sigmoid_table = parameters.sigmoid_table
     size = vectors.context.shape[1]
     for k in range(first, end):
         share = n_trained / parameters.n_events
@@ -155,11 +157,20 @@ def train(lists, first, end, n_trained, parameters, vectors, state, buffers):
             if n_contexts == 0:
                 continue
             updates[:n_contexts] = 0
-            _update(vectors, contexts, n_contexts, sampled[p], np.float32(1.0), rate, parameters.sigmoid, updates)
+            _update(vectors, contexts, n_contexts, sampled[p], np.float32(1.0), rate, sigmoid_table, updates)
             for _ in range(parameters.negatives):
                 negative = _draw_item(state, parameters.aliases)
                 if negative != sampled[p]:
-                    _update(vectors, contexts, n_contexts, negative, np.float32(0.0), rate, parameters.sigmoid, updates)
+                    _update(
+                        vectors,
+                        contexts,
+                        n_contexts,
+                        negative,
+                        np.float32(0.0),
+                        rate,
+                        sigmoid_table,
+                        updates,
+                    )
             for i in range(n_contexts):
                 context_vector = vectors.context[contexts[i]]
                 for d in range(size):

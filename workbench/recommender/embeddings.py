@@ -215,7 +215,7 @@ def _parameters(kernels: Any, spec: SkipGram, counts: npt.NDArray[np.int64]) -> 
         n_events=int(counts.sum()) * spec.epochs,
         keep_chances=(keep_share * 0xFFFFFFFF).astype(np.uint64),
         aliases=alias_table(counts.astype(np.float64) ** 0.75),
-        sigmoid=(1 / (1 + np.exp(-sigmoid_inputs))).astype(np.float32),
+        sigmoid_table=(1 / (1 + np.exp(-sigmoid_inputs))).astype(np.float32),
     )
 
 

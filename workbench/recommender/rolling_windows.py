@@ -94,11 +94,11 @@ class RollingWindows:
         """Return the number of the earliest window that models are trained on or stopped by."""
         problem, n_scored = self.steps.problem, self.n_scored
         earliest = max(n_scored, self.n_trained - 1)
-        last_users = users_by_list(problem.log, problem.test_users, problem.task)
+        min_users_by_list = np.minimum(users_by_list(problem.log, problem.test_users, problem.task), 1)
         while earliest < n_scored + self.n_trained:
-            users = users_by_list(problem.log, problem.test_users, problem.task, earliest + 1)
-            # The models that find the number of rounds train on the first of them, each on the hits of its list.
-            if not users.any() or (earliest == n_scored and (users < np.minimum(last_users, 1)).any()):
+            n_users_by_list = users_by_list(problem.log, problem.test_users, problem.task, earliest + 1)
+            # The models that determine the number of rounds train on the earliest window, each on the hits of its list.
+            if not n_users_by_list.any() or (earliest == n_scored and (n_users_by_list < min_users_by_list).any()):
                 break
             earliest += 1
         return earliest

@@ -80,7 +80,7 @@ def choose_validation(log: Interactions, test_users: Ints, task: TaskSpec, spec:
     """
     horizons = _length(log, test_users, task) / task.horizon_s
     length = f"the log has {horizons:.1f} horizons"
-    doubt = _doubt(log, test_users, task)
+    doubt = _last_window_warning(log, test_users, task)
     if spec.scheme == "users":
         return Validation("users", 1, "as [cv] says", doubt)
     share = 0.0 if spec.scheme == "windows" or spec.windows else MIN_HISTORY_SHARE
@@ -112,15 +112,15 @@ def _length(log: Interactions, test_users: Ints, task: TaskSpec) -> int:
     return history_seconds(log, test_users, task) + (DAY_S - 1 if has_dates else 0)
 
 
-def _doubt(log: Interactions, test_users: Ints, task: TaskSpec) -> str:
-    """Return a warning if the last window has hardly any users, for example because of a wrong time; else empty."""
+def _last_window_warning(log: Interactions, test_users: Ints, task: TaskSpec) -> str:
+    """Return a warning if the last window has hardly any users, as after a wrong timestamp; else an empty string."""
     n_last, n_before = (users_of_window(log, test_users, task, horizons_back) for horizons_back in (0, 1))
     has_two_windows = history_seconds(log, test_users, task) > 2 * task.horizon_s
     if n_last >= MIN_USER_SHARE * n_before and (n_before or not has_two_windows):
         return ""
     return (
         f"users in the last window: {n_last:,}, in the one before it: {n_before:,}; "
-        "is the log complete, and are its last times right?"
+        "is the log complete, and are its last timestamps right?"
     )
 
 
