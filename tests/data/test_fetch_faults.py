@@ -252,7 +252,7 @@ def test_an_answer_that_never_comes(place: Place, on: str) -> None:
     # Longer than a command may take in a test: whoever waits for it is late.
     place.server.fault(on, hang_s=1000, times=1000)
     place.fails(
-        says="no answer came in time",
+        says="no response came in time",
         do="check the network|resumes from there",
         patience={"answer_s": 0.2, "tries": 2},
     )

@@ -219,7 +219,7 @@ def test_an_answer_that_never_comes(big: Server, kaggle: Kaggle, tmp_path: Path)
     big.fault("GetCompetition", hang_s=30, times=1)
     assert fetched(kaggle, tmp_path) == BIG
     big.fault("GetCompetition", hang_s=30, times=100)
-    with pytest.raises(PlatformError, match="no answer came in time"):
+    with pytest.raises(PlatformError, match="no response came in time"):
         kaggle.facts("other")
 
 

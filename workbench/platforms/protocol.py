@@ -361,7 +361,7 @@ class Platform(Protocol):
     def download(self, slug: str, name: str, destination: Path, *, progress: Progress | None = None) -> None:
         """Download one file, or the archive, to `destination`; an existing file is replaced once it is complete.
 
-        The bytes that have arrived of an interrupted download may be kept at `partial_of`: the next call resumes there.
+        What an interrupted download has received may stay at ``partial_of(destination)``; the next call resumes there.
 
         Raises `NotFoundError` for a name that `files` does not list, `PlatformError` when what arrived is not what was
         announced (size, checksum), and `UnavailableError` when only the archive is not available now.
@@ -393,7 +393,7 @@ class Platform(Protocol):
         ...
 
 
-MARK = "wb:"
+MESSAGE_MARK = "wb:"
 """The beginning of the token in a submission's message, by which the workbench recognises the submission."""
 
 
@@ -407,7 +407,7 @@ def has_token(message: str, token: str) -> bool:
     >>> has_token("wb:0123456789 | better than wb:9876543210", "wb:9876543210")
     False
     """
-    if message.startswith(MARK):
+    if message.startswith(MESSAGE_MARK):
         return message.split(maxsplit=1)[0] == token
     return message.endswith(token)
 

@@ -233,7 +233,7 @@ def platform_findings(
 
 def file_findings(competition: Competition, path: Path) -> list[SubmissionFinding]:
     """Compare the file with the sample as downloaded, or with the test ids if there is no sample."""
-    expected, prediction_columns = _expected(competition)
+    expected, prediction_columns = _expected_ids(competition)
     is_parquet = path.suffix == ".parquet"
     try:
         sent = read_parquet_as_text(path) if is_parquet else read_text_file(path)
@@ -260,18 +260,18 @@ def count_rows(path: Path) -> int | None:
         return None
 
 
-def _expected(competition: Competition) -> tuple[pl.DataFrame, list[str]]:
+def _expected_ids(competition: Competition) -> tuple[pl.DataFrame, list[str]]:
     """Return the sample (or the test ids) and the names of the columns that hold predictions."""
     definition = competition.definition
     name = definition.tables.sample_submission
-    spelled = competition.manifest.table(name or definition.tables.test, slug=definition.slug).spelled
+    spelling_by_column = competition.manifest.table(name or definition.tables.test, slug=definition.slug).spelled
     if name is None:
-        return as_written(competition.ids.test_frame(), spelled), list(definition.targets)
+        return as_written(competition.ids.test_frame(), spelling_by_column), list(definition.targets)
     # The downloaded file, not the table read from it: the platform expects rows that reading may have dropped.
     options = reading_options(competition.folder, None)
     sample = read_as_downloaded(competition.folder / "data" / "raw", competition.manifest.tables[name], options)
     if sample is None:
-        sample = as_written(competition.table(name).collect(), spelled)
+        sample = as_written(competition.table(name).collect(), spelling_by_column)
     return sample, [c for c in sample.columns if c not in definition.id_columns]
 
 
@@ -368,7 +368,7 @@ def _label_findings(text: pl.Series, competition: Competition, target: str | Non
     column = next(c for c in read_target(competition).columns if c.name == target)
     classes = class_texts(competition, name, column)
     foreign = foreign_labels(competition, name, classes)
-    foreign_text = f"{name}: the sample has {_quoted(foreign)}, which are no classes of train ({_quoted(classes)})"
+    foreign_text = f"{name}: the sample has {_quoted(foreign)}, which are not classes of train ({_quoted(classes)})"
     findings = [_warning("foreign_labels", foreign_text)] * bool(foreign)
     sent = text.drop_nulls()
     words = sent.str.split(" ").explode() if competition.metric.needs == "ranked" else sent

@@ -8,13 +8,13 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from workbench.core.cache import lock, sweep
+from workbench.core.cache import lock, remove_leftover_files
 from workbench.core.context import SILENT, RunContext
 from workbench.core.errors import BusyError, LoginError, PlatformError, StorageError
 from workbench.data.competition import Competition
 from workbench.data.workspace import Workspace
 from workbench.ledger import SubmissionRecord
-from workbench.platforms.protocol import MARK, PlatformSubmission, has_token
+from workbench.platforms.protocol import MESSAGE_MARK, PlatformSubmission, has_token
 from workbench.submissions.channel import SubmissionChannel
 from workbench.submissions.log import SubmissionLog
 from workbench.submissions.message import cv_of
@@ -58,10 +58,10 @@ def sync(channel: SubmissionChannel) -> list[SubmissionRecord]:
     workspace, delay_s = channel.workspace, channel.platform.listing_delay_s
     with _idle_lock(workspace, channel.competition.slug) as is_idle:
         earlier_by_id = {s.submission_id: s for s in channel.logged()}
-        log_listed(channel, is_idle=is_idle)
+        log_platform_submissions(channel, is_idle=is_idle)
         for record in channel.logged() if is_idle else []:
             # By the wall clock; the sending process itself watches the list for this long by the monotonic clock.
-            if record.status == "sending" and _is_own(workspace, record) and _age_s(record) >= delay_s:
+            if record.status == "sending" and _is_of_this_workspace(workspace, record) and _age_s(record) >= delay_s:
                 log_unlisted(record, channel.log)
     return [s for s in channel.logged() if s != earlier_by_id.get(s.submission_id)]
 
@@ -78,12 +78,18 @@ def _idle_lock(workspace: Workspace, slug: str) -> Iterator[bool]:
         yield is_idle
 
 
-def log_listed(channel: SubmissionChannel, *, is_idle: bool) -> None:
-    """Log the platform's list; if no other process is sending, also log prepared submissions as never sent."""
+def log_platform_submissions(channel: SubmissionChannel, *, is_idle: bool) -> None:
+    """Update the log from the platform's list of submissions.
+
+    Parameters
+    ----------
+    is_idle : bool
+        Whether no other process is sending, so that submissions that are still only prepared were never sent.
+    """
     workspace, slug, log = channel.workspace, channel.competition.slug, channel.log
     platform_submissions = channel.platform.submissions(slug)
     if is_idle:
-        sweep(workspace.submissions / slug)
+        remove_leftover_files(workspace.submissions / slug)
         log.catch_up(slug)
     logged = channel.logged()
     updated = []
@@ -91,12 +97,12 @@ def log_listed(channel: SubmissionChannel, *, is_idle: bool) -> None:
         is_unsettled = record.status in ("prepared", "sending")
         if is_unsettled and not is_idle:
             updated.append(record)
-        elif record.status == "prepared" and _is_own(workspace, record):
+        elif record.status == "prepared" and _is_of_this_workspace(workspace, record):
             updated.append(replace(record, status="error", error=NEVER_SENT))
             log.put(updated[-1], NEVER_SENT)
         else:
             updated.append(updated_from_list(record, platform_submissions, log))
-    refs, tokens = {s.ref for s in updated}, [f"{MARK}{s.submission_id}" for s in logged]
+    refs, tokens = {s.ref for s in updated}, [f"{MESSAGE_MARK}{s.submission_id}" for s in logged]
     elsewhere = [
         s
         for s in platform_submissions
@@ -113,7 +119,7 @@ def updated_from_list(
 
     A submission that is not among `platform_submissions` is returned unchanged.
     """
-    token = f"{MARK}{record.submission_id}"
+    token = f"{MESSAGE_MARK}{record.submission_id}"
     matches = [s for s in platform_submissions if s.ref == record.ref or has_token(s.message, token)]
     if not matches:
         return record
@@ -136,7 +142,7 @@ def log_unlisted(record: SubmissionRecord, log: SubmissionLog) -> None:
     log.put(replace(record, status="unlisted", error=NOT_LISTED), NOT_LISTED)
 
 
-def _is_own(workspace: Workspace, record: SubmissionRecord) -> bool:
+def _is_of_this_workspace(workspace: Workspace, record: SubmissionRecord) -> bool:
     """Tell whether a submission was made in this workspace; only there is it known whether it is being sent."""
     return record.workspace in ("", workspace.id)
 
@@ -186,9 +192,9 @@ def settle(
     started_at = time.monotonic()
     while True:
         listed_at = time.monotonic()
-        log_listed(channel, is_idle=True)
+        log_platform_submissions(channel, is_idle=True)
         sending = [s for s in channel.logged() if s.status == "sending"]
-        unsettled = [s for s in sending if _is_own(channel.workspace, s) and is_wanted(s)]
+        unsettled = [s for s in sending if _is_of_this_workspace(channel.workspace, s) and is_wanted(s)]
         remaining_s = channel.platform.listing_delay_s - (listed_at - started_at)
         if not unsettled:
             return

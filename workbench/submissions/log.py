@@ -104,11 +104,11 @@ def load_sidecars(workspace: Workspace) -> tuple[list[SubmissionRecord], list[Su
     problems: dict[str, str] = {}
     for path in sorted(workspace.submissions.glob("*/*.json")):
         try:
-            record, more = _parsed(path)
+            record, record_events = _parsed(path)
         except (DamagedError, NewerError) as exc:
             # NAME.ID.json
             problems[path.name.rpartition(".")[0].rpartition(".")[2]] = exc.message
             continue
         records.append(record)
-        events += more
+        events += record_events
     return records, events, problems

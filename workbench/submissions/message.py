@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 
-from workbench.platforms.protocol import MARK
+from workbench.platforms.protocol import MESSAGE_MARK
 
 __all__ = ["MAX_CHARACTERS", "cv_of", "message", "text_of"]
 
 MAX_CHARACTERS = 250
 """Our own limit, as neither Kaggle's documentation nor its client names one. The token is never truncated."""
 
-_CV = re.compile(rf" \| CV (\S+)(?: \| {MARK}\w+)?$")
+_CV = re.compile(rf" \| CV (\S+)(?: \| {MESSAGE_MARK}\w+)?$")
 
 
 def message(token: str, text: str, cv_mean: float | None) -> str:
@@ -22,7 +22,7 @@ def message(token: str, text: str, cv_mean: float | None) -> str:
     >>> message("0123456789", "012 more features", 0.79)
     'wb:0123456789 | 012 more features | CV 0.79'
     """
-    prefix, suffix = f"{MARK}{token} | ", "" if cv_mean is None else f" | CV {cv_mean:.6g}"
+    prefix, suffix = f"{MESSAGE_MARK}{token} | ", "" if cv_mean is None else f" | CV {cv_mean:.6g}"
     one_line = " ".join(text.split())
     max_text = MAX_CHARACTERS - len(prefix) - len(suffix)
     return f"{prefix}{one_line if len(one_line) <= max_text else f'{one_line[: max_text - 1]}…'}{suffix}"
@@ -36,7 +36,10 @@ def text_of(message: str) -> str:
     >>> text_of("wb:0123456789 | 012 more features | CV 0.79"), text_of("012 more | CV 0.79 | wb:0123456789")
     ('012 more features', '012 more')
     """
-    text = message.partition(" | ")[2] if message.startswith(MARK) else message.rpartition(f" | {MARK}")[0] or message
+    if message.startswith(MESSAGE_MARK):
+        text = message.partition(" | ")[2]
+    else:
+        text = message.rpartition(f" | {MESSAGE_MARK}")[0] or message
     return _CV.sub("", text)
 
 
@@ -48,7 +51,7 @@ def cv_of(message: str) -> float | None:
     >>> cv_of("wb:0123456789 | a mate's | CV 0.79"), cv_of("a mate's | CV 0.79 | wb:0123456789"), cv_of("| CV 0.79")
     (0.79, 0.79, None)
     """
-    match = _CV.search(message) if MARK in message else None
+    match = _CV.search(message) if MESSAGE_MARK in message else None
     try:
         return None if match is None else float(match[1])
     except ValueError:

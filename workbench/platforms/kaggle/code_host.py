@@ -106,10 +106,10 @@ class KaggleCodeHost:
             fields |= {"dataset_slug": name, "body": body}
         action = f"making {'the dataset' if is_new else 'a version of the dataset'} {name!r}"
         method = "create_dataset" if is_new else "create_dataset_version"
-        answer = self._connection.call_once(action, method, fields, service="datasets")
-        # The client reports a refusal in an ordinary answer.
-        if answer.error or (answer.status or "").lower() == "error":
-            raise refusal(action, answer.error or answer.status)
+        response = self._connection.call_once(action, method, fields, service="datasets")
+        # The client reports a refusal in an ordinary response.
+        if response.error or (response.status or "").lower() == "error":
+            raise refusal(action, response.error or response.status)
 
     # ------------------------------------------------------------------------------------------------------ kernels
 
@@ -147,18 +147,18 @@ class KaggleCodeHost:
         if source.limit_s is not None:
             fields["session_timeout_seconds"] = int(source.limit_s)
         action = f"pushing the kernel {name!r}"
-        answer = self._connection.call_once(action, "save_kernel", fields, slug=source.competition, service="kernels")
-        # The client reports a refusal in an ordinary answer, and lists unknown sources.
-        if answer.error:
-            raise refusal(action, answer.error)
-        unknown = [*answer.invalid_dataset_sources, *answer.invalid_competition_sources]
+        response = self._connection.call_once(action, "save_kernel", fields, slug=source.competition, service="kernels")
+        # The client reports a refusal in an ordinary response, and lists unknown sources.
+        if response.error:
+            raise refusal(action, response.error)
+        unknown = [*response.invalid_dataset_sources, *response.invalid_competition_sources]
         if unknown:
             raise PlatformError(
                 f"the kernel {name!r} runs without data that Kaggle does not know: {', '.join(unknown)}",
                 hint="have you joined the competition? Then `wb kernel push` again",
             )
         # Kaggle derives the name from the title.
-        return KernelVersion(owner, PurePosixPath(answer.ref or name).name, int(answer.version_number or 0))
+        return KernelVersion(owner, PurePosixPath(response.ref or name).name, int(response.version_number or 0))
 
     def kernel_status(self, version: KernelVersion) -> tuple[str, str] | None:
         """Return the status of a version's run and why it failed; None if that can't be read yet."""
@@ -200,7 +200,7 @@ class KaggleCodeHost:
     def submit_kernel(
         self, slug: str, version: KernelVersion, file: str, message: str, *, before_create: BeforeCreate = lambda: None
     ) -> str:
-        """Submit a file that a version wrote, once; if the answer is lost, look for the submission in the list."""
+        """Submit a file that a version wrote, once; if the response is lost, look for the submission in the list."""
         return self._submissions.submit_kernel(slug, version, file, message, before_create)
 
     # ------------------------------------------------------------------------------------------------------- shared

@@ -102,8 +102,8 @@ class CompetitionCalls:
         searches: list[dict[str, Any]] = [{"search": slug}, {"search": slug.partition("-")[0][:4]}, entered_fields()]
         slugs: list[str] = []
         for fields in searches:
-            answer = self._connection.call("searching competitions", "list_competitions", fields)
-            slugs += [c.ref.rstrip("/").rpartition("/")[2] for c in answer.competitions]
+            response = self._connection.call("searching competitions", "list_competitions", fields)
+            slugs += [c.ref.rstrip("/").rpartition("/")[2] for c in response.competitions]
         return slugs
 
 

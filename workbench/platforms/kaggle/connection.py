@@ -123,7 +123,7 @@ class Connection:
     def redirect(
         self, action: str, method: str, fields: Mapping[str, Any], *, slug: str = "", has_alternative: bool = False
     ) -> requests.Response:
-        """Make a call that is answered by a redirect to the storage, and return that answer without following it.
+        """Make a call that redirects to the storage, and return the response without following the redirect.
 
         The storage must not receive the login, and the client would parse a file that looks like JSON. With
         `has_alternative`, a call that Kaggle postpones for long fails instead.
@@ -147,25 +147,25 @@ class Connection:
         """
         login_number, client = self._client(kind)
         try:
-            answer = _call_client(client, service, method, fields)
+            response = _call_client(client, service, method, fields)
         except WorkbenchError:
             raise
         except Exception as exc:
             if status_of(exc) != 401 or not self._renew(login_number, action):
                 raise self._failure(exc, action, slug, kind) from exc
             try:
-                answer = _call_client(self._client(kind)[1], service, method, fields)
+                response = _call_client(self._client(kind)[1], service, method, fields)
             except Exception as second_exc:
                 raise self._failure(second_exc, action, slug, kind) from second_exc
         self._was_accepted = True
-        return answer
+        return response
 
     def _failure(self, exc: Exception, action: str, slug: str, kind: str) -> Exception:
         """Return our error for a failed call."""
         if isinstance(exc, WorkbenchError):
             return exc
         if kind == "once" and not is_definite(exc):
-            return UnansweredError(f"the answer of Kaggle was lost while {action}: {reason(exc)}")
+            return UnansweredError(f"Kaggle's response was lost while {action}: {reason(exc)}")
         if status_of(exc) == 401:
             return login_failure(action, has_expired=self._was_accepted)
         return explain(exc, action, slug)
@@ -252,7 +252,7 @@ def _adapter(
     from urllib3.util.retry import Retry
 
     class RetryWithinLimit(Retry):
-        """Waits as long as the answer's ``Retry-After`` requests, or gives up at once if that exceeds the maximum."""
+        """Waits as long as the response's ``Retry-After`` requests, or gives up at once if that exceeds the maximum."""
 
         def get_retry_after(self, response: Any) -> float | None:
             return retry_after_s(response.headers)
@@ -263,7 +263,7 @@ def _adapter(
             return super().increment(method, url, response, *args, **kw)
 
     class AdapterWithTimeout(HTTPAdapter):
-        """Adds the timeout that the client lacks: it would wait forever for an answer that never comes."""
+        """Adds the timeout that the client lacks: it would wait forever for a response that never comes."""
 
         def send(self, request: Any, *args: Any, **kwargs: Any) -> Any:
             kwargs["timeout"] = kwargs.get("timeout") or (patience.connect_s, patience.answer_s)
@@ -290,9 +290,9 @@ def _adapter(
 
 
 def _remove_wrong_type(response: requests.Response, *, hides_json: bool) -> None:
-    """Remove the content type of an answer that the client must not parse as JSON.
+    """Remove the content type of a response that the client must not parse as JSON.
 
-    It parses every answer of that type: with `hides_json`, a data file too; and an error answer that is not a JSON
+    It parses every response of that type: with `hides_json`, a data file too; and an error response that is not a JSON
     object, where it would fail before it looks at the status.
     """
     if response.status_code < 400:

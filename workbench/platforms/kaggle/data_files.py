@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workbench.core.errors import DamagedError, NotFoundError, PlatformError, UnavailableError
-from workbench.platforms.kaggle.answers import utc
 from workbench.platforms.kaggle.competitions import CompetitionCalls
 from workbench.platforms.kaggle.connection import Connection
 from workbench.platforms.kaggle.download import ReceivedFile, download, stored_file, unpack_single_file
 from workbench.platforms.kaggle.failures import status_of
 from workbench.platforms.kaggle.partial_file import discard_partial
+from workbench.platforms.kaggle.responses import utc
 from workbench.platforms.protocol import Listing, Progress, RemoteFile, partial_of
 
 if TYPE_CHECKING:

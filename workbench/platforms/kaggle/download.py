@@ -111,9 +111,9 @@ class _Transfer:
     Attributes
     ----------
     name : str
-        The name in the address of the last answer.
+        The name in the address of the last response.
     received_instead, status : str, int
-        What the last answer held in place of the object's bytes, and its status; for messages.
+        What the last response held in place of the object's bytes, and its status; for messages.
     address : str
         The object's address in the storage; "" if it has to be requested from Kaggle.
     """
@@ -196,15 +196,15 @@ class _Transfer:
             return self._receive(response) and self._is_complete()
 
     def _open(self) -> requests.Response:
-        """Return an answer with the object's remaining bytes, from the storage or from Kaggle itself."""
+        """Return a response with the object's remaining bytes, from the storage or from Kaggle itself."""
         if not self.address:
-            answer, self.redirect = self.request() if self.redirect is None else self.redirect, None
-            if not isinstance(answer, str):
-                if "Location" not in answer.headers:
-                    return answer
-                answer.close()
-                answer = answer.headers["Location"]
-            self.address = answer
+            response, self.redirect = self.request() if self.redirect is None else self.redirect, None
+            if not isinstance(response, str):
+                if "Location" not in response.headers:
+                    return response
+                response.close()
+                response = response.headers["Location"]
+            self.address = response
         headers = {"Accept-Encoding": "identity"}
         if self.partial.object is not None and self.partial.size_bytes:
             # If-Range: the whole object comes if it has changed (RFC 9110, section 13.1.5).
@@ -217,7 +217,7 @@ class _Transfer:
         return response
 
     def _receive(self, response: requests.Response) -> bool:
-        """Append an answer's bytes to the partial file; return False if it has none of the object's."""
+        """Append a response's bytes to the partial file; return False if it has none of the object's."""
         status = response.status_code
         if status not in (200, 206) or _is_error_page(response, self.partial.destination):
             is_page = status in (200, 206)
@@ -256,7 +256,7 @@ class _Transfer:
             )
 
     def _is_continuation(self, response: requests.Response, stored: StoredObject) -> bool:
-        """Tell whether an answer continues the partial file where it ends, with bytes of the same object."""
+        """Tell whether a response continues the partial file where it ends, with bytes of the same object."""
         start = response.headers.get("Content-Range", "").partition(" ")[2].partition("-")[0]
         expected = self.partial.object
         return expected is not None and start == str(self.partial.size_bytes) and expected.is_consistent_with(stored)

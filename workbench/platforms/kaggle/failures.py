@@ -37,20 +37,20 @@ OR_NO_SUCH = ", or no competition has that name"
 
 
 def status_of(exc: BaseException | None) -> int | None:
-    """Return the HTTP status of the answer that caused an exception, or None if there was no answer."""
+    """Return the HTTP status of the response that caused an exception, or None if there was no response."""
     # Compared with None, as a response of an error status is false.
     response = getattr(exc, "response", None)
     return None if response is None else int(response.status_code)
 
 
 def is_definite(exc: BaseException) -> bool:
-    """Tell whether a call was certainly not carried out: refused by Kaggle, or never sent."""
+    """Tell whether a call was certainly not executed: refused by Kaggle, or never sent."""
     import requests
 
     status = status_of(exc)
     if status is not None:
         return 400 <= status < 500 and status != 408
-    # The class is not enough: behind a proxy, a lost answer raises a ProxyError too.
+    # The class does not tell: behind a proxy, a lost response raises a ProxyError, too.
     return isinstance(exc, requests.exceptions.ConnectionError) and any(name in repr(exc) for name in _NEVER_CONNECTED)
 
 
@@ -58,7 +58,7 @@ _NEVER_CONNECTED = ("Tunnel connection failed", "NewConnectionError", "NameResol
 
 
 def _error_text(response: requests.Response) -> str:
-    """Return the message in an error answer, or ""."""
+    """Return the message in an error response, or ""."""
     try:
         data = response.json()
     except ValueError:
@@ -83,7 +83,7 @@ def quoted(text: str) -> str:
 
 
 def refusal(action: str, text: str) -> PlatformError:
-    """Return the error for a call that succeeded with an answer whose text is a refusal."""
+    """Return the error for a call that succeeded with a response whose text is a refusal."""
     return PlatformError(f"Kaggle refused {action}: {quoted(text) or 'it does not say why'}")
 
 
@@ -148,7 +148,7 @@ def _forbidden(error_text: str, action: str, slug: str) -> PlatformError:
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds to wait that an answer requests, or None if it has no readable request.
+    """Return the seconds to wait that a response requests, or None if it has no readable request.
 
     Examples
     --------
@@ -181,8 +181,8 @@ _REASONS = (
     ("NameResolutionError", "the name of the host does not resolve"),
     ("SSLError", "the certificate is not trusted"),
     ("ConnectTimeout", "nothing answers"),
-    ("ReadTimeout", "no answer came in time"),
-    ("timed out", "no answer came in time"),
+    ("ReadTimeout", "no response came in time"),
+    ("timed out", "no response came in time"),
     ("JSONDecodeError", "the response is not what its client expects"),
     ("NewConnectionError", "the connection is refused, or there is no network"),
     ("ConnectionError", "the connection broke off"),
@@ -192,7 +192,7 @@ _REASONS = (
 
 
 def reason(exc: BaseException) -> str:
-    """Return a short explanation of why a call had no answer."""
+    """Return a short explanation of why a call had no response."""
     # The exceptions' own texts are not shown: they contain addresses, and those of the storage contain a signature.
     text = repr(exc)
     for word, explanation in _REASONS:

@@ -24,7 +24,7 @@ __all__ = ["PartialFile", "StoredObject", "discard_partial"]
 
 @dataclass(frozen=True)
 class StoredObject:
-    """The description of a stored object in the headers of an answer; None for what they lack.
+    """The description of a stored object in the headers of a response; None for what they lack.
 
     `validator` is its ETag or else the time of its last change; checksums are hex digits.
     """
@@ -36,7 +36,7 @@ class StoredObject:
 
     @classmethod
     def from_headers(cls, headers: Mapping[str, str]) -> StoredObject:
-        """Return the description in the headers of an answer, which may hold the whole object or a part of it."""
+        """Return the description in the headers of a response, which may hold the whole object or a part of it."""
         total = headers.get("Content-Range", "").rpartition("/")[2] or headers.get("Content-Length", "")
         return cls(
             headers.get("ETag") or headers.get("Last-Modified"),

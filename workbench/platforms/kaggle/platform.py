@@ -10,13 +10,13 @@ from typing import Any
 
 from workbench import metrics
 from workbench.core.printable import one_line
-from workbench.platforms.kaggle.answers import score_of, utc
 from workbench.platforms.kaggle.code_host import KaggleCodeHost
 from workbench.platforms.kaggle.competitions import CompetitionCalls, entered_fields
 from workbench.platforms.kaggle.connection import Connection, Patience
 from workbench.platforms.kaggle.data_files import DataFiles
 from workbench.platforms.kaggle.failures import WEB
 from workbench.platforms.kaggle.login import LoginState, login_state
+from workbench.platforms.kaggle.responses import score_of, utc
 from workbench.platforms.kaggle.submissions import KaggleSubmissions
 from workbench.platforms.protocol import (
     BeforeCreate,
@@ -123,7 +123,7 @@ class Kaggle:
         self._data_files.download(slug, name, destination, progress)
 
     def submit(self, slug: str, file: Path, message: str, *, before_create: BeforeCreate = lambda: None) -> str:
-        """Upload a file, then create the submission, once; if the answer is lost, look for it in the list."""
+        """Upload a file, then create the submission, once; if the response is lost, look for it in the list."""
         return self._submissions.submit(slug, file, message, before_create)
 
     def submissions(self, slug: str) -> list[PlatformSubmission]:

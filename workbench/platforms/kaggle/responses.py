@@ -1,4 +1,4 @@
-"""Values in Kaggle's answers: times and scores."""
+"""Values in Kaggle's responses: times and scores."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["score_of", "utc"]
 
 
 def utc(time: datetime | None) -> datetime | None:
-    """Return a time of an answer with its zone: Kaggle sends UTC without naming it."""
+    """Return a time of a response with its zone: Kaggle sends UTC without naming it."""
     return None if time is None else time.replace(tzinfo=UTC) if time.tzinfo is None else time
 
 

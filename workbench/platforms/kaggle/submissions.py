@@ -1,4 +1,4 @@
-"""Submissions to a competition on Kaggle: each created at most once, and found in the list if the answer is lost."""
+"""Submissions to a competition on Kaggle: each created at most once, and found in the list if the response is lost."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Any
 
 from workbench.core.errors import NotFoundError, PlatformError, UnansweredError
 from workbench.core.printable import one_line
-from workbench.platforms.kaggle.answers import score_of, utc
 from workbench.platforms.kaggle.competitions import CompetitionCalls
 from workbench.platforms.kaggle.connection import Connection
 from workbench.platforms.kaggle.failures import quoted
+from workbench.platforms.kaggle.responses import score_of, utc
 from workbench.platforms.kaggle.upload import upload
 from workbench.platforms.protocol import (
-    MARK,
+    MESSAGE_MARK,
     BeforeCreate,
     KernelVersion,
     PlatformSubmission,
@@ -28,7 +28,7 @@ from workbench.platforms.protocol import (
 __all__ = ["KaggleSubmissions"]
 
 LIST_PAUSE_S = 5.0
-"""Between two looks at the list for a submission whose answer was lost; less if the listing delay is short."""
+"""Between two looks at the list for a submission whose response was lost; less if the listing delay is short."""
 
 
 class KaggleSubmissions:
@@ -81,9 +81,9 @@ class KaggleSubmissions:
         return [s for _, s in order]
 
     def _create(self, slug: str, message: str, action: str, method: str, fields: Mapping[str, Any]) -> str:
-        """Create a submission, once; if the answer is lost, look for it in the list."""
+        """Create a submission, once; if the response is lost, look for it in the list."""
         try:
-            answer = self._connection.call_once(action, method, fields, slug=slug)
+            response = self._connection.call_once(action, method, fields, slug=slug)
         except UnansweredError as exc:
             return self._find_created(slug, message, exc)
         except PlatformError as exc:
@@ -91,12 +91,12 @@ class KaggleSubmissions:
             if "daily submission allowance" in exc.message.lower():
                 exc.hint = next_day_hint(datetime.now(UTC))
             raise
-        if not answer.ref:
-            # The client reports that nothing was submitted by an answer without a number.
+        if not response.ref:
+            # The client reports that nothing was submitted by a response without a number.
             return self._find_created(
-                slug, message, UnansweredError(f"Kaggle gave no number: {quoted(answer.message or '')}")
+                slug, message, UnansweredError(f"Kaggle gave no number: {quoted(response.message or '')}")
             )
-        return str(answer.ref)
+        return str(response.ref)
 
     def _upload(self, slug: str, file: Path) -> str:
         stat = file.stat()
@@ -114,7 +114,7 @@ class KaggleSubmissions:
         return upload(self._connection, file, start, consequence="nothing was submitted", command="wb submit")
 
     def _find_created(self, slug: str, message: str, lost: UnansweredError) -> str:
-        """Return the reference of a submission whose answer was lost, once it is listed.
+        """Return the reference of a submission whose response was lost, once it is listed.
 
         Raises
         ------
@@ -143,7 +143,7 @@ class KaggleSubmissions:
 
 
 def _is_same(message: str, token: str) -> bool:
-    return token.startswith(MARK) and has_token(message, token)
+    return token.startswith(MESSAGE_MARK) and has_token(message, token)
 
 
 def _as_submission(listed: Any) -> PlatformSubmission:

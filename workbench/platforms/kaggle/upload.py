@@ -27,7 +27,7 @@ def upload(connection: Connection, file: Path, start: Callable[[], Any], *, cons
     Parameters
     ----------
     start : callable
-        Starts an upload at Kaggle and returns an answer with the address and the token.
+        Starts an upload at Kaggle and returns a response with the address and the token.
     consequence, command : str
         For messages: what a failure means, and the command to repeat.
 
