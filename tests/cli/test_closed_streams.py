@@ -115,13 +115,13 @@ def test_progress_that_can_not_be_written_is_dropped(
 
     from workbench.cli.app import note
     from workbench.cli.progress import Bar
-    from workbench.cli.streams import forgiving
+    from workbench.cli.streams import tolerant_streams
 
     writer, reader = to()
     stderr(writer)
     waits_ms: list[float] = []
     monkeypatch.setattr(select, "poll", lambda: Poll(waits_ms))
-    with forgiving():
+    with tolerant_streams():
         for _ in range(1000):
             note("a line of progress" * 10)
         print("and one of other code", file=sys.stderr, flush=True)
@@ -154,12 +154,12 @@ def test_a_run_outlives_its_terminal(small: Small) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_termination_is_taken_for_control_c(number: signal.Signals) -> None:
-    from workbench.cli.interrupt import listening
+    from workbench.cli.interrupt import handled_signals
     from workbench.core.user_code import is_interrupt
 
     before = signal.signal(number, signal.SIG_DFL)  # the tests themselves may be run by nohup
     try:
-        with listening(["run", "1"]):
+        with handled_signals(["run", "1"]):
             with pytest.raises(KeyboardInterrupt) as caught:
                 signal.raise_signal(number)
             assert is_interrupt(caught.value)
@@ -170,11 +170,11 @@ def test_a_termination_is_taken_for_control_c(number: signal.Signals) -> None:
 
 
 def test_what_is_ignored_is_for_others() -> None:
-    from workbench.cli.interrupt import listening
+    from workbench.cli.interrupt import handled_signals
 
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # nohup
     try:
-        with listening([]):
+        with handled_signals([]):
             signal.raise_signal(signal.SIGHUP)
     finally:
         signal.signal(signal.SIGHUP, before)

@@ -160,7 +160,7 @@ def test_a_wrong_argument_and_a_defect_quote_data_without_harm(tmp_path):
     assert done.returncode == 2
     assert harmless(done.stderr), done.stderr
     code = (
-        "import sys, warnings; from workbench.cli.terminal import show_defects; show_defects();"
+        "import sys, warnings; from workbench.cli.terminal import sanitize_tracebacks; sanitize_tracebacks();"
         "warnings.warn('a \\x1b[2J'); raise KeyError(), ValueError('b \\x9b2J')"
     ).replace("raise KeyError(), ", "raise ")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=CLI.parents[1], check=False)

@@ -143,7 +143,7 @@ def test_errors_notes_and_error_documents_are_masked(home, monkeypatch, capsys):
 
 
 def test_a_traceback_is_masked(home):
-    code = f"from workbench.cli.terminal import show_defects; show_defects(); raise ValueError({VALUE!r})"
+    code = f"from workbench.cli.terminal import sanitize_tracebacks; sanitize_tracebacks(); raise ValueError({VALUE!r})"
     environment = {"PATH": os.environ["PATH"], "HOME": str(home), "SOME_TOKEN": VALUE}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
     assert "ValueError: [masked]" in done.stderr

@@ -15,10 +15,10 @@ import click
 from click.shell_completion import CompletionItem
 
 from workbench.cli.commands import CommandGroup
-from workbench.cli.completion import VARIABLE, answer_shell, complete_competition
-from workbench.cli.interrupt import CODE, listening, resumption
-from workbench.cli.streams import forgiving, lost
-from workbench.cli.terminal import echo, echo_json, masked, note, note_lines, show_defects, styled
+from workbench.cli.completion import COMPLETION_VARIABLE, complete_competition, print_completions
+from workbench.cli.interrupt import CODE, handled_signals, resumption
+from workbench.cli.streams import lost, tolerant_streams
+from workbench.cli.terminal import echo, echo_json, masked, note, note_lines, sanitize_tracebacks, styled
 from workbench.core.errors import StorageError, WorkbenchError, storage_errors
 
 __all__ = ["echo_json", "main", "memory_option", "note", "shared_options", "storage_option", "wb"]
@@ -189,13 +189,13 @@ def _memory_limit(ctx: click.Context, parameter: click.Parameter, value: str | N
 def main(arguments: list[str] | None = None) -> None:
     """Run `wb` and exit with its code."""
     _reopen_closed_streams()
-    if VARIABLE in os.environ:
-        answer_shell(wb, os.environ[VARIABLE])
+    if COMPLETION_VARIABLE in os.environ:
+        print_completions(wb, os.environ[COMPLETION_VARIABLE])
         sys.exit(0)
     command_line = sys.argv[1:] if arguments is None else arguments
     if arguments is None:  # another program that calls this shows its own tracebacks
-        show_defects()
-    with forgiving(), listening(command_line):
+        sanitize_tracebacks()
+    with tolerant_streams(), handled_signals(command_line):
         code = _check_output(_run(command_line))
     sys.exit(code)
 

@@ -22,9 +22,9 @@ from click.shell_completion import (
 
 from workbench.core.printable import one_line
 
-__all__ = ["VARIABLE", "answer_shell", "complete_competition", "complete_experiment", "script"]
+__all__ = ["COMPLETION_VARIABLE", "complete_competition", "complete_experiment", "print_completions", "script"]
 
-VARIABLE = "_WB_COMPLETE"
+COMPLETION_VARIABLE = "_WB_COMPLETE"
 SHELLS = ("bash", "zsh", "fish")
 MAX_TITLES = 500
 """The number of experiments, the newest, that are listed with their titles, as each title takes opening a file."""
@@ -138,12 +138,12 @@ class _Fish(FishComplete):
     source_template: ClassVar[str] = FishComplete.source_template.replace('split ","', 'split -m 1 ","')
 
 
-def answer_shell(command: click.Command, instruction: str) -> None:
+def print_completions(command: click.Command, instruction: str) -> None:
     """Print the candidates that a shell asks for; errors are silent, as they would appear in the line being typed."""
     with Path(os.devnull).open("w", encoding="utf-8") as null_device:
         original_stderr, sys.stderr = sys.stderr, null_device
         try:
-            shell_complete(command, {}, "wb", VARIABLE, instruction)
+            shell_complete(command, {}, "wb", COMPLETION_VARIABLE, instruction)
         except (Exception, SystemExit, KeyboardInterrupt):  # noqa: BLE001, S110 errors are silent here
             pass
         finally:
@@ -155,4 +155,4 @@ def script(command: click.Command, shell: str) -> str:
     completion: Callable[..., Any] | None = get_completion_class(shell)
     if completion is None:
         raise click.UsageError(f"no completion for {shell!r}: expected one of {', '.join(SHELLS)}")
-    return str(completion(command, {}, "wb", VARIABLE).source())
+    return str(completion(command, {}, "wb", COMPLETION_VARIABLE).source())

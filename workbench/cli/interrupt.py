@@ -14,7 +14,7 @@ from types import FrameType
 from workbench.core.printable import printable
 from workbench.core.user_code import INTERRUPT_SIGNALS
 
-__all__ = ["CODE", "Interrupted", "listening", "resumption", "wake_reads"]
+__all__ = ["CODE", "Interrupted", "handled_signals", "resumption", "wake_reads"]
 
 CODE = 130
 """The exit code after Ctrl-C."""
@@ -87,7 +87,7 @@ def _resuming_command(arguments: Sequence[str]) -> str:
 
 
 @contextmanager
-def listening(arguments: Sequence[str]) -> Iterator[None]:
+def handled_signals(arguments: Sequence[str]) -> Iterator[None]:
     """Handle signals: the first Ctrl-C interrupts the command, the second ends the process at once, like a kill.
 
     SIGTERM (shutdown) and SIGHUP (closed terminal) act as the first Ctrl-C. Outside the main thread, which does not

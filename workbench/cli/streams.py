@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["forgiving", "lost"]
+__all__ = ["lost", "tolerant_streams"]
 
 PATIENCE_S = 1.0
 """The time to wait for a full pipe, once; after that it is assumed to have no reader."""
@@ -57,7 +57,7 @@ class _SilentFile(io.FileIO):
 
 
 @contextmanager
-def forgiving() -> Iterator[None]:
+def tolerant_streams() -> Iterator[None]:
     """Let the standard streams drop what they can't write, until the end of the block.
 
     Replaced streams, as in a test or a notebook, are left alone.

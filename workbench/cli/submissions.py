@@ -140,12 +140,12 @@ def _may_ask(*, as_json: bool) -> bool:
 
 
 def _is_confirmed(prepared: PreparedSubmission, options: SendingOptions, *, may_ask: bool) -> bool:
-    """Return whether to send: by the answer at the terminal, or else if no warning is left without an option.
+    """Return whether to send: as answered at the terminal, or without one, if options cover all warnings.
 
     Raises
     ------
     SubmissionError
-        When there are such warnings, and nobody to ask.
+        When options do not cover all warnings, and there is no terminal to ask at.
     """
     if may_ask:
         wake_reads()

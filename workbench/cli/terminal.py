@@ -34,7 +34,7 @@ __all__ = [
     "masked",
     "note",
     "note_lines",
-    "show_defects",
+    "sanitize_tracebacks",
     "styled",
 ]
 
@@ -129,7 +129,7 @@ def console(*, err: bool = False, width: int | None = None) -> Console:
     )
 
 
-def show_defects() -> None:
+def sanitize_tracebacks() -> None:
     """Make tracebacks and warnings harmless, too, as they may quote data."""
     formatted = warnings.formatwarning
 

@@ -53,7 +53,7 @@ def ledger_command() -> None:
 @ledger_command.command("rebuild", examples=("wb ledger rebuild",))
 @shared_options
 def rebuild_command(as_json: bool) -> None:
-    """Rebuild the ledger from the run folders and the records of sent files.
+    """Rebuild the ledger from the run folders and the records of submissions.
 
     The old file is kept next to the new one. In a shared ledger, the records of other workspaces are kept.
     """
