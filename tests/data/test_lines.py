@@ -25,7 +25,7 @@ from polars.testing import assert_frame_equal
 from tests.conversion import CONVERT_SCRIPT, ConvertedFiles, conversion_peak_mb, convert_files
 from tests.small import make_frame
 from workbench.api import library
-from workbench.core.cache import sweep
+from workbench.core.cache import remove_leftover_files
 from workbench.core.errors import DataError
 from workbench.data.competition import read_manifest
 from workbench.data.ingest import lines as lines_module
@@ -561,7 +561,7 @@ def test_a_death_in_the_middle_leaves_the_table_that_was_there(tmp_path: Path) -
     assert list(tables.glob("*.tmp")) or list(tables.glob(".*.tmp"))
     assert (tables / "train.parquet").read_bytes() == content
     assert read_manifest(tables, slug="x") == before
-    sweep(tables)
+    remove_leftover_files(tables)
     (raw / "train.jsonl").write_text(written(SESSIONS * 2))
     after = convert(raw, tables, "x")
     assert after.tables["train"].rows == 2 * len(SESSIONS)

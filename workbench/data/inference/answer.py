@@ -193,13 +193,13 @@ def _targets(
             f"no target found: {sample.name} asks for {', '.join(sample_columns[:8])}, and only {train.name} has "
             f"{', '.join(only_train[:8]) or 'no further column'}"
         )
-    target, why = _one_target(candidates, sample_columns)
+    target, reason = _one_target(candidates, sample_columns)
     if target is None:
         raise NotPlainError(
             f"no target found: only {train.name} has {', '.join(only_train[:8]) or 'no further column'}, and none of "
             f"them is called {' or '.join(sample_columns) or 'target'}"
         )
-    return (target,), False, f"{why} {train.name} has and {test.name} lacks"
+    return (target,), False, f"{reason} {train.name} has and {test.name} lacks"
 
 
 def _labels(train: DataTable, column: str, n_classes: int) -> list[str]:
@@ -213,13 +213,14 @@ def _labels(train: DataTable, column: str, n_classes: int) -> list[str]:
 
 
 def _one_target(candidates: Sequence[str], sample_columns: Sequence[str]) -> tuple[str | None, str]:
+    """Return the only likely target and the beginning of the reason, or None and an empty string."""
     if len(candidates) == 1:
         return candidates[0], "the column that"
     similar = [
         c
         for c in candidates
-        for a in sample_columns
-        if normal(a) and (normal(a) in normal(c) or normal(c) in normal(a))
+        for s in sample_columns
+        if normal(s) and (normal(s) in normal(c) or normal(c) in normal(s))
     ]
     if len(similar) == 1:
         return similar[0], "by its name, of the columns that"

@@ -111,7 +111,7 @@ class _TimeSplit:
         """Return the reason for folds by this column, with the rows that have no time."""
         reason = f"all of {test.name} is later than {train.name} by {self.column}"
         if self.has_shared_day:
-            reason = f"{test.name} begins by {self.column} where {train.name} ends, and all else of it is later"
+            reason = f"{test.name} begins by {self.column} where {train.name} ends, and the rest of it is later"
         undated = [
             f"{times.nulls:,} of {table.rows:,} rows of {table.name}"
             for table, times in ((train, self.train), (test, self.test))

@@ -206,7 +206,7 @@ def _groups(tables: list[TableSource]) -> list[list[TableSource]]:
 
 
 def _columns_of_mixed_types(infos: dict[str, TableInfo], keys: Keys) -> set[str]:
-    """Return the columns of keys and codes that are numbers in one table and text in another, and lost spelling so."""
+    """Return the key and code columns that are text in one table and numbers, which lost their spelling, in another."""
     types_by_name: dict[str, set[str]] = {}
     for info in infos.values():
         for column, dtype in info.dtypes.items():
@@ -219,8 +219,8 @@ def _columns_of_mixed_types(infos: dict[str, TableInfo], keys: Keys) -> set[str]
         if is_numeric(dtype) and name_of(column) in mixed_names
     }
     # Codes that are integers throughout a table keep their spelling there.
-    lost = {c for c, t in numeric if keys.kind(c) == "key" or (keys.kind(c) == "code" and t.startswith("Float"))}
-    return {c for c in lost if not keys.is_text(c)}
+    respelled = {c for c, t in numeric if keys.kind(c) == "key" or (keys.kind(c) == "code" and t.startswith("Float"))}
+    return {c for c in respelled if not keys.is_text(c)}
 
 
 def _has_lost_spelling(info: TableInfo, options: ReadOptions) -> bool:

@@ -493,7 +493,7 @@ def _text_table(
     """
     digests: list[Any] = []
     readers: list[_PartReader] = []
-    of_folders = folder_columns(table, layout.header, job.options.keys)
+    columns_from_folders = folder_columns(table, layout.header, job.options.keys)
 
     def frames() -> Iterator[pl.DataFrame]:
         for number, part in enumerate(table.parts):
@@ -505,12 +505,12 @@ def _text_table(
             )
             for block, may_have_codes in blocks_with_flags:
                 frame = reader.frame(block, may_have_codes=may_have_codes)
-                yield with_folder_columns(frame, of_folders, number)
+                yield with_folder_columns(frame, columns_from_folders, number)
         if any(reader.has_unlike_values for reader in readers):
             raise _MismatchError
 
     path = job.parquet_path(table)
-    write_frames(table, path, frames(), {c: t.dtype for c, t in plan.items()} | dict(of_folders.schema))
+    write_frames(table, path, frames(), {c: t.dtype for c, t in plan.items()} | dict(columns_from_folders.schema))
     sha256 = joined_sha([d.hexdigest() for d in digests])
     info = info_of(table, path, sha256, job.options, TextReading(layout.form, plan))
     choice_stats: dict[str, ColumnStats] = {}

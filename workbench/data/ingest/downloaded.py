@@ -18,7 +18,7 @@ from workbench.data.ingest.text import SourceFile, TextForm, blocks, form_of, he
 
 __all__ = ["read_as_downloaded", "read_parquet_as_text", "read_text_file"]
 
-PLAIN = TextForm(encoding="utf-8", separator=",", lines="\n")
+PLAIN = TextForm(encoding="utf-8", separator=",", line_end="\n")
 
 
 def read_text_file(path: Path, *, encoding: str | None = "utf-8") -> pl.DataFrame:

@@ -441,6 +441,7 @@ def _sign_or_latin(char: str) -> float:
 
 @cache
 def _japanese(char: str) -> float:  # noqa: PLR0911 one per kind of letter
+    """Return the log probability of a character in Japanese text."""
     if "\u3041" <= char <= "\u3096" or char in "ーっ":
         return math.log(0.4 / 75) if char not in KANA_RARE else math.log(2e-4)
     if "\u30a1" <= char <= "\u30fa":
@@ -461,6 +462,7 @@ def _japanese(char: str) -> float:  # noqa: PLR0911 one per kind of letter
 
 @cache
 def _korean(char: str) -> float:
+    """Return the log probability of a character in Korean text."""
     common = _common(char, HANGUL, 0.75)
     if common is not None:
         return common
@@ -479,6 +481,7 @@ def _of_kana(char: str) -> bool:
 
 @cache
 def _chinese(char: str) -> float:
+    """Return the log probability of a character in simplified Chinese text."""
     common = _common(char, HANZI, 0.68)
     if common is not None:
         return common
@@ -494,6 +497,7 @@ def _chinese(char: str) -> float:
 
 @cache
 def _traditional(char: str) -> float:
+    """Return the log probability of a character in traditional Chinese text."""
     common = _common(char, HANZI_TRADITIONAL, 0.66)
     if common is not None:
         return common

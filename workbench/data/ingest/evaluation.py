@@ -178,6 +178,7 @@ class _ByteBudget:
 
 
 def _in_zip(archive: zipfile.ZipFile, budget: _ByteBudget, depth: int = MAX_DEPTH) -> str | None:
+    """Return the file of an archive, or of the archives in it, that shows an evaluation server; else None."""
     members = archive.infolist()
     server_name = evaluation_server(m.filename for m in members)
     if server_name is not None:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from workbench.core.cache import lock, sweep, write_text
+from workbench.core.cache import lock, remove_leftover_files, write_text
 from workbench.core.context import SILENT, RunContext
 from workbench.core.errors import (
     ConfigError,
@@ -202,7 +202,7 @@ class _Fetch:
         If a file is damaged, everything is downloaded a second time.
         """
         raw, force = target / "raw", self.options.force
-        main = self.platform.archive(self.slug)
+        full_archive = self.platform.archive(self.slug)
         downloader = Downloader(self.platform, self.slug, raw, self.options.approval, self.context)
         for is_retry in (False, True):
             downloaded = downloader.download_missing(wanted, listing, force=force or is_retry)
@@ -214,7 +214,7 @@ class _Fetch:
                     self.context,
                     arrived=arrived,
                     downloaded={raw / name for name in read_state(raw)["arrived"]},
-                    main=None if main is None else main.name,
+                    main=None if full_archive is None else full_archive.name,
                 )
                 tables = target / "tables"
                 conversion = Conversion(raw, tables, self.slug, read_options, self.context, arrived, unreadable)
@@ -282,11 +282,12 @@ class _Fetch:
 
     def _report_unknown_names(self, options: ReadOptions, manifest: Manifest) -> None:
         """Report the columns and tables of ``[types]`` and ``[read]`` that do not exist."""
-        by_table = {f"{name}.{column}" for name, info in manifest.tables.items() for column in info.dtypes}
+        qualified_columns = {f"{name}.{column}" for name, info in manifest.tables.items() for column in info.dtypes}
         columns = {column for info in manifest.tables.values() for column in info.dtypes}
         for name in options.types:
-            if name not in by_table | columns:
-                valid_names = by_table if name.partition(".")[0] in manifest.tables and "." in name else columns
+            if name not in qualified_columns | columns:
+                is_qualified = "." in name and name.partition(".")[0] in manifest.tables
+                valid_names = qualified_columns if is_qualified else columns
                 hint = near(name, valid_names, kind="column")
                 self.context.say(f"competition.toml: [types] {name!r}: no table has this column; {hint}")
         for name in options.read:
@@ -352,7 +353,7 @@ def _sweep_below(folder: Path) -> None:
     roots = (p / part for p in (data, data / "incoming") for part in ("raw", "tables"))
     parents = {path.parent for root in roots for path in root.rglob(".*.tmp")}
     for swept_folder in (folder, folder / "experiments", data, data / "incoming", *parents):
-        sweep(swept_folder)
+        remove_leftover_files(swept_folder)
 
 
 def _excluded_text(manifest: Manifest) -> str:

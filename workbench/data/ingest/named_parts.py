@@ -169,13 +169,13 @@ def columns_of(table: TableSource) -> frozenset[str] | None:
 
 
 def _joined_name(group: list[_NamedTable]) -> str | None:
-    """Return the name of the joined table; None if the differing words may not name parts."""
+    """Return the name of the joined table; None if the differing words do not look like names of parts."""
     words_by_table = [n.words for n in group]
     start, end = _common_ends(words_by_table)
     differing = [w[start : len(w) - end] for w in words_by_table]
     if not all(differing) or len(set(differing)) < len(differing):
         return None
-    if any(_are_of_another_table(words) for words in differing):
+    if any(_name_another_table(words) for words in differing):
         return None
     tables = [n.table for n in group]
     if _share_ids(tables) if group[0].role == SAMPLE_ROLE else _have_same_rows(tables):
@@ -184,8 +184,8 @@ def _joined_name(group: list[_NamedTable]) -> str | None:
     return table_name("_".join([*first[:start], *first[len(first) - end :]]))
 
 
-def _are_of_another_table(words: tuple[str, ...]) -> bool:
-    """Tell whether words rather mean another kind of table than a part."""
+def _name_another_table(words: tuple[str, ...]) -> bool:
+    """Tell whether words suggest another kind of table rather than a part."""
     parts = [p.lower() for w in words for p in (re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", w) or [w])]
     lower_words = {w.lower() for w in words} | set(parts)
     return bool(lower_words & OTHER_TABLE_WORDS - WORDS_IN_NAMES) or all(p in OTHER_TABLE_WORDS for p in parts)
@@ -265,7 +265,7 @@ def _is_another_view(head: pl.DataFrame, views: dict[Any, list[set[tuple[str, in
 
 
 def _share_ids(tables: Sequence[TableSource]) -> bool:
-    """Tell whether two sample submissions have ids in common, and so are no parts of one."""
+    """Tell whether two sample submissions have ids in common, so that they are not parts of one."""
     heads = [head_rows(t.parts[0], t.kind) for t in tables]
     key = next((h.columns[0] for h in heads if h is not None and h.width), None)
     earlier_ids: set[Any] = set()

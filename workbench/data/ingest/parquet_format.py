@@ -54,7 +54,7 @@ class ParquetFormat:
     def convert(
         self, groups: list[list[TableSource]], stale: list[list[TableSource]], converter: GroupConverter
     ) -> dict[str, TableInfo]:
-        """Convert each group; train and test agree on types."""
+        """Convert each group, with the same types in train and test."""
         del groups
         from workbench.data.ingest.parts import parquet_tables
 

@@ -324,7 +324,7 @@ def _convert_table(table: TableSource, paths: list[Path], plan: _PartsPlan, job:
     field_types = {c: from_name("String", c) for c in fields if options.keys.is_text(c) and is_numeric(schema[c])}
     field_types |= {c: from_name(name, c) for c in fields if (name := options.stated_type(table.name, c))}
     schema |= {c: t.dtype for c, t in field_types.items()}
-    of_folders = folder_columns(table, schema, options.keys)
+    columns_from_folders = folder_columns(table, schema, options.keys)
     n_empty_lists = 0
     row_bytes, exploded_row_bytes = _row_bytes(table, paths, explode, options.block_bytes)
 
@@ -339,13 +339,13 @@ def _convert_table(table: TableSource, paths: list[Path], plan: _PartsPlan, job:
                     n_empty_lists += n_empty
                     frame = _with_stated_types(frame, field_types, part, table.name, plan.missing)
                     frame = without_tokens(frame, plan.missing)
-                yield with_folder_columns(frame, of_folders, number)
+                yield with_folder_columns(frame, columns_from_folders, number)
 
     path = job.parquet_path(table)
     with ThreadPoolExecutor(1) as pool:
         digests = pool.map(sha256_of, table.parts)
         group_rows = rows_per_group(exploded_row_bytes, options)
-        write_frames(table, path, frames(), schema | dict(of_folders.schema), group_rows)
+        write_frames(table, path, frames(), schema | dict(columns_from_folders.schema), group_rows)
         sha256 = joined_sha(list(digests))
     report_empty_lists(job.context, table.name, explode or "", n_empty_lists)
     return info_of(table, path, sha256, options, beyond_64_bits=[c for c, t in plan.stated.items() if t.beyond_64_bits])

@@ -50,7 +50,7 @@ def common_type(one: pl.DataType, other: pl.DataType) -> pl.DataType | None:  # 
     - Null and any other type: the other type.
     - Integers: the wider one; integers and floats: Float64.
     - Enums or Categoricals that differ: String, because the order of categories has no meaning across files.
-    - Times: the finer unit. Dates become midnight, times without a zone are taken for UTC, and times of different
+    - Times: the finer unit. Dates become midnight, times without a zone are taken as UTC, and times of different
       zones become UTC.
     - Lists and structs: by their items and fields; a struct has the fields of both.
     - Numbers, booleans, texts and times have no common type.
@@ -137,16 +137,17 @@ def _common_decimal(one: pl.DataType, other: pl.DataType) -> pl.DataType | None:
 
 
 def _common_time(one: pl.DataType, other: pl.DataType) -> pl.DataType | None:
-    days = [t for t in (one, other) if t == pl.Date]
+    """Return the type that holds the dates, times or durations of both types; None if there is none."""
+    dates = [t for t in (one, other) if t == pl.Date]
     times = [t for t in (one, other) if isinstance(t, pl.Datetime)]
-    spans = [t for t in (one, other) if isinstance(t, pl.Duration)]
+    durations = [t for t in (one, other) if isinstance(t, pl.Duration)]
     units = ("ms", "us", "ns")
-    if len(days) + len(times) == 2 and times:
+    if len(dates) + len(times) == 2 and times:
         finest = max(times, key=lambda t: units.index(t.time_unit))
         zones = {t.time_zone for t in times}
-        # polars casts by the moment in UTC.
+        # polars keeps the instant when it casts between time zones.
         return finest if len(zones) == 1 else pl.Datetime(finest.time_unit, None if None in zones else "UTC")
-    return max(spans, key=lambda t: units.index(t.time_unit)) if len(spans) == 2 else None
+    return max(durations, key=lambda t: units.index(t.time_unit)) if len(durations) == 2 else None
 
 
 def fitted(frame: pl.DataFrame, schema: Mapping[str, pl.DataType]) -> pl.DataFrame:

@@ -97,8 +97,8 @@ class ShapedReader:
         unquoted: Collection[str] = (),
     ) -> None:
         names = b"|".join(re.escape(json.dumps(n).encode()) for n in sorted(unquoted))
-        # polars would write 10.10 as 10.1. A quote inside a text has a backslash before it and is no name's.
-        self.numbers = re.compile(rb"(?<!\\)((?:%b)\s*:\s*)(-?\d[-+.\deE]*)" % names) if unquoted else None
+        # polars would write 10.10 as 10.1. A quote inside a string follows a backslash, so it ends no name.
+        self.unquoted_pattern = re.compile(rb"(?<!\\)((?:%b)\s*:\s*)(-?\d[-+.\deE]*)" % names) if unquoted else None
         # A copy, because other threads add to the shape.
         self.fields = copy.deepcopy(shape.fields)
         self.schema, self.as_text, self.explode = dict(schema), as_text, explode
@@ -120,8 +120,8 @@ class ShapedReader:
         polars.exceptions.PolarsError
             When polars can't read a block that fits.
         """
-        if self.numbers is not None:
-            block = self.numbers.sub(rb'\1"\2"', block)
+        if self.unquoted_pattern is not None:
+            block = self.unquoted_pattern.sub(rb'\1"\2"', block)
         result = None if self.flat_list is None else self._read_lists_apart(block, self.flat_list, is_checked)
         return self._read_at_once(block, is_checked) if result is None else result
 
@@ -239,13 +239,14 @@ class ShapedReader:
                 yield from self._walk_nested(shape, frame[name], path)
 
     def _walk_nested(self, shape: Shape, values: pl.Series, path: str) -> Iterator[_PathValues]:
+        """Yield the values at every path within the objects and lists at a path."""
         present = values.drop_nulls()
         if isinstance(values.dtype, pl.Struct):
             yield from self._walk(shape.fields, present.struct.unnest(), f"{path}.")
         elif isinstance(values.dtype, pl.List) and shape.element is not None:
             items = present.list.explode(empty_as_null=False, keep_nulls=False)
             if not isinstance(items.dtype, pl.Struct | pl.List):
-                yield _PathValues(None, f"{path}[]", shape.element, items, 0)
+                yield _PathValues(name=None, path=f"{path}[]", shape=shape.element, values=items, n_objects=0)
             yield from self._walk_nested(shape.element, items, f"{path}[]")
 
     def _was_text(self, path: _PathValues, text: bytes) -> bool:

@@ -197,8 +197,7 @@ class TextForm:
     Attributes
     ----------
     encoding, separator : str
-    lines : str
-        The line end.
+    line_end : str
     decimal : str
         The decimal mark; "" if it is not known.
     missing : tuple of str
@@ -211,7 +210,7 @@ class TextForm:
 
     encoding: str = "utf-8"
     separator: str = ","
-    lines: str = "\n"
+    line_end: str = "\n"
     decimal: str = "."
     missing: tuple[str, ...] = ()
     guessed: tuple[str, ...] = field(default=(), compare=False)
@@ -255,14 +254,14 @@ def _form_of(source: SourceFile, options: dict[str, Any]) -> TextForm:
         if broken_line or encoding not in ("utf-8", "utf-8-sig"):
             guessed.append(encoding_line(guess))
     try:
-        # This also refuses Python's codecs that are no text encodings, such as "base64".
+        # This also rejects codecs of Python that are not text encodings, such as "base64".
         head[:2].decode(encoding, "replace")
     except LookupError:
         raise DataError(
             f"{source.path}: {source.name}: Python knows no encoding {encoding!r}", hint="for example utf-8, cp1252"
         ) from None
     text = codecs.getincrementaldecoder(encoding)("replace").decode(head)
-    lines = "\r" if "\n" not in text and "\r" in text else "\n"
+    line_end = "\r" if "\n" not in text and "\r" in text else "\n"
     separator = str(options.get("separator") or "")
     if separator and (len(separator) > 1 or not separator.isascii() or separator in '"\r\n'):
         raise DataError(
@@ -276,7 +275,7 @@ def _form_of(source: SourceFile, options: dict[str, Any]) -> TextForm:
     return TextForm(
         encoding=encoding,
         separator=separator,
-        lines=lines,
+        line_end=line_end,
         decimal=str(options.get("decimal") or ""),
         missing=tuple(options.get("missing") or ()),
         guessed=tuple(guessed),
@@ -525,7 +524,7 @@ def _utf8(file: IO[bytes], form: TextForm, size: int, digest: Any, source: Sourc
             if digest is not None:
                 digest.update(raw)
             data = raw if decoder is None else decoder.decode(raw).encode()
-            yield data if form.lines == "\n" else data.replace(b"\r", b"\n")
+            yield data if form.line_end == "\n" else data.replace(b"\r", b"\n")
         if decoder is not None:
             yield decoder.decode(b"", True).encode()
     except UnicodeDecodeError as exc:
