@@ -138,7 +138,19 @@ COMPARED = {
 }  # fmt: skip
 COMPUTED = {ast.Add: "-", ast.Sub: "+", ast.Mult: "/", ast.Div: "*", ast.FloorDiv: "/", ast.BitAnd: "|", ast.BitOr: "&"}
 RENAMED = {"min": "max", "max": "min", "any": "all", "all": "any", "sorted": "list", "floor": "ceil", "ceil": "floor"}
-SAYING = ("report", "say", "note", "echo", "info", "debug", "warning", "error", "append_note", "fsync", "sweep")
+SAYING = (
+    "report",
+    "say",
+    "note",
+    "echo",
+    "info",
+    "debug",
+    "warning",
+    "error",
+    "append_note",
+    "fsync",
+    "remove_leftover_files",
+)
 """Calls of these names only tell, or guard against a loss of power that no test can make."""
 
 

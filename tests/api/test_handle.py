@@ -15,7 +15,7 @@ import pytest
 import workbench as wb
 from tests.small import Small, make_small
 from workbench.api.access import call_context
-from workbench.api.deprecated import BETTER
+from workbench.api.deprecated import REPLACEMENTS
 from workbench.api.studies import TuneOptions
 from workbench.core.errors import ConfigError
 from workbench.review.table import RunTable, as_dicts
@@ -144,13 +144,13 @@ class TestParts:
 
 
 class TestEarlierCalls:
-    @pytest.mark.parametrize("name", BETTER)
+    @pytest.mark.parametrize("name", REPLACEMENTS)
     def test_they_work_and_name_the_better_one(self, made: Small, name: str) -> None:
         place = made.open
-        with pytest.warns(DeprecationWarning, match=re.escape(f"is now competition.{BETTER[name]}")) as warned:
+        with pytest.warns(DeprecationWarning, match=re.escape(f"is now competition.{REPLACEMENTS[name]}")) as warned:
             value = getattr(place, name)
         assert warned[0].filename == __file__
-        better = attrgetter(BETTER[name])(place)
+        better = attrgetter(REPLACEMENTS[name])(place)
         assert callable(value) if callable(better) else value == better
 
     def test_their_keywords_are_options(self, made: Small, monkeypatch: pytest.MonkeyPatch) -> None:

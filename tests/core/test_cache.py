@@ -31,7 +31,7 @@ from workbench.core.cache import (
     is_locked,
     lock,
     read_json,
-    sweep,
+    remove_leftover_files,
     write_json,
     write_text,
 )
@@ -194,7 +194,7 @@ def test_a_killed_writer_leaves_a_whole_file(tmp_path: Path) -> None:
             time.sleep(delay)
             writer.send_signal(signal.SIGKILL)
         assert path.read_text().endswith(":end")
-    sweep(tmp_path)
+    remove_leftover_files(tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
 
 
@@ -204,7 +204,7 @@ def test_sweep_spares_what_this_process_is_writing(tmp_path: Path) -> None:
         second.write_text("2")
         left = second.with_name(second.name.replace(".b.", ".c."))
         left.write_text("of a process of the same number, which was killed")
-        sweep(tmp_path)
+        remove_leftover_files(tmp_path)
         assert not left.exists()
     assert {p.name for p in tmp_path.iterdir()} == {"a", "b"}
 
@@ -223,7 +223,7 @@ def test_sweep_spares_living_writers_and_other_machines(tmp_path: Path) -> None:
     os.utime(long_ago, (0, 0))
     folder = tmp_path / f".c.{host}-{boot}-999999999-{tail}.tmp"
     (folder / "inner").mkdir(parents=True)
-    sweep(tmp_path)
+    remove_leftover_files(tmp_path)
     assert set(tmp_path.iterdir()) == {living, elsewhere, earlier, *unlike}
 
 
@@ -546,7 +546,7 @@ class TestStore:
         left = 0
         for struck in bench.each("kill", "torn", "ENOSPC", "interrupt"):
             store = Store(struck.folder)
-            sweep(struck.folder)
+            remove_leftover_files(struck.folder)
             there = sum(p.stat().st_size for p in struck.folder.iterdir() if p.suffix in (".bin", ".parquet"))
             assert sum(s.size_bytes for s in store.stored()) == there, str(struck)
             block = store.get("k")

@@ -15,7 +15,7 @@ from workbench.core.temporary import (
     hidden_path,
     is_left_behind,
     machine,
-    sweep,
+    remove_leftover_files,
     temporary_file,
     temporary_path,
 )
@@ -91,7 +91,7 @@ def test_only_what_a_dead_process_of_this_machine_wrote_is_left(
     path = left(tmp_path, **change)  # type: ignore[arg-type]
     path.write_text("")
     assert is_left_behind(path) == expected
-    sweep(tmp_path)
+    remove_leftover_files(tmp_path)
     assert path.exists() != expected
 
 
@@ -123,7 +123,7 @@ def test_a_link_is_removed_and_not_what_it_leads_to(tmp_path: Path) -> None:
     (tmp_path / "kept" / "inner").write_text("")
     path = left(tmp_path)
     path.symlink_to(tmp_path / "kept")
-    sweep(tmp_path)
+    remove_leftover_files(tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["kept"]
     assert [p.name for p in (tmp_path / "kept").iterdir()] == ["inner"]
 
@@ -136,5 +136,5 @@ def test_a_folder_that_can_not_be_removed_stays(tmp_path: Path, monkeypatch: pyt
         raise OSError(errno.EBUSY, "Device or resource busy")
 
     monkeypatch.setattr(os, "rmdir", busy)
-    sweep(tmp_path)
+    remove_leftover_files(tmp_path)
     assert path.exists()

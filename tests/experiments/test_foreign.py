@@ -275,7 +275,7 @@ def test_it_does_not_choose_what_it_sees_by_the_kernel_that_it_names(small, name
     assert spec('kernel = "another"\n').notebook.kernel == "another"
 
 
-def test_what_is_not_closed_is_said(monkeypatch) -> None:
+def test_missing_isolation_is_reported(monkeypatch) -> None:
     module = __import__("workbench.experiments.foreign", fromlist=["isolation_support"])
     monkeypatch.setattr(
         module, "isolation_support", lambda: IsolationSupport(sandboxes=False, pid_namespace=False, reason="forbidden")

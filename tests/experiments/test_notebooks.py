@@ -191,7 +191,7 @@ class TestParameters:
 
     def test_what_only_models_have_is_refused(self, made) -> None:
         made.experiment(1, 'target_transform = "log1p"\n' + EXPERIMENT)
-        with pytest.raises(ConfigError, match="target_transform goes with models that are trained here"):
+        with pytest.raises(ConfigError, match="target_transform is for models that the workbench trains"):
             made.open.run(1)
         made.experiment(1, EXPERIMENT)
         with pytest.raises(ConfigError, match="a notebook predicts all rows"):

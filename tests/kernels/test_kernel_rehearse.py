@@ -28,7 +28,7 @@ from workbench.data.workspace import create_workspace
 from workbench.experiments.notebooks import ExecutedNotebook, Limits
 from workbench.experiments.run_folder import FinishedRun
 from workbench.kernels import BuiltKernel, RehearsalResult, rehearse
-from workbench.kernels.rehearse import check_hidden_submission, compare_public_rows, shown_data
+from workbench.kernels.rehearse import check_hidden_submission, compare_public_rows, lay_out_data
 
 FILES = {
     "train.csv": b"id,x,w,y\n" + b"".join(b"%d,%d,%d,%d\n" % (i, i * 7 % 11, i, i % 2) for i in range(40)),
@@ -367,7 +367,7 @@ class TestShown:
             (raw / name).parent.mkdir(parents=True, exist_ok=True)
             (raw / name).write_text(name)
         for _ in range(2):  # into a folder that is there, too
-            shown_data(raw, "small", tmp_path / "shown" / "deep")
+            lay_out_data(raw, "small", tmp_path / "shown" / "deep")
             there = {p.relative_to(tmp_path / "shown" / "deep").as_posix() for p in (tmp_path / "shown").rglob("*.*")}
             assert there == {"a.csv", "deep/er/b.csv"}
             shutil.rmtree(tmp_path / "shown")
@@ -381,8 +381,8 @@ class TestShown:
             archive.writestr("b.csv", "packed")
         (raw / "a.csv").write_text("packed")
         (raw / "c.csv").write_text("beside")
-        shown_data(raw, "small", shown)
+        lay_out_data(raw, "small", shown)
         assert {p.name for p in shown.iterdir()} == {"a.csv", "b.csv"}
         assert (shown / "a.csv").samefile(raw / "a.csv")
-        shown_data(raw, "another", tmp_path / "all")
+        lay_out_data(raw, "another", tmp_path / "all")
         assert {p.name for p in (tmp_path / "all").iterdir()} == {"a.csv", "c.csv", "small.zip"}

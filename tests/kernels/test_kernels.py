@@ -28,7 +28,7 @@ from workbench.core.context import SILENT
 from workbench.core.errors import ConfigError, DamagedError, DataError, NotebookError
 from workbench.core.isolation import IsolationSupport
 from workbench.kernels.layers import PackedFile, kernel_name, layers, packed_files
-from workbench.kernels.rehearse import check_hidden_submission, compare_public_rows, hidden_data, shown_data
+from workbench.kernels.rehearse import check_hidden_submission, compare_public_rows, hidden_data, lay_out_data
 from workbench.kernels.wheels import check_wheels, modules_of, needed_packages, own_wheel
 from workbench.models.serving import compared, predict, read_bundle, read_submission
 
@@ -246,7 +246,7 @@ class TestServing:
             (raw / name).parent.mkdir()
             (raw / name).write_text("unpacked when it was fetched")
         shown = tmp_path / "shown"
-        shown_data(raw, "small", shown)
+        lay_out_data(raw, "small", shown)
         names = {p.relative_to(shown).as_posix() for p in shown.rglob("*") if p.is_file()}
         tables = {"train.csv", "test.csv", "sample_submission.csv", "towns.csv"}
         assert names == tables | {"images/1.png", "train.zip"}

@@ -242,7 +242,7 @@ def test_what_others_call_a_metric(called: str, name: str) -> None:
     [
         ("acc", "did you mean 'accuracy'?"),
         ("error_rate", "did you mean 'accuracy'? It is 1 minus that"),
-        ("neg-MSE", "did you mean 'rmse'? It is the root of that, and ranks models alike"),
+        ("neg-MSE", "did you mean 'rmse'? It is the square root of that, and ranks models the same"),
         ("negative_roc_auc", "did you mean 'auc'?"),
         ("hits", "did you mean 'hit_rate@K'? With a number for K, as in hit_rate@10"),
         ("hits@5", "did you mean 'hit_rate@5'?"),

@@ -10,7 +10,7 @@ import pytest
 
 from workbench.core.errors import ConfigError
 from workbench.experiments.spec import KINDS, OPTIONS, read_spec
-from workbench.models.registry import MODEL_KINDS, ModelKind, can, tables_of
+from workbench.models.registry import MODEL_KINDS, ModelKind, has_capability, tables_of
 
 
 def test_a_kind_is_an_entry(small, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -39,7 +39,7 @@ def test_what_kinds_can_do() -> None:
     assert tables_of("stops_early") == "[model] (LightGBM), [xgboost], [catboost]"
     assert set(KINDS) == {*MODEL_KINDS, "notebook", "recommend"}
     assert set(OPTIONS) == {"class_weight", "refit", "pseudo", "tune"}
-    assert not any(can("recommend", name) for name in (*OPTIONS, "stops_early", "ranks", "is_served"))
+    assert not any(has_capability("recommend", name) for name in (*OPTIONS, "stops_early", "ranks", "is_served"))
 
 
 def test_it_loads_no_library() -> None:

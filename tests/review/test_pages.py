@@ -105,7 +105,7 @@ def test_what_can_be_shown_is_shown():
     assert 'src="data:image/png;base64,iVBORw0KGgo="' in made
     assert "&lt;b&gt;" in made
     assert "td {}" not in made
-    assert "1 output that is a program" in page_safety.text_of(made)
+    assert "1 output with a script" in page_safety.text_of(made)
     assert len(made) < 12_000
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["attribute"]
 
-BETTER = {
+REPLACEMENTS = {
     "definition": "access.competition",
     "feature_list": "features.summaries",
     "feature_graph": "features.graph",
@@ -62,17 +62,17 @@ OPTIONS: dict[str, type] = {"tune": TuneOptions, "select": SelectOptions}
 
 
 def attribute(competition: OpenCompetition, name: str) -> Any:
-    """Return the value of an attribute of earlier versions, with a warning that names the present one.
+    """Return the value of an attribute of earlier versions, with a warning that names its replacement.
 
     Raises
     ------
     AttributeError
         For an unknown attribute.
     """
-    if name not in BETTER:
+    if name not in REPLACEMENTS:
         raise AttributeError(f"a competition has no attribute {name!r}")
-    warnings.warn(f"competition.{name} is now competition.{BETTER[name]}", DeprecationWarning, stacklevel=3)
-    value = attrgetter(BETTER[name])(competition)
+    warnings.warn(f"competition.{name} is now competition.{REPLACEMENTS[name]}", DeprecationWarning, stacklevel=3)
+    value = attrgetter(REPLACEMENTS[name])(competition)
     return _with_keywords(value, OPTIONS[name]) if name in OPTIONS else value
 
 

@@ -21,7 +21,7 @@ from typing import Any
 
 from workbench.core.errors import DamagedError, storage_errors
 from workbench.core.locks import is_locked, lock
-from workbench.core.temporary import sweep, temporary_file
+from workbench.core.temporary import remove_leftover_files, temporary_file
 from workbench.core.threads import available_cores
 
 __all__ = [
@@ -37,7 +37,7 @@ __all__ = [
     "is_locked",
     "lock",
     "read_json",
-    "sweep",
+    "remove_leftover_files",
     "temporary_file",
     "write_bytes",
     "write_json",
@@ -384,7 +384,7 @@ class Store:
 
     def prune(self, *, keep: str = "") -> None:
         """Remove the least recently used blocks until the cache fits into `max_bytes`; locked blocks stay."""
-        sweep(self.folder)
+        remove_leftover_files(self.folder)
         total_bytes, removable = 0, []
         for stored in self.stored():
             if stored.key == keep or is_locked(self._note_path(stored.key)):
@@ -450,7 +450,7 @@ class Store:
 
     def clear(self) -> None:
         """Remove all blocks that no process reads or writes."""
-        sweep(self.folder)
+        remove_leftover_files(self.folder)
         for stored in self.stored():
             self.remove(stored.key)
 

@@ -407,7 +407,7 @@ class _ExpressionReader:
 
     def _time(self, value: _Value) -> _Value:
         if value.text in self.columns:
-            raise self.error(f"column {value.text!r} is a text, and is compared with a time", "give both one type")
+            raise self.error(f"column {value.text!r} holds text but is compared with a time", "give both the same type")
         try:
             time = datetime.fromisoformat(value.text)
         except ValueError:

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
-__all__ = ["hidden_path", "is_left_behind", "machine", "sweep", "temporary_file", "temporary_path"]
+__all__ = ["hidden_path", "is_left_behind", "machine", "remove_leftover_files", "temporary_file", "temporary_path"]
 
 MAX_NAME_BYTES = 255
 """The longest file name on common file systems."""
@@ -26,7 +26,7 @@ ABANDONED_S = 86_400
 """Files of an earlier boot are removed at this age: another machine with the same name may still use them."""
 
 _open_paths: set[Path] = set()
-"""The temporary files that this process is using, for `sweep`."""
+"""The temporary files that this process is using, for `remove_leftover_files`."""
 
 
 @lru_cache(maxsize=1)
@@ -79,7 +79,7 @@ def _sibling(path: Path, suffix: str) -> Path:
 def temporary_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path next to `path`, and remove what the block creates there, a file or a folder.
 
-    A missing parent folder is created. `sweep` removes what a killed process left behind.
+    A missing parent folder is created. `remove_leftover_files` removes what a killed process left behind.
     """
     temporary = temporary_path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -98,7 +98,7 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def sweep(folder: Path) -> None:
+def remove_leftover_files(folder: Path) -> None:
     """Remove the temporary files in `folder` of killed processes of this machine."""
     for path in folder.glob(".*.tmp"):
         if is_left_behind(path):

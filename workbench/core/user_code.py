@@ -51,7 +51,7 @@ def as_error(
     *,
     pass_through: tuple[type[BaseException], ...] = PASS_THROUGH_ERRORS,
 ) -> Iterator[None]:
-    """Replace whatever the block raises by the error that `make_error` returns.
+    """Replace whatever the block raises with the error that `make_error` returns.
 
     Ctrl-C and the closing of a generator pass unchanged; ``raise KeyboardInterrupt`` is an error like any other.
 

@@ -56,7 +56,7 @@ class ChangeTimes:
     def of_experiment(self, run: RunRecord) -> float:
         """Return when the experiment's file, its bases, a feature list or a notebook last changed."""
         notebooks = self._notebooks if capabilities_of(run.kind).has_notebook else NEVER
-        return max(self._of_chain(run.exp), self._lists, notebooks)
+        return max(self._last_change_of_chain(run.exp), self._lists, notebooks)
 
     def experiment_path(self, exp: int) -> Path:
         """Return the path of an experiment's file."""
@@ -101,7 +101,7 @@ class ChangeTimes:
         paths = [p for folder in folders for pattern in ("*.ipynb", "*.py") for p in folder.glob(pattern)]
         return max([self.code, *map(_change_time, paths)])
 
-    def _of_chain(self, exp: int) -> float:
+    def _last_change_of_chain(self, exp: int) -> float:
         """Return when the file of an experiment, or of one that it is based on, last changed."""
         chain: list[int] = []
         base: int | None = exp

@@ -19,7 +19,7 @@ __all__ = ["compose"]
 
 NOT_IN_NOTEBOOK = ("target_transform", *OPTIONS)
 
-LOOP = """from workbench import nb
+FOLD_LOOP = """from workbench import nb
 import numpy as np
 
 nb.use({slug}, exp={own_number})  # for a session by hand; `wb run` chooses the experiment itself
@@ -30,7 +30,7 @@ for fold in nb.folds:
 {body}
 nb.score(oof)"""
 
-LIGHTGBM = """    train = lgb.Dataset(f.X_train, label=f.y_train, categorical_feature=f.categorical or "auto")
+LIGHTGBM_TRAINING = """    train = lgb.Dataset(f.X_train, label=f.y_train, categorical_feature=f.categorical or "auto")
     valid = lgb.Dataset(f.X_valid, label=f.y_valid, reference=train)
     model = lgb.train(
         parameters,
@@ -43,7 +43,7 @@ LIGHTGBM = """    train = lgb.Dataset(f.X_train, label=f.y_train, categorical_fe
     oof[fold.valid] = model.predict(f.X_valid).reshape(-1, width)
     test += model.predict(f.X_test).reshape(-1, width) / len(nb.folds)"""
 
-ANY = """    # Trains like experiment {number}; the arguments override what its file says.
+FIT_CALL = """    # Trains like experiment {number}; the arguments override what its file says.
     result = nb.fit({number}, fold.number{parameters})
     oof[fold.valid] = result.oof
     test += result.test / len(nb.folds)"""
@@ -82,12 +82,12 @@ def compose(competition: Competition, number: int, own_number: int) -> Any:
         task = target.columns[0].task
         metric_name = lightgbm_metric(model, task, competition.metric)
         objective = objective_for(task, competition.metric) | ({"metric": metric_name} if metric_name else {})
-        cells, body = _lightgbm(spec, model, objective, width), LIGHTGBM
+        cells, body = _lightgbm(spec, model, objective, width), LIGHTGBM_TRAINING
     else:
         simple = {k: v for k, v in spec.model.items() if k.isidentifier() and not isinstance(v, dict | list)}
         arguments = "".join(f", {k}={k}" for k in simple)
-        cells, body = [_lines(simple)], ANY.format(number=number, parameters=arguments)
-    loop = LOOP.format(slug=json.dumps(competition.slug), own_number=own_number, width=width, body=body)
+        cells, body = [_lines(simple)], FIT_CALL.format(number=number, parameters=arguments)
+    loop = FOLD_LOOP.format(slug=json.dumps(competition.slug), own_number=own_number, width=width, body=body)
     parameters, *code = [*cells, loop]
     stops = bool(getattr(model, "patience", 0)) and not spec.per_fold
     introduction = _introduction(spec, number, stops=stops)

@@ -14,7 +14,7 @@ from workbench.data.workspace import Workspace
 from workbench.experiments.capabilities import capabilities_of
 from workbench.experiments.change_times import ChangeTimes, start_time
 from workbench.ledger import RunRecord
-from workbench.models.registry import can
+from workbench.models.registry import has_capability
 
 if TYPE_CHECKING:
     from workbench.data.competition import Competition, Definition
@@ -43,7 +43,7 @@ def stopped_per_fold(workspace: Workspace, run: RunRecord) -> bool:
 
     Only the first bytes of `run.json` are read.
     """
-    if not can(run.kind, "stops_early") or run.status != "finished":
+    if not has_capability(run.kind, "stops_early") or run.status != "finished":
         return False
     try:
         with (workspace.root / run.folder / "run.json").open("rb") as file:

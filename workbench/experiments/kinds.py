@@ -14,7 +14,7 @@ from workbench.models.learner import ModelSpec
 from workbench.models.lightgbm.objectives import RANKING
 from workbench.models.log_objectives import log_objective
 from workbench.models.model_request import ModelRequest
-from workbench.models.registry import MODEL_KINDS, ModelKind, can, tables_of
+from workbench.models.registry import MODEL_KINDS, ModelKind, has_capability, tables_of
 from workbench.models.target import Target
 from workbench.models.transforms import transform_for
 
@@ -47,7 +47,7 @@ def model_spec(
         target,
         competition.metric,
         where=str(spec.path),
-        log_objective=log_objective(spec.model) if can(spec.kind, "has_objective") else None,
+        log_objective=log_objective(spec.model) if has_capability(spec.kind, "has_objective") else None,
     )
     kind = MODEL_KINDS[spec.kind]
     _refuse_unsupported(kind, spec, target)
@@ -78,11 +78,11 @@ def notebook_content(spec: ExperimentSpec, competition: Competition) -> dict[str
 
 
 def _refuse_rounds(spec: ExperimentSpec) -> None:
-    if spec.per_fold and not can(spec.kind, "stops_early"):
+    if spec.per_fold and not has_capability(spec.kind, "stops_early"):
         raise ConfigError(
-            f'{spec.path}: rounds = "per fold" goes with models that stop early here '
-            f"({tables_of('stops_early')}), and this is a [{spec.kind}] experiment",
-            hint='take it out; where it is the base\'s, write rounds = "mean"',
+            f'{spec.path}: rounds = "per fold" is for models that stop early here '
+            f"({tables_of('stops_early')}), but this is a [{spec.kind}] experiment",
+            hint='remove it; if it is the base\'s, write rounds = "mean"',
         )
 
 
@@ -91,8 +91,8 @@ def _notebook(spec: ExperimentSpec, competition: Competition) -> NotebookSpec:
     for key, value in options.items():
         if value is not None:
             raise ConfigError(
-                f"{spec.path}: {key} goes with models that are trained here, and this is a [notebook] experiment",
-                hint="take it out: what the notebook records counts as it is",
+                f"{spec.path}: {key} is for models that the workbench trains, but this is a [notebook] experiment",
+                hint="remove it: the recorded predictions are used unchanged",
             )
     folder = Path(competition.folder)
     return notebook_spec(spec, folder, folder.parent.parent / "notebooks")

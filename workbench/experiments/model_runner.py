@@ -17,7 +17,7 @@ from workbench.models.full_fit import full_fit
 from workbench.models.learner import ModelSpec
 from workbench.models.memory_estimate import plan_memory
 from workbench.models.records import TrainResult
-from workbench.models.registry import can
+from workbench.models.registry import has_capability
 from workbench.models.rounds import limit_notes
 from workbench.models.serving import LearnedColumns
 from workbench.models.train import class_notes, train
@@ -66,7 +66,7 @@ def train_models(plan: Plan, model: ModelSpec, folder: Path, context: RunContext
         *_row_number_notes(plan),
         *(
             f"{name}: {plan.spec.kind}, which uses 32-bit floats, receives it minus {center:.15g}, also when predicting"
-            for name, center in (matrix.centers.items() if can(plan.spec.kind, "is_float32") else ())
+            for name, center in (matrix.centers.items() if has_capability(plan.spec.kind, "is_float32") else ())
         ),
     ]
     notes += [

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from workbench.data.competition import Competition
     from workbench.experiments.plan import Plan
     from workbench.experiments.spec import ExperimentSpec
-from workbench.models.registry import can
+from workbench.models.registry import has_capability
 
 __all__ = ["PER_FOLD", "SELECTED", "TUNED", "why_optimistic"]
 
@@ -33,7 +33,7 @@ def why_optimistic(plan: Plan) -> str | None:
     is_true_by_reason = {
         PER_FOLD: (bool(patience) and getattr(plan.model, "per_fold", False) and plan.folds.n_folds > 1),
         SELECTED: _has_selected_features(plan.competition, spec),
-        TUNED: can(spec.kind, "tune") and _has_tuned_parameters(plan.competition, spec),
+        TUNED: has_capability(spec.kind, "tune") and _has_tuned_parameters(plan.competition, spec),
     }
     return "; ".join(reason for reason, is_true in is_true_by_reason.items() if is_true) or None
 

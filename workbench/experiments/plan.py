@@ -39,7 +39,7 @@ from workbench.models.learner import ModelSpec
 from workbench.models.lightgbm.learner import LightGBMSpec
 from workbench.models.lightgbm.parameters import FILE_PARAMETERS
 from workbench.models.records import DerivedData, MatrixCache, Problem
-from workbench.models.registry import can
+from workbench.models.registry import has_capability
 from workbench.models.row_weights import check_fold_weights
 from workbench.models.serving import SubmissionForm, positive_labels, submission_form
 from workbench.models.target import Target, read_target
@@ -226,9 +226,9 @@ def _columns_content(
 ) -> _ColumnsContent:
     # The following rules are newer than the first runs. They are in the keys only of runs whose numbers they change, so
     # that all others stay unchanged.
-    merging = _merging_columns(competition, every=can(spec.kind, "is_float32"))
+    merging = _merging_columns(competition, every=has_capability(spec.kind, "is_float32"))
     features = [*feature_keys, *[content_key("in-64-bits", merging)] * bool(merging)]
-    infinite = infinite_columns(competition) if can(spec.kind, "infinite_is_missing") else []
+    infinite = infinite_columns(competition) if has_capability(spec.kind, "infinite_is_missing") else []
     features += [content_key("infinite-is-missing", infinite)] * bool(infinite)
     renumbered = sparse_codes(blocks, spec.features, spec.categorical)
     return _ColumnsContent(features, [["codes-v2", renumbered]] if renumbered else [])

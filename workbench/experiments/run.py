@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from workbench.core.cache import lock, sweep
+from workbench.core.cache import lock, remove_leftover_files
 from workbench.core.context import SILENT, RunContext
 from workbench.core.credentials import process_masks
 from workbench.core.errors import BusyError, LedgerError, StorageError, WorkbenchError, storage_errors
@@ -274,12 +274,12 @@ class _Execution:
 def _prepare_folder(folder: Path, record: RunRecord, details: dict[str, Any]) -> None:
     """Create a run's folder, or remove the temporary files of a killed process from that of a resumed run."""
     with storage_errors(folder):
-        sweep(folder.parent)
+        remove_leftover_files(folder.parent)
         if not folder.exists():
             create_run(folder, record, details)
             return
         for subfolder in (folder, *(folder / name for name in ("models", "parts"))):
-            sweep(subfolder)
+            remove_leftover_files(subfolder)
         write_run(folder, record, details)
 
 

@@ -14,7 +14,7 @@ from workbench.data.competition import Competition, StrictModel, above, read_tom
 from workbench.experiments.capabilities import CAPABILITIES, capabilities_of
 from workbench.experiments.feature_list import FeatureList, read_list
 from workbench.models.lightgbm.parameters import primary_name
-from workbench.models.registry import LIGHTGBM, MODEL_KINDS, can
+from workbench.models.registry import LIGHTGBM, MODEL_KINDS, has_capability
 
 __all__ = ["KINDS", "OPTIONS", "ExperimentSpec", "TuneSpec", "parse_keep", "parse_numbers", "read_spec"]
 
@@ -308,7 +308,7 @@ def _refuse_two_kinds(data: dict[str, Any], path: Path) -> None:
 def _refuse_misplaced(data: dict[str, Any], path: Path) -> None:
     """Raise for keys of the experiment within its model's table, and parameters of the model above it."""
     kind_here = _kind_of(data) or LIGHTGBM.table
-    of_libraries = [table for table in MODEL_KINDS if can(table, "stops_early")]
+    of_libraries = [table for table in MODEL_KINDS if has_capability(table, "stops_early")]
     for key in data:
         if key not in _FILE_MODEL.model_fields and _is_parameter(key) and kind_here in of_libraries:
             raise ConfigError(
@@ -344,7 +344,7 @@ def _on_base(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
     kind = _kind_of(top)
     inherited = {k: v for k, v in base.items() if kind is None or k not in KINDS or k == kind}
     if kind is not None:
-        inherited = {k: v for k, v in inherited.items() if k not in OPTIONS or can(kind, k)}
+        inherited = {k: v for k, v in inherited.items() if k not in OPTIONS or has_capability(kind, k)}
     if kind is not None and capabilities_of(kind).has_notebook:
         # The predictions of a notebook are not transformed.
         inherited.pop("target_transform", None)

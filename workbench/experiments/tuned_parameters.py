@@ -14,7 +14,7 @@ from workbench.experiments.spec import read_spec
 from workbench.models.lightgbm.learner import LightGBMSpec
 from workbench.models.lightgbm.parameter_rules import reset_unused
 from workbench.models.lightgbm.parameters import lightgbm_defaults, primary_name, with_bagging
-from workbench.models.registry import can
+from workbench.models.registry import has_capability
 from workbench.tuning import SearchResult, Space, enough_rounds
 
 __all__ = ["as_toml_lines", "best_parameters", "tuned_parameters", "with_parameters", "with_patience"]
@@ -31,7 +31,7 @@ def best_parameters(workspace: Workspace, competition: Competition, number: int)
     best = BestParameters.read(competition.paths.study(number))
     if best is None:
         kind = read_spec(competition, number).kind
-        if not can(kind, "tune"):
+        if not has_capability(kind, "tune"):
             raise NotFoundError(
                 f"experiment {number} of {competition.slug!r} is of [{kind}], and `wb tune` tunes [model]",
                 hint=f"without --tuned: `wb new --from {number}`",

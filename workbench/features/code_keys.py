@@ -336,6 +336,7 @@ class CodeWalk:
             self._follow_statement(module, statement, "", [()])
 
     def _follow_attribute(self, module: Module, chain: Chain) -> None:
+        """Follow a chain of attribute names from a module; all of the module if the chain is empty."""
         if not chain:
             self.follow_all(module)
             return

@@ -268,7 +268,7 @@ def _check_integral(frame: pl.LazyFrame, name: str, dtype: pl.DataType, origin: 
     if example is not None:
         raise FeatureError(
             f"feature {origin!r}: categorical: column {name!r} is a {dtype} with values such as {example!r}; expected "
-            "integers from 0 up, or others to renumber",
+            "integers, which are renumbered if they can't serve as codes",
             hint="text columns are categorical by themselves",
         )
 

@@ -82,7 +82,7 @@ class FeatureInputs:
         return self._parts_by_column[column]
 
     def _check_types(self, feature: Feature, column: str) -> None:
-        """Raise FeatureError if a table has the column with a type that can't be compared with that in rows."""
+        """Raise FeatureError if the column's type in a table can't be compared with its type in rows."""
         dtype = self.keys.competition.rows.scan().collect_schema()[column]
         for name in feature.inputs:
             is_table = self.keys.input_kind(feature, name) == "table"
@@ -91,8 +91,8 @@ class FeatureInputs:
                 raise FeatureError(
                     f"feature {feature.name!r} ({feature.where}): partition_by={column!r} is a {dtype} in rows and a "
                     f"{schema[column]} in table {name!r}: a part can't hold the lines of both",
-                    hint=f"give both one type under [types] in competition.toml, or rename the table's {column!r}: a "
-                    "table without it is given whole to every part",
+                    hint=f"give both the same type under [types] in competition.toml, or rename the table's "
+                    f"{column!r}: a table without it is passed to every part in full",
                 )
 
     def _scan(self, reader: Feature, name: str) -> pl.LazyFrame:

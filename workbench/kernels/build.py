@@ -33,7 +33,7 @@ from workbench.kernels.wheels import (
 )
 from workbench.ledger import RunRecord
 from workbench.models.lightgbm.parameters import FILE_PARAMETERS
-from workbench.models.registry import can
+from workbench.models.registry import has_capability
 from workbench.models.serving import COLUMNS, DATASETS, FORMAT, MANIFEST, ROWS_SAMPLE
 
 __all__ = ["KERNEL_PYTHON", "BuiltKernel", "build"]
@@ -194,7 +194,7 @@ def build(
 
 def _check_can_be_served(record: RunRecord) -> None:
     """Refuse a run without models that a kernel can use, or of a subsample."""
-    if not can(record.kind, "is_served"):
+    if not has_capability(record.kind, "is_served"):
         raise ConfigError(
             f"run {record.run_id} is of [{record.kind}]; kernels predict with models of LightGBM",
             hint="choose an experiment with [model]",

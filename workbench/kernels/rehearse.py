@@ -134,7 +134,7 @@ def rehearse(
     with tempfile.TemporaryDirectory(dir=built.folder, prefix=".input-") as folder:
         public_folder = Path(folder) / "public"
         context.stage("the public test set")
-        shown_data(raw, competition.slug, public_folder)
+        lay_out_data(raw, competition.slug, public_folder)
         public = session.run(public_folder, results / "public")
         largest, n_differing = compared(public.path, run_predictions, ids)
         hidden = _rehearse_hidden(session, public_folder, results, run_predictions)
@@ -378,7 +378,7 @@ def check_hidden_submission(path: Path, n_rows: int, ids: tuple[str, ...]) -> No
         raise DataError(f"of the hidden test set {n_invalid:,} predictions are missing or infinite")
 
 
-def shown_data(raw: Path, slug: str, folder: Path) -> None:
+def lay_out_data(raw: Path, slug: str, folder: Path) -> None:
     """Lay out a competition's files as Kaggle shows them to a notebook.
 
     The archive of all files, which exists only for the download, is unpacked. Other archives are ordinary files, and

@@ -62,7 +62,7 @@ def suggest(name: str) -> str:
     >>> suggest("acc"), suggest("neg_log_loss"), suggest("map3")
     ("did you mean 'accuracy'?", "did you mean 'logloss'?", "did you mean 'map@3'?")
     >>> suggest("mse")
-    "did you mean 'rmse'? It is the root of that, and ranks models alike"
+    "did you mean 'rmse'? It is the square root of that, and ranks models the same"
     >>> suggest("something else")
     ''
     """
@@ -83,7 +83,7 @@ def suggest(name: str) -> str:
 def _hint(name: str, spelling: str) -> str:
     explanation = ""
     if spelling in _SQUARED:
-        explanation = " It is the root of that, and ranks models alike"
+        explanation = " It is the square root of that, and ranks models the same"
     elif spelling in _INVERSE:
         explanation = " It is 1 minus that"
     elif name.endswith("@K"):

@@ -271,8 +271,15 @@ def _product(*weights: Floats | None) -> Floats | None:
     return product
 
 
-def probabilities(values: Floats, name: str, where: str) -> Floats:
+def probabilities(values: Floats, target: str, where: str) -> Floats:
     """Check that values (n, width) are probabilities, and scale those of several classes to sum to one.
+
+    Parameters
+    ----------
+    target : str
+        The target column, for the error message.
+    where : str
+        The start of the error message, such as "fold 2".
 
     Raises
     ------
@@ -288,7 +295,7 @@ def probabilities(values: Floats, name: str, where: str) -> Floats:
             else f"those of a row sum to {float(sums[abs(sums - 1) > TOLERANCE][0]):g}"
         )
         raise TrainingError(
-            f"{where}: the predictions of {name!r} must be probabilities, but {problem}",
+            f"{where}: the predictions of {target!r} must be probabilities, but {problem}",
             hint="choose an objective that gives probabilities",
         )
     clipped = np.clip(values, 0, 1)

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from workbench.core.cache import atomic, content_key, sweep
+from workbench.core.cache import atomic, content_key, remove_leftover_files
 from workbench.core.errors import ConfigError, DamagedError, DataError, WorkbenchError
 from workbench.core.frames import read_parquet
 from workbench.core.times import UNITS_PER_SECOND, epoch_unit, has_time_unit, is_iso_text, moments
@@ -299,7 +299,7 @@ def load_folds(competition: Competition) -> Folds:
     """
     path = competition.paths.folds / f"{_folds_key(competition)}.parquet"
     scheme = competition.definition.cv.scheme
-    sweep(path.parent)
+    remove_leftover_files(path.parent)
     if path.exists():
         return replace(_read(path, competition.n_train, slug=competition.slug), scheme=scheme)
     folds = make_folds(competition)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from workbench.models.learner import ModelSpec
     from workbench.models.model_request import ModelRequest
 
-__all__ = ["LIGHTGBM", "MODEL_KINDS", "ModelKind", "can", "tables_of"]
+__all__ = ["LIGHTGBM", "MODEL_KINDS", "ModelKind", "has_capability", "tables_of"]
 
 
 @dataclass(frozen=True)
@@ -151,13 +151,15 @@ MODEL_KINDS = {
 }
 
 
-def can(table: str, capability: str) -> bool:
+def has_capability(table: str, capability: str) -> bool:
     """Return whether experiments with this table have a capability or an option; False for tables of no model.
 
     Examples
     --------
-    >>> can("xgboost", "stops_early"), can("xgboost", "tune"), can("notebook", "stops_early")
-    (True, False, False)
+    >>> has_capability("xgboost", "stops_early"), has_capability("xgboost", "tune")
+    (True, False)
+    >>> has_capability("notebook", "stops_early")
+    False
     """
     kind = MODEL_KINDS.get(table)
     return kind is not None and (capability in kind.options or bool(getattr(kind, capability, False)))
@@ -171,4 +173,4 @@ def tables_of(capability: str) -> str:
     >>> tables_of("tune")
     '[model] (LightGBM)'
     """
-    return ", ".join(kind.label for table, kind in MODEL_KINDS.items() if can(table, capability))
+    return ", ".join(kind.label for table, kind in MODEL_KINDS.items() if has_capability(table, capability))

@@ -372,7 +372,7 @@ def find_shared_rounds(
     )
     for position, training in enumerate(trainings):
         # The last one is trained only as far as the mean needs, if it can be continued.
-        if position + 1 < len(trainings) or not group.all_fit or not training.can_continue:
+        if position + 1 < len(trainings) or not group.all_fit_in_memory or not training.can_continue:
             group.train_until_stopped(training)
     while not (mean := group.mean_counter()).should_stop:
         longest = min(stopping.max_rounds, max(map(_n_rounds, trainings)))
@@ -394,7 +394,7 @@ class _TrainingGroup(Generic[T]):
     on_trained: Callable[[T], None]
 
     @property
-    def all_fit(self) -> bool:
+    def all_fit_in_memory(self) -> bool:
         """Whether all of them may be in memory at once."""
         return self.max_in_memory >= len(self.trainings)
 
@@ -410,8 +410,8 @@ class _TrainingGroup(Generic[T]):
         counter = RoundCounter(self.stopping)
         for value in training.curves["valid"]:
             counter.add(value)
-        # Where continuing means to start again, later trainings go as far as the longest at once.
-        min_rounds = 0 if self.all_fit and training.can_continue else max(map(_n_rounds, self.trainings))
+        # If continuing means starting again, train right away for as many rounds as the longest training so far.
+        min_rounds = 0 if self.all_fit_in_memory and training.can_continue else max(map(_n_rounds, self.trainings))
         if counter.should_stop and counter.n_rounds >= min_rounds:
             return
         if not training.can_continue:

@@ -127,7 +127,7 @@ def _text_frame(source: SourceFile, layout: Layout, failures: list[BaseException
     """Return delimited text as a lazy frame of texts; an exception while it is read is appended to `failures`."""
     form, header = layout.forms[0], layout.headers[0]
     is_packed = source.member is not None or source.name.lower().endswith(PACKED) or source.misnamed
-    is_plain = form.encoding in ("utf-8", "utf-8-sig", "ascii") and not form.broken_line and form.lines == "\n"
+    is_plain = form.encoding in ("utf-8", "utf-8-sig", "ascii") and not form.broken_line and form.line_end == "\n"
     if is_plain and not is_packed:
         return scan_csv(source.path, infer_schema=False, separator=form.separator)
 

@@ -89,8 +89,8 @@ class Calibration:
     def _round_seconds(self, until: float) -> float | None:
         """Return the seconds of a boosting round on all rows of a fold.
 
-        They are extrapolated from a share of the rows where timing all of them would take too long. None where the
-        time ended first.
+        They are extrapolated from a share of the rows where timing all of them would take too long. None if time
+        runs out first.
         """
         if self._context.deadline.is_over():
             return None

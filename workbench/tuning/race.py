@@ -102,16 +102,16 @@ class Race:
         stored = self._stored_score(trial, fold, fidelity, limit_s)
         if stored is not None:
             return stored
-        cut = min((s.cut for s in self._scores_by_fold[number].values() if s.cut is not None), default=None)
-        if cut is not None:
-            fidelity = replace(fidelity, rounds=cut)
+        rounds_at_limit = min((s.cut for s in self._scores_by_fold[number].values() if s.cut is not None), default=None)
+        if rounds_at_limit is not None:
+            fidelity = replace(fidelity, rounds=rounds_at_limit)
         keep_oof = context.options.keep > 0 and not context.full.shares_rounds
         parameters = context.space.parameters(trial.params)
         score = context.scorer.score(parameters, fold, replace(fidelity, seconds=limit_s), keep_oof=keep_oof)
         if score is None:
             return None
-        if cut is not None and score.cut is None:
-            score = replace(score, cut=cut)
+        if rounds_at_limit is not None and score.cut is None:
+            score = replace(score, cut=rounds_at_limit)
         context.cv.add_fold(number, self._rate, fold, score)
         return score
 

@@ -223,6 +223,7 @@ def proven_points(space: Space) -> list[dict[str, Any]]:
 
 
 def _clipped(space: Space, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of the space's dimensions, LightGBM's defaults where missing, clipped to their ranges."""
     clipped = {}
     for d in space.dimensions:
         value = parameters.get(d.name, lightgbm_defaults().get(d.name))

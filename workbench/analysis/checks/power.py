@@ -49,8 +49,8 @@ class Outcome:
     rows : int array (n,)
         The sampled train rows that have a target.
     is_number : bool
-    units : int array (n,), or None
-        The unit of each of these rows, such as a user who is in train or in test only.
+    unit_codes : int array (n,), or None
+        The code of each row's unit: the group of dependent rows, such as those of a user.
     """
 
     name: str
@@ -58,20 +58,22 @@ class Outcome:
     codes: Ints
     rows: Ints
     is_number: bool
-    units: Ints | None = None
+    unit_codes: Ints | None = None
 
     @cached_property
     def folds(self) -> Folds:
         """The folds for scoring single columns; they do not split units."""
         n_rows = len(self.values)
-        if self.units is None or len(np.unique(self.units)) < FOLDS:
+        if self.unit_codes is None or len(np.unique(self.unit_codes)) < FOLDS:
             return kfold(n_rows, FOLDS, SEED)
-        return group_folds(self.units, FOLDS, SEED)
+        return group_folds(self.unit_codes, FOLDS, SEED)
 
     @cached_property
     def _independent_share(self) -> float:
         """The effective number of independent rows as a share of all: the target is similar within units."""
-        return 1.0 if self.units is None else effective_units(self.codes, self.units) / max(1, len(self.codes))
+        return (
+            1.0 if self.unit_codes is None else effective_units(self.codes, self.unit_codes) / max(1, len(self.codes))
+        )
 
     @property
     def measure(self) -> str:
@@ -104,15 +106,15 @@ def outcome_of(data: CheckedData, name: str) -> Outcome | None:
         return None
     rows = np.flatnonzero(series.is_not_null().to_numpy())
     codes = as_codes(series)[0][rows]
-    units = None if data.row_units is None else data.row_units.train[rows]
+    unit_codes = None if data.row_units is None else data.row_units.train[rows]
     is_number = data.competition.definition.task not in ("binary", "multiclass") and kind_of(series.dtype) != "category"
     if is_number and codes.max() > 1:
         ranks = pl.Series(codes).rank().to_numpy()
-        return Outcome(name, (ranks / len(ranks))[:, None], codes, rows, is_number=True, units=units)
+        return Outcome(name, (ranks / len(ranks))[:, None], codes, rows, is_number=True, unit_codes=unit_codes)
     counts = np.bincount(codes)
     classes = np.argsort(-counts, kind="stable")[:MAX_CLASSES] if len(counts) > 2 else np.array([1])
     values = (codes[:, None] == classes).astype(np.float64)
-    return Outcome(name, values, codes, rows, is_number=False, units=units)
+    return Outcome(name, values, codes, rows, is_number=False, unit_codes=unit_codes)
 
 
 def power(column: pl.Series, outcome: Outcome) -> float:
@@ -284,7 +286,7 @@ def order(data: CheckedData, outcome: Outcome, *, by_time: bool) -> tuple[list[D
     """Check whether the target, or a column, depends on the row number or an id."""
     if data.row_units is not None and not data.row_units.is_by_group:
         # Neighbouring rows of these units may be in train and in test, so that folds may split them here.
-        outcome = replace(outcome, units=None)
+        outcome = replace(outcome, unit_codes=None)
     rows = data.train[ROW]
     plots, findings = [_plot("row number", rows, outcome)], []
     in_time_order = data.times is not None and _rank_correlation(rows, data.times[0]) > 0.99

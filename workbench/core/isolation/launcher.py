@@ -290,10 +290,11 @@ def _remount_read_only(target: str, flags: int) -> None:
     _mount(None, target, flags=MS_REMOUNT | MS_BIND | MS_RDONLY | flags)
 
 
-def _make_mount_point(root: str, path: str, sandbox_devices: set[int], *, folder: bool = True) -> str:
+def _make_mount_point(root: str, path: str, sandbox_devices: set[int], *, is_folder: bool = True) -> str:
     """Create a folder, or an empty file, at a path of the sandbox, and return its path on the machine.
 
-    Nothing is created in the machine's own folders: the parent must be on one of `sandbox_devices`.
+    Nothing is created in the machine's own folders: the parent must be on one of `sandbox_devices` (device
+    numbers, as in `st_dev`).
     """
     target = root + path
     if os.path.lexists(target):
@@ -302,8 +303,8 @@ def _make_mount_point(root: str, path: str, sandbox_devices: set[int], *, folder
     while not os.path.lexists(parent):
         parent = os.path.dirname(parent)
     if os.stat(parent).st_dev not in sandbox_devices:
-        raise FileNotFoundError(2, f"{path} does not exist, and its parent is a folder of the machine")
-    if folder:
+        raise FileNotFoundError(errno.ENOENT, f"{path} does not exist, and its parent is a folder of the machine")
+    if is_folder:
         os.makedirs(target)
     else:
         os.makedirs(os.path.dirname(target), exist_ok=True)
@@ -312,7 +313,7 @@ def _make_mount_point(root: str, path: str, sandbox_devices: set[int], *, folder
 
 
 def _mount_bind(root: str, path: str, sandbox_devices: set[int], source: str, writable: bool) -> None:
-    target = _make_mount_point(root, path, sandbox_devices, folder=os.path.isdir(source))
+    target = _make_mount_point(root, path, sandbox_devices, is_folder=os.path.isdir(source))
     _mount(source, target, flags=MS_BIND | MS_REC)
     if not writable:
         _make_read_only(target)
@@ -351,7 +352,7 @@ def _link(root: str, path: str, sandbox_devices: set[int], target: str) -> None:
 
 
 def _write_text(root: str, path: str, sandbox_devices: set[int], content: str) -> None:
-    with open(_make_mount_point(root, path, sandbox_devices, folder=False), "w", encoding="utf-8") as file:
+    with open(_make_mount_point(root, path, sandbox_devices, is_folder=False), "w", encoding="utf-8") as file:
         file.write(content)
 
 

@@ -92,7 +92,7 @@ def notebook_page(node: Any, *, title: str, with_code: bool) -> str:
     body, _ = exporter.from_notebook_node(copy)
     note = ""
     if n_removed:
-        omitted = "1 output that is a program" if n_removed == 1 else f"{n_removed} outputs that are programs"
+        omitted = "1 output with a script" if n_removed == 1 else f"{n_removed} outputs with scripts"
         note = f'<p class="left-out">{as_html(omitted)} (scripts, widgets, frames): not in this page</p>\n'
     code_css = styles.HtmlFormatter().get_style_defs(".highlight") if with_code else ""
     return page(title, note + sanitize(body), css=CSS + code_css)

@@ -289,7 +289,7 @@ def write_page(copy: Path, masks: Masks, *, with_code: bool) -> Any:
             text = "".join(data)
             if kind == "image/svg+xml" and not is_safe_svg(text):
                 logging.getLogger("workbench").warning(
-                    "drawing %d of cell %d is a program: left out", number + 1, index
+                    "drawing %d of cell %d contains a script: left out", number + 1, index
                 )
                 continue
             figures.mkdir(exist_ok=True)

@@ -140,7 +140,7 @@ def statistic(stat: str | Values) -> Statistic:
                 f"stats: {stat!r} has no name", hint="def it at the top of features.py, so that changes are noticed"
             )
         custom = Statistic(name, frozenset({"n"}), function=stat)
-        _ = custom.key
+        _ = custom.key  # raises if the code can't be hashed
         return custom
     if stat in STATISTICS:
         return STATISTICS[stat]

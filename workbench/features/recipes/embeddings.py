@@ -191,12 +191,12 @@ def _svd(call: Call, matrix: Any, n: int, seed: int) -> npt.NDArray[np.float32]:
         raise FeatureError(
             f"{call.recipe} needs scikit-learn, which is not installed", hint=install_hint("features")
         ) from exc
-    # Like scikit-learn's TruncatedSVD, which refuses a matrix with a single column.
+    # As in scikit-learn's TruncatedSVD, which refuses a matrix with a single column; the signs are fixed below.
     left_vectors, singular_values, right_vectors = randomized_svd(
         matrix, min(n, *matrix.shape), n_iter=7, random_state=seed
     )
-    max_weights = right_vectors[np.arange(len(right_vectors)), np.abs(right_vectors).argmax(axis=1)]
-    scaled: npt.NDArray[np.float32] = (left_vectors * singular_values * np.where(max_weights < 0, -1, 1)).astype(
+    largest_weights = right_vectors[np.arange(len(right_vectors)), np.abs(right_vectors).argmax(axis=1)]
+    scaled: npt.NDArray[np.float32] = (left_vectors * singular_values * np.where(largest_weights < 0, -1, 1)).astype(
         np.float32
     )
     return scaled

@@ -174,7 +174,7 @@ def _position(ordered: OrderedRows, kind: str, dtype: pl.DataType) -> pl.Expr:
 def distinct_so_far(
     rows: pl.LazyFrame, by: Columns | None, *, columns: Columns, order_by: Columns, **naming: Unpack[Naming]
 ) -> pl.LazyFrame:
-    """Return the number of distinct values in the group up to this row, which counts: ``item_distinct_by_session``.
+    """Return the number of distinct values in the group up to and including this row: ``item_distinct_by_session``.
 
     Parameters
     ----------

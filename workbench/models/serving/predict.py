@@ -25,7 +25,7 @@ from workbench.models.lightgbm.learner import LightGBMSpec
 from workbench.models.lightgbm.parameters import lightgbm_spec, spec_for_target
 from workbench.models.log_objectives import OBJECTIVE_KEYS
 from workbench.models.records import FULL_DATA, Problem
-from workbench.models.registry import can
+from workbench.models.registry import has_capability
 from workbench.models.serving.bundle import MODEL_FILE, Bundle, read_bundle
 from workbench.models.serving.learned import COLUMNS, LearnedColumns, with_trained_rows
 from workbench.models.serving.submission_file import submission_form, write_submission
@@ -213,7 +213,7 @@ def bundle_competition(
 def _model_spec(packed: Bundle, competition: Competition, target: Target, threads: int | None) -> LightGBMSpec:
     """Return the settings of the bundle's model, as far as predictions need them."""
     spec, label = packed.spec, f"run {packed.run_id}"
-    if not can(spec["kind"], "is_served"):
+    if not has_capability(spec["kind"], "is_served"):
         raise ConfigError(f"{label} is of [{spec['kind']}]; only models of LightGBM can be served")
     transform = transform_for(spec.get("target_transform"), target, competition.metric, where=label)
     # The trees are stored; the objective is only needed to convert their output to predictions.
