@@ -354,7 +354,7 @@ class TestFaults:
     @pytest.mark.parametrize("call", ["CreateDataset", "SaveKernel"])
     def test_what_did_not_arrive_is_sent_by_the_next_push(self, ready: Ready, call: str) -> None:
         ready.server.fault(call, hang_s=30)
-        with pytest.raises(UnansweredError, match=r"answer of Kaggle was lost .*; it is not listed"):
+        with pytest.raises(UnansweredError, match=r"Kaggle's response was lost .*; it is not listed"):
             ready.push()
         before = ready.server.bytes_uploaded
         found = ready.push()

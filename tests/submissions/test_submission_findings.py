@@ -311,7 +311,7 @@ class TestLabels:
             said = of_file(found, {"id": TEST_IDS, "y": y[:N_TEST]}, tmp_path)
             assert set(said) == {("warning", "foreign_labels")}
             known = ", ".join(repr(c) for c in sorted(self.CLASSES)[:3])
-            assert said["warning", "foreign_labels"].startswith(f"y: the sample has {text}, which are no classes of")
+            assert said["warning", "foreign_labels"].startswith(f"y: the sample has {text}, which are not classes of")
             assert said["warning", "foreign_labels"].endswith(", …)")
             assert known.split(",")[0] in said["warning", "foreign_labels"]
 
