@@ -65,7 +65,7 @@ def train_models(plan: Plan, model: ModelSpec, folder: Path, context: RunContext
         *excluded_column_lines(matrix.left_out),
         *_row_number_notes(plan),
         *(
-            f"{name}: {plan.spec.kind}, which uses 32-bit floats, receives it minus {center:.15g}, also when predicting"
+            f"{name}: {plan.spec.kind}, which has only 32 bits, receives it minus {center:.15g}, also when predicting"
             for name, center in (matrix.centers.items() if has_capability(plan.spec.kind, "is_float32") else ())
         ),
     ]
