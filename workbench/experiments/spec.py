@@ -16,38 +16,73 @@ from workbench.experiments.feature_list import FeatureList, read_list
 from workbench.models.lightgbm.parameters import primary_name
 from workbench.models.registry import LIGHTGBM, MODEL_KINDS, has_capability
 
-__all__ = ["KINDS", "OPTIONS", "ExperimentSpec", "TuneSpec", "parse_keep", "parse_numbers", "read_spec"]
+__all__ = [
+    "KINDS",
+    "OPTIONS",
+    "ExperimentFile",
+    "ExperimentFileOfAnyKind",
+    "ExperimentSpec",
+    "TuneSpec",
+    "parse_keep",
+    "parse_numbers",
+    "read_spec",
+]
 
 KINDS = (*MODEL_KINDS, *CAPABILITIES)
 """The tables that select the kind of an experiment; a file has one of them."""
 
 
-class _TuneTable(StrictModel):
+class TuneTable(StrictModel):
+    """The keys of ``[tune]``."""
+
     minutes: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    """The time limit of the search."""
     trials: int | None = Field(default=None, ge=1)
+    """The maximum number of trials. The search ends with whichever limit comes first."""
     keep: int | str = 0
+    """How many trials' OOF predictions to keep: a number, "top20", "all" or "none"."""
     seed: int = Field(default=0, ge=0)
+    """The seed of the sampler."""
     holdout: bool = True
+    """Search without the rows of the last fold, and score the result on them."""
     space: dict[str, Any] = Field(default_factory=dict)
+    """The search space: a parameter's name with `{ low, high, log, step }` or `{ choices }`."""
 
 
-class _ExperimentFile(StrictModel):
+class ExperimentFile(StrictModel):
+    """The keys of an experiment's file that all kinds of experiments share."""
+
     title: str = ""
+    """A short text for the table."""
     base: int | None = Field(default=None, ge=0)
+    """The experiment that this one is based on. Tables are merged with the base's, lists are replaced."""
     features: list[str] | str | None = None
+    """Names of `features.py`, "rows", "auto", columns such as "weather.rain"; or a list that `wb select` wrote."""
     drop: list[str] = Field(default_factory=list)
+    """Columns to leave out."""
     categorical: list[str] = Field(default_factory=list)
+    """Whole numbers that are codes. Text columns are always categorical."""
     seeds: list[int] = Field(default_factory=lambda: [1], min_length=1)
+    """The seeds to train with; their predictions are averaged."""
     target_transform: str | None = None
+    """Train on the transformed target: "log1p", "boxcox", "yeojohnson", "quantile" or "none".
+
+    The default depends on the metric.
+    """
     class_weight: str | dict[str, Any] | Literal[False] | None = None
+    """The weights of classes in training: "balanced", or weights by class. `false` turns off the base's."""
     refit: bool = False
+    """Predict test with one model per seed that is trained on all rows."""
     pseudo: dict[str, Any] | Literal[False] | None = None
+    """Pseudo labels: `threshold` and `weight` of test rows that are added to training. `false` turns off the base's."""
     rounds: Literal["mean", "per fold"] = "mean"
-    tune: _TuneTable | Literal[False] | None = None
+    """One number of boosting rounds for all folds, or each fold's own best number, which makes the CV optimistic."""
+    tune: TuneTable | Literal[False] | None = None
+    """Search parameters before training. `false` turns off the base's."""
 
 
-_FILE_MODEL: type[_ExperimentFile] = create_model(
-    "_WithTables", __base__=_ExperimentFile, **dict.fromkeys(KINDS, (dict[str, Any] | None, None))
+ExperimentFileOfAnyKind: type[ExperimentFile] = create_model(
+    "ExperimentFileOfAnyKind", __base__=ExperimentFile, **dict.fromkeys(KINDS, (dict[str, Any] | None, None))
 )  # type: ignore[call-overload]
 
 
@@ -202,7 +237,7 @@ def read_spec(competition: Competition, number: int) -> ExperimentSpec:
     for data in reversed(chain):
         before, resolved = resolved, _on_base(resolved, data)
     path = competition.paths.experiment(number)
-    file = validate(_FILE_MODEL, resolved, path)
+    file = validate(ExperimentFileOfAnyKind, resolved, path)
     listed = read_list(competition, file.features, where=str(path)) if isinstance(file.features, str) else None
     ignored: tuple[str, ...] = ()
     if listed is not None:
@@ -242,7 +277,7 @@ def read_spec(competition: Competition, number: int) -> ExperimentSpec:
     )
 
 
-def _tune(tune: _TuneTable | Literal[False] | None, path: Path) -> TuneSpec | None:
+def _tune(tune: TuneTable | Literal[False] | None, path: Path) -> TuneSpec | None:
     if tune is None or tune is False:
         return None
     if tune.minutes is None and tune.trials is None:
@@ -251,7 +286,7 @@ def _tune(tune: _TuneTable | Literal[False] | None, path: Path) -> TuneSpec | No
     return TuneSpec(tune.minutes, tune.trials, keep, tune.seed, dict(tune.space), tune.holdout)
 
 
-def _with_list(file: _ExperimentFile, listed: FeatureList, name: str) -> tuple[_ExperimentFile, tuple[str, ...]]:
+def _with_list(file: ExperimentFile, listed: FeatureList, name: str) -> tuple[ExperimentFile, tuple[str, ...]]:
     """Insert the features of a list, and remove columns that the list dropped from `drop` and `categorical`.
 
     Names that the list does not have are kept: if they are misspelt, building the matrix raises.
@@ -284,7 +319,7 @@ def _chain(competition: Competition, number: int) -> list[dict[str, Any]]:
             )
         data = read_toml(path)
         _refuse_misplaced(data, path)
-        base = validate(_FILE_MODEL, data, path).base
+        base = validate(ExperimentFileOfAnyKind, data, path).base
         _refuse_two_kinds(data, path)
         chain.append(data)
         if base is None:
@@ -310,7 +345,7 @@ def _refuse_misplaced(data: dict[str, Any], path: Path) -> None:
     kind_here = _kind_of(data) or LIGHTGBM.table
     of_libraries = [table for table in MODEL_KINDS if has_capability(table, "stops_early")]
     for key in data:
-        if key not in _FILE_MODEL.model_fields and _is_parameter(key) and kind_here in of_libraries:
+        if key not in ExperimentFileOfAnyKind.model_fields and _is_parameter(key) and kind_here in of_libraries:
             raise ConfigError(
                 f"{path}: unknown key {key!r}: it is a parameter of the model, and no key of the experiment",
                 hint=f"write {key} below the line [{kind_here}]",
@@ -318,7 +353,7 @@ def _refuse_misplaced(data: dict[str, Any], path: Path) -> None:
     for kind in of_libraries:
         table = data.get(kind)
         for key in table if isinstance(table, dict) else ():
-            if key in _FILE_MODEL.model_fields:
+            if key in ExperimentFileOfAnyKind.model_fields:
                 raise ConfigError(
                     f"{path}: {key!r} is a key of the experiment and stands under [{kind}]", hint=above(key, kind)
                 )
@@ -326,7 +361,7 @@ def _refuse_misplaced(data: dict[str, Any], path: Path) -> None:
 
 def _is_parameter(key: str) -> bool:
     """Return whether a key is a parameter of LightGBM, and not a misspelt key of the experiment."""
-    if near(key, _FILE_MODEL.model_fields).startswith("did you mean"):
+    if near(key, ExperimentFileOfAnyKind.model_fields).startswith("did you mean"):
         return False
     try:
         primary_name(key, where="")
@@ -361,7 +396,7 @@ def _merged(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _refuse_repeats(file: _ExperimentFile, path: Path) -> None:
+def _refuse_repeats(file: ExperimentFile, path: Path) -> None:
     for key in ("features", "drop", "categorical", "seeds"):
         values = getattr(file, key) or []
         repeated = [v for v in values if values.count(v) > 1]

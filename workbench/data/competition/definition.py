@@ -19,6 +19,7 @@ from workbench.platforms.interactions import InteractionsSpec
 __all__ = [
     "CvSpec",
     "Definition",
+    "DefinitionFile",
     "FileOptions",
     "SubmissionSpec",
     "TableNames",
@@ -36,21 +37,37 @@ RECOMMEND_SCHEMES = ("windows", "users")
 
 
 class _Tables(StrictModel):
+    """``[tables]``: the role of each table."""
+
     train: str = "train"
+    """The table with the target; for recommenders the log."""
     test: str = "test"
+    """The table to predict."""
     sample_submission: str | Literal[False] = "sample_submission"
+    """The platform's example of a submission; `false` if there is none."""
 
 
 class _Cv(StrictModel):
+    """``[cv]``: the folds."""
+
     scheme: str = "kfold"
+    """`kfold`, `stratified`, `group`, `stratified_group`, `time`, `custom`; for recommenders `windows` or `users`."""
     folds: int = Field(default=5, ge=2, le=1000)
+    """The number of folds."""
     seed: int = 42
+    """The seed of random folds."""
     column: str | None = None
+    """The time column of the scheme `time`."""
     group: str | None = None
+    """The column whose values stay in one fold."""
     gap: str | int | float = 0
+    """The time between training and validation rows: "7d", or a number."""
     purge: str | int | float = 0
+    """How far a label looks ahead: training rows closer to the validation rows are left out."""
     function: str | None = None
+    """The function of the scheme `custom`: "split.py:split"."""
     windows: int | None = Field(default=None, ge=1, le=100)
+    """For recommenders: the number of windows to score."""
 
     @field_validator("scheme")
     @classmethod
@@ -64,17 +81,28 @@ class _ReadTable(StrictModel):
     """``[read.TABLE]``: how the files of one table are read."""
 
     encoding: str | None = None
+    """The encoding of the file, such as "cp949"."""
     separator: str | None = None
+    """The character between columns."""
     decimal: Literal[".", ","] | None = None
+    """The decimal mark."""
     missing: list[str | int | float] = Field(default_factory=list)
+    """Values that stand for a missing one, such as -999."""
     explode: str | None = None
+    """A column of lists that becomes a row per item."""
     parts: list[str] = Field(default_factory=list)
+    """The files that make up the table, in their order."""
     orient: Literal["columns", "index"] | None = None
+    """The layout of a JSON object: by column or by row."""
 
 
 class _Submission(StrictModel):
+    """``[submission]``: the file of a code competition."""
+
     file: str = SUBMISSION_FILE
+    """The file that a notebook writes: CSV or Parquet."""
     server: str | Literal[False] | None = None
+    """The evaluation server of a code competition; `false` if there is none."""
 
     @field_validator("file")
     @classmethod
@@ -106,31 +134,57 @@ _Label = str | int | float | bool
 
 
 class _Weight(StrictModel):
+    """``[weight]``: separate weights for training and metric."""
+
     train: str | None = None
+    """The weight in training."""
     metric: str | None = None
+    """The weight in the metric."""
 
 
-class _DefinitionFile(StrictModel):
+class DefinitionFile(StrictModel):
+    """The keys of `competition.toml`."""
+
     slug: str
+    """The competition's name in its address."""
     title: str = ""
+    """The title."""
     platform: str = "rehearsal"
+    """`kaggle`, or `rehearsal` for a local competition."""
     task: str
+    """`binary`, `multiclass`, `regression`, `ranking` or `recommend`."""
     id: str | list[str]
+    """The id column of the sample, or columns."""
     id_in_test: str | None = None
+    """The id in test: another name, a pattern of columns such as "{Store}_{Date}", or "{row+1}"."""
     target: str | list[str]
+    """The target column, or columns."""
     metric: str
+    """A built-in name, or a function of yours: "metric.py:score"."""
     metric_of_platform: str | None = None
+    """The platform's name for a metric that is not built in."""
     greater_is_better: bool | None = None
+    """For a function of yours: the direction."""
     metric_needs: Literal["value", "proba", "label", "ranked"] | None = None
+    """For a function of yours: what it takes."""
     weight: str | _Weight | None = None
+    """The weight of a row: a column of train, or an expression of columns."""
     query: str | None = None
+    """For the task `ranking`: the column whose rows are ranked among each other."""
     positive: _Label | dict[str, _Label] | None = None
+    """The class whose probability is predicted; a table by target for several targets."""
     tables: _Tables = _Tables()
+    """The names of the tables."""
     interactions: InteractionsTable | None = None
+    """The log of a recommender competition."""
     cv: _Cv = _Cv()
+    """The folds."""
     submission: _Submission = _Submission()
+    """The submission file of a code competition."""
     read: dict[str, _ReadTable] = Field(default_factory=dict)
+    """How the files of a table are read, if the guess is wrong. Fetch again after a change."""
     types: dict[str, str] = Field(default_factory=dict)
+    """Types by column or "table.column": "String", "Int64", "Date %d.%m.%Y"."""
 
     @field_validator("task")
     @classmethod
@@ -285,7 +339,7 @@ def read_definition(path: Path, slug: str) -> Definition:
         raise ConfigError(
             f"{path} says how files are read, but not what to predict", hint=f"`wb fetch {slug}` completes it"
         )
-    file = validate(_DefinitionFile, read_toml(path), path)
+    file = validate(DefinitionFile, read_toml(path), path)
     if file.slug != slug:
         raise ConfigError(f"{path}: slug is {file.slug!r}, but its folder is {slug!r}", hint="make the two equal")
     _check_metric(file, path)
@@ -355,7 +409,7 @@ def read_file_options(path: Path) -> FileOptions:
     """
     data = read_toml(path)
     is_draft = not {"task", "id", "target", "metric"} & set(data)
-    file: _DefinitionFile | _Draft = validate(_Draft, data, path) if is_draft else validate(_DefinitionFile, data, path)
+    file: DefinitionFile | _Draft = validate(_Draft, data, path) if is_draft else validate(DefinitionFile, data, path)
     read = {name: _read_table(settings) for name, settings in file.read.items()}
     tables = file.tables.model_dump(exclude_defaults=True, exclude_none=True)
     return FileOptions(read, file.types, tables, is_draft, file.submission.model_dump(exclude_unset=True))
@@ -389,7 +443,7 @@ def read_keys(path: Path) -> tuple[str, ...]:
     """
     if read_file_options(path).is_draft:
         return ()
-    file = validate(_DefinitionFile, read_toml(path), path)
+    file = validate(DefinitionFile, read_toml(path), path)
     names = list(_as_tuple(file.id, "id", path))
     if file.id_in_test is not None:
         # A column, or a template of columns: "{Store}_{Date}".
@@ -407,7 +461,7 @@ def _as_tuple(value: str | list[str], key: str, path: Path) -> tuple[str, ...]:
     return values
 
 
-def _positive(file: _DefinitionFile, path: Path) -> dict[str, str]:
+def _positive(file: DefinitionFile, path: Path) -> dict[str, str]:
     """Return the positive class by target, for the targets that have one in the file."""
     if file.positive is None:
         return {}
@@ -427,7 +481,7 @@ def _positive(file: _DefinitionFile, path: Path) -> dict[str, str]:
     return {name: str(label) for name, label in file.positive.items()}
 
 
-def _query(file: _DefinitionFile, path: Path) -> str | None:
+def _query(file: DefinitionFile, path: Path) -> str | None:
     """Return the query column of the task ranking: `query`, else the group column; None for other tasks."""
     if file.task != "ranking":
         if file.query is not None:
@@ -442,7 +496,7 @@ def _query(file: _DefinitionFile, path: Path) -> str | None:
     return query
 
 
-def _interactions(file: _DefinitionFile, path: Path) -> InteractionsSpec | None:
+def _interactions(file: DefinitionFile, path: Path) -> InteractionsSpec | None:
     """Check and return ``[interactions]``, which only the task recommend has; None for other tasks."""
     if file.task != "recommend":
         if file.interactions is not None:
@@ -478,7 +532,7 @@ def _interactions(file: _DefinitionFile, path: Path) -> InteractionsSpec | None:
     return read_interactions(file.interactions, path)
 
 
-def _check_metric(file: _DefinitionFile, path: Path) -> None:
+def _check_metric(file: DefinitionFile, path: Path) -> None:
     if ".py:" in file.metric:
         if file.greater_is_better is None:
             raise ConfigError(

@@ -17,18 +17,31 @@ class InteractionsTable(StrictModel):
     """The keys of ``[interactions]``."""
 
     user: str = Field(min_length=1)
+    """The log's column of users or sessions."""
     item: str = Field(min_length=1)
+    """The log's column of items."""
     time: str = Field(min_length=1)
+    """The log's column of times: dates, time stamps, or whole numbers in `unit`."""
     kind: str | None = None
+    """The column with the type of an event, such as click or order."""
     unit: str = "s"
+    """The unit of whole numbers in `time`: s, ms, us or ns."""
     cut: str = "last"
+    """How test is cut off: "last" hides what follows the end of the log, "session" the rest of each session."""
     horizon: str
+    """The length of the time to predict: "28d", "12h"."""
     id: str = "{user}"
+    """How the sample's ids are written, "{user}_{kind}" if each type is predicted separately."""
     weights: dict[str, float] = Field(default_factory=dict)
+    """The types of events that are predicted, with their weights in the metric."""
     first: list[str] = Field(default_factory=list)
+    """The types of which only the next event counts; of the others all events in the horizon do."""
     weight: str | None = None
+    """A column with the weight of an event, such as a rating."""
     users: str | None = None
+    """The table with a row per user."""
     items: str | None = None
+    """The table with a row per item."""
 
 
 def read_interactions(table: InteractionsTable | None, path: Path) -> InteractionsSpec:
