@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 # Bytecode is kept where the environment forbids it, too: else each of a hundred processes compiles everything again.
 PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
-.PHONY: install demo test test-all check format bench clean
+.PHONY: install demo test test-all check format bench docs clean
 
 install: $(VENV)/.demo $(VENV)/.kaggle $(VENV)/.plots
 
@@ -34,6 +34,10 @@ format: $(VENV)/.test
 
 bench: $(VENV)/.bench
 
+# The site, in site/: open site/index.html. Nothing on a page comes from outside.
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("the workbench needs Python 3.11 or newer, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv $(VENV)
@@ -45,4 +49,4 @@ $(VENV)/.%: pyproject.toml constraints.txt | $(VENV)/bin/python
 	touch $@
 
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) build site *.egg-info

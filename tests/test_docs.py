@@ -2,49 +2,178 @@
 
 from __future__ import annotations
 
+import ast
+import importlib.util
 import pkgutil
 import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
 
 import workbench
+from tests.needs import package
 from workbench import metrics
 from workbench.cli.app import COMMANDS, wb
 from workbench.data.competition.definition import SCHEMES
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCS = ROOT / "docs"
+READMES = (ROOT / "README.md", ROOT / "README.ko.md")
+PAGES = (*READMES, ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md")))
+COMMAND_PAGE = (DOCS / "reference" / "commands.md").read_text(encoding="utf-8")
+DEFINITION_PAGE = (DOCS / "reference" / "definition.md").read_text(encoding="utf-8")
 
 
-def commands() -> list[tuple[str, click.Command]]:
-    context = click.Context(wb)
-    return [(name, wb.get_command(context, name)) for name in wb.list_commands(context)]  # type: ignore[misc]
+def loaded_hooks() -> Any:
+    spec = importlib.util.spec_from_file_location("docs_hooks", DOCS / "hooks.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_is_documented(name: str) -> None:
-    assert re.search(rf"^### `wb {name}", README, re.MULTILINE), f"README has no section on `wb {name}`"
+def blocks(language: str) -> Iterator[tuple[str, str]]:
+    """Each block of code in that language, dedented, with its page and number."""
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for n, match in enumerate(re.finditer(rf"^( *)```{language}\n(.*?)^\1```", text, re.MULTILINE | re.DOTALL)):
+            code = re.sub(rf"^{match[1]}", "", match[2], flags=re.MULTILINE)
+            yield f"{page.relative_to(ROOT)}:{n + 1}", code
 
 
-@pytest.mark.parametrize(("name", "command"), commands())
-def test_every_option_is_documented(name: str, command: click.Command) -> None:
-    section = README.partition(f"### `wb {name}")[2].partition("\n### ")[0]
-    options = [o for p in command.params if isinstance(p, click.Option) for o in p.opts if o.startswith("--")]
-    missing = [o for o in options if o not in section and o not in ("--json", "--competition")]
-    assert missing == []
+def commands(group: click.Group = wb, words: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
+    """Each command and subcommand with its words: "kernel push"."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        if isinstance(command, click.Group):
+            yield from commands(command, (*words, name))
+        else:
+            yield " ".join((*words, name)), command
+
+
+@pytest.mark.parametrize(("name", "command"), list(commands()))
+def test_every_command_and_its_options_are_in_the_reference(name: str, command: click.Command) -> None:
+    marker = f"<!-- options: wb {name} -->"
+    assert marker in COMMAND_PAGE
+    section = COMMAND_PAGE[: COMMAND_PAGE.index(marker)].rpartition("\n## ")[2]
+    assert section.startswith(f"`wb {name.split(maxsplit=1)[0]}")
     assert command.help
+    page = loaded_hooks().on_page_markdown(marker)
+    options = [o for p in command.params if isinstance(p, click.Option) for o in p.opts if o.startswith("--")]
+    assert [o for o in options if o not in page] == []
 
 
-def test_documented_commands_exist() -> None:
-    named = set(re.findall(r"`?wb ([a-z]+)", README))
-    assert named <= {*COMMANDS}
+@pytest.mark.parametrize(("where", "code"), list(blocks("bash")))
+def test_commands_in_the_documents_are_understood(where: str, code: str) -> None:
+    """Commands and options exist; their arguments are not looked at."""
+    hooks = loaded_hooks()
+    for line in code.replace("\\\n", " ").splitlines():
+        for part in re.findall(r"(?:^|&&\s*)(wb [^|&]*)", line):
+            words = shlex.split(part, comments=True)
+            if words[1:2] in ([], ["--help"], ["COMMAND"]):
+                continue
+            depth = 2 if isinstance(hooks.command_named(words[1:2])[0], click.Group) else 1
+            command, _ = hooks.command_named(words[1 : 1 + depth])
+            known = {o for p in command.params for o in (*p.opts, *p.secondary_opts)} | {"--help", "-h"}
+            used = {w.partition("=")[0] for w in words[1 + depth :] if re.match(r"--?[a-z]", w)}
+            assert used <= known, (where, line)
+
+
+def test_commands_that_the_documents_name_exist() -> None:
+    for page in PAGES:
+        named = set(re.findall(r"`wb ([a-z]+)", page.read_text(encoding="utf-8")))
+        assert named <= {*COMMANDS}, page
+
+
+@pytest.mark.parametrize(("where", "code"), list(blocks("python")))
+def test_python_in_the_documents_runs_as_far_as_it_needs_no_data(where: str, code: str) -> None:
+    """Imports resolve, and features and functions are defined; statements that need data or a model are only parsed."""
+    tree = ast.parse(code)
+    wanted = (ast.Import, ast.ImportFrom, ast.FunctionDef)
+    names: dict[str, Any] = {}
+    prelude = (
+        "import numpy as np, polars as pl\nfrom workbench import features as wf\nfrom workbench.features import *\n"
+    )
+    exec(prelude + "from workbench.features import ROW, feature, target_mean, target_stats", names)
+    for node in tree.body:
+        makes_feature = isinstance(node, ast.Assign) and "target_" in ast.unparse(node.value)
+        if isinstance(node, wanted) or makes_feature:
+            exec(compile(ast.Module([node], []), where, "exec"), names)
+
+
+@pytest.mark.parametrize(("where", "code"), list(blocks("toml")))
+def test_toml_in_the_documents_has_keys_that_exist(where: str, code: str) -> None:
+    hooks = loaded_hooks()
+    table = tomllib.loads(code)
+    known = [set(model.model_fields) for model in hooks.FILES.values()]
+    assert any(set(table) <= keys for keys in known) or set(table) <= set.union(*known), where
+
+
+def test_every_key_has_a_description() -> None:
+    hooks = loaded_hooks()
+    for name, model in hooks.FILES.items():
+        rows = [line for line in hooks.keys_of(model).splitlines()[2:] if line]
+        kinds = {f"`{kind}`" for kind in kinds_of_experiments()}
+        bare = [row for row in rows if row.endswith("|  |") and row.split(" | ")[0].removeprefix("| ") not in kinds]
+        assert (name, bare) == (name, [])
+
+
+def kinds_of_experiments() -> tuple[str, ...]:
+    from workbench.experiments.spec import KINDS
+
+    return KINDS
 
 
 def test_every_metric_and_scheme_is_documented() -> None:
     for name in [*metrics.names(), *SCHEMES]:
-        assert f"`{name}`" in README, name
+        assert f"`{name}`" in DEFINITION_PAGE, name
+
+
+def test_links_of_the_readmes_lead_to_files() -> None:
+    for page in (*READMES, ROOT / "CONTRIBUTING.md"):
+        for target in re.findall(r"\]\((?!http)([^)#]+)", page.read_text(encoding="utf-8")):
+            assert (ROOT / target).exists(), (page.name, target)
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_a_warning_and_loads_nothing_from_outside(tmp_path: Path) -> None:
+    package("material")
+    built = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", tmp_path / "site"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert built.returncode == 0, built.stderr
+    pages = list((tmp_path / "site").rglob("*.html"))
+    assert len(pages) > 30
+    loading = re.compile(r"<(?:script|link|img|iframe|source)\b[^>]*\b(?:src|href)=[\"'](?:https?:)?//[^\"']*")
+    for page in pages:
+        loaded = [tag for tag in loading.findall(page.read_text(encoding="utf-8")) if 'rel="canonical"' not in tag]
+        assert (page.name, loaded) == (page.name, [])
+
+
+def test_figures_of_the_benchmarks_have_a_command_a_date_and_versions() -> None:
+    text = (DOCS / "benchmarks.md").read_text(encoding="utf-8")
+    tables = re.findall(r"((?:^(?!\|).*\n)*)((?:^\|.*\n)+)", text, re.MULTILINE)
+    assert len(tables) > 5
+    for before, table in tables:
+        measured = before.strip().splitlines()[-1] if before.strip() else ""
+        paragraph = before.strip().rpartition("\n\n")[2]
+        assert paragraph.startswith("Measured: "), (measured, table[:80])
+        assert re.search(r"`python -m tests\.bench \w+", paragraph)
+        assert re.search(r"20\d\d-\d\d-\d\d", paragraph)
 
 
 def test_the_public_names_are_these() -> None:
@@ -95,10 +224,9 @@ def test_inference_needs_little() -> None:
 
 
 def test_every_kind_of_experiment_is_documented() -> None:
-    from workbench.experiments.spec import KINDS
-
-    for kind in KINDS:
-        assert re.search(rf"^\[{kind}\]", README, re.MULTILINE), kind
+    page = (DOCS / "reference" / "experiment.md").read_text(encoding="utf-8")
+    for kind in kinds_of_experiments():
+        assert f"| `[{kind}]` |" in page, kind
 
 
 def test_every_source_of_candidates_and_its_keys_are_documented() -> None:
@@ -106,7 +234,7 @@ def test_every_source_of_candidates_and_its_keys_are_documented() -> None:
 
     from workbench.recommender import SOURCES, EventWeighting
 
-    section = README.partition("### Recommenders, in two stages")[2].partition("\n## ")[0]
+    section = (DOCS / "how-to" / "recommenders.md").read_text(encoding="utf-8")
     for name, source in SOURCES.items():
         line = next(line for line in section.splitlines() if line.startswith(f"| `{name}`"))
         keys = {f.name.removesuffix("_s") for f in fields(source)} - {"top"}

@@ -193,9 +193,7 @@ def test_the_example_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.Monk
     """With a small competition of the name, which has other tables and features than the real one."""
     made = make_small(tmp_path, slug="flights")
     made.experiment(3, 'features = ["rows", "ratio"]\n' + MODEL)
-    section = (
-        (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8").partition("\n## From a notebook\n")[2]
-    )
+    section = (Path(__file__).parents[2] / "docs" / "how-to" / "library.md").read_text(encoding="utf-8")
     example = section.partition("```python\n")[2].partition("```")[0]
     monkeypatch.chdir(made.workspace.root)
     names: dict[str, Any] = {}

@@ -79,7 +79,7 @@ def demo_command(as_json: bool) -> int:
     echo("  competitions/flights/features.py    features to copy from")
     echo("  wb show 3 -c flights                folds, importances, files of a run")
     echo("  wb new --from 3 -c flights          the next experiment is yours")
-    echo("  README.md                           a competition of your own: wb rehearse")
+    echo("  docs/tutorials/flights.md           the same, step by step")
     return 0
 
 
