@@ -143,7 +143,7 @@ def test_a_bar_that_showed_the_time_of_a_search_shows_no_count_of_seconds_after_
 
     def shown(listen, event) -> str:
         listen(event)
-        progress = listen.bar._progress
+        progress = listen.bar.progress
         return str(progress.columns[2].render(progress.tasks[0]))
 
     with progress_bar("run 1") as listen:

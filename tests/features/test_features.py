@@ -354,7 +354,7 @@ class TestMatrix:
     def test_categories_may_be_named(self, small) -> None:
         made = small()
         assert "household" in build_matrix(blocks(made), ["rows"], categorical=["household"]).categories
-        with pytest.raises(FeatureError, match="expected integers from 0 up"):
+        with pytest.raises(FeatureError, match="expected integers, which are renumbered"):
             build_matrix(blocks(made), ["rows"], categorical=["x"])
 
 

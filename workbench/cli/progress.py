@@ -60,9 +60,9 @@ class Bar:
 
         terminal = console(err=True)
         text = TextColumn("{task.description}", markup=False)
-        self._progress = Progress(text, *columns, console=terminal, transient=True)
+        self.progress = Progress(text, *columns, console=terminal, transient=True)
         self._max_length = max(terminal.width - (BAR_WIDTH if terminal.width < WIDE else WIDE_BAR_WIDTH), 20)
-        self._task = self._progress.add_task(label, total=None, is_time=False)
+        self._task = self.progress.add_task(label, total=None, is_time=False)
         self._lock = threading.RLock()
         self._timer = threading.Timer(PATIENCE_S, self.appear)
         self._timer.daemon = True
@@ -73,17 +73,17 @@ class Bar:
         if "description" in values:
             text = one_line(values["description"])
             values["description"] = text if len(text) <= self._max_length else text[: self._max_length - 1] + "…"
-        self._progress.update(self._task, **values)
+        self.progress.update(self._task, **values)
 
     def advance(self, amount: float) -> None:
         """Add to the completed amount."""
-        self._progress.advance(self._task, amount)
+        self.progress.advance(self._task, amount)
 
     def say(self, text: str) -> None:
         """Print a line above the bar."""
         with self._lock:
-            if self._progress.live.is_started:
-                self._progress.console.print(printable(text), soft_wrap=True)
+            if self.progress.live.is_started:
+                self.progress.console.print(printable(text), soft_wrap=True)
             else:
                 note(text)
 
@@ -98,14 +98,14 @@ class Bar:
             self._timer.cancel()
             with self._lock:
                 self._has_ended = True
-                self._progress.stop()
+                self.progress.stop()
 
     @contextmanager
     def paused(self) -> Iterator[None]:
         """Hide the bar until the end of the block."""
         with self._lock:
             self._n_pauses += 1
-            self._progress.stop()
+            self.progress.stop()
         try:
             yield
         finally:
@@ -121,7 +121,7 @@ class Bar:
 
     def _refresh(self) -> None:
         if self._is_due and not self._n_pauses and not self._has_ended:
-            self._progress.start()
+            self.progress.start()
 
 
 @contextmanager

@@ -186,8 +186,8 @@ def has_password(address: str) -> bool:
 
     Examples
     --------
-    >>> [has_password(a) for a in ("postgresql://me:pw@host/db", "postgresql://me@host/db?password=x",
-    "sqlite:///a.db")] [True, True, False]
+    >>> [has_password(a) for a in ("postgresql://me:pw@host/db", "postgresql://me@host/db?password=x", "sqlite:///a.db")]
+    [True, True, False]
     """
     return any(True for _ in _passwords(address))
 

@@ -102,7 +102,7 @@ def _row_number_notes(plan: Plan) -> list[str]:
     columns = [f"{c!r} ({reason})" for c, reason in plan.competition.ids.row_numbers.items()]
     if not columns:
         return []
-    return [f'excluded, only numbers the rows: {", ".join(columns)}; to use one, add "rows.COLUMN"']
+    return [f'left out, only numbers the rows: {", ".join(columns)}; to use one, add "rows.COLUMN"']
 
 
 def _model_details(result: TrainResult) -> list[dict[str, Any]]:

@@ -109,7 +109,7 @@ def with_positive_last(classes: list[str], target: str) -> list[str]:
 
     Examples
     --------
-    >>> positive_last(["approved", "denied"], "approved")
+    >>> with_positive_last(["approved", "denied"], "approved")
     ['denied', 'approved']
     """
     return classes[::-1] if find_positive(classes, (target,)).index == 0 else classes
