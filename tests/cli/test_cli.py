@@ -68,6 +68,7 @@ def test_show_has_the_rounds_and_the_curves(made: Small) -> None:
     assert [m["fold"] for m in of_seed] == [0, 1, 2, 3, 4, -1]
     line = " ".join(str(m["rounds"]) for m in of_seed[:5]) + f" all rows: {of_seed[5]['rounds']}"
     assert f"rounds s2     {line}" in shown
+    assert f"\nfolder        {run.folder.relative_to(made.folder)}\n" in shown  # where the shell finds it
     first = of_seed[0]
     assert first["curve"][first["rounds"] - 1] == pytest.approx(run.record.seed_scores[1][0], abs=1e-6)
 

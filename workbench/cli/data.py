@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,7 +15,7 @@ from workbench.cli.commands import Command
 from workbench.cli.completion import complete_competition
 from workbench.cli.interrupt import wake_reads
 from workbench.cli.progress import byte_bar
-from workbench.cli.terminal import confirm, echo
+from workbench.cli.terminal import confirm, echo, short_path
 from workbench.core.text_table import text_table
 
 if TYPE_CHECKING:
@@ -109,11 +108,11 @@ def fetch_command(
     for excluded in fetched.manifest.excluded.values():
         echo(f"skipped: {excluded.file}: {excluded.reason}")
     if fetched.manifest.excluded:
-        echo(f"to use such a file, put a fixed copy into {_short(fetched.fixed)}")
+        echo(f"to use such a file, put a fixed copy into {short_path(fetched.fixed)}")
     if fetched.earlier:
-        echo(f"the previous data is in {_short(fetched.earlier)}")
+        echo(f"the previous data is in {short_path(fetched.earlier)}")
     for path in fetched.written:
-        echo(f"wrote {_short(path)}")
+        echo(f"wrote {short_path(path)}")
     baseline = next((int(p.stem) for p in fetched.written if p.parent.name == "experiments"), 1)
     echo(f"next: wb run {baseline} -c {fetched.slug}")
 
@@ -148,8 +147,3 @@ def _size(n_bytes: int) -> str:
         if n_bytes >= size:
             return f"{n_bytes / size:.1f} {unit}"
     return f"{n_bytes} B"
-
-
-def _short(path: Path) -> str:
-    current = Path.cwd()
-    return str(path.relative_to(current)) if path.is_relative_to(current) else str(path)

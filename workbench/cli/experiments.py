@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,7 +18,7 @@ from workbench.cli.app import (
 from workbench.cli.commands import Command, experiment_option
 from workbench.cli.completion import complete_experiment
 from workbench.cli.progress import progress_bar
-from workbench.cli.terminal import echo, masked, note_lines
+from workbench.cli.terminal import echo, masked, note_lines, short_path
 from workbench.core.errors import WorkbenchError
 
 if TYPE_CHECKING:
@@ -136,9 +135,7 @@ def _print(outcome: RunOutcome) -> None:
         scored = f"{record.metric} {record.cv_mean:.5f}, fold SD {record.cv_std:.5f}  ({folds})"
     features = "" if record.n_features is None else f"{record.n_features} features  "
     echo(f"exp {record.exp}  {scored}  {features}{record.seconds:.1f} s  {record.peak_rss_mb:.0f} MB{sampled}")
-    folder = outcome.run.folder
-    current = Path.cwd()
-    echo(f"       {folder.relative_to(current) if folder.is_relative_to(current) else folder}")
+    echo(f"       {short_path(outcome.run.folder)}")
 
 
 @click.command("new", cls=Command, examples=('wb new --from 12 --title "more leaves"', "wb new --from 12 --tuned"))

@@ -12,7 +12,7 @@ from workbench.api import library
 from workbench.cli.app import echo_json, note, shared_options
 from workbench.cli.commands import Command
 from workbench.cli.completion import complete_competition
-from workbench.cli.terminal import echo
+from workbench.cli.terminal import echo, short_path
 from workbench.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -94,9 +94,7 @@ def rehearse_command(slug: str, as_json: bool, force: bool, **options: Any) -> N
     if as_json:
         echo_json({"slug": slug, "folder": str(folder)})
         return
-    current = Path.cwd()
-    shown = folder.relative_to(current) if folder.is_relative_to(current) else folder
-    echo(f"created rehearsal {slug} in {shown}, which contains the solution")
+    echo(f"created rehearsal {slug} in {short_path(folder)}, which contains the solution")
     echo(f"next: wb fetch {slug}")
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,7 +13,7 @@ from workbench.api import library
 from workbench.cli.app import competition_option, echo_json, note, shared_options
 from workbench.cli.commands import Command, experiment_option
 from workbench.cli.interrupt import wake_reads
-from workbench.cli.terminal import confirm, echo, styled
+from workbench.cli.terminal import confirm, echo, short_path, styled
 from workbench.core.errors import PlatformError, SubmissionError
 from workbench.core.memory import format_bytes
 from workbench.core.text_table import text_table
@@ -187,9 +186,9 @@ def _submission_lines(competition: library.OpenCompetition, prepared: PreparedSu
     yield "CV", _cv_text(competition, record)
     if kernel is not None:
         yield "kernel", f"{kernel.owner}/{kernel.name}, version {kernel.number}"
-    path, current = prepared.file, Path.cwd()
+    path = prepared.file
     rows = "" if prepared.rows is None else f"{prepared.rows:,} rows, {format_bytes(path.stat().st_size)}: "
-    yield "file", f"{rows}{path.relative_to(current) if path.is_relative_to(current) else path}"
+    yield "file", f"{rows}{short_path(path)}"
     if prepared.remaining_today is not None:
         if prepared.limited_by_total:
             number = "1 submission" if prepared.remaining_today == 1 else f"{prepared.remaining_today} submissions"

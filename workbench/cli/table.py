@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,7 +12,7 @@ import click
 from workbench.api import library
 from workbench.cli.app import competition_option, echo_json, note, shared_options
 from workbench.cli.commands import Command, experiment_option
-from workbench.cli.terminal import echo, echo_lines, styled
+from workbench.cli.terminal import echo, echo_lines, short_path, styled
 from workbench.core.garbage import no_collection
 from workbench.core.printable import one_line
 from workbench.core.text_table import text_table
@@ -161,7 +162,8 @@ def show_command(number: int, slug: str | None, as_json: bool) -> None:
             }
         )
         return
-    for name, value in [*_lines(row), *_rounds(models)]:
+    folder = competition.access.workspace.root / row.run.folder
+    for name, value in [*_lines(row, folder), *_rounds(models)]:
         echo(f"{name:<13} {one_line(value)}")
     if recommender is not None:
         _show_recommender(recommender)
@@ -262,7 +264,7 @@ def _verdict(row: Row, change: Change) -> str:
     return f"beyond noise alone, but it is {among}" if change.clear_alone else f"may be noise ({among})"
 
 
-def _lines(row: Row) -> list[tuple[str, str]]:
+def _lines(row: Row, folder: Path) -> list[tuple[str, str]]:
     from workbench.api.values import outdated_text, scores_text
 
     run = row.run
@@ -299,7 +301,7 @@ def _lines(row: Row) -> list[tuple[str, str]]:
     if run.seconds is not None:
         memory = "" if run.peak_rss_mb is None else f", {run.peak_rss_mb:.0f} MB"
         lines.append(("cost", f"{run.seconds:.1f} s{memory}"))
-    lines += [("commit", run.git_commit or "not in git"), ("folder", run.folder)]
+    lines += [("commit", run.git_commit or "not in git"), ("folder", str(short_path(folder)))]
     for s in row.submissions:
         parts = (s.status, s.ref or "", scores_text(s), s.error or "")
         lines.append(("submission", " ".join(part for part in parts if part)))

@@ -13,6 +13,7 @@ import sys
 import traceback
 import warnings
 from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,7 @@ __all__ = [
     "note",
     "note_lines",
     "sanitize_tracebacks",
+    "short_path",
     "styled",
 ]
 
@@ -87,6 +89,12 @@ def masked(text: str) -> str:
 def _to_stderr(text: str) -> None:
     with suppress(OSError):  # streams never raise within `main`, but those of another program may
         click.echo(masked(text), err=True)
+
+
+def short_path(path: Path) -> Path:
+    """Return a path relative to the current folder if it is inside, else as it is."""
+    current = Path.cwd()
+    return path.relative_to(current) if path.is_relative_to(current) else path
 
 
 def confirm(question: str, *, default: bool | None = False, abort: bool = False) -> bool:
