@@ -361,7 +361,7 @@ class TestRun:
         made.experiment(1, EXPERIMENT + "[notebook.grid]\nn_bins = [2, 8]\n")
         with pytest.raises(NotebookError, match="too few") as caught:
             made.open.runs.execute_all(1)
-        assert caught.value.hint.startswith("1 of the 2 runs of the grid are done")
+        assert caught.value.hint.startswith("1 of the 2 runs of the grid are finished")
 
     @pytest.mark.parametrize(
         ("grid", "message"),
@@ -644,7 +644,7 @@ class TestAdopted:
         experiment = self.adopted(made, *ADOPTED, tags=tags, more=more)
         outcome = made.open.runs.execute(int(experiment.stem))
         assert outcome.run.score == cv
-        assert any("no CV was found" in n for n in outcome.notes) == (cv is None)
+        assert any("printed no CV that was recognized" in n for n in outcome.notes) == (cv is None)
 
     @pytest.mark.slow
     @pytest.mark.parametrize(
@@ -713,8 +713,8 @@ class TestFailures:
         [
             ("import sys\nsys.exit()", "", "cell 2: SystemExit", "the executed copy is"),
             ("x = 2\nraise SystemExit(0)", "", "cell 2: SystemExit: 0", "the executed copy is"),
-            ("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)", "", "cell 2: the kernel died, as one does", "more memory"),
-            ("import time\nwhile True:\n    time.sleep(0.1)", "cell_seconds = 2\n", "cell 2: it took longer than 2 s", "cell_seconds"),
+            ("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)", "", "cell 2: the kernel died, probably killed by the system for memory", "more memory"),
+            ("import time\nwhile True:\n    time.sleep(0.1)", "cell_seconds = 2\n", "cell 2: the cell took longer than 2 s", "cell_seconds"),
             ("while True:\n    pass", "seconds = 4\n", "cell 2: the notebook exceeded its time limit of 4 s", "seconds = "),
         ],
     )  # fmt: skip
@@ -747,7 +747,7 @@ class TestFailures:
 
     @pytest.mark.slow
     def test_an_output_without_end_is_stopped(self, made, monkeypatch) -> None:
-        monkeypatch.setattr(notebook_spec_module, "Limits", partial(Limits, output=2_000_000))
+        monkeypatch.setattr(notebook_spec_module, "Limits", partial(Limits, output_bytes=2_000_000))
         with_cells(made, "while True:\n    print('x' * 10_000)")
         error, folder = failing(made)
         assert "cell 2: the output of the cells exceeds" in error.message

@@ -310,7 +310,7 @@ print(nb.competition.slug, len(nb.target), len(X_test), len(nb.folds))
         shutil.copytree(built(made, no_wheels).bundle, inputs / "wb-small-001")
         done = self.run(inputs, tmp_path)
         assert "no files of 'small'" in done.stderr
-        assert "there is wb-small-001" in done.stderr
+        assert "which has wb-small-001" in done.stderr
         (inputs / "small").symlink_to(made.folder / "data" / "raw")
         done = self.run(inputs, tmp_path)
         assert done.stdout.strip() == "small 400 100 5", done.stderr
