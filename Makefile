@@ -34,7 +34,8 @@ format: $(VENV)/.test
 
 bench: $(VENV)/.bench
 
-# The site, in site/: open site/index.html. Nothing on a page comes from outside.
+# The site, in site/: open site/index.html. Nothing on a page comes from outside. Its search needs a server, as
+# `python -m http.server --directory site`: the plugin for offline use would load a script from elsewhere.
 docs: $(VENV)/.docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
