@@ -233,7 +233,7 @@ def lightgbm_model(request: ModelRequest) -> LightGBMSpec:
 def _check_by_binning(named: dict[str, Any], where: str) -> None:
     """Bin a few rows with the parameters, and reject values that LightGBM can't parse or does not allow.
 
-    Parameters with a value for each column or class are left out, and files and the objective.
+    Parameters that have a value per column or class, file names and the objective are left out.
     """
     omitted = {*PER_COLUMN, *FILE_PARAMETERS, "interaction_constraints", "auc_mu_weights", "objective"}
     for key, value in named.items():
