@@ -32,7 +32,7 @@ KINDS = (*MODEL_KINDS, *CAPABILITIES)
 """The tables that select the kind of an experiment; a file has one of them."""
 
 
-class TuneTable(StrictModel):
+class _TuneTable(StrictModel):
     """The keys of ``[tune]``."""
 
     minutes: float | None = Field(default=None, gt=0, allow_inf_nan=False)
@@ -77,7 +77,7 @@ class ExperimentFile(StrictModel):
     """Pseudo labels: `threshold` and `weight` of test rows that are added to training. `false` turns off the base's."""
     rounds: Literal["mean", "per fold"] = "mean"
     """One number of boosting rounds for all folds, or each fold's own best number, which makes the CV optimistic."""
-    tune: TuneTable | Literal[False] | None = None
+    tune: _TuneTable | Literal[False] | None = None
     """Search parameters before training. `false` turns off the base's."""
 
 
@@ -277,7 +277,7 @@ def read_spec(competition: Competition, number: int) -> ExperimentSpec:
     )
 
 
-def _tune(tune: TuneTable | Literal[False] | None, path: Path) -> TuneSpec | None:
+def _tune(tune: _TuneTable | Literal[False] | None, path: Path) -> TuneSpec | None:
     if tune is None or tune is False:
         return None
     if tune.minutes is None and tune.trials is None:
