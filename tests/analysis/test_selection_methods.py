@@ -349,7 +349,7 @@ class TestElimination:
         expected = "cdefgh" if is_worse or difference((0.7, 0.8, 0.9), folds)[0] > 2 * 0.0091288 else "gh"
         assert next_groups(steps, 0.5, greater_is_better=True) == tuple(expected)
         # Where few rows are validated the error is smaller.
-        assert (next_groups(steps, 0.5, greater_is_better=True, ratio=5.0) == tuple("gh")) == (not is_worse)
+        assert (next_groups(steps, 0.5, greater_is_better=True, size_ratio=5.0) == tuple("gh")) == (not is_worse)
 
     def test_worse_is_worse_than_the_best_so_far(self) -> None:
         steps = [step("abcdefgh"), step("efgh", 0.9, 1.0, 1.1), step("gh", 0.7, 0.8, 0.9)]
@@ -377,8 +377,8 @@ class TestElimination:
     def test_the_error_is_that_of_the_folds_sizes(self) -> None:
         best, other = step("ab"), step("b", 0.69, 0.78, 0.9)
         # Worse by 0.01, 0.02 and 0.0: 0.01, with a deviation of 0.01.
-        assert smallest_good([best, other], greater_is_better=True, ratio=1.0)[0] == other
-        assert smallest_good([best, other], greater_is_better=True, ratio=0.0)[0] == best
+        assert smallest_good([best, other], greater_is_better=True, size_ratio=1.0)[0] == other
+        assert smallest_good([best, other], greater_is_better=True, size_ratio=0.0)[0] == best
 
     def test_a_step_as_it_is_kept(self) -> None:
         made = replace(step("ab", 0.5, 0.7), seconds=1.5, rounds=(7,))
@@ -723,7 +723,7 @@ class TestEliminate:
 
     def test_time_that_is_over_ends_it_and_without_a_score_it_is_said(self, whole: Any, tmp_path: Path) -> None:
         path = tmp_path / "steps.json"
-        with pytest.raises(ConfigError, match="--minutes 2 is over before all columns were scored once") as caught:
+        with pytest.raises(ConfigError, match="--minutes 2 ended before all columns were scored once") as caught:
             self.eliminated(
                 whole,
                 path,

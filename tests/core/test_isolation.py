@@ -280,7 +280,7 @@ class TestNothingStaysBehind:
             running.process.kill()
             running.process.wait()
         assert not still_there(sleep)
-        assert not processes_with_variable(command_module.PROCESS_VARIABLE, running.mark)
+        assert not processes_with_variable(command_module.PROCESS_VARIABLE, running.process_tag)
 
     def test_what_the_command_started_can_be_ended_without_it(self, world: Sandbox | None) -> None:
         sleep = sleeping()

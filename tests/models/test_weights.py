@@ -313,8 +313,8 @@ def test_a_column_by_itself_is_in_the_keys_as_ever(sales: Callable[..., Small]) 
         ('weight = "importanc"', NotFoundError, "'importanc' is not a column\ndid you mean 'importance'"),
         ('weight = { metric = "IsHolliday + 1" }', NotFoundError, "weight.metric = 'IsHolliday .*did you mean 'IsHoliday'"),
         ('weight = { metrics = "IsHoliday" }', ConfigError, "weight: .*'metrics' is neither train nor metric"),
-        ("weight = 5", ConfigError, "weight: .*expected a text"),
-        ("weight = {}", ConfigError, "weight: .*expected a text"),
+        ("weight = 5", ConfigError, "weight: .*expected a string"),
+        ("weight = {}", ConfigError, "weight: .*expected a string"),
         ('metric = "wmae"\nweight = { train = "importance" }', ConfigError, "'wmae' needs weights\nadd weight"),
     ],
 )  # fmt: skip

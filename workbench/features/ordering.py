@@ -267,10 +267,10 @@ def _can_scatter(parts: Sequence[_BucketLines]) -> bool:
     return are_numbers and not any(column.has_nulls() for part in parts for column in part.frame.iter_columns())
 
 
-def _scatter(parts: Sequence[_BucketLines], n: int) -> pl.DataFrame:
+def _scatter(parts: Sequence[_BucketLines], n_lines: int) -> pl.DataFrame:
     """Return the lines in order by writing each number to its position, in half the time of `_gather`."""
-    is_written = np.zeros(n, np.bool_)
-    columns = {c: np.empty(n, s.to_numpy().dtype) for c, s in parts[0].frame.clear().to_dict().items()}
+    is_written = np.zeros(n_lines, np.bool_)
+    columns = {c: np.empty(n_lines, s.to_numpy().dtype) for c, s in parts[0].frame.clear().to_dict().items()}
     for part in parts:
         positions = part.positions.astype(np.intp)
         is_written[positions] = True

@@ -136,12 +136,12 @@ def rehearse(
         context.stage("the public test set")
         lay_out_data(raw, competition.slug, public_folder)
         public = session.run(public_folder, results / "public")
-        largest, n_differing = compared(public.path, run_predictions, ids)
+        largest_difference, n_differing = compared(public.path, run_predictions, ids)
         hidden = _rehearse_hidden(session, public_folder, results, run_predictions)
     return RehearsalResult(
         public=public.path,
         hidden=hidden.path,
-        largest=largest,
+        largest=largest_difference,
         differing=n_differing,
         rows=(run_predictions.height, hidden.n_rows),
         seconds=(public.seconds, hidden.seconds),

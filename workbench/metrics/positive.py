@@ -271,7 +271,7 @@ def _is_label_with_filler(name: str, label: str) -> bool:
 def _class_in_words(
     words: tuple[str, ...], labels: Sequence[tuple[str, ...]], is_same: Callable[[str, str], bool]
 ) -> int | None:
-    """Return the index of the class whose words are among those of the name, or of the other one after a "not"."""
+    """Return the index of the class that `words` contain, or of the other class if a "not" precedes it."""
     spans = []
     for i, label in enumerate(labels):
         if len("".join(label)) < MIN_PART_LENGTH:

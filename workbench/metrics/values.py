@@ -93,11 +93,11 @@ def medae(y_true: Floats, y_pred: Floats, weight: Floats | None = None) -> float
 def _weighted_median(values: Floats, weight: Floats) -> float:
     order = np.argsort(values, kind="stable")
     order = order[weight[order] > 0]
-    total_weight = np.cumsum(weight[order])
-    half = total_weight[-1] / 2
-    middle = int(np.searchsorted(total_weight, half, side="left"))
+    cumulative_weight = np.cumsum(weight[order])
+    half = cumulative_weight[-1] / 2
+    middle = int(np.searchsorted(cumulative_weight, half, side="left"))
     # The tolerance is relative only, as all weights may be tiny.
-    if np.isclose(total_weight[middle], half, rtol=1e-12, atol=0):
+    if np.isclose(cumulative_weight[middle], half, rtol=1e-12, atol=0):
         return float((values[order[middle]] + values[order[middle + 1]]) / 2)
     return float(values[order[middle]])
 

@@ -110,7 +110,7 @@ class WindowSteps:
             n_users = max(1, round(self.settings.sample * n_users))
         if n_users == len(window):
             return window
-        # By the folds' seed, so that experiments of other seeds are scored on the same users.
+        # With the folds' seed, so that experiments with other seeds are scored on the same users.
         rng = np.random.default_rng(self.problem.folds_seed)
         return take_users(window, np.sort(rng.choice(len(window), n_users, replace=False)))
 

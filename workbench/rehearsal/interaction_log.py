@@ -144,7 +144,7 @@ def _check_kinds(frame: pl.LazyFrame, log: InteractionsSpec, path: Path) -> None
 
 
 def _time_us(frame: pl.LazyFrame, log: InteractionsSpec, dtype: pl.DataType, path: Path) -> pl.Expr:
-    """Return the time in microseconds since 1970, from a column of dates, times, whole numbers or texts of these."""
+    """Return the time in microseconds since 1970, from a column of dates, times or integers, or of strings of these."""
     time = pl.col(log.time)
     if dtype == pl.String:
         is_integer = (time.str.contains(INTEGER).fill_null(value=False)).all()

@@ -380,11 +380,11 @@ def select(rows: Sequence[Row], *, filters: Sequence[str] = (), sort: str = "exp
     if name not in SORTS:
         raise ConfigError(f"can't sort by {name!r}", hint=near(name, SORTS, kind="column"))
     selected = [row for row in rows if all(_matches(row, f) for f in filters)]
-    value = SORTS[name]
-    with_value = [row for row in selected if value(row) is not None]
+    sort_value = SORTS[name]
+    with_value = [row for row in selected if sort_value(row) is not None]
     is_descending = name in ("cv", "public", "private") and bool(with_value) and with_value[0].run.greater_is_better
-    with_value.sort(key=value, reverse=(is_descending or name == "change") != sort.startswith("-"))
-    return RunTable([*with_value, *(row for row in selected if value(row) is None)])
+    with_value.sort(key=sort_value, reverse=(is_descending or name == "change") != sort.startswith("-"))
+    return RunTable([*with_value, *(row for row in selected if sort_value(row) is None)])
 
 
 def _matches(row: Row, text: str) -> bool:

@@ -191,8 +191,8 @@ def eliminate(
     """Search for the smallest list that scores as well as the best.
 
     Each step drops the share `options.step` with the least gain, and groups without any; the list is then scored by CV
-    over the same folds. If it is worse than the best beyond noise, half as many groups are dropped from the list
-    before, down to a single group.
+    over the same folds. If it is worse than the best beyond noise, half as many groups are dropped from the
+    previous list, down to a single group.
 
     Parameters
     ----------
@@ -207,7 +207,7 @@ def eliminate(
         When the time was too short to score all columns.
     """
     greater_is_better = experiment.problem.metric.greater_is_better
-    ratio = experiment.problem.folds.size_ratio
+    size_ratio = experiment.problem.folds.size_ratio
     steps = file.read()
     n_resumed = len(steps)
     no_limit = sys.maxsize - 1
@@ -217,7 +217,9 @@ def eliminate(
         if not steps:
             steps.append(_all_columns_step(experiment, groups, context))
             file.write(steps)
-        while (names := next_groups(steps, options.step, greater_is_better=greater_is_better, ratio=ratio)) is not None:
+        while (
+            names := next_groups(steps, options.step, greater_is_better=greater_is_better, size_ratio=size_ratio)
+        ) is not None:
             if len(steps) > max_trials:
                 stop_reason = "trials"
                 break
@@ -231,10 +233,10 @@ def eliminate(
         stop_reason = "memory"  # the finished steps still count
     if not steps:
         raise ConfigError(
-            f"--minutes {options.minutes:g} is over before all columns were scored once",
+            f"--minutes {options.minutes:g} ended before all columns were scored once",
             hint=f"`wb run {experiment.spec.number}` first, whose models are then used; or allow more minutes",
         )
-    chosen, best = smallest_good(steps[: max_trials + 1], greater_is_better=greater_is_better, ratio=ratio)
+    chosen, best = smallest_good(steps[: max_trials + 1], greater_is_better=greater_is_better, size_ratio=size_ratio)
     return EliminationResult(tuple(steps), chosen, best, stop_reason, n_resumed, _importances(groups, steps, chosen))
 
 
@@ -290,7 +292,7 @@ def _step(groups: Sequence[Group], models: Models, score: SelectionScore, second
 
 
 def next_groups(
-    steps: Sequence[EliminationStep], share: float, *, greater_is_better: bool, ratio: float | None = None
+    steps: Sequence[EliminationStep], share: float, *, greater_is_better: bool, size_ratio: float | None = None
 ) -> tuple[str, ...] | None:
     """Return the groups of the next list to score, or None if the search is over; depends on the steps alone.
 
@@ -300,7 +302,7 @@ def next_groups(
         The share of the groups to drop.
     greater_is_better : bool
         Of the score.
-    ratio : float, optional
+    size_ratio : float, optional
         Validation rows over train rows, for the standard errors; see `difference`.
     """
     start, n_dropped = steps[0], 0  # the list to drop groups from; how many the latest, worse list dropped from it
@@ -308,7 +310,7 @@ def next_groups(
     for i, step in enumerate(steps[1:], 1):
         best = _best(steps[:i], greater_is_better)
         n_dropped = len(start.groups) - len(step.groups)
-        if _is_worse(best, step, greater_is_better, MAX_STANDARD_ERRORS, ratio):
+        if _is_worse(best, step, greater_is_better, MAX_STANDARD_ERRORS, size_ratio):
             if n_dropped == 1:
                 return None
             share_factor /= 2
@@ -335,20 +337,20 @@ def _best(steps: Sequence[EliminationStep], greater_is_better: bool) -> Eliminat
 
 
 def _is_worse(
-    best: EliminationStep, step: EliminationStep, greater_is_better: bool, n_errors: float, ratio: float | None
+    best: EliminationStep, step: EliminationStep, greater_is_better: bool, n_errors: float, size_ratio: float | None
 ) -> bool:
     """Return whether a list is worse than the best by more than this many standard errors."""
-    mean, error = difference(best.folds, step.folds, ratio)
+    mean, error = difference(best.folds, step.folds, size_ratio)
     return (mean if greater_is_better else -mean) > n_errors * error
 
 
 def smallest_good(
-    steps: Sequence[EliminationStep], *, greater_is_better: bool, ratio: float | None = None
+    steps: Sequence[EliminationStep], *, greater_is_better: bool, size_ratio: float | None = None
 ) -> tuple[EliminationStep, EliminationStep]:
     """Return the smallest list within one standard error of the best, and the best.
 
     The standard error is that of the difference, paired by fold. Of lists of the same size the better is returned.
     """
     best = _best(steps, greater_is_better)
-    good = [s for s in steps if not _is_worse(best, s, greater_is_better, 1.0, ratio)]
+    good = [s for s in steps if not _is_worse(best, s, greater_is_better, 1.0, size_ratio)]
     return min(good, key=lambda s: (len(s.groups), -s.mean if greater_is_better else s.mean)), best

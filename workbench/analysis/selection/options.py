@@ -132,7 +132,7 @@ def options_of(method: str, values: dict[str, Any]) -> SelectionOptions:
 
 
 def _checked(name: str, value: Any) -> Any:
-    """Check an option's value and return it, NumPy's numbers as Python's."""
+    """Check an option's value and return it, with NumPy numbers converted to Python numbers."""
     if name == "by" and value not in GROUPINGS:
         raise ConfigError(f"--by {value!r} is unknown", hint=near(str(value), GROUPINGS, kind="way"))
     if name == "holdout" and not isinstance(value, bool):

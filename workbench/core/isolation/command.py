@@ -99,7 +99,7 @@ class RunningCommand:
     process : Popen
         The launcher. Its exit code is that of the command, 128 + number for a signal, or 125 if the sandbox could not
         be created.
-    mark : str
+    process_tag : str
         The value of `PROCESS_VARIABLE` in its processes.
     pid_namespace : bool
         Whether it has a process namespace.
@@ -108,7 +108,7 @@ class RunningCommand:
     """
 
     process: subprocess.Popen[str]
-    mark: str
+    process_tag: str
     pid_namespace: bool
     init_pid_path: Path
 
@@ -138,9 +138,9 @@ class RunningCommand:
         with suppress(subprocess.TimeoutExpired):
             self.process.wait(timeout=KILL_TIMEOUT_S / 2)
         while True:
-            survivors = ({*descendants(self.process.pid)} | processes_with_variable(PROCESS_VARIABLE, self.mark)) - {
-                self.process.pid
-            }
+            survivors = (
+                {*descendants(self.process.pid)} | processes_with_variable(PROCESS_VARIABLE, self.process_tag)
+            ) - {self.process.pid}
             _kill_processes(survivors)
             if self.process.poll() is None:
                 self.process.kill()
@@ -193,11 +193,11 @@ def _launch(
     *,
     pid_namespace: bool,
 ) -> Iterator[RunningCommand]:
-    mark = secrets.token_hex(8)
-    variables = dict(os.environ if environment is None else environment) | {PROCESS_VARIABLE: mark}
+    process_tag = secrets.token_hex(8)
+    variables = dict(os.environ if environment is None else environment) | {PROCESS_VARIABLE: process_tag}
     pid_namespace = pid_namespace and sandbox is not None
-    where = None if sandbox is None else sandbox.disk
-    with tempfile.TemporaryDirectory(dir=where, prefix=".wb-world-", ignore_cleanup_errors=True) as folder:
+    disk = None if sandbox is None else sandbox.disk
+    with tempfile.TemporaryDirectory(dir=disk, prefix=".wb-world-", ignore_cleanup_errors=True) as folder:
         scratch = Path(folder).resolve()
         if sandbox is not None and sandbox.home is not None:
             variables["HOME"] = sandbox.home
@@ -218,7 +218,7 @@ def _launch(
             text=True,
             start_new_session=True,
         )
-        running = RunningCommand(process, mark, pid_namespace, init_pid_path)
+        running = RunningCommand(process, process_tag, pid_namespace, init_pid_path)
         try:
             yield running
         finally:

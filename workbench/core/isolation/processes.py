@@ -71,5 +71,5 @@ def _from_ps() -> Iterator[tuple[int, tuple[int, int]]]:
     except (OSError, subprocess.SubprocessError):
         return
     for line in text.splitlines():
-        pid, parent, kilobytes = map(int, line.split())
-        yield pid, (parent, kilobytes * 1024)
+        pid, parent_pid, kilobytes = map(int, line.split())
+        yield pid, (parent_pid, kilobytes * 1024)

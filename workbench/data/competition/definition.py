@@ -198,7 +198,7 @@ class DefinitionFile(StrictModel):
     def _expressions(cls, value: Any) -> Any:
         texts = value.values() if isinstance(value, dict) else [value]
         if not texts or not all(isinstance(t, str) for t in texts):
-            raise ValueError('expected a text: "COLUMN", an expression of columns, or { train = "…", metric = "…" }')
+            raise ValueError('expected a string: "COLUMN", an expression of columns, or { train = "…", metric = "…" }')
         if isinstance(value, dict):
             for key in value:
                 if key not in ("train", "metric"):

@@ -147,7 +147,7 @@ def _from_facts(
         metric=facts.metric or "",
         stands_for=None,
         log=facts.interactions,
-        why={"task": "said by the platform"},
+        why={"task": "stated by the platform"},
     )
 
 
@@ -268,7 +268,7 @@ def _spec(train: _Events, kinds: tuple[str, ...], *, is_session: bool) -> tuple[
     )
     why = dict.fromkeys(("user", "item", "time", "kind"), "by its name")
     why |= {"horizon": "a guess: the competition's page says how far it looks ahead"}
-    why |= {"weights": "a guess, all alike: the competition's page says what each type counts"}
+    why |= {"weights": "a guess, all equal: the competition's page gives the weight of each type"}
     why |= {"cut": "train has no users of test" if is_session else "the users are those of train"}
     return spec, why
 

@@ -22,7 +22,7 @@ _STEPS[[ord("["), ord("{")]], _STEPS[[ord("]"), ord("}")]] = 1, -1
 
 
 def depth_of(document: bytes) -> int:
-    r"""Return how deeply lists and objects are nested; brackets inside of quotes do not count.
+    r"""Return how deeply lists and objects are nested; brackets within quotes do not count.
 
     Examples
     --------

@@ -75,7 +75,7 @@ class _NamedTable:
 
 
 def words_of(name: str) -> tuple[str, ...]:
-    """Split a file's path into words; capitals begin words only if no word between other signs is a role.
+    """Split a file's path into words, at capitals only if splitting at other characters yields no role, as "train".
 
     Examples
     --------

@@ -93,8 +93,8 @@ class Shape:
     def dtype(self, path: str, as_text: Collection[str] = ()) -> pl.DataType:
         """Return the type that holds all values without loss.
 
-        Integers and floats are Float64 together, integers and texts String. Without values, and for objects without
-        fields, it is String.
+        It is Float64 for integers with floats, String for integers with texts, and String if there are no values or the
+        objects have no fields.
 
         Parameters
         ----------

@@ -291,17 +291,17 @@ def _encoding(head: bytes, *, is_cut: bool) -> Guess:
     other = utf16_without_mark(head) or seven_bit(head)
     if other is not None:
         return Guess(other)
-    has_mark = head.startswith(codecs.BOM_UTF8)
+    has_bom = head.startswith(codecs.BOM_UTF8)
     try:
         codecs.getincrementaldecoder("utf-8")().decode(head, not is_cut)
     except UnicodeDecodeError as exc:
         sample = lines_beyond_ascii(head, is_cut=is_cut)
-        if not has_mark and not is_broken_utf8(sample):
+        if not has_bom and not is_broken_utf8(sample):
             return guess_encoding(sample)
         before = head[: exc.start]
         line = 1 + (before.count(b"\n") or before.count(b"\r"))
-        return Guess("utf-8-sig" if has_mark else "utf-8", broken_line=line)
-    return Guess("utf-8-sig" if has_mark else "utf-8")
+        return Guess("utf-8-sig" if has_bom else "utf-8", broken_line=line)
+    return Guess("utf-8-sig" if has_bom else "utf-8")
 
 
 def encoding_line(guess: Guess) -> str:

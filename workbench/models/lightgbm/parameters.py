@@ -352,7 +352,7 @@ def check_target(spec: LightGBMSpec, target: Target, metric: Metric) -> None:
             raise ConfigError(
                 f"{spec.where}: [model] is_unbalance and scale_pos_weight are for two classes; the task is "
                 f"{column.task!r}",
-                hint='class_weight = "balanced" is for more of them' if column.task == "multiclass" else "",
+                hint='class_weight = "balanced" is for more classes' if column.task == "multiclass" else "",
             )
         unused = [k for k, default in NO_CLASS_WEIGHTS.items() if spec.parameters.get(k, default) != default]
         if unused and (spec.custom_objective is not None or objective != "binary"):
