@@ -71,7 +71,7 @@ class TestNumbers:
         stats = column_stats(pl.DataFrame({"v": [f"{i % 90 + 1}.{i % 900 + 100}" for i in range(500)]}))
         for evidence, direct in ((Evidence(), True), (Evidence(decimal=","), False)):
             plans = plan_types({"train": stats}, {"train": form}, ReadOptions({}, {}), evidence)
-            assert plans["train"]["v"].direct == direct
+            assert plans["train"]["v"].is_parsed_by_reader == direct
 
     @SIZES
     def test_other_columns_tell_the_decimal_mark(self, size: int) -> None:

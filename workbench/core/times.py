@@ -9,7 +9,7 @@ import polars as pl
 __all__ = [
     "UNITS_PER_SECOND",
     "epoch_unit",
-    "has_clock",
+    "has_time_of_day",
     "has_time_unit",
     "is_iso_text",
     "iso_texts",
@@ -108,13 +108,13 @@ def _parse_iso(column: str) -> pl.Expr:
     return pl.coalesce([t.to_physical() for t in (*with_zone, *without_zone, days)]).alias(column)
 
 
-def has_clock(time_format: str) -> bool:
+def has_time_of_day(time_format: str) -> bool:
     """Tell whether a strftime format has a time of day.
 
     Examples
     --------
-    >>> has_clock("%d.%m.%Y %-H:%M"), has_clock("%Y-%m-%d %T"), has_clock("%-d %B %Y"), has_clock("%F")
-    (True, True, False, False)
+    >>> [has_time_of_day(f) for f in ("%d.%m.%Y %-H:%M", "%Y-%m-%d %T", "%-d %B %Y", "%F")]
+    [True, True, False, False]
     """
     return re.search(r"%(?![-_0]?[YCymbBhdeaAwuUWGgVjDxFvnt%])", time_format) is not None
 

@@ -59,6 +59,6 @@ def _as_fetched(series: pl.Series, source: InputFile) -> pl.Series:
         return series
     stats = column_stats(series.to_frame())[series.name]
     column_type = decide([stats], decimal=source.form.decimal, separator=source.form.separator, name=series.name)
-    if column_type.direct:  # polars can parse it
+    if column_type.is_parsed_by_reader:  # polars can parse it
         return series.str.strip_chars().cast(column_type.dtype, strict=False)
     return series.to_frame().select(column_type.read(series.name)).to_series()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from workbench.core.times import has_clock, offset_minutes
+from workbench.core.times import has_time_of_day, offset_minutes
 from workbench.metrics import match_label, name_words
 
 __all__ = ["ROW_NUMBER", "IdTemplate", "as_written", "match_classes", "match_targets"]
@@ -95,18 +95,18 @@ def as_written(frame: pl.DataFrame, spellings: Mapping[str, str]) -> pl.DataFram
 
 
 def _times_as_written(series: pl.Series, formats: list[str]) -> pl.Series:
-    """Return times as text; midnight is written as a day alone where one of the formats has no clock."""
+    """Return times as text; midnight is written as a day alone where one of the formats has no time of day."""
 
     def format_times(time_format: str) -> pl.Series:
         minutes = offset_minutes(time_format)
         return (series.dt.offset_by(f"{minutes}m") if minutes else series).dt.strftime(time_format)
 
-    day_formats = [f for f in formats if not has_clock(f)]
-    clock_formats = [f for f in formats if f not in day_formats]
-    if not day_formats or not clock_formats:
+    day_formats = [f for f in formats if not has_time_of_day(f)]
+    formats_with_time = [f for f in formats if f not in day_formats]
+    if not day_formats or not formats_with_time:
         return format_times(formats[0])
     is_midnight = series.dt.truncate("1d") == series
-    days, times = format_times(day_formats[0]), format_times(clock_formats[0])
+    days, times = format_times(day_formats[0]), format_times(formats_with_time[0])
     return pl.select(pl.when(is_midnight).then(days).otherwise(times).alias(series.name)).to_series()
 
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import polars as pl
 
-from workbench.core.times import has_clock
-from workbench.data.ingest.dates import COMPACT, DAYS, MAX_DAYS, days_read, is_clock, split_times
+from workbench.core.times import has_time_of_day
+from workbench.data.ingest.dates import COMPACT, DAYS, MAX_DAYS, are_times_of_day, days_read, split_times
 from workbench.data.ingest.keys import KeyKind
 from workbench.data.ingest.missing import is_token
 from workbench.data.ingest.types import (
@@ -67,9 +67,9 @@ def column_stats(
     for column, kind in (keys or {}).items():
         if kind and column in stats_by_column:
             stats = stats_by_column[column]
-            clock = next(iter(stats.clocks)) if len(stats.clocks) == 1 else None
-            times = [] if clock is None else [day + clock for day in stats.times or ()]
-            exact = _exact(frame[column].drop_nulls(), times, missing, kind)
+            time_format = next(iter(stats.time_formats)) if len(stats.time_formats) == 1 else None
+            full_formats = [] if time_format is None else [day_format + time_format for day_format in stats.times or ()]
+            exact = _exact(frame[column].drop_nulls(), full_formats, missing, kind)
             stats_by_column[column] = replace(stats, exact=exact)
     return stats_by_column
 
@@ -83,14 +83,19 @@ def is_present(text: pl.Expr, missing: Sequence[str]) -> pl.Expr:
 # ------------------------------------------------------------------------------------------------------------- keys
 
 
-def _exact(values: pl.Series, times: Iterable[str], missing: Sequence[str], kind: KeyKind) -> frozenset[str] | None:
+def _exact(
+    values: pl.Series, time_formats: Iterable[str], missing: Sequence[str], kind: KeyKind
+) -> frozenset[str] | None:
     """Return the types that keep the spelling of all texts, see `ColumnStats.exact`; None where there is no value."""
     # "NA" is a missing code, but may be an id.
     text = present_texts(values, missing, tokens=MISSING if kind == "code" else ())
     if not text.len():
         return None
     exact = {
-        f"{f}|{loose}" for f in times for loose in ("", "d", "h", "dh") if _keeps_spelling(text, _time_type(f, loose))
+        f"{f}|{loose}"
+        for f in time_formats
+        for loose in ("", "d", "h", "dh")
+        if _keeps_spelling(text, _time_type(f, loose))
     }
     for name, dtype in (("whole", pl.Int64()), ("fraction", pl.Float64())):
         if _keeps_spelling(text, ColumnType(dtype, key=kind)):
@@ -99,7 +104,9 @@ def _exact(values: pl.Series, times: Iterable[str], missing: Sequence[str], kind
 
 
 def _time_type(time_format: str, loose: str) -> ColumnType:
-    return ColumnType(pl.Datetime("us") if has_clock(time_format) else pl.Date(), time_format, loose=loose, key="key")
+    return ColumnType(
+        pl.Datetime("us") if has_time_of_day(time_format) else pl.Date(), time_format, loose=loose, key="key"
+    )
 
 
 def _keeps_spelling(text: pl.Series, column_type: ColumnType) -> bool:
@@ -239,7 +246,7 @@ def _all_stats(
             padded=numbers.padded.get(column, 0),
             plain=column in numbers.plain,
             times=times.formats,
-            clocks=times.clocks,
+            time_formats=times.time_formats,
             days=times.days,
             commas=numbers.commas.get(column, 0),
             points=numbers.points.get(column, 0),
@@ -266,10 +273,10 @@ def _loose(text: pl.Series) -> str:
 
 @dataclass(frozen=True)
 class _Times:
-    """`times`, `clocks` and `days` of `ColumnStats`."""
+    """`times`, `time_formats` and `days` of `ColumnStats`."""
 
     formats: dict[str, int]
-    clocks: frozenset[str] = frozenset()
+    time_formats: frozenset[str] = frozenset()
     days: frozenset[str] | None = frozenset()
 
 
@@ -285,18 +292,20 @@ def _times(text: pl.Series, name: str, formats: Iterable[str] | None) -> _Times:
     if (formats is None or COMPACT in formats) and _is_compact(text, name) and not days_read(text, COMPACT).has_nulls():
         return _Times({COMPACT: text.len()}, frozenset({""}))
     days = pl.Series(dtype=pl.String)
-    clocks: dict[str, pl.Series] = {}
+    times_by_format: dict[str, pl.Series] = {}
     for values in (text.head(5), text.sample(min(200, text.len()), seed=0), text.unique()):
         parts = split_times(values)
         if parts is None:
             return NO_TIMES
-        days, clocks = parts
+        days, times_by_format = parts
         possible = [f for f in possible if not days_read(days, f).has_nulls()]
-        if not possible or not all(is_clock(times, clock_format) for clock_format, times in clocks.items()):
+        if not possible or not all(
+            are_times_of_day(times, time_format) for time_format, times in times_by_format.items()
+        ):
             return NO_TIMES
     needs_choice = len(possible) > 1 or "%y" in possible[0]
     distinct_days = frozenset() if not needs_choice else frozenset(days.to_list()) if days.len() <= MAX_DAYS else None
-    return _Times(dict.fromkeys(possible, text.len()), frozenset(clocks), distinct_days)
+    return _Times(dict.fromkeys(possible, text.len()), frozenset(times_by_format), distinct_days)
 
 
 def _may_be_time(first_value: str, name: str) -> bool:

@@ -1,4 +1,4 @@
-"""Parse dates and times in text: the day has one of some known formats, the clock's format follows from its signs."""
+"""Parse dates and times in text: days by a list of known formats, times of day by a format derived from the text."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from itertools import pairwise
 
 import polars as pl
 
-from workbench.core.times import has_clock, offset_minutes
+from workbench.core.times import has_time_of_day, offset_minutes
 
 __all__ = [
     "COMPACT",
     "DAYS",
     "MAX_DAYS",
     "DayChoice",
+    "are_times_of_day",
     "choose_day",
-    "clock_formats",
+    "choose_max_year",
     "day_order",
     "days_read",
     "has_short_years",
-    "is_clock",
-    "last_year",
+    "needed_time_formats",
     "read_times",
     "split_times",
     "zones_of",
@@ -61,12 +61,12 @@ DAYS = (
 """The known formats of a day. Where nothing distinguishes days from months, the first one that fits is used."""
 COMPACT = "%Y%m%d"
 
-PLAIN_CLOCK = (
+DAY_AND_TIME = (
     r"^(.*?\d)([ T]\d{1,2}[:.]\d{2}(?:[:.]\d{2}(?:[.,]\d{1,9})?)?(?: ?[AaPp][Mm])?)"
     r"( ?(?:Z|UTC|GMT|[+-]\d{2}(?::?\d{2})?))?$"
 )
-"""Groups: a day, a clock, and an offset from UTC."""
-MAX_CLOCKS = 40
+"""Groups: a day, a time of day, and an offset from UTC."""
+MAX_TIME_SHAPES = 40
 MAX_DAYS = 12_000
 """The distinct days that are compared to tell the day from the month or year; 33 years have as many days."""
 MIN_SPAN_RATIO = 4
@@ -100,39 +100,39 @@ class DayChoice:
 
 
 def split_times(text: pl.Series) -> tuple[pl.Series, dict[str, pl.Series]] | None:
-    """Split texts into days and clocks.
+    """Split texts into days and times of day.
 
     Returns
     -------
     Series, dict
-        The distinct days, and the distinct clocks by their format, which is "" for texts without a clock. None where a
-        clock has no known format.
+        The distinct days, and the distinct times of day by their format, which is "" for texts without one. None where
+        a time has no known format.
     """
-    groups = text.str.extract_groups(PLAIN_CLOCK)
-    parts = groups.struct.unnest().rename({"1": "day", "2": "clock", "3": "zone"})
-    has_no_clock = parts["clock"].is_null()
-    days = pl.select(pl.when(has_no_clock).then(text).otherwise(parts["day"])).to_series().unique()
-    clocks_by_format: dict[str, pl.Series] = {}
-    if has_no_clock.any():
-        clocks_by_format[""] = pl.Series([""])
-    with_clock = parts.filter(~has_no_clock).with_columns(shape=pl.col("clock").str.replace_all(r"\d+", "9"))
-    shapes = with_clock.select("shape", "zone").unique()
-    if shapes.height > MAX_CLOCKS:
+    groups = text.str.extract_groups(DAY_AND_TIME)
+    parts = groups.struct.unnest().rename({"1": "day", "2": "time", "3": "zone"})
+    has_no_time = parts["time"].is_null()
+    days = pl.select(pl.when(has_no_time).then(text).otherwise(parts["day"])).to_series().unique()
+    times_by_format: dict[str, pl.Series] = {}
+    if has_no_time.any():
+        times_by_format[""] = pl.Series([""])
+    with_time = parts.filter(~has_no_time).with_columns(shape=pl.col("time").str.replace_all(r"\d+", "9"))
+    shapes = with_time.select("shape", "zone").unique()
+    if shapes.height > MAX_TIME_SHAPES:
         return None
     for shape, zone in shapes.rows():
-        clock_format = _clock_format(shape)
-        if clock_format is None:
+        time_format = _time_format(shape)
+        if time_format is None:
             return None
         has_shape = (pl.col("shape") == shape) & pl.col("zone").eq_missing(zone)
-        clocks = with_clock.filter(has_shape)["clock"].unique()
-        key = clock_format + (zone or "")
-        earlier = clocks_by_format.get(key)
-        clocks_by_format[key] = clocks if earlier is None else pl.concat([earlier, clocks])
-    return days, clocks_by_format
+        times = with_time.filter(has_shape)["time"].unique()
+        key = time_format + (zone or "")
+        earlier = times_by_format.get(key)
+        times_by_format[key] = times if earlier is None else pl.concat([earlier, times])
+    return days, times_by_format
 
 
-def _clock_format(shape: str) -> str | None:
-    """Return the format of a clock by its shape, in which each number is replaced by "9"."""
+def _time_format(shape: str) -> str | None:
+    """Return the format of a time of day from its shape, in which each number is replaced by "9"."""
     am_pm = re.search(r"( ?)[AaPp][Mm]$", shape)
     numbers = shape[: am_pm.start()] if am_pm else shape
     separator = numbers[2] if len(numbers) > 2 else ""
@@ -144,18 +144,18 @@ def _clock_format(shape: str) -> str | None:
         directives = ["%H", "%M", "%S"][: len(fields)]
     else:
         directives = ["%H", "%M", "%S%.f" if "." in fields[-1] else "%S"][: len(fields)]
-    clock_format = numbers[0] + separator.join(directives)
-    return clock_format.replace("%H", "%I") + am_pm[1] + "%p" if am_pm else clock_format
+    time_format = numbers[0] + separator.join(directives)
+    return time_format.replace("%H", "%I") + am_pm[1] + "%p" if am_pm else time_format
 
 
-def clock_formats(clocks: Collection[str]) -> tuple[str, ...]:
-    """Return the formats that are necessary to read clocks of all these formats, "" (no clock) last."""
-    distinct = [c for c in clocks if not (c.endswith("%S") and f"{c}%.f" in clocks)]
-    return tuple(sorted(distinct, key=lambda c: (c == "", c)))
+def needed_time_formats(formats: Collection[str]) -> tuple[str, ...]:
+    """Return the formats that suffice to parse times of day of all these formats; "" (no time) comes last."""
+    needed = [f for f in formats if not (f.endswith("%S") and f"{f}%.f" in formats)]
+    return tuple(sorted(needed, key=lambda f: (f == "", f)))
 
 
-def is_clock(values: pl.Series, form: str) -> bool:
-    """Tell whether all clocks of a format are valid times of a day."""
+def are_times_of_day(values: pl.Series, form: str) -> bool:
+    """Tell whether all values are valid times of day in a format."""
     return form == "" or bool(_read(pl.Series(["2000-01-01"]) + values, "%Y-%m-%d" + _bare(form)).is_not_null().all())
 
 
@@ -194,7 +194,7 @@ def has_short_years(text: pl.Series, time_format: str) -> bool:
 # ------------------------------------------------------------------------------------------------------------- reading
 
 
-def read_times(text: pl.Expr, formats: Iterable[str], dtype: pl.DataType, until: int | None) -> pl.Expr:
+def read_times(text: pl.Expr, formats: Iterable[str], dtype: pl.DataType, max_year: int | None) -> pl.Expr:
     """Return an expression that parses texts by the first format that fits; other texts become null.
 
     Parameters
@@ -204,8 +204,8 @@ def read_times(text: pl.Expr, formats: Iterable[str], dtype: pl.DataType, until:
         A format may end in an offset from UTC, which is subtracted.
     dtype : DataType
         Date or Datetime.
-    until : int, optional
-        The last year of the century that two-digit years lie in.
+    max_year : int, optional
+        Two-digit years that would be later than this are moved back by 100 years.
     """
     # polars' cache makes this four times slower where most values differ.
     read: list[pl.Expr] = []
@@ -215,7 +215,7 @@ def read_times(text: pl.Expr, formats: Iterable[str], dtype: pl.DataType, until:
         elif "%z" in form:
             zoned = text.str.strptime(pl.Datetime("us", "UTC"), form, strict=False, cache=False)
             read.append(zoned.dt.replace_time_zone(None))
-        elif not has_clock(form):
+        elif not has_time_of_day(form):
             read.append(text.str.strptime(pl.Date(), form, strict=False, cache=False).cast(pl.Datetime("us")))
         else:
             with_point = text.str.replace(",", ".", literal=True) if "%.f" in form and ", " not in form else text
@@ -223,9 +223,9 @@ def read_times(text: pl.Expr, formats: Iterable[str], dtype: pl.DataType, until:
             minutes = offset_minutes(form)
             read.append(local_time - pl.duration(minutes=minutes) if minutes else local_time)
     times = read[0] if len(read) == 1 else pl.coalesce(read)
-    if until is None:
+    if max_year is None:
         return times
-    return pl.when(times.dt.year() > until).then(times.dt.offset_by("-100y")).otherwise(times)
+    return pl.when(times.dt.year() > max_year).then(times.dt.offset_by("-100y")).otherwise(times)
 
 
 # ------------------------------------------------------------------------------------------------------------ choosing
@@ -361,8 +361,8 @@ MAX_YEARS_AHEAD = 15
 MAX_PLANNED_SPAN_YEARS = 40
 
 
-def last_year(days: Collection[str], day_format: str, name: str) -> int | None:
-    """Return the last year of the century that two-digit years lie in; None to keep the century that polars assumes.
+def choose_max_year(days: Collection[str], day_format: str, name: str) -> int | None:
+    """Return the latest year that a two-digit year may stand for; None to keep the century that polars assumes.
 
     Days in the future are moved to the past, unless they may be plans: days within a few decades around today.
 

@@ -352,8 +352,9 @@ def plan_types(
             if options.keys.is_text(column) and is_numeric(decided.dtype):
                 decided = ColumnType(pl.String(), looks_numeric=True)
             # Where the text has to be compared or searched for missing values, the CSV reader must not parse it.
-            direct = decided.direct and not form.missing and not (decided.key and decided.dtype == pl.Float64)
-            plans[name][column] = decided if decided.direct == direct else replace(decided, direct=direct)
+            if form.missing or (decided.key and decided.dtype == pl.Float64):
+                decided = replace(decided, is_parsed_by_reader=False)
+            plans[name][column] = decided
     return plans
 
 
@@ -527,9 +528,9 @@ class _PartReader:
         self.form, self.header = layout.forms[number], layout.headers[number]
         self.plan = plan_of_part = {c: plan[c] for c in self.header}
         types = plan_of_part.items()
-        self.read_types = {c: t.dtype if t.direct else pl.String() for c, t in types}
+        self.read_types = {c: t.dtype if t.is_parsed_by_reader else pl.String() for c, t in types}
         self.numbers = [c for c, t in types if t.dtype in (pl.Int64, pl.Float64) and not t.is_stated]
-        self.parsed = [c for c, t in types if not t.direct and t.dtype != pl.String]
+        self.parsed = [c for c, t in types if not t.is_parsed_by_reader and t.dtype != pl.String]
         self.times = [c for c, t in types if t.time_format]
         # The columns whose type may change with a value that does not match the pattern of all values so far.
         self.columns_by_pattern: dict[str, list[str]] = {}
@@ -540,12 +541,16 @@ class _PartReader:
         keys = {c: t for c, t in types if t.key and t.dtype != pl.String}
         self.integer_keys = [c for c, t in keys.items() if t.key == "key" and t.dtype == pl.Int64]
         # The keys whose spelling is compared with the file.
-        self.compared = [c for c, t in keys.items() if not t.direct and (t.key == "key" or t.dtype == pl.Float64)]
+        self.compared = [
+            c for c, t in keys.items() if not t.is_parsed_by_reader and (t.key == "key" or t.dtype == pl.Float64)
+        ]
         self.choice_stats: dict[str, ColumnStats] = {}
         # Columns that the CSV reader parses keep the choice: other evidence leads to full statistics.
-        self.choices = [c for c, t in types if t.is_choice and not t.is_stated and not t.direct]
-        self.direct_floats = [c for c, t in types if t.direct and t.dtype == pl.Float64]
-        with_expression = [c for c, t in types if not t.direct and (t.dtype != pl.String or self.form.missing)]
+        self.choices = [c for c, t in types if t.is_choice and not t.is_stated and not t.is_parsed_by_reader]
+        self.floats_of_reader = [c for c, t in types if t.is_parsed_by_reader and t.dtype == pl.Float64]
+        with_expression = [
+            c for c, t in types if not t.is_parsed_by_reader and (t.dtype != pl.String or self.form.missing)
+        ]
         self.expressions = [plan_of_part[c].read(c, self.form.missing) for c in with_expression]
         self.expressions += [pl.lit(None, dtype=t.dtype).alias(c) for c, t in plan.items() if c not in plan_of_part]
         self.columns = list(plan)
@@ -574,8 +579,8 @@ class _PartReader:
             raise _explained(exc, self.table, block, self.layout, self.number) from exc
         typed = text.with_columns(self.expressions)
         # Searching the bytes is cheaper than checking each number.
-        if self.direct_floats and b"nan" in block.lower():
-            typed = typed.with_columns(pl.col(self.direct_floats).fill_nan(None))
+        if self.floats_of_reader and b"nan" in block.lower():
+            typed = typed.with_columns(pl.col(self.floats_of_reader).fill_nan(None))
         typed = typed if typed.columns == self.columns else typed.select(self.columns)
         self._check_short_years(text, typed)
         for column in self._columns_with_new_nulls(text, typed):

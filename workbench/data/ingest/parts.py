@@ -249,7 +249,7 @@ def _type_of_texts(
     unique_texts = texts.unique().collect(engine="streaming")
     key = options.keys.kind(column)
     stats = column_stats(unique_texts, missing=plan.missing, keys={column: key})[column]
-    decided = replace(decide([stats], separator="\t", name=column, key=key), direct=False)
+    decided = replace(decide([stats], separator="\t", name=column, key=key), is_parsed_by_reader=False)
     return None if decided.dtype == pl.String or not stats.present else decided
 
 

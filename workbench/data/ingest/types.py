@@ -16,10 +16,10 @@ from workbench.data.ingest.dates import (
     DAYS,
     MAX_DAYS,
     choose_day,
-    clock_formats,
+    choose_max_year,
     day_order,
     has_short_years,
-    last_year,
+    needed_time_formats,
     read_times,
     zones_of,
 )
@@ -72,8 +72,8 @@ class ColumnStats:
         Whether every value is a number without spaces, so that the CSV reader can parse the column.
     times : dict, optional
         Counts by the format of the day, for the formats that read all values; None if there is no value.
-    clocks : frozenset of str
-        The formats of the texts after the day, "" for none.
+    time_formats : frozenset of str
+        The formats of the times of day, "" for days without one.
     days : frozenset of str, optional
         The distinct days, where the choice of a format depends on them; None if there are too many.
     commas, points, grouped : int
@@ -98,7 +98,7 @@ class ColumnStats:
     padded: int = 0
     plain: bool = True
     times: dict[str, int] | None = None
-    clocks: frozenset[str] = frozenset()
+    time_formats: frozenset[str] = frozenset()
     days: frozenset[str] | None = frozenset()
     commas: int = 0
     points: int = 0
@@ -122,7 +122,7 @@ class ColumnStats:
             padded=self.padded + other.padded,
             plain=self.plain and other.plain,
             times=_common_times(self, other),
-            clocks=self.clocks | other.clocks,
+            time_formats=self.time_formats | other.time_formats,
             days=days if days is not None and len(days) <= MAX_DAYS else None,
             commas=self.commas + other.commas,
             points=self.points + other.points,
@@ -177,14 +177,14 @@ class ColumnType:
         The texts of a boolean: false, true.
     decimal : str
         The decimal mark, or "1,000" where a comma separates thousands.
-    direct : bool
-        Whether the CSV reader may parse the column itself.
+    is_parsed_by_reader : bool
+        Whether polars' CSV reader parses the column; otherwise it is read as text and parsed by `read`.
     any_case : bool
         Whether the words of a boolean are compared without case.
     beyond_64_bits : bool
         Whether it is Float64 because integers are too large for 64 bits.
-    until : int, optional
-        The last year of the century that two-digit years lie in.
+    max_year : int, optional
+        Two-digit years that would be later than this are moved back by 100 years.
     like : str, optional
         A pattern of all values so far, if a value that does not match it may change the type; else None.
     is_stated : bool
@@ -207,10 +207,10 @@ class ColumnType:
     time_format: str | None = None
     words: tuple[str, str] | None = None
     decimal: str = "."
-    direct: bool = False
+    is_parsed_by_reader: bool = False
     any_case: bool = True
     beyond_64_bits: bool = field(default=False, compare=False)
-    until: int | None = None
+    max_year: int | None = None
     like: str | None = field(default=None, compare=False)
     is_stated: bool = field(default=False, compare=False)
     loose: str = field(default="", compare=False)
@@ -234,8 +234,8 @@ class ColumnType:
     def named(self) -> str:
         """The name of the type under ``[types]`` of competition.toml."""
         spelling = self.spelled or (self.decimal if self.dtype == pl.Float64 and self.decimal != "." else "")
-        until = f" until {self.until}" if self.until is not None else ""
-        return f"{self.dtype.base_type()} {spelling}".strip() + until
+        suffix = f" until {self.max_year}" if self.max_year is not None else ""
+        return f"{self.dtype.base_type()} {spelling}".strip() + suffix
 
     @property
     def is_guess(self) -> bool:
@@ -262,7 +262,7 @@ class ColumnType:
         text = pl.col(name)
         if self.dtype == pl.String:
             return pl.when(~is_token(text, missing)).then(text).alias(name) if missing else text
-        if self.direct:
+        if self.is_parsed_by_reader:
             return text.fill_nan(None) if self.dtype == pl.Float64 else text
         # The texts in MISSING can't be parsed as any of these types and need no check, but the user's may: "-999".
         present = text.str.strip_chars()
@@ -278,7 +278,7 @@ class ColumnType:
             return pl.when(present == true).then(True).when(present == false).then(False).alias(name)
         if self.time_format:
             dtype = pl.Date() if self.dtype == pl.Date else pl.Datetime("us")
-            return read_times(present, self.time_format.split("|"), dtype, self.until).alias(name)
+            return read_times(present, self.time_format.split("|"), dtype, self.max_year).alias(name)
         number = present
         if self.decimal == ",":
             # Only numbers with a decimal comma: otherwise the point of "1.5" would be removed.
@@ -309,11 +309,11 @@ def from_name(text: str, column: str) -> ColumnType:
     """
     name, _, detail = text.partition(" ")
     if name in ("Date", "Datetime"):
-        usual = "%Y-%m-%d" if name == "Date" else "%Y-%m-%d %H:%M:%S"
-        form, _, until = detail.partition(" until ")
+        default = "%Y-%m-%d" if name == "Date" else "%Y-%m-%d %H:%M:%S"
+        time_format, _, year = detail.partition(" until ")
         dtype = pl.Date() if name == "Date" else pl.Datetime("us")
-        last = int(until) if until.isdigit() else None
-        return ColumnType(dtype, form or usual, until=last, is_stated=True)
+        max_year = int(year) if year.isdigit() else None
+        return ColumnType(dtype, time_format or default, max_year=max_year, is_stated=True)
     if name == "Boolean":
         false, _, true = detail.partition("/")
         return ColumnType(pl.Boolean(), words=(false, true) if true else ("False", "True"), is_stated=True)
@@ -430,10 +430,10 @@ def _numeric_type(  # noqa: PLR0911 one per way to write numbers
     total: ColumnStats, decimal: str, separator: str, evidence: Evidence
 ) -> ColumnType | None:
     if total.integers == total.present:
-        return ColumnType(pl.Int64(), direct=total.plain)
+        return ColumnType(pl.Int64(), is_parsed_by_reader=total.plain)
     if total.digits == total.present:
         # As floats, large amounts and hashes keep their magnitude and order.
-        return ColumnType(pl.Float64(), direct=total.plain, beyond_64_bits=True)
+        return ColumnType(pl.Float64(), is_parsed_by_reader=total.plain, beyond_64_bits=True)
     is_decimal, is_thousands = total.decimals == total.present, total.thousands == total.present
     if decimal == "," and is_decimal:
         return ColumnType(pl.Float64(), decimal=",", plainest="Float64 ,")
@@ -442,7 +442,7 @@ def _numeric_type(  # noqa: PLR0911 one per way to write numbers
         if may_be_grouped and not decimal and evidence.decimal == ",":
             why = "groups of three digits, and a comma is the decimal mark in other columns"
             return ColumnType(pl.Float64(), decimal=",", is_choice=True, why=why, plainest="Float64")
-        return ColumnType(pl.Float64(), direct=total.plain, is_choice=may_be_grouped, plainest="Float64")
+        return ColumnType(pl.Float64(), is_parsed_by_reader=total.plain, is_choice=may_be_grouped, plainest="Float64")
     if not (is_decimal or is_thousands) or (decimal and not is_thousands):
         return None
     plainest = _marks(decimal, separator)[0]
@@ -489,28 +489,28 @@ def _time_type(total: ColumnStats, order: str, name: str) -> ColumnType | None:
     """Return a type of dates or times, String where the format is undecided; None where no format reads all values."""
     if not total.times:
         return None
-    clocks = clock_formats(total.clocks)
-    if len({bool(zones_of(c)) for c in clocks if c}) > 1:
+    time_formats = needed_time_formats(total.time_formats)
+    if len({bool(zones_of(f)) for f in time_formats if f}) > 1:
         why = "some times have an offset from UTC and others none"
         return ColumnType(pl.String(), is_choice=True, why=why)
     choice = choose_day(total.times, total.days, order)
-    dtype = pl.Date() if clocks == ("",) else pl.Datetime("us")
+    dtype = pl.Date() if time_formats == ("",) else pl.Datetime("us")
     plainest = next(f for f in DAYS if f in total.times)
 
-    def with_format(day_format: str, until: int | None = None) -> ColumnType:
-        time_format = "|".join(day_format + clock for clock in clocks)
-        return ColumnType(dtype, time_format, loose=total.loose, until=until)
+    def with_format(day_format: str, max_year: int | None = None) -> ColumnType:
+        joined_formats = "|".join(day_format + time_format for time_format in time_formats)
+        return ColumnType(dtype, joined_formats, loose=total.loose, max_year=max_year)
 
     if choice.day_format is None:
         offered = " or ".join(with_format(f).named for f in DAYS if f in total.times)
         return ColumnType(pl.String(), is_choice=True, why=choice.why, offered=offered)
-    until = last_year(total.days or (), choice.day_format, name)
+    max_year = choose_max_year(total.days or (), choice.day_format, name)
     reasons = [choice.why] * bool(choice.why)
-    reasons += [f"years of two digits are those until {until}: later ones would lie in the future"] * (
-        until is not None
+    reasons += [f"years of two digits are those until {max_year}: later ones would lie in the future"] * (
+        max_year is not None
     )
     return replace(
-        with_format(choice.day_format, until),
+        with_format(choice.day_format, max_year),
         is_choice=not choice.certain or "%y" in choice.day_format,
         why="; ".join(reasons),
         plainest=with_format(plainest).named,
