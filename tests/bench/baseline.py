@@ -95,7 +95,7 @@ def _cases(scale: float) -> Iterator[_Case]:
 
 def _truth(case: _Case, metric: metrics.Metric) -> npt.NDArray[Any]:
     values = case.test[case.target].to_numpy()
-    return values.astype(np.float64) if metric.needs == "value" else values.astype(np.int64)
+    return values.astype(np.float64) if metric.prediction_type == "value" else values.astype(np.int64)
 
 
 def _ours(case: _Case) -> tuple[metrics.Metric, float]:
@@ -126,7 +126,7 @@ def _theirs(case: _Case, metric: metrics.Metric) -> Iterator[tuple[str, Floats]]
 
     train, test = _as_numbers(case)
     y = case.train[case.target].to_numpy()
-    amounts, ratios = metric.needs == "value", metric.name == "rmsle"
+    amounts, ratios = metric.prediction_type == "value", metric.name == "rmsle"
     models = {
         "HistGradientBoosting": HistGradientBoostingRegressor if amounts else HistGradientBoostingClassifier,
         "LightGBM": LGBMRegressor if amounts else LGBMClassifier,

@@ -604,6 +604,6 @@ def test_metrics_that_depend_on_the_positive_class() -> None:
     assert {m for m in plain if not metrics.depends_on_positive(metrics.get(m))} == symmetric
     assert metrics.depends_on_positive(metrics.get("pauc@0.8"))
     assert not metrics.depends_on_positive(metrics.get("map@3"))
-    for needs in ("value", "proba", "label"):
-        own = metrics.from_function(lambda t, p: 0.5, "own", greater_is_better=True, needs=needs)
+    for prediction_type in ("value", "proba", "label"):
+        own = metrics.from_function(lambda t, p: 0.5, "own", greater_is_better=True, prediction_type=prediction_type)
         assert metrics.depends_on_positive(own)

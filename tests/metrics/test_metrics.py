@@ -137,7 +137,7 @@ def test_what_the_name_of_a_metric_says() -> None:
     less, more = {}, {}
     for name in metrics.names():
         metric = metrics.get(name.replace("@K", "@5").replace("@Q", "@0.5").replace("@R", "@0.8"))
-        (more if metric.greater_is_better else less)[name] = metric.needs
+        (more if metric.greater_is_better else less)[name] = metric.prediction_type
     values = {"rmse", "rmsle", "mae", "wmae", "mape", "smape", "medae", "rmspe", "pinball@Q"}
     assert less == dict.fromkeys(values, "value") | dict.fromkeys(("logloss", "mlogloss", "balanced_logloss"), "proba")
     labels = ("accuracy", "balanced_accuracy", "f1", "macro_f1", "micro_f1", "weighted_f1", "mcc")
@@ -174,7 +174,7 @@ def test_names_of_lists_in_a_platforms_words(words: str, name: str) -> None:
 def test_every_name_is_a_metric_in_any_case() -> None:
     for name in metrics.names():
         found = metrics.get(name.replace("@K", "@5").replace("@Q", "@0.5").replace("@R", "@0.8").upper())
-        assert found.needs in ("value", "proba", "label", "ranked")
+        assert found.prediction_type in ("value", "proba", "label", "ranked")
 
 
 class TestAFunctionOfOnesOwn:
@@ -203,9 +203,9 @@ class TestAFunctionOfOnesOwn:
             metrics.from_function(function, "own", greater_is_better=True)([1.0], [1.0])
         assert message in str(caught.value)
 
-    def test_needs_is_checked(self) -> None:
+    def test_the_prediction_type_is_checked(self) -> None:
         with pytest.raises(DataError, match="expected one of value, proba, label, ranked"):
-            metrics.from_function(lambda t, p: 0.0, "own", greater_is_better=True, needs="probs")
+            metrics.from_function(lambda t, p: 0.0, "own", greater_is_better=True, prediction_type="probs")
 
 
 @pytest.mark.parametrize(
@@ -447,12 +447,12 @@ def test_kappas_of_one_label_are_refused_whatever_it_weighs(name: str) -> None:
 
 def scored(name: str, rng: np.random.Generator, n: int) -> tuple[Any, Any]:
     """Return a truth and predictions with ties, as a metric takes them."""
-    needs = metrics.get(name).needs
-    if needs == "value":
+    prediction_type = metrics.get(name).prediction_type
+    if prediction_type == "value":
         return rng.integers(1, 9, n).astype(float), rng.integers(1, 9, n).astype(float)
-    if needs == "label":
+    if prediction_type == "label":
         return np.resize(rng.permutation(3), n), rng.integers(0, 3, n)
-    if needs == "ranked":
+    if prediction_type == "ranked":
         return rng.integers(0, 6, n), rng.integers(-1, 6, (n, 4))
     if name == "mlogloss":
         return np.resize([0, 1, 2], n), rng.dirichlet(np.ones(3), n)
@@ -665,7 +665,7 @@ class TestWeightsOfAFunctionOfOnesOwn:
             metrics.from_function(max, "own", greater_is_better=True)([1.0, 2.0], [2.0, 1.0], [3.0, 4.0])
 
     def test_it_takes_amounts_unless_it_says_otherwise(self) -> None:
-        assert metrics.from_function(lambda t, p: 0.5, "own", greater_is_better=True).needs == "value"
+        assert metrics.from_function(lambda t, p: 0.5, "own", greater_is_better=True).prediction_type == "value"
 
 
 # ------------------------------------------------------------------------- drawn, against scikit-learn and definitions

@@ -547,7 +547,7 @@ class TestClassWeights:
         made = small()
         made.definition('metric = "auc"', 'metric = "metric.py:brier"\ngreater_is_better = false')
         (made.folder / "metric.py").write_text("def brier(t, p):\n    return ((t - p) ** 2).mean()\n")
-        assert made.open.access.competition.metric.needs == "value"
+        assert made.open.access.competition.metric.prediction_type == "value"
         weighted = run(made, "", self.HEAD + "class_weight = { 1 = 3 }\n")
         assert weighted.oof_array.mean() == pytest.approx(truth(made)["y"].mean(), abs=0.05)
         self.stopped_at_its_score(weighted)

@@ -39,14 +39,14 @@ def t_975(degrees: int) -> float:
     return _T_975[degrees - 1] if degrees <= len(_T_975) else 1.95996 + 2.3723 / degrees
 
 
-def standard_error(values: Sequence[float], ratio: float | None = None) -> float:
+def standard_error(values: Sequence[float], size_ratio: float | None = None) -> float:
     """Return the corrected standard error of the mean over folds; NaN for fewer than two.
 
     Parameters
     ----------
     values : sequence of float
         The score, or the difference of two scores, of each fold.
-    ratio : float, optional
+    size_ratio : float, optional
         Validation rows over train rows, averaged over the folds; None for 1/(k - 1), the ratio of folds that partition
         the rows.
 
@@ -60,12 +60,12 @@ def standard_error(values: Sequence[float], ratio: float | None = None) -> float
         return math.nan
     mean = math.fsum(values) / k
     variance = math.fsum([(v - mean) ** 2 for v in values]) / (k - 1)
-    return math.sqrt(variance * (1 / k + (1 / (k - 1) if ratio is None else ratio)))
+    return math.sqrt(variance * (1 / k + (1 / (k - 1) if size_ratio is None else size_ratio)))
 
 
-def half_width(values: Sequence[float], ratio: float | None = None) -> float:
+def half_width(values: Sequence[float], size_ratio: float | None = None) -> float:
     """Return half the width of the corrected 95 % interval of the mean over folds; see `standard_error`."""
-    return t_975(len(values) - 1) * standard_error(values, ratio)
+    return t_975(len(values) - 1) * standard_error(values, size_ratio)
 
 
 MIN_WINDOWS = 3
@@ -160,7 +160,7 @@ def _incomplete_beta(a: float, b: float, x: float) -> float:
 # ------------------------------------------------------------------------------------------------- many comparisons
 
 
-def family_p(differences: Sequence[Sequence[float]], ratio: float | None = None) -> list[float]:
+def family_p(differences: Sequence[Sequence[float]], size_ratio: float | None = None) -> list[float]:
     """Return the p-values of several comparisons on the same folds, adjusted for their number.
 
     The family-wise error rate at 0.05 is at most 5 %: Holm's step-down procedure (1979) over corrected t tests,
@@ -177,13 +177,13 @@ def family_p(differences: Sequence[Sequence[float]], ratio: float | None = None)
     ----------
     differences : sequence of sequences of float
         The differences per fold of each comparison, all on the same k >= 2 folds.
-    ratio : float, optional
+    size_ratio : float, optional
         As for `standard_error`.
     """
     if not differences:
         return []
     k = len(differences[0])
-    factor = 1 / k + (1 / (k - 1) if ratio is None else ratio)
+    factor = 1 / k + (1 / (k - 1) if size_ratio is None else size_ratio)
     means = [math.fsum(d) / k for d in differences]
     variances = [math.fsum([(v - mean) ** 2 for v in d]) / (k - 1) for d, mean in zip(differences, means, strict=True)]
     prior_degrees, prior_variance = _prior(variances, k - 1)

@@ -259,7 +259,7 @@ def _target_key(competition: Competition, target: Target, metric_code: str) -> s
     return content_key(
         "target-v2",
         [list(d.targets), d.task, competition.weights.key, d.query, *_turned_classes(target)],
-        [metric.name, metric.greater_is_better, metric.needs, metric_code, *_weighted_gini(competition)],
+        [metric.name, metric.greater_is_better, metric.prediction_type, metric_code, *_weighted_gini(competition)],
     )
 
 

@@ -1,6 +1,6 @@
 """Metrics: a name, a direction, the type of its arrays, and a function from arrays to a float.
 
-The arrays of a metric, by its `needs`:
+The arrays of a metric, by its `prediction_type`:
 
 "value"
     `y_true` and `y_pred` are floats, (n,); with several targets (n, t), and the score is the mean over the targets,

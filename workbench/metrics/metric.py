@@ -16,7 +16,7 @@ from workbench.metrics.queries import Queries
 
 __all__ = ["Metric", "from_function"]
 
-NEEDS = ("value", "proba", "label", "ranked")
+PREDICTION_TYPES = ("value", "proba", "label", "ranked")
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Metric:
     name : str
         "auc", "map@3", "pinball@0.9".
     greater_is_better : bool
-    needs : str
+    prediction_type : str
         "value", "proba", "label" or "ranked"; see the package.
     compute : callable
         ``compute(y_true, y_pred, weight=None) -> float``, without checks.
@@ -36,7 +36,7 @@ class Metric:
 
     name: str
     greater_is_better: bool
-    needs: str
+    prediction_type: str
     compute: Callable[..., float]
 
     @property
@@ -73,7 +73,7 @@ class Metric:
         """
         truth = y_true if isinstance(y_true, Queries) or hasattr(y_true, "offsets") else np.asarray(y_true)
         predicted = np.asarray(y_pred)
-        if self.needs == "label":
+        if self.prediction_type == "label":
             truth, predicted = self._as_labels(truth, "y_true"), self._as_labels(predicted, "y_pred")
         weights = None if weight is None else np.asarray(weight, np.float64)
         self._check(truth, predicted, weights)
@@ -144,7 +144,7 @@ def _all_finite(values: npt.NDArray[Any]) -> bool:
 
 
 def from_function(
-    function: Callable[..., float], name: str, *, greater_is_better: bool, needs: str = "value"
+    function: Callable[..., float], name: str, *, greater_is_better: bool, prediction_type: str = "value"
 ) -> Metric:
     """Return a metric that calls ``function(y_true, y_pred)``, with weights ``function(y_true, y_pred, weight)``.
 
@@ -160,8 +160,10 @@ def from_function(
     >>> half([1.0], [1.0])
     0.5
     """
-    if needs not in NEEDS:
-        raise DataError(f"metric {name!r}: needs = {needs!r}, expected one of {', '.join(NEEDS)}")
+    if prediction_type not in PREDICTION_TYPES:
+        raise DataError(
+            f"metric {name!r}: prediction_type = {prediction_type!r}, expected one of {', '.join(PREDICTION_TYPES)}"
+        )
 
     def compute(y_true: Any, y_pred: Any, weight: Any = None) -> float:
         if weight is not None and not _takes_weight(function):
@@ -177,7 +179,7 @@ def from_function(
             raise DataError(f"metric {name!r} returned {result}, expected a finite number")
         return result
 
-    return Metric(name, greater_is_better, needs, compute)
+    return Metric(name, greater_is_better, prediction_type, compute)
 
 
 def _takes_weight(function: Callable[..., float]) -> bool:

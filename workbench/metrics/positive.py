@@ -84,7 +84,7 @@ def depends_on_positive(metric: Metric) -> bool:
         "linear_kappa",
         "balanced_logloss",
     )
-    return not (metric.name in symmetric or metric.needs == "ranked")
+    return not (metric.name in symmetric or metric.prediction_type == "ranked")
 
 
 def find_positive(labels: Sequence[str], names: Iterable[str], words: str = "") -> Positive:

@@ -35,9 +35,9 @@ def metric_input(predictions: Floats, column: TargetColumn, metric: Metric) -> n
     """Convert one target's predictions (n, width) to values, probabilities, labels or top classes for the metric."""
     if column.task == "ranking":
         return predictions[:, 0]
-    if metric.needs == "ranked":
+    if metric.prediction_type == "ranked":
         return top_k(predictions, metric)
-    if metric.needs == "label":
+    if metric.prediction_type == "label":
         return _as_labels(predictions, column, metric)
     return predictions if column.width > 1 else predictions[:, 0]
 
@@ -90,8 +90,12 @@ def ground_truth(target: Target, column: TargetColumn, rows: npt.NDArray[np.int6
     """Return the true values of some train rows in the form that the metric takes."""
     values = column.values[rows]
     if column.task == "ranking":
-        return Queries(values, target.query[rows]) if metric.needs == "ranked" and target.query is not None else values
-    is_code = column.task != "regression" or metric.needs in ("label", "ranked")
+        return (
+            Queries(values, target.query[rows])
+            if metric.prediction_type == "ranked" and target.query is not None
+            else values
+        )
+    is_code = column.task != "regression" or metric.prediction_type in ("label", "ranked")
     return values.astype(np.int64) if is_code else values
 
 

@@ -171,11 +171,11 @@ def _check_metric(columns: tuple[TargetColumn, ...], competition: Competition) -
     Exceptions: gini is defined for amounts, and auc of amounts takes those above 0 as positives.
     """
     metric = competition.metric
-    if metric.needs in ("label", "ranked"):
+    if metric.prediction_type in ("label", "ranked"):
         for column in (c for c in columns if c.task == "regression"):
             _require_integers(column, metric.name, competition.definition.tables.train)
     for column in columns:
-        if column.task != "regression" or metric.needs != "proba" or ".py:" in competition.definition.metric:
+        if column.task != "regression" or metric.prediction_type != "proba" or ".py:" in competition.definition.metric:
             continue
         has_both_classes = 0 < np.count_nonzero(column.values > 0) < len(column.values)
         if metric.name == "gini" or (metric.name == "auc" and has_both_classes):

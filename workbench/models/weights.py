@@ -82,7 +82,7 @@ def uses_hard_labels(metric: Metric) -> bool:
 
     Other metrics score the probabilities themselves, so the effect of class weights is undone for them.
     """
-    return metric.needs in ("label", "ranked")
+    return metric.prediction_type in ("label", "ranked")
 
 
 def priors_for(metric: Metric, column: TargetColumn, rows: Ints, weight: Floats | None = None) -> Floats | None:

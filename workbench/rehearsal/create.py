@@ -259,7 +259,7 @@ def _check_ids(frame: pl.DataFrame, spec: RehearsalSpec) -> None:
 
 def _check_class_names(plan: _CompetitionPlan) -> None:
     """Refuse a class with the name of an id column: both would be columns of the submission."""
-    if plan.task != "multiclass" or plan.metric.needs != "proba":
+    if plan.task != "multiclass" or plan.metric.prediction_type != "proba":
         return
     for name in plan.classes[0]:
         if name in plan.ids:

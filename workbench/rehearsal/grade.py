@@ -80,7 +80,7 @@ def _finite_score(
 
 
 def _has_column_per_class(hosted: HostedCompetition, metric: Metric) -> bool:
-    return hosted.task == "multiclass" and metric.needs == "proba"
+    return hosted.task == "multiclass" and metric.prediction_type == "proba"
 
 
 def _prediction_columns(hosted: HostedCompetition, metric: Metric) -> list[str]:
@@ -95,7 +95,7 @@ def _score(
     if _has_column_per_class(hosted, metric):
         probabilities = np.column_stack([_numbers(submitted[c]) for c in columns])
         return metric(codes(truth[hosted.target[0]], columns), probabilities, weight)
-    if metric.needs in ("label", "ranked") and hosted.classes:
+    if metric.prediction_type in ("label", "ranked") and hosted.classes:
         scores = []
         for target, classes in zip(hosted.target, hosted.classes, strict=True):
             true_codes, predicted_codes = (
@@ -117,7 +117,7 @@ def _class_numbers(true_codes: Any, predicted_codes: Any, classes: list[str], me
 
 def _label_codes(submitted: pl.Series, classes: list[str], metric: Metric) -> npt.NDArray[np.int64]:
     """Return the codes of submitted labels: shape (n,), or (n, k) for a ranked metric."""
-    is_single = metric.needs == "label"
+    is_single = metric.prediction_type == "label"
     return _single_labels(submitted, classes) if is_single else _ranked_labels(submitted, classes, list_length(metric))
 
 
@@ -129,7 +129,9 @@ def _values(submitted: pl.DataFrame, truth: pl.DataFrame, hosted: HostedCompetit
         true = np.column_stack([codes(truth[target], classes) for target, classes in targets])
     else:
         true = np.column_stack([numbers(truth[t]).to_numpy() for t in hosted.target])
-    if metric.needs == "label":  # a regression scored on whole numbers, often by qwk, which refuses other true values
+    if (
+        metric.prediction_type == "label"
+    ):  # a regression scored on whole numbers, often by qwk, which refuses other true values
         predicted = np.rint(predicted).astype(np.int64)
     return (true[:, 0], predicted[:, 0]) if len(hosted.target) == 1 else (true, predicted)
 

@@ -45,12 +45,12 @@ def infer_task(targets: list[pl.Series], metric: Metric, requested: str | None) 
     task = requested or _guess(targets, metric)
     for column in targets:
         _check_target(column, task)
-    if task == "multiclass" and metric.needs == "value":
+    if task == "multiclass" and metric.prediction_type == "value":
         raise ConfigError(
             f"the metric {metric.name!r} compares numbers, and the task multiclass has labels",
             hint="--task regression, or a metric for labels such as accuracy",
         )
-    if task == "multiclass" and metric.needs == "proba" and len(targets) > 1:
+    if task == "multiclass" and metric.prediction_type == "proba" and len(targets) > 1:
         raise ConfigError(
             f"the metric {metric.name!r} needs a column per class, which several targets of many classes don't allow",
             hint="one target, or a metric for labels such as macro_f1",
@@ -59,11 +59,11 @@ def infer_task(targets: list[pl.Series], metric: Metric, requested: str | None) 
 
 
 def _guess(targets: list[pl.Series], metric: Metric) -> str:
-    if metric.needs == "value" or any(_has_fractions(c) for c in targets):
+    if metric.prediction_type == "value" or any(_has_fractions(c) for c in targets):
         return "regression"
     n_classes = max(c.n_unique() for c in targets)
     are_numbers = not any(numbers(c).null_count() for c in targets)
-    if metric.needs == "proba" and n_classes > MAX_CLASSES and are_numbers:
+    if metric.prediction_type == "proba" and n_classes > MAX_CLASSES and are_numbers:
         return "regression"
     # mlogloss needs a column per class, also for two classes.
     return "binary" if n_classes == 2 and metric.name != "mlogloss" else "multiclass"
@@ -160,7 +160,7 @@ def sample_values(
     classes : list of list of str
         For each target its classes; empty for regression.
     """
-    if task == "multiclass" and metric.needs == "proba":
+    if task == "multiclass" and metric.prediction_type == "proba":
         return _shares(train[targets[0]], classes[0])
     if task == "regression":
         return {t: _median(train[t], metric) for t in targets}
@@ -176,13 +176,13 @@ def _shares(column: pl.Series, classes: list[str]) -> dict[str, float]:
 def _median(column: pl.Series, metric: Metric) -> float:
     """Return the median, rounded for a metric of whole numbers."""
     median = float(np.median(numbers(column).to_numpy()))
-    return float(round(median)) if metric.needs == "label" else median
+    return float(round(median)) if metric.prediction_type == "label" else median
 
 
 def _constant(column: pl.Series, metric: Metric, classes: list[str]) -> Any:
     """Return the positive class's share, the most frequent class, or the k most frequent ones, as the metric needs."""
     shares = _shares(column, classes)
-    if metric.needs in ("value", "proba"):  # a binary target, whose last class is the positive one
+    if metric.prediction_type in ("value", "proba"):  # a binary target, whose last class is the positive one
         return shares[classes[-1]]
     most_frequent = sorted(classes, key=lambda name: -shares[name])  # stable: equal shares keep the order of classes
-    return most_frequent[0] if metric.needs == "label" else " ".join(most_frequent[: list_length(metric)])
+    return most_frequent[0] if metric.prediction_type == "label" else " ".join(most_frequent[: list_length(metric)])

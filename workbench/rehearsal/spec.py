@@ -151,7 +151,7 @@ def check_log_options(slug: str, spec: LogSpec) -> metrics.Metric:
         raise ConfigError(f"--{invalid.key}: {invalid.message}", hint=invalid.hint)
     list_metrics = ", ".join(name for name in metrics.names() if name.endswith("@K"))
     metric = None if ".py:" in spec.metric else metrics.get(spec.metric)
-    if metric is None or metric.needs != "ranked":
+    if metric is None or metric.prediction_type != "ranked":
         raise ConfigError(
             f"the metric {spec.metric!r} does not score lists, which the task recommend needs",
             hint=f"one of {list_metrics}, with a number for K",

@@ -87,18 +87,18 @@ class Family:
 
     Parameters
     ----------
-    ratio : float, optional
-        Validated rows over train rows, averaged over the folds; see `workbench.core.intervals`.
+    size_ratio : float, optional
+        Validation rows over train rows, averaged over the folds; see `workbench.core.intervals`.
     """
 
-    def __init__(self, ratio: float | None = None) -> None:
-        self.ratio = ratio
+    def __init__(self, size_ratio: float | None = None) -> None:
+        self.size_ratio = size_ratio
         self._pairs: dict[tuple[int, str], tuple[RunRecord, RunRecord]] = {}
 
     def add(self, run: RunRecord, base: RunRecord) -> None:
         """Add a run and its base; it replaces an earlier run of the same definition."""
         if run.cv_windows:
-            self.ratio = 0.0
+            self.size_ratio = 0.0
         if len(_differences(run, base) or ()) > 1:
             self._pairs[run.exp, run.key] = run, base
 
@@ -109,11 +109,11 @@ class Family:
     @cached_property
     def _p_values(self) -> dict[tuple[int, str], float]:
         differences = [_differences(run, base) or () for run, base in self._pairs.values()]
-        return dict(zip(self._pairs, family_p(differences, self.ratio), strict=True))
+        return dict(zip(self._pairs, family_p(differences, self.size_ratio), strict=True))
 
     def change(self, run: RunRecord, base: RunRecord) -> Change | None:
         """Return a run's change against its base, with its p-value in the family."""
-        change, pair = change_against(run, base, self.ratio), (run.exp, run.key)
+        change, pair = change_against(run, base, self.size_ratio), (run.exp, run.key)
         if change is None or pair not in self._pairs:
             return change
         return replace(change, p=self._p_values[pair], compared=len(self))
@@ -181,7 +181,7 @@ def _is_feature_change(change: str) -> bool:
     return is_column or change.startswith(("features ", "seeds ", "refit "))
 
 
-def change_against(run: RunRecord, base: RunRecord, ratio: float | None = None) -> Change | None:
+def change_against(run: RunRecord, base: RunRecord, size_ratio: float | None = None) -> Change | None:
     """Compare the fold scores of two runs, paired by fold.
 
     The scores are of predictions averaged over seeds, as in submissions, so that more seeds count as an improvement.
@@ -189,8 +189,8 @@ def change_against(run: RunRecord, base: RunRecord, ratio: float | None = None) 
 
     Parameters
     ----------
-    ratio : float, optional
-        Validated rows over train rows, averaged over the folds; None for folds that partition the rows.
+    size_ratio : float, optional
+        Validation rows over train rows, averaged over the folds; None for folds that partition the rows.
 
     Returns
     -------
@@ -202,7 +202,7 @@ def change_against(run: RunRecord, base: RunRecord, ratio: float | None = None) 
     mean = math.fsum(differences) / len(differences)
     if len(differences) < 2:
         return Change(mean, None, None)
-    half = half_width(differences, 0.0 if run.cv_windows else ratio)
+    half = half_width(differences, 0.0 if run.cv_windows else size_ratio)
     return Change(mean, mean - half, mean + half)
 
 
@@ -221,18 +221,18 @@ def _differences(run: RunRecord, base: RunRecord) -> list[float] | None:
     return window_values(differences, run.cv_windows) if run.cv_windows else differences
 
 
-def cv_interval(run: RunRecord, ratio: float | None = None) -> tuple[float, float] | None:
+def cv_interval(run: RunRecord, size_ratio: float | None = None) -> tuple[float, float] | None:
     """Return the 95 % interval of a run's CV, computed as for a change; None for fewer than two folds."""
     if run.cv_mean is None or run.cv_std is None or len(run.fold_scores) < 2:
         return None
-    half = half_width(*_interval_arguments(run, ratio))
+    half = half_width(*_interval_arguments(run, size_ratio))
     return run.cv_mean - half, run.cv_mean + half
 
 
-def _interval_arguments(run: RunRecord, ratio: float | None) -> tuple[Sequence[float], float | None]:
+def _interval_arguments(run: RunRecord, size_ratio: float | None) -> tuple[Sequence[float], float | None]:
     """Return the scores and the ratio of validated to train rows, for the standard error of their mean."""
     windows = run.cv_windows
-    return (window_values(run.fold_scores, windows), 0.0) if windows else (run.fold_scores, ratio)
+    return (window_values(run.fold_scores, windows), 0.0) if windows else (run.fold_scores, size_ratio)
 
 
 ELSEWHERE = "elsewhere"
@@ -288,7 +288,7 @@ def summarise(
     runs: Sequence[RunRecord],
     submissions: Sequence[SubmissionRecord],
     current: Mapping[int, CurrentRun],
-    ratios: Mapping[str, float] | None = None,
+    size_ratios: Mapping[str, float] | None = None,
 ) -> list[Row]:
     """Return a row for each run, in the same order.
 
@@ -301,7 +301,7 @@ def summarise(
         The oldest first.
     current : mapping
         The current run of each experiment, see `workbench.experiments.current_runs`.
-    ratios : mapping, optional
+    size_ratios : mapping, optional
         Validated rows over train rows, by the folds' hash; see `workbench.models.folds.size_ratios`.
     """
     comparable: dict[tuple[int, float | None, str], RunRecord] = {}
@@ -328,7 +328,7 @@ def summarise(
         run_submissions = submissions_by_key.get((run.exp, run.key) if latest else run.run_id, ())
         outdated = current_of_exp.outdated if latest else _other_folds(run, current_of_exp)
         comparison_key = (run.folds_hash, run.sample, run.metric, run.greater_is_better)
-        family = families.setdefault(comparison_key, Family((ratios or {}).get(run.folds_hash)))
+        family = families.setdefault(comparison_key, Family((size_ratios or {}).get(run.folds_hash)))
         if base is not None:
             family.add(run, base)
         rows.append(Row(run, base, tuple(run_submissions), latest, outdated, family))
@@ -427,7 +427,7 @@ def as_dicts(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 def _as_dict(row: Row) -> dict[str, Any]:
     run, change = row.run, row.change
-    interval = cv_interval(run, row.family.ratio)
+    interval = cv_interval(run, row.family.size_ratio)
     return {
         "exp": None if run.kind == ELSEWHERE else run.exp,
         "run_id": run.run_id,
@@ -455,7 +455,9 @@ def _as_dict(row: Row) -> dict[str, Any]:
         "compared": None if change is None else change.compared,
         "beyond_noise": row.beyond_noise,
         "fold_scores": [None if math.isnan(s) else s for s in run.fold_scores],
-        "cv_standard_error": None if interval is None else standard_error(*_interval_arguments(run, row.family.ratio)),
+        "cv_standard_error": None
+        if interval is None
+        else standard_error(*_interval_arguments(run, row.family.size_ratio)),
         "cv_low": None if interval is None else interval[0],
         "cv_high": None if interval is None else interval[1],
         "oof_score": run.oof_score,

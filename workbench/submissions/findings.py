@@ -347,7 +347,10 @@ def _value_findings(text: pl.Series, competition: Competition, target: str | Non
         findings.append(constant)
     if is_lists:
         return findings + list_findings(text, competition)
-    if competition.definition.task not in ("regression", "ranking") and competition.metric.needs in ("label", "ranked"):
+    if competition.definition.task not in ("regression", "ranking") and competition.metric.prediction_type in (
+        "label",
+        "ranked",
+    ):
         return findings + _label_findings(text, competition, target)
     numbers = text.cast(pl.Float64, strict=False)
     not_numbers = text.filter(numbers.is_null() & text.is_not_null())
@@ -371,7 +374,7 @@ def _label_findings(text: pl.Series, competition: Competition, target: str | Non
     foreign_text = f"{name}: the sample has {_quoted(foreign)}, which are not classes of train ({_quoted(classes)})"
     findings = [_warning("foreign_labels", foreign_text)] * bool(foreign)
     sent = text.drop_nulls()
-    words = sent.str.split(" ").explode() if competition.metric.needs == "ranked" else sent
+    words = sent.str.split(" ").explode() if competition.metric.prediction_type == "ranked" else sent
     unknown = words.filter(~words.is_in(pl.Series(classes).implode()))
     if not len(unknown):
         return findings
@@ -396,7 +399,7 @@ def positive_class_findings(competition: Competition, details: Mapping[str, Any]
     details : mapping
         The contents of `run.json`. Runs that do not name the class predict the greater of the two values.
     """
-    if competition.definition.task != "binary" or competition.metric.needs in ("label", "ranked"):
+    if competition.definition.task != "binary" or competition.metric.prediction_type in ("label", "ranked"):
         return []
     target = read_target(competition)
     try:
@@ -430,7 +433,7 @@ def _range_findings(
     if task == "ranking":  # only the order counts
         return []
     if task != "regression":
-        is_outside = competition.metric.needs == "proba" and (low < 0 or high > 1)
+        is_outside = competition.metric.prediction_type == "proba" and (low < 0 or high > 1)
         return [_warning("range", f"{name}: from {low:g} to {high:g}; expected probabilities from 0 to 1")] * is_outside
     if target is None:
         return []

@@ -248,14 +248,14 @@ def by_group(groups: Iterable[Group], value_by_column: dict[str, float]) -> dict
     return {g.name: math.fsum(value_by_column[c] for c in g.columns if c in value_by_column) for g in groups}
 
 
-def difference(a: Sequence[float], b: Sequence[float], ratio: float | None = None) -> tuple[float, float]:
+def difference(a: Sequence[float], b: Sequence[float], size_ratio: float | None = None) -> tuple[float, float]:
     """Return the mean of ``a - b``, paired by fold, and its standard error from `workbench.core.intervals`.
 
     With one fold the standard error is 0.
 
     Parameters
     ----------
-    ratio : float, optional
+    size_ratio : float, optional
         Validation rows over train rows, the mean over the folds; None for k-fold CV.
 
     Examples
@@ -264,5 +264,5 @@ def difference(a: Sequence[float], b: Sequence[float], ratio: float | None = Non
     (0.1, 0.0)
     """
     differences = [x - y for x, y in zip(a, b, strict=True)]
-    error = standard_error(differences, ratio) if len(differences) > 1 else 0.0
+    error = standard_error(differences, size_ratio) if len(differences) > 1 else 0.0
     return round(math.fsum(differences) / len(differences), 15), round(error, 15)

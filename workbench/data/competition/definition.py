@@ -523,7 +523,7 @@ def _interactions(file: DefinitionFile, path: Path) -> InteractionsSpec | None:
         raise ConfigError(
             f'{path}: cv.windows = {file.cv.windows}, but with cv.scheme = "users" there is one', hint="take one out"
         )
-    if ".py:" in file.metric or metrics.get(file.metric).needs != "ranked":
+    if ".py:" in file.metric or metrics.get(file.metric).prediction_type != "ranked":
         list_metrics = [name for name in metrics.names() if name.endswith("@K")]
         raise ConfigError(
             f"{path}: metric = {file.metric!r} does not score lists, which the task recommend gives",

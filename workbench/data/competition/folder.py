@@ -81,7 +81,7 @@ class Competition:
         function = self.load_function(d.metric)
         name = d.metric.rpartition(":")[2]
         return metrics.from_function(
-            function, name, greater_is_better=bool(d.greater_is_better), needs=d.metric_needs or "value"
+            function, name, greater_is_better=bool(d.greater_is_better), prediction_type=d.metric_needs or "value"
         )
 
     @cached_property

@@ -58,7 +58,7 @@ def find_positives(roles: Roles, answer: Answer, task: Task, facts: CompetitionF
         _guess(roles, t, column_by_target.get(t, t), label_by_target.get(t), facts.description or "")
         for t in answer.targets
     ]
-    takes_labels = ".py:" not in task.metric and metrics.get(task.metric).needs in ("label", "ranked")
+    takes_labels = ".py:" not in task.metric and metrics.get(task.metric).prediction_type in ("label", "ranked")
     score_of = task.metric if takes_labels else ""
     return tuple(replace(guess, score_of=score_of) for guess in guesses if guess is not None)
 

@@ -151,17 +151,17 @@ def _by_name(words: str) -> str | None:
 
 
 def _prediction_type(metric: str | None) -> str:
-    """Return the kind of predictions that a metric takes (`Metric.needs`), "" for an unknown metric."""
+    """Return the kind of predictions that a metric takes (`Metric.prediction_type`), "" for an unknown metric."""
     # "map@" is a name without its K, for which any number does.
     for name in () if metric is None else (metric.removesuffix("@"), f"{metric}1"):
         with suppress(NotFoundError):
-            return metrics.get(name).needs
+            return metrics.get(name).prediction_type
     return ""
 
 
 def _fits(metric: str, task: str) -> bool:
     if task == "regression":
-        return metrics.get(metric).needs == "value" or metric in ("gini", "auc")
+        return metrics.get(metric).prediction_type == "value" or metric in ("gini", "auc")
     return _prediction_type(metric) != "value"
 
 

@@ -132,10 +132,8 @@ def _classes_of_columns(competition: Competition, value_columns: list[str], targ
 
 def _holds_labels(competition: Competition, column: TargetColumn) -> bool:
     """Return whether a submission has labels of this target, not numbers or probabilities."""
-    needs = competition.metric.needs
-    return (
-        column.classes is not None and column.task != "ranking" and (needs in ("label", "ranked") or column.width > 1)
-    )
+    is_labels = competition.metric.prediction_type in ("label", "ranked")
+    return column.classes is not None and column.task != "ranking" and (is_labels or column.width > 1)
 
 
 def _check_positive(competition: Competition, column: TargetColumn, form: SubmissionForm) -> None:
@@ -151,10 +149,10 @@ def _check_positive(competition: Competition, column: TargetColumn, form: Submis
     positive = positive_class(competition, column.name, column.classes)
     labels = class_labels(competition, column.name, column.classes)
     file_column, metric = sample_column(competition, column.name), competition.metric
-    if metric.needs == "proba" and form.by_class:
+    if metric.prediction_type == "proba" and form.by_class:
         return
     question = f"whether {file_column!r} is the probability of the one or of the other"
-    if metric.needs in ("label", "ranked"):
+    if metric.prediction_type in ("label", "ranked"):
         question = f"which of the two is the positive class of {metric.name}"
         texts = form.texts.get(file_column, labels)
         if [metrics.match_label(text, labels) for text in texts] != [0, 1]:
@@ -241,10 +239,10 @@ def _column(
     metric = competition.metric
     predicted = metric_input(predictions, column, metric)
     if name in form.texts:
-        if metric.needs == "ranked":
+        if metric.prediction_type == "ranked":
             classes = np.array(form.texts[name], dtype=object)
             return pl.Series([" ".join(row) for row in classes[predicted]])
-        codes = predicted if metric.needs == "label" else predictions.argmax(axis=1)
+        codes = predicted if metric.prediction_type == "label" else predictions.argmax(axis=1)
         return pl.Series(form.texts[name]).gather(codes)
     values = pl.Series(predicted)
     if values.dtype.is_integer() and _is_written_as_float(competition, name):
@@ -275,7 +273,7 @@ def foreign_labels(competition: Competition, column: str, labels: Sequence[str])
 
     Columns with a single value and lists of labels are ignored, as samples often have placeholders there.
     """
-    shown = [] if competition.metric.needs == "ranked" else _sample_texts(competition, column)
+    shown = [] if competition.metric.prediction_type == "ranked" else _sample_texts(competition, column)
     return shown if len(shown) > 1 and not set(shown) & set(labels) else []
 
 
@@ -352,7 +350,7 @@ def _sample_texts(competition: Competition, column: str) -> list[str]:
     values = competition.table(definition.tables.sample_submission).select(pl.col(column).drop_nulls().unique())
     frame = as_written(values.head(MAX_TEXTS + 1).collect(), info.spelled)
     texts = frame[column].cast(pl.String)
-    if competition.metric.needs == "ranked":
+    if competition.metric.prediction_type == "ranked":
         texts = texts.str.split(" ").explode().drop_nulls().unique()
     return [] if len(texts) > MAX_TEXTS else sorted(text for text in texts if text)
 
