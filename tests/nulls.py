@@ -323,7 +323,7 @@ def drifting(split: str) -> Callable[[int], tuple[int, int]]:
             data = _checked(split, repeat)
             by_time = data.test_is_later
             no_nulls = dict.fromkeys(data.content, (0.0, 0.0))
-            found = drift_findings(data, drift(data, no_nulls, by_time=by_time), by_time=by_time)
+            found = drift_findings(data, drift(data, no_nulls), by_time=by_time)
             columns = [c for c in data.content if c not in ("user", "day")]
             alarms += len({f.column for f in found} & set(columns))
             trials += len(columns)

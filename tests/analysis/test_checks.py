@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from tests.small import Small, make_small
 from workbench.analysis.checks import CheckReport, leak_error, plots, time_columns
 from workbench.analysis.checks.drift import ks_statistic, total_variation
+from workbench.analysis.checks.finding import Adversarial, ColumnDrift
 from workbench.analysis.checks.page import as_page
 from workbench.api import library
 from workbench.cli.app import main
@@ -313,7 +314,7 @@ class TestDefects:
         assert "test lies after train" in dict(report.facts)["time"]
         assert report.adversarial is not None
         assert report.adversarial.left_out == ("id", "day")
-        assert report.drift[-1].column == "day"
+        assert report.drift[0].column == "day"
 
     def test_folds_by_a_time_that_only_train_has(self, timed) -> None:
         change_tables(timed.open, lambda train, test: (train.with_columns(pl.col("day").alias("sold")), test))
@@ -329,7 +330,7 @@ class TestDefects:
         data["hour"] = np.arange(N)
         report = check(data, after=("hour", "2000"), holdout=None, options={"time": "hour"})
         assert [(f.check, f.column) for f in report.findings if f.check in ("drift", "adversarial")] == []
-        assert report.drift[-1].column == "hour"
+        assert report.drift[0].column == "hour"
         assert ("drift", "hour") in told(check(data, after=("hour", "2000"), holdout=None, options={"time": "x"}))
 
     def test_groups_that_only_one_side_has_are_no_difference(self, check) -> None:
@@ -447,6 +448,23 @@ class TestPage:
             assert f.todo in text
         assert "a<b & c$d" in text
         assert "天气" in text
+
+    def test_pictures_in_a_row_are_equally_high_and_have_one_legend_above_them(self) -> None:
+        bars = (("a", 0.5, 0.4), ("b", 0.5, 0.6))
+        few = ColumnDrift("town", "category", 0.1, 0.1, 0.0, 0.0, 0.0, bars)
+        many = replace(few, bars=tuple((f"{i}", 0.1, 0.1) for i in range(12)))
+        number = replace(few, kind="number")
+        adversarial = Adversarial(0.7, ((0.0, 0.0), (1.0, 1.0)), tuple((f"c{i}", 0.1) for i in range(11)), (), 9)
+        for row in (
+            [plots.drift_plot(d) for d in (few, many, number)],
+            [plots.roc_plot(adversarial), plots.gains_plot(adversarial)],
+        ):
+            assert len({re.search(r'viewBox="([^"]+)"', picture)[1] for picture in row}) == 1  # type: ignore[index]
+            assert not [picture for picture in row if ">train<" in picture]
+
+    def test_the_strongest_difference_is_first(self, report) -> None:
+        order = [max(d.effect, d.unseen or 0.0, abs(d.nulls_train - d.nulls_test)) for d in report.drift]
+        assert order == sorted(order, reverse=True)
 
     def test_without_matplotlib_there_are_tables_and_a_word(self, report, monkeypatch) -> None:
         monkeypatch.setattr(plots, "can_plot", lambda: False)

@@ -56,7 +56,7 @@ def check_data(
     by_time = data.test_is_later
     null_shares = {column: (train.null_share, test.null_share) for column, (train, test) in counts.items()}
     context.stage("comparing train with test")
-    drifts = drift(data, null_shares, by_time=by_time)
+    drifts = drift(data, null_shares)
     findings = [*value_findings(data, counts), *alike_findings(data), *drift_findings(data, drifts, by_time=by_time)]
     context.stage("adversarial validation")
     separability = adversarial(data, by_time=by_time)

@@ -73,25 +73,20 @@ def total_variation(one: Ints, other: Ints, effective_rows: tuple[float, float] 
     return max(0.0, float((np.abs(one / n - other / m) - by_chance).sum() / 2))
 
 
-def drift(
-    data: CheckedData, nulls: dict[str, tuple[float, float]], *, by_time: bool = False
-) -> tuple[ColumnDrift, ...]:
-    """Measure every column but ids, the largest effect first.
+def drift(data: CheckedData, nulls: dict[str, tuple[float, float]]) -> tuple[ColumnDrift, ...]:
+    """Measure every column but ids, the largest difference first.
 
     Parameters
     ----------
     nulls : dict
         The shares of nulls in train and test, by column.
-    by_time : bool
-        Whether test is later than train: dates, times and the numeric time column are then last, as they differ by
-        definition.
     """
     if not data.test.height:
         return ()
     drifts = [
         _category(data, c, nulls[c]) if data.kind(c) == "category" else _number(data, c, nulls[c]) for c in data.content
     ]
-    return tuple(sorted(drifts, key=lambda d: (by_time and tells_time(data, d.column), -_largest(d))))
+    return tuple(sorted(drifts, key=lambda d: -_largest(d)))
 
 
 def tells_time(data: CheckedData, column: str) -> bool:

@@ -36,9 +36,14 @@ SMALL = {
     "axes_titlesize": 9,
     "axes_titleweight": "bold",
     "axes_titlelocation": "left",
-    "legend_fontsize": 7.5,
 }
 """Styles of these plots, which are only two inches high."""
+
+DRIFT_SIZE, HALF_WIDTH, FULL_WIDTH = (3.5, 2.4), 4.7, 8.6
+"""Inches. Plots that stand in one row of the page have the same height, so that their cards have it, too."""
+
+MIN_SLOTS = 6
+"""Places for bars in a plot of categories: with fewer categories the bars would be as thick as blocks."""
 
 
 def can_plot() -> bool:
@@ -80,39 +85,36 @@ def _percent(axis: Any) -> None:
 
 
 def drift_plot(drift: ColumnDrift) -> str:
-    """Plot the distributions of a column in train and in test on the same axes."""
+    """Plot the distributions of a column in train and in test on the same axes; the page has the legend."""
     labels = [label for label, _, _ in drift.bars]
     train_shares, test_shares = ([bar[i] for bar in drift.bars] for i in (1, 2))
 
     def draw_histograms(ax: Axes) -> None:
         edges = [i - 0.5 for i in range(len(labels) + 1)]
-        ax.stairs(train_shares, edges, fill=True, color=TRAIN, alpha=0.55, label="train")
-        ax.stairs(test_shares, edges, color=TEST, linewidth=1.6, label="test")
+        ax.stairs(train_shares, edges, fill=True, color=TRAIN, alpha=0.55)
+        ax.stairs(test_shares, edges, color=TEST, linewidth=1.6)
         n_intervals = 2 if drift.kind == "time" else 4
         ticks = list(range(len(labels)))
         if len(labels) > 6:
             ticks = [round(i * (len(labels) - 1) / n_intervals) for i in range(n_intervals + 1)]
         ax.set_xticks(ticks, [_short(labels[i], 11) for i in ticks])
         _percent(ax.yaxis)
-        ax.legend(loc="best")
 
     def draw_categories(ax: Axes) -> None:
         positions = [float(i) for i in range(len(labels))]
-        ax.barh([y - 0.2 for y in positions], train_shares, height=0.4, color=TRAIN, alpha=0.8, label="train")
-        ax.barh([y + 0.2 for y in positions], test_shares, height=0.4, color=TEST, alpha=0.9, label="test")
+        ax.barh([y - 0.2 for y in positions], train_shares, height=0.4, color=TRAIN, alpha=0.8)
+        ax.barh([y + 0.2 for y in positions], test_shares, height=0.4, color=TEST, alpha=0.9)
         ax.set_yticks(positions, [_short(label, 16) for label in labels])
-        ax.invert_yaxis()
+        ax.set_ylim(max(len(labels), MIN_SLOTS) - 0.4, -0.6)
         _percent(ax.xaxis)
-        ax.legend(loc="lower right")
 
     draw = draw_categories if drift.kind == "category" else draw_histograms
-    height = max(2.0, 0.24 * len(labels)) if drift.kind == "category" else 2.0
 
     def draw_titled(ax: Axes) -> None:
         draw(ax)
         ax.set_title(f"{_short(drift.column, 30)}   {drift.effect:.2f}")
 
-    return _drawn(f"drift {drift.column}", (3.3, min(height, 2.9)), draw_titled)
+    return _drawn(f"drift {drift.column}", DRIFT_SIZE, draw_titled)
 
 
 def roc_plot(result: Adversarial) -> str:
@@ -124,7 +126,11 @@ def roc_plot(result: Adversarial) -> str:
         ax.set(xlabel="share of train taken for test", ylabel="share of test detected", xlim=(0, 1), ylim=(0, 1.01))
         ax.set_title(f"telling test from train: AUC {result.auc:.3f}")
 
-    return _drawn("roc", (3.9, 2.5), draw)
+    return _drawn("roc", (HALF_WIDTH, _ranked_height(_shown_gains(result))), draw)
+
+
+def _ranked_height(bars: Sequence[object]) -> float:
+    return 0.75 + 0.21 * max(8, len(bars))
 
 
 def _ranked(name: str, title: str, bars: Sequence[tuple[str, float]], label: str, low: float = 0.0) -> str:
@@ -140,7 +146,7 @@ def _ranked(name: str, title: str, bars: Sequence[tuple[str, float]], label: str
             alpha=0.85,
         )
         ax.set_yticks(range(len(bars)), [_short(column) for column, _ in bars])
-        ax.invert_yaxis()
+        ax.set_ylim(max(len(bars), MIN_SLOTS) - 0.5, -0.5)
         for i, (_, value) in enumerate(bars):
             ax.text(max(value, low), i, f" {max(value, low):.2f}", va="center", fontsize=7.5, color="#444")
         ax.set(xlabel=label)
@@ -148,12 +154,16 @@ def _ranked(name: str, title: str, bars: Sequence[tuple[str, float]], label: str
         ax.set_xlim(left=low)
         ax.set_title(title)
 
-    return _drawn(name, (3.9, 0.75 + 0.21 * max(4, len(bars))), draw)
+    return _drawn(name, (HALF_WIDTH, _ranked_height(bars)), draw)
+
+
+def _shown_gains(result: Adversarial) -> Sequence[tuple[str, float]]:
+    return result.gains[:12]
 
 
 def gains_plot(result: Adversarial) -> str:
     """Draw the columns by which the model tells train from test."""
-    return _ranked("gains", "by these columns", result.gains[:12], "share of the gain")
+    return _ranked("gains", "by these columns", _shown_gains(result), "share of the gain")
 
 
 def power_plot(power: Sequence[tuple[str, float, str]], target: str) -> str:
@@ -176,7 +186,7 @@ def target_plot(name: str, bars: Sequence[tuple[str, int]]) -> str:
         ax.set(ylabel="sampled train rows")
         ax.set_title(_short(name, 30))
 
-    return _drawn(f"target {name}", (3.9, 2.4), draw)
+    return _drawn(f"target {name}", (HALF_WIDTH, 2.6), draw)
 
 
 def periods_plot(periods: Periods) -> str:
@@ -199,7 +209,7 @@ def periods_plot(periods: Periods) -> str:
         ax.set(xlabel=f"{periods.every} of {_short(periods.column)}", ylabel=_short(periods.what, 30))
         ax.set_title(f"{_short(periods.what, 40)} by {periods.every}")
 
-    return _drawn("periods", (7.4, 2.7), draw)
+    return _drawn("periods", (FULL_WIDTH, 2.9), draw)
 
 
 def order_plot(order: OrderPlot, target: str) -> str:
@@ -218,7 +228,7 @@ def order_plot(order: OrderPlot, target: str) -> str:
         )
         ax.set_title(f"by {_short(order.column)}: {order.measure} {order.score:.3f}")
 
-    return _drawn(f"order {order.column}", (3.9, 2.3), draw)
+    return _drawn(f"order {order.column}", (HALF_WIDTH, 2.5), draw)
 
 
 def nulls_plot(nulls: Nulls) -> str:
@@ -240,5 +250,5 @@ def nulls_plot(nulls: Nulls) -> str:
             side.set_visible(False)
         ax.set_title("patterns of missing values (orange: missing)")
 
-    width = min(7.4, max(3.9, 2.0 + 0.42 * len(columns)))
+    width = min(FULL_WIDTH, max(HALF_WIDTH, 2.0 + 0.42 * len(columns)))
     return _drawn("nulls", (width, 1.3 + 0.22 * len(patterns)), draw)
