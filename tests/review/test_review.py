@@ -438,7 +438,7 @@ def test_a_family_counts_the_definitions_that_can_be_compared() -> None:
     assert alone is not None
     assert (alone.p, alone.compared) == (None, 1)
     assert family.change(run(4, [0.71, 0.73]), base) is None
-    assert Family().ratio is None
+    assert Family().size_ratio is None
     two = Family()
     two.add(run(2, [0.71, 0.75]), run(1, [0.70, 0.71]))
     assert len(two) == 1
