@@ -12,7 +12,7 @@ from workbench.api.access import Report
 from workbench.api.features import SelectOptions
 from workbench.api.studies import TuneOptions
 from workbench.core.context import text_listener
-from workbench.core.errors import ConfigError, near
+from workbench.core.errors import ConfigError, did_you_mean
 from workbench.core.events import Event, Listener, Message
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def _with_keywords(call: Callable[..., Any], options: type) -> Callable[..., Any
         keywords.pop("say", None)
         for name in keywords:
             if name not in names:
-                raise ConfigError(f"unknown option {name!r}", hint=near(name, names, kind="option"))
+                raise ConfigError(f"unknown option {name!r}", hint=did_you_mean(name, names, kind="option"))
         return call(number, options(*method, **keywords), **callbacks)
 
     return with_keywords

@@ -83,9 +83,9 @@ class _LazyGroup(CommandGroup):
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            from workbench.core.errors import near
+            from workbench.core.errors import did_you_mean
 
-            raise click.UsageError(f"no command {args[0]!r}: {near(args[0], COMMANDS, kind='command')}", ctx)
+            raise click.UsageError(f"no command {args[0]!r}: {did_you_mean(args[0], COMMANDS, kind='command')}", ctx)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002

@@ -54,7 +54,7 @@ __all__ = [
     "UnavailableError",
     "UnreachableError",
     "WorkbenchError",
-    "near",
+    "did_you_mean",
     "storage_errors",
 ]
 
@@ -174,18 +174,18 @@ class SubmissionError(WorkbenchError, ValueError):
     """Findings that stop a submission."""
 
 
-def near(name: str, valid_names: Iterable[str], *, kind: str = "name") -> str:
+def did_you_mean(name: str, valid_names: Iterable[str], *, kind: str = "name") -> str:
     """Return a hint with the valid names most similar to `name`, or with all of them if none is similar.
 
     Examples
     --------
-    >>> near("lerning_rate", ["learning_rate", "num_leaves"], kind="key")
+    >>> did_you_mean("lerning_rate", ["learning_rate", "num_leaves"], kind="key")
     "did you mean 'learning_rate'?"
-    >>> near("ISHOLIDAY", ["IsHoliday", "Store"], kind="column")
+    >>> did_you_mean("ISHOLIDAY", ["IsHoliday", "Store"], kind="column")
     "did you mean 'IsHoliday'?"
-    >>> near("zzz", ["a", "b"], kind="key")
+    >>> did_you_mean("zzz", ["a", "b"], kind="key")
     'valid keys: a, b'
-    >>> near("zzz", [], kind="key")
+    >>> did_you_mean("zzz", [], kind="key")
     'there is no key yet'
     """
     names = sorted(set(valid_names))

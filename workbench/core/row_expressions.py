@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 import polars as pl
 
-from workbench.core.errors import ConfigError, NotFoundError, near
+from workbench.core.errors import ConfigError, NotFoundError, did_you_mean
 
 __all__ = ["RowExpression", "named_columns", "read_expression"]
 
@@ -284,7 +284,7 @@ class _ExpressionReader:
         name = self._unparse(node)
         if name in self.types:
             return self._column(name)
-        raise self.error(f"{name!r} is not a column", near(name, self.types, kind="column"), NotFoundError)
+        raise self.error(f"{name!r} is not a column", did_you_mean(name, self.types, kind="column"), NotFoundError)
 
     def _of_unaryop(self, node: ast.UnaryOp) -> _Value:
         value = self._value(node.operand)
@@ -345,7 +345,7 @@ class _ExpressionReader:
         name = self._unparse(node.func)
         if name not in FUNCTIONS or node.keywords:
             base_name = name.rpartition(".")[2]
-            hint = f"write {base_name}(…)" if base_name in FUNCTIONS else near(name, FUNCTIONS, kind="function")
+            hint = f"write {base_name}(…)" if base_name in FUNCTIONS else did_you_mean(name, FUNCTIONS, kind="function")
             raise self.error(f"{name!r} is not a function here", hint, NotFoundError)
         values = [self._number(self._value(v)) for v in node.args]
         if name in UNARY_FUNCTIONS and len(values) == 1:
@@ -359,7 +359,7 @@ class _ExpressionReader:
 
     def _column(self, name: str) -> _Value:
         if name not in self.types:
-            raise self.error(f"{name!r} is not a column", near(name, self.types, kind="column"), NotFoundError)
+            raise self.error(f"{name!r} is not a column", did_you_mean(name, self.types, kind="column"), NotFoundError)
         base_type = self.types[name].partition("(")[0]
         kind: Kind | None = "number" if NUMBERS.fullmatch(base_type) else KINDS.get(base_type)
         if kind is None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from workbench.core.cache import create_text, write_text
-from workbench.core.errors import ConfigError, NotFoundError, StorageError, near
+from workbench.core.errors import ConfigError, NotFoundError, StorageError, did_you_mean
 from workbench.platforms.protocol import competition_slug
 
 __all__ = [
@@ -95,7 +95,8 @@ class Workspace:
         """
         if slug not in self.slugs():
             raise NotFoundError(
-                f"no competition {slug!r} in {self.competitions}", hint=near(slug, self.slugs(), kind="competition")
+                f"no competition {slug!r} in {self.competitions}",
+                hint=did_you_mean(slug, self.slugs(), kind="competition"),
             )
         return self.competitions / slug
 

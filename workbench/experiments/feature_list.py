@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import Field
 
 from workbench.core.cache import content_key, write_text
-from workbench.core.errors import ConfigError, NotFoundError, near
+from workbench.core.errors import ConfigError, NotFoundError, did_you_mean
 from workbench.data.competition import Competition, StrictModel, in_toml, read_toml, toml_key, validate
 
 __all__ = ["FeatureList", "check_list_name", "read_list", "write_list"]
@@ -106,7 +106,7 @@ def read_list(competition: Competition, name: str, *, where: str = "") -> Featur
     prefix = f"{where}: " if where else ""
     names = competition.paths.selection_names()
     if name not in names:
-        hint = near(name, names, kind="list")
+        hint = did_you_mean(name, names, kind="list")
         if not names:
             hint = "`wb select N` makes one"
         raise NotFoundError(

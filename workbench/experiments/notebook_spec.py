@@ -9,7 +9,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from workbench.core.errors import ConfigError, NotFoundError, near
+from workbench.core.errors import ConfigError, NotFoundError, did_you_mean
 from workbench.experiments.kaggle_inputs import data_stamps
 from workbench.experiments.notebooks import Limits, Notebook, check_parameters, read_notebook
 from workbench.experiments.spec import ExperimentSpec
@@ -96,7 +96,7 @@ def notebook_spec(spec: ExperimentSpec, folder: Path, notebooks: Path) -> Notebo
     if path is None:
         names = [p.name for parent in (folder, notebooks) for p in parent.glob("*") if p.suffix in (".ipynb", ".py")]
         raise NotFoundError(
-            f"{where} file = {file!r}: no such notebook in {notebooks} or {folder}", hint=near(file, names)
+            f"{where} file = {file!r}: no such notebook in {notebooks} or {folder}", hint=did_you_mean(file, names)
         )
     if not any(path.resolve().is_relative_to(parent.resolve()) for parent in (folder, notebooks)):
         raise ConfigError(

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from workbench.core.distribution import version_of
-from workbench.core.errors import ConfigError, near
+from workbench.core.errors import ConfigError, did_you_mean
 from workbench.core.integers import integer_from
 from workbench.data.competition import Competition
 from workbench.experiments.spec import EARLIER_WORDS, ExperimentSpec
@@ -124,7 +124,7 @@ def _check_keys(table: dict[str, Any], where: str) -> None:
     keys = (*OWN_KEYS, *SOURCES)
     for key in table:
         if PRESENT_NAME_BY_EARLIER.get(key, key) not in keys:
-            raise ConfigError(f"{where} has an unknown key {key!r}", hint=near(key, keys, kind="key"))
+            raise ConfigError(f"{where} has an unknown key {key!r}", hint=did_you_mean(key, keys, kind="key"))
         if PRESENT_NAME_BY_EARLIER.get(key) in table:
             raise ConfigError(
                 f"{where} has {key} and {PRESENT_NAME_BY_EARLIER[key]}, which mean the same", hint=f"remove {key}"
@@ -201,7 +201,7 @@ def _dataclass_from_table(template: Any, table: Any, where: str) -> Any:
             raise ConfigError(f"{where} has {earlier} and {name}, which mean the same", hint=f"remove {earlier}")
         if name not in fields:
             keys = [PRESENT_NAME_BY_EARLIER.get(name, name.removesuffix("_s")) for name in fields]
-            raise ConfigError(f"{where} has an unknown key {key!r}", hint=near(key, keys, kind="key"))
+            raise ConfigError(f"{where} has an unknown key {key!r}", hint=did_you_mean(key, keys, kind="key"))
         default = fields[name].default if isinstance(template, type) else getattr(template, name)
         values[name] = _field_value(value, hints[name], default, f"{where} {key}", is_duration=name == f"{key}_s")
     missing = [

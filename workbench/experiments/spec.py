@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import Field, create_model
 
-from workbench.core.errors import ConfigError, NotFoundError, near
+from workbench.core.errors import ConfigError, NotFoundError, did_you_mean
 from workbench.data.competition import Competition, StrictModel, above, read_toml, validate
 from workbench.experiments.capabilities import CAPABILITIES, capabilities_of
 from workbench.experiments.feature_list import FeatureList, read_list
@@ -361,7 +361,7 @@ def _refuse_misplaced(data: dict[str, Any], path: Path) -> None:
 
 def _is_parameter(key: str) -> bool:
     """Return whether a key is a parameter of LightGBM, and not a misspelt key of the experiment."""
-    if near(key, ExperimentFileOfAnyKind.model_fields).startswith("did you mean"):
+    if did_you_mean(key, ExperimentFileOfAnyKind.model_fields).startswith("did you mean"):
         return False
     try:
         primary_name(key, where="")

@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from workbench.core.cache import content_key
-from workbench.core.errors import FeatureError, NotFoundError, near
+from workbench.core.errors import FeatureError, NotFoundError, did_you_mean
 from workbench.core.read_once import digest_once
 from workbench.data.competition import Competition
 from workbench.features import auto
@@ -69,7 +69,9 @@ class BlockKeys:
         if name not in self.features:
             names = [*self.features, "rows"]
             path = self.competition.paths.features
-            raise NotFoundError(f"no feature is called {name!r} in {path}", hint=near(name, names, kind="feature"))
+            raise NotFoundError(
+                f"no feature is called {name!r} in {path}", hint=did_you_mean(name, names, kind="feature")
+            )
         return self.features[name]
 
     def key(self, name: str, chain: tuple[str, ...] = ()) -> str:
@@ -176,5 +178,5 @@ class BlockKeys:
         readers = f"; it is read by {' -> '.join((*chain, name))}" if len(chain) > 1 else ""
         raise NotFoundError(
             f"feature {reader.name!r} ({reader.where}) reads {name!r}, which is neither a table nor a feature{readers}",
-            hint=near(name, inputs, kind="input"),
+            hint=did_you_mean(name, inputs, kind="input"),
         )

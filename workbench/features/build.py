@@ -12,7 +12,7 @@ import polars as pl
 
 from workbench.core.cache import CacheEntry, ReadLock, Store
 from workbench.core.context import SILENT, RunContext
-from workbench.core.errors import FeatureError, NotFoundError, near
+from workbench.core.errors import FeatureError, NotFoundError, did_you_mean
 from workbench.core.frames import read_parquet, scan_parquet
 from workbench.core.memory import default_limit, format_bytes
 from workbench.core.read_once import digest_once, modified_since
@@ -233,11 +233,11 @@ class Blocks:
                 location = locate_name(self.competition.paths.features, "", reference)
                 raise NotFoundError(
                     f"feature {feature!r} has no column {column!r}{f' ({location})' if location else ''}",
-                    hint=near(column, block_columns, kind="column"),
+                    hint=did_you_mean(column, block_columns, kind="column"),
                 )
             return read_parquet(path, columns=[column])[column]
         name = column if column and feature == "rows" else reference
         row_columns = self.competition.rows.columns
         if name not in row_columns:
-            raise NotFoundError(f"rows have no column {name!r}", hint=near(name, row_columns, kind="column"))
+            raise NotFoundError(f"rows have no column {name!r}", hint=did_you_mean(name, row_columns, kind="column"))
         return self.competition.rows.scan().select(ROW, name).collect().sort(ROW)[name]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import polars as pl
 
-from workbench.core.errors import near
+from workbench.core.errors import did_you_mean
 from workbench.data.competition import lies_in
 
 __all__ = ["hint_for_column", "locate_name", "missing_column"]
@@ -32,7 +32,7 @@ def hint_for_column(exc: BaseException, name: str, columns: list[str]) -> str:
     """Return a hint with the columns similar to a missing one, of those in the message, else of `columns`."""
     match = _VALID_COLUMNS.search(str(exc))
     candidates = [_unescape(n) for n in _QUOTED_NAME.findall(match["names"])] if match else columns
-    return near(name, candidates or columns, kind="column")
+    return did_you_mean(name, candidates or columns, kind="column")
 
 
 def _unescape(name: str) -> str:

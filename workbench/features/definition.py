@@ -11,7 +11,7 @@ from typing import Any, overload
 
 import polars as pl
 
-from workbench.core.errors import FeatureError, NotFoundError, near
+from workbench.core.errors import FeatureError, NotFoundError, did_you_mean
 from workbench.core.read_once import read_once
 from workbench.features.code_locations import locate_name
 
@@ -103,7 +103,7 @@ class FoldFeature:
                 where = f" ({location})" if location else ""
                 raise NotFoundError(
                     f"feature {self.name!r} (features.py): rows have no column {name!r}{where}",
-                    hint=near(name, names, kind="column"),
+                    hint=did_you_mean(name, names, kind="column"),
                 )
 
     def names(self, targets: Sequence[Any], target_index: int) -> list[str]:

@@ -9,7 +9,7 @@ import polars as pl
 
 from workbench.core.cache import Store, content_key
 from workbench.core.context import RunContext
-from workbench.core.errors import FeatureError, near
+from workbench.core.errors import FeatureError, did_you_mean
 from workbench.core.frames import scan_parquet
 from workbench.data.competition import ROW
 from workbench.features.block_keys import BlockKeys
@@ -73,7 +73,7 @@ class FeatureInputs:
         if column not in row_columns:
             raise FeatureError(
                 f"feature {feature.name!r} ({feature.where}): partition_by={column!r} is no column of rows",
-                hint=near(column, row_columns, kind="column"),
+                hint=did_you_mean(column, row_columns, kind="column"),
             )
         self._check_types(feature, column)
         if column not in self._parts_by_column:

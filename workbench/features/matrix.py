@@ -12,7 +12,7 @@ import numpy.typing as npt
 import polars as pl
 
 from workbench.core.cache import ReadLock
-from workbench.core.errors import DamagedError, FeatureError, NotFoundError, near
+from workbench.core.errors import DamagedError, FeatureError, NotFoundError, did_you_mean
 from workbench.data.competition import ROW, Competition
 from workbench.features.block_keys import AUTO
 from workbench.features.build import Blocks
@@ -440,7 +440,7 @@ def _feature_source(blocks: Blocks, name: str, drop: Sequence[str], categorical:
     block_columns = block.note["columns"]
     if column and column not in block_columns:
         raise NotFoundError(
-            f"feature {feature!r} has no column {column!r}", hint=near(column, block_columns, kind="column")
+            f"feature {feature!r} has no column {column!r}", hint=did_you_mean(column, block_columns, kind="column")
         )
     read_lock = blocks.read_lock(feature)
     lines = blocks.lines(feature)
@@ -457,7 +457,7 @@ def _rows_columns(competition: Competition, name: str) -> list[str]:
         keys = set(competition.ids.key_columns)
         return [c for c in rows_columns if c not in keys]
     if column not in rows_columns:
-        raise NotFoundError(f"rows have no column {column!r}", hint=near(column, rows_columns, kind="column"))
+        raise NotFoundError(f"rows have no column {column!r}", hint=did_you_mean(column, rows_columns, kind="column"))
     return [column]
 
 
@@ -490,7 +490,7 @@ def _unchanged_codes(matrix: FeatureMatrix, categorical: Sequence[str]) -> dict[
     encoded = {c.name: c for c in matrix.encoded}
     for name in categorical:
         if name not in encoded:
-            raise NotFoundError(f"categorical: no column {name!r}", hint=near(name, encoded, kind="column"))
+            raise NotFoundError(f"categorical: no column {name!r}", hint=did_you_mean(name, encoded, kind="column"))
     return {name: [] for name in categorical if encoded[name].levels is None}
 
 
@@ -523,7 +523,9 @@ def _check_drop(drop: Sequence[str], blocks: Blocks, features: Sequence[str]) ->
             columns |= set(blocks.block(name).note["columns"])
     for name in drop:
         if name not in columns:
-            raise NotFoundError(f"drop: no column {name!r} in these features", hint=near(name, columns, kind="column"))
+            raise NotFoundError(
+                f"drop: no column {name!r} in these features", hint=did_you_mean(name, columns, kind="column")
+            )
 
 
 def _check_duplicates(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from workbench.core.errors import NotFoundError, near
+from workbench.core.errors import NotFoundError, did_you_mean
 from workbench.metrics import labels, probabilities, ranked, values
 from workbench.metrics.aliases import suggest
 from workbench.metrics.metric import Metric
@@ -86,7 +86,9 @@ def get(name: str) -> Metric:
                 f"metric {name!r} needs the length of the lists", hint=f"write {family}@K, for example {family}@10"
             )
         return Metric(f"{family}@{int(number)}", True, "ranked", _METRICS_AT_K[family](int(number)))
-    raise NotFoundError(f"no metric is called {name!r}", hint=suggest(name) or near(key, names(), kind="metric"))
+    raise NotFoundError(
+        f"no metric is called {name!r}", hint=suggest(name) or did_you_mean(key, names(), kind="metric")
+    )
 
 
 def _partial_auc(text: str, name: str) -> Metric:

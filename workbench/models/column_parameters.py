@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from workbench.core.errors import ConfigError, NotFoundError, near
+from workbench.core.errors import ConfigError, NotFoundError, did_you_mean
 
 __all__ = ["PER_COLUMN", "resolve_columns"]
 
@@ -107,6 +107,6 @@ def _position(column: Any, names: Sequence[str], key: str, where: str) -> int:
     if column not in names:
         raise NotFoundError(
             f"{where} {key}: no column {column!r} among the {len(names)} that are trained on",
-            hint=near(str(column), names, kind="column"),
+            hint=did_you_mean(str(column), names, kind="column"),
         )
     return names.index(column)

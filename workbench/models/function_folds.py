@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from workbench.core.errors import ConfigError, NotFoundError, TrainingError, near
+from workbench.core.errors import ConfigError, NotFoundError, TrainingError, did_you_mean
 from workbench.core.user_code import user_code
 from workbench.data.competition import load_code, own_file
 from workbench.features import code_key
@@ -105,7 +105,7 @@ def function_spec(request: ModelRequest) -> FunctionSpec:
     function = getattr(module, name, None)
     if not callable(function):
         functions = [n for n, v in vars(module).items() if inspect.isfunction(v)]
-        raise NotFoundError(f"{path} has no function {name!r}", hint=near(name, functions, kind="function"))
+        raise NotFoundError(f"{path} has no function {name!r}", hint=did_you_mean(name, functions, kind="function"))
     parameters = {k: v for k, v in request.table.items() if k != "function"}
     optional_arguments = _check_call(request, function, parameters)
     return FunctionSpec(

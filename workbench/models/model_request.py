@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from workbench.core.distribution import install_hint
-from workbench.core.errors import ConfigError, near
+from workbench.core.errors import ConfigError, did_you_mean
 from workbench.core.integers import integer_from
 from workbench.core.threads import available_cores, threads_for
 from workbench.models.parameter_problems import RejectedParameter, reject_parameters
@@ -136,7 +136,7 @@ class ModelRequest:
                 rejected.append(RejectedParameter(f"can't set {key!r}: {reserved[name]}"))
             elif key not in names:
                 rejected.append(
-                    RejectedParameter(f"has an unknown key {key!r}", near(key, names - {*reserved}, kind="key"))
+                    RejectedParameter(f"has an unknown key {key!r}", did_you_mean(key, names - {*reserved}, kind="key"))
                 )
             elif name in parameters:
                 other = next(k for k in (key, key_by_name[name], name) if k != name)
@@ -148,7 +148,7 @@ class ModelRequest:
 
     def unknown(self, key: str, valid: Iterable[str]) -> ConfigError:
         """Return the error for a key that the library does not know."""
-        return ConfigError(f"{self.where} has an unknown key {key!r}", hint=near(key, valid, kind="key"))
+        return ConfigError(f"{self.where} has an unknown key {key!r}", hint=did_you_mean(key, valid, kind="key"))
 
     def text(self, key: str, example: str) -> str:
         """Return a required text of the table.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from workbench.core.errors import ConfigError, near
+from workbench.core.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
     from workbench.models.target import Target, TargetColumn
@@ -72,7 +72,9 @@ def pseudo_label_rule(table: dict[str, Any] | None, target: Target, *, where: st
     settings = {"threshold": 0.95, "weight": 1.0}
     for key, value in table.items():
         if key not in settings:
-            raise ConfigError(f"{where}: [pseudo] has an unknown key {key!r}", hint=near(key, settings, kind="key"))
+            raise ConfigError(
+                f"{where}: [pseudo] has an unknown key {key!r}", hint=did_you_mean(key, settings, kind="key")
+            )
         highest = 1.0 if key == "threshold" else 1000.0
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= highest:
             raise ConfigError(

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from workbench.core.errors import ConfigError, NotFoundError, TrainingError, WorkbenchError, near
+from workbench.core.errors import ConfigError, NotFoundError, TrainingError, WorkbenchError, did_you_mean
 from workbench.core.user_code import user_code
 from workbench.features import CHUNK_ROWS
 from workbench.models.fold_data import FoldData, FoldTarget
@@ -158,7 +158,9 @@ def sklearn_spec(request: ModelRequest) -> SklearnSpec:
     rejected = [
         RejectedParameter(f"can't set {key!r}: {RESERVED[key]}")
         if key in RESERVED
-        else RejectedParameter(f"has an unknown key {key!r}", near(key, parameter_names - {*RESERVED}, kind="key"))
+        else RejectedParameter(
+            f"has an unknown key {key!r}", did_you_mean(key, parameter_names - {*RESERVED}, kind="key")
+        )
         for key in parameters
         if key in RESERVED or key not in parameter_names
     ]
@@ -233,14 +235,16 @@ def _class(request: ModelRequest, name: str) -> type:
         parent = module_name.rpartition(".")[0]
         if parent == "sklearn":
             names = [m.name for m in pkgutil.iter_modules(importlib.import_module("sklearn").__path__)]
-            hint = near(module_name.rpartition(".")[2], [n for n in names if not n.startswith("_")], kind="module")
+            hint = did_you_mean(
+                module_name.rpartition(".")[2], [n for n in names if not n.startswith("_")], kind="module"
+            )
         raise NotFoundError(f"{request.where} estimator = {name!r}: {exc or 'no module'}", hint=hint) from exc
     cls = getattr(module, cls_name, None)
     if not isinstance(cls, type) or not all(hasattr(cls, m) for m in ("fit", "predict", "get_params")):
         names = [n for n, v in vars(module).items() if isinstance(v, type) and hasattr(v, "fit")]
         raise NotFoundError(
             f"{request.where} estimator = {name!r}: {module_name} has no estimator {cls_name!r}",
-            hint=near(cls_name, names, kind="estimator") if names else hint,
+            hint=did_you_mean(cls_name, names, kind="estimator") if names else hint,
         )
     return cls
 

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from workbench.core.errors import ConfigError, near
+from workbench.core.errors import ConfigError, did_you_mean
 from workbench.models.losses import loss_for
 
 if TYPE_CHECKING:
@@ -173,7 +173,8 @@ def transform_for(
         return loss.transform if is_regression and loss.allows(lowest) else "none"
     if transform not in TRANSFORMS:
         raise ConfigError(
-            f"{where}: target_transform = {transform!r} is unknown", hint=near(transform, TRANSFORMS, kind="transform")
+            f"{where}: target_transform = {transform!r} is unknown",
+            hint=did_you_mean(transform, TRANSFORMS, kind="transform"),
         )
     if transform == "none":
         return transform

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from workbench.core.errors import ConfigError, near
+from workbench.core.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
     from workbench.metrics import Metric
@@ -44,7 +44,7 @@ def check_class_weight(class_weight: Any, target: Target, *, where: str) -> str 
         if name not in class_names:
             raise ConfigError(
                 f"{where}: class_weight: {name!r} is not a class of {target.columns[0].name!r}",
-                hint=near(name, class_names, kind="class"),
+                hint=did_you_mean(name, class_names, kind="class"),
             )
         if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < np.inf:
             raise ConfigError(f"{where}: class_weight: {name} = {weight!r}; expected a number above 0")

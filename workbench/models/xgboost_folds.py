@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from workbench.core.errors import ConfigError, TrainingError, near
+from workbench.core.errors import ConfigError, TrainingError, did_you_mean
 from workbench.features import CHUNK_ROWS, missing_share
 from workbench.models.column_parameters import resolve_columns
 from workbench.models.fold_data import FoldData, FoldTarget
@@ -253,7 +253,7 @@ def _check_by_training(request: ModelRequest, parameters: dict[str, Any]) -> Non
         rejected = [
             RejectedParameter(
                 f"has a key {key!r} that XGBoost does not know, or does not use with {settings}",
-                near(key, parameter_names, kind="key"),
+                did_you_mean(key, parameter_names, kind="key"),
             )
             for key in request.table
             if ALIASES.get(key, key) in unused

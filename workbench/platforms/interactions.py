@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from workbench.core.errors import near
+from workbench.core.errors import did_you_mean
 
 __all__ = [
     "CUTS",
@@ -119,7 +119,7 @@ def invalid_values(spec: InteractionsSpec) -> Iterator[InvalidValue]:
             )
     for key, value, valid in (("unit", spec.unit, tuple(UNITS)), ("cut", spec.cut, CUTS)):
         if value not in valid:
-            yield InvalidValue(key, f"{value!r} is none of {', '.join(valid)}", near(value, valid, kind=key))
+            yield InvalidValue(key, f"{value!r} is none of {', '.join(valid)}", did_you_mean(value, valid, kind=key))
     if spec.horizon_s <= 0:
         yield InvalidValue(
             "horizon", f"{spec.horizon_s} s is not a valid horizon", 'write a duration such as "28d" or "12h"'
@@ -156,7 +156,7 @@ def _invalid_weights(spec: InteractionsSpec) -> Iterator[InvalidValue]:
             )
     for kind in spec.first:
         if kind not in spec.weights:
-            hint = near(kind, spec.weights, kind="type") if spec.weights else "remove it"
+            hint = did_you_mean(kind, spec.weights, kind="type") if spec.weights else "remove it"
             yield InvalidValue("first", f"{kind!r} is not among the types that have a weight", hint)
 
 

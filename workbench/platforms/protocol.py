@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol, cast
 
-from workbench.core.errors import ConfigError, NotFoundError, near
+from workbench.core.errors import ConfigError, NotFoundError, did_you_mean
 from workbench.core.temporary import hidden_path
 from workbench.platforms.interactions import InteractionsSpec
 
@@ -127,7 +127,7 @@ class Listing:
             if name not in by_name:
                 limitation = "" if self.complete else f" (of the first {len(by_name):,})"
                 raise NotFoundError(
-                    f"{slug!r} has no file {name!r}", hint=near(name, by_name, kind="file") + limitation
+                    f"{slug!r} has no file {name!r}", hint=did_you_mean(name, by_name, kind="file") + limitation
                 )
 
 
@@ -531,7 +531,9 @@ def connect(name: str, workspace: Path) -> Platform:
         For an unknown name.
     """
     if name not in IMPLEMENTATIONS:
-        raise NotFoundError(f"no platform is called {name!r}", hint=near(name, IMPLEMENTATIONS, kind="platform"))
+        raise NotFoundError(
+            f"no platform is called {name!r}", hint=did_you_mean(name, IMPLEMENTATIONS, kind="platform")
+        )
     module, _, attribute = IMPLEMENTATIONS[name].partition(":")
     factory = getattr(importlib.import_module(module), attribute)
     return cast("Platform", factory(workspace))

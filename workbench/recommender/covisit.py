@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from workbench.core.errors import ConfigError, near
+from workbench.core.errors import ConfigError, did_you_mean
 from workbench.core.threads import available_cores
 from workbench.recommender.extra import compiled
 from workbench.recommender.interactions import MAX_KINDS, Interactions, kind_codes, kind_weights
@@ -81,7 +81,7 @@ class Covisit:
             if value not in valid:
                 raise ConfigError(
                     f"covisit: {name} = {value!r}: expected one of {', '.join(valid)}",
-                    hint=near(value, valid, kind=name),
+                    hint=did_you_mean(value, valid, kind=name),
                 )
         for kind, weight in self.weights.items():
             if not 0 <= weight <= 1_000_000:

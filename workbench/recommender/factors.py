@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from workbench.core.distribution import install_hint
-from workbench.core.errors import ConfigError, DataError, near
+from workbench.core.errors import ConfigError, DataError, did_you_mean
 from workbench.core.threads import available_cores
 from workbench.recommender.interactions import Interactions, kind_weights
 from workbench.recommender.products import CHUNK, best_products
@@ -77,7 +77,7 @@ class Factorisation:
         if self.method not in ITERATIONS:
             raise ConfigError(
                 f"factors: method = {self.method!r}: expected one of {', '.join(ITERATIONS)}",
-                hint=near(self.method, ITERATIONS, kind="method"),
+                hint=did_you_mean(self.method, ITERATIONS, kind="method"),
             )
         for name in ("factors", "iterations", "last", "top"):
             value = getattr(self, name)

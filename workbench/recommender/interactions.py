@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from workbench.core.errors import ConfigError, DataError, near
+from workbench.core.errors import ConfigError, DataError, did_you_mean
 from workbench.recommender.extra import compiled
 
 __all__ = ["Columns", "Ids", "Interactions", "count_items", "kind_codes", "kind_weights", "read_interactions"]
@@ -165,7 +165,7 @@ def kind_codes(log: Interactions, kinds: Iterable[str], prefix: str = "") -> lis
         if kind not in names:
             raise ConfigError(
                 f"{prefix}the interactions have no kind {kind!r}: they have {', '.join(names)}",
-                hint=near(kind, names, kind="kind"),
+                hint=did_you_mean(kind, names, kind="kind"),
             )
     return [names.index(kind) for kind in requested]
 
@@ -227,7 +227,7 @@ def read_interactions(table: pl.LazyFrame, columns: Columns) -> Interactions:
     for name in names:
         if name not in schema:
             raise ConfigError(
-                f"the interactions have no column {name!r}", hint=near(name, schema.names(), kind="column")
+                f"the interactions have no column {name!r}", hint=did_you_mean(name, schema.names(), kind="column")
             )
     summary = _summary(table, columns, names)
     # The three columns are read concurrently, as each read waits for the disk at times.

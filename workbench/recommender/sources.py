@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from workbench.core.errors import ConfigError, DataError, near
+from workbench.core.errors import ConfigError, DataError, did_you_mean
 from workbench.recommender.covisit import Covisit, count_covisits
 from workbench.recommender.embeddings import SkipGram, nearest_items, train_embeddings
 from workbench.recommender.extra import compiled
@@ -325,7 +325,7 @@ def _codes(table: pl.DataFrame | None, column: str, kind: str) -> Ints:
         raise ConfigError(f"{column!r} should be a column of the table of {kind}, but there is no such table")
     if column not in table.columns:
         raise ConfigError(
-            f"the table of {kind} has no column {column!r}", hint=near(column, table.columns, kind="column")
+            f"the table of {kind} has no column {column!r}", hint=did_you_mean(column, table.columns, kind="column")
         )
     ranks = table[column].rank("dense")
     return (ranks.cast(pl.Int32) - 1).fill_null(-1).to_numpy()

@@ -14,7 +14,7 @@ import polars as pl
 import polars.selectors as cs
 
 from workbench.core.context import SILENT, RunContext
-from workbench.core.errors import ConfigError, DataError, NotFoundError, near
+from workbench.core.errors import ConfigError, DataError, NotFoundError, did_you_mean
 from workbench.core.frames import write_csv
 from workbench.core.row_expressions import named_columns
 from workbench.data.ingest.counting import column_stats
@@ -175,7 +175,9 @@ def _plan(spec: RehearsalSpec, source: InputFile, metric: Metric) -> _Competitio
     if ids[0] not in columns:
         ids_and_targets = ids_and_targets.with_columns(pl.Series(ids[0], np.arange(ids_and_targets.height)))
     if spec.after and not after_column:
-        raise NotFoundError(f"--after: no column {spec.after[0]!r}", hint=near(spec.after[0], columns, kind="column"))
+        raise NotFoundError(
+            f"--after: no column {spec.after[0]!r}", hint=did_you_mean(spec.after[0], columns, kind="column")
+        )
     is_test = test_mask(ids_and_targets, spec)
     n_test = int(is_test.sum())
     targets = [ids_and_targets[t] for t in spec.targets]
@@ -217,7 +219,9 @@ def _check_names(columns: list[str], spec: RehearsalSpec) -> None:
     """Refuse names of columns that the file does not have."""
     for column in (*spec.hidden, *spec.ids, *spec.drop):
         if column not in columns:
-            raise NotFoundError(f"{spec.train} has no column {column!r}", hint=near(column, columns, kind="column"))
+            raise NotFoundError(
+                f"{spec.train} has no column {column!r}", hint=did_you_mean(column, columns, kind="column")
+            )
 
 
 def _check_values(frame: pl.DataFrame, spec: RehearsalSpec) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench import metrics
-from workbench.core.errors import DamagedError, NotFoundError, near
+from workbench.core.errors import DamagedError, NotFoundError, did_you_mean
 from workbench.core.user_code import user_code
 from workbench.data.competition import in_toml, own_file
 from workbench.platforms.interactions import InteractionsSpec, invalid_values
@@ -136,7 +136,7 @@ def _from_toml(data: dict[str, Any]) -> HostedCompetition:
     valid_keys = [f.name for f in fields(HostedCompetition)]
     for key in data:
         if key not in valid_keys:
-            raise ValueError(f"unknown key {key!r}; {near(key, valid_keys, kind='key')}")
+            raise ValueError(f"unknown key {key!r}; {did_you_mean(key, valid_keys, kind='key')}")
     try:
         # By way of JSON: pydantic's strict mode accepts a mapping for a dataclass only from there.
         hosted = _adapter().validate_json(json.dumps(_with_current_types(data), default=str), strict=True)
@@ -181,7 +181,8 @@ def rehearsal_folder(workspace: Path, slug: str) -> Path:
         slugs = hosted_slugs(workspace)
         raise NotFoundError(
             f"there is no local competition {slug!r}",
-            hint=near(slug, slugs, kind="local competition") + f"; `wb rehearse {slug} --train FILE …` creates it",
+            hint=did_you_mean(slug, slugs, kind="local competition")
+            + f"; `wb rehearse {slug} --train FILE …` creates it",
         )
     return folder
 

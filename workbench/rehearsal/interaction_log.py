@@ -8,7 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
-from workbench.core.errors import ConfigError, DataError, NotFoundError, near
+from workbench.core.errors import ConfigError, DataError, NotFoundError, did_you_mean
 from workbench.platforms.interactions import UNITS, InteractionsSpec, duration_text
 from workbench.rehearsal.split import ISO_TIME
 
@@ -80,7 +80,9 @@ def read_log(path: Path, frame: pl.LazyFrame, log: InteractionsSpec) -> Interact
     schema = frame.collect_schema()
     for column in log.columns:
         if column not in schema:
-            raise NotFoundError(f"{path} has no column {column!r}", hint=near(column, schema.names(), kind="column"))
+            raise NotFoundError(
+                f"{path} has no column {column!r}", hint=did_you_mean(column, schema.names(), kind="column")
+            )
     n_events = _check_ids(frame, log, path)
     time_us = _time_us(frame, log, schema[log.time], path)
     limits = frame.select(time_us.min().alias("first"), time_us.max().alias("last")).collect(engine="streaming")
@@ -136,7 +138,7 @@ def _check_kinds(frame: pl.LazyFrame, log: InteractionsSpec, path: Path) -> None
     for kind in log.weights:
         if kind not in kinds:
             raise NotFoundError(
-                f"--weights: {log.kind!r} of {path} is never {kind!r}", hint=near(kind, kinds, kind="type")
+                f"--weights: {log.kind!r} of {path} is never {kind!r}", hint=did_you_mean(kind, kinds, kind="type")
             )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.core.cache import atomic, file_sha256, lock, read_json, write_json
-from workbench.core.errors import DamagedError, NotFoundError, PlatformError, near
+from workbench.core.errors import DamagedError, NotFoundError, PlatformError, did_you_mean
 from workbench.platforms.protocol import (
     BeforeCreate,
     CompetitionFacts,
@@ -115,7 +115,7 @@ class LocalPlatform:
         folder, _ = self._hosted(slug)
         names = _file_names(folder)
         if name not in names:
-            raise NotFoundError(f"{slug!r} has no file {name!r}", hint=near(name, names, kind="file"))
+            raise NotFoundError(f"{slug!r} has no file {name!r}", hint=did_you_mean(name, names, kind="file"))
         listed = self._file(folder / "files" / name, name)
         with atomic(destination) as temporary:
             _copy(folder / "files" / name, temporary, progress)

@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 from workbench import metrics
-from workbench.core.errors import ConfigError, NotFoundError, near
+from workbench.core.errors import ConfigError, NotFoundError, did_you_mean
 from workbench.platforms.interactions import InteractionsSpec, invalid_values
 from workbench.rehearsal.leaderboard import read_leaderboard
 
@@ -183,7 +183,7 @@ def check_options(slug: str, spec: RehearsalSpec) -> None:
     if spec.holdout is not None:
         _check_share("holdout", spec.holdout)
     if spec.task is not None and spec.task not in TASKS:
-        raise ConfigError(f"--task {spec.task!r}", hint=near(spec.task, TASKS, kind="task"))
+        raise ConfigError(f"--task {spec.task!r}", hint=did_you_mean(spec.task, TASKS, kind="task"))
     _check_columns(spec)
     _check_hosting(slug, spec)
 
@@ -200,7 +200,7 @@ def _check_hosting(slug: str, spec: RehearsalSpec | LogSpec) -> None:
     for path in (spec.train, *spec.tables, *([spec.leaderboard] if spec.leaderboard else [])):
         if not path.is_file():
             siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-            raise NotFoundError(f"there is no file {path}", hint=near(path.name, siblings, kind="file"))
+            raise NotFoundError(f"there is no file {path}", hint=did_you_mean(path.name, siblings, kind="file"))
     _check_tables(spec.tables)
     if spec.leaderboard:
         read_leaderboard(spec.leaderboard)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from workbench.core.errors import ConfigError, DataError, NotFoundError, near
+from workbench.core.errors import ConfigError, DataError, NotFoundError, did_you_mean
 from workbench.rehearsal.labels import numbers
 from workbench.rehearsal.spec import LogSpec, RehearsalSpec
 
@@ -67,7 +67,7 @@ def public_mask(n_test: int, spec: RehearsalSpec | LogSpec) -> Mask:
 def _after(frame: pl.DataFrame, column: str, value: str) -> Mask:
     """Return where a column of `frame` is at or after a value."""
     if column not in frame.columns:
-        raise NotFoundError(f"--after: no column {column!r}", hint=near(column, frame.columns, kind="column"))
+        raise NotFoundError(f"--after: no column {column!r}", hint=did_you_mean(column, frame.columns, kind="column"))
     series = frame[column]
     n_empty = series.fill_nan(None).null_count() if series.dtype.is_float() else series.null_count()
     if n_empty:

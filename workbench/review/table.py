@@ -11,7 +11,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from workbench.core.errors import ConfigError, near
+from workbench.core.errors import ConfigError, did_you_mean
 from workbench.core.html_page import as_table
 from workbench.core.intervals import family_p, half_width, standard_error, window_values
 from workbench.core.printable import one_line
@@ -378,7 +378,7 @@ def select(rows: Sequence[Row], *, filters: Sequence[str] = (), sort: str = "exp
     """
     name = sort.removeprefix("-")
     if name not in SORTS:
-        raise ConfigError(f"can't sort by {name!r}", hint=near(name, SORTS, kind="column"))
+        raise ConfigError(f"can't sort by {name!r}", hint=did_you_mean(name, SORTS, kind="column"))
     selected = [row for row in rows if all(_matches(row, f) for f in filters)]
     sort_value = SORTS[name]
     with_value = [row for row in selected if sort_value(row) is not None]
@@ -405,7 +405,7 @@ def _matches(row: Row, text: str) -> bool:
 
 def _satisfies(row: Row, name: str, limit: str, compare: Callable[[Any, Any], bool]) -> bool:
     if name not in SORTS:
-        raise ConfigError(f"can't filter by {name!r}", hint=near(name, SORTS, kind="column"))
+        raise ConfigError(f"can't filter by {name!r}", hint=did_you_mean(name, SORTS, kind="column"))
     value = SORTS[name](row)
     value = value[0] if name == "exp" else value
     if value is None:

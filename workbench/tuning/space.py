@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from workbench.core.errors import ConfigError, near
+from workbench.core.errors import ConfigError, did_you_mean
 from workbench.models.lightgbm.parameter_rules import parameter_type
 from workbench.models.lightgbm.parameters import lightgbm_defaults, primary_name
 
@@ -276,7 +276,7 @@ def _dimension(name: str, value: Any, where: str) -> Dimension:
         raise ConfigError(f"{where} = {value!r}: expected a range", hint="{ low = 15, high = 255, log = true } or […]")
     for key in value:
         if key not in KEYS:
-            raise ConfigError(f"{where} has an unknown key {key!r}", hint=near(key, KEYS, kind="key"))
+            raise ConfigError(f"{where} has an unknown key {key!r}", hint=did_you_mean(key, KEYS, kind="key"))
     if "choices" in value:
         return _choices(name, value, where)
     missing = [k for k in ("low", "high") if k not in value]

@@ -12,7 +12,7 @@ import polars as pl
 
 from workbench.analysis.checks.row_units import RowUnits, by_group, by_time, disjoint_groups
 from workbench.core.context import SILENT, RunContext
-from workbench.core.errors import ConfigError, NotFoundError, near
+from workbench.core.errors import ConfigError, NotFoundError, did_you_mean
 from workbench.data.competition import ROW, Competition
 from workbench.features import Blocks, Feature
 
@@ -135,7 +135,9 @@ class CheckedData:
         for frame, names in self.frames:
             if column in names:
                 return frame.select(ROW, pl.col(names[column]).alias(column))
-        raise NotFoundError(f"no column {column!r} is under check", hint=near(column, self.columns, kind="column"))
+        raise NotFoundError(
+            f"no column {column!r} is under check", hint=did_you_mean(column, self.columns, kind="column")
+        )
 
 
 def kind_of(dtype: pl.DataType) -> str:
@@ -255,7 +257,9 @@ def _frames(blocks: Blocks, names: Sequence[str]) -> tuple[list[tuple[pl.LazyFra
         schema = frame.collect_schema()
         available = [n for n in schema if n != ROW]
         if column and column not in available:
-            raise NotFoundError(f"{name!r} has no column {column!r}", hint=near(column, available, kind="column"))
+            raise NotFoundError(
+                f"{name!r} has no column {column!r}", hint=did_you_mean(column, available, kind="column")
+            )
         wanted = [column] if column else available
         usable = {f"{prefix}{n}": n for n in wanted if kind_of(schema[n]) != "other"}
         not_checked |= {f"{prefix}{n}: a {schema[n]}": None for n in wanted if f"{prefix}{n}" not in usable}
@@ -303,7 +307,9 @@ def time_column(competition: Competition, column: str) -> str:
         Where it is of another type.
     """
     if column not in competition.rows.columns:
-        raise NotFoundError(f"rows have no column {column!r} for the time", hint=near(column, competition.rows.columns))
+        raise NotFoundError(
+            f"rows have no column {column!r} for the time", hint=did_you_mean(column, competition.rows.columns)
+        )
     dtype = competition.rows.scan().collect_schema()[column]
     if not is_time(dtype):
         raise ConfigError(f"column {column!r} is a {dtype}; a time column is a date, a timestamp or a number")
@@ -331,7 +337,7 @@ def time_columns(competition: Competition, names: Sequence[str]) -> tuple[str | 
         elif table not in competition.manifest.tables:
             raise NotFoundError(
                 f"--time-column {name}: rows have no such column, and there is no table {table!r}",
-                hint=near(table, competition.manifest.tables, kind="table"),
+                hint=did_you_mean(table, competition.manifest.tables, kind="table"),
             )
         elif table in table_columns:
             raise ConfigError(f"--time-column names two columns of {table}: {table_columns[table]!r} and {column!r}")

@@ -23,7 +23,7 @@ import polars as pl
 
 from workbench.analysis.checks.data import is_time, time_column, time_columns
 from workbench.core.cache import Store, temporary_file
-from workbench.core.errors import ConfigError, FeatureError, NotFoundError, WorkbenchError, near
+from workbench.core.errors import ConfigError, FeatureError, NotFoundError, WorkbenchError, did_you_mean
 from workbench.core.frames import scan_parquet
 from workbench.core.user_code import user_code
 from workbench.data.competition import ROW, Competition
@@ -224,7 +224,9 @@ def _time_columns_of_tables(
         schema = competition.rows.feature_table(table).collect_schema()
         name = named.get(table, column)
         if table in named and name not in schema:
-            raise NotFoundError(f"table {table!r} has no column {name!r}", hint=near(name, schema, kind="column"))
+            raise NotFoundError(
+                f"table {table!r} has no column {name!r}", hint=did_you_mean(name, schema, kind="column")
+            )
         if name in schema and _comparable(schema[name], dtype):
             column_of_table[table] = name
         elif table in named:
@@ -272,7 +274,7 @@ def _check_exists(blocks: Blocks, reference: str, *, option: str = "", columns: 
     name, _, column = reference.partition(".")
     if name != "rows" and name not in blocks.features:
         where, available = blocks.competition.paths.features, [*blocks.features, "rows"]
-        hint = near(name, available, kind="feature")
+        hint = did_you_mean(name, available, kind="feature")
         raise NotFoundError(f"{option}no feature is called {name!r} in {where}", hint=hint)
     if not column or not columns:
         return
@@ -282,7 +284,9 @@ def _check_exists(blocks: Blocks, reference: str, *, option: str = "", columns: 
         )
     available = list(blocks.competition.rows.columns if name == "rows" else blocks.block(name).note["columns"])
     if column not in available:
-        raise NotFoundError(f"{option}{name!r} has no column {column!r}", hint=near(column, available, kind="column"))
+        raise NotFoundError(
+            f"{option}{name!r} has no column {column!r}", hint=did_you_mean(column, available, kind="column")
+        )
 
 
 def _check_allowed(blocks: Blocks, allow: Sequence[str], requested: Collection[str]) -> None:

@@ -8,7 +8,7 @@ from numbers import Integral, Real
 from typing import Any
 
 from workbench.analysis.selection.groups import GROUPINGS
-from workbench.core.errors import ConfigError, near
+from workbench.core.errors import ConfigError, did_you_mean
 
 __all__ = ["METHODS", "SelectionOptions", "options_of"]
 
@@ -118,12 +118,12 @@ def options_of(method: str, values: dict[str, Any]) -> SelectionOptions:
     {'seed': 0, 'by': 'column', 'shuffles': 40, 'percentile': 75.0}
     """
     if method not in METHODS:
-        raise ConfigError(f"--method {method!r} is unknown", hint=near(str(method), METHODS, kind="method"))
+        raise ConfigError(f"--method {method!r} is unknown", hint=did_you_mean(str(method), METHODS, kind="method"))
     values = {name: value for name, value in values.items() if value is not None}
     names = [f.name for f in fields(SelectionOptions)]
     for name in values:
         if name not in names:
-            raise ConfigError(f"unknown option {name!r}", hint=near(name, names, kind="option"))
+            raise ConfigError(f"unknown option {name!r}", hint=did_you_mean(name, names, kind="option"))
         if name in _METHODS_OF_OPTION and method not in _METHODS_OF_OPTION[name]:
             raise ConfigError(
                 f"--{name} goes with --method {' or '.join(_METHODS_OF_OPTION[name])}, got --method {method}"
@@ -134,7 +134,7 @@ def options_of(method: str, values: dict[str, Any]) -> SelectionOptions:
 def _checked(name: str, value: Any) -> Any:
     """Check an option's value and return it, with NumPy numbers converted to Python numbers."""
     if name == "by" and value not in GROUPINGS:
-        raise ConfigError(f"--by {value!r} is unknown", hint=near(str(value), GROUPINGS, kind="way"))
+        raise ConfigError(f"--by {value!r} is unknown", hint=did_you_mean(str(value), GROUPINGS, kind="way"))
     if name == "holdout" and not isinstance(value, bool):
         raise ConfigError(f"--holdout {value!r}: expected True or False")
     if name not in _VALID_VALUES:

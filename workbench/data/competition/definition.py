@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from workbench import metrics
-from workbench.core.errors import ConfigError, NotFoundError, near
+from workbench.core.errors import ConfigError, NotFoundError, did_you_mean
 from workbench.data.competition.files import StrictModel, read_toml, validate
 from workbench.data.competition.log import InteractionsTable, read_interactions, refuse_interactions
 from workbench.platforms.interactions import InteractionsSpec
@@ -73,7 +73,7 @@ class _Cv(StrictModel):
     @classmethod
     def _check_scheme(cls, value: str) -> str:
         if value not in (*SCHEMES, *RECOMMEND_SCHEMES):
-            raise ValueError(f"unknown scheme, {near(value, (*SCHEMES, *RECOMMEND_SCHEMES), kind='scheme')}")
+            raise ValueError(f"unknown scheme, {did_you_mean(value, (*SCHEMES, *RECOMMEND_SCHEMES), kind='scheme')}")
         return value
 
 
@@ -190,7 +190,7 @@ class DefinitionFile(StrictModel):
     @classmethod
     def _check_task(cls, value: str) -> str:
         if value not in TASKS:
-            raise ValueError(f"unknown task, {near(value, TASKS, kind='task')}")
+            raise ValueError(f"unknown task, {did_you_mean(value, TASKS, kind='task')}")
         return value
 
     @field_validator("weight", mode="before")
@@ -477,7 +477,9 @@ def _positive(file: DefinitionFile, path: Path) -> dict[str, str]:
         return {targets[0]: str(file.positive)}
     for name in file.positive:
         if name not in targets:
-            raise ConfigError(f"{path}: positive.{name}: no such target", hint=near(name, targets, kind="target"))
+            raise ConfigError(
+                f"{path}: positive.{name}: no such target", hint=did_you_mean(name, targets, kind="target")
+            )
     return {name: str(label) for name, label in file.positive.items()}
 
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from workbench.core.errors import ConfigError, near
+from workbench.core.errors import ConfigError, did_you_mean
 from workbench.core.read_once import read_once
 
 __all__ = ["StrictModel", "above", "in_toml", "read_toml", "toml_key", "validate"]
@@ -171,7 +171,7 @@ def _as_config_error(exc: ValidationError, model: type[BaseModel], path: Path) -
     key = ".".join(location) or "the file"
     if first["type"] == "extra_forbidden":
         valid = _keys_at(model, location[:-1])
-        hint = near(location[-1], valid, kind="key")
+        hint = did_you_mean(location[-1], valid, kind="key")
         if location[-1] in model.model_fields or not hint.startswith("did you mean"):
             hint = _right_table(model, location) or hint
         return ConfigError(f"{path}: unknown key {key!r}", hint=hint)

@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 
 from workbench import metrics
-from workbench.core.errors import NotFoundError, near
+from workbench.core.errors import NotFoundError, did_you_mean
 from workbench.data.competition.definition import Definition, read_definition
 from workbench.data.competition.ids import RowIds
 from workbench.data.competition.importing import load_code
@@ -168,7 +168,7 @@ class Competition:
         module = load_code(path)
         if not callable(getattr(module, name, None)):
             functions = [n for n, v in vars(module).items() if callable(v)]
-            raise NotFoundError(f"{path} has no function {name!r}", hint=near(name, functions, kind="function"))
+            raise NotFoundError(f"{path} has no function {name!r}", hint=did_you_mean(name, functions, kind="function"))
         return getattr(module, name)
 
 

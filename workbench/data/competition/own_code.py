@@ -9,7 +9,7 @@ from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
 
-from workbench.core.errors import ConfigError, NotFoundError, near
+from workbench.core.errors import ConfigError, NotFoundError, did_you_mean
 from workbench.core.read_once import loading_once
 
 __all__ = ["RESERVED_MODULES", "importable_from", "misnamed_modules", "own_file"]
@@ -57,7 +57,9 @@ def own_file(folder: Path, name: str, *, where: str) -> Path:
             hint="code is loaded from that folder alone: copy the file into it",
         )
     if not path.is_file():
-        raise NotFoundError(f"{where}: {path} is missing", hint=near(name, [p.name for p in folder.glob("*.py")]))
+        raise NotFoundError(
+            f"{where}: {path} is missing", hint=did_you_mean(name, [p.name for p in folder.glob("*.py")])
+        )
     return path
 
 

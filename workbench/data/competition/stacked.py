@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from workbench.core.cache import content_key
-from workbench.core.errors import DataError, near
+from workbench.core.errors import DataError, did_you_mean
 from workbench.core.frames import parquet_schema
 from workbench.data.competition.tables import check_columns, scan
 
@@ -50,7 +50,7 @@ class StackedRows:
                     raise DataError(
                         f"table {table!r} has no column {column!r}, which it had when the model was trained; "
                         f"it has {', '.join(list(dtypes)[:20])}",
-                        hint=near(column, dtypes, kind="column"),
+                        hint=did_you_mean(column, dtypes, kind="column"),
                     )
         return c.columns
 

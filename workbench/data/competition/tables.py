@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from workbench.core.cache import content_key, file_sha256, read_json, write_json
-from workbench.core.errors import DamagedError, DataError, NotFoundError, near
+from workbench.core.errors import DamagedError, DataError, NotFoundError, did_you_mean
 from workbench.core.frames import scan_parquet
 
 __all__ = [
@@ -157,7 +157,7 @@ class Manifest:
             )
         if name not in self.tables:
             raise NotFoundError(
-                f"competition {slug!r} has no table {name!r}", hint=near(name, self.tables, kind="table")
+                f"competition {slug!r} has no table {name!r}", hint=did_you_mean(name, self.tables, kind="table")
             )
         return self.tables[name]
 
@@ -250,7 +250,8 @@ def check_columns(names: Iterable[str], columns: Iterable[str], table: str, *, k
     for name in names:
         if name not in existing:
             raise DataError(
-                f"{key} = {name!r}, but table {table!r} has no such column", hint=near(name, existing, kind="column")
+                f"{key} = {name!r}, but table {table!r} has no such column",
+                hint=did_you_mean(name, existing, kind="column"),
             )
 
 

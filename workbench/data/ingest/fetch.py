@@ -14,7 +14,7 @@ from workbench.core.errors import (
     ConfigError,
     DamagedError,
     DataError,
-    near,
+    did_you_mean,
     storage_errors,
 )
 from workbench.core.printable import one_line
@@ -288,11 +288,11 @@ class _Fetch:
             if name not in qualified_columns | columns:
                 is_qualified = "." in name and name.partition(".")[0] in manifest.tables
                 valid_names = qualified_columns if is_qualified else columns
-                hint = near(name, valid_names, kind="column")
+                hint = did_you_mean(name, valid_names, kind="column")
                 self.context.say(f"competition.toml: [types] {name!r}: no table has this column; {hint}")
         for name in options.read:
             if name not in manifest.tables:
-                hint = near(name, manifest.tables, kind="table")
+                hint = did_you_mean(name, manifest.tables, kind="table")
                 self.context.say(f"competition.toml: [read.{name}]: there is no table {name!r}; {hint}")
 
     # -------------------------------------------------------------------------------------------------------- writing

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import polars as pl
 
 from workbench.core.context import RunContext
-from workbench.core.errors import DataError, near
+from workbench.core.errors import DataError, did_you_mean
 
 __all__ = ["exploded", "exploded_schema", "report_empty_lists"]
 
@@ -40,7 +40,9 @@ def exploded_schema(schema: Mapping[str, pl.DataType], column: str, table: str) 
     """
     where = f"[read.{table}] explode = {column!r} in competition.toml"
     if column not in schema:
-        raise DataError(f"{where}: table {table!r} has no column {column!r}", hint=near(column, schema, kind="column"))
+        raise DataError(
+            f"{where}: table {table!r} has no column {column!r}", hint=did_you_mean(column, schema, kind="column")
+        )
     lists = schema[column]
     if not isinstance(lists, pl.List):
         list_columns = [n for n, t in schema.items() if isinstance(t, pl.List)]

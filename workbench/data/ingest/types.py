@@ -9,7 +9,7 @@ from functools import reduce
 
 import polars as pl
 
-from workbench.core.errors import DataError, near
+from workbench.core.errors import DataError, did_you_mean
 from workbench.data.competition.answer import as_written
 from workbench.data.ingest.dates import (
     COMPACT,
@@ -321,7 +321,9 @@ def from_name(text: str, column: str) -> ColumnType:
     if name not in plain or detail not in ("", *(MARKS if name == "Float64" else ())):
         valid_types = [*plain, "Boolean", "Date", "Datetime", *(f"Float64 {m}" for m in MARKS)]
         valid_types += ["Date %d.%m.%Y", "Date %d/%m/%y until 2024", "Boolean no/yes"]
-        raise DataError(f"[types]: {column} = {text!r} is not a type", hint=near(text, valid_types, kind="type"))
+        raise DataError(
+            f"[types]: {column} = {text!r} is not a type", hint=did_you_mean(text, valid_types, kind="type")
+        )
     return ColumnType(plain[name], decimal=detail or ".", is_stated=True)
 
 

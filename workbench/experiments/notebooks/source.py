@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from workbench.core.errors import ConfigError, NotFoundError, near
+from workbench.core.errors import ConfigError, NotFoundError, did_you_mean
 from workbench.core.read_once import read_once
 from workbench.experiments.notebooks.extra import library
 
@@ -105,7 +105,7 @@ def read_notebook(path: Path) -> Notebook:
     """
     if not path.exists():
         other_names = [p.name for p in path.parent.glob("*") if p.suffix in (".ipynb", ".py", ".md")]
-        raise NotFoundError(f"no notebook {path}", hint=near(path.name, other_names, kind="notebook"))
+        raise NotFoundError(f"no notebook {path}", hint=did_you_mean(path.name, other_names, kind="notebook"))
     nbformat = library("nbformat")
     node = _read_node(path)
     kernel = node.metadata.get("kernelspec", {})
@@ -238,7 +238,7 @@ def check_parameters(notebook: Notebook, values: Mapping[str, Any], *, where: st
         if name not in declared:
             raise ConfigError(
                 f"{where} has an unknown key {name!r}: {notebook.path} has no such parameter",
-                hint=near(name, declared, kind="parameter"),
+                hint=did_you_mean(name, declared, kind="parameter"),
             )
         kind, default = declared[name].kind, declared[name].default
         allowed = TYPES_BY_KIND.get(kind)

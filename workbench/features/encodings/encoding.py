@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from workbench.core.cache import content_key
-from workbench.core.errors import FeatureError, NotFoundError, near
+from workbench.core.errors import FeatureError, NotFoundError, did_you_mean
 from workbench.features.definition import FoldFeature
 from workbench.features.encodings.learned import Learned, Source, TargetLike
 from workbench.features.encodings.split import Split
@@ -99,7 +99,7 @@ class TargetEncoding(FoldFeature):
         for name in self._target_names():
             if name not in targets:
                 raise NotFoundError(
-                    f"{self.name}: target={name!r} is no target column", hint=near(name, targets, kind="target")
+                    f"{self.name}: target={name!r} is no target column", hint=did_you_mean(name, targets, kind="target")
                 )
 
     def names(self, targets: Sequence[TargetLike], target_index: int) -> list[str]:

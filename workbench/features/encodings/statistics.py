@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from workbench.core.cache import content_key
-from workbench.core.errors import FeatureError, NotFoundError, near
+from workbench.core.errors import FeatureError, NotFoundError, did_you_mean
 from workbench.features.code_keys import code_key
 from workbench.features.encodings.summaries import Summary
 
@@ -148,7 +148,7 @@ def statistic(stat: str | Values) -> Statistic:
     if not match:
         raise NotFoundError(
             f"no statistic is called {stat!r}",
-            hint=near(str(stat), [*STATISTICS, "q25", "q90"], kind="statistic") + "; or give a function",
+            hint=did_you_mean(str(stat), [*STATISTICS, "q25", "q90"], kind="statistic") + "; or give a function",
         )
     return Statistic(stat, frozenset({"n"}), quantile=float(match[1]) / 100)
 

@@ -9,7 +9,7 @@ from typing import TypedDict
 
 import polars as pl
 
-from workbench.core.errors import FeatureError, near
+from workbench.core.errors import FeatureError, did_you_mean
 from workbench.core.integers import is_integer
 from workbench.data.competition import ROW
 
@@ -205,7 +205,9 @@ class Call:
         for i, column in enumerate(listed):
             if column not in self.schema:
                 candidates = [c for c in self.schema if c != ROW]
-                raise self.error(f"{name}: rows have no column {column!r}", near(column, candidates, kind="column"))
+                raise self.error(
+                    f"{name}: rows have no column {column!r}", did_you_mean(column, candidates, kind="column")
+                )
             if column in listed[:i]:
                 raise self.error(f"{name} names {column!r} twice", "name it once")
         return list(listed)
@@ -243,7 +245,9 @@ class Call:
             raise self.error(f"{name} is empty", f"choose of {', '.join(choices)}")
         for word in words:
             if word not in choices:
-                raise self.error(f"{name}: {word!r} is not known", near(str(word), choices, kind=name.rstrip("s")))
+                raise self.error(
+                    f"{name}: {word!r} is not known", did_you_mean(str(word), choices, kind=name.rstrip("s"))
+                )
         return list(dict.fromkeys(words))
 
     def at_least(self, number: int, minimum: int, *, name: str) -> int:

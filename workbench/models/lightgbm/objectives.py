@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from workbench.core.errors import ConfigError, TrainingError, near
+from workbench.core.errors import ConfigError, TrainingError, did_you_mean
 from workbench.core.user_code import user_code
 from workbench.features import code_key
 from workbench.models.losses import loss_for
@@ -93,7 +93,7 @@ def primary_objective(name: Any, where: str) -> str:
     objectives = {objective for names in OBJECTIVES_BY_TASK.values() for objective in names}
     objective = primary_names.get(name, name) if isinstance(name, str) else None
     if objective not in objectives:
-        hint = near(str(name), [*objectives, *primary_names], kind="objective")
+        hint = did_you_mean(str(name), [*objectives, *primary_names], kind="objective")
         raise ConfigError(
             f"{where}: [model] objective = {name!r} is unknown",
             hint=f'{hint} (a function of your own: "objective.py:NAME")',

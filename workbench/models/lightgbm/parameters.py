@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workbench.core.errors import ConfigError, NotFoundError, near
+from workbench.core.errors import ConfigError, NotFoundError, did_you_mean
 from workbench.core.integers import integer_from
 from workbench.core.threads import available_cores
 from workbench.models.column_parameters import PER_COLUMN
@@ -280,7 +280,7 @@ def _files(named: dict[str, Any], folder: Path, where: str) -> dict[str, Path]:
         if not path.is_file():
             names = [p.name for p in folder.glob("*.json")]
             raise NotFoundError(
-                f"{where}: [model] {key} = {file_name!r}: {path} is missing", hint=near(file_name, names)
+                f"{where}: [model] {key} = {file_name!r}: {path} is missing", hint=did_you_mean(file_name, names)
             )
         if any(c.isspace() or c == "=" for c in str(path)):
             # LightGBM gets its parameters as one text of "key=value" pairs, and ignores what it can't parse.
@@ -301,7 +301,7 @@ def _check_boosting(named: dict[str, Any], custom_objective: CustomObjective | N
     boosting = named.get("boosting", "gbdt")
     has_bagging = _number(named, "bagging_fraction", 1.0, where) < 1 and _number(named, "bagging_freq", 0, where) > 0
     if boosting not in BOOSTING_TYPES:
-        hint = near(str(boosting), BOOSTING_TYPES, kind="boosting")
+        hint = did_you_mean(str(boosting), BOOSTING_TYPES, kind="boosting")
         raise ConfigError(f"{where}: [model] boosting = {boosting!r} is unknown", hint=hint)
     if boosting == "rf" and custom_objective is not None:
         raise ConfigError(
@@ -419,7 +419,7 @@ def _primary_or_rejected(key: str) -> str | RejectedParameter:
         return RejectedParameter(f"can't set {key!r}: {reason}")
     if key in primary_names:
         return name
-    return RejectedParameter(f"has an unknown key {key!r}", near(key, primary_names, kind="key"))
+    return RejectedParameter(f"has an unknown key {key!r}", did_you_mean(key, primary_names, kind="key"))
 
 
 @functools.cache

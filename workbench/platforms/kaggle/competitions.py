@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from workbench.core.errors import NotFoundError, PlatformError, WorkbenchError, near
+from workbench.core.errors import NotFoundError, PlatformError, WorkbenchError, did_you_mean
 from workbench.platforms.kaggle.connection import Connection, pages
 from workbench.platforms.kaggle.failures import OR_NO_SUCH, quoted, status_of
 
@@ -94,7 +94,7 @@ class CompetitionCalls:
         except WorkbenchError:
             slugs = []
         if slugs:
-            hint = near(slug, slugs, kind="competition")
+            hint = did_you_mean(slug, slugs, kind="competition")
         return NotFoundError(f"Kaggle has no competition {slug!r}{or_hidden}{reason}", hint=hint)
 
     def _search(self, slug: str) -> list[str]:
