@@ -32,7 +32,21 @@ FILES: dict[str, type[BaseModel]] = {
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Return the page with its generated parts."""
     markdown = re.sub(r"<!-- options: wb ([\w ]+?) -->", lambda match: options_of(match[1].split()), markdown)
-    return re.sub(r"<!-- keys: (\S+) -->", lambda match: keys_of(FILES[match[1]]), markdown)
+    return re.sub(r"<!-- keys: (\S+) -->", lambda match: stacked(keys_of(FILES[match[1]])), markdown)
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """Return the page with inline code that breaks before an option, not after its dashes."""
+    return re.sub(
+        r"(?<!<span></span>)<code>[^<>\n]*</code>",
+        lambda match: re.sub(r"(?<=[>\s(/\[])--?[\w-]+", r'<span class="option">\g<0></span>', match[0]),
+        html,
+    )
+
+
+def stacked(table: str) -> str:
+    """Return a table whose rows are blocks of lines on a phone."""
+    return f'<div class="stacked" markdown>\n\n{table}\n\n</div>\n'
 
 
 def command_named(words: list[str]) -> tuple[click.Command, click.Context]:
@@ -54,7 +68,8 @@ def options_of(words: list[str]) -> str:
     rows = [record for p in command.params if (record := p.get_help_record(context)) and isinstance(p, click.Option)]
     lines = ["```text", " ".join(usage.split()), "```", ""]
     if rows:
-        lines += ["| option | meaning |", "|---|---|", *(f"| {code(name)} | {cell(text)} |" for name, text in rows), ""]
+        table = ["| option | meaning |", "|---|---|", *(f"| {code(name)} | {cell(text)} |" for name, text in rows)]
+        lines.append(stacked("\n".join(table)))
     return "\n".join(lines)
 
 
