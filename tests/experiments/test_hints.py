@@ -258,7 +258,7 @@ class TestJoinKeys:
         made.experiment(1, 'features = ["rows", "rows.town"]' + MODEL)
         with pytest.raises(FeatureError, match="both give a column 'town'") as told:
             made.open.run(1)
-        assert told.value.hint == "take one of the two out of features"
+        assert told.value.hint == "remove one of the two from features"
 
 
 class TestWrongTables:

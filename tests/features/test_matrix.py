@@ -368,7 +368,7 @@ def blocks(tmp_path_factory: pytest.TempPathFactory) -> Blocks:
         (["one.a", "one"], {}, FeatureError, "features 'one.a' and 'one' both give a column 'a'", "rename one"),
         (["many", "more"], {}, FeatureError, "both give the columns 'a', 'b', 'c', 'd', 'e', …", 'drop = ["a"]'),
         (["rows", "kept"], {}, FeatureError, "features 'rows' and 'kept' both give the columns 'x', 'town'", 'End kept with .drop("x", "town")'),
-        (["rows", "rows.x"], {}, FeatureError, "both give a column 'x'", "take one of the two out of features"),
+        (["rows", "rows.x"], {}, FeatureError, "both give a column 'x'", "remove one of the two from features"),
         (["one", "te", "te"], {}, FeatureError, "features 'te' and 'te' both give a column 'te'", "rename one"),
     ],
 )  # fmt: skip

@@ -112,7 +112,7 @@ def test_other_tasks_have_no_log(read) -> None:
         (HEAD + 'id_in_test = "w"\n' + LOG, "id_in_test is not for the task recommend"),
         (
             HEAD + LOG + '[cv]\nscheme = "stratified"\n',
-            "recommend is scored by windows of time, or by users\ntake scheme out",
+            "recommend is scored by windows of time, or by users\nremove scheme",
         ),
         (
             HEAD + LOG + '[cv]\nscheme = "users"\nwindows = 2\n',

@@ -108,7 +108,7 @@ def _refuse_unsupported(kind: ModelKind, spec: ExperimentSpec, target: Target) -
         if value is not None and key not in kind.options:
             raise ConfigError(
                 f"{spec.path}: {key} goes with {tables_of(key)}, and this is a [{spec.kind}] experiment",
-                hint="take it out",
+                hint="remove it",
             )
 
 

@@ -109,7 +109,7 @@ def _check_pairs(experiment: ReadyExperiment, spec: LightGBMSpec, space: Space) 
             shown = " and ".join(f"{name} = {value!r}" for name, value in pair.items())
             raise ConfigError(
                 f"{experiment.spec.path}: [tune.space] contradicts itself: {shown}: {problem}",
-                hint="take one of the two out, or tune them in experiments of their own",
+                hint="remove one of the two, or tune them in separate experiments",
             )
 
 

@@ -563,7 +563,7 @@ def _duplicate_hint(
         n for n, columns in columns_by_feature if n.partition(".")[0] not in ("rows", AUTO) and set(keys) & set(columns)
     ]
     if not joined and keys:
-        return "take one of the two out of features"
+        return "remove one of the two from features"
     if len(keys) < len(duplicates):
         return f"rename one; drop = [{json.dumps(duplicates[0], ensure_ascii=False)}] leaves out both"
     listed = ", ".join(json.dumps(column, ensure_ascii=False) for column in keys)

@@ -208,27 +208,27 @@ class _WaitingLines:
 
     def next(self) -> pl.DataFrame:
         """Return the lines up to the end of the current bucket, which must be complete."""
-        start, n = self.n_yielded, self._end - self.n_yielded
+        start, n_lines = self.n_yielded, self._end - self.n_yielded
         bucket = start // ROWS_PER_BUCKET
-        if self._counts[bucket] > n:
+        if self._counts[bucket] > n_lines:
             raise RowOrderError
         parts = []
         distributed = self.buckets.pop(bucket)
         if distributed is not None:
             parts.append(_BucketLines(distributed, _keys(distributed, self.n_rows) - np.uint32(start), None))
         for waiting in self._frames:
-            if waiting.low < start + n:
+            if waiting.low < start + n_lines:
                 # Negative positions wrap around to large numbers.
                 positions = waiting.keys - np.uint32(start)
-                is_inside = waiting.low >= start and waiting.high < start + n
+                is_inside = waiting.low >= start and waiting.high < start + n_lines
                 parts.append(
                     _BucketLines(waiting.frame, positions, None)
                     if is_inside
-                    else _BucketLines.within(waiting.frame, positions, n)
+                    else _BucketLines.within(waiting.frame, positions, n_lines)
                 )
-        frame = _scatter(parts, n) if _can_scatter(parts) else _gather(parts, n)
-        self.n_yielded += n
-        self.n_lines -= n
+        frame = _scatter(parts, n_lines) if _can_scatter(parts) else _gather(parts, n_lines)
+        self.n_yielded += n_lines
+        self.n_lines -= n_lines
         self._frames = [waiting for waiting in self._frames if waiting.high >= self.n_yielded]
         self._frames_bytes = sum(waiting.size_bytes for waiting in self._frames)
         return frame
@@ -243,9 +243,9 @@ class _BucketLines:
     lines: Keys | None
 
     @classmethod
-    def within(cls, frame: pl.DataFrame, positions: Keys, n: int) -> _BucketLines:
-        """Return the lines of a frame with a position in a bucket of `n` lines."""
-        lines = np.flatnonzero(positions < n).astype(np.uint32)
+    def within(cls, frame: pl.DataFrame, positions: Keys, n_lines: int) -> _BucketLines:
+        """Return the lines of a frame with a position in a bucket of `n_lines` lines."""
+        lines = np.flatnonzero(positions < n_lines).astype(np.uint32)
         return cls(frame, positions[lines], lines)
 
 
@@ -282,9 +282,9 @@ def _scatter(parts: Sequence[_BucketLines], n_lines: int) -> pl.DataFrame:
     return pl.DataFrame(columns, schema=parts[0].frame.schema)
 
 
-def _gather(parts: Sequence[_BucketLines], n: int) -> pl.DataFrame:
+def _gather(parts: Sequence[_BucketLines], n_lines: int) -> pl.DataFrame:
     """Return the lines in order, for columns of any type."""
-    line_at = np.full(n, NO_LINE, np.uint32)
+    line_at = np.full(n_lines, NO_LINE, np.uint32)
     height = 0
     for part in parts:
         lines = np.arange(part.frame.height, dtype=np.uint32) if part.lines is None else part.lines

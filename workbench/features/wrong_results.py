@@ -113,7 +113,7 @@ def _describe_pandas(result: Any, kind: str) -> tuple[str, str]:
 
 def _describe_items(items: list[Any], kind: str) -> tuple[str, str]:
     if not items:
-        return f"an empty {kind}", f"nothing to add? Take the feature out; else {EXPECTED_RESULT}"
+        return f"an empty {kind}", f"if there is nothing to add, remove the feature; else {EXPECTED_RESULT}"
     non_expressions = [i for i in items if not isinstance(i, pl.Expr)]
     description = f"a {kind} of {len(items)}"
     if all(isinstance(i, pl.LazyFrame | pl.DataFrame) for i in items):

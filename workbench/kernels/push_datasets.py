@@ -53,8 +53,8 @@ class DatasetPush:
             return
         earlier_uploads = set(dataset.uploads)
         tokens = [self._upload(file, dataset) for file in files]
-        earlier_version = state.version if state else 0
-        dataset.sending = DatasetSending(before=earlier_version, files=digest_by_name)
+        previous_version = state.version if state else 0
+        dataset.sending = DatasetSending(previous_version=previous_version, files=digest_by_name)
         session.write_record()
         session.context.stage(f"dataset {name}")
         unanswered = None
@@ -69,7 +69,7 @@ class DatasetPush:
                 dataset.uploads.pop(stale, None)
             session.write_record()
             raise
-        new_state = self._wait_for_version(name, earlier_version)
+        new_state = self._wait_for_version(name, previous_version)
         if new_state is None:
             text = unanswered.message if unanswered else f"a version of the dataset {name!r} was accepted"
             raise UnansweredError(f"{text}; it is not listed", hint=CHECKS_AGAIN)
@@ -89,7 +89,7 @@ class DatasetPush:
     def _settle(self, name: str, dataset: DatasetRecord, sending: DatasetSending) -> DatasetRecord:
         """Find out whether the version that an interrupted push was creating exists."""
         self.session.context.stage(f"dataset {name}: was a version created before the last push was interrupted?")
-        new_state = self._wait_for_version(name, sending.before)
+        new_state = self._wait_for_version(name, sending.previous_version)
         size_by_name = (
             self.code_host.dataset_files(name, new_state.version)
             if new_state is not None and new_state.status == "ready"

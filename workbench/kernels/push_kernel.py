@@ -83,7 +83,7 @@ class KernelPush:
         key = content_key(file_sha256(self.built.notebook), datasets, vars(self.machine))
         state = self.code_host.kernel(name)
         if record.sending is not None:
-            saved_state = self._find_saved(name, record.sending.push)
+            saved_state = self._find_saved(name, record.sending.push_id)
             if saved_state is not None:
                 state = saved_state
                 self._record_newest(record.sending, saved_state.version)
@@ -97,13 +97,13 @@ class KernelPush:
             record.newest = record.complete = None
         number = (state.version.number if state else 0) + 1
         # The time distinguishes it from a push of a deleted kernel or of a failed version.
-        push = f"{key[:12]}.{number}.{time.time():.0f}"
-        record.sending = KernelSending(key=key, push=push, run_id=self.run_id)
+        push_id = f"{key[:12]}.{number}.{time.time():.0f}"
+        record.sending = KernelSending(key=key, push_id=push_id, run_id=self.run_id)
         session.write_record()
         session.context.stage("kernel")
         source = KernelSource(
             title=self.built.name.replace("-", " "),
-            notebook=_with_push(self.built.notebook, push),
+            notebook=_with_push_id(self.built.notebook, push_id),
             datasets=tuple(dataset_names),
             competition=self.slug,
             accelerator=self.machine.accelerator,
@@ -113,7 +113,7 @@ class KernelPush:
         try:
             version = self.code_host.save_kernel(name, source)
         except UnansweredError as exc:
-            state = self._find_saved(name, push)
+            state = self._find_saved(name, push_id)
             if state is None:
                 raise UnansweredError(f"{exc.message}; it is not listed", hint=CHECKS_AGAIN) from exc
             version = state.version
@@ -134,24 +134,24 @@ class KernelPush:
         if newest.version.number < kernel.number:
             return False
         if newest.version.number == kernel.number:
-            return kernel.push in newest.source
+            return kernel.push_id in newest.source
         state = self.code_host.kernel(kernel.name, kernel.number)
-        return state is not None and kernel.push in state.source
+        return state is not None and kernel.push_id in state.source
 
-    def _find_saved(self, name: str, push: str) -> KernelState | None:
+    def _find_saved(self, name: str, push_id: str) -> KernelState | None:
         """Return the version that a push saved once it is listed; None if it does not appear in time."""
         started_at = time.monotonic()
-        first_number, checked_numbers = int(push.split(".")[1]), set[int]()
+        first_number, checked_numbers = int(push_id.split(".")[1]), set[int]()
         while True:
             state = self.code_host.kernel(name)
-            if state is not None and push in state.source:
+            if state is not None and push_id in state.source:
                 return state
-            # If versions have been saved on the kernel's page since, the push's has a lower number.
+            # If versions have been saved on the kernel's page since, this version has a lower number.
             earlier_numbers = range(first_number, state.version.number) if state is not None else range(0)
             for number in (n for n in earlier_numbers if n not in checked_numbers):
                 checked_numbers.add(number)
                 state = self.code_host.kernel(name, number)
-                if state is not None and push in state.source:
+                if state is not None and push_id in state.source:
                     return state
             if time.monotonic() - started_at > self.code_host.delay_s:
                 return None
@@ -165,7 +165,7 @@ class KernelPush:
         kernel, last_complete = record.newest, record.complete
         if kernel is None:
             raise PlatformError("no version of the kernel was saved")
-        if last_complete is not None and last_complete.push == kernel.push:
+        if last_complete is not None and last_complete.push_id == kernel.push_id:
             submission = pushed_kernel(session.folder, last_complete).submission
             if has_digest(submission, last_complete.sha256):
                 return last_complete
@@ -205,7 +205,7 @@ class KernelPush:
             if status_and_failure is not None and status_and_failure[0] in FINAL_STATUSES:
                 log = self.code_host.kernel_log(kernel.version)
                 ambiguous_since = now if ambiguous_since is None else ambiguous_since
-                if f"push {kernel.push}" in log or (
+                if f"push {kernel.push_id}" in log or (
                     now - ambiguous_since > self.code_host.delay_s
                     and self._is_of_this_version(kernel, status_and_failure, log)
                 ):
@@ -246,7 +246,7 @@ class KernelPush:
         notes = self.session.notes
         self.session.context.stage("output")
         # Files that an interrupted push has fetched are not fetched again.
-        partial = folder.with_name(f".{folder.name}-{kernel.push}")
+        partial = folder.with_name(f".{folder.name}-{kernel.push_id}")
         partial.mkdir(parents=True, exist_ok=True)
         try:
             unsafe_names = self.code_host.fetch_output(kernel.version, partial)
@@ -270,7 +270,7 @@ class KernelPush:
             shutil.rmtree(folder, ignore_errors=True)
             raise DamagedError(f"the fetched output is not what the kernel wrote: {exc.message}", hint=hint) from exc
         receipt = content if isinstance(content, dict) else {}
-        if (receipt.get("push"), receipt.get("run_id")) != (kernel.push, kernel.run_id):
+        if (receipt.get("push"), receipt.get("run_id")) != (kernel.push_id, kernel.run_id):
             kernel.status = "unknown"
             self.session.write_record()
             shutil.rmtree(folder, ignore_errors=True)
@@ -278,7 +278,7 @@ class KernelPush:
                 f"is for push {receipt.get('push')!r} of run {receipt.get('run_id')!r}" if receipt else "is missing"
             )
             raise DamagedError(
-                f"the kernel's {RECEIPT} {problem}; expected push {kernel.push!r} of run {kernel.run_id!r}",
+                f"the kernel's {RECEIPT} {problem}; expected push {kernel.push_id!r} of run {kernel.run_id!r}",
                 hint="`wb kernel push` runs it again",
             )
         name = PurePosixPath(str(receipt.get("file") or "submission.csv")).name
@@ -288,12 +288,12 @@ class KernelPush:
         kernel.file, kernel.sha256 = name, str(receipt["sha256"])
 
 
-def _with_push(notebook: Path, push: str) -> str:
-    """Return the notebook's text with the push as its parameter."""
+def _with_push_id(notebook: Path, push_id: str) -> str:
+    """Return the notebook's text with the id of the push as its parameter."""
     node = json.loads(notebook.read_text(encoding="utf-8"))
     for cell in node["cells"]:
         if PARAMETERS_TAG in cell["metadata"].get("tags", []):
-            cell["source"] = f"push = {json.dumps(push)}"
+            cell["source"] = f"push = {json.dumps(push_id)}"
         # nbformat allows a list of lines, too; the platform expects a single text.
         cell["source"] = "".join(cell["source"])
     return json.dumps(node)

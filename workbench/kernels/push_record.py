@@ -17,7 +17,7 @@ REMOVE_HINT = "remove it: the next push looks at the platform and uploads all fi
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
 
 
 class Upload(_Model):
@@ -29,9 +29,9 @@ class Upload(_Model):
 
 
 class DatasetSending(_Model):
-    """A version of a dataset that may have been created: digests by file name, and the number of the version before."""
+    """A version of a dataset that may have been created: the version before it, and the digests of files by name."""
 
-    before: int
+    previous_version: int = Field(validation_alias="before", serialization_alias="before")
     files: dict[str, str]
 
 
@@ -47,12 +47,18 @@ class DatasetRecord(_Model):
 class KernelSending(_Model):
     """A version of a kernel that may have been created.
 
-    `key` identifies its inputs, and `push` the push, which is in the notebook's text; `run_id` is the run with the
-    models.
+    Attributes
+    ----------
+    key : str
+        The key of its inputs.
+    push_id : str
+        Identifies the push; it is also in the notebook's text.
+    run_id : str
+        The run with the models.
     """
 
     key: str
-    push: str
+    push_id: str = Field(validation_alias="push", serialization_alias="push")
     run_id: str
 
 
@@ -122,4 +128,4 @@ class PushRecord(_Model):
 
     def write(self, folder: Path) -> None:
         """Write it to a kernel's folder, atomically."""
-        write_json(folder / FILE_NAME, self.model_dump())
+        write_json(folder / FILE_NAME, self.model_dump(by_alias=True))

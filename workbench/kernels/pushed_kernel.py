@@ -88,7 +88,7 @@ def pushed(folder: Path, owner: str) -> tuple[PushedKernel, str]:
     newest, newer_state = record.newest, ""
     if record.sending is not None or newest is None:
         newer_state = "a later push was interrupted"
-    elif newest.push != complete.push:
+    elif newest.push_id != complete.push_id:
         ending = "was not observed to finish" if newest.status is None else f"ended with {newest.status}"
         newer_state = f"version {newest.number} was pushed after it and {ending}"
     return kernel, newer_state

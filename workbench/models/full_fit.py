@@ -72,7 +72,7 @@ def full_fit(
     for index, target_slice in enumerate(problem.target.slices):
         learner = spec.learner(problem, index)
         if not isinstance(learner, FullFitLearner):
-            raise ConfigError("refit = true: this kind of model can't be trained on all rows", hint="take it out")
+            raise ConfigError("refit = true: this kind of model can't be trained on all rows", hint="remove it")
         rounds = learner.fixed_rounds or full_fit_rounds(problem, [p for p in result.parts if p.target == index])
         for seed in seeds:
             model_result = parts.load(index, FULL_DATA, seed) if parts else None

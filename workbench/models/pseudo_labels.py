@@ -67,7 +67,7 @@ def pseudo_label_rule(table: dict[str, Any] | None, target: Target, *, where: st
     if any(c.classes is None for c in target.columns):
         raise ConfigError(
             f"{where}: [pseudo] needs classes with probabilities; the task is {target.columns[0].task!r}",
-            hint="take the table out",
+            hint="remove the table",
         )
     settings = {"threshold": 0.95, "weight": 1.0}
     for key, value in table.items():

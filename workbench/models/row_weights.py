@@ -55,7 +55,7 @@ def train_weights(competition: Competition, weight: RowExpression | None) -> Flo
 
 
 _HINTS = {
-    "not a number": "give missing values another one: coalesce(column, 1); or take those rows out of train",
+    "not a number": "replace missing values: coalesce(column, 1); or remove those rows from train",
     "infinite": "limit it: min(1 / column, 100)",
     "below 0": "a weight is at least 0: abs(column), or max(column, 0)",
 }

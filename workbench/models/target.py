@@ -217,7 +217,7 @@ def _require_no_nulls(series: pl.Series, table: str) -> None:
         raise DataError(
             f"{series.name!r} of table {table!r} has {missing:,} nulls among {len(series):,} rows, expected none (the "
             f"first in row {is_null.arg_max():,})",
-            hint="take those rows out of the train file and fetch again",
+            hint="remove those rows from the train file and fetch again",
         )
 
 
@@ -260,7 +260,7 @@ def target_column(series: pl.Series, task: str, table: str) -> TargetColumn:
             shown, more = ", ".join(f"{values[i]} in row {i:,}" for i in infinite[:3]), ", …" * (len(infinite) > 3)
             raise DataError(
                 f"{where} has {len(infinite):,} infinite values among {len(values):,} ({shown}{more})",
-                hint="take those rows out of the train file and fetch again",
+                hint="remove those rows from the train file and fetch again",
             )
         return TargetColumn(series.name, task, values)
     levels = series.unique().sort()

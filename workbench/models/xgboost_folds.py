@@ -208,7 +208,7 @@ def _without_effect(request: ModelRequest, named: dict[str, Any]) -> list[Reject
         )
     if named.get("multi_strategy") == "multi_output_tree" and request.task != "multiclass":
         rejected.append(
-            RejectedParameter(f"multi_strategy does nothing here: the task is {request.task!r}", "take it out")
+            RejectedParameter(f"multi_strategy does nothing here: the task is {request.task!r}", "remove it")
         )
     return rejected
 

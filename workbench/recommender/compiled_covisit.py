@@ -61,10 +61,11 @@ class Rule(NamedTuple):
 class Cells(NamedTuple):
     """The buffers of a thread: a cell for each item, all 0, and the items whose cells are in use, with one to spare.
 
-    The lists of an item are numbered from 1; the number is called a turn. A cell holds the turn of the last list with
-    its item, so that the item counts once per list, and is 0 only while it is unused. If all pairs have the same
-    weight, a cell is one number: the turn (from bit 32) and the number of lists. Otherwise `cells` has two columns: the
-    sum so far, and the turn (from bit 31) with the largest weight of the pair in that list, which may be up to 2 ** 30.
+    The lists with an item are numbered from 1 (`list_number`). A neighbour's cell holds the number of the last list
+    that it was counted in, so that it counts once per list, and is 0 only while it is unused. If all pairs have the
+    same weight, a cell is one integer: the list number (from bit 32) and the count of lists. Otherwise `cells` has two
+    columns: the sum of weights so far, and the list number (from bit 31) with the largest weight of the pair in that
+    list, which may be up to 2 ** 30.
     """
 
     cells: Any
@@ -101,21 +102,21 @@ def _prefetch(context: Any, array: Any, index: Any) -> Any:  # noqa: ARG001
 def pack(events, kind_counts, last, words):
     """Write the last events of every list as words, of the kinds with a `kind_counts` of 1; return their number."""
     starts, items, times, kinds = events
-    n = 0
-    for k in range(len(starts) - 1):
+    n_words = 0
+    for list_index in range(len(starts) - 1):
         remaining = last
-        low = starts[k + 1]
-        while low > starts[k] and remaining > 0:
+        low = starts[list_index + 1]
+        while low > starts[list_index] and remaining > 0:
             low -= 1
             remaining -= kind_counts[kinds[low]]
         is_first = True
-        for i in range(low, starts[k + 1]):
+        for i in range(low, starts[list_index + 1]):
             if kind_counts[kinds[i]]:
                 word = np.uint64(times[i]) << TIME_SHIFT | np.uint64(kinds[i]) << KIND_SHIFT | np.uint64(items[i])
-                words[n] = word | FIRST_BIT if is_first else word
+                words[n_words] = word | FIRST_BIT if is_first else word
                 is_first = False
-                n += 1
-    return n
+                n_words += 1
+    return n_words
 
 
 @numba.njit(nogil=True, cache=True)
@@ -123,8 +124,8 @@ def index_items(words, starts, positions):
     """Fill `starts` and `positions` of an `Index` of the words."""
     for i in range(len(words)):
         starts[np.int64(words[i] & ITEM_MASK) + 1] += 1
-    for a in range(len(starts) - 1):
-        starts[a + 1] += starts[a]
+    for item in range(len(starts) - 1):
+        starts[item + 1] += starts[item]
     # By item: where the position of its next event is written, and the position of its previous one.
     cursors = np.empty((len(starts) - 1, 2), np.int64)
     cursors[:, 0] = starts[:-1]
@@ -133,18 +134,18 @@ def index_items(words, starts, positions):
     for i in range(len(words)):
         if words[i] & FIRST_BIT:
             list_start = i
-        a = np.int64(words[i] & ITEM_MASK)
-        positions[cursors[a, 0]] = ~i if cursors[a, 1] >= list_start else i
-        cursors[a, 0] += 1
-        cursors[a, 1] = i
+        item = np.int64(words[i] & ITEM_MASK)
+        positions[cursors[item, 0]] = ~i if cursors[item, 1] >= list_start else i
+        cursors[item, 0] += 1
+        cursors[item, 1] = i
 
 
 @numba.njit(nogil=True, cache=True)
 def count_lists(index, n_lists):
     """Count the lists that each item is in."""
-    for a in range(len(n_lists)):
-        for k in range(index.starts[a], index.starts[a + 1]):
-            n_lists[a] += index.positions[k] >= 0
+    for item in range(len(n_lists)):
+        for k in range(index.starts[item], index.starts[item + 1]):
+            n_lists[item] += index.positions[k] >= 0
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
@@ -156,32 +157,32 @@ def _weight(word, gap_s, kind_units, decay_s):
     return weight
 
 
-def _add(cells: Any, used_items: Any, n: Any, item: Any, turn: Any, weight: Any) -> Any:
-    """Count an item as a neighbour in the list of this turn; return the number of cells in use."""
+def _add(cells: Any, used_items: Any, n_used: Any, item: Any, list_number: Any, weight: Any) -> Any:
+    """Count an item as a neighbour in a list; return the number of cells in use."""
     raise NotImplementedError
 
 
 @overload(_add)
-def _add_overload(cells, used_items, n, item, turn, weight):  # noqa: ARG001
+def _add_overload(cells, used_items, n_used, item, list_number, weight):  # noqa: ARG001
     # Without branches: whether an item was counted before is unpredictable, and a misprediction costs more than this.
     if cells.ndim == 1:
 
-        def add_one(cells, used_items, n, item, turn, weight):  # noqa: ARG001
+        def add_one(cells, used_items, n_used, item, list_number, weight):  # noqa: ARG001
             cell = cells[item]
-            cells[item] = turn << 32 | (cell & 0xFFFFFFFF) + (cell >> 32 != turn)
-            used_items[n] = item
-            return n + (cell == 0)
+            cells[item] = list_number << 32 | (cell & 0xFFFFFFFF) + (cell >> 32 != list_number)
+            used_items[n_used] = item
+            return n_used + (cell == 0)
 
         return add_one
 
-    def add_weight(cells, used_items, n, item, turn, weight):
+    def add_weight(cells, used_items, n_used, item, list_number, weight):
         stored = cells[item, 1]
-        previous = max(stored, turn << 31)
-        current = max(previous, (turn << 31) + weight)
+        previous = max(stored, list_number << 31)
+        current = max(previous, (list_number << 31) + weight)
         cells[item, 0] += current - previous
         cells[item, 1] = current
-        used_items[n] = item
-        return n + (stored == 0)
+        used_items[n_used] = item
+        return n_used + (stored == 0)
 
     return add_weight
 
@@ -235,42 +236,42 @@ def strongest(index, rule, cells, first, last, to_items, to_strengths):
     """
     words, starts, positions = index
     table, used_items = cells
-    for a in range(first, last):
-        n = 0
-        turn = np.int64(0)
-        for k in range(starts[a], starts[a + 1]):
+    for item in range(first, last):
+        n_used = 0
+        list_number = np.int64(0)
+        for k in range(starts[item], starts[item + 1]):
             if k + PREFETCH_DISTANCE < len(positions):
-                ahead = np.int64(positions[k + PREFETCH_DISTANCE])
-                ahead = max(ahead, ~ahead)
-                _prefetch(words, ahead)
-                _prefetch(words, min(ahead + 8, len(words) - 1))
-                _prefetch(words, max(ahead - 8, 0))
-            p = np.int64(positions[k])
-            turn += p >= 0
-            p = max(p, ~p)
-            word = words[p]
-            time, q = np.int64(word >> TIME_SHIFT), p
+                next_position = np.int64(positions[k + PREFETCH_DISTANCE])
+                next_position = max(next_position, ~next_position)
+                _prefetch(words, next_position)
+                _prefetch(words, min(next_position + 8, len(words) - 1))
+                _prefetch(words, max(next_position - 8, 0))
+            position = np.int64(positions[k])
+            list_number += position >= 0
+            position = max(position, ~position)
+            word = words[position]
+            time, other_position = np.int64(word >> TIME_SHIFT), position
             while not word & FIRST_BIT:
-                q -= 1
-                word = words[q]
+                other_position -= 1
+                word = words[other_position]
                 gap_s = time - np.int64(word >> TIME_SHIFT)
                 if gap_s > rule.back_s:
                     break
                 weight = _weight(word, gap_s, rule.kind_units, rule.decay_s)
-                n = _add(table, used_items, n, np.int64(word & ITEM_MASK), turn, weight)
-            for q in range(p + 1, len(words)):
-                word = words[q]
+                n_used = _add(table, used_items, n_used, np.int64(word & ITEM_MASK), list_number, weight)
+            for other_position in range(position + 1, len(words)):
+                word = words[other_position]
                 gap_s = np.int64(word >> TIME_SHIFT) - time
                 if word & FIRST_BIT or gap_s > rule.ahead_s:
                     break
                 weight = _weight(word, gap_s, rule.kind_units, rule.decay_s)
-                n = _add(table, used_items, n, np.int64(word & ITEM_MASK), turn, weight)
+                n_used = _add(table, used_items, n_used, np.int64(word & ITEM_MASK), list_number, weight)
         n_best = 0
-        for i in range(n):
-            b = used_items[i]
-            total = _take(table, b)
-            if total > 0 and b != a:
+        for i in range(n_used):
+            neighbour = used_items[i]
+            total = _take(table, neighbour)
+            if total > 0 and neighbour != item:
                 strength = total * rule.units_per_pair / rule.unit
                 if len(rule.n_lists):
-                    strength /= np.sqrt(np.float64(rule.n_lists[a] * rule.n_lists[b]))
-                n_best = _insert(to_items[a], to_strengths[a], n_best, b, strength)
+                    strength /= np.sqrt(np.float64(rule.n_lists[item] * rule.n_lists[neighbour]))
+                n_best = _insert(to_items[item], to_strengths[item], n_best, neighbour, strength)

@@ -139,13 +139,13 @@ class RollingWindows:
             source = "users of the window" if is_apart else "users held out of the window"
             stopping = _stopping_record(f"{source} {window_name(planned.stopping_window)}", rows, split)
         with steps.timer(f"training, {planned.name}"):
-            for number, list_name in enumerate(steps.model_names):
+            for list_number, list_name in enumerate(steps.model_names):
                 if (name := f"{list_name}-{planned.name}") in self.models:
                     continue
-                require_hits(rows, number, split, f"{list_name}, {_describe_windows(window_numbers)}")
+                require_hits(rows, list_number, split, f"{list_name}, {_describe_windows(window_numbers)}")
                 n_rounds = None if planned.stopping_window is not None else self.models[f"{list_name}-rounds"].rounds
                 training = RankerTraining(
-                    rows, number, steps.lightgbm, split, seed=steps.settings.seed, progress=steps.timer.share
+                    rows, list_number, steps.lightgbm, split, seed=steps.settings.seed, progress=steps.timer.share
                 )
                 self.models[name] = replace(training.fit(n_rounds), stopping=stopping)
                 steps.settings.model_store.save(name, self.models[name])

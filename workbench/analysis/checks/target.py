@@ -48,7 +48,7 @@ def target_findings(data: CheckedData, name: str) -> list[DataFinding]:
     if missing or infinite:
         share = (missing + infinite) / max(1, len(series))
         text = f"{missing:,} missing and {infinite:,} infinite targets among {len(series):,} rows"
-        findings.append(DataFinding("serious", "target", name, text, "take these rows out of train", share))
+        findings.append(DataFinding("serious", "target", name, text, "remove these rows from train", share))
     if data.competition.definition.task in ("binary", "multiclass"):
         return findings + _rare_class_findings(series, name)
     values = values[np.isfinite(values)]

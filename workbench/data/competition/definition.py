@@ -350,7 +350,7 @@ def read_definition(path: Path, slug: str) -> Definition:
         cv = cv.model_copy(update={"group": query})
     _check_cv(cv, path)
     if file.id_in_test is not None and len(_as_tuple(file.id, "id", path)) > 1:
-        raise ConfigError(f"{path}: id_in_test is for one id, got id = {file.id!r}", hint="take id_in_test out")
+        raise ConfigError(f"{path}: id_in_test is for one id, got id = {file.id!r}", hint="remove id_in_test")
     return Definition(
         slug=slug,
         title=file.title or slug,
@@ -467,7 +467,7 @@ def _positive(file: DefinitionFile, path: Path) -> dict[str, str]:
         return {}
     targets = _as_tuple(file.target, "target", path)
     if file.task != "binary":
-        raise ConfigError(f"{path}: positive is for the task binary, got task = {file.task!r}", hint="take it out")
+        raise ConfigError(f"{path}: positive is for the task binary, got task = {file.task!r}", hint="remove it")
     if not isinstance(file.positive, dict):
         if len(targets) > 1:
             raise ConfigError(
@@ -487,7 +487,7 @@ def _query(file: DefinitionFile, path: Path) -> str | None:
     """Return the query column of the task ranking: `query`, else the group column; None for other tasks."""
     if file.task != "ranking":
         if file.query is not None:
-            raise ConfigError(f"{path}: query is for the task ranking, got task = {file.task!r}", hint="take it out")
+            raise ConfigError(f"{path}: query is for the task ranking, got task = {file.task!r}", hint="remove it")
         return None
     query = file.query or file.cv.group
     if query is None:
@@ -507,7 +507,7 @@ def _interactions(file: DefinitionFile, path: Path) -> InteractionsSpec | None:
         if key == "scheme" or file.cv.windows is not None:
             raise ConfigError(
                 f"{path}: cv.{key} = {getattr(file.cv, key)!r} is for the task recommend, got task = {file.task!r}",
-                hint=f"take {key} out of [cv]",
+                hint=f"remove {key} from [cv]",
             )
         return None
     for key in ("id", "target"):
@@ -515,15 +515,16 @@ def _interactions(file: DefinitionFile, path: Path) -> InteractionsSpec | None:
             raise ConfigError(f"{path}: the task recommend has one {key}, got {list(getattr(file, key))}")
     for key in ("id_in_test", "weight", "query"):
         if getattr(file, key) is not None:
-            raise ConfigError(f"{path}: {key} is not for the task recommend", hint="take it out; see [interactions]")
+            raise ConfigError(f"{path}: {key} is not for the task recommend", hint="remove it; see [interactions]")
     if file.cv.scheme not in ("kfold", *RECOMMEND_SCHEMES):
         raise ConfigError(
             f"{path}: cv.scheme = {file.cv.scheme!r}, but the task recommend is scored by windows of time, or by users",
-            hint='take scheme out, or write scheme = "windows" or "users"; folds and seed remain',
+            hint='remove scheme, or write scheme = "windows" or "users"; folds and seed remain',
         )
     if file.cv.windows is not None and file.cv.scheme == "users":
         raise ConfigError(
-            f'{path}: cv.windows = {file.cv.windows}, but with cv.scheme = "users" there is one', hint="take one out"
+            f'{path}: cv.windows = {file.cv.windows}, but with cv.scheme = "users" there is one',
+            hint="remove one of the two",
         )
     if ".py:" in file.metric or metrics.get(file.metric).prediction_type != "ranked":
         list_metrics = [name for name in metrics.names() if name.endswith("@K")]

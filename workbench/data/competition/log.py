@@ -78,4 +78,4 @@ def refuse_interactions(task: str, path: Path) -> None:
     ConfigError
         Always.
     """
-    raise ConfigError(f"{path}: [interactions] is for the task recommend, got task = {task!r}", hint="take it out")
+    raise ConfigError(f"{path}: [interactions] is for the task recommend, got task = {task!r}", hint="remove it")

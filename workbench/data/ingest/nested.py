@@ -50,7 +50,7 @@ def exploded_schema(schema: Mapping[str, pl.DataType], column: str, table: str) 
             f"{where}: column {column!r} of table {table!r} holds {lists}, no lists",
             hint=f"columns with lists: {', '.join(list_columns)}"
             if list_columns
-            else "take it out: no column holds lists",
+            else "remove it: no column holds lists",
         )
     result: dict[str, pl.DataType] = {}
     for name, dtype in schema.items():
@@ -60,7 +60,7 @@ def exploded_schema(schema: Mapping[str, pl.DataType], column: str, table: str) 
                 raise DataError(
                     f"{where}: two columns of table {table!r} would be called {new_name!r}: the column {new_name!r} "
                     f"of the lines and the field {new_name!r} of {column!r}",
-                    hint="take explode out, and rename one of them in features.py",
+                    hint="remove explode, and rename one of them in features.py",
                 )
             result[new_name] = new_type
     return result
