@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -252,13 +253,64 @@ def test_the_architecture_names_every_wing_once() -> None:
     assert sorted(named) == sorted(p.parent.name for p in (ROOT / "workbench").glob("*/__init__.py"))
 
 
+WAYS = re.findall(r"^\| \d+ \| ([^|]+) \| ([^|]+) \|([^|]*)\|$", ARCHITECTURE, re.MULTILINE)
+"""What happens, the module, and what lies on disk, of each step of the ways through the code."""
+
+PLACEHOLDERS = {"NAME", "NEIGHBOUR", "NAME_command", "NAME_folds.py", "NAME_format.py", "test_NAME.py", "CHANGELOG.md"}
+
+
+def quoted_in(text: str) -> set[str]:
+    return set(re.findall(r"`([\w./*]+)`", text))
+
+
+@cache
+def sources_of_the_tree() -> str:
+    files = [p for folder in ("workbench", "tests") for p in sorted((ROOT / folder).rglob("*.py"))]
+    return "\n".join(p.read_text(encoding="utf-8") for p in files)
+
+
+def is_defined(name: str) -> bool:
+    """Whether a class, a function, an attribute or a constant has this name somewhere."""
+    *_, last = name.split(".")
+    return bool(
+        re.search(rf"^\s*(?:(?:async )?def|class) {last}\b|^\s*{last}\b\s*[:=]", sources_of_the_tree(), re.MULTILINE)
+    )
+
+
+def test_the_steps_of_the_ways_name_what_is_there() -> None:
+    assert len(WAYS) > 30
+    for what, where, on_disk in WAYS:
+        names = quoted_in(where)
+        modules = {n for n in names if n.endswith((".py", "/"))}
+        assert modules or "Platform" in where, what
+        for module in modules:
+            found = list((ROOT / "workbench").rglob(module)) if "/" not in module else [ROOT / "workbench" / module]
+            assert any(p.exists() for p in found), (what, module)
+        code = "\n".join(
+            p.read_text() for m in modules if m.endswith(".py") for p in (ROOT / "workbench").rglob(Path(m).name)
+        )
+        for name in names - modules:
+            *_, last = name.split(".")
+            assert last in code or is_defined(name), (what, name)
+        # The names of files on disk are in the code that writes them.
+        for path in quoted_in(on_disk):
+            name = path.rstrip("/").rpartition("/")[2]
+            if not re.search(r"[*\d]", name):
+                assert name in sources_of_the_tree(), (what, path)
+
+
+def test_what_the_recipes_name_is_there() -> None:
+    names = quoted_in(ARCHITECTURE.partition("## Recipes")[2]) - PLACEHOLDERS
+    identifiers = {n for n in names if re.fullmatch(r"[A-Za-z_][\w.]*", n) and re.search(r"[A-Z_]", n)}
+    assert len(identifiers) > 30
+    assert [n for n in sorted(identifiers) if not n.endswith(".py") and not is_defined(n)] == []
+
+
 def test_what_the_architecture_names_is_there() -> None:
     wings = {p.parent.name for p in (ROOT / "workbench").glob("*/__init__.py")}
-    quoted = set(re.findall(r"`([\w./*]+)`", ARCHITECTURE)) - {
-        "workbench/models/NAME_folds.py",
-        "workbench/data/ingest/NAME_format.py",
-    }
-    paths = {text for text in quoted if "/" in text and not text.startswith("tests/*")}
+    quoted = quoted_in(re.sub(r"\|[^|\n]*\|$", "", ARCHITECTURE, flags=re.MULTILINE))
+    quoted = {text for text in quoted if not any(name in text for name in PLACEHOLDERS)}
+    paths = {text for text in quoted if "/" in text and text not in {"experiments/", "submissions/", "workbench/"}}
     folders = [
         "",
         "workbench",
@@ -266,8 +318,9 @@ def test_what_the_architecture_names_is_there() -> None:
         "workbench/models",
         "workbench/data/ingest",
         "workbench/experiments",
+        "workbench/cli",
     ]
-    assert [p for p in paths if not any((ROOT / folder / p).exists() for folder in [*folders, "workbench/cli"])] == []
+    assert [p for p in paths if not any(list((ROOT / folder).glob(p)) for folder in folders)] == []
     files = {text for text in quoted if re.fullmatch(r"\w+\.py", text)}
     assert [f for f in files if not list((ROOT / "workbench").rglob(f))] == []
     dotted = {
