@@ -138,7 +138,7 @@ def test_the_rest_of_the_commands_too(made: Small, no_wheels: Path) -> None:
     assert opened.run(int(path.stem)).record.status == "finished"
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
     built = opened.kernels.build(1, python=python, wheels=no_wheels)
-    assert opened.kernels.rehearse(1, built).differing == 0
+    assert opened.kernels.rehearse(1, built).n_differing == 0
 
 
 # ----------------------------------------------------------------------------------------------------- files of the user

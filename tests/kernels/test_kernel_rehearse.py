@@ -133,11 +133,11 @@ class TestAll:
         said: list[str] = []
         found = stage.rehearse(context=RunContext((text_listener(said.append),)))
         results = stage.built.folder / "rehearsal"
-        assert (found.public, found.hidden, found.emptied) == tuple(
+        assert (found.public_submission, found.hidden_submission, found.emptied_submission) == tuple(
             results / name / "submission.csv" for name in ("public", "hidden", "emptied")
         )
-        assert (found.largest, found.differing, found.moved) == (0.0, 0, 0)
-        assert (found.rows, found.seconds, found.peak_mb) == ((20, 30), (1.5, 2.5), 50.0)
+        assert (found.max_difference, found.n_differing, found.n_changed_by_hidden) == (0.0, 0, 0)
+        assert (found.n_rows, found.seconds, found.peak_mb) == ((20, 30), (1.5, 2.5), 50.0)
         assert found.notes == (
             "hidden test set: 10 rows more, 30 in all",
             "hidden test set: values of train in every third new row",
@@ -147,7 +147,11 @@ class TestAll:
         assert said == ["the public test set", "a hidden test set", "a hidden test set with empty columns"]
         assert sorted(p.name for p in stage.built.folder.iterdir()) == ["bundle", "kernel", "rehearsal"]
         assert (results / "hidden" / "inference.ipynb").read_text() == "executed"
-        assert [pl.read_csv(p).height for p in (found.public, found.hidden, found.emptied) if p] == [20, 30, 10]
+        assert [
+            pl.read_csv(p).height
+            for p in (found.public_submission, found.hidden_submission, found.emptied_submission)
+            if p
+        ] == [20, 30, 10]
 
     def test_what_was_there_of_another_goes(self, stage: Stage) -> None:
         stage.rehearse()
@@ -252,8 +256,8 @@ class TestAll:
         changed = pl.when(pl.col("id") < 43).then(0.9).otherwise("y").alias("y")
         stage.kernel.predicts = lambda number, test: good(test).with_columns(changed if number == 0 else [])
         found = stage.rehearse()
-        assert (found.differing, found.moved) == (3, 0)
-        assert found.largest > 0.1
+        assert (found.n_differing, found.n_changed_by_hidden) == (3, 0)
+        assert found.max_difference > 0.1
 
     @pytest.mark.parametrize("notes", [None, ["te_town sees the other rows"]])
     def test_public_rows_that_are_predicted_otherwise_in_a_larger_test_set(self, stage: Stage, notes: Any) -> None:
@@ -265,7 +269,7 @@ class TestAll:
                 (working / "wb-notes.json").write_text(json.dumps(notes * 2)) and None
             )
         found = stage.rehearse()
-        assert (found.differing, found.moved) == (0, 5)
+        assert (found.n_differing, found.n_changed_by_hidden) == (0, 5)
         assert [n for n in found.notes if "hidden test set:" not in n] == [
             *(notes or []),
             "5 of the 20 rows of the public test set get other predictions within the hidden one: their features "
@@ -287,8 +291,8 @@ class TestAll:
         (raw / "test.csv").unlink()
         (raw / "test.tsv").write_bytes(FILES["test.csv"].replace(b",", b"\t"))
         found = stage.rehearse()
-        assert (found.hidden, found.emptied, found.rows) == (None, None, (20, 0))
-        assert (found.seconds, found.peak_mb, found.moved) == ((1.5, 0.0), 20.0, 0)
+        assert (found.hidden_submission, found.emptied_submission, found.n_rows) == (None, None, (20, 0))
+        assert (found.seconds, found.peak_mb, found.n_changed_by_hidden) == ((1.5, 0.0), 20.0, 0)
         assert found.notes == ("the test set is not a single CSV or Parquet file: no hidden one was tried",)
 
     def test_an_evaluation_server(self, stage: Stage) -> None:
@@ -312,7 +316,7 @@ def test_without_namespaces_the_network_is_at_least_not_used(stage: Stage, monke
 
     monkeypatch.setattr(sys.modules["workbench.kernels.rehearse"], "execute", execute)
     found = stage.rehearse()
-    assert (found.differing, found.rows) == (0, (20, 30))
+    assert (found.n_differing, found.n_rows) == (0, (20, 30))
     assert found.notes[0].startswith(
         "this system has no namespaces (not permitted): the kernel could read and write this machine's"
     )
@@ -386,3 +390,32 @@ class TestShown:
         assert (shown / "a.csv").samefile(raw / "a.csv")
         lay_out_data(raw, "another", tmp_path / "all")
         assert {p.name for p in (tmp_path / "all").iterdir()} == {"a.csv", "c.csv", "small.zip"}
+
+
+@pytest.mark.parametrize(
+    ("earlier", "field"),
+    [
+        ("public", "public_submission"),
+        ("hidden", "hidden_submission"),
+        ("emptied", "emptied_submission"),
+        ("largest", "max_difference"),
+        ("differing", "n_differing"),
+        ("moved", "n_changed_by_hidden"),
+        ("rows", "n_rows"),
+    ],
+)
+def test_fields_have_their_earlier_names_too(earlier: str, field: str) -> None:
+    result = RehearsalResult(
+        public_submission=Path("public.csv"),
+        hidden_submission=Path("hidden.csv"),
+        emptied_submission=Path("emptied.csv"),
+        max_difference=0.5,
+        n_differing=3,
+        n_changed_by_hidden=5,
+        n_rows=(20, 30),
+        seconds=(1.5, 2.5),
+        peak_mb=50.0,
+        notes=(),
+    )
+    with pytest.warns(DeprecationWarning, match=field):
+        assert getattr(result, earlier) == getattr(result, field)

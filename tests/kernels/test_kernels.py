@@ -643,8 +643,8 @@ class TestRehearsal:
         node.cells.append(nbformat.v4.new_code_cell(again))
         nbformat.write(node, kernel.notebook)
         rehearsed = made.open.kernels.rehearse(1, kernel, image=image)
-        assert (rehearsed.differing, rehearsed.largest) == (0, 0.0)
-        assert rehearsed.public.read_bytes() == run.submission.read_bytes()
+        assert (rehearsed.n_differing, rehearsed.max_difference) == (0, 0.0)
+        assert rehearsed.public_submission.read_bytes() == run.submission.read_bytes()
         printed = (kernel.folder / "rehearsal" / "public" / "inference.ipynb").read_text()
         assert "taken from the image" not in "".join(
             text
@@ -659,9 +659,9 @@ class TestRehearsal:
         made.open.run(1)
         made.definition("[tables]", '[submission]\nfile = "submission.parquet"\n[tables]')
         rehearsed = made.open.kernels.rehearse(1, built(made, no_wheels))
-        assert (rehearsed.differing, rehearsed.rows) == (0, (100, 150))
-        assert rehearsed.public.name == "submission.parquet"
-        assert pl.read_parquet(rehearsed.hidden).height == 150
+        assert (rehearsed.n_differing, rehearsed.n_rows) == (0, (100, 150))
+        assert rehearsed.public_submission.name == "submission.parquet"
+        assert pl.read_parquet(rehearsed.hidden_submission).height == 150
 
     def test_what_the_bundle_lacks_is_the_images(self, small, no_wheels) -> None:
         import nbformat
@@ -700,9 +700,9 @@ class TestRehearsal:
             "assert str(bundle).startswith('/kaggle/input/datasets/')",
         )
         found = made.open.kernels.rehearse(1, kernel)
-        assert (found.differing, found.largest) == (0, 0.0)
-        assert found.rows == (100, 150)
-        assert pl.read_csv(found.hidden).height == 150
+        assert (found.n_differing, found.max_difference) == (0, 0.0)
+        assert found.n_rows == (100, 150)
+        assert pl.read_csv(found.hidden_submission).height == 150
 
     def test_what_kaggle_does_not_allow_fails_here_too(self, small, no_wheels, monkeypatch) -> None:
         """What is this machine's is not there: its files, its home, its environment, its processes, its network."""
@@ -751,7 +751,7 @@ class TestRehearsal:
             "subprocess.Popen(['/bin/sleep', '987654'], start_new_session=True)",
         )
         found = made.open.kernels.rehearse(1, kernel)
-        assert (found.differing, found.largest) == (0, 0.0)
+        assert (found.n_differing, found.max_difference) == (0, 0.0)
         assert not [note for note in found.notes if "namespaces" in note]
         assert not [p for p in Path("/proc").glob("[0-9]*/cmdline") if b"987654" in p.read_bytes()]
         # A link that it leaves where we put its submission would be written through.
@@ -803,7 +803,7 @@ def test_a_rehearsal_without_namespaces_says_what_is_not_kaggles(small, no_wheel
         "except urllib.error.URLError as exc:\n    assert 'refused' in str(exc), exc",
     )
     found = made.open.kernels.rehearse(1, kernel)
-    assert found.public.read_bytes() == run.submission.read_bytes()
+    assert found.public_submission.read_bytes() == run.submission.read_bytes()
     assert found.notes[0].startswith(
         "this system has no namespaces (unshare: Operation not permitted): the kernel could read and write this machine's files"
     )

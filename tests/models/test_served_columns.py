@@ -459,12 +459,12 @@ def test_a_rehearsal_meets_them(made: Small, no_wheels: Path) -> None:
     trained(made, no_wheels, '["alone", "crowd"]')
     kernel = made.open.kernels.build(1, python=HERE, wheels=no_wheels)
     found = made.open.kernels.rehearse(1, kernel)
-    assert (found.differing, found.rows) == (0, (300, 450))
-    assert found.moved > 0
-    assert pl.read_csv(found.emptied).height == 150
+    assert (found.n_differing, found.n_rows) == (0, (300, 450))
+    assert found.n_changed_by_hidden > 0
+    assert pl.read_csv(found.emptied_submission).height == 150
     notes = "\n".join(found.notes)
     assert "depend on which rows the test set has, or on chance: crowd" in notes
     assert "hidden test set: filled, where the public test set is empty: b" in notes
     trained(made, no_wheels)
     found = made.open.kernels.rehearse(1, made.open.kernels.build(1, python=HERE, wheels=no_wheels))
-    assert found.moved == 0
+    assert found.n_changed_by_hidden == 0

@@ -100,11 +100,11 @@ def rehearse_command(
         echo_json(
             {
                 "exp": number,
-                "public": str(rehearsal.public),
-                "hidden": None if rehearsal.hidden is None else str(rehearsal.hidden),
-                "differing": rehearsal.differing,
-                "largest": rehearsal.largest,
-                "rows": list(rehearsal.rows),
+                "public": str(rehearsal.public_submission),
+                "hidden": None if rehearsal.hidden_submission is None else str(rehearsal.hidden_submission),
+                "differing": rehearsal.n_differing,
+                "largest": rehearsal.max_difference,
+                "rows": list(rehearsal.n_rows),
                 "seconds": [round(s, 1) for s in rehearsal.seconds],
                 "peak_mb": round(rehearsal.peak_mb, 1),
                 "notes": list(rehearsal.notes),
@@ -112,11 +112,11 @@ def rehearse_command(
         )
     else:
         comparison = (
-            "equal to the run's" if not rehearsal.differing else f"{rehearsal.differing:,} differ from the run's"
+            "equal to the run's" if not rehearsal.n_differing else f"{rehearsal.n_differing:,} differ from the run's"
         )
-        echo(f"public test set: {rehearsal.rows[0]:,} predictions, {comparison}; {rehearsal.seconds[0]:.0f} s")
-        if rehearsal.hidden is not None:
-            echo(f"hidden test set: {rehearsal.rows[1]:,} predictions; {rehearsal.seconds[1]:.0f} s")
+        echo(f"public test set: {rehearsal.n_rows[0]:,} predictions, {comparison}; {rehearsal.seconds[0]:.0f} s")
+        if rehearsal.hidden_submission is not None:
+            echo(f"hidden test set: {rehearsal.n_rows[1]:,} predictions; {rehearsal.seconds[1]:.0f} s")
         echo(f"peak memory: {rehearsal.peak_mb:,.0f} MB")
         for line in rehearsal.notes:
             note(line)

@@ -8,11 +8,13 @@ import shutil
 import sys
 import sysconfig
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import polars as pl
 
@@ -52,19 +54,33 @@ OWNER = "rehearsal"
 NO_LIMITS = Limits()
 
 
+def _renamed(field: str) -> property:
+    """Return a property for a field's name of earlier versions."""
+
+    def value(result: RehearsalResult) -> Any:
+        warnings.warn(f"this field of a RehearsalResult is now {field}", DeprecationWarning, stacklevel=2)
+        return getattr(result, field)
+
+    return property(value)
+
+
 @dataclass(frozen=True)
 class RehearsalResult:
     """The result of a rehearsal.
 
     Attributes
     ----------
-    public, hidden : Path
-        The submissions for the public and the hidden test set; `hidden` is None if none could be simulated.
-    largest : float
+    public_submission, hidden_submission : Path
+        The submissions for the public and the hidden test set; the latter is None if none could be simulated.
+    emptied_submission : Path, or None
+        The submission for a hidden test set with empty columns.
+    max_difference : float
         The largest difference between the public submission and the run's own, relative to its spread.
-    differing : int
+    n_differing : int
         The number of rows that differ by more than rounding.
-    rows : tuple of int
+    n_changed_by_hidden : int
+        The number of public rows that get other predictions within the hidden test set.
+    n_rows : tuple of int
         The numbers of rows of the public and of the hidden test set.
     seconds : tuple of float
         The durations of the kernel for the two.
@@ -72,22 +88,26 @@ class RehearsalResult:
         The most memory that the kernel used.
     notes : tuple of str
         Includes how the hidden test sets were changed.
-    moved : int
-        The number of public rows that get other predictions within the hidden test set.
-    emptied : Path, or None
-        The submission for a hidden test set with empty columns.
     """
 
-    public: Path
-    hidden: Path | None
-    largest: float
-    differing: int
-    rows: tuple[int, int]
+    public_submission: Path
+    hidden_submission: Path | None
+    emptied_submission: Path | None
+    max_difference: float
+    n_differing: int
+    n_changed_by_hidden: int
+    n_rows: tuple[int, int]
     seconds: tuple[float, float]
     peak_mb: float
     notes: tuple[str, ...]
-    moved: int
-    emptied: Path | None
+
+    public = _renamed("public_submission")
+    hidden = _renamed("hidden_submission")
+    emptied = _renamed("emptied_submission")
+    largest = _renamed("max_difference")
+    differing = _renamed("n_differing")
+    moved = _renamed("n_changed_by_hidden")
+    rows = _renamed("n_rows")
 
 
 def rehearse(
@@ -136,19 +156,19 @@ def rehearse(
         context.stage("the public test set")
         lay_out_data(raw, competition.slug, public_folder)
         public = session.run(public_folder, results / "public")
-        largest_difference, n_differing = compared(public.path, run_predictions, ids)
+        max_difference, n_differing = compared(public.path, run_predictions, ids)
         hidden = _rehearse_hidden(session, public_folder, results, run_predictions)
     return RehearsalResult(
-        public=public.path,
-        hidden=hidden.path,
-        largest=largest_difference,
-        differing=n_differing,
-        rows=(run_predictions.height, hidden.n_rows),
+        public_submission=public.path,
+        hidden_submission=hidden.path,
+        emptied_submission=hidden.emptied_path,
+        max_difference=max_difference,
+        n_differing=n_differing,
+        n_changed_by_hidden=hidden.n_changed,
+        n_rows=(run_predictions.height, hidden.n_rows),
         seconds=(public.seconds, hidden.seconds),
         peak_mb=max(public.peak_mb, hidden.peak_mb),
         notes=tuple(dict.fromkeys(notes)),
-        moved=hidden.n_moved,
-        emptied=hidden.emptied,
     )
 
 
@@ -160,8 +180,8 @@ class _HiddenResult:
     n_rows: int = 0
     seconds: float = 0.0
     peak_mb: float = 0.0
-    n_moved: int = 0
-    emptied: Path | None = None
+    n_changed: int = 0
+    emptied_path: Path | None = None
 
 
 def _rehearse_hidden(
@@ -180,8 +200,8 @@ def _rehearse_hidden(
     hidden = session.run(hidden_folder, results / "hidden", RERUN_VARIABLES)
     check_hidden_submission(hidden.path, n_hidden, ids)
     notes += [f"hidden test set: {change}" for change in changes]
-    n_moved = compare_public_rows(hidden.path, run_predictions, ids)[1]
-    notes += _moved_notes(hidden.path, n_moved, run_predictions.height)
+    n_changed = compare_public_rows(hidden.path, run_predictions, ids)[1]
+    notes += _changed_row_notes(hidden.path, n_changed, run_predictions.height)
     context.stage("a hidden test set with empty columns")
     changes = []
     n_emptied = emptied_data(competition, public_folder, emptied_folder, changes) or 0
@@ -189,17 +209,17 @@ def _rehearse_hidden(
     check_hidden_submission(emptied.path, n_emptied, ids)
     notes += [f"another hidden test set: {change}" for change in changes]
     peak_mb = max(hidden.peak_mb, emptied.peak_mb)
-    return _HiddenResult(hidden.path, n_hidden, hidden.seconds, peak_mb, n_moved, emptied.path)
+    return _HiddenResult(hidden.path, n_hidden, hidden.seconds, peak_mb, n_changed, emptied.path)
 
 
-def _moved_notes(submission: Path, n_moved: int, n_public: int) -> list[str]:
+def _changed_row_notes(submission: Path, n_changed: int, n_public: int) -> list[str]:
     """Return notes on public rows whose predictions change in a larger test set, and on the features that cause it."""
     notes_file = submission.with_name(NOTES)
     notes = list(read_json(notes_file)) if notes_file.is_file() else []
-    if n_moved:
+    if n_changed:
         notes.append(
-            f"{n_moved:,} of the {n_public:,} rows of the public test set get other predictions within the hidden one: "
-            "their features depend on the other test rows"
+            f"{n_changed:,} of the {n_public:,} rows of the public test set get other predictions within the hidden "
+            "one: their features depend on the other test rows"
         )
     return notes
 
