@@ -655,7 +655,7 @@ class TestErrors:
         with pytest.raises(ConfigError, match=r"has 1 column to choose from \(a\)"):
             case.open.features.select(30, SelectOptions("gain"))
         case.experiment(30, 'features = ["rows.a"]\n')
-        with pytest.raises(ConfigError, match="no table says what kind"):
+        with pytest.raises(ConfigError, match="no table selects the kind"):
             case.open.features.select(30, SelectOptions("gain"))
         case.open.access.competition.paths.experiment(30).unlink()
         with pytest.raises(NotFoundError, match="has no experiment 99"):

@@ -488,7 +488,7 @@ def competition(scheme: str, codes: np.ndarray, rows: np.ndarray | None = None, 
         n_train=len(codes), definition=SimpleNamespace(cv=cv), train_columns=lambda name, **_: frame.select(name)
     )
     made = experiment(np.zeros(len(codes)) if values is None else values, np.repeat([0, 1], len(codes) // 2))
-    return SimpleNamespace(competition=of, rows=rows, problem=made.problem)
+    return SimpleNamespace(competition=of, sampled_rows=rows, problem=made.problem)
 
 
 @pytest.mark.parametrize(

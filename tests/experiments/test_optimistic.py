@@ -123,7 +123,7 @@ class TestEarlierRuns:
         made = self.of_earlier_version(tmp_path)
         spec = read_spec(made.open.access.competition, 1)
         assert spec.content()["rounds"] == "per fold"
-        assert spec.key_content() == replace(spec, per_fold=False).content()
+        assert spec.key_content() == replace(spec, rounds_per_fold=False).content()
 
     def test_the_way_back_is_another_run(self, made) -> None:
         made.experiment(4, 'base = 1\nrounds = "per fold"\n')

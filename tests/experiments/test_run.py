@@ -662,7 +662,7 @@ class TestBadInput:
                 ConfigError,
                 "num_iterations = 0: expected a whole number",
             ),
-            ('features = ["rows"]\n', ConfigError, "no table says what kind"),
+            ('features = ["rows"]\n', ConfigError, "no table selects the kind"),
             ("[model]\n", ConfigError, "features is missing or empty"),
             ('features = ["rows", "rows"]\n[model]\n', ConfigError, "lists 'rows' more than once"),
             (

@@ -26,7 +26,7 @@ def test_a_kind_is_an_entry(small, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ZeroDivisionError):
         made.open.run(1)
     (request,) = requests
-    assert (request.kind, dict(request.table), request.per_fold) == ("python", {"depth": 3}, True)
+    assert (request.kind, dict(request.table), request.rounds_per_fold) == ("python", {"depth": 3}, True)
     assert request.pseudo == {"threshold": 0.9}
     assert request.metric.name == "auc"
     made.experiment(1, 'features = ["rows"]\nrefit = true\n[python]\ndepth = 3\n')

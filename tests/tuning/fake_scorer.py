@@ -76,7 +76,7 @@ class Scorer:
     @property
     def spec(self) -> Any:
         return SimpleNamespace(
-            parameters=self.parameters, patience=self.patience, rounds=self.rounds, per_fold=self.per_fold
+            parameters=self.parameters, patience=self.patience, rounds=self.rounds, rounds_per_fold=self.per_fold
         )
 
     @property

@@ -105,7 +105,7 @@ class Experiments(Mapping[int, "ExperimentSpec"]):
         else:
             spec = read_spec(competition, base)
             names = "[" + ", ".join(f'"{f}"' for f in spec.features) + "]"
-            features = f'"{spec.selection}"' if spec.selection else names
+            features = f'"{spec.feature_list}"' if spec.feature_list else names
             text = f"title = {quoted}\nbase = {base}\n"
             text += f"features = {features}\n" if capabilities_of(spec.kind).predicts_rows else ""
             parameters = best_parameters(self._access.workspace, competition, base) if tuned else {}

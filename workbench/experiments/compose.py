@@ -89,7 +89,7 @@ def compose(competition: Competition, number: int, own_number: int) -> Any:
         cells, body = [_lines(simple)], FIT_CALL.format(number=number, parameters=arguments)
     loop = FOLD_LOOP.format(slug=json.dumps(competition.slug), own_number=own_number, width=width, body=body)
     parameters, *code = [*cells, loop]
-    stops = bool(getattr(model, "patience", 0)) and not spec.per_fold
+    stops = bool(getattr(model, "patience", 0)) and not spec.rounds_per_fold
     introduction = _introduction(spec, number, stops=stops)
     return new_notebook(introduction, *code, "nb.record(oof=oof, test=test)", parameters=parameters)
 

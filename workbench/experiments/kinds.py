@@ -59,7 +59,7 @@ def model_spec(
         target=target,
         threads=threads,
         transform=transform,
-        per_fold=spec.per_fold,
+        rounds_per_fold=spec.rounds_per_fold,
         class_weight=spec.class_weight,
         pseudo=spec.pseudo,
     )
@@ -78,7 +78,7 @@ def notebook_content(spec: ExperimentSpec, competition: Competition) -> dict[str
 
 
 def _refuse_rounds(spec: ExperimentSpec) -> None:
-    if spec.per_fold and not has_capability(spec.kind, "stops_early"):
+    if spec.rounds_per_fold and not has_capability(spec.kind, "stops_early"):
         raise ConfigError(
             f'{spec.path}: rounds = "per fold" is for models that stop early here '
             f"({tables_of('stops_early')}), but this is a [{spec.kind}] experiment",

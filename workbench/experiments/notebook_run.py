@@ -91,8 +91,8 @@ class NotebookRunner(RowRunner):
         imported = code_files_of(notebook.code, plan.competition.folder)
         return replace(
             super().used_source(plan),
-            records=(notebook.path,),
-            code=tuple(imported.files),
+            documents=(notebook.path,),
+            code_files=tuple(imported.files),
             packages=tuple(imported.packages),
         )
 
@@ -253,7 +253,7 @@ def _check_submission(path: Path, plan: Plan) -> None:
     DataError
         With the actual and the expected columns or rows.
     """
-    form, test_ids = plan.form, plan.competition.ids.test_frame()
+    form, test_ids = plan.submission_form, plan.competition.ids.test_frame()
     try:
         frame = read_text_file(path)
     except (pl.exceptions.PolarsError, DataError, OSError) as exc:

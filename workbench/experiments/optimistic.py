@@ -31,7 +31,7 @@ def why_optimistic(plan: Plan) -> str | None:
     """
     spec, patience = plan.spec, getattr(plan.model, "patience", 0)
     is_true_by_reason = {
-        PER_FOLD: (bool(patience) and getattr(plan.model, "per_fold", False) and plan.folds.n_folds > 1),
+        PER_FOLD: (bool(patience) and getattr(plan.model, "rounds_per_fold", False) and plan.folds.n_folds > 1),
         SELECTED: _has_selected_features(plan.competition, spec),
         TUNED: has_capability(spec.kind, "tune") and _has_tuned_parameters(plan.competition, spec),
     }
@@ -40,10 +40,10 @@ def why_optimistic(plan: Plan) -> str | None:
 
 def _has_selected_features(competition: Competition, spec: ExperimentSpec) -> bool:
     """Return whether the features are a list that was selected by scores."""
-    if spec.selection is None:
+    if spec.feature_list is None:
         return False
     try:
-        listed = read_list(competition, spec.selection, where=str(spec.path))
+        listed = read_list(competition, spec.feature_list, where=str(spec.path))
     except WorkbenchError:
         return False
     # A list that dropped no columns is not the result of a selection.

@@ -37,8 +37,8 @@ def on_other_folds(experiment: ReadyExperiment, seed: int | None = None) -> Prob
         # An additional fold moves all boundaries.
         changed_cv = replace(cv, folds=cv.folds + 1)
     folds = make_folds(replace(competition, definition=replace(competition.definition, cv=changed_cv)))
-    if experiment.rows is not None:
-        folds = folds.take(experiment.rows)
+    if experiment.sampled_rows is not None:
+        folds = folds.take(experiment.sampled_rows)
     if _validated_row_sets(folds) == _validated_row_sets(problem.folds):
         return None
     check_fold_weights(problem.target, folds)

@@ -54,8 +54,8 @@ class Plan:
     Attributes
     ----------
     model : ModelSpec or NotebookSpec
-    form : SubmissionForm
-        Of the submission file.
+    submission_form : SubmissionForm
+        The columns and texts of the submission file.
     sample : float, or None
         The share of the train rows of a subsample run.
     key : str
@@ -70,7 +70,7 @@ class Plan:
     blocks: Blocks
     folds: Folds
     target: Target
-    form: SubmissionForm
+    submission_form: SubmissionForm
     sample: float | None
     key: str
     matrix_key: str
@@ -82,7 +82,7 @@ class Plan:
         return self.folds.content
 
     @property
-    def untuned(self) -> str:
+    def untuned_key(self) -> str:
         """The key of what a search starts from: all that decides the result except ``[tune]`` and the seeds."""
         return content_key("untuned-v1", self.matrix_key, self.folds.content, self.target_key, self.model.content())
 
@@ -98,13 +98,13 @@ class Plan:
     def used_source(self) -> UsedSource:
         """Return the code and files that the features and the model use."""
         blocks, model = self.blocks, self.spec.model
-        used = sorted(blocks.dependencies(self.spec.features))
+        used_features = sorted(blocks.dependencies(self.spec.features))
         files = [str(model[key]) for key in FILE_PARAMETERS if model.get(key)]
-        files += [name for feature in used for name in _feature_files(blocks, feature)]
-        unused = [feature for feature in sorted(blocks.features) if feature not in used]
-        unused_files = [name for feature in unused for name in _feature_files(blocks, feature)]
-        custom = [name for name in used if not is_built_in(blocks.features[name])]
-        return UsedSource(features=tuple(custom), files=tuple(files), unused_files=tuple(unused_files))
+        files += [file for name in used_features for file in _feature_files(blocks, name)]
+        unused_features = [name for name in sorted(blocks.features) if name not in used_features]
+        unused_files = [file for name in unused_features for file in _feature_files(blocks, name)]
+        custom = [name for name in used_features if not is_built_in(blocks.features[name])]
+        return UsedSource(features=tuple(custom), data_files=tuple(files), unused_data_files=tuple(unused_files))
 
 
 def _feature_files(blocks: Blocks, name: str) -> tuple[str, ...]:
@@ -366,7 +366,7 @@ def model_of(plan: Plan) -> ModelSpec:
 def untuned_key(workspace: Workspace, competition: Competition, number: int) -> str:
     """Return the present key of what a search of an experiment starts from; see `ReadyExperiment`."""
     blocks = Blocks(competition, load_features(competition), memory_limit=workspace.memory_limit)
-    return make_plan(competition, read_spec(competition, number), blocks).untuned
+    return make_plan(competition, read_spec(competition, number), blocks).untuned_key
 
 
 def matrix_of(plan: Plan) -> FeatureMatrix:

@@ -116,6 +116,8 @@ def write_predictions(plan: Plan, folder: Path, predictions: Predictions) -> dic
     file_names = list(frames)
     if plan.sample is None:
         if predictions.oof is not None:  # otherwise the notebook wrote it
-            write_submission(plan.competition, plan.form, plan.target, predictions.test, folder / "submission.csv")
+            write_submission(
+                plan.competition, plan.submission_form, plan.target, predictions.test, folder / "submission.csv"
+            )
         file_names.append("submission.csv")
     return {name: file_sha256(folder / name) for name in (*file_names, *predictions.files)}

@@ -32,7 +32,7 @@ class ReadyExperiment:
 
     Attributes
     ----------
-    rows : int array, or None
+    sampled_rows : int array, or None
         The train rows of a subsample run; None for all of them.
     key : str
         The run's key: equal for the same code, data, parameters and seeds.
@@ -42,7 +42,7 @@ class ReadyExperiment:
         The key of the features, the rows, and the dropped and categorical columns.
     target_key : str
         The key of the target, the task, the weights, the queries and the metric with its code.
-    untuned : str
+    untuned_key : str
         The key of everything that a parameter search starts from.
     """
 
@@ -51,12 +51,12 @@ class ReadyExperiment:
     blocks: Blocks
     model: ModelSpec
     problem: Problem
-    rows: npt.NDArray[np.int64] | None
+    sampled_rows: npt.NDArray[np.int64] | None
     key: str
     finished: FinishedRun | None
     matrix_key: str
     target_key: str
-    untuned: str
+    untuned_key: str
 
     def plan_memory(
         self,
@@ -146,12 +146,12 @@ def _ready_experiment(plan: Plan, sample: float | None) -> ReadyExperiment:
         blocks=plan.blocks,
         model=model_of(plan),
         finished=_find_finished_run(plan),
-        rows=None if sample is None else sampled_rows(plan),
+        sampled_rows=None if sample is None else sampled_rows(plan),
         problem=problem_of(plan, matrix_of(plan)),
         key=plan.key,
         matrix_key=plan.matrix_key,
         target_key=plan.target_key,
-        untuned=plan.untuned,
+        untuned_key=plan.untuned_key,
     )
 
 

@@ -93,7 +93,7 @@ def recommend_spec(spec: ExperimentSpec, competition: Competition, *, threads: i
     sources = _sources(table, where)
     if not sources:
         raise ConfigError(f"{where} has no source of candidates", hint=f"add one of {', '.join(SOURCES)}")
-    if spec.per_fold:
+    if spec.rounds_per_fold:
         raise ConfigError(f'{spec.path}: rounds = "per fold" must be under [recommend.ranker]', hint="move it there")
     ranker_setting = table.get("ranker", False)
     ranker = None if ranker_setting is False else _dataclass_from_table(RankerSpec, ranker_setting, f"{where} ranker")

@@ -126,22 +126,24 @@ def _run(
             )
         execution = _Execution(workspace, runner, plan, folder, record, ledger)
         notes = execution.run(how, context.with_listeners(EventLog(folder / EVENTS_FILE)))
-        final, details = read_run(folder)
+        final_record, details = read_run(folder)
         return RunOutcome(
-            check_files(folder, final, details), how, (*_definition_notes(competition), *folder_notes, *notes)
+            check_files(folder, final_record, details), how, (*_definition_notes(competition), *folder_notes, *notes)
         )
 
 
 def _definition_notes(competition: Competition) -> tuple[str, ...]:
     """Return notes on the definition and the data, which are shown for new and unchanged runs."""
-    d = competition.definition
+    definition = competition.definition
     notes = []
-    if d.metric_of_platform is not None:
-        notes.append(f"the platform scores by {d.metric_of_platform!r}; the CV uses {d.metric} in its place")
+    if definition.metric_of_platform is not None:
+        notes.append(
+            f"the platform scores by {definition.metric_of_platform!r}; the CV uses {definition.metric} instead"
+        )
     if any(table.keys is None for table in competition.manifest.tables.values()):
         notes.append(
             "the tables were converted by an earlier version, which read some empty fields, dates, large numbers and "
-            f"encodings differently: `wb fetch {d.slug} --force` converts them again"
+            f"encodings differently: `wb fetch {definition.slug} --force` converts them again"
         )
     return tuple(notes)
 
@@ -152,23 +154,24 @@ def _increasing_time(now: datetime, runs: list[RunRecord]) -> datetime:
 
 
 def _new_run(workspace: Workspace, plan: RunPlan, now: datetime) -> tuple[Path, RunRecord, str]:
-    c, spec = plan.competition, plan.spec
+    """Return the folder of a new run, which is not created yet, its record, and "new" (see `RunOutcome.how`)."""
+    competition, spec = plan.competition, plan.spec
     name_time = now
-    while (c.paths.runs / (run_id := f"{spec.number:03d}-{name_time:%Y%m%dT%H%M%S}-{plan.key[:8]}")).exists():
+    while (competition.paths.runs / (run_id := f"{spec.number:03d}-{name_time:%Y%m%dT%H%M%S}-{plan.key[:8]}")).exists():
         # Forced twice within a second. Only the name changes: a run in the future would look newer than later edits.
         name_time += timedelta(seconds=1)
-    folder = c.paths.runs / run_id
+    folder = competition.paths.runs / run_id
     record = RunRecord(
         run_id=run_id,
-        competition=c.slug,
+        competition=competition.slug,
         exp=spec.number,
         title=spec.title,
         kind=spec.kind,
         base=spec.base,
         status="running",
         key=plan.key,
-        metric=c.metric.name,
-        greater_is_better=c.metric.greater_is_better,
+        metric=competition.metric.name,
+        greater_is_better=competition.metric.greater_is_better,
         cv_mean=None,
         cv_std=None,
         cv_folds=None,
@@ -206,40 +209,40 @@ class _Execution:
     def run(self, how: str, context: RunContext) -> tuple[str, ...]:
         """Execute the plan, write the record, and return notes for the user."""
         plan, folder, record = self.plan, self.folder, self.record
-        started_at, earlier_s = time.perf_counter(), record.seconds or 0.0
-        used = self.runner.used_source(plan)
-        source = source_copy(plan, used)
-        details = self._plan_details(used)
+        started_at, seconds_before = time.perf_counter(), record.seconds or 0.0
+        used_source = self.runner.used_source(plan)
+        source = source_copy(plan, used_source)
+        details = self._plan_details(used_source)
         _prepare_folder(folder, record, details)
         details["source"] = write_source(source, folder / "source")
         write_run(folder, record, details)
         self.ledger.put_run(record)
         context.emit(RunStarted(record.run_id, how))
 
-        def seconds() -> float:
-            return round(earlier_s + time.perf_counter() - started_at, 2)
+        def total_seconds() -> float:
+            return round(seconds_before + time.perf_counter() - started_at, 2)
 
-        with measured_peak() as peak, log_file(folder), self._recording_failure(seconds, context):
+        with measured_peak() as peak, log_file(folder), self._recording_failure(total_seconds, context):
             result = self.runner.execute(self.workspace, plan, folder, record, context)
-            final = replace(
+            final_record = replace(
                 result.record,
                 status="finished",
                 finished_at=datetime.now(UTC),
-                seconds=seconds(),
+                seconds=total_seconds(),
                 peak_rss_mb=max(peak.mb, result.peak_mb),
             )
-            write_run(folder, final, {**details, "files": result.files, **plan.data_content(), **result.details})
+            write_run(folder, final_record, {**details, "files": result.files, **plan.data_content(), **result.details})
         # The run is finished from here on, even if the ledger is locked for too long: it is added to it later.
-        context.emit(RunFinished(final.run_id, final.status, final.cv_mean))
-        ledger_notes = _add_to_ledger(self.ledger, final)
+        context.emit(RunFinished(final_record.run_id, final_record.status, final_record.cv_mean))
+        ledger_notes = _add_to_ledger(self.ledger, final_record)
         FoldParts(folder).discard()
-        notes = [*plan.spec.ignored, *result.notes, *source.notes, *ledger_notes]
+        notes = [*plan.spec.ignored_notes, *result.notes, *source.notes, *ledger_notes]
         is_trained = capabilities_of(plan.spec.kind).trains_models
-        if is_trained and len(final.seeds) > 1 and len(set(final.seed_scores)) == 1:
-            notes.append(same_seeds_note(plan.spec.kind, plan.spec.model, final.seeds))
+        if is_trained and len(final_record.seeds) > 1 and len(set(final_record.seed_scores)) == 1:
+            notes.append(same_seeds_note(plan.spec.kind, plan.spec.model, final_record.seeds))
         return tuple(notes)
 
-    def _plan_details(self, used: UsedSource) -> dict[str, Any]:
+    def _plan_details(self, used_source: UsedSource) -> dict[str, Any]:
         """Return the details of the plan for `run.json`."""
         plan = self.plan
         details: dict[str, Any] = {
@@ -247,14 +250,14 @@ class _Execution:
             "model": plan.model.content(),
             "versions": versions(plan.spec.kind),
             **plan.details(),
-            "code": code_keys(plan, used),
+            "code": code_keys(plan, used_source),
         }
         if recipes := recipe_versions():
             details["recipes"] = recipes
         return details
 
     @contextmanager
-    def _recording_failure(self, seconds: Callable[[], float], context: RunContext) -> Iterator[None]:
+    def _recording_failure(self, total_seconds: Callable[[], float], context: RunContext) -> Iterator[None]:
         """Record a failure or an interruption within the block; the exception is raised again."""
         try:
             yield
@@ -262,7 +265,7 @@ class _Execution:
             status = "interrupted" if isinstance(exc, KeyboardInterrupt | SystemExit) else "failed"
             text = exc.message if isinstance(exc, WorkbenchError) else f"{type(exc).__name__}: {exc}"
             error = process_masks().text(text)[:2000] or None
-            record = replace(self.record, status=status, error=error, seconds=seconds())
+            record = replace(self.record, status=status, error=error, seconds=total_seconds())
             try:
                 self.ledger.put_run(end_run(self.folder, record))
             except (WorkbenchError, OSError):  # for example a full disk: `reconcile` records it later

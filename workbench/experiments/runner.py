@@ -102,26 +102,26 @@ class UsedSource:
 
     Attributes
     ----------
-    records : tuple of Path
-        Copied next to the definition, such as a notebook.
-    code : tuple of Path
+    documents : tuple of Path
+        Files that are copied next to the definition, such as a notebook.
+    code_files : tuple of Path
         Python files of the competition's folder.
     packages : tuple of str
-        Installed packages that `records` import.
+        Installed packages that `documents` import.
     features : tuple of str
         Functions of `features.py`.
-    files : tuple of str
-        Files that features and models read, relative to the competition's folder.
-    unused_files : tuple of str
-        Files that features read which the run does not use.
+    data_files : tuple of str
+        Files that the features and the model read, relative to the competition's folder.
+    unused_data_files : tuple of str
+        Files that only features which the run does not use read.
     """
 
-    records: tuple[Path, ...] = ()
-    code: tuple[Path, ...] = ()
+    documents: tuple[Path, ...] = ()
+    code_files: tuple[Path, ...] = ()
     packages: tuple[str, ...] = ()
     features: tuple[str, ...] = ()
-    files: tuple[str, ...] = ()
-    unused_files: tuple[str, ...] = ()
+    data_files: tuple[str, ...] = ()
+    unused_data_files: tuple[str, ...] = ()
 
 
 P = TypeVar("P", bound=RunPlan)

@@ -65,7 +65,7 @@ class SourceCopy:
         return tuple(f"{name} is not kept with the run: {why}" for name, why in reasons.items())
 
 
-def source_copy(plan: RunPlan, used: UsedSource) -> SourceCopy:
+def source_copy(plan: RunPlan, used_source: UsedSource) -> SourceCopy:
     """Return the files that are copied into the folder of a run.
 
     These are the Python files in the competition's folder and their imports from there, the functions that the
@@ -74,14 +74,17 @@ def source_copy(plan: RunPlan, used: UsedSource) -> SourceCopy:
     c = plan.competition
     named = [c.folder / reference.partition(":")[0] for reference in _references(plan)]
     code = code_files([c.paths.features, *(p for p in named if p.is_file())])
-    files, packages = {*c.folder.glob("*.py"), *code.files, *used.code}, {*code.packages, *used.packages}
-    records = [c.folder / "competition.toml", plan.spec.path, *used.records]
-    if plan.spec.selection is not None:
-        records.append(c.paths.selection(plan.spec.selection))
-    read_files = {c.folder / name for name in used.files}
+    files, packages = (
+        {*c.folder.glob("*.py"), *code.files, *used_source.code_files},
+        {*code.packages, *used_source.packages},
+    )
+    records = [c.folder / "competition.toml", plan.spec.path, *used_source.documents]
+    if plan.spec.feature_list is not None:
+        records.append(c.paths.selection(plan.spec.feature_list))
+    read_files = {c.folder / name for name in used_source.data_files}
     copied, excluded = _checked(sorted(files | read_files), c.folder)
     # Loading features.py may read files of unused features; without them it could not be loaded elsewhere.
-    unused_files = {c.folder / name for name in used.unused_files} - files - read_files
+    unused_files = {c.folder / name for name in used_source.unused_data_files} - files - read_files
     copied |= _checked(sorted(p for p in unused_files if p.is_file()), c.folder)[0]
     versions = {name: package_version(name) for name in sorted(packages) if name not in sys.stdlib_module_names}
     return SourceCopy(
@@ -116,12 +119,12 @@ def _bytes_of(path: Path) -> bytes:
     return data
 
 
-def code_keys(plan: RunPlan, used: UsedSource) -> dict[str, str]:
+def code_keys(plan: RunPlan, used_source: UsedSource) -> dict[str, str]:
     """Return the keys of the features and functions that a run uses, by ``file.py:name``."""
     c = plan.competition
     references = {r for r in _references(plan) if (c.folder / r.partition(":")[0]).is_file()}
     if c.paths.features.exists():
-        references |= {f"{c.paths.features.name}:{name}" for name in used.features}
+        references |= {f"{c.paths.features.name}:{name}" for name in used_source.features}
     split = (reference.partition(":") for reference in sorted(references))
     with earlier_code_keys(c, plan.spec.number):
         return {f"{file}:{name}": code_key(c.folder / file, name) for file, _, name in split}

@@ -162,11 +162,11 @@ class ExperimentSpec:
         The content of the table `kind`.
     changes : tuple of str
         The differences from the base, a short text each: "+weather", "num_leaves 31 -> 63".
-    selection : str, or None
-        The feature list that `features` comes from, where the file names one.
-    ignored : tuple of str
+    feature_list : str, or None
+        The name of the feature list that `features` comes from, where the file names one.
+    ignored_notes : tuple of str
         Notes on settings for columns that the feature list dropped.
-    per_fold : bool
+    rounds_per_fold : bool
         Whether each fold stops at its own best round, ``rounds = "per fold"``.
     """
 
@@ -185,10 +185,10 @@ class ExperimentSpec:
     class_weight: str | dict[str, Any] | None = None
     refit: bool = False
     pseudo: dict[str, Any] | None = None
-    selection: str | None = None
-    ignored: tuple[str, ...] = ()
+    feature_list: str | None = None
+    ignored_notes: tuple[str, ...] = ()
     tune: TuneSpec | None = None
-    per_fold: bool = False
+    rounds_per_fold: bool = False
 
     def content(self) -> dict[str, Any]:
         """Return the values that decide the result; the title is not one of them."""
@@ -204,7 +204,7 @@ class ExperimentSpec:
             **({"class_weight": self.class_weight} if self.class_weight else {}),
             **({"refit": True} if self.refit else {}),
             **({} if self.pseudo is None else {"pseudo": self.pseudo}),
-            **({"rounds": "per fold"} if self.per_fold else {}),
+            **({"rounds": "per fold"} if self.rounds_per_fold else {}),
         }
 
     def _model_content(self) -> dict[str, Any]:
@@ -231,49 +231,49 @@ def read_spec(competition: Competition, number: int) -> ExperimentSpec:
     ConfigError
         When a key or value is invalid, or the bases form a cycle.
     """
-    chain = _chain(competition, number)
+    files = _files_with_bases(competition, number)
     resolved: dict[str, Any] = {}
-    before: dict[str, Any] = {}
-    for data in reversed(chain):
-        before, resolved = resolved, _on_base(resolved, data)
+    base_content: dict[str, Any] = {}
+    for content in reversed(files):
+        base_content, resolved = resolved, _on_base(resolved, content)
     path = competition.paths.experiment(number)
     file = validate(ExperimentFileOfAnyKind, resolved, path)
     listed = read_list(competition, file.features, where=str(path)) if isinstance(file.features, str) else None
-    ignored: tuple[str, ...] = ()
+    ignored_notes: tuple[str, ...] = ()
     if listed is not None:
-        file, ignored = _with_list(file, listed, str(file.features))
+        file, ignored_notes = _with_list(file, listed, str(file.features))
     kind = _kind_of(resolved)
     if kind is None:
         tables = ", ".join(f"[{k}]" for k in KINDS[1:])
         raise ConfigError(
-            f"{path}: no table says what kind of experiment it is", hint=f"add [model] (LightGBM), or one of {tables}"
+            f"{path}: no table selects the kind of experiment", hint=f"add [model] (LightGBM), or one of {tables}"
         )
     if not file.features and capabilities_of(kind).trains_models:
         raise ConfigError(
-            f"{path}: features is missing or empty", hint='features = ["rows"] takes every column of the tables'
+            f"{path}: features is missing or empty", hint='features = ["rows"] uses every column of the tables'
         )
     _refuse_repeats(file, path)
     _refuse_odd_values(resolved[kind], f"{path}: [{kind}]")
     return ExperimentSpec(
         number=number,
-        title=chain[0].get("title", ""),
-        base=chain[0].get("base"),
+        title=files[0].get("title", ""),
+        base=files[0].get("base"),
         kind=kind,
         features=tuple(file.features or ()),
         drop=tuple(file.drop),
         categorical=tuple(file.categorical),
         seeds=tuple(file.seeds),
         model=dict(resolved[kind]),
-        changes=_changes(before, resolved) if chain[0].get("base") is not None else (),
+        changes=_changes(base_content, resolved) if files[0].get("base") is not None else (),
         path=path,
         target_transform=file.target_transform,
         class_weight=file.class_weight or None,
         refit=file.refit,
         pseudo=file.pseudo if file.pseudo is not False else None,
-        selection=resolved["features"] if listed is not None else None,
-        ignored=ignored,
+        feature_list=resolved["features"] if listed is not None else None,
+        ignored_notes=ignored_notes,
         tune=_tune(file.tune, path),
-        per_fold=file.rounds == "per fold",
+        rounds_per_fold=file.rounds == "per fold",
     )
 
 
@@ -281,7 +281,7 @@ def _tune(tune: _TuneTable | Literal[False] | None, path: Path) -> TuneSpec | No
     if tune is None or tune is False:
         return None
     if tune.minutes is None and tune.trials is None:
-        raise ConfigError(f"{path}: [tune] does not say how long", hint="minutes = 30, or trials = 100")
+        raise ConfigError(f"{path}: [tune] has neither minutes nor trials", hint="minutes = 30, or trials = 100")
     keep = parse_keep(tune.keep, where=f"{path}: [tune]")
     return TuneSpec(tune.minutes, tune.trials, keep, tune.seed, dict(tune.space), tune.holdout)
 
@@ -303,9 +303,9 @@ def _with_list(file: ExperimentFile, listed: FeatureList, name: str) -> tuple[Ex
     return file.model_copy(update=changed), tuple(ignored)
 
 
-def _chain(competition: Competition, number: int) -> list[dict[str, Any]]:
-    """Return the raw content of the files, from the experiment to its last base."""
-    chain: list[dict[str, Any]] = []
+def _files_with_bases(competition: Competition, number: int) -> list[dict[str, Any]]:
+    """Return the raw content of the experiment's file, its base's, and so on."""
+    contents: list[dict[str, Any]] = []
     numbers = [number]
     while True:
         path = competition.paths.experiment(numbers[-1])
@@ -321,9 +321,9 @@ def _chain(competition: Competition, number: int) -> list[dict[str, Any]]:
         _refuse_misplaced(data, path)
         base = validate(ExperimentFileOfAnyKind, data, path).base
         _refuse_two_kinds(data, path)
-        chain.append(data)
+        contents.append(data)
         if base is None:
-            return chain
+            return contents
         if base in numbers:
             raise ConfigError(
                 f"{path}: experiments build on each other in a circle: {' -> '.join(map(str, [*numbers, base]))}"
@@ -342,20 +342,20 @@ def _refuse_two_kinds(data: dict[str, Any], path: Path) -> None:
 
 def _refuse_misplaced(data: dict[str, Any], path: Path) -> None:
     """Raise for keys of the experiment within its model's table, and parameters of the model above it."""
-    kind_here = _kind_of(data) or LIGHTGBM.table
-    of_libraries = [table for table in MODEL_KINDS if has_capability(table, "stops_early")]
+    kind_of_file = _kind_of(data) or LIGHTGBM.table
+    library_tables = [table for table in MODEL_KINDS if has_capability(table, "stops_early")]
     for key in data:
-        if key not in ExperimentFileOfAnyKind.model_fields and _is_parameter(key) and kind_here in of_libraries:
+        if key not in ExperimentFileOfAnyKind.model_fields and _is_parameter(key) and kind_of_file in library_tables:
             raise ConfigError(
-                f"{path}: unknown key {key!r}: it is a parameter of the model, and no key of the experiment",
-                hint=f"write {key} below the line [{kind_here}]",
+                f"{path}: unknown key {key!r}: it is a parameter of the model, not a key of the experiment",
+                hint=f"write {key} below the line [{kind_of_file}]",
             )
-    for kind in of_libraries:
+    for kind in library_tables:
         table = data.get(kind)
         for key in table if isinstance(table, dict) else ():
             if key in ExperimentFileOfAnyKind.model_fields:
                 raise ConfigError(
-                    f"{path}: {key!r} is a key of the experiment and stands under [{kind}]", hint=above(key, kind)
+                    f"{path}: {key!r} is a key of the experiment, but is below [{kind}]", hint=above(key, kind)
                 )
 
 
@@ -374,23 +374,23 @@ def _kind_of(data: dict[str, Any]) -> str | None:
     return next((k for k in KINDS if k in data), None)
 
 
-def _on_base(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
+def _on_base(base: dict[str, Any], content: dict[str, Any]) -> dict[str, Any]:
     """Merge an experiment with its base; its kind of model replaces that of the base."""
-    kind = _kind_of(top)
+    kind = _kind_of(content)
     inherited = {k: v for k, v in base.items() if kind is None or k not in KINDS or k == kind}
     if kind is not None:
         inherited = {k: v for k, v in inherited.items() if k not in OPTIONS or has_capability(kind, k)}
     if kind is not None and capabilities_of(kind).has_notebook:
         # The predictions of a notebook are not transformed.
         inherited.pop("target_transform", None)
-    merged = _merged(inherited, top)
+    merged = _merged(inherited, content)
     return {k: v for k, v in merged.items() if v is not False or k not in OPTIONS}
 
 
-def _merged(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
-    """Merge tables key by key; anything else, lists too, is replaced."""
+def _merged(base: dict[str, Any], override: dict[str, Any]) -> dict[str, Any]:
+    """Merge tables key by key; other values, including lists, are replaced."""
     merged = dict(base)
-    for key, value in top.items():
+    for key, value in override.items():
         are_tables = isinstance(value, dict) and isinstance(merged.get(key), dict)
         merged[key] = _merged(merged[key], value) if are_tables else value
     return merged
@@ -417,16 +417,17 @@ def _refuse_odd_values(value: Any, where: str) -> None:
 
 
 def _changes(before: dict[str, Any], after: dict[str, Any]) -> tuple[str, ...]:
+    """Return the differences between the merged content of the base and of the experiment, a short text each."""
     changes: list[str] = []
-    lists = [d.get("features") or [] for d in (before, after)]
-    by_name = any(isinstance(v, str) for v in lists)
-    if by_name and lists[0] != lists[1]:
-        old_list, new_list = (v if isinstance(v, str) else f"{len(v)} listed" for v in lists)
-        changes.append(f"features {old_list} -> {new_list}")
-    for key in ("drop", "categorical") if by_name else ("features", "drop", "categorical"):
+    old_features, new_features = (content.get("features") or [] for content in (before, after))
+    has_list_name = isinstance(old_features, str) or isinstance(new_features, str)
+    if has_list_name and old_features != new_features:
+        old_text, new_text = (v if isinstance(v, str) else f"{len(v)} listed" for v in (old_features, new_features))
+        changes.append(f"features {old_text} -> {new_text}")
+    for key in ("drop", "categorical") if has_list_name else ("features", "drop", "categorical"):
         old, new = before.get(key) or [], after.get(key) or []
-        sign = {"features": "", "drop": "drop ", "categorical": "categorical "}[key]
-        changes += [f"+{sign}{v}" for v in new if v not in old] + [f"-{sign}{v}" for v in old if v not in new]
+        prefix = "" if key == "features" else f"{key} "
+        changes += [f"+{prefix}{v}" for v in new if v not in old] + [f"-{prefix}{v}" for v in old if v not in new]
     for key in ("target_transform", "class_weight", "refit", "pseudo", "rounds"):
         old_value, new_value = (d.get(key, "default") for d in (before, after))
         if old_value != new_value:
@@ -437,8 +438,8 @@ def _changes(before: dict[str, Any], after: dict[str, Any]) -> tuple[str, ...]:
     # Only parameters of the same library can be compared.
     old_model, new_model = before.get(new_kind or "") or {}, after.get(new_kind or "") or {}
     if new_kind is not None and not capabilities_of(new_kind).predicts_rows:
-        came, (old_model, new_model) = _sources_changed(old_model, new_model)
-        changes += came
+        source_changes, (old_model, new_model) = _source_changes(old_model, new_model)
+        changes += source_changes
     for key in sorted(old_model.keys() | new_model.keys()):
         if old_model.get(key) != new_model.get(key):
             changes.append(f"{key} {old_model.get(key, 'default')} -> {new_model.get(key, 'default')}")
@@ -450,27 +451,29 @@ def _changes(before: dict[str, Any], after: dict[str, Any]) -> tuple[str, ...]:
     return tuple(changes)
 
 
-def _sources_changed(
+def _source_changes(
     before: dict[str, Any], after: dict[str, Any]
 ) -> tuple[list[str], tuple[dict[str, Any], dict[str, Any]]]:
     """Return the added and removed sources of a recommender, and the other settings by flat names: covisit.last."""
     old, new = ({k for k, v in model.items() if isinstance(v, dict)} for model in (before, after))
-    came = [f"+{k}" for k in after if k in new - old] + [f"-{k}" for k in before if k in old - new]
+    changes = [f"+{k}" for k in after if k in new - old] + [f"-{k}" for k in before if k in old - new]
     settings = [{k: v for k, v in m.items() if k in old & new or k not in old | new} for m in (before, after)]
-    return came, (_flat(settings[0]), _flat(settings[1]))
+    return changes, (_flat(settings[0]), _flat(settings[1]))
 
 
 def _with_earlier_words(table: dict[str, Any]) -> dict[str, Any]:
+    """Return a table with the keys of earlier versions, which the keys of runs have."""
     return {
         EARLIER_WORDS.get(key, key): _with_earlier_words(value) if isinstance(value, dict) else value
         for key, value in table.items()
     }
 
 
-def _flat(tables: dict[str, Any], within: str = "") -> dict[str, Any]:
+def _flat(tables: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested tables as one table, whose keys are joined by dots."""
     flat: dict[str, Any] = {}
     for key, value in tables.items():
-        flat |= _flat(value, f"{within}{key}.") if isinstance(value, dict) and value else {within + key: value}
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {prefix + key: value}
     return flat
 
 
@@ -496,7 +499,7 @@ def parse_numbers(text: str) -> list[int]:
         first, dash, last = part.strip().partition("-")
         if not first.isdigit() or (dash and not last.isdigit()) or (dash and int(last) < int(first)):
             raise ConfigError(
-                f"--exp {text!r}: {part.strip()!r} is no experiment", hint="write numbers and ranges: 3,5-7"
+                f"--exp {text!r}: {part.strip()!r} is not an experiment", hint="write numbers and ranges: 3,5-7"
             )
         numbers += [n for n in range(int(first), int(last or first) + 1) if n not in numbers]
     return numbers

@@ -182,7 +182,7 @@ def _write_best(experiment: ReadyExperiment, model: LightGBMSpec, outcome: TuneO
     before = lightgbm_defaults() | model.parameters
     changed = [name for name, value in searched.items() if before.get(name) != value]
     tune_content = None if experiment.spec.tune is None else experiment.spec.tune.content()
-    best = BestParameters(best_model, tune_content, experiment.untuned, SearchedParameters(searched, changed))
+    best = BestParameters(best_model, tune_content, experiment.untuned_key, SearchedParameters(searched, changed))
     best.write(outcome.folder)
 
 

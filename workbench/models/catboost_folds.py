@@ -147,7 +147,7 @@ class CatBoostSpec:
     version: str
     key_threads: int
     unweighted: bool = False
-    per_fold: bool = False
+    rounds_per_fold: bool = False
     power: int = 0
     proxy_metric: str = ""
 
@@ -162,7 +162,7 @@ class CatBoostSpec:
             "rounds": self.rounds,
             "patience": self.patience,
             "transform": self.transform,
-            **({"rounds_by": "mean"} if self.patience and not self.per_fold else {}),
+            **({"rounds_by": "mean"} if self.patience and not self.rounds_per_fold else {}),
             **({"stops_by": "unweighted"} if self.unweighted else {}),
             **({"stops_by": self.proxy_metric} if self.proxy_metric else {}),
             **({"power": self.power} if self.power else {}),
@@ -230,7 +230,7 @@ def catboost_spec(request: ModelRequest) -> CatBoostSpec:
         library.__version__,
         request.key_threads,
         unweighted,
-        per_fold=request.per_fold,
+        rounds_per_fold=request.rounds_per_fold,
         power=power,
         proxy_metric=proxy_for_key(request.metric, request.task, patience),
     )

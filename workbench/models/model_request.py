@@ -41,7 +41,7 @@ class ModelRequest:
         The command's number of threads; None to choose by the size of the data.
     transform : str
         The target's transform, from `transform_for`.
-    per_fold : bool
+    rounds_per_fold : bool
         Whether each fold stops at its own best round.
     class_weight, pseudo
         The experiment's options of these names, for kinds that support them.
@@ -54,7 +54,7 @@ class ModelRequest:
     target: Target
     threads: int | None = None
     transform: str = "none"
-    per_fold: bool = False
+    rounds_per_fold: bool = False
     class_weight: str | dict[str, Any] | None = None
     pseudo: dict[str, Any] | None = None
 

@@ -211,7 +211,7 @@ class EarlyStoppingSpec(Protocol):
         ...
 
     @property
-    def per_fold(self) -> bool:
+    def rounds_per_fold(self) -> bool:
         """Whether each fold stops at its own best round."""
         ...
 
@@ -249,7 +249,7 @@ class EarlyStoppingLearner(ABC, Generic[S]):
     @property
     def shared_stopping(self) -> StoppingRule | None:
         """When the mean curve of the folds stops; None where each fold stops by itself."""
-        return None if self.spec.per_fold else self.stopping
+        return None if self.spec.rounds_per_fold else self.stopping
 
     def fit(self, fold: int, seed: int) -> FoldResult:
         """Train and predict one fold with one seed, at its own best number of rounds."""

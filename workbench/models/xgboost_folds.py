@@ -111,7 +111,7 @@ class XGBoostSpec:
     transform: str
     version: str
     where: str
-    per_fold: bool = False
+    rounds_per_fold: bool = False
     power: int = 0
     proxy_metric: str = ""
 
@@ -124,7 +124,7 @@ class XGBoostSpec:
             "rounds": self.rounds,
             "patience": self.patience,
             "transform": self.transform,
-            **({"rounds_by": "mean"} if self.patience and not self.per_fold else {}),
+            **({"rounds_by": "mean"} if self.patience and not self.rounds_per_fold else {}),
             **({"stops_by": self.proxy_metric} if self.proxy_metric else {}),
             **({"power": self.power} if self.power else {}),
         }
@@ -179,7 +179,7 @@ def xgboost_spec(request: ModelRequest) -> XGBoostSpec:
         request.transform,
         library.__version__,
         request.where,
-        per_fold=request.per_fold,
+        rounds_per_fold=request.rounds_per_fold,
         power=power,
         proxy_metric=proxy_for_key(request.metric, request.task, patience),
     )

@@ -397,17 +397,19 @@ class RankerTraining(BoostedTraining):
         return ListModel(text, n_rounds, dict(zip(self.rows.feature_names, map(float, gains), strict=True)))
 
 
-def train_folds(trainings: Mapping[str, RankerTraining], *, per_fold: bool = False) -> Iterator[tuple[str, ListModel]]:
+def train_folds(
+    trainings: Mapping[str, RankerTraining], *, rounds_per_fold: bool = False
+) -> Iterator[tuple[str, ListModel]]:
     """Train the models of a list's folds for the best round of their mean curve, and yield them with their names.
 
     Parameters
     ----------
-    per_fold : bool
+    rounds_per_fold : bool
         Whether each is trained for its own best round instead.
     """
     stopping = next((t.stopping for t in trainings.values()), None)
     shared_best = None
-    if stopping is not None and not per_fold and all(t.stopping is not None for t in trainings.values()):
+    if stopping is not None and not rounds_per_fold and all(t.stopping is not None for t in trainings.values()):
         # All rows of a list are in memory; the bins of each fold take a quarter of their bytes.
         shared_best, _ = find_shared_rounds(list(trainings.values()), stopping, max_in_memory=FOLDS_IN_MEMORY)
     for name, training in trainings.items():

@@ -125,7 +125,7 @@ class UserFolds:
             shares[name] = max(share, shares.get(name, 0.0))
             steps.timer.share(sum(shares.values()) / n_models)
 
-        per_fold = steps.spec.ranker is not None and steps.spec.ranker.rounds == "per fold"
+        rounds_per_fold = steps.spec.ranker is not None and steps.spec.ranker.rounds == "per fold"
         with steps.timer("training"):
             for number, list_name in enumerate(steps.model_names):
                 training = partial(RankerTraining, fold_rows.rows, number, steps.lightgbm, seed=steps.settings.seed)
@@ -137,7 +137,7 @@ class UserFolds:
                     split = fold_rows.split(fold, len(folds))
                     require_hits(fold_rows.rows, number, split, f"{list_name}, users outside fold {fold}")
                     trainings[name] = training(split, progress=partial(report, name))
-                for name, model in train_folds(trainings, per_fold=per_fold):
+                for name, model in train_folds(trainings, rounds_per_fold=rounds_per_fold):
                     report(name, 1.0)
                     if name not in models:  # else it is identical
                         models[name] = replace(model, stopping=fold_rows.stopping)

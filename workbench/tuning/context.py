@@ -95,7 +95,7 @@ class FullFidelity:
     @property
     def shares_rounds(self) -> bool:
         """Whether all folds have the same number of rounds."""
-        return bool(self.spec.patience) and not self.spec.per_fold
+        return bool(self.spec.patience) and not self.spec.rounds_per_fold
 
     def at_rate(self, rate: float | None) -> Fidelity:
         """Return the fidelity at a learning rate; None for the parameter set's own."""

@@ -47,7 +47,7 @@ def shuffle_units(experiment: ReadyExperiment) -> ShuffleUnits:
         kind, codes = "groups", groups
     elif competition.definition.cv.scheme == "time":
         kind, codes = "times", np.unique(time_column(competition)[0], return_inverse=True)[1]
-    return ShuffleUnits(kind, codes if experiment.rows is None else codes[experiment.rows])
+    return ShuffleUnits(kind, codes if experiment.sampled_rows is None else codes[experiment.sampled_rows])
 
 
 class ColumnOrders:

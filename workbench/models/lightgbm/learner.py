@@ -100,7 +100,7 @@ class LightGBMSpec:
         Remarks on the parameters, for the user.
     files : dict
         Parameter -> the file that it names, in the competition's folder.
-    per_fold : bool
+    rounds_per_fold : bool
         Whether each fold stops at its own best round, instead of the best of the mean curve.
     proxy_metric : str
         From `proxy_for_key`.
@@ -118,7 +118,7 @@ class LightGBMSpec:
     train_curve: bool = False
     notes: tuple[str, ...] = ()
     files: dict[str, Path] = field(default_factory=dict)
-    per_fold: bool = False
+    rounds_per_fold: bool = False
     proxy_metric: str = ""
 
     def content(self) -> dict[str, Any]:
@@ -139,7 +139,7 @@ class LightGBMSpec:
             **({"class_weight": self.class_weight} if self.class_weight else {}),
             **({"pseudo": [self.pseudo.threshold, self.pseudo.weight]} if self.pseudo else {}),
             **({"train_curve": True} if self.train_curve else {}),
-            **({"rounds_by": "mean"} if self.patience and not self.per_fold else {}),
+            **({"rounds_by": "mean"} if self.patience and not self.rounds_per_fold else {}),
             **({"stops_by": self.proxy_metric} if self.proxy_metric else {}),
         }
 

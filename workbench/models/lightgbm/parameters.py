@@ -225,7 +225,9 @@ def lightgbm_model(request: ModelRequest) -> LightGBMSpec:
         competition=request.competition,
     )
     spec = spec_for_target(spec, target, metric, class_weight=request.class_weight)
-    spec = replace(spec, pseudo=pseudo_label_rule(request.pseudo, target, where=where), per_fold=request.per_fold)
+    spec = replace(
+        spec, pseudo=pseudo_label_rule(request.pseudo, target, where=where), rounds_per_fold=request.rounds_per_fold
+    )
     check_target(spec, target, metric)
     return check_combination(spec, target, metric)
 
