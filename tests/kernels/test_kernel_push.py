@@ -653,7 +653,7 @@ class TestFaults:
             push(ready.made.open.access.competition, built, ready.platform)
 
     def test_a_kernel_that_was_deleted_and_made_anew(self, ready: Ready) -> None:
-        """Numbers begin anew: what the first version 1 wrote is not what the second would submit."""
+        """Numbers start over: what the first version 1 wrote is not what the second would submit."""
         ready.push()
         ready.server.kernels.clear()
         ready.change_model()

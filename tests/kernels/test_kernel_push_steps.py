@@ -566,7 +566,7 @@ class TestKernel:
         assert "kernel" not in desk.said
 
     def test_one_that_was_deleted_is_made_anew(self, desk: Desk) -> None:
-        """Numbers begin anew: nothing of the first counts, from the moment on when that is known."""
+        """Numbers start over: nothing of the first counts, from the moment on when that is known."""
         desk.push()
         first = desk.record["complete"]["push"]
         desk.host.kernels.clear()

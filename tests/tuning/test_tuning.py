@@ -575,7 +575,7 @@ class TestStudy:
         trials, notes = points(tmp_path, replace(KEY, parts=KEY.parts | {part: "z"}))
         assert trials == []
         assert notes[0].startswith(
-            f"the study begins anew because {part} changed; the old one, with 1 trial, is kept: "
+            f"the study starts over because {part} changed; the old one, with 1 trial, is kept: "
         )
         assert len(list(tmp_path.glob("journal-*.log"))) == 1
 
@@ -812,7 +812,7 @@ class TestSearch:
         study.set_user_attr("quick", {"rate": 0.1, "rounds": 300, "patience": 30, "every": 1, "share": 1.0})
         said: list[str] = []
         outcome = tuned(made, trials=3, report=said.append)
-        assert any("the study begins anew because search changed" in s for s in said)
+        assert any("the study starts over because search changed" in s for s in said)
         assert outcome.tuned.best is not None
 
     def test_no_time_for_one_trial_keeps_the_own_parameters_and_says_so(self, made) -> None:
@@ -1301,7 +1301,7 @@ class TestSearch:
         (made.folder / "metric.py").write_text(code.replace("return ", "return 1.0 * "))
         said: list[str] = []
         tuned(made, trials=2, report=said.append)
-        assert any("the study begins anew because target changed" in s for s in said)
+        assert any("the study starts over because target changed" in s for s in said)
 
     def test_how_long_has_to_be_said(self, made) -> None:
         made.experiment(1, EXPERIMENT.partition("[tune]")[0])
@@ -1337,7 +1337,7 @@ class TestPostgreSQL:
         other = replace(KEY, parts=KEY.parts | {"folds": "d"})
         trials, notes = points(tmp_path, other, url=database)
         assert trials == []
-        assert "begins anew because folds changed; the old one is kept: study 'small-001-" in notes[0]
+        assert "starts over because folds changed; the old one is kept: study 'small-001-" in notes[0]
         trials, notes = points(tmp_path, url=database)
         assert [t.value for t in trials] == [1.0]
         assert notes[0].startswith("an earlier study is continued because folds changed")
@@ -1514,7 +1514,7 @@ class TestRun:
             1,
             context=RunContext((text_listener(said.append),), threads=1),
         )
-        assert any("the study begins anew because space changed" in s for s in said)
+        assert any("the study starts over because space changed" in s for s in said)
 
     @pytest.mark.parametrize(
         ("table", "message"),

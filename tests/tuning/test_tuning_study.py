@@ -83,7 +83,7 @@ class TestOpening:
             assert opened.study.trials == []
             (note,) = opened.notes
         (old,) = tmp_path.glob("journal-2*T*.log")
-        assert note == f"the study begins anew because folds changed; the old one, with 2 trials, is kept: {old}"
+        assert note == f"the study starts over because folds changed; the old one, with 2 trials, is kept: {old}"
         assert old.stat().st_size > 100
         assert [p.name[:5] for p in tmp_path.glob("oof*")] == ["oof-2"]
 
@@ -99,7 +99,7 @@ class TestOpening:
             opening(tmp_path),
         ):
             pass
-        assert "begins anew" in str(caught.value.hint)
+        assert "starts over" in str(caught.value.hint)
 
     def test_its_worker_is_there_while_it_is_open(self, tmp_path: Path) -> None:
         with opening(tmp_path) as opened:
@@ -306,7 +306,7 @@ class TestDatabase:
         assert len(name) == len("small-001-") + 12
         with opening(tmp_path / "s", OTHER, url=url) as opened:
             assert opened.study.study_name != name
-            said = f"the study begins anew because folds changed; the old one is kept: study {name!r} of the database"
+            said = f"the study starts over because folds changed; the old one is kept: study {name!r} of the database"
             assert opened.notes == [said]
             told(opened, 0.7, 0.8)
         last = read_study(tmp_path / "s", "small-001", url=url)

@@ -201,7 +201,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _check_output(code: int) -> int:
-    """Return the command's exit code, or a failure if its output could not be written; a closed pipe is no failure."""
+    """Return the command's exit code, or a failure if its output could not be written; a closed pipe is no error."""
     error = lost(sys.stdout)
     if error is None or error.errno == errno.EPIPE:
         return code

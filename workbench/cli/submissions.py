@@ -180,6 +180,7 @@ def _print_prepared(competition: library.OpenCompetition, prepared: PreparedSubm
 
 
 def _submission_lines(competition: library.OpenCompetition, prepared: PreparedSubmission) -> Iterator[tuple[str, str]]:
+    """Yield the label and the text of each line about a prepared submission."""
     record, kernel = prepared.record, prepared.kernel
     yield "experiment", f"{record.exp}  {record.title}".rstrip()
     yield "run", record.run_id

@@ -265,6 +265,7 @@ def _verdict(row: Row, change: Change) -> str:
 
 
 def _lines(row: Row, folder: Path) -> list[tuple[str, str]]:
+    """Return the label and the text of each line about a run."""
     from workbench.api.values import outdated_text, scores_text
 
     run = row.run

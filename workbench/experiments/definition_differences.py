@@ -180,7 +180,7 @@ class PresentDefinition:
         definition = competition.definition
         if _values_with_effect(run_definition) != _values_with_effect(definition):
             return True
-        # To name the class that was positive by default is no difference.
+        # Naming the class that was positive by default is not a difference.
         run_positive = run_folder.details.get("positive", run_definition.positive)
         is_removed = run_definition.positive.keys() > definition.positive.keys()
         return is_removed or {**run_positive, **definition.positive} != run_positive

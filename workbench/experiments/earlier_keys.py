@@ -33,6 +33,7 @@ def earlier_code_keys(competition: Competition, number: int) -> Iterator[None]:
 
 
 def _inherited(competition: Competition, number: int) -> dict[tuple[Path, str], str]:
+    """Return the recorded keys, by file and function, of functions whose code is the same as in an earlier run."""
     present: dict[str, str] = {}
     inherited: dict[tuple[Path, str], str] = {}
     decided: set[str] = set()

@@ -30,7 +30,7 @@ users put other data in it under Kaggle's names: ``datasets/OWNER/SLUG``."""
 
 
 def kaggle_inputs(folder: Path, notebook: Notebook, context: RunContext = SILENT) -> tuple[KaggleInputs, list[str]]:
-    """Unpack the files that a notebook file_matcher, and return where they are mounted below ``/kaggle/input``.
+    """Unpack the files that a notebook needs, and return where they are mounted below ``/kaggle/input``.
 
     Parameters
     ----------

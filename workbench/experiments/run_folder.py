@@ -1,4 +1,4 @@
-"""The folder of a run: its files, its parts while the run goes on, and reading it back."""
+"""The folder of a run: its files, its parts during the run, and reading it back."""
 
 from __future__ import annotations
 

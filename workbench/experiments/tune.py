@@ -325,7 +325,7 @@ def run_tuned(
     request: RunRequest = DEFAULT_REQUEST,
     context: RunContext = SILENT,
 ) -> RunOutcome:
-    """Run an experiment as `run` does; one with ``[tune]`` is first tuned for what is left of its time.
+    """Run an experiment as `run` does; one with ``[tune]`` is tuned first, within its remaining time.
 
     A subsample run is not tuned.
     """

@@ -34,7 +34,7 @@ MAX_UNCOUNTED = 10
 """Columns with at most this many values get no frequency: it would add nothing to the value itself."""
 
 MAX_UNCOUNTED_NUMBERS = 50
-"""The same for integers, of which a few values are already told apart by their order."""
+"""The same for integers, whose order already separates a few values."""
 
 MAX_CATEGORIES = 12
 """Texts with more values become numbers. LightGBM's splits by sets of categories overfit small categories: on 30,000

@@ -545,6 +545,7 @@ def _root_name(node: ast.expr) -> str:
 
 
 def _attribute_chains(node: ast.AST) -> Iterator[tuple[str, Chain]]:
+    """Yield the root name and the attributes of each chain in an expression: ``a.b.c`` is ("a", ("b", "c"))."""
     attributes: list[str] = []
     inner = node
     while isinstance(inner, ast.Attribute):

@@ -141,7 +141,7 @@ def feature(
     function : callable
     partition_by : str, optional
         A column of ``rows``. For big data the function is called once per part of the rows. A part has all rows with
-        some of the values of that column, and all lines with these values of other tables that have the column. This
+        some of the values of that column; other tables that have the column are restricted to the same values. This
         bounds the memory of operations that need all their input at once, such as window functions over sessions. The
         result must not depend on rows with other values.
     files : list of str, optional

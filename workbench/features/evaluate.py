@@ -107,8 +107,8 @@ class Evaluation:
         if not schema[ROW].is_integer():
             raise FeatureError(
                 f"feature {name!r} ({where}): its row key became {schema[ROW]}",
-                hint="keep it as it is given, a pl.UInt32: pandas, and arithmetic with floats, make another number of "
-                "it; cast it back where all are whole: .with_columns(pl.col(ROW).cast(pl.UInt32))",
+                hint="keep its type pl.UInt32, which pandas and arithmetic with floats change; if all its values are "
+                "still integers, cast it back: .with_columns(pl.col(ROW).cast(pl.UInt32))",
             )
         leaked = [t for t in self.targets if t in schema]
         if leaked:

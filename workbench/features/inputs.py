@@ -72,7 +72,7 @@ class FeatureInputs:
         column, row_columns = str(feature.partition_by), self.keys.competition.rows.columns
         if column not in row_columns:
             raise FeatureError(
-                f"feature {feature.name!r} ({feature.where}): partition_by={column!r} is no column of rows",
+                f"feature {feature.name!r} ({feature.where}): partition_by={column!r} is not a column of rows",
                 hint=did_you_mean(column, row_columns, kind="column"),
             )
         self._check_types(feature, column)

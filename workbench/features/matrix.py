@@ -464,6 +464,7 @@ def _rows_columns(competition: Competition, name: str) -> list[str]:
 def _rows_source(
     blocks: Blocks, name: str, drop: Sequence[str], categorical: Sequence[str]
 ) -> tuple[MatrixSource, dict[str, str]]:
+    """Return the columns of ``rows`` as a matrix source, and the reasons for excluded columns by name."""
     competition = blocks.competition
     names, rows = _rows_columns(competition, name), competition.rows.scan()
     schema = rows.collect_schema()

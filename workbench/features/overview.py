@@ -239,6 +239,7 @@ Box = tuple[float, float, float]  # left, middle, width
 
 
 def _layout(nodes: dict[str, str], edges: Sequence[tuple[str, str]]) -> tuple[dict[str, Box], float, float]:
+    """Return the box of each node by name, and the width and height of the drawing."""
     rank = _ranks(list(nodes), edges)
     boxes: dict[str, Box] = {}
     x, max_y = float(MARGIN), 0.0

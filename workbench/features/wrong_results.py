@@ -65,6 +65,7 @@ def describe_wrong_result(result: Any) -> tuple[str, str]:
 
 
 def _describe_polars(result: Any, kind: str) -> tuple[str, str]:
+    """Return a description of the result, and a hint."""
     if isinstance(result, pl.Series):
         return (
             f"a polars Series, {result.name!r}",
@@ -76,6 +77,7 @@ def _describe_polars(result: Any, kind: str) -> tuple[str, str]:
 
 
 def _describe_python(result: Any, kind: str) -> tuple[str, str]:
+    """Return a description of the result, and a hint."""
     if isinstance(result, np.ndarray):
         return (
             f"a numpy array, {result.shape}",
@@ -95,6 +97,7 @@ def _describe_python(result: Any, kind: str) -> tuple[str, str]:
 
 
 def _describe_pandas(result: Any, kind: str) -> tuple[str, str]:
+    """Return a description of the result, and a hint."""
     description = f"a pandas {kind}"
     if kind == "DataFrame":
         return (
@@ -112,6 +115,7 @@ def _describe_pandas(result: Any, kind: str) -> tuple[str, str]:
 
 
 def _describe_items(items: list[Any], kind: str) -> tuple[str, str]:
+    """Return a description of the result, and a hint."""
     if not items:
         return f"an empty {kind}", f"if there is nothing to add, remove the feature; else {EXPECTED_RESULT}"
     non_expressions = [i for i in items if not isinstance(i, pl.Expr)]

@@ -229,8 +229,8 @@ class KernelPush:
     def _is_of_this_version(self, kernel: KernelRecord, status_and_failure: tuple[str, str], log: str) -> bool:
         """Tell whether a finished run that did not print this push is nevertheless this version's.
 
-        It is not while the platform still shows an earlier run: that printed another push, or equals in all respects
-        what the platform shows of the version before.
+        The platform may still show an earlier run, which printed another push, or has the status and the log of the
+        previous version.
         """
         if _PUSH_LINE.search(log):
             return False

@@ -21,9 +21,9 @@ MIN_CLASSES = 3
 
 
 def grades_of(metric: Metric, classes: Sequence[Any]) -> npt.NDArray[np.int64] | None:
-    """Return the numbers of classes, (n_classes,), if a metric weighs their distance and positions do not give it.
+    """Return the integers that the classes stand for, (n_classes,), if the metric depends on their distances.
 
-    None for other metrics, for classes that are not whole numbers, and for consecutive numbers.
+    None for other metrics, for classes that are not integers, and for consecutive integers, whose positions suffice.
 
     Examples
     --------

@@ -210,7 +210,7 @@ def stratified_group_folds(strata: npt.ArrayLike, groups: npt.ArrayLike, folds: 
 
 def _lowest_variance_fold(totals: npt.NDArray[np.float64], share: npt.NDArray[np.float64]) -> int:
     # The variance over folds after adding `share` to a fold depends on the fold only by the dot product of its total
-    # with `share`, so the lowest product wins; of ties the fold with the lowest total.
+    # with `share`, so the lowest product wins; ties go to the fold with the lowest total.
     overlap = totals @ share
     tied = np.flatnonzero(np.isclose(overlap, overlap.min(), rtol=0, atol=1e-12))
     return int(tied[np.argmin(totals[tied].sum(axis=1))])
@@ -278,7 +278,7 @@ def _block_starts(time: npt.NDArray[Any], folds: int) -> npt.NDArray[Any]:
 
 
 def _nearest(ascending: npt.NDArray[Any], values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return, for each value, the index of the nearest of the ascending numbers; of two the later."""
+    """Return, for each value, the index of the nearest of the ascending numbers; ties go to the later."""
     above = np.minimum(np.searchsorted(ascending, values), len(ascending) - 1)
     below = np.maximum(above - 1, 0)
     return np.where(values - ascending[below] < ascending[above] - values, below, above)

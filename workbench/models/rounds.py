@@ -351,7 +351,7 @@ def find_shared_rounds(
     max_in_memory: int | None = None,
     on_trained: Callable[[T], None] = lambda _: None,
 ) -> tuple[int, int]:
-    """Train until the mean of the curves stops.
+    """Train until early stopping ends the mean of the validation curves.
 
     Parameters
     ----------
@@ -425,7 +425,7 @@ class _TrainingGroup(Generic[T]):
     def train_to(self, training: T, rounds: int, should_stop: Callable[[float], bool]) -> None:
         """Train up to this many rounds, or until `should_stop`; others are released where memory does not suffice."""
         in_memory = [t for t in self.trainings if t is not training and t.can_continue and _n_rounds(t)]
-        # The longest are released first: the mean curve will hardly become longer than they are.
+        # The longest are released first: the mean curve is unlikely to become longer than they are.
         for other in sorted(in_memory, key=_n_rounds)[self.max_in_memory - 1 :]:
             other.release()
         training.train_to(rounds, should_stop)

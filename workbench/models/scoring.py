@@ -76,7 +76,7 @@ def scored_labels(codes: Any, column: TargetColumn, metric: Metric) -> Any:
 
 
 def top_k(predictions: Floats, metric: Metric) -> npt.NDArray[np.int64]:
-    """Return the k most probable classes of each row, best first, (n, k); of ties the first class."""
+    """Return the k most probable classes of each row, best first, (n, k); ties go to the first class."""
     k = int(metric.number or DEFAULT_K)
     if k >= predictions.shape[1]:
         return np.argsort(-predictions, axis=1, kind="stable").astype(np.int64)

@@ -450,7 +450,7 @@ class SklearnLearner:
 
 @contextmanager
 def _safe_processes() -> Iterator[None]:
-    """Keep Python processes started_at by joblib from importing modules of the working directory."""
+    """Prevent Python processes that joblib starts from importing modules of the working directory."""
     original = os.environ.get("PYTHONSAFEPATH")
     os.environ["PYTHONSAFEPATH"] = "1"
     try:

@@ -99,7 +99,7 @@ def _sorted_ids(ids: pl.Series) -> pl.Series:
 
 
 def _split_sessions(log: InteractionLog, seed: int) -> _LogSplit:
-    """Split each session that begins in the last horizon after a random one of its events, except the last event."""
+    """Split each session that begins in the last horizon at a random event; both sides have at least one event."""
     earlier_users = pl.DataFrame({"user": _users(log.earlier, log.spec)})
     events = log.last_horizon().join(earlier_users, on="user", how="anti", maintain_order="left")
     events = events.filter(pl.len().over("user") > 1)

@@ -60,7 +60,7 @@ def repair_journal(path: Path) -> None:
             if number < last and not _is_entry(line):
                 raise DamagedError(
                     f"{path}: line {number:,} of {last:,} is damaged, and the trials after it depend on it",
-                    hint=f"restore the file from a copy; or rename it, and the study begins anew: "
+                    hint=f"restore the file from a copy; or rename it, and the study starts over: "
                     f"mv {path} {path}.damaged",
                 )
         repaired = b"".join(line + b"\n" for number, line in entries.items() if number <= last)

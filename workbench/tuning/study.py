@@ -72,7 +72,7 @@ class StudySession:
     worker : str
         A unique name of this process; a lock of that name shows other processes that it is alive.
     notes : list of str
-        Messages for the user: whether the study is continued, or begins anew and why.
+        Messages for the user: whether the study is continued, or starts over and why.
     """
 
     study: Study
@@ -164,7 +164,7 @@ def open_study(
     StorageError
         When the folder or the database can't be used, or fails while the study is open.
     BusyError
-        When the study has to begin anew while another process searches the old one.
+        When the study has to start over while another process searches the old one.
     """
     worker = f"{'-'.join(machine())}-{uuid.uuid4().hex[:12]}"
     with storage_errors(folder):
@@ -195,10 +195,10 @@ def _continue_or_create(
         if any(p.name != worker and is_locked(p) for p in (folder / "workers").iterdir()):
             raise BusyError(
                 f"another process searches {key.name!r} as it was before {' and '.join(changed)} changed",
-                hint="wait for it, or stop it: the study then begins anew",
+                hint="wait for it, or stop it: the study then starts over",
             )
         aside = _set_aside(folder, last, url)
-        notes.append(f"the study begins anew because {' and '.join(changed)} changed; the {aside}")
+        notes.append(f"the study starts over because {' and '.join(changed)} changed; the {aside}")
         storage = _storage(folder, url)
     study = _load_or_create(storage, name, greater_is_better)
     state = StudyState(study)
@@ -206,7 +206,7 @@ def _continue_or_create(
         state.key_parts = key.parts
     elif study.trials:
         if notes:  # changed back to the key of an earlier study in the database
-            notes = [notes[0].replace("the study begins anew", "an earlier study is continued")]
+            notes = [notes[0].replace("the study starts over", "an earlier study is continued")]
         notes.append(f"the study continues after {n_trials(len(study.trials))}")
     # Different seeds: processes that share or continue a study must not draw the same points. The factor is a prime.
     study.sampler = optuna().samplers.TPESampler(seed=seed + 104_729 * state.count_opening(), multivariate=True)

@@ -100,6 +100,7 @@ def check_data(
 def _target_issues(
     data: CheckedData, *, by_time: bool
 ) -> tuple[list[DataFinding], list[tuple[str, float, str]], list[OrderPlot]]:
+    """Return the findings about all targets, and the scores of single columns and order plots of the first target."""
     findings: list[DataFinding] = []
     power: list[tuple[str, float, str]] = []
     plots: list[OrderPlot] = []

@@ -220,6 +220,7 @@ def _hashes(rows: pl.LazyFrame, columns: list[str], modulus: int) -> pl.DataFram
 
 
 def _target_hashes(data: CheckedData, modulus: int) -> pl.DataFrame:
+    """Return ROW and a hash of the targets of train rows: of those whose columns' hash is divisible by `modulus`."""
     competition = data.competition
     columns = [n for n in competition.rows.columns if n not in data.ids]
     train = competition.table(competition.definition.tables.train).with_row_index(ROW)

@@ -119,6 +119,7 @@ def _shares(values: Floats, cuts: Floats) -> Floats:
 
 
 def _histogram(data: CheckedData, column: str, train: Floats, test: Floats) -> tuple[tuple[str, float, float], ...]:
+    """Return the bars of a histogram: label, share of train, share of test."""
     values_of_both = np.concatenate([train, test])
     if not len(values_of_both):
         return ()
@@ -203,7 +204,7 @@ def _unique_share(data: CheckedData, column: str, codes: Ints, counts: Ints) -> 
 
 
 def drift_findings(data: CheckedData, drifts: Sequence[ColumnDrift], *, by_time: bool) -> list[DataFinding]:
-    """Return the findings of drift."""
+    """Return findings about columns whose distributions differ between train and test by more than chance."""
     findings = []
     for column_drift in drifts:
         if (by_time and tells_time(data, column_drift.column)) or _is_group(data, column_drift.column):

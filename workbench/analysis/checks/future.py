@@ -131,14 +131,14 @@ def check_time(
     FeatureError
         When a feature fails, on all data or on less.
     """
-    clock = _clock(blocks.competition, columns)
+    times = _find_time_columns(blocks.competition, columns)
     custom = [
         n for n, feature in blocks.features.items() if not (isinstance(feature, Feature) and is_built_in(feature))
     ]
     requested = _columns_to_check(blocks, names or custom)
     _check_allowed(blocks, allow, requested)
-    cuts = clock.cuts(shares)
-    return [_check_feature(blocks, name, clock, cuts, _LeakRule(only, allow)) for name, only in requested.items()]
+    cuts = times.cuts(shares)
+    return [_check_feature(blocks, name, times, cuts, _LeakRule(only, allow)) for name, only in requested.items()]
 
 
 def leak_error(checks: Sequence[TimeCheck]) -> FeatureError | None:
@@ -172,11 +172,11 @@ def _advice(difference: Difference) -> str:
     return "look for shift(-1), a centred window, a backward fill, or a join to a later line; " + allow_hint
 
 
-# ------------------------------------------------------------------------------------------------------------- clock
+# --------------------------------------------------------------------------------------------- time columns
 
 
 @dataclass(frozen=True)
-class _Clock:
+class _TimeColumns:
     """The time column of the rows, and of tables (table -> column)."""
 
     competition: Competition
@@ -203,7 +203,7 @@ class _Clock:
         return frame.filter((time < pl.lit(cut, self.dtype)) | time.is_null())
 
 
-def _clock(competition: Competition, columns: Sequence[str]) -> _Clock:
+def _find_time_columns(competition: Competition, columns: Sequence[str]) -> _TimeColumns:
     cv = competition.definition.cv
     row_column, table_columns = time_columns(competition, columns)
     column = row_column or (cv.column if cv.scheme == "time" else None)
@@ -213,7 +213,7 @@ def _clock(competition: Competition, columns: Sequence[str]) -> _Clock:
             hint="name the time column of rows: wb check --time-column COLUMN",
         )
     dtype = competition.rows.scan().collect_schema()[time_column(competition, column)]
-    return _Clock(competition, column, _time_columns_of_tables(competition, column, dtype, table_columns), dtype)
+    return _TimeColumns(competition, column, _time_columns_of_tables(competition, column, dtype, table_columns), dtype)
 
 
 def _time_columns_of_tables(
@@ -318,23 +318,23 @@ class _LeakRule:
         return not {difference.feature, f"{difference.feature}.{difference.column}"} & set(self.allow)
 
 
-def _check_feature(blocks: Blocks, name: str, clock: _Clock, cuts: Sequence[Any], rule: _LeakRule) -> TimeCheck:
+def _check_feature(blocks: Blocks, name: str, times: _TimeColumns, cuts: Sequence[Any], rule: _LeakRule) -> TimeCheck:
     if name == "rows":
         return TimeCheck(name, "not checked", "the columns of the tables themselves: nothing is computed")
     feature = blocks.get(name)
     if isinstance(feature, FoldFeature):
-        return _check_fold_feature(blocks, feature, clock)
+        return _check_fold_feature(blocks, feature, times)
     if not cuts:
-        return TimeCheck(name, "not checked", f"all rows have the same {clock.column}")
+        return TimeCheck(name, "not checked", f"all rows have the same {times.column}")
     blocks.context.stage(f"checking {name}")
     differences: dict[str, Difference] = {}
     for cut in cuts:
-        for difference in filter(rule.is_checked, _Truncated(blocks, clock, cut).differences(feature)):
+        for difference in filter(rule.is_checked, _Truncated(blocks, times, cut).differences(feature)):
             differences.setdefault(difference.column, difference)
         if any(map(rule.is_leak, differences.values())):
             # A leak shows at every cut, and later cuts take longer.
             break
-    untruncated = tuple(sorted(_tables(blocks, feature) - set(clock.column_of_table)))
+    untruncated = tuple(sorted(_tables(blocks, feature) - set(times.column_of_table)))
     leaks = tuple(filter(rule.is_leak, differences.values()))
     shown = ", ".join(_formatted(c) for c in cuts)
     verdict = "reads the future" if leaks else "allowed" if differences else "passes"
@@ -358,7 +358,7 @@ class _Truncated:
     """The data before a cut, and the features computed on it."""
 
     blocks: Blocks
-    clock: _Clock
+    times: _TimeColumns
     cut: Any
     _computed_features: dict[str, pl.LazyFrame] = field(default_factory=dict)
 
@@ -399,7 +399,7 @@ class _Truncated:
         return self._computed_features[feature.name]
 
     def _rows(self) -> pl.LazyFrame:
-        return self.clock.before(self.blocks.competition.rows.scan(), self.clock.column, self.cut)
+        return self.times.before(self.blocks.competition.rows.scan(), self.times.column, self.cut)
 
     def _input(self, reader: Feature, name: str, new_path: Callable[[], Path]) -> pl.LazyFrame:
         """Return an input of a feature on the data before the cut: the rows, a table, or another feature."""
@@ -408,8 +408,8 @@ class _Truncated:
             return self._rows()
         if kind == "table":
             table = self.blocks.competition.rows.feature_table(name)
-            column = self.clock.column_of_table.get(name)
-            return table if column is None else self.clock.before(table, column, self.cut)
+            column = self.times.column_of_table.get(name)
+            return table if column is None else self.times.before(table, column, self.cut)
         source = self.blocks.get(name)
         if not isinstance(source, Feature):
             raise FeatureError(f"feature {reader.name!r} reads {name!r}, which depends on the fold")
@@ -441,8 +441,8 @@ class _Truncated:
         """Return the columns that differ in any row before the cut."""
         schema, truncated_schema = full.collect_schema(), truncated.collect_schema()
         columns = [c for c in schema if c != ROW]
-        time = pl.col(self.clock.column)
-        rows = self.blocks.competition.rows.scan().filter(time < pl.lit(self.cut, self.clock.dtype)).select(ROW)
+        time = pl.col(self.times.column)
+        rows = self.blocks.competition.rows.scan().filter(time < pl.lit(self.cut, self.times.dtype)).select(ROW)
         missing = [pl.lit(None, schema[c]).alias(c) for c in columns if c not in truncated_schema]
         # The joined columns are named by position, as names could clash with other columns.
         all_data = full.select(ROW, *[pl.col(c).alias(f"{i} all") for i, c in enumerate(columns)])
@@ -528,13 +528,13 @@ def _scratch(store: Store) -> Iterator[Callable[[], Path]]:
 # ------------------------------------------------------------------------------------------------------ fold features
 
 
-def _check_fold_feature(blocks: Blocks, feature: FoldFeature, clock: _Clock) -> TimeCheck:
+def _check_fold_feature(blocks: Blocks, feature: FoldFeature, times: _TimeColumns) -> TimeCheck:
     """Change all labels from a cut time on, and check that the encodings of earlier rows stay the same."""
     competition = blocks.competition
     feature.check_columns(competition.rows.columns, blocks.features, competition.paths.features)
     cv = competition.definition.cv
-    if cv.scheme != "time" or cv.column != clock.column:
-        note = f"it learns from the rows that a fold trains on, and the folds do not go by {clock.column}"
+    if cv.scheme != "time" or cv.column != times.column:
+        note = f"it learns from the rows that a fold trains on, and the folds do not go by {times.column}"
         return TimeCheck(feature.name, "not checked", note)
     try:
         target = read_target(competition).columns
@@ -569,6 +569,6 @@ def _check_fold_feature(blocks: Blocks, feature: FoldFeature, clock: _Clock) -> 
         for r in rows
     )
     where = competition.paths.features.name
-    shown = _formatted(competition.train_columns(clock.column)[clock.column].filter(pl.Series(time == cut))[0])
+    shown = _formatted(competition.train_columns(times.column)[times.column].filter(pl.Series(time == cut))[0])
     difference = Difference(feature.name, where, feature.name, shown, int(differs.sum()), len(before), examples)
     return TimeCheck(feature.name, "reads the future", note, (difference,))

@@ -125,7 +125,7 @@ def by_period(data: CheckedData, name: str) -> Periods | None:
     )
     if values.height < 2:
         return None
-    shown = [_period_name(p, period_name) for p in values["p"]]
+    shown = [_period_text(p, period_name) for p in values["p"]]
     return Periods(
         data.time,
         name,
@@ -160,15 +160,16 @@ def _period(train: pl.LazyFrame, time: str, dtype: pl.DataType) -> tuple[pl.Expr
     return column.dt.truncate("1y"), "year"
 
 
-def _period_name(period: object, period_name: str) -> str:
+def _period_text(period: object, unit: str) -> str:
+    """Return the start of a period, which `unit` is the length of, as a short text: "2024-03" for a month."""
     text = str(period)
-    if period_name == "hour":
+    if unit == "hour":
         return text[:13]
-    if period_name in ("month", "quarter"):
+    if unit in ("month", "quarter"):
         return text[:7]
-    if period_name == "year":
+    if unit == "year":
         return text[:4]
-    return text[:10] if period_name in ("day", "week") else f"{float(text):.6g}"
+    return text[:10] if unit in ("day", "week") else f"{float(text):.6g}"
 
 
 def trend_findings(data: CheckedData, periods: Periods | None) -> list[DataFinding]:

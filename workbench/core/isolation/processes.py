@@ -53,6 +53,7 @@ def processes_with_variable(name: str, value: str) -> set[int]:
 
 
 def _from_proc() -> Iterator[tuple[int, tuple[int, int]]]:
+    """Yield the process id, and the parent's id with the memory in bytes, of each process in /proc."""
     page_bytes = os.sysconf("SC_PAGE_SIZE")
     for stat in PROC.glob("[0-9]*/stat"):
         try:
@@ -64,6 +65,7 @@ def _from_proc() -> Iterator[tuple[int, tuple[int, int]]]:
 
 
 def _from_ps() -> Iterator[tuple[int, tuple[int, int]]]:
+    """Yield the process id, and the parent's id with the memory in bytes, of each process that `ps` lists."""
     try:
         text = subprocess.run(
             ["ps", "-axo", "pid=,ppid=,rss="], capture_output=True, text=True, check=False, timeout=10

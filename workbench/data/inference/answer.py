@@ -176,6 +176,7 @@ def _sounds_like_id(name: str) -> bool:
 def _targets(
     roles: Roles, ids: tuple[str, ...], id_in_test: str | None, sample_columns: tuple[str, ...]
 ) -> tuple[tuple[str, ...], bool, str]:
+    """Return the target columns, whether the submission has a column per class of the target, and the reason."""
     train, test, sample = roles.train, roles.test, roles.sample
     names = {normal(c) for c in sample_columns}
     target_by_column = match_targets(sample_columns, [c for c in train.columns if normal(c) in names])

@@ -255,6 +255,7 @@ def _users_of_ids(ids: list[str], kinds: tuple[str, ...]) -> list[str]:
 
 
 def _spec(train: _Events, kinds: tuple[str, ...], *, is_session: bool) -> tuple[InteractionsSpec, dict[str, str]]:
+    """Return the settings of ``[interactions]``, and the reason for each by its key."""
     spec = InteractionsSpec(
         user=train.user,
         item=train.item,

@@ -57,10 +57,10 @@ def find_roles(manifest: Manifest, folder: Path, stated: Mapping[str, str | bool
         for role in ("train", "test")
     )
     pairs = [
-        (sounds_like(a, "train") + sounds_like(b, "test") + overlap(a, b), a, b)
-        for a in trains
-        for b in tests
-        if a is not b
+        (sounds_like(train, "train") + sounds_like(test, "test") + overlap(train, test), train, test)
+        for train in trains
+        for test in tests
+        if train is not test
     ]
     if not pairs:
         missing = [role for role, tables_of_role in (("train", trains), ("test", tests)) if not tables_of_role] or [
@@ -68,7 +68,7 @@ def find_roles(manifest: Manifest, folder: Path, stated: Mapping[str, str | bool
         ]
         names = ", ".join(manifest.tables) or "none"
         raise NotPlainError(f"no table is called {' or '.join(missing)}; the tables are {names}")
-    _, train, test = max(pairs, key=lambda p: (p[0], p[1].rows))
+    _, train, test = max(pairs, key=lambda pair: (pair[0], pair[1].rows))
     roles = Roles(train, test, sample)
     if "test" not in stated_tables:
         roles = _settle_test(roles, tests)

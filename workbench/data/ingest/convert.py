@@ -165,7 +165,7 @@ class Conversion:
     def _check_train(self, infos: Mapping[str, TableInfo], converter: GroupConverter) -> None:
         """Refuse a conversion that excluded every table that may be train, or all tables.
 
-        If no table is called train, any table may be it that is neither test nor the sample.
+        If no table is called train, any table other than test and the sample may be train.
         """
         excluded = converter.excluded
         lacks_train = "train" not in self.options.roles and "train" in lacking_roles(infos, self.options)

@@ -142,7 +142,7 @@ class _LinesConversion:
     def _keys_as_text(self, prefix: str, shape: Shape) -> Iterator[str]:
         """Yield the paths of keys that are numbers in the file and become text.
 
-        Some values are floats or beyond 64 bits, or another file has a spelling that is no number.
+        Some values are floats or beyond 64 bits, or another file has a text that is not a number.
         """
         for name, field in shape.fields.items():
             path, numbers = f"{prefix}{name}", field.kinds & {"whole", "large", "number"}

@@ -28,7 +28,7 @@ def common_schema(schemas: Sequence[Mapping[str, pl.DataType]]) -> dict[str, pl.
     Raises
     ------
     IrreconcilableError
-        When two schemas have a column in types without a common one.
+        When a column has types in two schemas that have no common type.
     """
     common: dict[str, pl.DataType] = {}
     first_index: dict[str, int] = {}

@@ -126,6 +126,7 @@ class ShapedReader:
         return self._read_at_once(block, is_checked) if result is None else result
 
     def _read_at_once(self, block: bytes, is_checked: bool) -> tuple[pl.DataFrame, int]:
+        """Return the rows of a block, and the number of rows whose list to explode is empty."""
         try:
             frame = _read(block, self.schema)
         except pl.exceptions.PolarsError:

@@ -99,7 +99,8 @@ class TargetEncoding(FoldFeature):
         for name in self._target_names():
             if name not in targets:
                 raise NotFoundError(
-                    f"{self.name}: target={name!r} is no target column", hint=did_you_mean(name, targets, kind="target")
+                    f"{self.name}: target={name!r} is not a target column",
+                    hint=did_you_mean(name, targets, kind="target"),
                 )
 
     def names(self, targets: Sequence[TargetLike], target_index: int) -> list[str]:

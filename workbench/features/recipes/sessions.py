@@ -82,7 +82,7 @@ def _gap_literal(call: Call, gap: Gap, order_by: str) -> pl.Expr:
     if isinstance(dtype, TIME_TYPES):
         seconds = gap.total_seconds() if isinstance(gap, dt.timedelta) else _gap_seconds(gap)
         if seconds is None or seconds <= 0:
-            raise call.error(f"gap={gap!r} is no length of time", f'{order_by!r} is a {dtype}: write gap="30m"')
+            raise call.error(f"gap={gap!r} is not a duration", f'{order_by!r} is a {dtype}: write gap="30m"')
         return pl.lit(dt.timedelta(seconds=seconds))
     if isinstance(gap, bool) or not isinstance(gap, int | float) or gap <= 0:
         raise call.error(

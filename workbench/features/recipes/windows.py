@@ -281,7 +281,7 @@ def since_last(
     Returns
     -------
     LazyFrame
-        One line per row; null if there was no event. Rows without a time get null and are no events.
+        One line per row; null if there was no event. Rows without a time get null and are not events.
 
     Examples
     --------
@@ -369,16 +369,16 @@ def _check_window(call: Call, window: int | str, order_by: str) -> int | str:
         return call.at_least(window, 1, name="windows")
     units = duration_units(window) if isinstance(window, str) else []
     if not units or not sum(number for number, _ in units):
-        raise call.error(f"windows={window!r} is no window", 'write a length of time, "7d", or a number of rows, 5')
+        raise call.error(f"windows={window!r} is not a window", 'write a duration, "7d", or a number of rows, 5')
     dtype = call.schema[call.time(order_by)]
     is_integer_window = {unit for _, unit in units} == {"i"}
     if is_integer_window and not dtype.is_integer():
         raise call.error(
-            f"windows={window!r} counts whole numbers, but {order_by!r} is a {dtype}", 'write a length of time: "7d"'
+            f"windows={window!r} counts whole numbers, but {order_by!r} is a {dtype}", 'write a duration: "7d"'
         )
     if not is_integer_window and not isinstance(dtype, TIME_TYPES):
         raise call.error(
-            f"windows={window!r} is a length of time, but {order_by!r} is a {dtype}",
+            f"windows={window!r} is a duration, but {order_by!r} is a {dtype}",
             f'write windows="7i" for seven of its units or 7 for seven rows, or make {order_by!r} a time',
         )
     return window

@@ -322,7 +322,7 @@ class _TrialTraining:
         self.custom_metric = (
             None if learner.metric_name else learner.output.stopping_metric((splits[1],), trial.fold, trial.seed)
         )
-        # The values of a proxy metric are no scores: the predictions of the best round are scored afterwards.
+        # The values of a proxy metric are not scores: the predictions of the best round are scored afterwards.
         self.has_proxy = proxy_metric(learner.problem.metric, learner.column.task) is not None
         self.keeps_predictions = trial.keep_oof or self.has_proxy
         self.best_value, self.best_round = float("nan"), 0

@@ -122,7 +122,7 @@ class LightGBMSpec:
     proxy_metric: str = ""
 
     def content(self) -> dict[str, Any]:
-        """Return everything that determines the result, for the run's key; of files their digests."""
+        """Return everything that determines the result, for the run's key; files by their digests."""
         files = {key: file_sha256(path) for key, path in self.files.items()}
         return {
             "lightgbm": version_of("lightgbm"),

@@ -283,7 +283,7 @@ def contradiction(parameters: Parameters, objective: str) -> tuple[list[str], st
     error, _ = first_training(parameters, objective)
     if not error:
         return [], ""
-    # Parameters without any one of which there is no error.
+    # Parameters each of which, if it is removed, removes the error.
     names = [
         name
         for name in parameters
