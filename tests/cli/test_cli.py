@@ -673,6 +673,20 @@ def test_help_loads_neither_a_network_nor_what_is_installed() -> None:
     assert out.strip().endswith("LOADED []")
 
 
+def test_an_unchanged_run_loads_no_model_library(made: Small) -> None:
+    wb("run", "--exp", "1", cwd=made.workspace.root)
+    code = (
+        "import sys\nfrom workbench.cli.app import main\n"
+        "try:\n    main(['run', '--exp', '1'])\nexcept SystemExit as e:\n    assert not e.code, e.code\n"
+        "print('LOADED', sorted({'lightgbm', 'sklearn', 'scipy', 'pandas'} & set(sys.modules)))"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code], cwd=made.workspace.root, capture_output=True, text=True, check=True
+    )
+    assert "has not changed" in ended.stderr
+    assert ended.stdout.strip().endswith("LOADED []")
+
+
 def test_help_and_table_load_nothing_heavy(made: Small) -> None:
     wb("run", "--exp", "1", cwd=made.workspace.root)
     code = (

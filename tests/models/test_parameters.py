@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -11,12 +12,13 @@ import pytest
 from tests.needs import package
 from workbench.core.cache import content_key
 from workbench.core.context import RunContext, text_listener
-from workbench.core.errors import ConfigError
+from workbench.core.errors import ConfigError, StorageError
 from workbench.experiments.kinds import model_spec
 from workbench.experiments.ready import ready
 from workbench.experiments.run import run
 from workbench.experiments.spec import read_spec
 from workbench.experiments.tune import TuneRequest, find_study, run_tuned, tune
+from workbench.models.lightgbm import answers, parameter_rules
 from workbench.models.lightgbm.fold_scorer import Fidelity, FoldScorer
 from workbench.models.lightgbm.parameter_rules import first_training, parameter_type, reset_unused
 from workbench.models.lightgbm.parameters import RESERVED, lightgbm_defaults, lightgbm_spec
@@ -171,6 +173,61 @@ class TestLightGBM:
         assert parameter_type("num_leaves") == "int"
         assert first_training({"top_rate": 0.8, "other_rate": 0.4, "data_sample_strategy": "goss"}, "binary")[0]
         assert capfd.readouterr() == ("", "")
+
+    def test_accepted_parameters_are_asked_about_once(self, small: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        made = small()
+        made.open.access.competition.paths.parameter_checks.unlink(missing_ok=True)
+        trained: list[Any] = []
+        real = parameter_rules._train_one_round
+        monkeypatch.setattr(parameter_rules, "_train_one_round", lambda *a: trained.append(a) or real(*a))
+        table = "[model]\nnum_leaves = 7\nmax_depth = 2\n"
+        first = spec_of(made, table)
+        assert spec_of(made, table) == first
+        assert len(trained) == 1
+        assert spec_of(made, table.replace("7", "8")).parameters["num_leaves"] == 8
+        assert len(trained) == 2
+
+    def test_rejected_parameters_are_asked_about_again(self, small: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        made, trained = small(), []
+        real = parameter_rules._train_one_round
+        monkeypatch.setattr(parameter_rules, "_train_one_round", lambda *a: trained.append(a) or real(*a))
+        messages = []
+        for _ in range(2):
+            trained.clear()
+            with pytest.raises(ConfigError) as caught:
+                spec_of(made, "[model]\ndata_sample_strategy = 'goss'\ntop_rate = 0.8\nother_rate = 0.4\n")
+            messages.append(str(caught.value))
+            assert trained
+        assert messages[0] == messages[1]
+
+    @pytest.mark.parametrize("content", ["", "[]", '{"installation": 1}', '{"installation": null, "answers": {}}', "{"])
+    def test_stored_answers_that_are_damaged_are_asked_again(self, small: Any, content: str) -> None:
+        made = small()
+        path, table = made.open.access.competition.paths.parameter_checks, "[model]\nnum_leaves = 7\n"
+        first = spec_of(made, table)
+        path.write_text(content)
+        assert spec_of(made, table) == first
+        assert len(json.loads(path.read_text())["answers"]) > 2
+
+    def test_answers_of_another_installation_do_not_count(self, small: Any) -> None:
+        made = small()
+        path, table = made.open.access.competition.paths.parameter_checks, "[model]\nnum_leaves = 7\n"
+        first = spec_of(made, table)
+        stored = json.loads(path.read_text())
+        nothing_known = stored | {"installation": ["1.0.0", *stored["installation"][1:]]}
+        nothing_known["answers"] = {key: {"num_leaves": "max_bin"} for key in stored["answers"]}
+        path.write_text(json.dumps(nothing_known))
+        assert spec_of(made, table) == first
+        assert json.loads(path.read_text())["installation"] == stored["installation"]
+
+    def test_without_space_for_the_answers_all_goes_on(self, small: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        made = small()
+
+        def is_full(*_: Any) -> None:
+            raise StorageError("the disk is full")
+
+        monkeypatch.setattr(answers, "write_json", is_full)
+        assert spec_of(made, "[model]\nnum_leaves = 7\n").parameters["num_leaves"] == 7
 
     def test_a_first_training_leaves_the_logger_as_it_was(self) -> None:
         from lightgbm import basic

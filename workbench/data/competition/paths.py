@@ -43,6 +43,11 @@ class CompetitionPaths:
         return self.folder / "data" / "row_numbers.json"
 
     @property
+    def parameter_checks(self) -> Path:
+        """The JSON file that keeps which parameters a model library accepts."""
+        return self.folder / "data" / "parameter_checks.json"
+
+    @property
     def cache(self) -> Path:
         """The folder of the cached features."""
         return self.folder / "cache"

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from workbench.models.column_parameters import PER_COLUMN
+from workbench.models.lightgbm.answers import answer_of
 from workbench.models.parameter_problems import RejectedParameter
 
 __all__ = [
@@ -232,13 +233,6 @@ def first_training(parameters: Parameters, objective: str) -> tuple[str, list[st
     warnings : list of str
         Its warnings about values that it replaces.
     """
-    import lightgbm as lgb
-
-    n_rows = 64
-    rng = np.random.default_rng(0)
-    label: Any = np.arange(n_rows) % (3 if objective.startswith("multiclass") else 2)
-    if objective not in ("binary", "lambdarank", "rank_xendcg", "multiclass", "multiclassova"):
-        label = 0.25 + label / 2  # every objective for numbers accepts these, whatever sign it requires
     omitted = {*PER_COLUMN, "interaction_constraints", "forcedsplits_filename", "forcedbins_filename"}
     probed = {k: v for k, v in parameters.items() if k not in omitted and not k.startswith("cegb_penalty_feature")}
     if _constrains(parameters.get("monotone_constraints")):
@@ -246,6 +240,20 @@ def first_training(parameters: Parameters, objective: str) -> tuple[str, list[st
     if objective.startswith("multiclass"):
         probed["num_class"] = 3
     probed |= {"objective": objective, "verbosity": 0, "num_threads": 1, "metric": "None"}
+    error, warnings = answer_of(
+        "training-v1", probed, ask=lambda: _train_one_round(probed, objective), is_valid=lambda answer: not answer[0]
+    )
+    return error, list(warnings)
+
+
+def _train_one_round(probed: dict[str, Any], objective: str) -> tuple[str, list[str]]:
+    import lightgbm as lgb
+
+    n_rows = 64
+    rng = np.random.default_rng(0)
+    label: Any = np.arange(n_rows) % (3 if objective.startswith("multiclass") else 2)
+    if objective not in ("binary", "lambdarank", "rank_xendcg", "multiclass", "multiclassova"):
+        label = 0.25 + label / 2  # every objective for numbers accepts these, whatever sign it requires
     query = [n_rows // 2] * 2 if objective in ("lambdarank", "rank_xendcg") else None
     collector, original = _WarningCollector(), lgb.basic._LOGGER
     method_names = (lgb.basic._INFO_METHOD_NAME, lgb.basic._WARNING_METHOD_NAME)

@@ -17,6 +17,7 @@ from workbench.core.errors import ConfigError, NotFoundError, did_you_mean
 from workbench.core.integers import integer_from
 from workbench.core.threads import available_cores
 from workbench.models.column_parameters import PER_COLUMN
+from workbench.models.lightgbm.answers import answer_of, storing_answers
 from workbench.models.lightgbm.learner import NO_CLASS_WEIGHTS, QUIET, LightGBMSpec
 from workbench.models.lightgbm.objectives import (
     RANKING,
@@ -216,20 +217,21 @@ def lightgbm_model(request: ModelRequest) -> LightGBMSpec:
         As in `lightgbm_spec`, `check_class_weight`, `pseudo_label_rule`, `check_target` and `check_combination`.
     """
     where, target, metric = str(request.path), request.target, request.metric
-    spec = lightgbm_spec(
-        dict(request.table),
-        where=where,
-        threads=request.threads,
-        default_threads=request.default_threads,
-        transform=request.transform,
-        competition=request.competition,
-    )
-    spec = spec_for_target(spec, target, metric, class_weight=request.class_weight)
-    spec = replace(
-        spec, pseudo=pseudo_label_rule(request.pseudo, target, where=where), rounds_per_fold=request.rounds_per_fold
-    )
-    check_target(spec, target, metric)
-    return check_combination(spec, target, metric)
+    with storing_answers(request.competition.paths.parameter_checks):
+        spec = lightgbm_spec(
+            dict(request.table),
+            where=where,
+            threads=request.threads,
+            default_threads=request.default_threads,
+            transform=request.transform,
+            competition=request.competition,
+        )
+        spec = spec_for_target(spec, target, metric, class_weight=request.class_weight)
+        spec = replace(
+            spec, pseudo=pseudo_label_rule(request.pseudo, target, where=where), rounds_per_fold=request.rounds_per_fold
+        )
+        check_target(spec, target, metric)
+        return check_combination(spec, target, metric)
 
 
 def _check_by_binning(named: dict[str, Any], where: str) -> None:
@@ -258,15 +260,19 @@ def _check_by_binning(named: dict[str, Any], where: str) -> None:
 
 def probe_error(parameters: Mapping[str, Any]) -> str:
     """Return LightGBM's message about parameters that it rejects when it bins data; empty if it accepts them."""
-    import lightgbm as lgb
-
     probed = {**parameters, **QUIET, "num_threads": 1}
-    try:
-        with without_stderr():
-            lgb.Dataset(np.arange(4.0)[:, None], params=probed).construct()
-    except (lgb.basic.LightGBMError, TypeError, ValueError) as exc:
-        return str(exc).strip()
-    return ""
+
+    def error_of_binning() -> str:
+        import lightgbm as lgb
+
+        try:
+            with without_stderr():
+                lgb.Dataset(np.arange(4.0)[:, None], params=probed).construct()
+        except (lgb.basic.LightGBMError, TypeError, ValueError) as exc:
+            return str(exc).strip()
+        return ""
+
+    return answer_of("binning-v1", probed, ask=error_of_binning, is_valid=lambda error: not error)
 
 
 def _files(named: dict[str, Any], folder: Path, where: str) -> dict[str, Path]:
@@ -411,10 +417,7 @@ def primary_name(key: str, *, where: str) -> str:
 
 def _primary_or_rejected(key: str) -> str | RejectedParameter:
     """Return the primary name of a parameter, or why it can't be set."""
-    from lightgbm.basic import _ConfigAliases
-
-    aliases: dict[str, list[str]] = _ConfigAliases._get_all_param_aliases()
-    primary_names = {alias: name for name, synonyms in aliases.items() for alias in (name, *synonyms)}
+    primary_names = answer_of("names-v1", ask=_all_names)
     name = primary_names.get(key, key)
     reason = RESERVED.get(name) or (OTHER_LIBRARIES_NAMES.get(key) if key not in primary_names else None)
     if reason is not None:
@@ -425,8 +428,21 @@ def _primary_or_rejected(key: str) -> str | RejectedParameter:
 
 
 @functools.cache
+def _all_names() -> dict[str, str]:
+    """Return the primary name of each of LightGBM's names of parameters."""
+    from lightgbm.basic import _ConfigAliases
+
+    aliases: dict[str, list[str]] = _ConfigAliases._get_all_param_aliases()
+    return {alias: name for name, synonyms in aliases.items() for alias in (name, *synonyms)}
+
+
 def lightgbm_defaults() -> dict[str, Any]:
     """Return LightGBM's defaults by primary name: numbers (true is 1), or texts."""
+    return answer_of("defaults-v1", ask=_defaults)
+
+
+@functools.cache
+def _defaults() -> dict[str, Any]:
     import lightgbm as lgb
 
     quiet = {"verbosity": -1}
