@@ -744,6 +744,20 @@ class TestRun:
         again = made.open.runs.execute(int(experiment.stem))
         assert again.run.record.run_id == outcome.run.record.run_id
 
+    def test_an_adopted_notebook_that_uses_nb_is_told_how(self, small, monkeypatch) -> None:
+        made = small(n_rows=300)
+        path = notebook_at(
+            made.workspace.root / "mine.ipynb",
+            "import numpy as np\nfrom workbench import nb\nX, X_test = nb.features('rows')",
+            "nb.record(oof=np.zeros(len(X)), test=np.zeros(len(X_test)))",
+        )
+        _, experiment, _ = made.open.experiments.adopt(path)
+        with pytest.raises(NotebookError, match="without the line `submission` in its experiment's file"):
+            made.open.runs.execute(int(experiment.stem))
+        lines = experiment.read_text().splitlines(keepends=True)
+        experiment.write_text("".join(line for line in lines if not line.startswith("submission")))
+        assert made.open.runs.execute(int(experiment.stem)).run.oof is not None
+
     def test_where_missing_data_go_is_said(self, small, monkeypatch, capsys) -> None:
         made = small(n_rows=300)
         monkeypatch.chdir(made.folder)

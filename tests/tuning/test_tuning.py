@@ -25,6 +25,7 @@ from tests.commands import forked_wb
 from tests.needs import postgresql_url
 from tests.tuning.fake_scorer import search_context
 from workbench.cli.app import wb
+from workbench.cli.tuning import shown_trials
 from workbench.core.context import RunContext, text_listener
 from workbench.core.errors import (
     BusyError,
@@ -69,7 +70,7 @@ from workbench.tuning.plan import (
     with_fixed_rounds,
 )
 from workbench.tuning.pruning import TOP_TRIALS, Curve, Curves, is_prunable
-from workbench.tuning.results import scored_trials
+from workbench.tuning.results import TrialScores, scored_trials
 from workbench.tuning.space import initial_point, proven_points
 
 MODEL = "[model]\nlearning_rate = 0.2\nnum_leaves = 8\nnum_iterations = 30\nearly_stopping_round = 5\nlambda_l2 = 1.0\n"
@@ -1567,6 +1568,13 @@ class TestCommand:
         assert 5 < document["seconds"] < 60
         assert time.monotonic() - began > 5
         assert document["trials"] < 10_000
+
+    def test_the_best_and_the_initial_trial_are_always_shown(self) -> None:
+        ranked = [TrialScores(number, {}, 0.5, full_cv=(1 - number / 100,)) for number in range(20)]
+        assert shown_trials(ranked, ranked[14], ranked[19]) == [*ranked[:10], ranked[14], ranked[19]]
+        assert shown_trials(ranked, ranked[3], ranked[3]) == ranked[:10]
+        assert shown_trials(ranked[12:], ranked[19], ranked[19]) == ranked[12:]
+        assert shown_trials([], None, None) == []
 
     @pytest.mark.slow
     def test_tune_show_and_the_next_experiment(self, made, monkeypatch, capsys) -> None:

@@ -151,9 +151,15 @@ def _competition() -> OpenCompetition:
 
 def _open_competition(slug: str | None) -> OpenCompetition:
     from workbench.api import library
+    from workbench.experiments.notebooks.mounts import has_kaggle_environment
 
     try:
         return library.competition(slug)
+    except NotFoundError as exc:
+        if not has_kaggle_environment():
+            raise
+        hint = "it is an adopted notebook: without the line `submission` in its experiment's file it can use nb"
+        raise NotFoundError("a notebook that runs as on Kaggle does not see the workspace", hint=hint) from exc
     except ConfigError as exc:
         slugs = library.workspace().slugs() if slug is None else []
         if len(slugs) < 2:

@@ -130,7 +130,7 @@ def _print_compared(rows: list[Row]) -> None:
 
 def _print_omitted(n_older: int, n_omitted: int, waiting: list[int]) -> None:
     if n_older:
-        note(f"{n_older} older runs: --all")
+        note(f"{n_older} older run{'s' * (n_older > 1)}: --all")
     if n_omitted > 0:
         note(f"{n_omitted} more rows: --limit 0")
     if waiting:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -159,6 +160,17 @@ def _trial_entry(trial: TrialScores) -> dict[str, Any]:
     }
 
 
+def shown_trials(
+    ranked: Sequence[TrialScores], best: TrialScores | None, initial: TrialScores | None
+) -> list[TrialScores]:
+    """Return the first of the ranking, the best and the initial trial: only the last two have a holdout score."""
+    shown = list(ranked[:SHOWN])
+    # The best is chosen by repeated CV, too, so it may be further down in the ranking.
+    for trial in (best, initial):
+        shown += [trial] if trial is not None and trial not in shown else []
+    return shown
+
+
 def _print(outcome: TuneOutcome, number: int, competition: library.OpenCompetition) -> None:
     from workbench.api.values import as_toml_lines
 
@@ -168,9 +180,7 @@ def _print(outcome: TuneOutcome, number: int, competition: library.OpenCompetiti
     echo(f"{counts}; {tuned.seconds:.0f} s")
     lines: list[tuple[str, ...]] = [("trial", metric.name, "fold SD", "repeated CV", "holdout", "low-fidelity", "")]
     best = tuned.best
-    rows = list(tuned.ranked[:SHOWN])
-    rows += [tuned.initial] if tuned.initial is not None and tuned.initial not in rows else []
-    for trial in rows:
+    for trial in shown_trials(tuned.ranked, best, tuned.initial):
         remarks = [*(["best"] if trial == best else []), *(["initial"] if trial == tuned.initial else [])]
         lines.append((str(trial.number), *_cells(trial), ", ".join(remarks)))
     if len(lines) > 1:

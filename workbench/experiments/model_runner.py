@@ -70,8 +70,8 @@ def train_models(plan: Plan, model: ModelSpec, folder: Path, context: RunContext
         ),
     ]
     notes += [
-        f"{u.column}: {u.values:,} categories occur only in test, in {u.rows:,} of {matrix.n_test:,} test rows: "
-        "they match none of the trained categories"
+        f"{u.column}: {u.values:,} {'category occurs' if u.values == 1 else 'categories occur'} only in test, "
+        f"in {u.rows:,} of {matrix.n_test:,} test rows: no model was trained with {'it' if u.values == 1 else 'them'}"
         for u in (unseen_categories(matrix) if plan.sample is None else ())
     ]
     write_json(folder / "models" / "categories.json", matrix.categories)

@@ -22,7 +22,14 @@ from workbench.core.isolation import Sandbox, isolation_support
 from workbench.experiments.notebooks.kaggle_notebook import with_kaggle_folder
 from workbench.experiments.notebooks.source import Notebook
 
-__all__ = ["KAGGLE_ENVIRONMENT", "KaggleInputs", "PreparedNotebook", "kaggle_folders", "output_file"]
+__all__ = [
+    "KAGGLE_ENVIRONMENT",
+    "KaggleInputs",
+    "PreparedNotebook",
+    "has_kaggle_environment",
+    "kaggle_folders",
+    "output_file",
+]
 
 KAGGLE = "/kaggle"
 
@@ -130,6 +137,11 @@ def kaggle_folders(
     environment = KAGGLE_ENVIRONMENT | _path_variable(notebook) | {"PWD": str(folder)}
     attached_folders = {name: _joined(f"{KAGGLE}/input", input_path) for name, input_path in inputs.handles.items()}
     yield PreparedNotebook(notebook, folder, sandbox, environment, attached_folders)
+
+
+def has_kaggle_environment() -> bool:
+    """Return whether this process belongs to a notebook that runs in such folders, as adopted ones do."""
+    return os.environ.get("KAGGLE_CONTAINER_NAME") == KAGGLE_ENVIRONMENT["KAGGLE_CONTAINER_NAME"]
 
 
 def output_file(working: Path, name: str) -> Path | None:
