@@ -31,6 +31,7 @@ NAMES = (
     "small",
     "startup",
     "tune",
+    "wide",
 )
 
 

@@ -427,3 +427,28 @@ def test_a_matrix_of_an_eighth_of_the_memory_is_held(blocks: Blocks) -> None:
     for limit, is_held in ((8 * size, True), (8 * size - 1, False)):
         made = build_matrix(Blocks(competition, blocks.features, memory_limit=limit), ["one"])
         assert (made.loaded_frame is not None) == is_held
+
+
+def test_a_matrix_in_memory_has_one_chunk_per_column(monkeypatch: pytest.MonkeyPatch) -> None:
+    """LightGBM gets a copy of the whole frame if columns have several chunks, as Parquet files with row groups give."""
+    monkeypatch.setattr(matrix, "MAX_BATCH_BYTES", 9 * 8)  # at most two columns of 4 bytes for these rows, or one of 8
+    table = pl.DataFrame({"a": np.arange(9.0), "b": np.arange(9.0) / 2, "n": range(9), "c": np.arange(9.0)})
+    widths: list[int] = []
+
+    class InTwoChunks(MatrixSource):
+        def read(self, start: int, stop: int) -> pl.DataFrame:
+            widths.append(len(self.columns))
+            lines = super().read(start, stop)
+            return pl.concat([lines[:4], lines[4:]], rechunk=False)
+
+    lines = table.lazy().with_row_index(ROW)
+    columns = encode_columns(lines, table.columns, 6, origin="f")
+    source = InTwoChunks("f", lambda start, stop: lines.slice(start, stop - start), tuple(columns))
+    assert min(source.read(0, 9).n_chunks("all")) > 1
+    made = FeatureMatrix((source,), 9, 6, {})
+    widths.clear()
+    frame = made.frame
+    assert frame.n_chunks("all") == [1, 1, 1, 1]
+    assert frame.cast(pl.Float64).equals(table.cast(pl.Float64))
+    assert widths == [2, 1, 1]
+    assert FeatureMatrix((source,), 0, 0, {}).frame.schema == frame.schema

@@ -49,6 +49,9 @@ CHUNK_ROWS = ROWS_PER_BUCKET
 MEMORY_SHARE = 8
 """A matrix of up to an eighth of the memory limit is loaded; a larger one is read from the blocks on each pass."""
 
+MAX_BATCH_BYTES = 64 * 2**20
+"""The columns to read at once when a matrix is loaded: while they are joined to one chunk, they are in memory twice."""
+
 Ints = npt.NDArray[np.int64]
 
 
@@ -137,6 +140,19 @@ class MatrixSource:
         codes = [c.codes.slice(start, stop - start) for c in self.columns if c.codes is not None]
         return frame.with_columns(codes).select(c.name for c in self.columns)
 
+    def column_batches(self, n_rows: int) -> Iterator[MatrixSource]:
+        """Yield the source with some of its columns each time, which take up to `MAX_BATCH_BYTES` in `n_rows` rows."""
+        batch: list[EncodedColumn] = []
+        batch_bytes = 0
+        for column in self.columns:
+            column_bytes = n_rows * column.row_bytes
+            if batch and batch_bytes + column_bytes > MAX_BATCH_BYTES:
+                yield replace(self, columns=tuple(batch))
+                batch, batch_bytes = [], 0
+            batch.append(column)
+            batch_bytes += column_bytes
+        yield replace(self, columns=tuple(batch))
+
 
 def _is_row_range(keys: npt.NDArray[np.uint32], start: int, stop: int) -> bool:
     return np.array_equal(keys, np.arange(start, stop))
@@ -214,9 +230,15 @@ class FeatureMatrix:
 
     @cached_property
     def frame(self) -> pl.DataFrame:
-        """All rows, loaded into memory."""
+        """All rows, loaded into memory.
+
+        Each column is one chunk, unless the rows are a selection: LightGBM gets a copy of a frame of several chunks.
+        """
         if self.loaded_frame is not None:
             return self.loaded_frame
+        if self.source_rows is None and self.sources:
+            batches = (batch for source in self.sources for batch in source.column_batches(self.n_rows))
+            return pl.concat([batch.read(0, self.n_rows).rechunk() for batch in batches], how="horizontal")
         chunks = [frame for _, frame in self.chunks(range(self.n_rows))] if self.sources else []
         return pl.concat(chunks) if chunks else pl.DataFrame(schema={c.name: c.dtype for c in self.encoded})
 
