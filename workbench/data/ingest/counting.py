@@ -22,6 +22,7 @@ from workbench.data.ingest.types import (
     INTEGER,
     MAX_FEW_VALUES,
     MISSING,
+    NO_STATS,
     POINT_GROUPS,
     THOUSANDS_COMMA,
     ColumnStats,
@@ -62,7 +63,7 @@ def column_stats(
         By column, how far the spelling matters.
     """
     if not frame.height:
-        return {c: ColumnStats(times=None) for c in frame.columns}
+        return dict.fromkeys(frame.columns, NO_STATS)
     stats_by_column = _all_stats(frame, formats, missing)
     for column, kind in (keys or {}).items():
         if kind and column in stats_by_column:

@@ -8,10 +8,10 @@ if the statistics had been known before.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -47,11 +47,14 @@ from workbench.data.ingest.text import (
 )
 from workbench.data.ingest.types import (
     NO_EVIDENCE,
+    NO_STATS,
     ColumnStats,
     ColumnType,
     Evidence,
+    Fact,
     decide,
-    evidence_of,
+    evidence_from,
+    facts_of,
     from_name,
     has_short_years,
     present_texts,
@@ -86,8 +89,10 @@ class ColumnEvidence:
 
     def __init__(self, options: ReadOptions) -> None:
         self._options = options
-        self._stats: dict[str, dict[str, ColumnStats]] = {}
         self._heads: dict[tuple[str, Layout], dict[str, ColumnStats]] = {}
+        # Counted, because with thousands of tables the evidence of all is asked for after each.
+        self._facts: dict[str, set[Fact]] = {}
+        self._fact_counts: Counter[Fact] = Counter()
 
     def head_stats(self, group: list[TableSource], layouts: dict[str, Layout]) -> dict[str, dict[str, ColumnStats]]:
         """Return the statistics of the heads of a group's tables, and add them to the evidence."""
@@ -107,18 +112,20 @@ class ColumnEvidence:
 
     def add(self, stats: dict[str, dict[str, ColumnStats]]) -> None:
         """Add the statistics of the tables of a group, in place of earlier ones of the same tables."""
-        self._stats |= {",".join(stats): _stats_by_column(stats)}
+        key = ",".join(stats)
+        self._fact_counts.subtract(self._facts.get(key, ()))
+        self._facts[key] = {fact for total in _stats_by_column(stats).values() for fact in facts_of(total)}
+        self._fact_counts.update(self._facts[key])
 
     @property
     def evidence(self) -> Evidence:
         """The facts that the statistics of all tables prove."""
-        return evidence_of(total for columns in self._stats.values() for total in columns.values())
+        return evidence_from([fact for fact, n in self._fact_counts.items() if n])
 
 
 def _stats_by_column(stats: dict[str, dict[str, ColumnStats]]) -> dict[str, ColumnStats]:
     """Add the statistics of several tables, by column."""
-    names = dict.fromkeys(c for columns in stats.values() for c in columns)
-    return {c: reduce(lambda a, b: a + b, (s[c] for s in stats.values() if c in s)) for c in names}
+    return _summed(list(stats.values()))
 
 
 @dataclass(frozen=True)
@@ -460,7 +467,7 @@ def _full_stats(table: TableSource, layout: Layout, keys: Keys) -> dict[str, Col
 
 
 def _no_stats(layout: Layout) -> dict[str, ColumnStats]:
-    return column_stats(pl.DataFrame(schema=dict.fromkeys(layout.header, pl.String())))
+    return dict.fromkeys(layout.header, NO_STATS)
 
 
 def _stats(
@@ -478,8 +485,13 @@ def _possible_formats(stats: ColumnStats) -> Any:
 
 
 def _summed(stats_of_blocks: list[dict[str, ColumnStats]]) -> dict[str, ColumnStats]:
-    first = stats_of_blocks[0]
-    return {c: reduce(lambda a, b: a + b, (stats[c] for stats in stats_of_blocks if c in stats)) for c in first}
+    """Add statistics by column, the columns in the order of their first occurrence."""
+    total: dict[str, ColumnStats] = {}
+    for stats in stats_of_blocks:
+        for column, added in stats.items():
+            before = total.get(column, NO_STATS)
+            total[column] = added if before is NO_STATS else before + added
+    return total
 
 
 def _text_table(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Literal
 
 import polars as pl
@@ -27,6 +28,7 @@ _CODE = re.compile(r"(^|[_\W])(ids?|uuid|guid|codes?|sku|ean|upc|isbn|zip|zipcod
 _CODE_IN_CAMEL_CASE = re.compile(r"[a-z](Id|ID|Code|Version|Sku|SKU)$")
 
 
+@lru_cache(1 << 16)
 def name_of(column: str) -> str:
     """Return the normalized name of a key, which is equal for `user_id`, `UserID` and `userId`."""
     return normal(column) or column

@@ -16,6 +16,7 @@ from workbench.data.competition import TableInfo, read_file_options, read_keys
 from workbench.data.ingest.archives import EncryptedError, check_members, is_encrypted
 from workbench.data.ingest.formats import ENDINGS, PACKED, ending_of
 from workbench.data.ingest.keys import NO_KEYS, Keys
+from workbench.data.ingest.shared_archive import SharedArchive
 from workbench.data.ingest.text import BLOCK_BYTES, SourceFile, sha256_of
 
 __all__ = [
@@ -245,9 +246,14 @@ def members_of(archive: Path, raw: Path, unreadable: dict[str, WorkbenchError] |
     folder = archive.parent.relative_to(raw)
     # "train.csv.zip" with a single file is train.csv, whatever the name of that file.
     is_packed_file = len(members) == 1 and is_table(archive.stem)
+    shared = SharedArchive(archive)
     return [
         SourceFile(
-            (folder / (archive.stem if is_packed_file else m.filename)).as_posix(), archive, m.filename, m.file_size
+            (folder / (archive.stem if is_packed_file else m.filename)).as_posix(),
+            archive,
+            m.filename,
+            m.file_size,
+            archive=shared,
         )
         for m in members
         if "__MACOSX" not in m.filename

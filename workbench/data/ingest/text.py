@@ -30,6 +30,7 @@ from workbench.data.ingest.encodings import (
     seven_bit,
     utf16_without_mark,
 )
+from workbench.data.ingest.shared_archive import SharedArchive
 
 __all__ = [
     "BLOCK_BYTES",
@@ -82,6 +83,8 @@ class SourceFile:
         Of the file or the member, which may be compressed by itself.
     keys : tuple
         Names and values of the Hive folders (``date=2022-08-01``) that it is in, or of a column for its part.
+    archive : SharedArchive, optional
+        The archive of a member, shared with the other members.
     """
 
     name: str
@@ -89,6 +92,7 @@ class SourceFile:
     member: str | None = None
     size_bytes: int = 0
     keys: tuple[tuple[str, str], ...] = ()
+    archive: SharedArchive | None = field(default=None, compare=False, repr=False)
 
     @property
     def stamp(self) -> str:
@@ -96,9 +100,11 @@ class SourceFile:
         stat = self.path.stat()
         if self.member is None:
             return f"{stat.st_size}-{stat.st_mtime_ns}"
-        with zipfile.ZipFile(self.path) as archive:
-            info = archive.getinfo(self.member)
+        info = self._opened_archive().getinfo(self.member)
         return f"{info.file_size}-{info.CRC:08x}"
+
+    def _opened_archive(self) -> zipfile.ZipFile:
+        return (self.archive or SharedArchive(self.path)).opened()
 
     @contextmanager
     def packed(self) -> Iterator[IO[bytes]]:
@@ -116,8 +122,7 @@ class SourceFile:
         where = f"{self.path}: {self.member}"
         with ExitStack() as stack:
             with damage_errors(where, "complete"):
-                archive = stack.enter_context(zipfile.ZipFile(self.path))
-                member = stack.enter_context(archive.open(self.member))
+                member = stack.enter_context(self._opened_archive().open(self.member))
             yield checked_stream(member, where, "complete")
 
     @property
@@ -125,8 +130,8 @@ class SourceFile:
         """The bytes that the content takes on disk."""
         if self.member is None:
             return self.path.stat().st_size
-        with damage_errors(f"{self.path}: {self.member}", "complete"), zipfile.ZipFile(self.path) as archive:
-            return archive.getinfo(self.member).compress_size
+        with damage_errors(f"{self.path}: {self.member}", "complete"):
+            return self._opened_archive().getinfo(self.member).compress_size
 
     @contextmanager
     def opened(self) -> Iterator[IO[bytes]]:
@@ -236,13 +241,17 @@ def form_of(source: SourceFile, options: dict[str, Any]) -> TextForm:
     """
     if not options:
         # Cached, because it is needed several times for each of many parts; the stamp changes with the file.
-        return _guessed_form(replace(source, keys=()), source.stamp)
+        guessed = _guessed_forms(replace(source, keys=(), archive=None), source.stamp)
+        if not guessed:
+            guessed.append(_form_of(source, {}))
+        return guessed[0]
     return _form_of(source, options)
 
 
 @lru_cache(4096)
-def _guessed_form(source: SourceFile, stamp: str) -> TextForm:  # noqa: ARG001 a part of the cache's key
-    return _form_of(source, {})
+def _guessed_forms(source: SourceFile, stamp: str) -> list[TextForm]:  # noqa: ARG001 the key of the cache
+    """Return the list that holds the form of a source once it is guessed; no archive stays open for it."""
+    return []
 
 
 def _form_of(source: SourceFile, options: dict[str, Any]) -> TextForm:

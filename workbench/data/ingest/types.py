@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
+from typing import Literal
 
 import polars as pl
 
@@ -29,11 +30,15 @@ from workbench.data.ingest.missing import is_token, token_numbers
 __all__ = [
     "MISSING",
     "NO_EVIDENCE",
+    "NO_STATS",
     "ColumnStats",
     "ColumnType",
     "Evidence",
+    "Fact",
     "decide",
+    "evidence_from",
     "evidence_of",
+    "facts_of",
     "from_name",
     "has_short_years",
     "present_texts",
@@ -134,6 +139,10 @@ class ColumnStats:
             if self.exact is None
             else self.exact & (self.exact if other.exact is None else other.exact),
         )
+
+
+NO_STATS = ColumnStats(times=None)
+"""Those of a column without rows."""
 
 
 def _common_times(a: ColumnStats, b: ColumnStats) -> dict[str, int] | None:
@@ -521,21 +530,34 @@ def _time_type(total: ColumnStats, order: str, name: str) -> ColumnType | None:
 
 def evidence_of(columns: Iterable[ColumnStats]) -> Evidence:
     """Return the order of dates and the decimal mark that columns prove, where none contradicts another."""
-    orders_by_has_point: dict[bool, set[str]] = {True: set(), False: set()}
-    marks = set()
-    for total in columns:
-        if total.times and total.present and COMPACT not in total.times:
-            choice = choose_day(total.times, total.days)
-            day = choice.day_format or ""
-            order = day_order(day) if choice.certain or choice.strong else None
-            # Dates with points mostly begin with the day, which proves little for dates with slashes.
-            if order is not None and (order != "ymd" or "%y" in day):
-                orders_by_has_point["." in day].add(order)
-        if total.commas and (total.decimals == total.present) != (total.thousands == total.present):
-            marks.add("," if total.decimals == total.present else ".")
-        elif total.floats == total.present and total.points > total.grouped:
-            marks.add(".")
-    orders = orders_by_has_point[False] or orders_by_has_point[True]
+    return evidence_from({fact for total in columns for fact in facts_of(total)})
+
+
+Fact = tuple[Literal["order", "order with points", "mark"], str]
+"""What a column proves: the order of its dates, which may be written with points, or its decimal mark."""
+
+
+def facts_of(total: ColumnStats) -> list[Fact]:
+    """Return what a column proves by its statistics in all files that share it."""
+    facts: list[Fact] = []
+    if total.times and total.present and COMPACT not in total.times:
+        choice = choose_day(total.times, total.days)
+        day = choice.day_format or ""
+        order = day_order(day) if choice.certain or choice.strong else None
+        if order is not None and (order != "ymd" or "%y" in day):
+            facts.append(("order with points" if "." in day else "order", order))
+    if total.commas and (total.decimals == total.present) != (total.thousands == total.present):
+        facts.append(("mark", "," if total.decimals == total.present else "."))
+    elif total.floats == total.present and total.points > total.grouped:
+        facts.append(("mark", "."))
+    return facts
+
+
+def evidence_from(facts: Collection[Fact]) -> Evidence:
+    """Return the evidence of the facts of all columns."""
+    # Dates with points mostly begin with the day, which proves little for dates with slashes.
+    orders = {o for kind, o in facts if kind == "order"} or {o for kind, o in facts if kind == "order with points"}
+    marks = {mark for kind, mark in facts if kind == "mark"}
     return Evidence(orders.pop() if len(orders) == 1 else "", marks.pop() if len(marks) == 1 else "")
 
 
