@@ -187,7 +187,10 @@ class TestParts:
     @pytest.mark.parametrize(
         ("code", "message"),
         [
-            ("@feature(partition_by='househould')\ndef f(rows):\n    return [pl.col('x')]\n", "no column of rows"),
+            (
+                "@feature(partition_by='househould')\ndef f(rows):\n    return [pl.col('x')]\n",
+                "is not a column of rows",
+            ),
             (
                 "@feature(partition_by='household')\ndef f(rows):\n    return rows.select(ROW, a='x').head(3)\n",
                 r"rows are missing \(train",

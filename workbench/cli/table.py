@@ -47,7 +47,7 @@ def _paint(text: str, tone: str) -> str:
 @click.option(
     "--limit", default=-1, metavar="N", help="Show at most N rows; 0 for all. [default: 200, all with --json and --csv]"
 )
-@click.option("--csv", "as_comma", is_flag=True, help="Print every run as CSV.")
+@click.option("--csv", "as_csv_text", is_flag=True, help="Print every run as CSV.")
 @competition_option
 @shared_options
 @no_collection()
@@ -56,7 +56,7 @@ def table_command(
     filters: tuple[str, ...],
     show_all: bool,
     limit: int,
-    as_comma: bool,
+    as_csv_text: bool,
     slug: str | None,
     as_json: bool,
 ) -> None:
@@ -74,22 +74,22 @@ def table_command(
 
     competition = library.competition(slug)
     rows = competition.table(filters=filters, sort=sort)
-    waiting = [] if filters or as_json or as_comma else competition.runs.waiting(rows)
-    if not (show_all or as_json or as_comma):
+    unrun_experiments = [] if filters or as_json or as_csv_text else competition.runs.waiting(rows)
+    if not (show_all or as_json or as_csv_text):
         n_older = sum(not r.latest for r in rows)
         rows = RunTable(r for r in rows if r.latest)
     else:
         n_older = 0
-    shown = _limited(rows, limit if limit >= 0 or as_json or as_comma else TERMINAL_LINES, newest=sort == "exp")
+    shown = _limited(rows, limit if limit >= 0 or as_json or as_csv_text else TERMINAL_LINES, newest=sort == "exp")
 
     if as_json:
         echo_json(as_dicts(shown))
-    elif as_comma:
+    elif as_csv_text:
         echo_lines(as_csv(shown), nl=False)
     else:
         _print(competition.slug, shown, filtered=bool(filters))
         _print_compared(shown)
-        _print_omitted(n_older, len(rows) - len(shown), waiting)
+        _print_omitted(n_older, len(rows) - len(shown), unrun_experiments)
 
 
 def _limited(rows: list[Row], limit: int, *, newest: bool) -> list[Row]:
@@ -128,13 +128,17 @@ def _print_compared(rows: list[Row]) -> None:
         note(f"^ {row.run.exp}: {row.run.optimistic or base_reason}")
 
 
-def _print_omitted(n_older: int, n_omitted: int, waiting: list[int]) -> None:
+def _print_omitted(n_older: int, n_omitted: int, unrun_experiments: list[int]) -> None:
     if n_older:
         note(f"{n_older} older run{'s' * (n_older > 1)}: --all")
     if n_omitted > 0:
         note(f"{n_omitted} more rows: --limit 0")
-    if waiting:
-        note("not run yet: " + ", ".join(map(str, waiting[:20])) + (", …" if len(waiting) > 20 else ""))
+    if unrun_experiments:
+        note(
+            "not run yet: "
+            + ", ".join(map(str, unrun_experiments[:20]))
+            + (", …" if len(unrun_experiments) > 20 else "")
+        )
 
 
 @click.command("show", cls=Command, examples=("wb show 12",))

@@ -27,16 +27,16 @@ __all__ = [
     "window_values",
 ]
 
-# Student's t, 97.5 % quantile for 1 to 30 degrees of freedom; beyond, the first terms of its expansion in 1/degrees.
+# Student's t, 97.5 % quantile for 1 to 30 degrees of freedom; beyond, the first terms of its expansion in 1/dof.
 _T_975: tuple[float, ...] = (
     *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131),
     *(2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042),
 )
 
 
-def t_975(degrees: int) -> float:
+def t_975(dof: int) -> float:
     """Return the 97.5 % quantile of Student's t."""
-    return _T_975[degrees - 1] if degrees <= len(_T_975) else 1.95996 + 2.3723 / degrees
+    return _T_975[dof - 1] if dof <= len(_T_975) else 1.95996 + 2.3723 / dof
 
 
 def standard_error(values: Sequence[float], size_ratio: float | None = None) -> float:
@@ -102,8 +102,8 @@ def window_values(cells: Sequence[float], windows: int) -> list[float]:
     of_group = [math.fsum(cells[g::groups]) / windows for g in range(groups)]
     residuals = [c - of_window[i // groups] - of_group[i % groups] + mean for i, c in enumerate(cells)]
 
-    def mean_square(deviations: Sequence[float], times: int, degrees: int) -> float:
-        return times * math.fsum([d * d for d in deviations]) / degrees if degrees else 0.0
+    def mean_square(deviations: Sequence[float], times: int, dof: int) -> float:
+        return times * math.fsum([d * d for d in deviations]) / dof if dof else 0.0
 
     by_window = mean_square([v - mean for v in of_window], groups, windows - 1)
     by_group = mean_square([v - mean for v in of_group], windows, groups - 1)
@@ -120,7 +120,7 @@ def window_values(cells: Sequence[float], windows: int) -> list[float]:
     return [mean + factor * d for d in deviations]
 
 
-def two_sided_p(t: float, degrees: float) -> float:
+def two_sided_p(t: float, dof: float) -> float:
     """Return the two-sided p-value of Student's t statistic.
 
     Examples
@@ -131,7 +131,7 @@ def two_sided_p(t: float, degrees: float) -> float:
     t = abs(t)
     if not t:
         return 1.0
-    return 0.0 if math.isinf(t) else _incomplete_beta(degrees / 2, 0.5, degrees / (degrees + t * t))
+    return 0.0 if math.isinf(t) else _incomplete_beta(dof / 2, 0.5, dof / (dof + t * t))
 
 
 def _incomplete_beta(a: float, b: float, x: float) -> float:
@@ -187,12 +187,12 @@ def family_p(differences: Sequence[Sequence[float]], size_ratio: float | None = 
     means = [math.fsum(d) / k for d in differences]
     variances = [math.fsum([(v - mean) ** 2 for v in d]) / (k - 1) for d, mean in zip(differences, means, strict=True)]
     prior_degrees, prior_variance = _prior(variances, k - 1)
-    degrees = k - 1 + prior_degrees
+    dof = k - 1 + prior_degrees
     p_values = []
     for mean, variance in zip(means, variances, strict=True):
-        moderated = (prior_degrees * prior_variance + (k - 1) * variance) / degrees
+        moderated = (prior_degrees * prior_variance + (k - 1) * variance) / dof
         if moderated > (ROUNDING_ERROR * mean) ** 2:
-            p_values.append(two_sided_p(mean / math.sqrt(moderated * factor), degrees))
+            p_values.append(two_sided_p(mean / math.sqrt(moderated * factor), dof))
         else:
             # Equal in every fold, as happens with scores that are fractions of few rows: a sign test.
             p_values.append(2.0 ** (1 - k) if mean else 1.0)
@@ -226,7 +226,7 @@ limits it is up to 10 %.
 """
 
 
-def _prior(variances: Sequence[float], degrees: int) -> tuple[float, float]:
+def _prior(variances: Sequence[float], dof: int) -> tuple[float, float]:
     """Return the degrees of freedom and the variance of the prior of a family's variances.
 
     Estimated from mean and variance of the logarithms of the positive variances (Smyth 2004, section 6.2).
@@ -236,9 +236,9 @@ def _prior(variances: Sequence[float], degrees: int) -> tuple[float, float]:
     max_degrees = min(MAX_PRIOR_DEGREES, (n - 2) / 2)
     if max_degrees <= 0:
         return 0.0, 0.0
-    log_variance = math.fsum(logs) / n - digamma(degrees / 2) + math.log(degrees / 2)
+    log_variance = math.fsum(logs) / n - digamma(dof / 2) + math.log(dof / 2)
     mean = math.fsum(logs) / n
-    excess = math.fsum([(v - mean) ** 2 for v in logs]) / (n - 1) - trigamma(degrees / 2)
+    excess = math.fsum([(v - mean) ** 2 for v in logs]) / (n - 1) - trigamma(dof / 2)
     if excess <= 0:
         return max_degrees, math.exp(log_variance)
     estimated = 2 * trigamma_inverse(excess)

@@ -26,7 +26,7 @@ ROWS_PER_BUCKET = 256 * 1024
 """Also the size of row groups: polars streams by row group, so that this bounds its memory."""
 
 MAX_SPAN_BUCKETS = 8
-"""Frames over fewer buckets wait as they are, others are distributed to the buckets at once; see `_WaitingLines`."""
+"""Frames over fewer buckets wait as they are, others are distributed to the buckets at once; see `_EarlyLines`."""
 
 NO_LINE = np.uint32(2**32 - 1)
 
@@ -115,19 +115,19 @@ def in_row_order(frames: Iterable[pl.DataFrame], n_rows: int, buckets: Buckets) 
     RowOrderError
         As soon as a row is found to be missing, repeated or out of range; `row_problem` describes the problem.
     """
-    waiting = _WaitingLines(n_rows, buckets)
+    early_lines = _EarlyLines(n_rows, buckets)
     for frame in frames:
         if not frame.height:
             continue
         keys = _keys(frame, n_rows)
-        if waiting.is_next(keys):
-            waiting.n_yielded += len(keys)
+        if early_lines.is_next(keys):
+            early_lines.n_yielded += len(keys)
             yield frame
             continue
-        waiting.add(frame, keys)
-        while waiting.has_next:
-            yield waiting.next()
-    if waiting.n_yielded < n_rows or waiting.n_lines:
+        early_lines.add(frame, keys)
+        while early_lines.has_next:
+            yield early_lines.next()
+    if early_lines.n_yielded < n_rows or early_lines.n_lines:
         raise RowOrderError
 
 
@@ -141,7 +141,7 @@ def _keys(frame: pl.DataFrame, n_rows: int) -> Keys:
 
 
 @dataclass(frozen=True)
-class _WaitingFrame:
+class _EarlyFrame:
     """A frame with its row keys and their range."""
 
     frame: pl.DataFrame
@@ -151,7 +151,7 @@ class _WaitingFrame:
     size_bytes: int
 
 
-class _WaitingLines:
+class _EarlyLines:
     """Lines that arrived early; rows 0 to `n_yielded` - 1 have been yielded.
 
     A frame over few buckets, as joins produce, is kept until its last bucket is yielded, so that each line is copied
@@ -162,39 +162,41 @@ class _WaitingLines:
         self.n_rows, self.buckets = n_rows, buckets
         self.n_yielded = 0
         self.n_lines = 0
-        self._frames: list[_WaitingFrame] = []
+        self._frames: list[_EarlyFrame] = []
         self._frames_bytes = 0
         self._counts = np.zeros(n_rows // ROWS_PER_BUCKET + 1, np.int64)
 
     def is_next(self, keys: Keys) -> bool:
+        """Tell whether these row keys are the next ones, in order, so that their frame can be yielded as it is."""
         start, stop = self.n_yielded, self.n_yielded + len(keys)
         may_be_next = not self.n_lines and keys[0] == start and keys[-1] == stop - 1
         return bool(may_be_next and np.array_equal(keys, np.arange(start, stop, dtype=np.uint32)))
 
     def add(self, frame: pl.DataFrame, keys: Keys) -> None:
+        """Keep a frame, whose row keys are `keys`, until its lines are next."""
         low, high = int(keys.min()), int(keys.max())
         if low < self.n_yielded:
             raise RowOrderError
-        first, last = low // ROWS_PER_BUCKET, high // ROWS_PER_BUCKET
+        first_bucket, last_bucket = low // ROWS_PER_BUCKET, high // ROWS_PER_BUCKET
         self.n_lines += len(keys)
-        if last - first < MAX_SPAN_BUCKETS:
-            counts = np.bincount(keys // np.uint32(ROWS_PER_BUCKET) - np.uint32(first))
-            self._counts[first : first + len(counts)] += counts
-            for waiting in _split_chunks(frame, keys):
-                self._frames.append(waiting)
-                self._frames_bytes += waiting.size_bytes
+        if last_bucket - first_bucket < MAX_SPAN_BUCKETS:
+            counts = np.bincount(keys // np.uint32(ROWS_PER_BUCKET) - np.uint32(first_bucket))
+            self._counts[first_bucket : first_bucket + len(counts)] += counts
+            for early_frame in _split_chunks(frame, keys):
+                self._frames.append(early_frame)
+                self._frames_bytes += early_frame.size_bytes
             if self._frames_bytes > self.buckets.budget_bytes:
-                for waiting in self._frames:
-                    self._distribute(waiting.frame, waiting.keys)
+                for early_frame in self._frames:
+                    self._distribute(early_frame.frame, early_frame.keys)
                 self._frames, self._frames_bytes = [], 0
         else:
             self._counts += np.bincount(keys // np.uint32(ROWS_PER_BUCKET), minlength=len(self._counts))
             self._distribute(frame, keys)
 
     def _distribute(self, frame: pl.DataFrame, keys: Keys) -> None:
-        is_waiting = keys >= self.n_yielded
-        if not is_waiting.all():
-            frame, keys = frame.filter(pl.Series(is_waiting)), keys[is_waiting]
+        is_pending = keys >= self.n_yielded
+        if not is_pending.all():
+            frame, keys = frame.filter(pl.Series(is_pending)), keys[is_pending]
         self.buckets.add(frame, (keys // np.uint32(ROWS_PER_BUCKET)).astype(np.int64))
 
     @property
@@ -216,21 +218,21 @@ class _WaitingLines:
         distributed = self.buckets.pop(bucket)
         if distributed is not None:
             parts.append(_BucketLines(distributed, _keys(distributed, self.n_rows) - np.uint32(start), None))
-        for waiting in self._frames:
-            if waiting.low < start + n_lines:
+        for early_frame in self._frames:
+            if early_frame.low < start + n_lines:
                 # Negative positions wrap around to large numbers.
-                positions = waiting.keys - np.uint32(start)
-                is_inside = waiting.low >= start and waiting.high < start + n_lines
+                positions = early_frame.keys - np.uint32(start)
+                is_inside = early_frame.low >= start and early_frame.high < start + n_lines
                 parts.append(
-                    _BucketLines(waiting.frame, positions, None)
+                    _BucketLines(early_frame.frame, positions, None)
                     if is_inside
-                    else _BucketLines.within(waiting.frame, positions, n_lines)
+                    else _BucketLines.within(early_frame.frame, positions, n_lines)
                 )
         frame = _scatter(parts, n_lines) if _can_scatter(parts) else _gather(parts, n_lines)
         self.n_yielded += n_lines
         self.n_lines -= n_lines
-        self._frames = [waiting for waiting in self._frames if waiting.high >= self.n_yielded]
-        self._frames_bytes = sum(waiting.size_bytes for waiting in self._frames)
+        self._frames = [early_frame for early_frame in self._frames if early_frame.high >= self.n_yielded]
+        self._frames_bytes = sum(early_frame.size_bytes for early_frame in self._frames)
         return frame
 
 
@@ -249,7 +251,7 @@ class _BucketLines:
         return cls(frame, positions[lines], lines)
 
 
-def _split_chunks(frame: pl.DataFrame, keys: Keys) -> Iterator[_WaitingFrame]:
+def _split_chunks(frame: pl.DataFrame, keys: Keys) -> Iterator[_EarlyFrame]:
     """Split a frame into its chunks, whose arrays can be read without a copy."""
     start = 0
     for length in frame[ROW].chunk_lengths():
@@ -257,7 +259,7 @@ def _split_chunks(frame: pl.DataFrame, keys: Keys) -> Iterator[_WaitingFrame]:
         start += length
         if length:
             low, high = int(chunk_keys.min()), int(chunk_keys.max())
-            yield _WaitingFrame(chunk, chunk_keys, low, high, int(chunk.estimated_size()))
+            yield _EarlyFrame(chunk, chunk_keys, low, high, int(chunk.estimated_size()))
 
 
 def _can_scatter(parts: Sequence[_BucketLines]) -> bool:

@@ -357,7 +357,7 @@ def _isolation_gaps() -> list[str]:
 
 @contextmanager
 def _bundle(built: BuiltKernel, notes: list[str]) -> Iterator[Path]:
-    """Yield the bundle; if the kernel has another Python than this one, a copy without wheels for the kernel's."""
+    """Yield the bundle, or a copy without its wheels if they are for another version of Python than this one."""
     local_python = f"{sys.version_info.major}.{sys.version_info.minor}"
     manifest = json.loads((built.bundle / MANIFEST).read_text(encoding="utf-8"))
     python = manifest["python"]

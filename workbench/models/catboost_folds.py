@@ -394,8 +394,8 @@ class CatBoostLearner(EarlyStoppingLearner[CatBoostSpec]):
         import catboost
 
         train_rows, valid_rows = self.data.split(fold)
-        # The default learning rate depends on these: it is to be that of a model with early stopping, but all trees are
-        # kept.
+        # CatBoost's default learning rate depends on these settings: it should be that of a model with early stopping,
+        # although all trees are kept.
         stopping: dict[str, Any] = {"iterations": self.spec.rounds, "use_best_model": bool(self.spec.patience)}
         if self.spec.patience:
             stopping |= {"best_model_min_trees": self.spec.rounds}

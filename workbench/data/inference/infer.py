@@ -79,7 +79,7 @@ def infer(
     Raises
     ------
     DataError
-        When the files leave something open; the message has what is missing and how to write the definition.
+        When a part cannot be inferred; the message names it and how to write the definition.
     """
     data_tables = [DataTable(info, tables) for info in manifest.tables.values() if info.rows]
     log = find_log(data_tables, facts, platform)
@@ -93,8 +93,8 @@ def infer(
     except UnclearTablesError as exc:
         raise DataError(
             f"can't infer the definition of {facts.slug!r}: {exc.message}",
-            hint=f"write what is right into competitions/{facts.slug}/competition.toml, these lines are enough, and "
-            f"`wb fetch {facts.slug}` again: {exc.hint}",
+            hint="write the correct one of these settings, without any other, to "
+            f"competitions/{facts.slug}/competition.toml, then `wb fetch {facts.slug}` again: {exc.hint}",
         ) from exc
     except NotPlainError as exc:
         raise DataError(

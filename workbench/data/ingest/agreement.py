@@ -105,6 +105,7 @@ def _can_hold(shared: pl.DataType, converted: _ConvertedTable, column: str) -> b
 
 
 def _rewrite(converted: _ConvertedTable, types: Types, info: TableInfo, options: ReadOptions) -> TableInfo:
+    """Write a table again with other types, and return its new entry of the manifest."""
     scan = scan_parquet(converted.path)
     # An empty column of text can't be cast to a list or a struct.
     empty = {c for c in types if converted.is_empty(c)}
@@ -112,5 +113,5 @@ def _rewrite(converted: _ConvertedTable, types: Types, info: TableInfo, options:
     with atomic(converted.path) as temporary:
         scan.with_columns(columns).sink_parquet(temporary, row_group_size=ROWS_PER_GROUP, compression=COMPRESSION)
     new = info_of(converted.table, converted.path, info.source_sha256, options)
-    # The guesses on the files are unchanged, but for the spelling of columns that have another type now.
+    # The guesses about the files stay, except the spelling of columns whose type has changed.
     return replace(new, read=info.read, spelled={c: s for c, s in info.spelled.items() if c not in types})

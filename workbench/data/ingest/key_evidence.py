@@ -68,7 +68,7 @@ def find_keys(tables: Iterable[TableSource], options: ReadOptions) -> Keys:
     ----------
     tables : iterable of TableSource
     options : ReadOptions
-        Its `keys` are keys in any case.
+        Its `keys` are included in the result.
     """
     heads = [h for t in tables if (h := _head(t, options))]
     sample = max(

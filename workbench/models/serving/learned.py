@@ -210,15 +210,15 @@ def with_trained_rows(competition: Competition, rows: Mapping[str, str]) -> Comp
     Parameters
     ----------
     rows : dict
-        From `LearnedColumns`.
+        Column -> type, from `LearnedColumns`.
     """
     competition = replace(competition, columns=tuple(rows))
-    now = competition.rows.scan()
-    other = [c for c, t in now.collect_schema().items() if c != ROW and kind_of(str(t)) != kind_of(rows[c])]
-    if not other:
+    rows_now = competition.rows.scan()
+    changed = [c for c, t in rows_now.collect_schema().items() if c != ROW and kind_of(str(t)) != kind_of(rows[c])]
+    if not changed:
         return competition
-    empty = now.select(pl.col(other).is_null().all()).collect(engine="streaming").row(0, named=True)
-    types = {c: dtype for c in other if empty[c] and (dtype := _type_named(rows[c])) is not None}
+    is_empty = rows_now.select(pl.col(changed).is_null().all()).collect(engine="streaming").row(0, named=True)
+    types = {c: dtype for c in changed if is_empty[c] and (dtype := _type_named(rows[c])) is not None}
     return replace(competition, empty_types=types)
 
 

@@ -65,9 +65,9 @@ def download(
     ----------
     connection : Connection
     request : callable
-        Requests the object from Kaggle: returns a redirect to the storage, the address there, or the object itself.
-        Kaggle limits these calls, so an address is used again after each interruption until the storage refuses it, as
-        it does after some time. An address contains a signature and is never stored.
+        Requests the object from Kaggle, and returns a redirect to the storage, an address there, or the object itself.
+        Kaggle limits these calls, so an address is used again after each interruption until it expires. It contains a
+        signature and is never stored.
     destination : Path
     action : str
         For messages: "downloading train.csv of 'titanic'".
@@ -84,7 +84,7 @@ def download(
     StorageError
         When the disk lacks the space for the object; no more of it is fetched then.
     DamagedError
-        When what arrived has another checksum than announced, twice.
+        When the received data twice has another checksum than announced.
     """
     with storage_errors(destination):
         destination.parent.mkdir(parents=True, exist_ok=True)
@@ -100,7 +100,7 @@ def download(
                 checksum_kind = transfer.partial.checksum_kind
                 transfer.discard()
         raise DamagedError(
-            f"what arrived while {action} is not what the storage announced ({checksum_kind}), twice",
+            f"the data received while {action} twice had another checksum ({checksum_kind}) than announced",
             hint="a proxy or a faulty connection may corrupt it; try from another network",
         )
 
