@@ -253,6 +253,14 @@ def test_the_architecture_names_every_wing_once() -> None:
     assert sorted(named) == sorted(p.parent.name for p in (ROOT / "workbench").glob("*/__init__.py"))
 
 
+def test_files_and_tests_that_the_pages_name_are_there() -> None:
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        paths = {p.rstrip("/") for p in re.findall(r"`((?:workbench|tests|docs)/[\w./]+)`", text) if "NAME" not in p}
+        assert [p for p in sorted(paths) if not (ROOT / p).exists()] == [], page
+        assert [n for n in sorted(set(re.findall(r"`(test_\w+)`", text))) if not is_defined(n)] == [], page
+
+
 WAYS = re.findall(r"^\| \d+ \| ([^|]+) \| ([^|]+) \|([^|]*)\|$", ARCHITECTURE, re.MULTILINE)
 """What happens, the module, and what lies on disk, of each step of the ways through the code."""
 
