@@ -31,8 +31,12 @@ FILES: dict[str, type[BaseModel]] = {
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Return the page with its generated parts."""
-    markdown = re.sub(r"<!-- options: wb ([\w ]+?) -->", lambda match: options_of(match[1].split()), markdown)
-    return re.sub(r"<!-- keys: (\S+) -->", lambda match: stacked(keys_of(FILES[match[1]])), markdown)
+    for pattern, part in (
+        (r"^<!-- options: wb ([\w ]+?) -->$", lambda match: options_of(match[1].split())),
+        (r"^<!-- keys: (\S+) -->$", lambda match: stacked(keys_of(FILES[match[1]]))),
+    ):
+        markdown = re.sub(pattern, part, markdown, flags=re.MULTILINE)
+    return markdown
 
 
 def on_page_content(html: str, **_: Any) -> str:

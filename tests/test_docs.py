@@ -120,6 +120,16 @@ def test_toml_in_the_documents_has_keys_that_exist(where: str, code: str) -> Non
     assert any(set(table) <= keys for keys in known) or set(table) <= set.union(*known), where
 
 
+def test_the_generated_parts_of_all_pages_are_made() -> None:
+    hooks = loaded_hooks()
+    left = {
+        page.name
+        for page in PAGES
+        if re.search("^<!-- ", hooks.on_page_markdown(page.read_text("utf-8")), re.MULTILINE)
+    }
+    assert left == set()
+
+
 def test_every_key_has_a_description() -> None:
     hooks = loaded_hooks()
     for name, model in hooks.FILES.items():
