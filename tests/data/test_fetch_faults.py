@@ -213,7 +213,9 @@ def test_damage_is_found_and_fetched_again(place: Place, damage: Callable[[bytes
     place.server.send_md5 = announced
     fault = place.server.fault("storage", change=damage, times=1000)
     says = (
-        r"not what the storage announced \(md5\), twice" if announced else "not a complete zip archive|is not complete"
+        r"twice had another checksum \(md5\) than announced"
+        if announced
+        else "not a complete zip archive|is not complete"
     )
     place.fails(says=says, do="another network" if announced else "fetch it again")
     fault.times = 0
