@@ -22,9 +22,10 @@ from workbench.core.errors import ConfigError, NotFoundError, TrainingError, Wor
 from workbench.experiments.kinds import model_spec
 from workbench.experiments.ready import ready
 from workbench.experiments.spec import read_spec
-from workbench.features import ROW
+from workbench.features import ROW, FoldFrames
 from workbench.metrics import from_function
 from workbench.models.folds import Folds
+from workbench.models.lightgbm.fold_datasets import FoldDatasets
 from workbench.models.records import FoldResult, Problem
 from workbench.models.registry import MODEL_KINDS
 from workbench.models.scoring import score_column
@@ -32,6 +33,7 @@ from workbench.models.target import Target
 from workbench.models.train import train
 from workbench.models.training_columns import TrainingColumns
 from workbench.models.transforms import fitted_transform
+from workbench.models.xgboost_folds import XGBoostLearner
 
 ALL = 'features = ["rows", "ratio", "doubled", "town_size", "te_town"]\n'
 MODELS = """
@@ -217,6 +219,44 @@ class TestContract:
         for a, b in zip(forth, reversed(back), strict=True):
             assert same(a, b)
         assert np.array_equal(forth[1].oof, forth[2].oof) == (kind in ("linear", "histogram"))
+
+    @pytest.mark.parametrize("stopping", [False, True])
+    @pytest.mark.parametrize("max_folds", [None, 1, 2])
+    def test_seeds_share_what_depends_on_the_fold(
+        self,
+        competitions: Competitions,
+        kind: str,
+        stopping: bool,
+        max_folds: int | None,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        if stopping and kind not in BOOSTED:
+            pytest.skip("not a case: a model without rounds")
+        text = table(kind, "binary").replace("early_stopping_rounds = 0", f"early_stopping_rounds = {5 * stopping}")
+        spec, problem = prepared(competitions(), text)
+        assert problem.matrix.fold_columns
+        alone = [train(problem, spec, (seed,), max_in_memory=1).parts for seed in (1, 2)]
+        made: dict[str, int] = {"encodings": 0, "datasets": 0}
+
+        def counting(owner: Any, method: str, name: str) -> None:
+            real = getattr(owner, method)
+
+            def counted(*arguments: Any) -> Any:
+                made[name] += 1
+                return real(*arguments)
+
+            monkeypatch.setattr(owner, method, counted)
+
+        counting(FoldFrames, "frame", "encodings")
+        counting(FoldDatasets, "without_labels", "datasets")
+        counting(XGBoostLearner, "_make_datasets", "datasets")
+        both = train(problem, spec, (1, 2), max_in_memory=max_folds)
+        for a, b in zip([*alone[0], *alone[1]], both.parts, strict=True):
+            assert (a.fold, a.seed, a.curve, a.importance) == (b.fold, b.seed, b.curve, b.importance)
+            assert same(a, b)
+        if max_folds is None:
+            assert made["encodings"] == 3
+            assert made["datasets"] == (3 if kind in ("model", "xgboost") else 0)
 
     def test_weights_of_the_metric_train_nothing(self, competitions: Competitions, kind: str) -> None:
         spec, problem = prepared(competitions(), table(kind, "binary"))

@@ -12,6 +12,7 @@ from tests.conversion import listening
 from tests.kernel_builds import HERE
 from workbench.core.context import SILENT, RunContext, text_listener
 from workbench.core.errors import ConfigError, DataError
+from workbench.features import FoldFrames
 from workbench.models.serving import read_bundle
 from workbench.models.serving.predict import bundle_competition, predict
 
@@ -34,13 +35,16 @@ def changed(bundle: Path, **spec: Any) -> None:
 @pytest.mark.parametrize("more", ["", "refit = true\n"])
 @pytest.mark.parametrize("task", ["two", "multiclass"])
 def test_every_model_counts_once_in_the_order_of_the_training(
-    small, no_wheels: Path, tmp_path: Path, task: str, more: str
+    small, no_wheels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str, more: str
 ) -> None:
     """Byte for byte: sums in another order, or another share of one model, would show in the last digits."""
     made = small(task=task, metric="rmse" if task == "two" else "logloss", n_rows=200)
     run, bundle = built(made, no_wheels, more)
     said: list[str] = []
     work = tmp_path / "work"
+    encoded: list[int] = []
+    frame = FoldFrames.frame
+    monkeypatch.setattr(FoldFrames, "frame", lambda self, fold: encoded.append(fold) or frame(self, fold))
     out = predict(
         bundle,
         made.folder / "data" / "raw",
@@ -48,9 +52,11 @@ def test_every_model_counts_once_in_the_order_of_the_training(
         work=work,
         context=RunContext((text_listener(said.append),)),
     )
+    n_targets = 2 if task == "two" else 1
+    assert len(encoded) == (1 if more else 5) * n_targets  # not for each of the two seeds
     assert out == tmp_path / "s.csv"
     assert out.read_bytes() == run.submission.read_bytes()
-    n = 2 * (5 + bool(more)) * (2 if task == "two" else 1)
+    n = 2 * (5 + bool(more)) * n_targets
     assert [s for s in said if "models" in s] == [f"{n} models, 40 test rows"]
     assert said[-1] == f"wrote {out}"
     assert (work / "competitions" / "small" / "data" / "tables").is_dir()

@@ -173,12 +173,20 @@ class FoldData:
     Attributes
     ----------
     columns : TrainingColumns
+    keeps_datasets : bool
+        Whether a library may keep its datasets of all folds, for the next seed.
     """
 
     def __init__(self, target: FoldTarget) -> None:
         self.problem = target.problem
         self.target = target
         self.columns = TrainingColumns(target.problem, target.index)
+        self.keeps_datasets = False
+
+    def keep_folds(self, max_folds: int, n_seeds: int) -> None:
+        """Keep what is computed per fold, of up to `max_folds` folds, for the next of `n_seeds` seeds."""
+        self.columns.by_fold.max_folds = max(1, max_folds)
+        self.keeps_datasets = n_seeds > 1 and max_folds >= self.problem.folds.n_folds
 
     @property
     def test_rows(self) -> range:

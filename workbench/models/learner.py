@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from workbench.models.fold_data import FoldData
 from workbench.models.memory_estimate import MemoryEstimate
 from workbench.models.records import FoldResult, Problem
 
@@ -26,6 +27,11 @@ class Learner(Protocol):
     """
 
     each_round: Callable[[], None]
+
+    @property
+    def data(self) -> FoldData:
+        """The data of the target's models."""
+        ...
 
     def fit(self, fold: int, seed: int) -> FoldResult:
         """Train on the fold's train rows and predict its validated rows and the test rows.

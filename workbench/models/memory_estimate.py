@@ -69,7 +69,9 @@ class MemoryEstimate:
 
     def max_folds(self, spare_bytes: int) -> int:
         """Return how many folds fit into memory at once, with `spare_bytes` free besides one of them."""
-        return 1 + int(max(0, spare_bytes) / max(1, self.fold_bytes + self.row_bytes))
+        # Of the columns that depend on the fold, the frame of all rows stays in memory, without the copy.
+        bytes_per_fold = self.fold_bytes + self.row_bytes + self.encoded_bytes // 2
+        return 1 + int(max(0, spare_bytes) / max(1, bytes_per_fold))
 
     def with_bins_loaded(self) -> MemoryEstimate:
         """Return the estimate where the bins of all train rows are in memory already."""

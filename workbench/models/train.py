@@ -60,8 +60,11 @@ def train(
     for index in range(len(problem.target.columns)):
         learner = spec.learner(problem, index)
         learner.each_round = context.check_stop
+        shares_rounds = isinstance(learner, SharedRoundsLearner) and learner.shared_stopping is not None
+        if shares_rounds or len(seeds) > 1:
+            learner.data.keep_folds(len(folds) if max_in_memory is None else max_in_memory, len(seeds))
         for seed in seeds:
-            if isinstance(learner, SharedRoundsLearner) and learner.shared_stopping is not None:
+            if isinstance(learner, SharedRoundsLearner) and shares_rounds:
                 train_with_shared_rounds(learner, folds, seed, parts=parts, max_in_memory=max_in_memory, on_result=add)
                 continue
             for fold in folds:

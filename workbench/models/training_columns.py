@@ -11,6 +11,7 @@ import numpy.typing as npt
 import polars as pl
 
 from workbench.features import CHUNK_ROWS
+from workbench.models.fold_cache import FoldCache
 from workbench.models.records import FULL_DATA, Problem
 
 if TYPE_CHECKING:
@@ -29,13 +30,18 @@ class TrainingColumns:
     problem : Problem
     index : int
         Of the target.
+
+    Attributes
+    ----------
+    by_fold : FoldCache
+        The columns that depend on the fold, of one fold unless it is told to keep more.
     """
 
     def __init__(self, problem: Problem, index: int) -> None:
         self.problem = problem
         self.index = index
         self._fold_frames: FoldFrames | None = None
-        self._latest: dict[int, pl.DataFrame] = {}
+        self.by_fold: FoldCache[pl.DataFrame] = FoldCache()
 
     @cached_property
     def names(self) -> list[str]:
@@ -63,18 +69,14 @@ class TrainingColumns:
         return frame.with_columns(centered).cast(pl.Float32)
 
     def of_fold(self, fold: int) -> pl.DataFrame:
-        """Return the columns that depend on the fold, for all rows; the fold may be `FULL_DATA`.
+        """Return the columns that depend on the fold, for all rows; the fold may be `FULL_DATA`."""
+        return self.by_fold.get(fold, lambda: self._compute(fold))
 
-        Those of the latest fold are kept in memory, for its next seed.
-        """
-        if fold not in self._latest:
-            self._latest.clear()  # freed first: two folds may not fit into memory
-            # The encodings number the fold of all rows after the others.
-            fold_number = self.problem.folds.n_folds if fold == FULL_DATA else fold
-            frame = self._frames(fold).frame(fold_number)
-            frame.columns = self.names[self.problem.matrix.width :]
-            self._latest[fold] = frame
-        return self._latest[fold]
+    def _compute(self, fold: int) -> pl.DataFrame:
+        # The encodings number the fold of all rows after the others.
+        frame = self._frames(fold).frame(self.problem.folds.n_folds if fold == FULL_DATA else fold)
+        frame.columns = self.names[self.problem.matrix.width :]
+        return frame
 
     def _frames(self, fold: int) -> FoldFrames:
         matrix, targets, split = self.problem.matrix, self.problem.target.columns, self.problem.split

@@ -19,6 +19,7 @@ import polars as pl
 from workbench.core.errors import ConfigError, TrainingError, did_you_mean
 from workbench.features import CHUNK_ROWS, missing_share
 from workbench.models.column_parameters import resolve_columns
+from workbench.models.fold_cache import FoldCache
 from workbench.models.fold_data import FoldData, FoldTarget
 from workbench.models.losses import loss_for, power_for
 from workbench.models.memory_estimate import LibraryMemory, MemoryEstimate, estimate_memory, total_bins, training_widths
@@ -316,6 +317,7 @@ class XGBoostLearner(EarlyStoppingLearner[XGBoostSpec]):
         self.each_round: Callable[[], None] = lambda: None
         self.native_metric = native_metric(SAME_METRIC, problem.metric, self.data.target.column.task, spec.transform)
         self.safe_names = _safe_names(self.data.columns.names)
+        self._datasets_by_fold: FoldCache[tuple[xgb.DMatrix, xgb.DMatrix]] = FoldCache(problem.folds.n_folds)
         self.parameters = spec.parameters | self._constraints()
         if self.native_metric:
             self.parameters["eval_metric"] = self.native_metric
@@ -344,6 +346,11 @@ class XGBoostLearner(EarlyStoppingLearner[XGBoostSpec]):
 
     def datasets(self, fold: int) -> tuple[xgb.DMatrix, xgb.DMatrix]:
         """Return the datasets of a fold's train rows and of its validation rows."""
+        if self.data.keeps_datasets:
+            return self._datasets_by_fold.get(fold, lambda: self._make_datasets(fold))
+        return self._make_datasets(fold)
+
+    def _make_datasets(self, fold: int) -> tuple[xgb.DMatrix, xgb.DMatrix]:
         train_rows, valid_rows = self.data.split(fold)
         train_codes = self._train_codes(fold, train_rows)
         train_set = self._dataset(fold, train_rows, train_codes, self.data.target.training_weights(fold, train_rows))

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from workbench.models.fold_cache import FoldCache
 from workbench.models.fold_data import FoldData
 from workbench.models.lightgbm.bins import BinnedRows, bin_parameters, dataset_subset
 from workbench.models.lightgbm.datasets import add_columns, bin_frame
@@ -56,6 +57,7 @@ class FoldDatasets:
         self, data: FoldData, parameters: dict[str, Any], bins: BinnedRows, pseudo: PseudoLabelRule | None = None
     ) -> None:
         self.data, self.parameters, self.bins, self.pseudo = data, parameters, bins, pseudo
+        self._splits: FoldCache[tuple[DatasetSplit, DatasetSplit]] = FoldCache(data.problem.folds.n_folds)
 
     def train_rows(self, fold: int) -> Ints:
         """Return the train rows of a fold, or of `FULL_DATA`, in the order of their dataset."""
@@ -63,6 +65,11 @@ class FoldDatasets:
 
     def split(self, fold: int, train_rows: Ints | None = None) -> tuple[DatasetSplit, DatasetSplit]:
         """Return the train and the validation set of a fold; the train set has `train_rows`, by default all."""
+        if train_rows is None and self.data.keeps_datasets and self.pseudo is None:
+            return self._splits.get(fold, lambda: self._make_split(fold, None))
+        return self._make_split(fold, train_rows)
+
+    def _make_split(self, fold: int, train_rows: Ints | None) -> tuple[DatasetSplit, DatasetSplit]:
         train = self.train_rows(fold) if train_rows is None else self.bins.in_order(train_rows)
         valid = self.bins.in_order(self.data.target.valid_rows(fold))
         train_set, valid_set = self.without_labels([train, valid], self.data.columns.of_fold(fold))

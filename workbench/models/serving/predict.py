@@ -114,10 +114,15 @@ def _predict(packed: Bundle, data: Path, out: Path, work: Path, memory_limit: in
         # Full fits, if there are any, replace the folds' models. The order is that of the training, so that the sums
         # are equal bit for bit.
         full_fits = [m for m in target_models if m[3]]
-        for match in sorted(full_fits or target_models, key=lambda m: (int(m[4]), int(m[2] or FULL_DATA))):
+        to_add = sorted(full_fits or target_models, key=lambda m: (int(m[4]), int(m[2] or FULL_DATA)))
+        predictions: dict[str, Floats] = {}
+        # Columns that depend on the fold are computed once for all of its seeds.
+        for match in sorted(to_add, key=lambda m: int(m[2] or FULL_DATA)) if matrix.fold_columns else tuple(to_add):
             text = packed.files[f"models/{match[0]}"].read_text(encoding="utf-8")
-            predictions = learner.predicted_by(text, int(match[2] or FULL_DATA))
-            test[:, target_slice] += predictions / len(full_fits) if full_fits else predictions
+            predictions[match[0]] = learner.predicted_by(text, int(match[2] or FULL_DATA))
+            while to_add and to_add[0][0] in predictions:
+                next_predictions = predictions.pop(to_add.pop(0)[0])
+                test[:, target_slice] += next_predictions / len(full_fits) if full_fits else next_predictions
         if not full_fits:
             test[:, target_slice] /= len(target_models)
     write_submission(competition, form, target, test, out)
