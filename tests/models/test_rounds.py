@@ -111,7 +111,7 @@ class Curve:
     """A training whose values are known; it counts the rounds that it trains, and how often it begins."""
 
     def __init__(self, fold: int, values: list[float], *, known: int = 0, steps: bool = True) -> None:
-        self.fold, self.seed, self.index = fold, 1, 0
+        self.fold, self.seed, self.target_index = fold, 1, 0
         self.values, self.curves = values, {"valid": values[:known], "train": values[:known]}
         self.steps, self.has_model = steps, False
         self.n_trained, self.n_begun = 0, 0
@@ -257,7 +257,7 @@ class Kept:
 class Learner:
     def __init__(self, second: bool = False) -> None:
         rng = np.random.default_rng(3)
-        self.index, self.made = 7, []
+        self.target_index, self.made = 7, []
         self.curves = [[values_of(rng) for _ in range(3)] for _ in range(2)]
         self.has_second = second
 

@@ -67,10 +67,10 @@ def style() -> Any:
 
 @contextmanager
 def plot_style(**settings: Any) -> Iterator[None]:
-    """Use the style for the length of the block; `settings` are further rcParams, with underscores for dots."""
+    """Use the style within the block; `settings` are further rcParams, with underscores instead of dots."""
     import matplotlib as mpl
 
-    # Many fonts have no bold variant, of which matplotlib would warn.
+    # Many fonts have no bold variant, and matplotlib would warn about that.
     logger = logging.getLogger("matplotlib.font_manager")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -172,9 +172,9 @@ class CatBoostSpec:
         """Estimate the memory of the training at its peak."""
         return _memory_estimate(problem, seeds)
 
-    def learner(self, problem: Problem, index: int) -> CatBoostLearner:
-        """Return the learner of target number `index`."""
-        return CatBoostLearner(problem, self, index)
+    def learner(self, problem: Problem, target_index: int) -> CatBoostLearner:
+        """Return the learner of target number `target_index`."""
+        return CatBoostLearner(problem, self, target_index)
 
     @property
     def loss(self) -> str:
@@ -373,12 +373,12 @@ def _native_metric(target: FoldTarget, metric: Metric, loss: str, *, unweighted:
 class CatBoostLearner(EarlyStoppingLearner[CatBoostSpec]):
     """Trains one target's models."""
 
-    def __init__(self, problem: Problem, spec: CatBoostSpec, index: int) -> None:
+    def __init__(self, problem: Problem, spec: CatBoostSpec, target_index: int) -> None:
         weights_classes = _weights_classes(spec.parameters)
         self.data = FoldData(
-            FoldTarget(problem, index, spec.transform, power=spec.power, library_weights_classes=weights_classes)
+            FoldTarget(problem, target_index, spec.transform, power=spec.power, library_weights_classes=weights_classes)
         )
-        self.index = index
+        self.target_index = target_index
         self.spec = spec
         self.each_round: Callable[[], None] = lambda: None
         self.native_metric = _native_metric(self.data.target, problem.metric, spec.loss, unweighted=spec.unweighted)
@@ -435,7 +435,7 @@ class CatBoostLearner(EarlyStoppingLearner[CatBoostSpec]):
             return self._to_label_scale(np.asarray(raw).reshape(len(frame), -1))
 
         return FoldResult(
-            target=self.index,
+            target=self.target_index,
             fold=fold,
             seed=seed,
             oof=self.data.predictions(fold, self.data.split(fold)[1], predict),

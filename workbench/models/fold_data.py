@@ -39,7 +39,7 @@ class FoldTarget:
     Parameters
     ----------
     problem : Problem
-    index : int
+    target_index : int
         Of the target.
     transform : str
         One of `transforms.TRANSFORMS`.
@@ -54,7 +54,7 @@ class FoldTarget:
     def __init__(
         self,
         problem: Problem,
-        index: int,
+        target_index: int,
         transform: str,
         *,
         power: int = 0,
@@ -62,8 +62,8 @@ class FoldTarget:
         library_weights_classes: bool = False,
     ) -> None:
         self.problem = problem
-        self.index = index
-        self.column: TargetColumn = problem.target.columns[index]
+        self.target_index = target_index
+        self.column: TargetColumn = problem.target.columns[target_index]
         self.transform = transform
         self.power = power
         self.class_weight = class_weight
@@ -180,7 +180,7 @@ class FoldData:
     def __init__(self, target: FoldTarget) -> None:
         self.problem = target.problem
         self.target = target
-        self.columns = TrainingColumns(target.problem, target.index)
+        self.columns = TrainingColumns(target.problem, target.target_index)
         self.keeps_datasets = False
 
     def keep_folds(self, max_folds: int, n_seeds: int) -> None:

@@ -80,9 +80,9 @@ class FunctionSpec:
         library = LibraryMemory(data_bytes, data_bytes, bytes_per_row=32, bytes_per_prediction=16)
         return estimate_memory(problem, seeds, library)
 
-    def learner(self, problem: Problem, index: int) -> FunctionLearner:
-        """Return the learner of target number `index`."""
-        return FunctionLearner(problem, self, index)
+    def learner(self, problem: Problem, target_index: int) -> FunctionLearner:
+        """Return the learner of target number `target_index`."""
+        return FunctionLearner(problem, self, target_index)
 
 
 def function_spec(request: ModelRequest) -> FunctionSpec:
@@ -148,9 +148,9 @@ def _check_call(request: ModelRequest, function: Callable[..., Any], parameters:
 class FunctionLearner:
     """Calls the function for each fold and seed, and checks the predictions that it returns."""
 
-    def __init__(self, problem: Problem, spec: FunctionSpec, index: int) -> None:
-        self.data = FoldData(FoldTarget(problem, index, spec.transform, library_weights_classes=True))
-        self.index = index
+    def __init__(self, problem: Problem, spec: FunctionSpec, target_index: int) -> None:
+        self.data = FoldData(FoldTarget(problem, target_index, spec.transform, library_weights_classes=True))
+        self.target_index = target_index
         self.spec = spec
         self.each_round: Callable[[], None] = lambda: None
 
@@ -178,7 +178,7 @@ class FunctionLearner:
                 f"{where}: expected two arrays, (valid_predictions, test_predictions), got {_described(result)}"
             )
         return FoldResult(
-            target=self.index,
+            target=self.target_index,
             fold=fold,
             seed=seed,
             oof=self._checked(result[0], fold, len(valid_rows), f"{where}, valid_predictions"),

@@ -65,6 +65,6 @@ class ModelSpec(Protocol):
         """Estimate the memory of the training at its peak."""
         ...
 
-    def learner(self, problem: Problem, index: int) -> Learner:
-        """Return the learner of target number `index`."""
+    def learner(self, problem: Problem, target_index: int) -> Learner:
+        """Return the learner of target number `target_index`."""
         ...

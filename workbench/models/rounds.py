@@ -181,11 +181,11 @@ class SharedRoundsLearner(Protocol):
 
     Attributes
     ----------
-    index : int
+    target_index : int
         Of the target.
     """
 
-    index: int
+    target_index: int
 
     @property
     def shared_stopping(self) -> StoppingRule | None:
@@ -301,18 +301,18 @@ def train_with_shared_rounds(
     stopping = learner.shared_stopping
     if stopping is None:
         raise ValueError("the learner's folds do not share their number of rounds")
-    finished = {k: stored for k in folds if parts and (stored := parts.load(learner.index, k, seed)) is not None}
+    finished = {k: stored for k in folds if parts and (stored := parts.load(learner.target_index, k, seed)) is not None}
     if len(finished) == len(folds):
         for result in finished.values():
             on_result(result, False)
         return list(finished.values())
 
     def load_state(fold: int, stage: int) -> TrainingState | None:
-        return parts.load_training(learner.index, fold, seed, stage) if parts else None
+        return parts.load_training(learner.target_index, fold, seed, stage) if parts else None
 
     def save_state(training: FoldTraining, stage: int) -> None:
         if parts:
-            parts.save_training(learner.index, training.fold, seed, stage, training.state())
+            parts.save_training(learner.target_index, training.fold, seed, stage, training.state())
 
     def train_stage(trainings: list[FoldTraining], stage: int) -> tuple[int, int]:
         return find_shared_rounds(

@@ -125,9 +125,9 @@ class SklearnSpec:
         """Estimate the memory of the training at its peak, without that of the estimator itself, which is unknown."""
         return _memory_estimate(problem, self, seeds)
 
-    def learner(self, problem: Problem, index: int) -> SklearnLearner:
-        """Return the learner of target number `index`."""
-        return SklearnLearner(problem, self, index)
+    def learner(self, problem: Problem, target_index: int) -> SklearnLearner:
+        """Return the learner of target number `target_index`."""
+        return SklearnLearner(problem, self, target_index)
 
     def new_estimator(self, seed: int | None = None) -> Any:
         """Return a new estimator, not fitted."""
@@ -302,12 +302,12 @@ def _check_estimator(request: ModelRequest, name: str, estimator: Any, tags: Any
 class SklearnLearner:
     """Trains one target's models, each on a copy of the fold's train rows."""
 
-    def __init__(self, problem: Problem, spec: SklearnSpec, index: int) -> None:
+    def __init__(self, problem: Problem, spec: SklearnSpec, target_index: int) -> None:
         weights_classes = spec.parameters.get("class_weight") is not None
         self.data = FoldData(
-            FoldTarget(problem, index, spec.transform, power=spec.power, library_weights_classes=weights_classes)
+            FoldTarget(problem, target_index, spec.transform, power=spec.power, library_weights_classes=weights_classes)
         )
-        self.index = index
+        self.target_index = target_index
         self.spec = spec
         self.each_round: Callable[[], None] = lambda: None
         is_float32 = problem.matrix.number_type is np.float32
@@ -350,7 +350,7 @@ class SklearnLearner:
             return self._predict(estimator, inputs if preprocessor is None else preprocessor.transform(inputs))
 
         return FoldResult(
-            target=self.index,
+            target=self.target_index,
             fold=fold,
             seed=seed,
             oof=self.data.predictions(fold, valid_rows, predict),

@@ -28,7 +28,7 @@ class TrainingColumns:
     Parameters
     ----------
     problem : Problem
-    index : int
+    target_index : int
         Of the target.
 
     Attributes
@@ -37,9 +37,9 @@ class TrainingColumns:
         The columns that depend on the fold, of one fold unless it is told to keep more.
     """
 
-    def __init__(self, problem: Problem, index: int) -> None:
+    def __init__(self, problem: Problem, target_index: int) -> None:
         self.problem = problem
-        self.index = index
+        self.target_index = target_index
         self._fold_frames: FoldFrames | None = None
         self.by_fold: FoldCache[pl.DataFrame] = FoldCache()
 
@@ -49,7 +49,7 @@ class TrainingColumns:
         matrix, targets = self.problem.matrix, self.problem.target.columns
         names: dict[str, None] = dict.fromkeys(matrix.columns)
         for columns in matrix.fold_columns:
-            for name in columns.names(targets, self.index):
+            for name in columns.names(targets, self.target_index):
                 names[name if name not in names else f"{name}_{len(names)}"] = None
         return list(names)
 
@@ -81,9 +81,9 @@ class TrainingColumns:
     def _frames(self, fold: int) -> FoldFrames:
         matrix, targets, split = self.problem.matrix, self.problem.target.columns, self.problem.split
         if fold == FULL_DATA:
-            return matrix.learned(targets, self.index, split.with_full_fold())
+            return matrix.learned(targets, self.target_index, split.with_full_fold())
         if self._fold_frames is None:
-            self._fold_frames = matrix.learned(targets, self.index, split)
+            self._fold_frames = matrix.learned(targets, self.target_index, split)
         return self._fold_frames
 
     def chunks(self, fold: int, rows: Rows, size: int | None = None) -> Iterator[tuple[slice, pl.DataFrame]]:

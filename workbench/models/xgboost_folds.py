@@ -134,9 +134,9 @@ class XGBoostSpec:
         """Estimate the memory of the training at its peak."""
         return _memory_estimate(problem, self.parameters, seeds)
 
-    def learner(self, problem: Problem, index: int) -> XGBoostLearner:
-        """Return the learner of target number `index`."""
-        return XGBoostLearner(problem, self, index)
+    def learner(self, problem: Problem, target_index: int) -> XGBoostLearner:
+        """Return the learner of target number `target_index`."""
+        return XGBoostLearner(problem, self, target_index)
 
 
 # --------------------------------------------------------------------------------------------------------- parameters
@@ -307,12 +307,12 @@ def _parameter_names(config: Any, section: str = "") -> Iterator[str]:
 class XGBoostLearner(EarlyStoppingLearner[XGBoostSpec]):
     """Trains one target's models, each on quantiles of the fold's train rows."""
 
-    def __init__(self, problem: Problem, spec: XGBoostSpec, index: int) -> None:
+    def __init__(self, problem: Problem, spec: XGBoostSpec, target_index: int) -> None:
         weights_classes = spec.parameters.get("scale_pos_weight", 1) != 1
         self.data = FoldData(
-            FoldTarget(problem, index, spec.transform, power=spec.power, library_weights_classes=weights_classes)
+            FoldTarget(problem, target_index, spec.transform, power=spec.power, library_weights_classes=weights_classes)
         )
-        self.index = index
+        self.target_index = target_index
         self.spec = spec
         self.each_round: Callable[[], None] = lambda: None
         self.native_metric = native_metric(SAME_METRIC, problem.metric, self.data.target.column.task, spec.transform)
@@ -378,7 +378,7 @@ class XGBoostLearner(EarlyStoppingLearner[XGBoostSpec]):
             return self._predict(booster, self._values(frame, train_codes))
 
         return FoldResult(
-            target=self.index,
+            target=self.target_index,
             fold=fold,
             seed=seed,
             oof=self.data.predictions(fold, valid_rows, predict),

@@ -256,7 +256,7 @@ def _set_aside(folder: Path, last: dict[str, Any], url: str | None) -> str:
 
 
 def read_study(folder: Path, name: str, *, url: str | None = None) -> Study | None:
-    """Return a study for reading, from a database the one that was searched last; None where there is none."""
+    """Return a study for reading; of several in a database, the one that was searched last. None if there is none."""
     if url is None and not (folder / JOURNAL).exists():
         return None
     package, storage = optuna(), _storage(folder, url)

@@ -224,7 +224,7 @@ class FoldScorer:
             trials = [
                 replace(trial, fidelity=replace(fidelity, rounds=n, patience=0, every=n)) for n in fidelity.exact_rounds
             ]
-        targets = [self._score_target(index, target_trial) for index, target_trial in enumerate(trials)]
+        targets = [self._score_target(target_index, target_trial) for target_index, target_trial in enumerate(trials)]
         value = float(np.mean([t.score for t in targets]))
         if not np.isfinite(value):
             raise TrainingError(f"fold {fold}: metric {self.problem.metric.name!r} gives {value}")
@@ -241,11 +241,11 @@ class FoldScorer:
 
     # ----------------------------------------------------------------------------------------------------- datasets
 
-    def _learner(self, index: int, parameters: Mapping[str, Any]) -> tuple[LightGBMLearner, tuple[Any, ...]]:
+    def _learner(self, target_index: int, parameters: Mapping[str, Any]) -> tuple[LightGBMLearner, tuple[Any, ...]]:
         """Return the learner of a target for these parameters, cached by those that determine the bins, and its key."""
         bin_settings = {name: parameters[name] for name in BIN_PARAMETERS if name in parameters}
         has_class_weights = weights_classes({**self.spec.parameters, **parameters})
-        key = (index, *(repr(bin_settings.get(name)) for name in BIN_PARAMETERS), has_class_weights)
+        key = (target_index, *(repr(bin_settings.get(name)) for name in BIN_PARAMETERS), has_class_weights)
         if key not in self._learners:
             spec = replace(self.spec, parameters=self.spec.parameters | bin_settings)
             bins, n_bytes = shared_bins(self.problem), 0
@@ -254,7 +254,7 @@ class FoldScorer:
                 n_bytes = self.problem.target.n_rows * (self.problem.matrix.width + 16)
                 self._free_bins(n_bytes)
                 bins = BinnedRows(self.problem.matrix, order=bins.order)
-            learner = self._learners[key] = LightGBMLearner(self.problem, spec, index, bins)
+            learner = self._learners[key] = LightGBMLearner(self.problem, spec, target_index, bins)
             learner.data.target.library_weights_classes = has_class_weights
             self._bytes_by_learner[key] = n_bytes
         return self._learners[key], key
@@ -288,8 +288,8 @@ class FoldScorer:
 
     # --------------------------------------------------------------------------------------------------- one target
 
-    def _score_target(self, index: int, trial: _FoldTrial) -> _TargetScore:
-        learner, key = self._learner(index, trial.parameters)
+    def _score_target(self, target_index: int, trial: _FoldTrial) -> _TargetScore:
+        learner, key = self._learner(target_index, trial.parameters)
         with lightgbm_errors(f"fold {trial.fold}"):
             splits = self._fold_splits(learner, key, trial.fold, trial.fidelity.share)
             training = _TrialTraining(learner, trial, splits, self.each_round)

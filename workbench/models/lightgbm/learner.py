@@ -148,9 +148,9 @@ class LightGBMSpec:
         estimate = lightgbm_memory(problem, self.parameters, seeds, with_test=self.pseudo is not None)
         return estimate.with_bins_loaded() if shared_bins(problem).is_in_memory else estimate
 
-    def learner(self, problem: Problem, index: int) -> LightGBMLearner:
-        """Return the learner of target number `index`."""
-        return LightGBMLearner(problem, self, index)
+    def learner(self, problem: Problem, target_index: int) -> LightGBMLearner:
+        """Return the learner of target number `target_index`."""
+        return LightGBMLearner(problem, self, target_index)
 
 
 # Our metric's name -> LightGBM's, where both compute the same number. Its mape divides by at least 1, unlike ours.
@@ -186,7 +186,7 @@ class LightGBMLearner(EarlyStoppingLearner[LightGBMSpec]):
     ----------
     problem : Problem
     spec : LightGBMSpec
-    index : int
+    target_index : int
         Of the target.
     bins : BinnedRows, optional
         The binned columns; by default those that all learners of the problem share.
@@ -209,14 +209,14 @@ class LightGBMLearner(EarlyStoppingLearner[LightGBMSpec]):
         For constraints that do not match the columns.
     """
 
-    def __init__(self, problem: Problem, spec: LightGBMSpec, index: int, bins: BinnedRows | None = None) -> None:
+    def __init__(self, problem: Problem, spec: LightGBMSpec, target_index: int, bins: BinnedRows | None = None) -> None:
         self.problem = problem
-        self.index = index
+        self.target_index = target_index
         self.spec = spec
         self.data = FoldData(
             FoldTarget(
                 problem,
-                index,
+                target_index,
                 spec.transform,
                 power=spec.power,
                 class_weight=spec.class_weight,
@@ -310,7 +310,7 @@ class LightGBMLearner(EarlyStoppingLearner[LightGBMSpec]):
             notes["labelled"] = self.spec.pseudo.note(labels.classes, self.column)
         gain, splits = (booster.feature_importance(kind, iteration=rounds) for kind in ("gain", "split"))
         return FoldResult(
-            target=self.index,
+            target=self.target_index,
             fold=fold,
             seed=seed,
             oof=self._predictions(booster, rounds, self.data.target.valid_rows(fold), fold),

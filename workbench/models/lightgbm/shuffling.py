@@ -95,50 +95,52 @@ class FoldModels:
         """
         target = self.problem.target
         total = np.zeros((len(self.rows), target.width))
-        for index, target_slice in enumerate(target.slices):
-            boosters = [booster for (t, _), booster in self._boosters.items() if t == index]
-            for start, values in self._chunks(index, columns, order):
+        for target_index, target_slice in enumerate(target.slices):
+            boosters = [booster for (t, _), booster in self._boosters.items() if t == target_index]
+            for start, values in self._chunks(target_index, columns, order):
                 for booster in boosters:
-                    total[start : start + len(values), target_slice] += self._predict(booster, index, values)
+                    total[start : start + len(values), target_slice] += self._predict(booster, target_index, values)
             total[:, target_slice] /= len(boosters)
         return total
 
-    def _predict(self, booster: Any, index: int, values: npt.NDArray[Any]) -> Floats:
-        learner = self._learners[index]
+    def _predict(self, booster: Any, target_index: int, values: npt.NDArray[Any]) -> Floats:
+        learner = self._learners[target_index]
         output = np.asarray(booster.predict(values, num_threads=learner.parameters["num_threads"]))
         return learner.output.to_target_scale(output.reshape(-1, learner.column.width), self.fold)
 
-    def _chunks(self, index: int, columns: Sequence[str], order: Ints | None) -> Iterator[tuple[int, npt.NDArray[Any]]]:
+    def _chunks(
+        self, target_index: int, columns: Sequence[str], order: Ints | None
+    ) -> Iterator[tuple[int, npt.NDArray[Any]]]:
         """Yield the first row and the values of each chunk, with the columns shuffled; they are restored afterwards."""
-        names = list(self._columns[index])
+        names = list(self._columns[target_index])
         shuffled_positions = [i for i, name in enumerate(names) if name in columns] if order is not None else []
-        n_rows = max(1, self.chunk_bytes // (max(1, len(names)) * self._dtype(index).itemsize))
+        n_rows = max(1, self.chunk_bytes // (max(1, len(names)) * self._dtype(target_index).itemsize))
         for start in range(0, len(self.rows), n_rows):
             rows = np.arange(start, min(start + n_rows, len(self.rows)))
-            values = self._values(index, start, rows)
+            values = self._values(target_index, start, rows)
             originals = values[:, shuffled_positions].copy()
             for i in shuffled_positions:
-                values[:, i] = self._column_values(index, i, order[start : start + n_rows])  # type: ignore[index]
+                values[:, i] = self._column_values(target_index, i, order[start : start + n_rows])  # type: ignore[index]
             yield start, values
             values[:, shuffled_positions] = originals
 
-    def _values(self, index: int, start: int, rows: Ints) -> npt.NDArray[Any]:
+    def _values(self, target_index: int, start: int, rows: Ints) -> npt.NDArray[Any]:
         # The latest chunk of each target is kept: usually there is only one, which is made once.
-        cached_start, values = self._latest_chunk.pop(index, (-1, None))
+        cached_start, values = self._latest_chunk.pop(target_index, (-1, None))
         if cached_start != start or values is None:
-            values = np.empty((len(rows), len(self._columns[index])), self._dtype(index))
+            values = np.empty((len(rows), len(self._columns[target_index])), self._dtype(target_index))
             for i in range(values.shape[1]):
-                values[:, i] = self._column_values(index, i, rows)
-        self._latest_chunk[index] = (start, values)
+                values[:, i] = self._column_values(target_index, i, rows)
+        self._latest_chunk[target_index] = (start, values)
         return values
 
-    def _column_values(self, index: int, position: int, rows: Ints) -> npt.NDArray[Any]:
-        series = list(self._columns[index].values())[position]
+    def _column_values(self, target_index: int, position: int, rows: Ints) -> npt.NDArray[Any]:
+        series = list(self._columns[target_index].values())[position]
         values: npt.NDArray[Any] = series.gather(rows).cast(pl.Float64).to_numpy()  # null becomes NaN
         return values
 
-    def _dtype(self, index: int) -> np.dtype[Any]:
-        is_float32 = all(c.dtype in FLOAT32_TYPES for c in self._columns[index].values())
+    def _dtype(self, target_index: int) -> np.dtype[Any]:
+        is_float32 = all(c.dtype in FLOAT32_TYPES for c in self._columns[target_index].values())
         return np.dtype(np.float32 if is_float32 else np.float64)
 
 
@@ -175,8 +177,8 @@ def shuffled_gains(
     totals: list[dict[str, float]] = [{} for _ in jobs]
     n_targets = len(problem.target.columns)
     n_finished = 0
-    for index in range(n_targets):
-        learner = LightGBMLearner(problem, spec, index)
+    for target_index in range(n_targets):
+        learner = LightGBMLearner(problem, spec, target_index)
         fold_in_memory, split = -1, None
         for job in sorted(range(len(jobs)), key=lambda i: jobs[i][1]):  # by fold: one train set in memory at a time
             shuffle, fold, seed = jobs[job]
@@ -187,10 +189,10 @@ def shuffled_gains(
                     fold_in_memory, split = fold, _shuffled_train_set(learner.datasets, fold, order)
                 learner.datasets.label_train(split.dataset, fold, split.rows)  # weights are not shuffled
                 split.dataset.set_label(learner.data.target.labels(fold, order[split.rows]))
-                booster = train_booster(learner.with_seed(seed), split.dataset, rounds(index, fold))
+                booster = train_booster(learner.with_seed(seed), split.dataset, rounds(target_index, fold))
             for name, gain in zip(learner.column_names, booster.feature_importance("gain"), strict=True):
                 totals[job][name] = totals[job].get(name, 0.0) + float(gain)
-            if index == n_targets - 1:
+            if target_index == n_targets - 1:
                 n_finished += 1
                 on_finished(n_finished)
     return totals
@@ -202,6 +204,6 @@ def _shuffled_train_set(datasets: FoldDatasets, fold: int, order: Ints) -> Datas
     fold_columns = pl.DataFrame()
     if problem.matrix.fold_columns:
         targets = [replace(t, values=t.values[order]) for t in problem.target.columns]
-        fold_columns = problem.matrix.learned(targets, datasets.data.target.index, problem.split).frame(fold)
+        fold_columns = problem.matrix.learned(targets, datasets.data.target.target_index, problem.split).frame(fold)
     (dataset,) = datasets.without_labels([rows], fold_columns)
     return DatasetSplit(rows, dataset)

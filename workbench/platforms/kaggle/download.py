@@ -250,7 +250,7 @@ class _Transfer:
         free_bytes = shutil.disk_usage(self.partial.path.parent).free
         if remaining_bytes > free_bytes:
             raise StorageError(
-                f"no space left on the disk for {self.action}: {format_bytes(remaining_bytes)} are to come, "
+                f"no space left on the disk for {self.action}: {format_bytes(remaining_bytes)} are missing, "
                 f"{format_bytes(free_bytes)} are free{self._resume_note()}",
                 hint="free some space, then the same command resumes",
             )

@@ -206,17 +206,17 @@ class RunView:
         """Return quantiles of OOF and test predictions by prediction column, and their KS distance."""
         levels = (0.01, 0.25, 0.5, 0.75, 0.99)
         rows = []
-        for k, name in enumerate(self.target.labels):
-            predictions = {"OOF": self.oof[self.rows, k], "test": self.test[:, k]}
+        for i, name in enumerate(self.target.labels):
+            predictions = {"OOF": self.oof[self.rows, i], "test": self.test[:, i]}
             distance = ks_statistic(predictions["OOF"], predictions["test"])
             rows += [
                 {
                     "column": name,
-                    "of": side,
+                    "of": source,
                     **{f"{q:.0%}": float(np.quantile(values, q)) for q in levels},
                     "KS": distance,
                 }
-                for side, values in predictions.items()
+                for source, values in predictions.items()
             ]
         return pl.DataFrame(rows)
 
