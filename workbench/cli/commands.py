@@ -136,6 +136,7 @@ class ExperimentOption(click.Option):
         ctx.params[name] = argument if option is None else option
 
     def _take_argument(self, ctx: click.Context) -> Any:
+        """Remove the experiment from the argument's values and return it; None without one."""
         value = ctx.params[self.argument]
         if self.several:
             del ctx.params[self.argument]

@@ -52,7 +52,7 @@ def moments(column: str, dtype: pl.DataType) -> pl.Expr | None:
     """Return an expression for the times of a column as comparable numbers; None if its type can't hold times.
 
     Dates, timestamps, durations and ISO 8601 texts become microseconds, in UTC if they have a time zone; numbers are
-    unchanged. Values that are no time (NaN, infinity, other texts) become null.
+    unchanged. Values that are not times (NaN, infinity, other texts) become null.
 
     Examples
     --------

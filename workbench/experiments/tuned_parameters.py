@@ -68,23 +68,25 @@ def as_toml_lines(parameters: Mapping[str, Any], *, without: Mapping[str, Any] |
     )
 
 
-def tuned_parameters(tuned: SearchResult, spec: LightGBMSpec, space: Space, model: Mapping[str, Any]) -> dict[str, Any]:
+def tuned_parameters(
+    search_result: SearchResult, spec: LightGBMSpec, space: Space, model: Mapping[str, Any]
+) -> dict[str, Any]:
     """Return the experiment's ``[model]`` with the best values of the searched parameters.
 
     Parameters
     ----------
-    tuned : SearchResult
+    search_result : SearchResult
     spec : LightGBMSpec
         The experiment's model.
     space : Space
     model : mapping
         The experiment's ``[model]``; its aliases of parameters are kept.
     """
-    best = tuned.best
+    best = search_result.best
     if best is None:
         return dict(model)
     changes: dict[str, Any] = {}
-    if tuned.initial is None or best.parameters != tuned.initial.parameters:
+    if search_result.initial is None or best.parameters != search_result.initial.parameters:
         point = {name: _rounded(value) for name, value in space.parameters(best.parameters).items()}
         changes = with_bagging(point, spec.parameters)
         changes |= reset_unused(with_patience(spec) | changes, lightgbm_defaults())

@@ -170,22 +170,23 @@ def _time_parts(rows: pl.LazyFrame, column: str, dtype: pl.DataType) -> list[Aut
 
 
 def _add_text(steps: list[AutoStep], rows: pl.LazyFrame, column: str, n_train: int) -> None:
+    """Append the steps of a text column: its category, the frequency of its values, and its length and words."""
     counts = (
         rows.group_by(pl.col(column).alias("text"))
         .agg(pl.len().alias("all"), (pl.col(ROW) < n_train).sum().alias("train"))
         .filter(pl.col("text").is_not_null())
         .collect(engine="streaming")
     )
-    composed, counts = _normalized_counts(counts)
+    needs_nfc, counts = _normalized_counts(counts)
     n_values, n_filled = counts["value"].n_unique(), int(counts["all"].sum())
     value_counts = counts.select(pl.col("all", "train").sum().over("value"), "value")
-    repeats = n_values <= 0.5 * n_filled
-    if repeats or n_values <= MAX_UNCOUNTED:
+    has_repeated_values = n_values <= 0.5 * n_filled
+    if has_repeated_values or n_values <= MAX_UNCOUNTED:
         distinct = value_counts.unique("value").select("value", "all", "train")
-        steps += _category_steps(AutoStep(column, column, composed=composed), distinct, n_train)
-    if repeats and n_values > MAX_UNCOUNTED:
+        steps += _category_steps(AutoStep(column, column, composed=needs_nfc), distinct, n_train)
+    if has_repeated_values and n_values > MAX_UNCOUNTED:
         distinct = value_counts.unique("value").sort("value")
-        steps.append(replace(_count_step(column, distinct["value"], distinct["all"]), composed=composed))
+        steps.append(replace(_count_step(column, distinct["value"], distinct["all"]), composed=needs_nfc))
     if n_values > MAX_UNCOUNTED:
         _add_text_steps(steps, rows, column, n_train)
 

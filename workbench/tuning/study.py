@@ -188,16 +188,16 @@ def _continue_or_create(
     storage, notes = _storage(folder, url), []
     # In a database that workspaces share, another one may have a study of this name on other data.
     name = key.name if url is None else f"{key.name}-{content_key('study', key.parts)[:12]}"
-    last = _last_searched(folder)
+    last_description = _last_searched(folder)
     if url is None:
-        last = _description(_load_or_create(storage, name, greater_is_better))
-    if last is not None and (changed := key.changed(last["parts"])):
+        last_description = _description(_load_or_create(storage, name, greater_is_better))
+    if last_description is not None and (changed := key.changed(last_description["parts"])):
         if any(p.name != worker and is_locked(p) for p in (folder / "workers").iterdir()):
             raise BusyError(
                 f"another process searches {key.name!r} as it was before {' and '.join(changed)} changed",
                 hint="wait for it, or stop it: the study then starts over",
             )
-        aside = _set_aside(folder, last, url)
+        aside = _set_aside(folder, last_description, url)
         notes.append(f"the study starts over because {' and '.join(changed)} changed; the {aside}")
         storage = _storage(folder, url)
     study = _load_or_create(storage, name, greater_is_better)

@@ -51,7 +51,7 @@ class RowIds:
 
     @property
     def key_columns(self) -> tuple[str, ...]:
-        """The columns that only tell rows apart: an id of one column that is no date, and `row_numbers`."""
+        """The columns that only tell rows apart: an id of one column that is not a date, and `row_numbers`."""
         return tuple(dict.fromkeys((*self._single_id, *self.row_numbers)))
 
     @cached_property

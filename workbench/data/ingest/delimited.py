@@ -223,7 +223,7 @@ def text_tables(
     Raises
     ------
     DataError
-        When a file is no table or not in the stated encoding, or a value does not have the stated type.
+        When a file is not a table or not in the stated encoding, or a value does not have the stated type.
     DamagedError
         When a file is truncated or damaged.
     """
@@ -579,7 +579,7 @@ class _PartReader:
         _EncodingError, _MismatchError
             When a guess is wrong.
         DataError
-            When the block is no table, or a value does not have the stated type.
+            When the block is not a table, or a value does not have the stated type.
         """
         if may_have_codes:
             self._check_codes(block)

@@ -78,7 +78,7 @@ def tables_in(
         When two files would become the same table, or the parts that competition.toml names are not valid.
     """
     sources = sources_in(raw, options.fixed, unreadable)
-    # A single folder around all files is no part of their names.
+    # A single folder around all files is not a part of their names.
     top_folders = {PurePosixPath(s.name).parts[0] for s in sources if len(PurePosixPath(s.name).parts) > 1}
     root = f"{top_folders.pop()}/" if len(top_folders) == 1 and all("/" in s.name for s in sources) else ""
     names = [source.name.removeprefix(root) for source in sources]

@@ -77,9 +77,11 @@ def reencoded_layouts(group: list[TableSource], layouts: dict[str, Layout], excl
 
     `exclude` are tables whose encoding competition.toml names.
     """
-    guessed = [form.encoding for layout in layouts.values() for form in layout.forms if _is_guessed(form)]
-    prefer = guessed[0] if guessed else None
-    reencoded = {t.name: _guess_completely(t, layouts[t.name], prefer) for t in group if t.name not in exclude}
+    guessed_encodings = [form.encoding for layout in layouts.values() for form in layout.forms if _is_guessed(form)]
+    preferred_encoding = guessed_encodings[0] if guessed_encodings else None
+    reencoded = {
+        t.name: _guess_completely(t, layouts[t.name], preferred_encoding) for t in group if t.name not in exclude
+    }
     return agreed_layouts(group, layouts | reencoded)
 
 

@@ -40,7 +40,7 @@ class LinesFormat:
         return frozenset(name for record in _first_records(source) for name in record)
 
     def first_rows(self, source: SourceFile, n_rows: int) -> pl.DataFrame:
-        """Return the first records; values that are no text are JSON."""
+        """Return the first records; values that are not strings are JSON."""
         records = _first_records(source)[:n_rows]
         names = list(dict.fromkeys(name for record in records for name in record))
         rows = [[None if r.get(n) is None else json.dumps(r[n]).strip('"') for n in names] for r in records]

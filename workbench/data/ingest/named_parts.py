@@ -101,7 +101,7 @@ def join_named(tables: Sequence[TableSource], root: str, exclude: Iterable[str])
     tables : sequence of TableSource
         Numbered parts are already joined.
     root : str
-        The folder around all files, which is no part of their names.
+        The folder around all files, which is not a part of their names.
     exclude : iterable of str
         The tables that competition.toml names, which are not joined.
     """

@@ -71,7 +71,7 @@ def unpacked_files(
         The folder of the downloaded files.
     folder : Path
     archive : str
-        The name of the archive of all files, which is made for the download and is no file of the competition.
+        The name of the archive of all files, which is made for the download and is not a file of the competition.
     is_read : callable
         Called with the name of a file; returns whether it will be read. Other tables stay in their archives, or
         compressed, unless they are in the archive of all files and this has no more than `UNPACK_ALL_BYTES`.
