@@ -31,6 +31,7 @@ from workbench.data.competition import read_manifest
 from workbench.data.ingest import lines as lines_module
 from workbench.data.ingest import writing
 from workbench.data.ingest.convert import convert
+from workbench.data.ingest.lists_apart import lists_apart
 from workbench.data.ingest.shaped import ShapedReader
 from workbench.data.ingest.shapes import Shape, add_lines, schema_of
 from workbench.rehearsal import RehearsalSpec
@@ -566,3 +567,33 @@ def test_a_death_in_the_middle_leaves_the_table_that_was_there(tmp_path: Path) -
     after = convert(raw, tables, "x")
     assert after.tables["train"].rows == 2 * len(SESSIONS)
     assert sorted(p.name for p in tables.iterdir()) == ["manifest.json", "train.parquet"]
+
+
+class TestListsApart:
+    @pytest.mark.parametrize(
+        ("lists", "counts"),
+        [
+            ('[{"a":1},{"a":2}]', [2]),
+            ('[{"a":1}, {"a":2}, {"a":3}]', [3]),
+            ("[]", [0]),
+            ('[ {"a":1} ]', [1]),
+        ],
+    )
+    def test_each_record_is_on_a_line_of_its_own(self, lists: str, counts: list[int]) -> None:
+        apart = lists_apart(f'{{"s":1,"e":{lists}}}\n{{"s":2,"e":[{{"a":9}}]}}\n'.encode())
+        assert apart is not None
+        assert [json.loads(line) for line in apart.lines.splitlines()] == [{"s": 1, "e": 0}, {"s": 2, "e": 1}]
+        assert apart.counts.tolist() == [*counts, 1]
+        assert len([line for line in apart.items.splitlines() if line.strip()]) == sum(counts) + 1
+
+    @pytest.mark.parametrize(
+        "block",
+        [b'{"e":[[1]]}\n', b'{"e":]1[}\n', b'{"e":[1}\n', b'{"e":[{"a":\n1}]}\n', b'{"e":"]"}\n', b'{"e":["["]}\n'],
+    )
+    def test_brackets_that_are_not_pairs_on_a_line_are_not_split(self, block: bytes) -> None:
+        assert lists_apart(block) is None
+
+    def test_lines_without_lists_stay(self) -> None:
+        apart = lists_apart(b'{"a":1}\n')
+        assert apart is not None
+        assert (apart.lines, apart.items, apart.counts.tolist()) == (b'{"a":1}\n', b"", [])

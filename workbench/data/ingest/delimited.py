@@ -590,8 +590,7 @@ class _PartReader:
                 raise _MismatchError from exc
             raise _explained(exc, self.table, block, self.layout, self.number) from exc
         typed = text.with_columns(self.expressions)
-        # Searching the bytes is cheaper than checking each number.
-        if self.floats_of_reader and b"nan" in block.lower():
+        if self.floats_of_reader and any(text.select(pl.col(self.floats_of_reader).is_nan().any()).row(0)):
             typed = typed.with_columns(pl.col(self.floats_of_reader).fill_nan(None))
         typed = typed if typed.columns == self.columns else typed.select(self.columns)
         self._check_short_years(text, typed)

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from workbench.data.ingest.lists_apart import lists_apart
 from workbench.data.ingest.nested import exploded
 from workbench.data.ingest.shapes import Shape
 
@@ -155,29 +156,22 @@ class ShapedReader:
         The text is split at its brackets. In the lines, each list is replaced by a running number, which shows later
         whether all brackets belonged to these lists.
         """
-        start, *rest_of_lists = block.split(b"[")
-        if b"]" in start or any(text.count(b"]") != 1 for text in rest_of_lists):
+        apart = lists_apart(block)
+        if apart is None:
             return None
-        splits = [text.partition(b"]") for text in rest_of_lists]
-        lists = [inner for inner, _, _ in splits]
-        lines_text = start + b"".join(b"%d%b" % (i, after) for i, (_, _, after) in enumerate(splits))
-        items_text = b"\n".join(lists)
-        if items_text.count(b"\n") > max(0, len(lists) - 1):
-            return None  # a line break inside a list
-        items_text = items_text.replace(b"},{", b"}\n{").replace(b"}, {", b"}\n{")
-        counts = np.array([text.count(b"{") for text in lists], np.int64)
+        counts = apart.counts
         struct: Any = self.schema[column].inner  # type: ignore[attr-defined]
         try:
-            lines = _read(lines_text, self.schema | {column: pl.Int64()})
-            items = _read(items_text, {f.name: f.dtype for f in struct.fields})
+            lines = _read(apart.lines, self.schema | {column: pl.Int64()})
+            items = _read(apart.items, {f.name: f.dtype for f in struct.fields})
         except pl.exceptions.PolarsError:
             return None
         numbers = lines[column]
-        if lines.height != len(lists) or numbers.null_count() or items.height != counts.sum():
+        if lines.height != len(counts) or numbers.null_count() or items.height != counts.sum():
             return None
-        if not (numbers.to_numpy() == np.arange(len(lists))).all():
+        if not (numbers.to_numpy() == np.arange(len(counts))).all():
             return None
-        if not is_checked and not self._both_fit(column, lines, lines_text, items, items_text):
+        if not is_checked and not self._both_fit(column, lines, apart.lines, items, apart.items):
             raise MisfitError
         return self._joined(column, lines, items, counts)
 
@@ -202,10 +196,12 @@ class ShapedReader:
             return pl.DataFrame(columns), 0
         grouped = (
             items.select(pl.struct(pl.all()).alias(column))
-            .with_columns(pl.Series(".line", line_of_item))
+            .with_columns(pl.Series(".line", line_of_item).set_sorted())
             .group_by(".line", maintain_order=True)
             .agg(column)
         )
+        if not n_empty:
+            return lines.with_columns(grouped[column]), 0
         row_of_line = np.full(len(counts), -1, np.int64)
         row_of_line[counts > 0] = np.arange(grouped.height)
         rows = pl.Series(row_of_line, dtype=pl.Int64)
