@@ -89,7 +89,7 @@ def change_tables(
     write_manifest(c.paths.tables, replace(c.manifest, tables=manifest))
 
 
-def told(report: CheckReport) -> list[tuple[str, str]]:
+def checks_and_columns(report: CheckReport) -> list[tuple[str, str]]:
     return [(f.check, f.column) for f in report.findings]
 
 
@@ -199,7 +199,7 @@ class TestDefects:
         change, severity, kind, column, text = DEFECTS[name]
         report = check(clean(), change=change)
         found = [f for f in report.findings if (f.check, f.column) == (kind, column)]
-        assert any(re.search(text, f.text) for f in found), told(report)
+        assert any(re.search(text, f.text) for f in found), checks_and_columns(report)
         assert {f.severity for f in found} <= {severity, "serious"}
         assert all(f.todo for f in report.findings)
 
@@ -229,7 +229,7 @@ class TestDefects:
         data = clean(task=task)
         data["answer"] = 10 - 2 * data["y"]
         report = check(data, metric="auc" if task == "binary" else "rmse")
-        assert told(report) == [("leak", "answer")]
+        assert checks_and_columns(report) == [("leak", "answer")]
         assert "is the target 'y' under another name" in report.findings[0].text
 
     def test_too_good_to_be_true_and_nulls_that_tell(self, check) -> None:
@@ -251,14 +251,14 @@ class TestDefects:
         rank = np.argsort(np.argsort(data["y"] + 0.5 * data["z"]))
         data["id"] = [f"case_{r:05d}" for r in rank]
         report = check(data)
-        assert ("order", "id") in told(report)
+        assert ("order", "id") in checks_and_columns(report)
         assert "mixed with" in dict(report.facts)["ids (id)"]
         assert {o.column for o in report.order} == {"row number", "id"}
 
     def test_a_column_that_counts_the_rows(self, check) -> None:
         data = clean() | {"counter": np.arange(N) * 7}
         report = check(data)
-        assert ("order", "counter") in told(report)
+        assert ("order", "counter") in checks_and_columns(report)
 
     def test_unusual_targets(self, check) -> None:
         rare = clean() | {"y": (np.arange(N) % 150 == 0).astype(int)}
@@ -290,14 +290,14 @@ class TestDefects:
         def divided(train: pl.DataFrame, test: pl.DataFrame) -> Any:
             return train.with_columns(x=pl.when(pl.col("z") > 2).then(float("inf")).otherwise("x")), test
 
-        assert ("columns", "x") in told(check(clean(), change=divided))
+        assert ("columns", "x") in checks_and_columns(check(clean(), change=divided))
 
     def test_a_target_that_rises_with_time(self, check) -> None:
         rng = np.random.default_rng(0)
         data = clean()
         day = np.sort(rng.integers(0, 300, N))
         data["day"] = np.datetime64("2023-01-01") + day.astype("timedelta64[D]")
-        assert told(check(data)) == []
+        assert checks_and_columns(check(data)) == []
         data["y"] = (rng.random(N) < 0.2 + 0.5 * day / 300).astype(int)
         report = check(data)
         trend = next(f for f in report.findings if f.check == "time")
@@ -310,7 +310,7 @@ class TestDefects:
         data = clean()
         data["day"] = np.datetime64("2023-01-01") + (np.arange(N) // 10).astype("timedelta64[D]")
         report = check(data, after=("day", "2023-08-01"), holdout=None)
-        assert told(report) == []
+        assert checks_and_columns(report) == []
         assert "test lies after train" in dict(report.facts)["time"]
         assert report.adversarial is not None
         assert report.adversarial.left_out == ("id", "day")
@@ -331,7 +331,9 @@ class TestDefects:
         report = check(data, after=("hour", "2000"), holdout=None, options={"time": "hour"})
         assert [(f.check, f.column) for f in report.findings if f.check in ("drift", "adversarial")] == []
         assert report.drift[0].column == "hour"
-        assert ("drift", "hour") in told(check(data, after=("hour", "2000"), holdout=None, options={"time": "x"}))
+        assert ("drift", "hour") in checks_and_columns(
+            check(data, after=("hour", "2000"), holdout=None, options={"time": "x"})
+        )
 
     def test_groups_that_only_one_side_has_are_no_difference(self, check) -> None:
         """Whether the folds keep them together or nobody has said that they are groups."""
@@ -350,7 +352,7 @@ class TestDefects:
         assert facts.startswith("100 in train, 50 in test, none of which train has")
         data["x0"] = data["x0"] + 2.5 * (user >= 100)
         shifted = check(data, after=("user", "user 100"), holdout=None)
-        assert ("drift", "x0") in told(shifted)
+        assert ("drift", "x0") in checks_and_columns(shifted)
         told_apart = next(f for f in shifted.findings if f.check == "adversarial")
         assert "on rows of a user that it has not seen, by x0" in told_apart.text
 
@@ -388,13 +390,13 @@ class TestSample:
         reports = [check(data, change=shifted, options={"sample": 500}) for _ in range(2)]
         assert reports[0].sampled == (500, 500)
         assert replace(reports[0], seconds=0) == replace(reports[1], seconds=0)
-        assert ("drift", "x") in told(reports[0])
+        assert ("drift", "x") in checks_and_columns(reports[0])
         assert "sample, chosen by a fixed seed: 500 of 2,100 train" in as_page(reports[0])
 
     def test_what_is_new_is_held_against_all_of_train(self, check) -> None:
         # Of a thousand users, each with a row or two in 300 sampled ones, nearly all look new; in train all are known.
         data = clean() | {"user": [f"u{i}" for i in np.arange(N) % 700]}
-        assert told(check(data, options={"sample": 300})) == []
+        assert checks_and_columns(check(data, options={"sample": 300})) == []
 
     def test_little_memory_gives_a_smaller_sample_and_every_k_th_content(self, check, monkeypatch) -> None:
         from workbench.analysis.checks import counts

@@ -17,14 +17,16 @@ from workbench.features.auto_plan import AutoPlan
 N_TRAIN, N = 400, 600
 
 
-def made(leave_out: tuple[str, ...] = (), n_train: int = N_TRAIN, **columns: list[object] | pl.Series) -> pl.DataFrame:
+def auto_frame(
+    leave_out: tuple[str, ...] = (), n_train: int = N_TRAIN, **columns: list[object] | pl.Series
+) -> pl.DataFrame:
     rows = pl.DataFrame(columns).with_row_index(ROW).lazy()
     return auto_features(rows, leave_out=leave_out, n_train=n_train).collect().sort(ROW)
 
 
 def test_numbers_stay_and_frequent_ones_are_counted() -> None:
     codes = [i % 120 for i in range(N)]
-    frame = made(x=[i / 7 for i in range(N)], few=[i % 5 for i in range(N)], code=codes)
+    frame = auto_frame(x=[i / 7 for i in range(N)], few=[i % 5 for i in range(N)], code=codes)
     assert frame.columns == [ROW, "x", "few", "code", "code_count"]
     assert frame["code"].to_list() == codes
     assert frame["code_count"].to_list() == [codes.count(c) for c in codes]
@@ -32,7 +34,7 @@ def test_numbers_stay_and_frequent_ones_are_counted() -> None:
 
 def test_what_says_nothing_is_left_out() -> None:
     half = [None] * N_TRAIN + list(range(N - N_TRAIN))
-    frame = made(
+    frame = auto_frame(
         ("id",),
         id=list(range(N)),
         constant=[3] * N,
@@ -49,7 +51,7 @@ def test_what_says_nothing_is_left_out() -> None:
 def test_times_are_taken_apart() -> None:
     start = datetime(2023, 12, 30, 6)  # noqa: DTZ001 - as files have them
     when = [start + timedelta(hours=7 * i) for i in range(N)]
-    frame = made(at=when, day=[date(2024, 1, 1 + i % 28) for i in range(N)])
+    frame = auto_frame(at=when, day=[date(2024, 1, 1 + i % 28) for i in range(N)])
     for name in ("year", "month", "day", "hour", "weekday"):
         expected = [w.isoweekday() if name == "weekday" else getattr(w, name) for w in when]
         assert frame[f"at_{name}"].to_list() == expected
@@ -61,7 +63,7 @@ def test_times_are_taken_apart() -> None:
 
 def test_few_values_are_categories_and_rare_ones_are_grouped() -> None:
     words = ["red"] * 300 + ["blue"] * 90 + ["once"] + ["green"] * 9 + ["red"] * 190 + ["unseen"] * 10
-    frame = made(colour=words)
+    frame = auto_frame(colour=words)
     assert frame["colour"].to_list() == [w if w in ("red", "blue", "green") else RARE for w in words]
 
 
@@ -88,7 +90,7 @@ def test_composed_and_decomposed_letters_are_one_category(tmp_path: Path) -> Non
 def test_many_values_are_numbered_by_the_alphabet() -> None:
     words = [f"w{(i * 7) % 30:02}" for i in range(N)]
     words[5], words[-1] = "apple", None  # type: ignore[call-overload]
-    frame = made(word=words)
+    frame = auto_frame(word=words)
     seen = sorted({w for w in words[:N_TRAIN] if w and w != "apple"})
     expected = [None if w is None else seen.index(w) if w in seen else -1 for w in words]
     assert frame["word"].to_list() == expected
@@ -98,7 +100,7 @@ def test_many_values_are_numbered_by_the_alphabet() -> None:
 def test_texts_that_are_written_alike_are_taken_apart() -> None:
     cabins = [f"{'ABC'[i % 3]}/{i}/{'PS'[i % 2]}" for i in range(N)]
     planes = [f"N{100 + i}{'MQ' if i % 2 else 'AA'}" for i in range(N)]
-    frame = made(cabin=cabins, plane=planes)
+    frame = auto_frame(cabin=cabins, plane=planes)
     assert frame["cabin_part1"].to_list() == [c[0] for c in cabins]
     assert frame["cabin_part2"].to_list() == list(range(N))
     assert frame["cabin_part3"].to_list() == [c[-1] for c in cabins]
@@ -109,7 +111,7 @@ def test_texts_that_are_written_alike_are_taken_apart() -> None:
 
 def test_free_text_gives_its_lengths() -> None:
     texts = [" ".join(["word"] * (1 + i % 7)) + str(i) for i in range(N)]
-    frame = made(text=texts)
+    frame = auto_frame(text=texts)
     assert frame["text_length"].to_list() == [len(t) for t in texts]
     assert frame["text_words"].to_list() == [len(t.split()) for t in texts]
     assert "text" not in frame.columns
@@ -118,12 +120,12 @@ def test_free_text_gives_its_lengths() -> None:
 def test_missing_values_are_counted() -> None:
     a = [None if i % 2 else i % 9 for i in range(N)]
     b = [None if i % 3 else i % 9 for i in range(N)]
-    frame = made(a=a, b=b)
+    frame = auto_frame(a=a, b=b)
     assert frame["missing_values"].to_list() == [(x is None) + (y is None) for x, y in zip(a, b, strict=True)]
 
 
 def test_names_that_are_taken_and_lists() -> None:
-    frame = made(
+    frame = auto_frame(
         code=[i % 120 for i in range(N)],
         code_count=[i % 11 for i in range(N)],
         items=[list(range(i % 4)) for i in range(N)],

@@ -196,7 +196,7 @@ RECENT = st.builds(
 )
 
 
-def told(window: Window, row: int, weighting: EventWeighting) -> list[tuple[int, float]]:
+def weighted_events(window: Window, row: int, weighting: EventWeighting) -> list[tuple[int, float]]:
     weights = [weighting.weights.get(kind, 1.0) for kind in window.history.kind_ids.values]
     user = int(window.users[row])
     return reference.weights_of_events(
@@ -223,7 +223,7 @@ class TestSources:
         window = whole(log)
         found = HistorySource(weighting=weighting).prepare(ready(window))(window.users, window.now, top)
         for row in range(len(window)):
-            same(listed(found, row), reference.own(told(window, row, weighting), top))
+            same(listed(found, row), reference.own(weighted_events(window, row, weighting), top))
 
     @settings(max_examples=150)
     @given(logs(), RECENT, st.integers(1, 30), st.integers(1, 5))
@@ -237,7 +237,7 @@ class TestSources:
         near = count_covisits(log, spec)
         shares = near.weights / np.bincount(log.items, minlength=log.n_items)[:, None]
         for row in range(len(window)):
-            same(listed(found, row), reference.votes(told(window, row, weighting), near.items, shares, top))
+            same(listed(found, row), reference.votes(weighted_events(window, row, weighting), near.items, shares, top))
 
     @settings(max_examples=60)
     @given(logs(), st.sampled_from([None, 20]), st.booleans())

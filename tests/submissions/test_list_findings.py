@@ -22,7 +22,7 @@ from workbench.submissions.findings import file_findings
 def shop(tmp_path: Path):
     """Return a function that hosts and fetches a shop; and gives the competition and a submission that is in order."""
 
-    def made(log: Any = LOG) -> tuple[Competition, pl.DataFrame]:
+    def host_shop(log: Any = LOG) -> tuple[Competition, pl.DataFrame]:
         workspace = create_workspace(tmp_path / "workspace")
         train, items = tmp_path / "log.csv", tmp_path / "products.csv"
         make_log().write_csv(train)
@@ -34,10 +34,10 @@ def shop(tmp_path: Path):
         lists = [f"{7000 + i % 40} {7001 + i % 40} {7002 + i % 40}" for i in range(sample.height)]
         return competition, sample.with_columns(items=pl.Series(lists))
 
-    return made
+    return host_shop
 
 
-def found(competition: Competition, frame: pl.DataFrame, path: Path) -> dict[tuple[str, str], str]:
+def messages_of_file(competition: Competition, frame: pl.DataFrame, path: Path) -> dict[tuple[str, str], str]:
     frame.write_csv(path / "sent.csv")
     return {(f.level, f.code): f.message for f in file_findings(competition, path / "sent.csv")}
 
@@ -49,7 +49,7 @@ def where(value: str | None, rows: int) -> pl.Expr:
 @pytest.mark.parametrize("log", [LOG, LOG_OF_KINDS, replace(LOG_OF_KINDS, cut="session")])
 def test_a_file_that_is_in_order(shop, tmp_path: Path, log: Any) -> None:
     competition, frame = shop(log)
-    assert found(competition, frame, tmp_path) == {}
+    assert messages_of_file(competition, frame, tmp_path) == {}
 
 
 @pytest.mark.parametrize(
@@ -76,32 +76,35 @@ def test_a_file_that_is_in_order(shop, tmp_path: Path, log: Any) -> None:
 )
 def test_what_is_wrong_is_said_and_nothing_else(shop, tmp_path: Path, spoil: Any, key: Any, message: str) -> None:
     competition, frame = shop()
-    findings = found(competition, frame.with_columns(spoil), tmp_path)
+    findings = messages_of_file(competition, frame.with_columns(spoil), tmp_path)
     assert list(findings) == [key]
     assert re.search(message, findings[key])
 
 
 def test_a_file_of_empty_lists_is_not_an_error(shop, tmp_path: Path) -> None:
     competition, frame = shop()
-    findings = found(competition, frame.with_columns(items=pl.lit(None, pl.String)), tmp_path)
+    findings = messages_of_file(competition, frame.with_columns(items=pl.lit(None, pl.String)), tmp_path)
     assert set(findings) == {("warning", "empty_lists")}
 
 
 def test_items_of_the_table_of_items_are_known(shop, tmp_path: Path) -> None:
     competition, frame = shop()
     assert 7055 not in make_log()["item"]
-    assert found(competition, frame.with_columns(where("7055 7056", 30)), tmp_path) == {}
+    assert messages_of_file(competition, frame.with_columns(where("7055 7056", 30)), tmp_path) == {}
 
 
 def test_lists_are_counted_over_all_slices(shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     competition, frame = shop()
     spoiled = frame.with_columns(where("7001 8000", 30))
-    expected = found(competition, spoiled, tmp_path)
+    expected = messages_of_file(competition, spoiled, tmp_path)
     monkeypatch.setattr("workbench.submissions.list_findings.CHUNK_ROWS", 7)
-    assert found(competition, spoiled, tmp_path) == expected
+    assert messages_of_file(competition, spoiled, tmp_path) == expected
     assert "30 of 150 items" in expected["error", "labels"]
 
 
 def test_ids_are_compared_with_the_sample(shop, tmp_path: Path) -> None:
     competition, frame = shop(LOG_OF_KINDS)
-    assert set(found(competition, frame.head(170), tmp_path)) == {("error", "row_count"), ("error", "missing_ids")}
+    assert set(messages_of_file(competition, frame.head(170), tmp_path)) == {
+        ("error", "row_count"),
+        ("error", "missing_ids"),
+    }

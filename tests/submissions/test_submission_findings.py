@@ -57,13 +57,13 @@ def edited(found: Competition, old: str, new: str) -> Competition:
     return load_competition(create_workspace(found.folder.parents[1]), SLUG)
 
 
-def told(findings: list[SubmissionFinding]) -> dict[tuple[str, str], str]:
+def message_by_code(findings: list[SubmissionFinding]) -> dict[tuple[str, str], str]:
     return {(f.level, f.code): f.message for f in findings}
 
 
 def of_file(found: Competition, columns: dict[str, Any], path: Path) -> dict[tuple[str, str], str]:
     pl.DataFrame(columns, strict=False).write_csv(path / "sent.csv")
-    return told(file_findings(found, path / "sent.csv"))
+    return message_by_code(file_findings(found, path / "sent.csv"))
 
 
 BINARY = [i % 2 for i in range(N_TRAIN)]
@@ -333,14 +333,16 @@ class TestPositive:
     def test_the_class_whose_probability_is_sent(self, tmp_path: Path, details: Any, is_wrong: bool) -> None:
         found = competition(tmp_path, BINARY, "auc")
         expected = "y is of '1', but the run predicts '0': run the experiment again"
-        assert told(positive_class_findings(found, details)) == ({("error", "positive"): expected} if is_wrong else {})
+        assert message_by_code(positive_class_findings(found, details)) == (
+            {("error", "positive"): expected} if is_wrong else {}
+        )
 
     def test_where_the_definition_says_the_other_one(self, tmp_path: Path) -> None:
         found = competition(tmp_path, [("cat", "dog")[i % 2] for i in range(N_TRAIN)], "auc")
         for one, other in (("cat", "dog"), ("dog", "cat")):
             found = edited(found, "[tables]", f'positive = "{one}"\n[tables]')
             assert positive_class_findings(found, {"positive": {"y": one}}) == []
-            assert told(positive_class_findings(found, {"positive": {"y": other}})) == {
+            assert message_by_code(positive_class_findings(found, {"positive": {"y": other}})) == {
                 ("error", "positive"): f"y is of {one!r}, but the run predicts {other!r}: run the experiment again"
             }
             # A run that does not say it predicts the greater of the two.
@@ -370,7 +372,7 @@ class TestPositive:
 class TestRuns:
     def test_of_the_run(self) -> None:
         assert run_findings(RUN) == []
-        assert told(run_findings(replace(RUN, sample=0.25, status="failed"))) == {
+        assert message_by_code(run_findings(replace(RUN, sample=0.25, status="failed"))) == {
             ("error", "sampled"): f"run {RUN.run_id} was a subsample run on 25% of the rows",
             ("error", "unfinished"): f"run {RUN.run_id} is failed: `wb run 1` finishes it",
         }
@@ -380,12 +382,14 @@ class TestRuns:
         assert newer_run_findings(RUN, replace(RUN, cv_mean=0.9)) == []
         latest = replace(RUN, run_id="001-20261124T200000-abcdef02", cv_mean=0.75)
         text = f"it is of run {RUN.run_id}; the experiment has a newer run: {latest.run_id}"
-        assert told(newer_run_findings(RUN, latest)) == {("warning", "run_again"): f"{text}, CV 0.75000"}
-        assert told(newer_run_findings(RUN, replace(latest, cv_mean=None))) == {("warning", "run_again"): text}
+        assert message_by_code(newer_run_findings(RUN, latest)) == {("warning", "run_again"): f"{text}, CV 0.75000"}
+        assert message_by_code(newer_run_findings(RUN, replace(latest, cv_mean=None))) == {
+            ("warning", "run_again"): text
+        }
 
     def test_one_that_is_optimistic_or_outdated(self) -> None:
         assert optimistic_findings(RUN) == []
-        assert told(optimistic_findings(replace(RUN, optimistic="tuned on these folds"))) == {
+        assert message_by_code(optimistic_findings(replace(RUN, optimistic="tuned on these folds"))) == {
             ("note", "optimistic"): "its CV is optimistic: tuned on these folds"
         }
         assert outdated_findings(CurrentRun(RUN, ())) == []
@@ -402,12 +406,12 @@ class TestRuns:
         other = replace(RUN, run_id="001-20261124T200000-b", created_at=NOW + timedelta(1), status=status)
         text = f"run {other.run_id} of the experiment is newer and {words}; this is of run {RUN.run_id}"
         expected = {("warning", "newer_run"): text} if words else {}
-        assert told(unfinished_run_findings(RUN, [RUN, other], [])) == expected
+        assert message_by_code(unfinished_run_findings(RUN, [RUN, other], [])) == expected
         for not_so in ({"exp": 2}, {"sample": 0.1}, {"created_at": NOW - timedelta(1)}):
             assert unfinished_run_findings(RUN, [RUN, replace(other, **not_so)], []) == []
         # Of the same moment the names decide, and no run is newer than itself.
         same = replace(other, created_at=NOW)
-        assert told(unfinished_run_findings(RUN, [same], [])) == expected
+        assert message_by_code(unfinished_run_findings(RUN, [same], [])) == expected
         assert unfinished_run_findings(replace(RUN, status=status), [replace(RUN, status=status)], []) == []
         assert unfinished_run_findings(RUN, [replace(same, run_id="000")], []) == []
 
@@ -428,9 +432,9 @@ class TestHistory:
     def test_the_same_bytes(self, status: str) -> None:
         sent = replace(self.SENT, status=status, sha256="a")
         text = "the same bytes were sent before: experiment 3"
-        assert told(history_findings(RUN, "a", [sent])) == {("warning", "same_bytes"): text}
+        assert message_by_code(history_findings(RUN, "a", [sent])) == {("warning", "same_bytes"): text}
         scored = replace(sent, public_score=0.5)
-        first = told(history_findings(RUN, "a", [scored, replace(sent, exp=4)]))
+        first = message_by_code(history_findings(RUN, "a", [scored, replace(sent, exp=4)]))
         assert first == {("warning", "same_bytes"): f"{text}, public score 0.50000"}
         assert history_findings(RUN, "b", [sent]) == []
 
@@ -448,7 +452,9 @@ class TestHistory:
         worst = replace(self.SENT, cv_mean=0.1 if greater else 0.9, exp=9)
         sent = [worst, replace(self.SENT, cv_mean=earlier), replace(worst, cv_mean=None)]
         text = f"CV 0.74000 is worse than {earlier:.5f} of experiment 3, sent before"
-        assert told(history_findings(run, "x", sent)) == ({("warning", "lower_cv"): text} if is_worse else {})
+        assert message_by_code(history_findings(run, "x", sent)) == (
+            {("warning", "lower_cv"): text} if is_worse else {}
+        )
 
     def test_one_without_a_cv_or_of_the_same_run_is_not_compared(self) -> None:
         better = replace(self.SENT, cv_mean=0.9)
@@ -481,7 +487,7 @@ class TestPlatform:
     def test_notebooks_only(self) -> None:
         facts = replace(self.FACTS, kind="notebook")
         assert platform_findings(facts, self.LIMITS, is_kernel=True) == []
-        assert told(platform_findings(facts, self.LIMITS)) == {
+        assert message_by_code(platform_findings(facts, self.LIMITS)) == {
             ("error", "notebook_only"): "the competition takes notebooks only, by `wb kernel push` and `wb kernel "
             "submit` or on its page: https://example.org/c/small"
         }
@@ -493,7 +499,7 @@ class TestPlatform:
     def test_one_that_is_over(self) -> None:
         past, future = (datetime.now(UTC) + timedelta(days) for days in (-1, 1))
         for deadline, expected in ((past, {("warning", "late")}), (future, set()), (None, set())):
-            found = told(platform_findings(replace(self.FACTS, deadline=deadline), self.LIMITS))
+            found = message_by_code(platform_findings(replace(self.FACTS, deadline=deadline), self.LIMITS))
             assert set(found) == expected
         with ShortClock().running():
             # To its last moment it takes submissions.
@@ -502,7 +508,7 @@ class TestPlatform:
         assert late == f"the deadline was {past:%Y-%m-%d %H:%M} UTC: this is a late submission"
         for deadline, since in ((past, f" since {past:%Y-%m-%d %H:%M} UTC"), (None, "")):
             closed = replace(self.FACTS, deadline=deadline, accepts_submissions=False)
-            assert told(platform_findings(closed, self.LIMITS)) == {
+            assert message_by_code(platform_findings(closed, self.LIMITS)) == {
                 ("error", "closed"): f"the competition takes no submissions{since}"
             }
 
@@ -553,7 +559,7 @@ class TestPlatform:
     )
     def test_limits(self, limits: SubmissionLimits, in_doubt: int, expected: Any) -> None:
         found = platform_findings(self.FACTS, limits, in_doubt=in_doubt)
-        assert told(found) == expected
+        assert message_by_code(found) == expected
         for finding in found:
             assert (finding.hint != "") == (finding.level == "error")
 
@@ -566,9 +572,9 @@ class TestKernels:
         pl.DataFrame({"id": TEST_IDS[::-1], "y": GOOD[::-1]}).write_csv(written)
         assert kernel_findings(found, written, own, "") == []
         newer = {("warning", "older_version"): "it is not the newest version: version 2 failed"}
-        assert told(kernel_findings(found, written, own, "version 2 failed")) == newer
+        assert message_by_code(kernel_findings(found, written, own, "version 2 failed")) == newer
         pl.DataFrame({"id": TEST_IDS, "y": [0.5, 0.6, *GOOD[2:]]}).write_csv(written)
-        said = told(kernel_findings(found, written, own, ""))
+        said = message_by_code(kernel_findings(found, written, own, ""))
         assert said["warning", "differs"].startswith("2 of the kernel's predictions are not the run's own, by up to ")
         assert len(kernel_findings(found, written, own, "version 2 failed")) == 2
         # What is no such file is said by what looks at files.
@@ -576,4 +582,4 @@ class TestKernels:
             written.write_text(lines)
             assert kernel_findings(found, written, own, "") == []
         written.unlink()
-        assert told(kernel_findings(found, written, own, "version 2 failed")) == newer
+        assert message_by_code(kernel_findings(found, written, own, "version 2 failed")) == newer

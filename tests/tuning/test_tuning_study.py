@@ -38,7 +38,7 @@ def opening(folder: Path, key: StudyKey = KEY, **more: Any) -> Any:
     return open_study(folder, key, **({"greater_is_better": True} | more))
 
 
-def told(opened: Any, *values: float) -> None:
+def add_trials(opened: Any, *values: float) -> None:
     for value in values:
         opened.study.tell(opened.ask(SPACE), value)
 
@@ -60,7 +60,7 @@ class TestOpening:
     @pytest.mark.parametrize(("values", "said"), [((), []), ((0.5,), ["1 trial"]), ((0.5, 0.6), ["2 trials"])])
     def test_it_says_that_it_goes_on(self, tmp_path: Path, values: tuple[float, ...], said: list[str]) -> None:
         with opening(tmp_path) as opened:
-            told(opened, *values)
+            add_trials(opened, *values)
         with opening(tmp_path) as opened:
             assert opened.notes == [f"the study continues after {n}" for n in said]
             assert opened.study.user_attrs["opened"] == 2
@@ -69,7 +69,7 @@ class TestOpening:
         drawn: list[float] = []
         for folder, seed in (("a", 0), ("a", 0), ("b", 0), ("c", 1)):
             with opening(tmp_path / folder, seed=seed) as opened:
-                told(opened, 0.5)
+                add_trials(opened, 0.5)
                 drawn.append(opened.study.trials[-1].params["x"])
         first, second, same, other = drawn
         assert first == same
@@ -77,7 +77,7 @@ class TestOpening:
 
     def test_what_is_begun_anew_keeps_the_journal_and_the_oof(self, tmp_path: Path) -> None:
         with opening(tmp_path) as opened:
-            told(opened, 0.5, 0.6)
+            add_trials(opened, 0.5, 0.6)
         (tmp_path / "oof").mkdir()
         with opening(tmp_path, OTHER) as opened:
             assert opened.study.trials == []
@@ -220,7 +220,7 @@ class TestTrials:
 class TestJournal:
     def journal(self, folder: Path) -> Path:
         with opening(folder) as opened:
-            told(opened, 0.5, 0.6)
+            add_trials(opened, 0.5, 0.6)
         return folder / "journal.log"
 
     def values(self, folder: Path) -> list[float | None]:
@@ -300,7 +300,7 @@ class TestDatabase:
 
     def test_studies_of_other_data_stay_beside_each_other(self, tmp_path: Path, url: str) -> None:
         with opening(tmp_path / "s", url=url) as opened:
-            told(opened, 0.5)
+            add_trials(opened, 0.5)
             name = opened.study.study_name
         assert name.startswith("small-001-")
         assert len(name) == len("small-001-") + 12
@@ -308,7 +308,7 @@ class TestDatabase:
             assert opened.study.study_name != name
             said = f"the study starts over because folds changed; the old one is kept: study {name!r} of the database"
             assert opened.notes == [said]
-            told(opened, 0.7, 0.8)
+            add_trials(opened, 0.7, 0.8)
         last = read_study(tmp_path / "s", "small-001", url=url)
         assert last is not None
         assert [t.value for t in last.trials] == [0.7, 0.8]
@@ -326,12 +326,12 @@ class TestDatabase:
     def test_a_folder_that_does_not_tell_which_was_last(self, tmp_path: Path, url: str, text: str | None) -> None:
         """Then it is the one that was begun last, of this name."""
         with opening(tmp_path / "s", url=url) as opened:
-            told(opened, 0.5)
+            add_trials(opened, 0.5)
         time.sleep(0.01)
         with opening(tmp_path / "s", OTHER, url=url) as opened:
-            told(opened, 0.7)
+            add_trials(opened, 0.7)
         with opening(tmp_path / "s", replace(KEY, name="small-0011"), url=url) as opened:
-            told(opened, 0.9)
+            add_trials(opened, 0.9)
         path = tmp_path / "s" / "database.json"
         assert json.loads(path.read_text())["parts"] == KEY.parts
         path.unlink() if text is None else path.write_text(text)

@@ -149,13 +149,13 @@ class TrialFoldUnit(ExperimentUnit):
         Raises
         ------
         MemoryLimitError
-            When the training with these parameters would take more memory than it may.
+            When the training with these parameters would exceed the memory limit.
         """
         fidelity = Fidelity(self.rate, self.rounds, self.patience, self.every, self.share)
         experiment = self.experiment()
         model = lightgbm_of(experiment, because="trials are of LightGBM", hint="choose an experiment with [model]")
         experiment.plan_memory(model=replace(model, parameters=model.parameters | self.parameters), seeds=(1,))
-        # Datasets are not kept: what a trial scores must not depend on the trials before it.
+        # Datasets are not kept: the score of a trial must not depend on earlier trials.
         scorer = FoldScorer(experiment.problem, model, max_bytes=0)
         return scorer.score(self.parameters, self.fold, self.seed, fidelity, keep_oof=True)
 

@@ -89,7 +89,7 @@ class GroupConverter:
                 return convert_group(group, self.job)
             except NoTableError:
                 (table,) = group
-                # A map of labels or annotations of images: no fault of the data.
+                # For example a map of labels, or annotations of images: the data is not at fault.
                 reason = "it is JSON, but neither records nor columns"
                 self.job.context.say(
                     f"not converting {table.name}: {table.where} is JSON, but neither records nor columns"
