@@ -8,14 +8,15 @@ https://www.mkdocs.org/user-guide/configuration/#hooks
 
 from __future__ import annotations
 
+import ast
 import html
+import inspect
 import re
-import sys
 from functools import cache
+from itertools import pairwise
 from typing import Any, Literal, get_args, get_origin
 
 import click
-import griffe
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
@@ -82,6 +83,8 @@ def keys_of(model: type[BaseModel], prefix: str = "") -> str:
     lines = [] if prefix else ["| key | type | default | meaning |", "|---|---|---|---|"]
     for name, info in model.model_fields.items():
         key, text = prefix + name, descriptions(model).get(name, "")
+        if not text and name in spec.KINDS:
+            text = "The kind of experiment and its keys, see [below](#the-kind-of-model)."
         inner = inner_model(info.annotation)
         if inner is None:
             lines.append(f"| `{key}` | {type_text(info.annotation)} | {code(default_text(info))} | {text} |")
@@ -100,11 +103,13 @@ def descriptions(model: type[BaseModel]) -> dict[str, str]:
     """
     texts: dict[str, str] = {}
     for cls in reversed(model.__mro__[: model.__mro__.index(BaseModel)]):
-        if "." not in cls.__qualname__ and hasattr(sys.modules[cls.__module__], cls.__qualname__):
-            members = griffe.load(f"{cls.__module__}.{cls.__qualname__}").members
-            texts |= {
-                n: " ".join(m.docstring.value.split()) for n, m in members.items() if m.is_attribute and m.docstring
-            }
+        try:
+            definition_of_class = ast.parse(inspect.getsource(cls)).body[0]
+        except OSError:  # made by `create_model`
+            continue
+        for field, text in pairwise(getattr(definition_of_class, "body", [])):
+            if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
+                texts[ast.unparse(field.target)] = " ".join(str(text.value.value).split())
     return texts
 
 
