@@ -153,6 +153,20 @@ def test_a_bar_that_showed_the_time_of_a_search_shows_no_count_of_seconds_after_
         assert "3/7" in shown(listen, StageStarted("writing")).replace(" ", "")
 
 
+def test_the_line_of_a_model_says_which_rows_it_is_trained_on(monkeypatch, capsys):
+    from workbench.cli.progress import progress_bar
+    from workbench.core.events import ModelTrained
+
+    monkeypatch.setattr("workbench.cli.progress.PATIENCE_S", 3600.0)
+    with progress_bar("run 1") as listen:
+        listen(ModelTrained(0, 2, 7, 0.5, 30, 1.25, 1))
+        listen(ModelTrained(0, -1, 7, None, 0, 2.0, 0))
+    assert capsys.readouterr().err.splitlines() == [
+        "  fold 2, seed 7: 0.50000, 30 rounds, 1.2 s (1 remaining)",
+        "  all rows, seed 7: trained, 2.0 s (0 remaining)",
+    ]
+
+
 def test_a_wrong_argument_and_a_defect_quote_data_without_harm(tmp_path):
     environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "COLUMNS": "200"}
     wrong = [sys.executable, "-m", "workbench", "show", "\x1b]52;c;cm0=\x07\x9b2J"]

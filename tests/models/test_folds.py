@@ -619,3 +619,9 @@ def test_a_split_that_is_none(valid: list[int], train: list[list[bool]] | None, 
     with pytest.raises(DataError, match=message):
         Folds(np.array(valid, np.int16), None if train is None else np.array(train)).check()
     Folds(np.array([0, 1], np.int16), np.array([[False, True], [True, False]])).check()
+
+
+def test_a_purge_that_leaves_no_rows_to_train_on_is_named() -> None:
+    with pytest.raises(DataError, match="fold 0 has no rows to train on") as caught:
+        time_folds(np.arange(12.0), 3, purge=4).check()
+    assert "a shorter gap and purge" in str(caught.value.hint)

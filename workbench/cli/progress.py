@@ -225,9 +225,9 @@ class _BarListener:
         match event:
             case Message(text):
                 self.bar.say(text)
-            case ModelTrained(fold=fold, seed=seed, remaining=remaining):
+            case ModelTrained(remaining=remaining):
                 self.n_models = self.n_models or remaining + 1
-                text = f"fold {fold}, seed {seed}: {_score(event)}"
+                text = f"{_model(event)}: {_score(event)}"
                 self._show_count(text, self.n_models - remaining, self.n_models)
             case Progress(completed, total, text, unit) if unit != "share":
                 self._show_count(text, completed, total)
@@ -260,10 +260,8 @@ class _LineListener:
     def __call__(self, event: Event) -> None:
         match event:
             case ModelTrained():
-                note(
-                    f"  fold {event.fold}, seed {event.seed}: {_score(event)}, {event.rounds} rounds, "
-                    f"{event.seconds:.1f} s ({event.remaining} remaining)"
-                )
+                rounds = f"{event.rounds} rounds, " if event.rounds else ""
+                note(f"  {_model(event)}: {_score(event)}, {rounds}{event.seconds:.1f} s ({event.remaining} remaining)")
             case SearchProgress():
                 self._note_count(event)
             case Progress(unit=unit) if unit != "share":
@@ -276,6 +274,11 @@ class _LineListener:
         if now - self.last_count_at >= self.EVERY_S:
             self.last_count_at = now
             note(f"  {event_text(event)}")
+
+
+def _model(event: ModelTrained) -> str:
+    rows = f"fold {event.fold}" if event.fold >= 0 else "all rows"
+    return f"{rows}, seed {event.seed}"
 
 
 def _score(event: ModelTrained) -> str:

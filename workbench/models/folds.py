@@ -119,9 +119,10 @@ class Folds:
             train, valid = self.train_rows(fold), self.valid_rows(fold)
             if not len(train) or not len(valid):
                 side = "train" if not len(train) else "validate"
+                other = "a shorter gap and purge" if self.scheme == "time" and side == "train" else "another scheme"
                 raise DataError(
                     f"fold {fold} has no rows to {side} on ({self.n_rows:,} rows, {n_folds} folds)",
-                    hint="fewer folds, or another [cv] scheme in competition.toml",
+                    hint=f"fewer folds, or {other}, under [cv] in competition.toml",
                 )
             if self.train is not None and self.train[fold, valid].any():
                 raise DataError(
@@ -260,7 +261,7 @@ def time_folds(times: npt.ArrayLike, folds: int, *, gap: float = 0, purge: float
     horizon = float(gap + purge)  # a whole number would overflow in small types
     # A comparison with NaN is False.
     train = np.stack([time + horizon <= start if horizon else time < start for start in starts])
-    return Folds(valid, train)
+    return Folds(valid, train, "time")
 
 
 def _block_starts(time: npt.NDArray[Any], folds: int) -> npt.NDArray[Any]:
