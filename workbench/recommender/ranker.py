@@ -228,15 +228,16 @@ def training_rows(
     raise_labels = compiled("compiled_candidates").raise_labels
 
     def make_batch(rows: slice) -> tuple[Any, ...]:
+        """Return the features, labels and users of the trained candidates of some sampled users."""
         candidates = prepared.generator.make(sampled, rows)
         labels = np.zeros((len(candidates.items), len(levels)), np.uint8)
-        for number, list_truth in enumerate(truth):
+        for list_number, list_truth in enumerate(truth):
             batch_truth = list_truth.take(user_rows[rows])
             true_items = (batch_truth.offsets, batch_truth.items)
             for model, level in enumerate(levels):
-                if level[number]:
+                if level[list_number]:
                     column = np.ascontiguousarray(labels[:, model])
-                    raise_labels(candidates.offsets, candidates.items, *true_items, level[number], column)
+                    raise_labels(candidates.offsets, candidates.items, *true_items, level[list_number], column)
                     labels[:, model] = column
         is_trained = _training_mask(candidates, sampled.users[rows], labels, spec.negatives, seed)
         selected = _select(candidates, is_trained)

@@ -222,7 +222,7 @@ class ShapedReader:
             return False
         if not with_nulls or not any(t.is_nested() for t in frame.schema.values()):
             return True
-        # A null may belong to an unknown field of the same name elsewhere: with values in place of nulls, it is
+        # A null may belong to an unknown field of the same name elsewhere. If nulls are replaced by values, it is
         # counted.
         filled = _fill_nulls(text, with_nulls)
         filled_paths = list(self._walk(fields, _read(filled, frame.schema), prefix))
