@@ -159,6 +159,13 @@ class TestParts:
         assert isinstance(partition.plan_parts(rows, "town", 500, 200_000), partition.HashParts)
         assert partition.plan_parts(rows, "town", 500, 10**9) is None
 
+    def test_many_rows_that_lie_by_key_are_taken_in_parts_whatever_the_memory(self, small, monkeypatch) -> None:
+        rows = small().open.rows
+        monkeypatch.setattr(partition, "PART_ROWS", 100)
+        monkeypatch.setattr(partition, "ROWS_PER_BUCKET", 7)
+        assert len(list(partition.plan_parts(rows, "day", 500, 10**9) or ())) == 5
+        assert partition.plan_parts(rows, "household", 500, 10**9) is None
+
     @given(
         keys=st.lists(st.one_of(st.none(), st.integers(-3, 40)), min_size=1, max_size=80),
         ordered=st.booleans(),

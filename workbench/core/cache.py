@@ -378,9 +378,9 @@ class Store:
                 return block_lock
         return None
 
-    def lock(self, key: str) -> Any:
-        """Return a context manager that lets one process at a time build the block, while others wait."""
-        return lock(self.folder / f".{key}.lock", f"cache block {key}", wait=True)
+    def lock(self, key: str, *, wait: bool = True) -> Any:
+        """Return a context manager that lets one process at a time build the block; others wait, or raise BusyError."""
+        return lock(self.folder / f".{key}.lock", f"cache block {key}", wait=wait)
 
     def prune(self, *, keep: str = "") -> None:
         """Remove the least recently used blocks until the cache fits into `max_bytes`; locked blocks stay."""

@@ -176,7 +176,7 @@ class Blocks:
         return scan_parquet(self.block(name).path, row_index_name=ROW)
 
     def build(self, names: Iterable[str]) -> None:
-        """Compute the missing blocks of features, those with the same `partition_by` in common passes.
+        """Compute the missing blocks of features, those that share parts of the rows or joins in common passes.
 
         Raises
         ------
@@ -184,7 +184,9 @@ class Blocks:
             If a function raises, or its result is invalid.
         """
         features = {n: f for n in dict.fromkeys(names) if isinstance(f := self.get(n), Feature)}
-        self._builder.build_partitioned(f for n, f in features.items() if self.store.peek(self.key(n)) is None)
+        missing = [f for n, f in features.items() if self.store.peek(self.key(n)) is None]
+        self._builder.build_partitioned(missing)
+        self._builder.build_shared(missing)
         for name in features:
             self.block(name)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +22,7 @@ from workbench.features.code_locations import hint_for_column, locate_name, miss
 from workbench.features.definition import Feature
 from workbench.features.ordering import ROWS_PER_BUCKET, Buckets, RowOrderError, in_row_order, row_problem
 from workbench.features.partition import Parts, RowPart
+from workbench.features.shared_joins import RecordedFrame, RowColumns
 from workbench.features.wrong_results import describe_wrong_result, polars_hint
 
 __all__ = ["COMPRESSION", "Evaluation", "NotTogetherError", "write_blocks"]
@@ -46,6 +47,8 @@ class Evaluation:
     targets : tuple of str
         Columns that the result must not contain.
     n_rows, n_train : int
+    called : LazyFrame, or None
+        The result for the whole input, if the function has been called already.
     """
 
     feature: Feature
@@ -54,6 +57,7 @@ class Evaluation:
     targets: tuple[str, ...]
     n_rows: int
     n_train: int
+    called: pl.LazyFrame | None = None
 
     def results(self) -> Iterator[pl.LazyFrame]:
         """Yield the results of the function, part by part, with the row key."""
@@ -61,6 +65,15 @@ class Evaluation:
             yield self.result(
                 {name: self.inputs(name, part) for name in self.feature.inputs}, self.inputs("rows", part)
             )
+
+    def call(self) -> Evaluation:
+        """Call the function on the whole input, so that `write_blocks` need not do it again."""
+        return replace(self, called=next(replace(self, parts=None).results()))
+
+    @property
+    def row_columns(self) -> RowColumns | None:
+        """The result of `call` as columns of the rows and of groups joined to them; None if it is something else."""
+        return self.called.columns_of_rows if isinstance(self.called, RecordedFrame) else None
 
     def expressions(self, part: RowPart | None) -> list[pl.Expr] | None:
         """Return the expressions over ``rows`` that the function returns for a part; None if it returns a frame."""
@@ -233,7 +246,11 @@ class NotTogetherError(Exception):
 
 
 def write_blocks(
-    evaluations: Sequence[Evaluation], paths: Sequence[Path], folder: Path, budget_bytes: int
+    evaluations: Sequence[Evaluation],
+    paths: Sequence[Path],
+    folder: Path,
+    budget_bytes: int,
+    shared: pl.LazyFrame | None = None,
 ) -> list[dict[str, str]]:
     """Compute features and write a block of each, in row order; return their columns with the types.
 
@@ -241,12 +258,15 @@ def write_blocks(
     ----------
     evaluations : sequence of Evaluation
         Several evaluations must have the same parts and return expressions; each part is then read once for all.
+        With `shared` they must have been called.
     paths : sequence of Path
         The file of each block.
     folder : Path
         The folder for temporary files.
     budget_bytes : int
         The memory for lines that arrive out of order; more are written to temporary files.
+    shared : LazyFrame, optional
+        The columns of all evaluations with the row key.
 
     Raises
     ------
@@ -256,11 +276,13 @@ def write_blocks(
         If several features can't be computed in one pass; they must be computed one by one.
     """
     single = evaluations[0] if len(evaluations) == 1 else None
-    results = single.results() if single else _joint_results(evaluations)
+    results = _results(evaluations, shared)
     first = next(results)
     schemas = [single.schema(first)] if single else _joint_schemas(evaluations)
     schema = pl.Schema({name: dtype for s in schemas for name, dtype in s.items()})
     if len(schema) != 1 + sum(len(s) - 1 for s in schemas):
+        raise NotTogetherError
+    if shared is not None and dict(shared.collect_schema()) != dict(schema):
         raise NotTogetherError
     raised: list[BaseException] = []
     buckets = Buckets(folder, budget_bytes)
@@ -308,6 +330,15 @@ def _sink(source: pl.LazyFrame, columns: Sequence[list[str]], paths: Sequence[Pa
     )
 
 
+def _results(evaluations: Sequence[Evaluation], shared: pl.LazyFrame | None) -> Iterator[pl.LazyFrame]:
+    if shared is not None:
+        return iter([shared])
+    if len(evaluations) > 1:
+        return _joint_results(evaluations)
+    called = evaluations[0].called
+    return evaluations[0].results() if called is None else iter([called])
+
+
 def _joint_results(evaluations: Sequence[Evaluation]) -> Iterator[pl.LazyFrame]:
     for part in evaluations[0].parts or (None,):
         expressions = [evaluation.expressions(part) for evaluation in evaluations]
@@ -318,6 +349,9 @@ def _joint_results(evaluations: Sequence[Evaluation]) -> Iterator[pl.LazyFrame]:
 
 
 def _joint_schemas(evaluations: Sequence[Evaluation]) -> list[pl.Schema]:
+    called = [e.called for e in evaluations]
+    if all(result is not None for result in called):
+        return [e.schema(result) for e, result in zip(evaluations, called, strict=True) if result is not None]
     part = next(iter(evaluations[0].parts or (None,)))
     rows = evaluations[0].inputs("rows", part)
     return [e.schema(rows.select(ROW, *(e.expressions(part) or ()))) for e in evaluations]

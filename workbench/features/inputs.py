@@ -16,6 +16,7 @@ from workbench.features.block_keys import BlockKeys
 from workbench.features.definition import Feature
 from workbench.features.evaluate import Evaluation
 from workbench.features.partition import PART, HashParts, Parts, RowPart, have_same_kind, plan_parts, write_clustered
+from workbench.features.shared_joins import RecordedFrame
 
 __all__ = ["ORDERING_SHARE", "FeatureInputs"]
 
@@ -98,9 +99,9 @@ class FeatureInputs:
     def _scan(self, reader: Feature, name: str) -> pl.LazyFrame:
         kind = self.keys.input_kind(reader, name)
         if kind == "rows":
-            return self.keys.competition.rows.scan()
+            return RecordedFrame.of_rows(self.keys.competition.rows.scan())
         if kind == "table":
-            return self.keys.competition.rows.feature_table(name)
+            return RecordedFrame.of_table(self.keys.competition.rows.feature_table(name))
         return self.scan_block(name)
 
     def _scan_part(self, reader: Feature, name: str, part: RowPart, parts: Parts) -> pl.LazyFrame:

@@ -36,6 +36,11 @@ MEMORY_FACTOR = 40
 and its result, for several columns at a time, and polars reads ahead."""
 
 MAX_PARTS = 512
+PART_ROWS = 1_000_000
+"""The rows of a part where memory is no reason for parts: windows over ten parts of a million rows, one after another,
+take no longer than windows over all rows at once, and a tenth of the memory. Rows that do not lie by the key are
+divided only for memory, as that needs a copy of them."""
+
 MAX_READ_FACTOR = 3.0
 """If all parts together would read more than this many times the file, they are read from a copy sorted by part."""
 
@@ -134,7 +139,7 @@ def bytes_per_line(frame: pl.LazyFrame) -> float:
 
 
 def plan_parts(rows: pl.LazyFrame, column: str, n_rows: int, limit_bytes: int) -> Parts | None:
-    """Return the parts of the rows; None if they fit into memory as a whole.
+    """Return the parts of the rows; None to take them as a whole.
 
     Parameters
     ----------
@@ -146,12 +151,14 @@ def plan_parts(rows: pl.LazyFrame, column: str, n_rows: int, limit_bytes: int) -
     limit_bytes : int
         The memory limit.
     """
-    n_parts = int(min(MAX_PARTS, np.ceil(n_rows * bytes_per_line(rows) * MEMORY_FACTOR / limit_bytes)))
-    if n_parts <= 1:
-        return None
+    n_needed = int(np.ceil(n_rows * bytes_per_line(rows) * MEMORY_FACTOR / limit_bytes))
     dtype = rows.collect_schema()[column]
     may_be_sorted = dtype.is_integer() or dtype in (pl.Date, pl.Datetime)
-    return (range_parts(rows, column, n_rows, n_parts) if may_be_sorted else None) or HashParts(column, n_parts, dtype)
+    n_ranges = min(MAX_PARTS, max(n_needed, n_rows // PART_ROWS))
+    parts = range_parts(rows, column, n_rows, n_ranges) if may_be_sorted and n_ranges > 1 else None
+    if parts is None and n_needed > 1:
+        return HashParts(column, min(MAX_PARTS, n_needed), dtype)
+    return parts
 
 
 def range_parts(rows: pl.LazyFrame, column: str, n_rows: int, n_parts: int) -> RangeParts | None:

@@ -1,0 +1,280 @@
+"""Features that join statistics share their group-bys, joins and passes over the rows."""
+
+from __future__ import annotations
+
+import pickle
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from workbench.core.context import RunContext, text_listener
+from workbench.core.errors import FeatureError, StorageError
+from workbench.features import ROW, Blocks, block_builder, load_features
+from workbench.features.shared_joins import RecordedFrame, RowColumns, SharedJoins
+
+CODE = """
+import polars as pl
+from workbench.features import ROW, feature
+
+CALLS = []
+
+
+def joined(rows, groups):
+    return rows.select(ROW, "town").join(groups, on="town", how="left").drop("town")
+
+
+@feature
+def town_count(rows):
+    CALLS.append("town_count")
+    return joined(rows, rows.group_by("town").agg(town_count=pl.len()))
+
+
+@feature
+def town_x(rows):
+    CALLS.append("town_x")
+    return joined(rows, rows.group_by("town").agg(pl.col("x").max().alias("town_max"), town_min=pl.col("x").min()))
+
+
+@feature
+def town_share(rows):
+    per_town = rows.group_by("town").agg(town_count=pl.len(), positive=(pl.col("x") > 0).sum())
+    both = rows.join(per_town, on="town", how="left")
+    return both.select(ROW, share=pl.col("positive") / pl.col("town_count"), above=pl.col("x") > pl.col("positive"))
+
+
+@feature
+def household_count(rows):
+    groups = rows.group_by(pl.col("household")).agg(household_count=pl.len())
+    return rows.join(groups, on="household", how="left").select(ROW, "household_count")
+
+
+@feature
+def ratio(rows):
+    return [(pl.col("x") / (pl.col("z").abs() + 1)).alias("ratio")]
+
+
+@feature
+def rounded(rows):
+    return rows.with_columns(rounded=pl.col("x").round(1)).select(ROW, "rounded")
+
+
+@feature
+def ranked(rows):
+    return [pl.col("x").rank("ordinal").alias("ranked")]
+
+
+@feature
+def renamed(rows):
+    groups = rows.group_by("town").agg(x=pl.col("x").max())
+    return rows.join(groups, on="town", how="left").select(ROW, renamed="x_right")
+"""
+NAMES = ["town_count", "town_x", "town_share", "household_count", "ratio", "rounded", "ranked", "renamed"]
+TOGETHER = {
+    "town_count": ["town_count", "town_x", "town_share"],
+    "town_x": ["town_count", "town_x", "town_share"],
+    "town_share": ["town_count", "town_x", "town_share"],
+    "ratio": ["ratio", "rounded"],
+    "rounded": ["ratio", "rounded"],
+}
+
+
+def opened(made: Any, code: str = CODE, report: Callable[[str], None] = lambda _: None, **limits: int) -> Blocks:
+    (made.folder / "features.py").write_text(code)
+    competition = made.open.access.competition
+    return Blocks(competition, load_features(competition), RunContext((text_listener(report),)), **limits)
+
+
+def together(blocks: Blocks) -> dict[str, list[str]]:
+    notes = {name: blocks.block(name).note for name in NAMES}
+    return {name: note["together"] for name, note in notes.items() if "together" in note}
+
+
+class TestSharing:
+    def test_each_group_by_and_join_is_done_once_with_the_values_of_each_alone(self, small) -> None:
+        made = small()
+        alone = opened(made)
+        frames = {name: alone.lines(name).collect() for name in NAMES}
+        assert together(alone) == {}
+        alone.store.clear()
+        said: list[str] = []
+        at_once = opened(made, report=said.append)
+        at_once.build(NAMES)
+        assert together(at_once) == TOGETHER
+        assert "features town_count, town_x, town_share" in said
+        for name in NAMES:
+            assert_frame_equal(at_once.lines(name).collect(), frames[name], check_exact=True)
+
+    def test_a_pass_has_one_group_by_and_one_join(self, small) -> None:
+        blocks = opened(small())
+        joins = SharedJoins(10**9)
+        for name in TOGETHER["town_count"]:
+            columns = blocks.inputs.evaluation(blocks.get(name))[0].call().row_columns  # type: ignore[arg-type]
+            assert columns is not None
+            assert joins.add(columns)
+        plan = joins.frame(blocks.competition.rows.scan()).explain()
+        assert plan.count("AGGREGATE") == 1
+        assert plan.count("LEFT JOIN:") == 1
+        assert joins.width == 5
+
+    def test_a_function_is_called_once_for_each_block(self, small) -> None:
+        blocks = opened(small())
+        calls = blocks.get("town_count").function.__globals__["CALLS"]  # type: ignore[union-attr]
+        blocks.build(NAMES)
+        assert calls == ["town_count", "town_x"]
+
+    def test_groups_that_may_exceed_the_limit_are_not_gathered(self, small) -> None:
+        blocks = opened(small(), memory_limit=10_000)
+        blocks.build(NAMES)
+        assert set(together(blocks)) == {"ratio", "rounded"}
+
+    def test_a_pass_has_a_bounded_number_of_columns(self, small, monkeypatch) -> None:
+        monkeypatch.setattr(block_builder, "MAX_JOINT_COLUMNS", 4)
+        blocks = opened(small())
+        blocks.build(NAMES)
+        assert together(blocks)["town_count"] == ["town_count", "town_x"]
+
+    @pytest.mark.parametrize(
+        "other",
+        [
+            "rows.group_by('town').agg(town_count=pl.col('x').count())",
+            "rows.filter(pl.col('x') > 0).group_by('town').agg(n=pl.len())",
+            "rows.group_by('town', maintain_order=True).agg(n=pl.len())",
+            "rows.group_by('town').agg(pl.len(), pl.col('x', 'z').sum()).select('town', n='x')",
+            "rows.group_by('town').agg(n=pl.len()).with_columns(pl.col('n') + 1)",
+            "rows.group_by('town').len().rename({'len': 'n'})",
+        ],
+    )
+    def test_other_groups_are_kept_apart(self, small, other: str) -> None:
+        code = CODE + f"\n\n@feature\ndef other(rows):\n    return joined(rows, {other}).select(ROW, o=pl.last())\n"
+        made = small()
+        alone = opened(made, code)
+        expected = alone.lines("other").collect()
+        alone.store.clear()
+        blocks = opened(made, code)
+        blocks.build(["town_count", "other", "town_x"])
+        assert "together" not in blocks.block("other").note
+        assert_frame_equal(blocks.lines("other").collect(), expected, check_exact=True)
+
+    @pytest.mark.parametrize(
+        "join",
+        [
+            "rows.join(g, on='town', how='inner')",
+            "rows.join(g, left_on='town', right_on='town', how='left')",
+            "rows.join(g, on='town', how='left', nulls_equal=True)",
+            "rows.filter(pl.col('x') > 0).join(g, on='town', how='left')",
+            "rows.head(3).join(g, on='town', how='left')",
+            "rows.with_columns(town=pl.col('town') + '!').join(g, on='town', how='left')",
+        ],
+    )
+    def test_other_joins_are_not_recorded(self, join: str) -> None:
+        rows = RecordedFrame.of_rows(pl.LazyFrame({ROW: [0, 1], "town": ["a", None], "x": [1, 2]}))
+        g = rows.group_by("town").agg(n=pl.len())
+        frame = eval(join, {"rows": rows, "g": g, "pl": pl}).select(ROW, "n")
+        assert not frame.columns_of_rows or not frame.columns_of_rows.group_bys
+
+    def test_null_keys_match_nothing(self) -> None:
+        rows = RecordedFrame.of_rows(pl.LazyFrame({ROW: [0, 1, 2], "town": ["a", None, "a"]}))
+        result = rows.join(rows.group_by("town").agg(n=pl.len()), on="town", how="left").select(ROW, "n")
+        joins = SharedJoins(10**6)
+        assert isinstance(result, RecordedFrame)
+        assert isinstance(result.columns_of_rows, RowColumns)
+        assert joins.add(result.columns_of_rows)
+        shared = joins.frame(rows).sort(ROW).collect()
+        assert_frame_equal(shared, result.sort(ROW).collect())
+        assert shared["n"].to_list() == [2, None, 2]
+
+    def test_expressions_that_need_other_rows_are_not_recorded(self) -> None:
+        rows = RecordedFrame.of_rows(pl.LazyFrame({ROW: [0, 1], "x": [1, 2]}))
+        for expression in (pl.col("x").shift(1), pl.col("x").sum(), pl.col("x").cum_sum(), pl.col("x").sum().over("x")):
+            assert not rows.select(ROW, expression.alias("y")).columns_of_rows  # type: ignore[attr-defined]
+
+    def test_a_recorded_frame_is_a_lazy_frame_for_others(self) -> None:
+        rows = RecordedFrame.of_rows(pl.LazyFrame({ROW: [0, 1], "x": [1, 2]}))
+        assert isinstance(rows, pl.LazyFrame)
+        assert type(rows).__name__ == "LazyFrame"
+        loaded = pickle.loads(pickle.dumps(rows))
+        assert type(loaded) is pl.LazyFrame
+        assert_frame_equal(loaded.collect(), rows.collect())
+
+
+class TestFailures:
+    def test_one_that_fails_is_named_and_those_before_it_are_kept(self, small) -> None:
+        code = CODE + "\n\n@feature\ndef wrong(rows):\n    raise KeyError('no')\n"
+        blocks = opened(small(), code)
+        with pytest.raises(FeatureError, match="feature 'wrong' .*KeyError"):
+            blocks.build(["town_count", "town_x", "wrong", "ratio"])
+        assert [n for n in NAMES if blocks.store.peek(blocks.key(n))] == ["town_count", "town_x"]
+
+    def test_one_that_fails_within_the_pass_is_named_and_the_others_are_kept(self, small) -> None:
+        wrong = "rows.group_by('town').agg(bad=pl.col('town').str.to_integer().sum())"
+        code = CODE + f"\n\n@feature\ndef wrong(rows):\n    return joined(rows, {wrong})\n"
+        said: list[str] = []
+        blocks = opened(small(), code, said.append)
+        with pytest.raises(FeatureError, match="feature 'wrong' .*failed"):
+            blocks.build(["town_count", "town_x", "wrong"])
+        assert any("town_count, town_x, wrong one by one" in line for line in said)
+        assert [n for n in NAMES if blocks.store.peek(blocks.key(n))] == ["town_count", "town_x"]
+
+    def test_one_that_returns_the_target_is_refused(self, small) -> None:
+        code = CODE + "\n\n@feature\ndef leak(rows):\n    return joined(rows, rows.group_by('town').agg(y=pl.len()))\n"
+        with pytest.raises(FeatureError, match="feature 'leak' .* returns the target 'y'"):
+            opened(small(), code).build(["town_count", "leak"])
+
+    def test_a_full_disk_in_the_middle_of_a_pass_leaves_nothing(self, small, monkeypatch) -> None:
+        blocks = opened(small())
+
+        def full(*_: Any) -> None:
+            raise StorageError("no space left on device")
+
+        monkeypatch.setattr(block_builder, "write_blocks", full)
+        with pytest.raises(StorageError, match="no space left"):
+            blocks.build(["town_count", "town_x"])
+        assert blocks.store.stored() == []
+        assert not [p for p in blocks.store.folder.iterdir() if not p.name.endswith(".lock")]
+
+    @pytest.mark.parametrize("order", [1, -1])
+    def test_two_builders_of_overlapping_lists_wait_for_each_other_and_finish(self, small, order: int) -> None:
+        made = small()
+        first, second = opened(made), opened(made)
+        failures: list[BaseException] = []
+
+        def build(blocks: Blocks, names: list[str]) -> None:
+            try:
+                blocks.build(names)
+            except BaseException as exc:  # noqa: BLE001
+                failures.append(exc)
+
+        threads = [
+            threading.Thread(target=build, args=(first, NAMES)),
+            threading.Thread(target=build, args=(second, NAMES[1:][::order])),
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        assert failures == []
+        assert all(first.store.peek(first.key(n)) for n in NAMES)
+
+    def test_what_another_process_computes_is_left_to_it(self, small) -> None:
+        blocks = opened(small())
+        released = threading.Event()
+
+        def hold() -> None:
+            with blocks.store.lock(blocks.key("town_x")):
+                held.set()
+                released.wait(30)
+
+        held = threading.Event()
+        holder = threading.Thread(target=hold)
+        holder.start()
+        held.wait(30)
+        features = [blocks.get(n) for n in ("town_count", "town_x", "town_share")]
+        blocks._builder.build_shared(features)  # type: ignore[arg-type]
+        released.set()
+        holder.join()
+        assert blocks.store.peek(blocks.key("town_x")) is None
+        assert blocks.block("town_count").note["together"] == ["town_count", "town_share"]
