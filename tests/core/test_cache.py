@@ -297,7 +297,7 @@ def test_a_drive_without_locks_is_said(tmp_path: Path, monkeypatch: pytest.Monke
     def fails(*_: object) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr("workbench.core.locks.fcntl.flock", fails)
+    monkeypatch.setattr("fcntl.flock", fails)
     (tmp_path / ".lock").write_text("")
     assert is_locked(tmp_path / ".lock")
     with pytest.raises(StorageError, match="its drive has no locks between processes"), lock(tmp_path / ".lock", "it"):
@@ -479,7 +479,7 @@ class TestStore:
                 self.put(Store(tmp_path), "k", rows=5)
             real(descriptor, how)
 
-        monkeypatch.setattr("workbench.core.cache.fcntl.flock", flock)
+        monkeypatch.setattr("fcntl.flock", flock)
         if how == "remove":
             assert not store.remove("k")
         else:

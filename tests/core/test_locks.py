@@ -32,7 +32,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, name: str, code: int) -> None:
     def fails(*_: object) -> None:
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(f"workbench.core.locks.{name}", fails)
+    monkeypatch.setattr(f"{name}", fails)
 
 
 def test_while_it_is_held_the_file_says_who_has_it_and_is_empty_afterwards(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -213,6 +214,6 @@ class TestPeak:
 
         monkeypatch.setattr(Path, "write_text", fails)
         monkeypatch.setattr(resource, "getrusage", lambda _: SimpleNamespace(ru_maxrss=2**21 + 100))
-        monkeypatch.setattr(memory.sys, "platform", platform)
+        monkeypatch.setattr(sys, "platform", platform)
         with measured_peak() as peak:
             assert peak.mb == mb

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from workbench.core.context import RunContext, text_listener
 from workbench.core.errors import ConfigError
 from workbench.core.events import Event, Listener, ModelTrained, Progress
+from workbench.core.operating_system import require_posix
 from workbench.data.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -46,7 +47,13 @@ def call_context(
         Called with the count, the total and a text of progress with a known total.
     done : callable, optional
         Called with each trained model and the number of models still to be trained.
+
+    Raises
+    ------
+    UnsupportedError
+        On Windows: calls with a context write caches, runs or data.
     """
+    require_posix("this call")
 
     def pass_on(event: Event) -> None:
         if progress is not None and isinstance(event, Progress) and event.total is not None:
@@ -99,6 +106,7 @@ class CompetitionAccess:
         from workbench.ledger import Ledger
         from workbench.submissions import SubmissionChannel
 
+        require_posix("submitting")
         competition, platform = self.competition, self.platform
         with Ledger.open(self.workspace.ledger) as ledger:
             yield SubmissionChannel(self.workspace, competition, platform, ledger)
@@ -107,6 +115,7 @@ class CompetitionAccess:
         """Return the blocks of the features in `features.py`."""
         from workbench.features import Blocks, load_features
 
+        require_posix("building features")
         context = RunContext((text_listener(report),))
         return Blocks(self.competition, load_features(self.competition), context, self.workspace.memory_limit)
 

@@ -15,6 +15,7 @@ from workbench.api.access import Report, call_context
 from workbench.api.competition import OpenCompetition
 from workbench.core.errors import ConfigError, NotFoundError
 from workbench.core.memory import parse_bytes
+from workbench.core.operating_system import require_posix
 from workbench.data.workspace import Workspace, create_workspace, find_workspace
 
 if TYPE_CHECKING:
@@ -204,6 +205,7 @@ def rebuild_ledger(where: Workspace | None = None) -> dict[str, Any]:
     from workbench.ledger import WorkspaceRecords, rebuild
     from workbench.submissions import load_sidecars
 
+    require_posix("rebuilding the ledger")
     opened_workspace = where or workspace()
     problems: list[str] = []
 

@@ -11,10 +11,14 @@ from click.shell_completion import CompletionItem
 from workbench.cli.completion import complete_experiment
 from workbench.cli.interrupt import Interrupted
 from workbench.core.errors import WorkbenchError
+from workbench.core.operating_system import require_posix
 
 __all__ = ["Command", "CommandGroup", "ExperimentOption", "experiment_option"]
 
 F = TypeVar("F", bound=Callable[..., Any])
+WINDOWS_COMMANDS = ("completion", "doctor", "init", "new", "show", "submissions", "table")
+"""The commands that work on Windows."""
+
 UNLIMITED = 10_000
 """More characters than a summary has; click truncates longer ones."""
 
@@ -33,7 +37,16 @@ class Command(click.Command):
         self.examples = tuple(examples)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse the command line; an experiment's number gets one name, whether it is an option or an argument."""
+        """Parse the command line; an experiment's number gets one name, whether it is an option or an argument.
+
+        Raises
+        ------
+        UnsupportedError
+            On Windows, unless the command works there or its help is asked for.
+        """
+        asks_for_help = any(name in args for name in self.get_help_option_names(ctx))
+        if _name(ctx) not in WINDOWS_COMMANDS and not asks_for_help and not ctx.resilient_parsing:
+            require_posix(f"wb {_name(ctx)}")
         remaining = super().parse_args(ctx, args)
         for parameter in self.params:
             if isinstance(parameter, ExperimentOption):
@@ -45,7 +58,7 @@ class Command(click.Command):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as exc:
-            raise Interrupted(ctx.command_path.partition(" ")[2]) from exc
+            raise Interrupted(_name(ctx)) from exc
         except BrokenPipeError as exc:
             # Not of a standard stream, as those do not raise here; click would exit without a message.
             raise WorkbenchError("the command wrote to another program that has exited: Broken pipe") from exc
@@ -54,6 +67,11 @@ class Command(click.Command):
         """Write the examples without wrapping, so that they can be copied."""
         super().format_epilog(ctx, formatter)
         write_examples(self.examples, formatter)
+
+
+def _name(ctx: click.Context) -> str:
+    """Return the name of a command, such as "kernel push"."""
+    return ctx.command_path.partition(" ")[2]
 
 
 class CommandGroup(click.Group):

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
 
+from workbench.core.operating_system import INTERRUPT_SIGNALS, let_signals_interrupt_reads
 from workbench.core.printable import printable
-from workbench.core.user_code import INTERRUPT_SIGNALS
 
 __all__ = ["CODE", "Interrupted", "handled_signals", "resumption", "wake_reads"]
 
@@ -134,7 +134,7 @@ def wake_reads() -> None:
     effect only after the next Enter.
     """
     if threading.current_thread() is threading.main_thread():
-        signal.siginterrupt(signal.SIGINT, True)
+        let_signals_interrupt_reads()
 
 
 def _say(text: str) -> None:

@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import io
 import os
-import select
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from workbench.core.operating_system import PIPE_BYTES, is_blocking, is_ready_for_writing, output_encoding
+
 __all__ = ["lost", "tolerant_streams"]
 
 PATIENCE_S = 1.0
 """The time to wait for a full pipe, once; after that it is assumed to have no reader."""
-
-MAX_WRITE = select.PIPE_BUF
-"""The number of bytes that a writable pipe accepts without blocking."""
 
 
 class _SilentFile(io.FileIO):
@@ -39,20 +37,17 @@ class _SilentFile(io.FileIO):
         n_written = 0
         while n_written < len(view) and self._is_ready():
             try:
-                n_written += super().write(view[n_written : n_written + MAX_WRITE]) or 0
+                n_written += super().write(view[n_written : n_written + PIPE_BYTES]) or 0
             except OSError as exc:
                 self.error = self.error or exc
                 break
         return len(view)
 
     def _is_ready(self) -> bool:
-        if self._waits_for_reader and os.get_blocking(self.fileno()):
+        if self._waits_for_reader and is_blocking(self.fileno()):
             return True
-        poll = select.poll()
-        poll.register(self.fileno(), select.POLLOUT)
         wait_ms = None if self._waits_for_reader else 0 if self._stuck else int(PATIENCE_S * 1000)
-        # A pipe without a reader is ready, too; the write then fails.
-        self._stuck = not poll.poll(wait_ms)
+        self._stuck = not is_ready_for_writing(self.fileno(), wait_ms)
         return not self._stuck
 
 
@@ -86,7 +81,7 @@ def _wrapped(stream: Any, *, waits_for_reader: bool) -> Any:
     silent_file = _SilentFile(raw.fileno(), waits_for_reader=waits_for_reader)
     return io.TextIOWrapper(
         silent_file if stream.buffer is raw else io.BufferedWriter(silent_file),
-        encoding=stream.encoding,
+        encoding=output_encoding(stream.encoding),
         errors=stream.errors,
         line_buffering=stream.line_buffering,
         write_through=stream.write_through,

@@ -14,7 +14,7 @@ from workbench.cli.app import competition_option, echo_json, note, shared_option
 from workbench.cli.commands import Command, experiment_option
 from workbench.cli.interrupt import wake_reads
 from workbench.cli.terminal import confirm, echo, short_path, styled
-from workbench.core.errors import PlatformError, SubmissionError
+from workbench.core.errors import PlatformError, SubmissionError, UnsupportedError
 from workbench.core.memory import format_bytes
 from workbench.core.text_table import text_table
 
@@ -307,7 +307,7 @@ def submissions_command(offline: bool, slug: str | None, as_json: bool) -> None:
     if not offline:
         try:
             competition.submissions.sync()
-        except PlatformError as exc:
+        except (PlatformError, UnsupportedError) as exc:
             note(f"the platform was not contacted: {exc.message}")
     records = competition.submissions.records()
     if as_json:

@@ -6,7 +6,6 @@ that is killed leaves at most a ``*.tmp`` file, which nothing reads.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -21,6 +20,7 @@ from typing import Any
 
 from workbench.core.errors import DamagedError, storage_errors
 from workbench.core.locks import is_locked, lock
+from workbench.core.operating_system import close_locked, flush_folder, lock_descriptor
 from workbench.core.temporary import remove_leftover_files, temporary_file
 from workbench.core.threads import available_cores
 
@@ -143,7 +143,7 @@ def atomic(path: Path) -> Iterator[Path]:
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
-        _fsync_folder(path.parent)
+        flush_folder(path.parent)
 
 
 @contextmanager
@@ -160,18 +160,9 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     with storage_errors(path), temporary_file(path) as temporary:
         temporary.mkdir()
         yield temporary
-        _fsync_folder(temporary)
+        flush_folder(temporary)
         temporary.rename(path)
-        _fsync_folder(path.parent)
-
-
-def _fsync_folder(folder: Path) -> None:
-    # A rename changes the folder: unless that is flushed, a power cut can undo it.
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        flush_folder(path.parent)
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -211,7 +202,7 @@ def create_text(path: Path, text: str) -> bool:
             except FileExistsError:
                 return False
             temporary.replace(path)
-        _fsync_folder(path.parent)
+        flush_folder(path.parent)
         return True
 
 
@@ -270,8 +261,8 @@ class ReadLock:
 
     def __init__(self, note_path: Path) -> None:
         self._descriptor = os.open(note_path, os.O_RDONLY)
-        weakref.finalize(self, os.close, self._descriptor)
-        fcntl.flock(self._descriptor, fcntl.LOCK_SH)
+        weakref.finalize(self, close_locked, self._descriptor)
+        lock_descriptor(self._descriptor, shared=True, wait=True)
 
     def locks(self, note_path: Path) -> bool:
         """Tell whether the locked file is still the one at `note_path`."""
@@ -349,11 +340,11 @@ class Store:
         descriptor: int | None = None
         try:
             with atomic(note_path) as temporary:
-                temporary.write_text(json.dumps({**text_fields, "unfinished": True}))
+                temporary.write_text(json.dumps({**text_fields, "unfinished": True}), encoding="utf-8")
                 descriptor = os.open(temporary, os.O_RDONLY)
                 # Locked before it gets its final name, so that nobody finds it unlocked. Some drives have no locks.
                 with suppress(OSError):
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    lock_descriptor(descriptor)
             yield
         except BaseException:
             # Another process may be writing the same block by now.
@@ -364,7 +355,7 @@ class Store:
             raise
         finally:
             if descriptor is not None:
-                os.close(descriptor)
+                close_locked(descriptor)
 
     def read_lock(self, key: str) -> ReadLock | None:
         """Return a lock that prevents the removal of the block `key`; None if there is no such block."""
@@ -433,7 +424,7 @@ class Store:
         except OSError:
             return False
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock_descriptor(descriptor)
             if not _is_open_file(descriptor, note_path):
                 return False  # it was rewritten
             self._unlink(key)
@@ -441,7 +432,7 @@ class Store:
         except OSError:
             return False
         finally:
-            os.close(descriptor)
+            close_locked(descriptor)
         return True
 
     def _unlink(self, key: str) -> None:

@@ -16,6 +16,7 @@ They have one root, and also inherit the builtin exception that a caller would c
     ├── BusyError (RuntimeError)       another process holds the resource
     ├── LedgerError (RuntimeError)     the ledger is newer than this program, or unreachable
     │   └── DamagedLedgerError            the ledger is corrupt; it can be rebuilt from the run folders
+    ├── UnsupportedError (NotImplementedError)   this operating system lacks what is needed
     ├── PlatformError (RuntimeError)   the platform refused a request, or can't be reached
     │   ├── LoginError                    the login is not accepted, or has expired
     │   ├── UnansweredError               the response was lost: the request may have been carried out
@@ -53,6 +54,7 @@ __all__ = [
     "UnansweredError",
     "UnavailableError",
     "UnreachableError",
+    "UnsupportedError",
     "WorkbenchError",
     "did_you_mean",
     "storage_errors",
@@ -148,6 +150,10 @@ class LedgerError(WorkbenchError, RuntimeError):
 
 class DamagedLedgerError(LedgerError):
     """The ledger is corrupt; it can be rebuilt from the run folders."""
+
+
+class UnsupportedError(WorkbenchError, NotImplementedError):
+    """The operating system lacks what the operation needs."""
 
 
 class PlatformError(WorkbenchError, RuntimeError):

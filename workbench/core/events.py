@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -19,6 +18,7 @@ from types import UnionType
 from typing import Any, TypeAlias, get_args, get_type_hints
 
 from workbench.core.credentials import process_masks
+from workbench.core.operating_system import append_line
 
 __all__ = [
     "EVENTS_FILE",
@@ -311,13 +311,7 @@ class EventLog:
         # Unbuffered, one write per line: the line is in the file whatever ends the process afterwards. The file is
         # opened for each event because a network drive shows a line to other machines when the file is closed (nfs(5),
         # "close-to-open cache consistency").
-        descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o644)
-        try:
-            size = os.fstat(descriptor).st_size
-            ends_incomplete = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
-            os.write(descriptor, b"\n" * ends_incomplete + line)
-        finally:
-            os.close(descriptor)
+        append_line(self.path, line)
 
 
 def read_events(path: Path) -> list[LoggedEvent]:

@@ -54,7 +54,7 @@ def rendered(template: Path, values: Mapping[str, Any], *, pictures: Mapping[str
         name: Markup(html) if isinstance(html, str) else [Markup(part) for part in html]  # noqa: S704
         for name, html in pictures.items()
     }
-    return environment.from_string(template.read_text()).render(**values, **markup)
+    return environment.from_string(template.read_text(encoding="utf-8")).render(**values, **markup)
 
 
 def as_table(head: Sequence[object], rows: Iterable[Sequence[object]], *, caption: str = "") -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
 import re
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.core.errors import BusyError, StorageError, storage_errors
+from workbench.core.operating_system import close_locked, lock_descriptor, write_at_start
 
 __all__ = ["is_locked", "lock", "unshared_drive"]
 
@@ -60,7 +60,7 @@ def lock(path: Path, resource: str, *, wait: bool = False) -> Iterator[None]:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            lock_descriptor(descriptor, wait=wait)
         except BlockingIOError:
             raise BusyError(
                 f"{resource} is in use by {_holder_text(path)}", hint="wait for it, or stop that process"
@@ -74,7 +74,7 @@ def lock(path: Path, resource: str, *, wait: bool = False) -> Iterator[None]:
             "since": datetime.now(UTC).isoformat("T", "seconds"),
         }
         with storage_errors(path):
-            os.ftruncate(descriptor, os.pwrite(descriptor, json.dumps(holder).encode(), 0))
+            os.ftruncate(descriptor, write_at_start(descriptor, json.dumps(holder).encode()))
         try:
             yield
         finally:
@@ -82,7 +82,7 @@ def lock(path: Path, resource: str, *, wait: bool = False) -> Iterator[None]:
             with suppress(OSError):
                 os.ftruncate(descriptor, 0)
     finally:
-        os.close(descriptor)
+        close_locked(descriptor)
 
 
 def _as_unsupported(path: Path, exc: OSError) -> OSError:
@@ -134,11 +134,11 @@ def is_locked(path: Path) -> bool:
     except OSError:
         return True
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock_descriptor(descriptor)
     except OSError:
         return True
     finally:
-        os.close(descriptor)
+        close_locked(descriptor)
     this_host = socket.gethostname()
     return _read_holder(path).get("host", this_host) != this_host and unshared_drive(path) is not None
 

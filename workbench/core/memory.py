@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import resource
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from workbench.core.errors import ConfigError
+from workbench.core.operating_system import machine_memory_bytes, page_bytes, peak_memory_mb
 
 __all__ = [
     "PeakMemory",
@@ -73,8 +72,7 @@ def format_bytes(size_bytes: float) -> str:
 
 def machine_bytes() -> int:
     """Return the memory of the machine, or the limit of this process's control group if that is less."""
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limits = [total]
+    limits = [machine_memory_bytes()]
     for path in group_limits(_read_cgroup()):
         try:
             text = path.read_text().strip()
@@ -168,11 +166,10 @@ def default_limit() -> int:
 def used_bytes(pid: int | None = None) -> int:
     """Return the current resident memory of this or another process; 0 if the system does not tell."""
     try:
-        return int(Path(f"/proc/{'self' if pid is None else pid}/statm").read_text().split()[1]) * os.sysconf(
-            "SC_PAGE_SIZE"
-        )
+        pages = int(Path(f"/proc/{'self' if pid is None else pid}/statm").read_text().split()[1])
     except (OSError, ValueError, IndexError):
         return 0
+    return pages * page_bytes()
 
 
 def limit_polars_memory(limit_bytes: int) -> None:
@@ -243,5 +240,4 @@ def _peak_mb() -> float:
         line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
         return round(int(line.split()[1]) / 1024, 1)
     except (OSError, StopIteration):
-        unit = 2**20 if sys.platform == "darwin" else 2**10
-        return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)
+        return round(peak_memory_mb(), 1)

@@ -17,6 +17,8 @@ from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
+from workbench.core.operating_system import is_running
+
 __all__ = ["hidden_path", "is_left_behind", "machine", "remove_leftover_files", "temporary_file", "temporary_path"]
 
 MAX_NAME_BYTES = 255
@@ -116,17 +118,7 @@ def is_left_behind(path: Path) -> bool:
     if parts[1] != boot:
         return _is_abandoned(path)
     # With this process's id, but not in use: it belongs to an earlier process with the same id.
-    return int(parts[2]) == os.getpid() or not _is_running(int(parts[2]))
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:  # another user's
-        return True
-    return True
+    return int(parts[2]) == os.getpid() or not is_running(int(parts[2]))
 
 
 def _is_abandoned(path: Path) -> bool:

@@ -7,6 +7,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from workbench.core.operating_system import usable_cores
+
 __all__ = ["available_cores", "container_quota", "cpu_quota", "set_openmp_spin_count", "threads_for"]
 
 VALUES_PER_THREAD = 250_000
@@ -56,7 +58,7 @@ def available_cores() -> int:
     of each period when the quota is used up.
     """
     quota = container_quota()
-    cores = len(os.sched_getaffinity(0))
+    cores = usable_cores()
     return cores if quota is None else max(1, min(cores, math.ceil(quota)))
 
 

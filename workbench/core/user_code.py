@@ -19,11 +19,11 @@ from types import TracebackType
 from typing import ParamSpec
 
 from workbench.core.errors import WorkbenchError
+from workbench.core.operating_system import INTERRUPT_SIGNALS
 from workbench.core.package import PACKAGE
 
 __all__ = [
     "EXIT_HINT",
-    "INTERRUPT_SIGNALS",
     "as_error",
     "ignoring_write_errors",
     "is_interrupt",
@@ -38,9 +38,6 @@ EXIT_HINT = (
 )
 
 P = ParamSpec("P")
-
-INTERRUPT_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""The signals that a command treats like Ctrl-C."""
 
 PASS_THROUGH_ERRORS = (WorkbenchError, MemoryError)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from workbench.core.cache import create_text, write_text
 from workbench.core.errors import ConfigError, NotFoundError, StorageError, did_you_mean
+from workbench.core.operating_system import user_id, user_name
 from workbench.platforms.protocol import competition_slug
 
 __all__ = [
@@ -212,9 +213,9 @@ def _check_owner(root: Path) -> None:
     ConfigError
         Names the owner, and how to use the workspace nevertheless.
     """
-    if not hasattr(os, "geteuid"):
+    user = user_id()
+    if user is None:
         return
-    user = os.geteuid()
     if user == 0 and _in_container():
         return
     trusted = {0, user, *([int(os.environ["SUDO_UID"])] if user == 0 and _is_number("SUDO_UID") else [])}
@@ -222,8 +223,8 @@ def _check_owner(root: Path) -> None:
         owner = next((o for o in _owners(path) if o not in trusted), None)
         if owner is not None:
             raise ConfigError(
-                f"{root} is a workspace of another user: {path} belongs to {_user(owner)}, and you are {_user(user)}. "
-                "Its code would run as you",
+                f"{root} is a workspace of another user: {path} belongs to {user_name(owner)}, and you are "
+                f"{user_name(user)}. Its code would run as you",
                 hint=f"if you trust it, name it: WB_WORKSPACE={shlex.quote(str(root))} wb …",
             )
 
@@ -246,15 +247,6 @@ def _is_number(variable: str) -> bool:
 
 def _in_container() -> bool:
     return any(Path(mark).exists() for mark in CONTAINER_MARKS)
-
-
-def _user(number: int) -> str:
-    try:
-        import pwd
-
-        return f"{pwd.getpwuid(number).pw_name} ({number})"
-    except (ImportError, KeyError):
-        return f"user {number}"
 
 
 def _expanded(path: Path) -> Path:

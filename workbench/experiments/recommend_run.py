@@ -337,11 +337,14 @@ class _RunModels:
         """Return a saved model; None if it is missing or damaged."""
         model_path, details_path = self._paths(name)
         try:
-            details = json.loads(details_path.read_text())
+            details = json.loads(details_path.read_text(encoding="utf-8"))
             if file_sha256(model_path) != details["sha256"]:
                 return None
             return ListModel(
-                model_path.read_text(), int(details["rounds"]), dict(details["gains"]), dict(details["stopping"])
+                model_path.read_text(encoding="utf-8"),
+                int(details["rounds"]),
+                dict(details["gains"]),
+                dict(details["stopping"]),
             )
         except (OSError, ValueError, KeyError, TypeError):
             return None

@@ -99,7 +99,7 @@ class FinishedRun:
     @property
     def whole_models(self) -> dict[str, str]:
         """The models of all rows (``refit = true``) as text, by "t<target>-all-s<seed>"."""
-        return {p.stem: p.read_text() for p in sorted((self.folder / "models").glob("t*-all-s*.*"))}
+        return {p.stem: p.read_text(encoding="utf-8") for p in sorted((self.folder / "models").glob("t*-all-s*.*"))}
 
     @property
     def model_notes(self) -> list[dict[str, Any]]:

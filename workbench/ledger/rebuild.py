@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from workbench.core.errors import DamagedLedgerError, LedgerError, storage_errors
+from workbench.core.operating_system import flush_folder
 from workbench.core.temporary import temporary_file
 from workbench.ledger.database import engine_for, parse_address, transaction
 from workbench.ledger.records import RunRecord, SubmissionEvent, SubmissionRecord
@@ -106,7 +107,7 @@ def _rebuild_damaged(
         _sync(temporary)
         _set_aside(path)
         temporary.replace(path)
-        _sync(path.parent)
+        flush_folder(path.parent)
     return records, n_others
 
 

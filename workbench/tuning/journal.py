@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from pathlib import Path
 
 from workbench.core.cache import atomic
 from workbench.core.errors import DamagedError
+from workbench.core.operating_system import close_locked, lock_descriptor
 
 __all__ = ["JournalLock", "repair_journal"]
 
@@ -26,7 +26,7 @@ class JournalLock:
     def acquire(self) -> bool:
         """Wait for the lock."""
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        lock_descriptor(descriptor, wait=True)
         self._descriptor = descriptor
         return True
 
@@ -35,7 +35,7 @@ class JournalLock:
         # Cleared before it is closed: another thread that waits for the lock then sets its own descriptor at once.
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
-            os.close(descriptor)
+            close_locked(descriptor)
 
 
 def repair_journal(path: Path) -> None:

@@ -22,7 +22,7 @@ def as_page(report: CheckReport) -> str:
     can_plot = plots.can_plot()
     values = _texts(report) | {"can_plot": can_plot, "install_hint": install_hint("plots")}
     body = rendered(TEMPLATE, values, pictures=_pictures(report) if can_plot else {})
-    return page(f"{report.slug}: checks", body, css=CSS.read_text())
+    return page(f"{report.slug}: checks", body, css=CSS.read_text(encoding="utf-8"))
 
 
 def _texts(report: CheckReport) -> dict[str, Any]:

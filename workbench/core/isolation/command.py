@@ -6,7 +6,6 @@ import functools
 import json
 import os
 import secrets
-import signal
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from typing import IO, Any
 
 from workbench.core.isolation.processes import descendants, inner_pid, processes_with_variable
 from workbench.core.isolation.sandbox import Sandbox, steps
+from workbench.core.operating_system import KILL_SIGNAL
 
 __all__ = ["IsolationSupport", "RunningCommand", "isolation_support", "start_command"]
 
@@ -246,4 +246,4 @@ def _sandbox_settings(sandbox: Sandbox | None, scratch: Path, pid_namespace: boo
 def _kill_processes(pids: Mapping[int, Any] | set[int]) -> None:
     for pid in pids:
         with suppress(ProcessLookupError, PermissionError):
-            os.kill(pid, signal.SIGKILL)
+            os.kill(pid, KILL_SIGNAL)

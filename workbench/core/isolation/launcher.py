@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import fcntl
 import json
 import os
 import select
@@ -32,6 +31,11 @@ import sys
 import time
 from collections.abc import Callable
 from typing import Any, NoReturn
+
+if sys.platform == "win32":
+    raise ImportError("notebooks and kernels are not executed on Windows")
+
+import fcntl
 
 TOO_MANY_NAMESPACES = "unshare: no namespace more is allowed"
 """The message for ENOSPC of unshare(2), whose own text is "No space left on device"."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+
+from workbench.core.operating_system import page_bytes
 
 __all__ = ["descendants", "inner_pid", "processes_with_variable"]
 
@@ -54,14 +55,14 @@ def processes_with_variable(name: str, value: str) -> set[int]:
 
 def _from_proc() -> Iterator[tuple[int, tuple[int, int]]]:
     """Yield the process id, and the parent's id with the memory in bytes, of each process in /proc."""
-    page_bytes = os.sysconf("SC_PAGE_SIZE")
+    page_size = page_bytes()
     for stat in PROC.glob("[0-9]*/stat"):
         try:
             fields = stat.read_text(errors="replace").rpartition(")")[2].split()
         except OSError:
             continue
         if fields[0] != "Z":
-            yield int(stat.parent.name), (int(fields[1]), int(fields[21]) * page_bytes)
+            yield int(stat.parent.name), (int(fields[1]), int(fields[21]) * page_size)
 
 
 def _from_ps() -> Iterator[tuple[int, tuple[int, int]]]:

@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -24,6 +25,9 @@ from typing import Any
 from workbench.core.credentials import Masks, secret_values
 from workbench.core.notebook_worker.data_proxy import data_proxy, standin_path
 from workbench.core.notebook_worker.page import is_safe_svg, notebook_page
+
+if sys.platform == "win32":
+    raise ImportError("notebooks and kernels are not executed on Windows")
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 INSTALL_COMMAND = re.compile(r"^\s*[!%]?\s*(python3? -m )?(pip3?|conda|mamba|uv pip) install", re.MULTILINE)

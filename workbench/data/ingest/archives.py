@@ -18,6 +18,7 @@ from typing import Any
 
 from workbench.core.cache import file_sha256, read_json, write_json
 from workbench.core.errors import DamagedError, DataError, storage_errors
+from workbench.core.operating_system import flush_all_disks, flush_folder
 from workbench.core.packed import (
     MAX_RATIO,
     MIN_DOWNLOAD_LIMIT_BYTES,
@@ -444,8 +445,7 @@ def _write(target: Path, chunks: Iterator[bytes], archive: Path) -> None:
 
 def _flush(paths: list[Path]) -> None:
     """Write files from the system's cache to the disk."""
-    if len(paths) > MANY_FILES:
-        os.sync()
+    if len(paths) > MANY_FILES and flush_all_disks():
         return
     for path in paths:
         with path.open("rb+") as file:
@@ -454,8 +454,4 @@ def _flush(paths: list[Path]) -> None:
 
 def _flush_folders(folders: set[Path]) -> None:
     for folder in folders:
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        flush_folder(folder)

@@ -107,7 +107,7 @@ def _keys(environ: Mapping[str, str], home: Path) -> list[Credential]:
     if path.is_file():
         problems = _readable_by_others(path)
         try:
-            loaded = json.loads(path.read_text())
+            loaded = json.loads(path.read_text(encoding="utf-8"))
             settings = loaded if isinstance(loaded, dict) else {}
         except (ValueError, OSError):
             problems += (f"{path} is not JSON and is ignored",)
