@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 # Bytecode is kept where the environment forbids it, too: else each of a hundred processes compiles everything again.
 PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
-.PHONY: install demo test test-all check format bench docs clean
+.PHONY: install demo test test-all check format bench docs release clean
 
 install: $(VENV)/.demo $(VENV)/.kaggle $(VENV)/.plots
 
@@ -25,8 +25,8 @@ check: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/mypy --platform darwin
-	$(BIN)/mypy --platform win32
+	$(BIN)/mypy --platform darwin --cache-dir .mypy_cache/darwin
+	$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32
 	$(BIN)/lint-imports
 	$(BIN)/python -m tests.vague_names
 
@@ -41,6 +41,11 @@ bench: $(VENV)/.bench
 docs: $(VENV)/.docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
+# Wheel and source distribution in dist/, each installed and tried out in an environment of its own. With TAG=v0.2.0
+# it also checks that version, changelog and commit are ready to be published under it.
+release: $(VENV)/.release
+	$(BIN)/python -m tests.release $(if $(TAG),--tag $(TAG))
+
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("the workbench needs Python 3.11 or newer, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv $(VENV)
@@ -52,4 +57,4 @@ $(VENV)/.%: pyproject.toml constraints.txt | $(VENV)/bin/python
 	touch $@
 
 clean:
-	rm -rf $(VENV) build site *.egg-info
+	rm -rf $(VENV) build dist site *.egg-info
