@@ -367,7 +367,7 @@ def test_a_list_of_structs_is_exploded(ending: str) -> None:
         {f"train.{ending}": gzip.compress(content) if ending.endswith("gz") else content}, read={"explode": "events"}
     )
     assert result.train.to_dict(as_series=False) == {"s": [1, 1, 2, 3], "a": [1, 2, None, 3]}
-    assert "train: 1 rows have nothing in 'events'; each stays, as one row with nulls there" in result.said
+    assert "train: 1 row has nothing in 'events'; each stays, as one row with nulls there" in result.said
 
 
 def test_types_of_what_is_exploded_can_be_asked_for() -> None:

@@ -652,7 +652,7 @@ class TestAdopted:
         [
             ("1", "finished without writing submission.csv; it wrote nothing"),
             ("sub = pd.DataFrame({'id': [1], 'target': [0]})\nsub.to_csv('submission.csv', index=False)", r"has the columns \['id', 'target'\]; expected \['id', 'y'\]"),
-            ("sub = pd.DataFrame({'id': [1], 'y': [0]})\nsub.to_csv('submission.csv', index=False)", "has 1 rows; expected one for each of the 80"),
+            ("sub = pd.DataFrame({'id': [1], 'y': [0]})\nsub.to_csv('submission.csv', index=False)", "has 1 row; expected one for each of the 80"),
         ],
     )  # fmt: skip
     def test_what_is_wrong_with_its_submission_is_said(self, made, last: str, message: str) -> None:

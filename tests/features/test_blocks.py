@@ -96,8 +96,8 @@ class TestRowOrder:
                 list(in_row_order(frames, n, Buckets(tmp_path_factory.mktemp("runs"), 100)))
         said = row_problem([f[ROW] for f in frames], n, n_train=n // 2)
         words = {
-            "drop": "1 rows are missing",
-            "repeat": "1 lines repeat",
+            "drop": "1 row is missing",
+            "repeat": "1 line repeats",
             "beyond": "out of range",
             "null": "no row key",
             "float": "a row key that is a Float64",

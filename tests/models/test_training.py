@@ -324,7 +324,7 @@ class TestConstraints:
         [
             ("monotone_constraints = { xx = 1 }", NotFoundError, "no column 'xx' among the 3.*did you mean 'x'"),
             ("monotone_constraints = { x = 2 }", ConfigError, "x = 2; expected 1"),
-            ("monotone_constraints = [1]", ConfigError, "a value for each of the 3 columns, got 1 values"),
+            ("monotone_constraints = [1]", ConfigError, "a value for each of the 3 columns, got 1 value"),
             ("monotone_constraints = { town = 1 }", ConfigError, "'town' is a column of categories"),
             ('interaction_constraints = [["x", "q"]]', NotFoundError, "no column 'q'"),
             ('interaction_constraints = "x"', ConfigError, "expected a list of lists"),
@@ -967,7 +967,7 @@ class TestTold:
             pytest.skip("not a case: the row went to test")
         experiment(made)
         notes = made.open.runs.execute(1).notes
-        assert any("validates 1 rows with y = 'zebra', and trains on none" in note for note in notes), notes
+        assert any("validates 1 row with y = 'zebra', and trains on none" in note for note in notes), notes
 
 
 class TestGrades:

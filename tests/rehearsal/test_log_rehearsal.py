@@ -262,10 +262,10 @@ class TestScores:
         [
             (lambda f: f.head(10), "ids are missing, for example"),
             (lambda f: pl.concat([f, f.head(1)]), "2 rows repeat an id, for example 100"),
-            (lambda f: f.with_columns(user=pl.col("user") + 1), "1 ids are missing, for example 100"),
+            (lambda f: f.with_columns(user=pl.col("user") + 1), "1 id is missing, for example 100"),
             (
                 lambda f: pl.concat([f, f.head(1).with_columns(user=pl.lit(7, pl.Int64))]),
-                "1 ids are unknown, for example 7",
+                "1 id is unknown, for example 7",
             ),
             (lambda f: f.rename({"items": "item"}), "expected the columns user, items"),
             (
@@ -308,7 +308,7 @@ class TestRefusals:
             ("user", None, "'user' of .* is empty in 1 of 1,500 rows"),
             ("item", None, "'item' of .* is empty in 1 of 1,500 rows"),
             ("type", None, "'type' of .* is empty in 1 of 1,500 rows"),
-            ("ts", None, "'ts' of .* is empty in 1 rows"),
+            ("ts", None, "'ts' of .* is empty in 1 row"),
             ("ts", -5, "'ts' of .* has 1 negative values; expected s since 1970"),
         ],
     )

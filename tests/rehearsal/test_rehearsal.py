@@ -344,7 +344,7 @@ class TestCreate:
     def test_a_rehearsal_is_not_overwritten_unasked(self, make: Any) -> None:
         workspace, folder = make()
         send(workspace, served(folder, "sample_submission").with_columns(y=pl.Series(np.linspace(0, 1, 90))))
-        with pytest.raises(ConfigError, match="--force replaces it, and keeps its 1 submissions"):
+        with pytest.raises(ConfigError, match="--force replaces it, and keeps its 1 submission"):
             make()
         make(force=True)
         kept = list((workspace / "competitions" / "small").glob("rehearsal-submissions-*/*.json"))
@@ -632,7 +632,7 @@ class TestScores:
             (lambda f: f.with_columns(id=pl.col("id") + 1_000_000), "90 ids are missing"),
             (
                 lambda f: pl.concat([f, f.head(1).with_columns(id=pl.lit(5, pl.Int64))]),
-                "1 ids are unknown, for example 5",
+                "1 id is unknown, for example 5",
             ),
             (lambda f: f.with_columns(y=pl.lit(None)), "90 empty values"),
             # polars writes them in quotes, a missing value without.
@@ -727,7 +727,7 @@ class TestTime:
         sent = TestScores().noise(folder)
         noon = datetime(2026, 11, 23, 12, tzinfo=UTC)
         send(workspace, sent, now=lambda: noon)
-        with pytest.raises(PlatformError, match="today's 1 submissions"):
+        with pytest.raises(PlatformError, match="today's 1 submission"):
             send(workspace, sent, now=lambda: noon + timedelta(hours=11))
         assert send(workspace, sent, now=lambda: noon + timedelta(hours=13)).status == "complete"
 

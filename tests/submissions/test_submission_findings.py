@@ -115,7 +115,7 @@ class TestColumnsAndIds:
                 {"id": [*TEST_IDS[:-1], 100], "y": GOOD},
                 {
                     ("error", "repeated_ids"): "2 rows repeat an id: 100",
-                    ("error", "missing_ids"): "1 ids are missing: 119",
+                    ("error", "missing_ids"): "1 id is missing: 119",
                 },
             ),
         ],
@@ -175,7 +175,7 @@ class TestColumnsAndIds:
         less = {name: values[:-1] for name, values in keys.items()}
         assert of_file(found, less | {"y": GOOD[:-1]}, tmp_path) == {
             ("error", "row_count"): "19 rows, expected 20",
-            ("error", "missing_ids"): "1 ids are missing: 9/None",
+            ("error", "missing_ids"): "1 id is missing: 9/None",
         }
 
     def test_ids_that_are_spelled_otherwise(self, tmp_path: Path) -> None:
@@ -228,7 +228,7 @@ class TestValues:
             (
                 [None, *[0.5] * 19],
                 {
-                    ("error", "nulls"): "y: 1 values are empty",
+                    ("error", "nulls"): "y: 1 value is empty",
                     ("warning", "constant"): "y: every prediction is '0.5'",
                 },
             ),
@@ -282,9 +282,9 @@ class TestLabels:
         ("changed", "expected"),
         [
             ([], {}),
-            (["odd"], {("error", "labels"): "y: 1 labels are not in train, for example 'odd'"}),
+            (["odd"], {("error", "labels"): "y: 1 label is not in train, for example 'odd'"}),
             (["odd", "even"], {("error", "labels"): "y: 2 labels are not in train, for example 'odd'"}),
-            ([None], {("error", "nulls"): "y: 1 values are empty"}),
+            ([None], {("error", "nulls"): "y: 1 value is empty"}),
         ],
     )
     def test_those_that_train_does_not_have(
@@ -321,7 +321,7 @@ class TestLabels:
         pairs = [f"{self.CLASSES[i % 4]} {self.CLASSES[(i + 1) % 4]}" for i in range(N_TEST)]
         assert of_file(found, {"id": TEST_IDS, "y": pairs}, tmp_path) == {}
         assert of_file(found, {"id": TEST_IDS, "y": ["low odd", *pairs[1:]]}, tmp_path) == {
-            ("error", "labels"): "y: 1 labels are not in train, for example 'odd'"
+            ("error", "labels"): "y: 1 label is not in train, for example 'odd'"
         }
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from workbench.core.distribution import other_workbench
 from workbench.core.errors import BusyError, WorkbenchError
 from workbench.core.threads import available_cores
+from workbench.core.wording import counted
 from workbench.data.workspace import Workspace
 
 __all__ = ["run_checks"]
@@ -161,4 +162,6 @@ def _competition(workspace: Workspace, slug: str) -> dict[str, Any]:
     except WorkbenchError as exc:
         return _check(name, "bad", _error_text(exc))
     size = sum(i.size_bytes for i in competition.manifest.tables.values())
-    return _check(name, "ok", f"{len(competition.manifest.tables)} tables, {size / 2**20:,.1f} MB, undamaged")
+    return _check(
+        name, "ok", f"{counted(len(competition.manifest.tables), 'table')}, {size / 2**20:,.1f} MB, undamaged"
+    )

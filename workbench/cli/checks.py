@@ -15,8 +15,9 @@ from workbench.api import library
 from workbench.cli.app import competition_option, echo_json, memory_option, note, shared_options
 from workbench.cli.commands import Command, experiment_option
 from workbench.cli.completion import complete_experiment
-from workbench.cli.terminal import console, echo, masked, styled
+from workbench.cli.terminal import console, echo, masked, short_path, styled
 from workbench.core.printable import one_line
+from workbench.core.wording import counted
 
 if TYPE_CHECKING:
     from workbench.api.values import CheckReport, TimeCheck
@@ -84,7 +85,7 @@ def check_command(
         echo_json({**asdict(report), "page": str(page)})
         return 0
     _print(report)
-    echo(f"page: {page}")
+    echo(f"page: {short_path(page)}")
     return 0
 
 
@@ -101,13 +102,13 @@ class _Steps:
 
 def _print(report: CheckReport) -> None:
     counts = ", ".join(f"{n} {severity}" for severity, n in report.counts().items())
-    echo(styled(f"{report.slug}: {counts} findings in {len(report.columns)} columns", bold=True))
+    echo(styled(f"{report.slug}: {counts} findings in {counted(len(report.columns), 'column')}", bold=True))
     if report.findings:
         lines = [(f.severity, f.check, f.column, f.text, f.todo) for f in report.findings[:TERMINAL_LINES]]
         _print_table(("", "check", "column", "found", "what to do"), lines)
     n_more = len(report.findings) - TERMINAL_LINES
     if n_more > 0:
-        echo(f"{n_more} more findings: see the page or --json")
+        echo(f"{counted(n_more, 'more finding')}: see the page or --json")
     for topic, text in report.facts:
         echo(one_line(f"{topic}: {text}"))
     for unchecked in report.not_checked:

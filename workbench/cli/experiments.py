@@ -20,6 +20,7 @@ from workbench.cli.completion import complete_experiment
 from workbench.cli.progress import progress_bar
 from workbench.cli.terminal import echo, masked, note_lines, short_path
 from workbench.core.errors import WorkbenchError
+from workbench.core.wording import counted
 
 if TYPE_CHECKING:
     from workbench.api.values import RunOutcome
@@ -133,7 +134,7 @@ def _print(outcome: RunOutcome) -> None:
     else:
         folds = " ".join(f"{s:.5f}" for s in record.fold_scores)
         scored = f"{record.metric} {record.cv_mean:.5f}, fold SD {record.cv_std:.5f}  ({folds})"
-    features = "" if record.n_features is None else f"{record.n_features} features  "
+    features = "" if record.n_features is None else f"{counted(record.n_features, 'feature')}  "
     echo(f"exp {record.exp}  {scored}  {features}{record.seconds:.1f} s  {record.peak_rss_mb:.0f} MB{sampled}")
     echo(f"       {short_path(outcome.run.folder)}")
 
@@ -161,6 +162,6 @@ def new_command(source: int | None, title: str, tuned: bool, slug: str | None, a
         echo_json({"exp": int(path.stem), "path": str(path)})
         return
     if not had_features and features_path.exists():
-        echo(f"wrote {features_path}, with two examples to uncomment")
-    echo(f"wrote {path}")
+        echo(f"wrote {short_path(features_path)}, with two examples to uncomment")
+    echo(f"wrote {short_path(path)}")
     echo(f"next: edit it, then wb run {int(path.stem)}")

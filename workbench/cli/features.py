@@ -16,6 +16,7 @@ from workbench.cli.terminal import echo, echo_lines, styled
 from workbench.core.memory import format_bytes, parse_bytes
 from workbench.core.printable import one_line
 from workbench.core.text_table import text_table
+from workbench.core.wording import counted
 
 if TYPE_CHECKING:
     from workbench.api.values import CachedBlock, FeatureSummary
@@ -118,10 +119,11 @@ def cache_command(prune: bool, limit: str | None, slug: str | None, as_json: boo
         )
         return
     if removed is not None:
-        note(f"removed {len(removed)} blocks, {format_bytes(sum(b.size_bytes for b in removed))}")
+        note(f"removed {counted(len(removed), 'block')}, {format_bytes(sum(b.size_bytes for b in removed))}")
     _print_table(("block", "columns", "size", "seconds", "last used", ""), [_block_line(b) for b in blocks])
     echo(
-        f"{len(blocks)} blocks, {format_bytes(total_bytes)} of at most {format_bytes(competition.features.cache_limit)}"
+        f"{counted(len(blocks), 'block')}, {format_bytes(total_bytes)} "
+        f"of at most {format_bytes(competition.features.cache_limit)}"
     )
 
 

@@ -13,9 +13,10 @@ from workbench.cli.app import competition_option, echo_json, memory_option, note
 from workbench.cli.commands import CommandGroup, experiment_option
 from workbench.cli.progress import progress_bar
 from workbench.cli.submissions import SendingOptions, send_prepared, sending_options
-from workbench.cli.terminal import echo
+from workbench.cli.terminal import echo, short_path
 from workbench.core.errors import NotebookError
 from workbench.core.printable import printable
+from workbench.core.wording import counted
 
 if TYPE_CHECKING:
     from workbench.api.values import BuiltKernel
@@ -183,7 +184,7 @@ def push_command(
     else:
         version = f"{pushed.version.owner}/{pushed.version.name}, version {pushed.version.number}"
         echo(f"{version}: {pushed.status}; {pushed.size / 2**20:.2f} MB uploaded")
-        echo(str(pushed.folder))
+        echo(short_path(pushed.folder))
     if pushed.status == "complete":
         note(f"next: wb kernel submit {number}")
         return 0
@@ -200,7 +201,7 @@ def _note_packed(built: BuiltKernel) -> None:
     """Print what is uploaded: the competition's files by name, and the numbers of models and packages."""
     competition_files = [name.removeprefix("competition/") for name in built.files if name.startswith("competition/")]
     models, wheels = (sum(name.startswith(f"{kind}/") for name in built.files) for kind in ("models", "wheels"))
-    note(f"packed: {', '.join(competition_files)}; {models} model files, {wheels} packages")
+    note(f"packed: {', '.join(competition_files)}; {counted(models, 'model file')}, {counted(wheels, 'package')}")
 
 
 def _tail(log: str) -> str:

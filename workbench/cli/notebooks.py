@@ -11,7 +11,7 @@ from workbench.api import library
 from workbench.cli.app import competition_option, echo_json, note, shared_options
 from workbench.cli.commands import Command, CommandGroup, experiment_option
 from workbench.cli.progress import progress_bar
-from workbench.cli.terminal import echo
+from workbench.cli.terminal import echo, short_path
 from workbench.core.printable import one_line
 from workbench.core.text_table import text_table
 
@@ -51,9 +51,9 @@ def new_command(source: int, title: str, slug: str | None, as_json: bool) -> Non
     if as_json:
         echo_json({"exp": int(experiment.stem), "notebook": str(notebook), "path": str(experiment)})
         return
-    echo(notebook)
-    echo(experiment)
-    note(f"next: wb run {int(experiment.stem)}, or jupyter lab {notebook}")
+    echo(short_path(notebook))
+    echo(short_path(experiment))
+    note(f"next: wb run {int(experiment.stem)}, or jupyter lab {short_path(notebook)}")
 
 
 @notebook_command.command("adopt", examples=("wb notebook adopt ~/Downloads/best-public-notebook.ipynb",))
@@ -79,8 +79,8 @@ def adopt_command(path: Path, title: str, submission: str, network: bool, slug: 
         document = {"exp": int(experiment.stem), "notebook": str(notebook), "path": str(experiment), "inputs": inputs}
         echo_json(document)
         return
-    echo(notebook)
-    echo(experiment)
+    echo(short_path(notebook))
+    echo(short_path(experiment))
     for name in inputs:
         kind, _, other = name.partition("/")
         remedy = f"put its files into {competition.experiments.input_folder / name}"
@@ -118,4 +118,4 @@ def report_command(number: int | None, source: Path | None, slug: str | None, as
     if as_json:
         echo_json({"exp": number, "page": str(page)})
     else:
-        echo(str(page))
+        echo(short_path(page))

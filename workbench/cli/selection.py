@@ -11,7 +11,7 @@ from workbench.api.features import SelectOptions
 from workbench.cli.app import competition_option, echo_json, memory_option, note, shared_options
 from workbench.cli.commands import Command, experiment_option
 from workbench.cli.progress import progress_bar
-from workbench.cli.terminal import echo, styled
+from workbench.cli.terminal import echo, short_path, styled
 from workbench.core.printable import one_line
 from workbench.core.text_table import text_table
 
@@ -126,7 +126,7 @@ def _print(selection: Selection) -> None:
         echo(f"on rows held out from the selection: all {before}, kept {after}")
     for line in selection.notes:
         note(line)
-    echo(f"wrote {selection.path}")
+    echo(f"wrote {short_path(selection.path)}")
     echo(f'next: features = "{selection.name}" in an experiment\'s file')
 
 

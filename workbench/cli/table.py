@@ -16,6 +16,7 @@ from workbench.cli.terminal import echo, echo_lines, short_path, styled
 from workbench.core.garbage import no_collection
 from workbench.core.printable import one_line
 from workbench.core.text_table import text_table
+from workbench.core.wording import counted
 
 if TYPE_CHECKING:
     from workbench.api.values import Change, Row
@@ -130,9 +131,9 @@ def _print_compared(rows: list[Row]) -> None:
 
 def _print_omitted(n_older: int, n_omitted: int, unrun_experiments: list[int]) -> None:
     if n_older:
-        note(f"{n_older} older run{'s' * (n_older > 1)}: --all")
+        note(f"{counted(n_older, 'older run')}: --all")
     if n_omitted > 0:
-        note(f"{n_omitted} more rows: --limit 0")
+        note(f"{counted(n_omitted, 'more row')}: --limit 0")
     if unrun_experiments:
         note(
             "not run yet: "

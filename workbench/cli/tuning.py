@@ -22,8 +22,9 @@ from workbench.cli.app import (
 from workbench.cli.commands import Command, experiment_option
 from workbench.cli.completion import complete_experiment
 from workbench.cli.progress import progress_bar
-from workbench.cli.terminal import echo, echo_lines, styled
+from workbench.cli.terminal import echo, echo_lines, short_path, styled
 from workbench.core.text_table import text_table
+from workbench.core.wording import counted
 
 if TYPE_CHECKING:
     from workbench.api.values import TrialScores, TuneOutcome
@@ -225,14 +226,14 @@ def _show(competition: library.OpenCompetition, number: int, storage: str | None
     # Trials that were stopped by the time limit have not failed.
     states = ["stopped" if TrialState(t).is_stopped else t.state.name.lower() for t in trials]
     counts = ", ".join(f"{states.count(s)} {s}" for s in dict.fromkeys(states))
-    echo(f"{study.study_name}: {len(trials)} trials: {counts}")
+    echo(f"{study.study_name}: {counted(len(trials), 'trial')}: {counts}")
     if shares:
         echo(styled("importance of the parameters", bold=True))
         bars = [(name, f"{share:.1%}", "█" * round(30 * share)) for name, share in shares.items()]
         for line in text_table(bars, right=[1], indent="  "):
             echo(line)
     for path in paths:
-        echo(f"wrote {path}")
+        echo(f"wrote {short_path(path)}")
 
 
 def _dashboard(competition: library.OpenCompetition, number: int, storage: str | None, port: int) -> None:

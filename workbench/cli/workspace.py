@@ -9,6 +9,7 @@ from workbench.cli.app import echo_json, note, shared_options
 from workbench.cli.commands import Command, CommandGroup
 from workbench.cli.completion import SHELLS, script
 from workbench.cli.terminal import echo, echo_lines, styled
+from workbench.core.wording import counted
 
 
 @click.command("init", cls=Command, examples=("wb init kaggle && cd kaggle",))
@@ -63,8 +64,11 @@ def rebuild_command(as_json: bool) -> None:
         return
     for problem in counts["problems"]:
         note(styled("skipped: ", fg="yellow") + problem)
-    other_records = f"; kept {counts['kept']} records of other workspaces" if counts["kept"] else ""
-    echo(f"ledger rebuilt: {counts['runs']} runs, {counts['submissions']} submissions{other_records}")
+    other_records = f"; kept {counted(counts['kept'], 'record')} of other workspaces" if counts["kept"] else ""
+    echo(
+        f"ledger rebuilt: {counted(counts['runs'], 'run')}"
+        f", {counted(counts['submissions'], 'submission')}{other_records}"
+    )
 
 
 @click.command("completion", cls=Command, examples=('eval "$(wb completion bash)"', "wb completion fish | source"))

@@ -19,6 +19,7 @@ from typing import Any, TypeAlias, get_args, get_type_hints
 
 from workbench.core.credentials import process_masks
 from workbench.core.operating_system import append_line
+from workbench.core.wording import counted
 
 __all__ = [
     "EVENTS_FILE",
@@ -286,7 +287,7 @@ def _search_text(progress: SearchProgress) -> str:
     best = "" if progress.best is None else f", best {progress.best:.5f}"
     remaining = "" if progress.remaining_s is None else f", {progress.remaining_s / 60:.1f} min left"
     failed = f", {progress.failed} failed" if progress.failed else ""
-    return f"{progress.stage}: {progress.complete} trials, {progress.pruned} pruned{failed}{best}{remaining}"
+    return f"{progress.stage}: {counted(progress.complete, 'trial')}, {progress.pruned} pruned{failed}{best}{remaining}"
 
 
 class EventLog:

@@ -7,6 +7,7 @@ from typing import Any
 
 from workbench.core.cache import write_json
 from workbench.core.context import RunContext
+from workbench.core.wording import counted
 from workbench.data.workspace import Workspace
 from workbench.experiments.plan import Plan, matrix_of, model_of, problem_of
 from workbench.experiments.predictions import Predictions
@@ -70,7 +71,7 @@ def train_models(plan: Plan, model: ModelSpec, folder: Path, context: RunContext
         ),
     ]
     notes += [
-        f"{u.column}: {u.values:,} {'category occurs' if u.values == 1 else 'categories occur'} only in test, "
+        f"{u.column}: {counted(u.values, 'category occurs', 'categories occur')} only in test, "
         f"in {u.rows:,} of {matrix.n_test:,} test rows: no model was trained with {'it' if u.values == 1 else 'them'}"
         for u in (unseen_categories(matrix) if plan.sample is None else ())
     ]

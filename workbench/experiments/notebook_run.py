@@ -16,6 +16,7 @@ from workbench.core.cache import atomic
 from workbench.core.context import RunContext
 from workbench.core.errors import DataError, NotebookError
 from workbench.core.memory import machine_bytes
+from workbench.core.wording import counted
 from workbench.data.competition import Competition
 from workbench.data.ingest import read_text_file
 from workbench.data.workspace import Workspace
@@ -265,6 +266,6 @@ def _check_submission(path: Path, plan: Plan) -> None:
         )
     if frame.height != test_ids.height:
         raise DataError(
-            f"{path.name} of the notebook has {frame.height:,} rows; expected one for each of the {test_ids.height:,} "
-            "test rows"
+            f"{path.name} of the notebook has {counted(frame.height, 'row')}; expected one for each "
+            f"of the {test_ids.height:,} test rows"
         )

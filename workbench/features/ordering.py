@@ -18,6 +18,7 @@ import polars as pl
 
 from workbench.core.cache import temporary_file
 from workbench.core.frames import scan_ipc
+from workbench.core.wording import counted
 from workbench.data.competition import ROW
 
 __all__ = ["ROWS_PER_BUCKET", "Buckets", "RowOrderError", "in_row_order", "row_problem"]
@@ -321,13 +322,14 @@ def row_problem(keys: Iterable[pl.Series], n_rows: int, n_train: int) -> str:
     n_repeated = int(counts.sum()) - int((counts > 0).sum())
     n_missing = int((counts == 0).sum())
     problems = [
-        f"{n_repeated:,} lines repeat a row{_example_rows(counts > 1, n_train)}" * bool(n_repeated),
-        f"{n_missing:,} rows are missing{_example_rows(counts == 0, n_train)}" * bool(n_missing),
-        f"{n_nulls:,} lines have no row key" * bool(n_nulls),
-        f"{n_unknown:,} lines have a row key out of range" * bool(n_unknown),
+        f"{counted(n_repeated, 'line repeats', 'lines repeat')} a row{_example_rows(counts > 1, n_train)}"
+        * bool(n_repeated),
+        f"{counted(n_missing, 'row is', 'rows are')} missing{_example_rows(counts == 0, n_train)}" * bool(n_missing),
+        f"{counted(n_nulls, 'line has', 'lines have')} no row key" * bool(n_nulls),
+        f"{counted(n_unknown, 'line has', 'lines have')} a row key out of range" * bool(n_unknown),
     ]
     problems = [text for text in problems if text]
-    return f"gives {n_lines:,} lines for {n_rows:,} rows: {', '.join(problems)}" if problems else ""
+    return f"gives {counted(n_lines, 'line')} for {counted(n_rows, 'row')}: {', '.join(problems)}" if problems else ""
 
 
 def _example_rows(mask: npt.NDArray[np.bool_], n_train: int) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from workbench.core.frames import write_csv
+from workbench.core.wording import counted
 from workbench.data.competition import Competition, as_written
 from workbench.data.ingest import reading_options, tables_in
 
@@ -67,7 +68,7 @@ def hidden_data(
     def grow(frame: pl.DataFrame, is_test: bool) -> pl.DataFrame:
         new_rows = _new_rows(frame, ids)
         if is_test:
-            change_notes.append(f"{new_rows.height:,} rows more, {frame.height + new_rows.height:,} in all")
+            change_notes.append(f"{counted(new_rows.height, 'row')} more, {frame.height + new_rows.height:,} in all")
             new_rows = _with_train_values(frame, new_rows, train, ids, change_notes)
             new_rows = _with_unseen_categories(new_rows, ids, change_notes)
         return pl.concat([frame, new_rows.select(frame.columns)], how="vertical_relaxed")
@@ -89,7 +90,7 @@ def emptied_data(
         filled = [c for c in competition.rows.columns if c not in ids and c in subset.columns]
         filled = [c for c in filled if subset[c].null_count() < subset.height and c not in competition.ids.key_columns]
         emptied_columns = filled[1::2]
-        change_notes.append(f"{subset.height:,} rows")
+        change_notes.append(counted(subset.height, "row"))
         if emptied_columns:
             change_notes.append(f"empty: {', '.join(emptied_columns[:MAX_NAMED_COLUMNS])}")
         return subset.with_columns(pl.lit(None, dtype=subset[c].dtype).alias(c) for c in emptied_columns)

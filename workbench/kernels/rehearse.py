@@ -24,6 +24,7 @@ from workbench.core.distribution import is_own_wheel
 from workbench.core.errors import DataError
 from workbench.core.frames import write_csv
 from workbench.core.isolation import Sandbox, clean_environment, isolation_support
+from workbench.core.wording import counted
 from workbench.data.competition import Competition
 from workbench.data.ingest import unpack
 from workbench.experiments.notebooks import KaggleInputs, Limits, execute, kaggle_folders, output_file, read_notebook
@@ -389,7 +390,7 @@ def check_hidden_submission(path: Path, n_rows: int, ids: tuple[str, ...]) -> No
     frame = read_submission(path, ids)
     if frame.height != n_rows:
         raise DataError(
-            f"of the hidden test set the kernel's submission has {frame.height:,} rows; expected {n_rows:,}"
+            f"of the hidden test set the kernel's submission has {counted(frame.height, 'row')}; expected {n_rows:,}"
         )
     n_invalid = sum(
         int((~column.is_finite()).sum() + column.null_count()) for column in frame if column.dtype.is_float()

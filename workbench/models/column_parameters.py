@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from workbench.core.errors import ConfigError, NotFoundError, did_you_mean
+from workbench.core.wording import counted
 
 __all__ = ["PER_COLUMN", "resolve_columns"]
 
@@ -66,7 +67,7 @@ def _value_list(key: str, setting: Any, names: Sequence[str], default: Any, wher
             _position(name, names, key, where)
         return [setting.get(name, default) for name in names]
     if not isinstance(setting, list) or len(setting) != len(names):
-        got = f"{len(setting)} values" if isinstance(setting, list) else repr(setting)
+        got = counted(len(setting), "value") if isinstance(setting, list) else repr(setting)
         raise ConfigError(
             f"{where} {key}: expected a value for each of the {len(names)} columns, got {got}",
             hint=f"name the columns: {key} = {{ {names[0]} = {default} }}",

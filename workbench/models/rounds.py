@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, runtime_check
 
 import numpy as np
 
+from workbench.core.wording import counted
 from workbench.models.records import FoldResult, Parts, TrainingState
 
 if TYPE_CHECKING:
@@ -449,7 +450,8 @@ def limit_notes(results: Iterable[FoldResult], max_rounds: int, patience: int) -
         best_rounds = sorted({r.rounds for r in limited_folds})
         best = f"{best_rounds[0]:,}" if len(best_rounds) == 1 else f"{best_rounds[0]:,} to {best_rounds[-1]:,}"
         notes.append(
-            f"{prefix}early stopping reached the limit of {max_rounds:,} rounds in {len(limited_folds)} folds, and the "
+            f"{prefix}early stopping reached the limit of {counted(max_rounds, 'round')} "
+            f"in {counted(len(limited_folds), 'fold')}, and the "
             f"best is round {best}: more rounds, or a higher learning rate, may score better"
         )
     return notes

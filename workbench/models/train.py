@@ -6,6 +6,7 @@ import numpy as np
 
 from workbench.core.context import SILENT, RunContext
 from workbench.core.errors import TrainingError
+from workbench.core.wording import counted
 from workbench.metrics import BY_DISTANCE, are_grades
 from workbench.models.learner import ModelSpec
 from workbench.models.records import FoldResult, Parts, Problem, TrainResult
@@ -127,8 +128,8 @@ def class_notes(problem: Problem) -> list[str]:
                 for rows in (problem.folds.train_rows(fold), problem.folds.valid_rows(fold))
             )
             notes += [
-                f"fold {fold} validates {valid[c]:,} rows with {column.name} = {(column.classes or ())[c]!r}, and "
-                "trains on none"
+                f"fold {fold} validates {counted(valid[c], 'row')} with {column.name} = {(column.classes or ())[c]!r}, "
+                "and trains on none"
                 for c in np.flatnonzero((train == 0) & (valid > 0))
             ]
         if column.task == "multiclass" and problem.metric.name in BY_DISTANCE and not are_grades(column.classes or ()):

@@ -13,6 +13,7 @@ import polars as pl
 from workbench.core.errors import ConfigError, storage_errors
 from workbench.core.frames import sink_csv
 from workbench.core.temporary import temporary_file
+from workbench.core.wording import counted
 
 __all__ = ["build_folder", "folder_path", "write_table"]
 
@@ -33,7 +34,7 @@ def folder_path(workspace: Path, slug: str, *, force: bool) -> Path:
 
 def _force_hint(folder: Path) -> str:
     n_submissions = len(list((folder / "submissions").glob("*.json")))
-    note = f", and keeps its {n_submissions:,} submissions in a folder next to it" if n_submissions else ""
+    note = f", and keeps its {counted(n_submissions, 'submission')} in a folder next to it" if n_submissions else ""
     return f"--force replaces it{note}"
 
 

@@ -12,6 +12,7 @@ import polars as pl
 
 from workbench.core.errors import DamagedError, WorkbenchError
 from workbench.core.frames import read_parquet
+from workbench.core.wording import counted
 from workbench.metrics import Metric, grades_of
 from workbench.rehearsal.host import CREATE_AGAIN_HINT, HostedCompetition
 from workbench.rehearsal.labels import codes, list_length, numbers
@@ -140,7 +141,10 @@ def _single_labels(series: pl.Series, classes: list[str]) -> npt.NDArray[np.int6
     label_codes = codes(series, classes)
     unknown = series.filter(label_codes < 0)
     if len(unknown):
-        raise RejectedError(f"{len(unknown):,} values of {series.name} are not labels, for example {unknown[0]!r}")
+        raise RejectedError(
+            f"{counted(len(unknown), 'value')} of {series.name} "
+            f"{'is not a label' if len(unknown) == 1 else 'are not labels'}, for example {unknown[0]!r}"
+        )
     return label_codes
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import polars as pl
 
 from workbench.core.errors import ConfigError, DataError, NotFoundError, did_you_mean
+from workbench.core.wording import counted
 from workbench.platforms.interactions import UNITS, InteractionsSpec, duration_text
 from workbench.rehearsal.split import ISO_TIME
 
@@ -191,7 +192,8 @@ def _check_times(frame: pl.LazyFrame, log: InteractionsSpec, time_us: pl.Expr, *
     counts = checks.collect(engine="streaming").row(0, named=True)
     if counts["empty"]:
         raise DataError(
-            f"{log.time!r} of {path} is empty in {counts['empty']:,} rows", hint="remove those rows from the file first"
+            f"{log.time!r} of {path} is empty in {counted(counts['empty'], 'row')}",
+            hint="remove those rows from the file first",
         )
     if counts["unreadable"]:
         raise DataError(

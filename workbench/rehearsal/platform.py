@@ -10,6 +10,7 @@ from typing import Any
 
 from workbench.core.cache import atomic, file_sha256, lock, read_json, write_json
 from workbench.core.errors import DamagedError, NotFoundError, PlatformError, did_you_mean
+from workbench.core.wording import counted
 from workbench.platforms.protocol import (
     BeforeCreate,
     CompetitionFacts,
@@ -135,7 +136,7 @@ class LocalPlatform:
             remaining = self.limits(slug).remaining_today
             if remaining is not None and remaining <= 0:
                 raise PlatformError(
-                    f"today's {hosted.daily_limit} submissions to {slug!r} are used up",
+                    f"today's {counted(hosted.daily_limit, 'submission')} to {slug!r} are used up",
                     hint=next_day_hint(self._now()),
                 )
             before_create()

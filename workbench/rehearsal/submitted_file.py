@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from workbench.core.errors import DataError
+from workbench.core.wording import counted
 from workbench.data.ingest import read_parquet_as_text, read_text_file
 
 __all__ = ["RejectedError", "Scores", "align_to_solution", "read_submitted"]
@@ -65,13 +66,15 @@ def align_to_solution(submitted: pl.DataFrame, solution: pl.DataFrame, ids: list
     """
     repeated = submitted.select(ids).filter(submitted.select(ids).is_duplicated())
     if repeated.height:
-        raise RejectedError(f"{repeated.height:,} rows repeat an id, for example {_examples(repeated)}")
+        raise RejectedError(
+            f"{counted(repeated.height, 'row repeats an id', 'rows repeat an id')}, for example {_examples(repeated)}"
+        )
     missing = solution.select(ids).join(submitted, on=ids, how="anti")
     if missing.height:
-        raise RejectedError(f"{missing.height:,} ids are missing, for example {_examples(missing)}")
+        raise RejectedError(f"{counted(missing.height, 'id is', 'ids are')} missing, for example {_examples(missing)}")
     extra = submitted.select(ids).join(solution, on=ids, how="anti")
     if extra.height:
-        raise RejectedError(f"{extra.height:,} ids are unknown, for example {_examples(extra)}")
+        raise RejectedError(f"{counted(extra.height, 'id is', 'ids are')} unknown, for example {_examples(extra)}")
     return solution.select(ids).join(submitted, on=ids, how="left", maintain_order="left")
 
 

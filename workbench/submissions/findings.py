@@ -11,6 +11,7 @@ import polars as pl
 
 from workbench.core.errors import ConfigError, DataError, WorkbenchError
 from workbench.core.frames import scan_csv, scan_parquet
+from workbench.core.wording import counted
 from workbench.data.competition import Competition, as_written, class_labels, match_targets, sample_column
 from workbench.data.ingest import read_as_downloaded, read_parquet_as_text, read_text_file, reading_options
 from workbench.experiments.current_runs import CurrentRun, outdated_text
@@ -302,7 +303,7 @@ def _spelling_findings(
     example = respelled.row(0, named=True)
     sent_spelling, sample_spelling = ("/".join(example[f"{c}{suffix}"] for c in ids) for suffix in ("\0sent", ""))
     example_text = f"for example {sent_spelling} where it has {sample_spelling}"
-    text = f"{respelled.height:,} ids are spelled differently from the sample, {example_text}"
+    text = f"{counted(respelled.height, 'id is', 'ids are')} spelled differently from the sample, {example_text}"
     tables = competition.manifest.tables.values()
     if any(t.keys is None for t in tables):
         slug = competition.slug
@@ -314,17 +315,26 @@ def _id_findings(sent: pl.DataFrame, expected: pl.DataFrame, ids: list[str]) -> 
     """Compare the ids with the sample's: their number, repeated, missing and unknown ones, their order."""
     findings = []
     if sent.height != expected.height:
-        findings.append(_error("row_count", f"{sent.height:,} rows, expected {expected.height:,}"))
+        findings.append(_error("row_count", f"{counted(sent.height, 'row')}, expected {expected.height:,}"))
     sent_ids, expected_ids = (f.select(pl.col(c).cast(pl.String) for c in ids) for f in (sent, expected))
     repeated = sent_ids.filter(sent_ids.is_duplicated())
     if repeated.height:
-        findings.append(_error("repeated_ids", f"{repeated.height:,} rows repeat an id: {_some(repeated.unique())}"))
+        findings.append(
+            _error(
+                "repeated_ids",
+                f"{counted(repeated.height, 'row repeats an id', 'rows repeat an id')}: {_some(repeated.unique())}",
+            )
+        )
     missing = expected_ids.join(sent_ids, on=ids, how="anti", nulls_equal=True)
     if missing.height:
-        findings.append(_error("missing_ids", f"{missing.height:,} ids are missing: {_some(missing)}"))
+        findings.append(
+            _error("missing_ids", f"{counted(missing.height, 'id is', 'ids are')} missing: {_some(missing)}")
+        )
     extra = sent_ids.join(expected_ids, on=ids, how="anti", nulls_equal=True)
     if extra.height:
-        findings.append(_error("extra_ids", f"{extra.height:,} ids are not in the sample: {_some(extra)}"))
+        findings.append(
+            _error("extra_ids", f"{counted(extra.height, 'id is', 'ids are')} not in the sample: {_some(extra)}")
+        )
     if not findings and not sent_ids.equals(expected_ids):
         findings.append(_warning("row_order", "the rows are in another order than the sample's"))
     return findings
@@ -341,7 +351,7 @@ def _value_findings(text: pl.Series, competition: Competition, target: str | Non
     name, findings = text.name, []
     is_lists = competition.definition.task == "recommend"
     if text.null_count() and not is_lists:
-        findings.append(_error("nulls", f"{name}: {text.null_count():,} values are empty"))
+        findings.append(_error("nulls", f"{name}: {counted(text.null_count(), 'value is', 'values are')} empty"))
     constant = _warning("constant", f"{name}: every prediction is {text.drop_nulls().first()!r}")
     if text.drop_nulls().n_unique() == 1 and len(text) > 1:
         findings.append(constant)
@@ -356,10 +366,17 @@ def _value_findings(text: pl.Series, competition: Competition, target: str | Non
     not_numbers = text.filter(numbers.is_null() & text.is_not_null())
     if len(not_numbers):
         example = f"for example {not_numbers[0]!r}"
-        findings.append(_error("type", f"{name}: {len(not_numbers):,} values are not numbers, {example}"))
+        findings.append(
+            _error(
+                "type",
+                f"{name}: {counted(len(not_numbers), 'value is not a number', 'values are not numbers')}, {example}",
+            )
+        )
     n_not_finite = int((numbers.is_infinite() | numbers.is_nan()).sum() or 0)
     if n_not_finite:
-        findings.append(_error("infinite", f"{name}: {n_not_finite:,} values are infinite or NaN"))
+        findings.append(
+            _error("infinite", f"{name}: {counted(n_not_finite, 'value is', 'values are')} infinite or NaN")
+        )
     return findings + _range_findings(numbers.filter(numbers.is_finite()), name, competition, target)
 
 
@@ -382,9 +399,18 @@ def _label_findings(text: pl.Series, competition: Competition, target: str | Non
     if class_index is not None:
         example = f"for example {unknown[0]!r} in place of {classes[class_index]!r}"
         return [
-            _error("labels", f"{name}: {len(unknown):,} labels are not spelled as the sample spells them, {example}")
+            _error(
+                "labels",
+                f"{name}: {counted(len(unknown), 'label is', 'labels are')} not spelled as the sample spells them, "
+                f"{example}",
+            )
         ]
-    return [_error("labels", f"{name}: {len(unknown):,} labels are not in train, for example {unknown[0]!r}")]
+    return [
+        _error(
+            "labels",
+            f"{name}: {counted(len(unknown), 'label is', 'labels are')} not in train, for example {unknown[0]!r}",
+        )
+    ]
 
 
 def _quoted(texts: list[str]) -> str:

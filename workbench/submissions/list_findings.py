@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
+from workbench.core.wording import counted
 from workbench.data.competition import Competition
 from workbench.submissions.finding import SubmissionFinding, error, warning
 
@@ -35,10 +36,15 @@ def list_findings(text: pl.Series, competition: Competition) -> list[SubmissionF
     if total["empty"]:
         findings.append(warning("empty_lists", f"{name}: {total['empty']:,} of {len(text):,} lists are empty"))
     if total["long"]:
-        message = f"{name}: {total['long']:,} lists have more than {k} items; only the first {k} count"
+        message = (
+            f"{name}: {counted(total['long'], 'list has', 'lists have')} more than {k} items; only the first {k} count"
+        )
         findings.append(warning("long_lists", message))
     if total["repeating"]:
-        message = f"{name}: {total['repeating']:,} lists repeat an item, which counts once but uses two positions"
+        message = (
+            f"{name}: {counted(total['repeating'], 'list repeats', 'lists repeat')} an item, which counts once but "
+            "uses two positions"
+        )
         findings.append(warning("repeated_items", message))
     unknown = pl.concat([items for _, items in chunks]).group_by("items").agg(pl.col("len").sum())
     return findings + _unknown_item_findings(unknown, name, total["items"])

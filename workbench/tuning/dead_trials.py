@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from workbench.core.cache import is_locked
 from workbench.core.temporary import machine
+from workbench.core.wording import counted
 from workbench.tuning.optuna_package import optuna
 from workbench.tuning.state import TrialState, TrialWriter, requeue_failed
 
@@ -27,7 +28,7 @@ DEAD_WITHOUT_HEARTBEAT_AFTER_S = 2 * 86_400
 
 def n_trials(n: int) -> str:
     """Return a number of trials in words: `1 trial`, `2 trials`."""
-    return "1 trial" if n == 1 else f"{n} trials"
+    return counted(n, "trial")
 
 
 def settle_dead(study: Study, folder: Path, *, shared: bool) -> list[str]:

@@ -8,6 +8,7 @@ import polars as pl
 
 from workbench.core.context import RunContext
 from workbench.core.errors import DataError, did_you_mean
+from workbench.core.wording import counted
 
 __all__ = ["exploded", "exploded_schema", "report_empty_lists"]
 
@@ -27,7 +28,10 @@ def exploded(frame: pl.DataFrame, column: str) -> tuple[pl.DataFrame, int]:
 def report_empty_lists(context: RunContext, table: str, column: str, n_empty: int) -> None:
     """Report the number of rows without items, if there are any."""
     if n_empty:
-        context.say(f"{table}: {n_empty:,} rows have nothing in {column!r}; each stays, as one row with nulls there")
+        context.say(
+            f"{table}: {counted(n_empty, 'row has', 'rows have')} nothing in {column!r}; each stays, "
+            "as one row with nulls there"
+        )
 
 
 def exploded_schema(schema: Mapping[str, pl.DataType], column: str, table: str) -> dict[str, pl.DataType]:

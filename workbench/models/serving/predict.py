@@ -15,6 +15,7 @@ import numpy.typing as npt
 from workbench.core.cache import read_json, write_json
 from workbench.core.context import SILENT, RunContext, text_listener
 from workbench.core.errors import ConfigError, DataError
+from workbench.core.wording import counted
 from workbench.data.competition import Competition, load_competition
 from workbench.data.ingest import convert, reading_options
 from workbench.data.workspace import create_workspace
@@ -107,7 +108,7 @@ def _predict(packed: Bundle, data: Path, out: Path, work: Path, memory_limit: in
     model = _model_spec(packed, competition, target, context.threads)
     form = submission_form(competition, target)
     test = np.zeros((matrix.n_test, target.width))
-    context.say(f"{len(packed.models)} models, {matrix.n_test:,} test rows")
+    context.say(f"{counted(len(packed.models), 'model')}, {counted(matrix.n_test, 'test row')}")
     for index, target_slice in enumerate(target.slices):
         learner = model.learner(problem, index)
         target_models = [m for m in map(MODEL_FILE.fullmatch, packed.models) if m is not None and int(m[1]) == index]
