@@ -19,6 +19,7 @@ NAMES = (
     "features",
     "fetch",
     "ingest",
+    "kernel-predict",
     "matrix",
     "metrics",
     "notebook",
