@@ -249,11 +249,12 @@ class BlockBuilder:
                 for feature, note in zip(group, notes, strict=True)
             ]
             budget_bytes = limit_bytes // ORDERING_SHARE
-            columns = write_blocks([e for e, _ in evaluations], paths, self.store.folder, budget_bytes, shared)
+            written = write_blocks([e for e, _ in evaluations], paths, self.store.folder, budget_bytes, shared)
             self._check_files_unchanged(group)
             seconds = (time.perf_counter() - started_at) / len(group)
-            for note, dtypes in zip(notes, columns, strict=True):
-                note.update(columns=dtypes, seconds=round(seconds, 3), parts=evaluations[0][1], peak_rss_mb=peak.mb)
+            for note, block in zip(notes, written, strict=True):
+                note.update(columns=block.columns, ranges=block.ranges)
+                note.update(seconds=round(seconds, 3), parts=evaluations[0][1], peak_rss_mb=peak.mb)
                 if len(names) > 1:
                     note["together"] = names
             if is_built_in(group[0]) and self.keys.served_plan is None:

@@ -6,8 +6,9 @@ expression, so that any range of rows can be read and encoded separately.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import polars as pl
@@ -15,6 +16,7 @@ import polars as pl
 from workbench.core.errors import FeatureError
 from workbench.data.competition import ROW
 from workbench.features.column_batches import column_batches
+from workbench.features.value_ranges import NO_VALUES, ValueRange, needs_range, value_ranges
 
 __all__ = [
     "EncodedColumn",
@@ -121,7 +123,13 @@ def as_seconds(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
 
 
 def encode_columns(
-    frame: pl.LazyFrame, columns: Sequence[str], n_train: int, *, origin: str, categorical: Collection[str] = ()
+    frame: pl.LazyFrame,
+    columns: Sequence[str],
+    n_train: int,
+    *,
+    origin: str,
+    categorical: Collection[str] = (),
+    ranges: Mapping[str, ValueRange] = MappingProxyType({}),
 ) -> list[EncodedColumn]:
     """Return the encodings of a frame's columns.
 
@@ -136,6 +144,8 @@ def encode_columns(
         The feature that the columns come from, for messages.
     categorical : collection of str
         Numeric columns that are codes of categories; texts are always categories.
+    ranges : dict, optional
+        The ranges that are known of some of the columns; the others are read for theirs.
 
     Raises
     ------
@@ -145,8 +155,8 @@ def encode_columns(
     schema, categorical = frame.collect_schema(), set(categorical)
     for name in columns:
         _check_type(name, schema[name], origin)
-    ranged = [c for c in columns if _needs_range(schema[c])]
-    ranges = _value_ranges(frame, ranged, schema)
+    ranged = [c for c in columns if needs_range(schema[c])]
+    ranges = dict(ranges) | value_ranges(frame, [c for c in ranged if c not in ranges], schema)
     medians = merged_in_float32(frame, [c for c in ranged if _may_merge(schema[c], ranges[c])], n_train)
     texts = [c for c in columns if schema[c] in TEXTS]
     encoded = {
@@ -156,7 +166,7 @@ def encode_columns(
         if name in encoded:
             continue
         dtype = schema[name]
-        number = _encode_number(name, dtype, ranges.get(name, (None, None, True)), medians.get(name))
+        number = _encode_number(name, dtype, ranges.get(name, NO_VALUES), medians.get(name))
         is_code = name in categorical and dtype != pl.Boolean
         if is_code and dtype.is_float():
             _check_integral(frame, name, dtype, origin)
@@ -173,10 +183,6 @@ def _check_type(name: str, dtype: pl.DataType, origin: str) -> None:
         f"feature {origin!r}: column {name!r} is a {dtype}, which LightGBM can't take",
         hint=f"make it a number: pl.col({name!r}){conversion}" if conversion else "make it a number or a text",
     )
-
-
-def _needs_range(dtype: pl.DataType) -> bool:
-    return dtype == pl.Float64 or dtype.is_integer()
 
 
 def _may_merge(dtype: pl.DataType, value_range: ValueRange) -> bool:
@@ -209,22 +215,6 @@ def merged_in_float32(frame: pl.LazyFrame, columns: Sequence[str], n_train: int)
         if n_exact - n_float32 > MAX_MERGED_SHARE * n_exact and n_float32 < MAX_NEEDED_VALUES:
             medians[name] = float(values.sort()[len(values) // 2])
     return medians
-
-
-ValueRange = tuple[float | None, float | None, bool]  # minimum, maximum, whether all are integral
-
-
-def _value_ranges(frame: pl.LazyFrame, columns: Sequence[str], schema: pl.Schema) -> dict[str, ValueRange]:
-    """Return the range of each column, computed in one streamed pass."""
-    if not columns:
-        return {}
-    expressions: list[pl.Expr] = []
-    for i, name in enumerate(columns):
-        values = pl.col(name).fill_nan(None) if schema[name].is_float() else pl.col(name)
-        all_integral = (values == values.floor()).all() if schema[name].is_float() else pl.lit(value=True)
-        expressions += [values.min().alias(f"{i}<"), values.max().alias(f"{i}>"), all_integral.alias(f"{i}=")]
-    extremes = frame.select(expressions).collect(engine="streaming").row(0, named=True)
-    return {name: (extremes[f"{i}<"], extremes[f"{i}>"], bool(extremes[f"{i}="])) for i, name in enumerate(columns)}
 
 
 def _encode_number(

@@ -23,9 +23,10 @@ from workbench.features.definition import Feature
 from workbench.features.ordering import ROWS_PER_BUCKET, Buckets, RowOrderError, in_row_order, row_problem
 from workbench.features.partition import Parts, RowPart
 from workbench.features.shared_joins import RecordedFrame, RowColumns
+from workbench.features.value_ranges import RangeCollector
 from workbench.features.wrong_results import describe_wrong_result, polars_hint
 
-__all__ = ["COMPRESSION", "Evaluation", "NotTogetherError", "write_blocks"]
+__all__ = ["COMPRESSION", "Evaluation", "NotTogetherError", "WrittenBlock", "write_blocks"]
 
 COMPRESSION: Literal["lz4"] = "lz4"
 """lz4 is read three times as fast as zstd at 1.3 times the size, and blocks are read much more often than written."""
@@ -241,6 +242,22 @@ def _value_types(frame: pl.LazyFrame, column: str, n_train: int) -> str:
     return f" ({', '.join(list(examples.values())[:4])})" if examples else ""
 
 
+@dataclass(frozen=True)
+class WrittenBlock:
+    """What a block holds.
+
+    Attributes
+    ----------
+    columns : dict
+        Column -> type.
+    ranges : dict
+        Column -> its range as JSON; see `workbench.features.value_ranges`.
+    """
+
+    columns: dict[str, str]
+    ranges: dict[str, Any]
+
+
 class NotTogetherError(Exception):
     """Several features can't be computed in one pass."""
 
@@ -251,8 +268,8 @@ def write_blocks(
     folder: Path,
     budget_bytes: int,
     shared: pl.LazyFrame | None = None,
-) -> list[dict[str, str]]:
-    """Compute features and write a block of each, in row order; return their columns with the types.
+) -> list[WrittenBlock]:
+    """Compute features and write a block of each, in row order; return what the blocks hold.
 
     Parameters
     ----------
@@ -286,6 +303,7 @@ def write_blocks(
         raise NotTogetherError
     raised: list[BaseException] = []
     buckets = Buckets(folder, budget_bytes)
+    ranges = RangeCollector(pl.Schema({name: dtype for name, dtype in schema.items() if name != ROW}))
 
     def parts() -> Iterator[pl.DataFrame]:
         yield from first.select(list(schema)).collect_batches(chunk_size=ROWS_PER_BUCKET)
@@ -301,6 +319,7 @@ def write_blocks(
         del predicate, n_rows, batch_size
         try:
             for frame in in_row_order(parts(), evaluations[0].n_rows, buckets):
+                ranges.add(frame)
                 yield frame.select(with_columns) if with_columns is not None else frame.drop(ROW)
         except BaseException as exc:
             raised.append(exc)
@@ -318,7 +337,8 @@ def write_blocks(
         raise raised[0] from None
     finally:
         buckets.close()
-    return [{name: str(dtype) for name, dtype in schema.items() if name != ROW} for schema in schemas]
+    columns = [{name: str(dtype) for name, dtype in schema.items() if name != ROW} for schema in schemas]
+    return [WrittenBlock(dtypes, ranges.note(dtypes)) for dtypes in columns]
 
 
 def _sink(source: pl.LazyFrame, columns: Sequence[list[str]], paths: Sequence[Path]) -> None:

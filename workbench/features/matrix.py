@@ -28,6 +28,7 @@ from workbench.features.encodings import Learned, Split, TargetLike
 from workbench.features.groupcodes import group_codes
 from workbench.features.ordering import ROWS_PER_BUCKET
 from workbench.features.unused_columns import IS_ID, unshared_columns
+from workbench.features.value_ranges import ranges_of_note
 
 __all__ = [
     "CHUNK_ROWS",
@@ -468,7 +469,14 @@ def _feature_source(blocks: Blocks, name: str, drop: Sequence[str], categorical:
     lines = blocks.lines(feature)
     dropped = set(drop)
     names = [c for c in ([column] if column else block_columns) if c not in dropped]
-    encoded = encode_columns(lines, names, blocks.competition.n_train, origin=name, categorical=categorical)
+    encoded = encode_columns(
+        lines,
+        names,
+        blocks.competition.n_train,
+        origin=name,
+        categorical=categorical,
+        ranges=ranges_of_note(block.note),
+    )
     return MatrixSource(name, lambda start, stop: lines.slice(start, stop - start), tuple(encoded), read_lock)
 
 
