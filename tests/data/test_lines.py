@@ -360,7 +360,7 @@ def test_the_row_groups_of_long_lines_are_small(
     written_frames = writing.write_frames
     monkeypatch.setattr(writing, "BLOCKS_PER_GROUP", 5_000 / (16 << 20))
     monkeypatch.setattr(
-        lines_module, "write_frames", lambda t, p, f, s, rows: (sizes.append(rows), written_frames(t, p, f, s, rows))
+        lines_module, "write_frames", lambda t, p, f, s, rows: (sizes.append(rows), written_frames(t, p, f, s, rows))[1]
     )
     rows = [session(i, 2 if i < 100 else 400) for i in range(120)]
     result = lines(rows)

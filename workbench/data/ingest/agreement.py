@@ -8,7 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
-from workbench.core.cache import atomic
+from workbench.core.cache import atomic, file_sha256
 from workbench.core.context import RunContext
 from workbench.core.frames import parquet_schema, scan_parquet
 from workbench.data.competition import TableInfo
@@ -17,7 +17,7 @@ from workbench.data.ingest.formats import FORMATS
 from workbench.data.ingest.large import MAX_INT64, MIN_INT64
 from workbench.data.ingest.reconciled import MAX_EXACT, common_type, is_lossless
 from workbench.data.ingest.sources import ReadOptions, TableSource
-from workbench.data.ingest.writing import COMPRESSION, ROWS_PER_GROUP, info_of
+from workbench.data.ingest.writing import COMPRESSION, ROWS_PER_GROUP, WrittenTable, info_of
 
 __all__ = ["agree_on_types"]
 
@@ -112,6 +112,7 @@ def _rewrite(converted: _ConvertedTable, types: Types, info: TableInfo, options:
     columns = [pl.lit(None, dtype=t).alias(c) if c in empty else pl.col(c).cast(t) for c, t in types.items()]
     with atomic(converted.path) as temporary:
         scan.with_columns(columns).sink_parquet(temporary, row_group_size=ROWS_PER_GROUP, compression=COMPRESSION)
-    new = info_of(converted.table, converted.path, info.source_sha256, options)
+    written = WrittenTable(converted.path, file_sha256(converted.path))
+    new = info_of(converted.table, written, info.source_sha256, options)
     # The guesses about the files stay, except the spelling of columns whose type has changed.
     return replace(new, read=info.read, spelled={c: s for c, s in info.spelled.items() if c not in types})

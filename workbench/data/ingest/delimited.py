@@ -523,9 +523,10 @@ def _text_table(
             raise _MismatchError
 
     path = job.parquet_path(table)
-    write_frames(table, path, frames(), {c: t.dtype for c, t in plan.items()} | dict(columns_from_folders.schema))
+    schema = {c: t.dtype for c, t in plan.items()} | dict(columns_from_folders.schema)
+    written = write_frames(table, path, frames(), schema)
     sha256 = joined_sha([d.hexdigest() for d in digests])
-    info = info_of(table, path, sha256, job.options, TextReading(layout.form, plan))
+    info = info_of(table, written, sha256, job.options, TextReading(layout.form, plan))
     choice_stats: dict[str, ColumnStats] = {}
     for reader in readers:
         choice_stats |= {c: choice_stats[c] + s if c in choice_stats else s for c, s in reader.choice_stats.items()}

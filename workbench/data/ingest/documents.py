@@ -12,7 +12,7 @@ from typing import Any
 
 import polars as pl
 
-from workbench.core.cache import atomic
+from workbench.core.cache import atomic, file_sha256
 from workbench.core.context import SILENT, RunContext
 from workbench.core.errors import DataError, WorkbenchError
 from workbench.data.competition import TableInfo
@@ -26,7 +26,7 @@ from workbench.data.ingest.missing import without_tokens
 from workbench.data.ingest.nested import exploded, exploded_schema, report_empty_lists
 from workbench.data.ingest.sources import ReadOptions, TableSource, place_of
 from workbench.data.ingest.text import SourceFile, sha256_of
-from workbench.data.ingest.writing import COMPRESSION, ROWS_PER_GROUP, info_of, report_beyond_64_bits
+from workbench.data.ingest.writing import COMPRESSION, ROWS_PER_GROUP, WrittenTable, info_of, report_beyond_64_bits
 
 __all__ = ["document_table", "shared_orient"]
 
@@ -108,7 +108,8 @@ def document_table(table: TableSource, job: ConversionJob, orient: str | None = 
         raise DataError(
             f"{table.where} can't be converted to a table: {fault}", hint="if the file is truncated, fetch it again"
         ) from exc
-    return info_of(table, path, sha256_of(source), job.options, beyond_64_bits=large)
+    written = WrittenTable(path, file_sha256(path))
+    return info_of(table, written, sha256_of(source), job.options, beyond_64_bits=large)
 
 
 def _narrow(frame: pl.DataFrame, table: TableSource, keys: Keys, context: RunContext) -> tuple[pl.DataFrame, list[str]]:

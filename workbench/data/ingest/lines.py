@@ -103,11 +103,11 @@ class _LinesConversion:
         group_rows = self.group_rows or rows_per_group(row_bytes, self.options)
         bounded = self._bounded(first, frames, group_rows, is_last=is_last)
         path = self.job.parquet_path(self.table)
-        write_frames(self.table, path, bounded, self.schema, group_rows)
+        written = write_frames(self.table, path, bounded, self.schema, group_rows)
         report_empty_lists(self.job.context, self.table.name, self.explode or "", self.n_empty)
         report_beyond_64_bits(self.job.context, [self.table.name], self._beyond_64_bits())
         sha256 = joined_sha([d.hexdigest() for d in digests])
-        return info_of(self.table, path, sha256, self.options, beyond_64_bits=self._beyond_64_bits())
+        return info_of(self.table, written, sha256, self.options, beyond_64_bits=self._beyond_64_bits())
 
     def _find_first_field(self) -> None:
         """Search all lines for the first one that has a field, where the heads have none."""

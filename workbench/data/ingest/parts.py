@@ -345,10 +345,11 @@ def _convert_table(table: TableSource, paths: list[Path], plan: _PartsPlan, job:
     with ThreadPoolExecutor(1) as pool:
         digests = pool.map(sha256_of, table.parts)
         group_rows = rows_per_group(exploded_row_bytes, options)
-        write_frames(table, path, frames(), schema | dict(columns_from_folders.schema), group_rows)
+        written = write_frames(table, path, frames(), schema | dict(columns_from_folders.schema), group_rows)
         sha256 = joined_sha(list(digests))
     report_empty_lists(job.context, table.name, explode or "", n_empty_lists)
-    return info_of(table, path, sha256, options, beyond_64_bits=[c for c, t in plan.stated.items() if t.beyond_64_bits])
+    beyond_64_bits = [c for c, t in plan.stated.items() if t.beyond_64_bits]
+    return info_of(table, written, sha256, options, beyond_64_bits=beyond_64_bits)
 
 
 def _fill_from_folders(frame: pl.DataFrame, part: SourceFile, schema: Schema) -> pl.DataFrame:

@@ -10,11 +10,12 @@ from typing import Any
 import polars as pl
 from polars.io.plugins import register_io_source
 
-from workbench.core.cache import atomic, file_sha256
+from workbench.core.cache import atomic
 from workbench.core.context import RunContext
 from workbench.core.errors import DataError, storage_errors
 from workbench.core.frames import scan_parquet
 from workbench.data.competition import TableInfo
+from workbench.data.ingest.followed_file import followed
 from workbench.data.ingest.reserved import renamed_notes, safe_names
 from workbench.data.ingest.sources import ReadOptions, TableSource, options_key, stamp_of
 from workbench.data.ingest.text import TextForm
@@ -24,6 +25,7 @@ __all__ = [
     "COMPRESSION",
     "ROWS_PER_GROUP",
     "TextReading",
+    "WrittenTable",
     "guesses_of",
     "info_of",
     "report_beyond_64_bits",
@@ -45,6 +47,14 @@ class TextReading:
 
     form: TextForm
     types: Mapping[str, ColumnType]
+
+
+@dataclass(frozen=True)
+class WrittenTable:
+    """The Parquet file of a table, and the SHA-256 of its bytes."""
+
+    path: Path
+    sha256: str
 
 
 def guesses_of(plan: Mapping[str, ColumnType]) -> dict[str, dict[str, str]]:
@@ -72,8 +82,8 @@ def write_frames(
     frames: Iterable[pl.DataFrame],
     schema: Mapping[str, pl.DataType],
     group_rows: int | None = None,
-) -> None:
-    """Write an iterable of frames with the same schema to a Parquet file, in order.
+) -> WrittenTable:
+    """Write an iterable of frames with the same schema to a Parquet file, in order, which is hashed as it grows.
 
     Parameters
     ----------
@@ -106,7 +116,7 @@ def write_frames(
             raise
 
     try:
-        with atomic(path) as temporary:
+        with atomic(path) as temporary, followed(temporary) as file:
             scanned = register_io_source(source, schema=dict(schema))
             names = safe_names(table.name, schema)
             scanned = scanned.rename(names) if names else scanned
@@ -119,6 +129,8 @@ def write_frames(
         if isinstance(exc, pl.exceptions.PolarsError):
             raise DataError(f"{table.where} can't be converted to a table: {exc}") from exc
         raise
+    with storage_errors(path):
+        return WrittenTable(path, file.sha256)
 
 
 def report_beyond_64_bits(context: RunContext, tables: Sequence[str], columns: Sequence[str]) -> None:
@@ -132,7 +144,7 @@ def report_beyond_64_bits(context: RunContext, tables: Sequence[str], columns: S
 
 def info_of(
     table: TableSource,
-    path: Path,
+    written: WrittenTable,
     sha256: str,
     options: ReadOptions,
     reading: TextReading | None = None,
@@ -144,8 +156,7 @@ def info_of(
     Parameters
     ----------
     table : TableSource
-    path : Path
-        Its Parquet file.
+    written : WrittenTable
     sha256 : str
         The hash of its source.
     options : ReadOptions
@@ -154,8 +165,8 @@ def info_of(
     beyond_64_bits : iterable of str
         The columns of floats that were integers too large for 64 bits, if there is no `reading`.
     """
-    scanned = scan_parquet(path)
-    stat, dtypes = path.stat(), scanned.collect_schema()
+    scanned = scan_parquet(written.path)
+    stat, dtypes = written.path.stat(), scanned.collect_schema()
     types = {} if reading is None else reading.types
     new_names = safe_names(table.name, types)
     types = {new_names.get(c, c): t for c, t in types.items()}
@@ -167,7 +178,7 @@ def info_of(
         source_bytes=sum(p.size_bytes for p in table.parts),
         rows=int(scanned.select(pl.len()).collect().item()),
         dtypes={c: str(t) for c, t in dtypes.items()},
-        sha256=file_sha256(path),
+        sha256=written.sha256,
         size_bytes=stat.st_size,
         mtime_ns=stat.st_mtime_ns,
         stamp=stamp_of(table),
