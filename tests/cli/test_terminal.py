@@ -159,9 +159,11 @@ def test_the_line_of_a_model_says_which_rows_it_is_trained_on(monkeypatch, capsy
 
     monkeypatch.setattr("workbench.cli.progress.PATIENCE_S", 3600.0)
     with progress_bar("run 1") as listen:
+        listen(ModelTrained(0, 2, 7, 0.5, 30, 1.25, 2, "logloss"))
         listen(ModelTrained(0, 2, 7, 0.5, 30, 1.25, 1))
         listen(ModelTrained(0, -1, 7, None, 0, 2.0, 0))
     assert capsys.readouterr().err.splitlines() == [
+        "  fold 2, seed 7: logloss 0.50000, 30 rounds, 1.2 s (2 remaining)",
         "  fold 2, seed 7: 0.50000, 30 rounds, 1.2 s (1 remaining)",
         "  all rows, seed 7: trained, 2.0 s (0 remaining)",
     ]

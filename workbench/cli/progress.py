@@ -282,4 +282,4 @@ def _model(event: ModelTrained) -> str:
 
 
 def _score(event: ModelTrained) -> str:
-    return "trained" if event.score is None else f"{event.score:.5f}"
+    return "trained" if event.score is None else f"{event.metric} {event.score:.5f}".lstrip()

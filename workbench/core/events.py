@@ -142,6 +142,8 @@ class ModelTrained:
         Boosting rounds or epochs; 0 if the library has none.
     remaining : int
         The number of models that are not trained yet.
+    metric : str
+        The metric of `score`, which may be a proxy of the competition's; empty in events of earlier versions.
     """
 
     target: int
@@ -151,6 +153,7 @@ class ModelTrained:
     rounds: int
     seconds: float
     remaining: int
+    metric: str = ""
 
 
 @dataclass(frozen=True)

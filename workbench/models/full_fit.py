@@ -11,6 +11,7 @@ from workbench.core.context import SILENT, RunContext
 from workbench.core.errors import ConfigError
 from workbench.models.learner import ModelSpec
 from workbench.models.records import FULL_DATA, FoldResult, Parts, Problem, TrainResult
+from workbench.models.stopping_metrics import stopping_metric
 
 __all__ = ["FULL_FIT_POWER", "FullFitLearner", "full_fit", "full_fit_rounds"]
 
@@ -80,7 +81,8 @@ def full_fit(
                 model_result = learner.fit_full_data(seed, rounds)
                 if parts:
                     parts.save(model_result)
-                context.emit(model_result.as_event(n_models - len(full_fits) - 1))
+                metric = stopping_metric(problem.metric, problem.target.columns[index].task)
+                context.emit(model_result.as_event(n_models - len(full_fits) - 1, metric))
             full_fits.append(model_result)
             test[:, target_slice] += model_result.test / len(seeds)
     return replace(result, test=test, full_fits=tuple(full_fits))

@@ -158,11 +158,12 @@ class FoldResult:
     suffix: str = "txt"
     notes: dict[str, Any] = field(default_factory=dict)
 
-    def as_event(self, remaining: int) -> ModelTrained:
+    def as_event(self, remaining: int, stopping_metric: Metric) -> ModelTrained:
         """Return the event to emit after training, with this many models still to be trained."""
         curve = self.curve.get("valid", [])
         score = curve[self.rounds - 1] if len(curve) >= self.rounds > 0 else None
-        return ModelTrained(self.target, self.fold, self.seed, score, self.rounds, self.seconds, remaining)
+        metric = "" if score is None else stopping_metric.name
+        return ModelTrained(self.target, self.fold, self.seed, score, self.rounds, self.seconds, remaining, metric)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from workbench.models.learner import ModelSpec
 from workbench.models.records import FoldResult, Parts, Problem, TrainResult
 from workbench.models.rounds import SharedRoundsLearner, train_with_shared_rounds
 from workbench.models.scoring import rare_class_hint
+from workbench.models.stopping_metrics import stopping_metric
 
 __all__ = ["class_notes", "train"]
 
@@ -56,7 +57,8 @@ def train(
     def add(result: FoldResult, is_new: bool) -> None:
         results.append(result)
         if is_new:
-            context.emit(result.as_event(n_models - len(results)))
+            column = problem.target.columns[result.target]
+            context.emit(result.as_event(n_models - len(results), stopping_metric(problem.metric, column.task)))
 
     for index in range(len(problem.target.columns)):
         learner = spec.learner(problem, index)
