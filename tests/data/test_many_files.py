@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 
 from workbench.data.competition import Manifest
 from workbench.data.ingest import convert, delimited
-from workbench.data.ingest.shared_archive import SharedArchive
+from workbench.data.ingest.shared_archive import MAX_OPEN, SharedArchive
 
 
 def folder(parent: Path, n_tables: int) -> Path:
@@ -79,6 +80,21 @@ def test_an_archive_that_was_replaced_is_opened_again(tmp_path: Path) -> None:
         path.with_suffix(".new").replace(path)
         assert shared.opened().read("m") == text.encode()
     assert shared.opened() is shared.opened()
+
+
+def test_of_many_archives_only_the_latest_stay_open(tmp_path: Path) -> None:
+    archives = []
+    for i in range(MAX_OPEN + 10):
+        with zipfile.ZipFile(tmp_path / f"{i}.zip", "w") as archive:
+            archive.writestr("m", f"text {i}")
+        archives.append(SharedArchive(tmp_path / f"{i}.zip"))
+    with archives[0].opened().open("m") as member:
+        opened = [weakref.ref(archive.opened()) for archive in archives]
+        assert [i for i, archive in enumerate(opened) if archive() is None] == list(range(1, 10))
+        assert member.read() == b"text 0"
+    del member
+    assert opened[0]() is None
+    assert [archive.opened().read("m") for archive in archives] == [f"text {i}".encode() for i in range(len(archives))]
 
 
 def test_each_table_adds_to_the_evidence_of_all_a_fixed_number_of_times(
