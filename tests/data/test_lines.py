@@ -597,3 +597,9 @@ class TestListsApart:
         apart = lists_apart(b'{"a":1}\n')
         assert apart is not None
         assert (apart.lines, apart.items, apart.counts.tolist()) == (b'{"a":1}\n', b"", [])
+
+    @pytest.mark.parametrize("block", [b"{", b"{ ", b" {", b"{{", b"{,", b""])
+    def test_the_start_of_a_line_that_was_cut_off_stays(self, block: bytes) -> None:
+        apart = lists_apart(block)
+        assert apart is not None
+        assert (apart.lines, apart.items, apart.counts.tolist()) == (block, b"", [])

@@ -63,7 +63,7 @@ def lists_apart(block: bytes) -> ListsApart | None:
 def _with_records_on_lines(codes: npt.NDArray[np.uint8], braces: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     """Return a copy in which line ends replace the commas of "},{" and "}, {"."""
     changed = codes.copy()
-    # The first bytes are no commas: a place before them is one at the end of the block.
+    braces = braces[braces > 2]  # one before can't follow another record, and a place before it may not exist
     commas = np.where(codes[braces - 1] == ord(" "), braces - 2, braces - 1)
     is_between = (codes[commas] == ord(",")) & (codes[commas - 1] == ord("}"))
     changed[commas[is_between]] = ord("\n")
