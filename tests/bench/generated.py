@@ -7,7 +7,15 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-__all__ = ["PART_ROWS", "ROWS_PER_GB", "SESSIONS_PER_GB", "write_csv", "write_parts", "write_sessions"]
+__all__ = [
+    "PART_ROWS",
+    "ROWS_PER_GB",
+    "SESSIONS_PER_GB",
+    "write_csv",
+    "write_parts",
+    "write_sessions",
+    "write_small_files",
+]
 
 ROWS_PER_GB = 8_800_000
 SESSIONS_PER_GB = 1_250_000
@@ -63,3 +71,15 @@ def write_parts(folder: Path, parts: int) -> None:
         columns |= {f"k{i}": rng.integers(0, 10 ** (i + 1), PART_ROWS).astype(np.int32) for i in range(4)}
         frame = pl.DataFrame(columns).with_columns(city=pl.format("city {}", pl.col("k2") % 500))
         frame.write_parquet(folder / f"part-{part}.parquet", compression="lz4", row_group_size=PART_ROWS)
+
+
+def write_small_files(folder: Path, files: int) -> None:
+    """Write train and side tables of 50 rows whose names and columns have nothing in common but an id."""
+    rng = np.random.default_rng(20223)
+    letters = np.array(list("abcd"))
+    for file in range(files):
+        # Without numbers, by which they would be parts of one table.
+        word = "".join(chr(97 + file // 26**i % 26) for i in range(3))
+        name = word if file else "train"
+        columns = {"id": np.arange(50), f"x_{word}": rng.normal(size=50).round(4), "k": rng.integers(0, 9, 50)}
+        pl.DataFrame(columns | {"c": letters[rng.integers(0, 4, 50)]}).write_csv(folder / f"{name}.csv")

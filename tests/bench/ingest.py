@@ -1,5 +1,8 @@
 """CSV of 1, 5 and 20 GB, 1 GB of JSON lines, and a hundred Parquet parts to one Parquet file: against polars and DuckDB.
 
+The CSV of 1 GB is also read packed by gzip, which the others unpack themselves, and as the member of a zip archive, which
+they can't read: they unpack it first. Of 2,000 small CSV files each becomes a table, and the others read and write each.
+
 Ours also hashes source and result, checks every value against its type and writes the manifest. Polars guesses types
 from the first rows (`infer_schema_length`), DuckDB from a sample. Each is a process of its own; all write lz4. The 20 GB
 are left out where the disk has less than 60 GB free, and the time is that of one run; so it is for the lines and parts.
@@ -7,16 +10,25 @@ are left out where the disk has less than 60 GB free, and the time is that of on
 
 from __future__ import annotations
 
+import gzip
 import shutil
 import statistics
 import sys
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.bench.generated import ROWS_PER_GB, SESSIONS_PER_GB, write_csv, write_parts, write_sessions
+from tests.bench.generated import (
+    ROWS_PER_GB,
+    SESSIONS_PER_GB,
+    write_csv,
+    write_parts,
+    write_sessions,
+    write_small_files,
+)
 from tests.bench.measured import process, row
 
 REPEATS = 5
@@ -86,6 +98,36 @@ duckdb.sql(f"COPY (SELECT * FROM {parts}) TO '{sys.argv[2]}/duckdb.parquet' (FOR
 LINES = {"ours": OURS, "polars": POLARS_LINES, "duckdb": DUCKDB_LINES}
 EXPLODED = {"ours": OURS_EXPLODED, "polars": POLARS_EXPLODED, "duckdb": DUCKDB_EXPLODED}
 PARTS = {"ours": OURS, "polars": POLARS_PARTS, "duckdb": DUCKDB_PARTS}
+ZIPPED = """
+import sys, zipfile
+with zipfile.ZipFile(sys.argv[1]) as archive:
+    sys.argv[1] = archive.extract("train.csv", sys.argv[2])
+"""
+UNZIPPED = {"ours": OURS, "zipfile, polars": ZIPPED + POLARS, "zipfile, duckdb": ZIPPED + DUCKDB}
+POLARS_SMALL = """
+import sys
+from pathlib import Path
+import polars as pl
+for path in Path(sys.argv[1]).parent.glob("*.csv"):
+    pl.scan_csv(path, try_parse_dates=True).sink_parquet(f"{sys.argv[2]}/{path.stem}.parquet", compression="lz4")
+"""
+DUCKDB_SMALL = """
+import sys
+from pathlib import Path
+import duckdb
+for path in Path(sys.argv[1]).parent.glob("*.csv"):
+    target = f"{sys.argv[2]}/{path.stem}.parquet"
+    duckdb.sql(f"COPY (SELECT * FROM read_csv('{path}')) TO '{target}' (FORMAT parquet, COMPRESSION lz4)")
+"""
+SMALL = {"ours": OURS, "polars": POLARS_SMALL, "duckdb": DUCKDB_SMALL}
+UNPACK = """
+import sys, tempfile, zipfile
+folder = tempfile.mkdtemp(dir=sys.argv[2] + "/..")
+with zipfile.ZipFile(sys.argv[1]) as archive:
+    archive.extractall(folder)
+sys.argv[1] = folder + "/train.csv"
+"""
+SMALL_PACKED = {"ours": OURS, "zipfile, polars": UNPACK + POLARS_SMALL, "zipfile, duckdb": UNPACK + DUCKDB_SMALL}
 FREE_GB = 60
 
 
@@ -93,6 +135,8 @@ def cases(scale: float) -> list[dict[str, Any]]:
     return [
         *csv_case("1 GB of CSV", int(ROWS_PER_GB * scale), REPEATS),
         *csv_case("5 GB of CSV", int(5 * ROWS_PER_GB * scale), 1),
+        *packed_cases(scale),
+        *small_files_cases(scale),
         *lines_cases(scale),
         *parts_case(scale),
         *largest_case(scale),
@@ -103,6 +147,38 @@ def csv_case(name: str, rows: int, repeats: int) -> list[dict[str, Any]]:
     with _folders() as (raw, out):
         write_csv(raw / "train.csv", rows)
         return _measured(name, CSV, raw / "train.csv", out, repeats)
+
+
+def packed_cases(scale: float) -> list[dict[str, Any]]:
+    rows = []
+    with _folders() as (raw, out):
+        plain = raw / "train.csv"
+        write_csv(plain, int(ROWS_PER_GB * scale))
+        packed = raw / "train.csv.gz"
+        with plain.open("rb") as source, gzip.open(packed, "wb", compresslevel=1) as target:
+            shutil.copyfileobj(source, target, 1 << 20)
+        with zipfile.ZipFile(raw / "all.zip", "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+            archive.write(plain, "train.csv")
+        plain.unlink()
+        (raw / "all.zip").rename(out.with_name("all.zip"))
+        rows += _measured("1 GB of CSV, gzip", CSV, packed, out, 1)
+        packed.unlink()
+        out.with_name("all.zip").rename(raw / "all.zip")
+        rows += _measured("1 GB of CSV, zip", UNZIPPED, raw / "all.zip", out, 1)
+    return rows
+
+
+def small_files_cases(scale: float) -> list[dict[str, Any]]:
+    number = max(2, int(2000 * scale))
+    with _folders() as (raw, out):
+        write_small_files(raw, number)
+        rows = _measured("2,000 small files", SMALL, raw / "train.csv", out, 1)
+        with zipfile.ZipFile(out.with_name("all.zip"), "w", zipfile.ZIP_DEFLATED) as archive:
+            for path in raw.iterdir():
+                archive.write(path, path.name)
+                path.unlink()
+        out.with_name("all.zip").rename(raw / "all.zip")
+        return rows + _measured("the same in one archive", SMALL_PACKED, raw / "all.zip", out, 1)
 
 
 def lines_cases(scale: float) -> list[dict[str, Any]]:

@@ -41,6 +41,7 @@ from workbench.data.ingest.text import (
     TextForm,
     blocks,
     blocks_with,
+    first_block,
     first_fault,
     has_short_record,
     without_blank_lines,
@@ -450,9 +451,9 @@ def _explained(
 def _head_stats(table: TableSource, layout: Layout, keys: Keys) -> dict[str, ColumnStats]:
     part_stats = [_no_stats(layout)]
     for number, part in enumerate(table.parts):
-        for block in blocks(part, layout.forms[number], size=HEAD_BYTES):
-            part_stats.append(_stats(table, layout, number, block, keys))
-            break
+        head = first_block(part, layout.forms[number], HEAD_BYTES)
+        if head:
+            part_stats.append(_stats(table, layout, number, head, keys))
     return _summed(part_stats)
 
 

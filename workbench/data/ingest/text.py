@@ -42,6 +42,7 @@ __all__ = [
     "blocks_with",
     "encoding_line",
     "encoding_sample",
+    "first_block",
     "first_fault",
     "form_of",
     "full_encoding",
@@ -456,6 +457,11 @@ def blocks(source: SourceFile, form: TextForm, *, digest: Any = None, size: int 
     """
     for block, _ in blocks_with(source, form, lambda _: None, digest=digest, size=size):
         yield block
+
+
+def first_block(source: SourceFile, form: TextForm, size: int) -> bytes:
+    """Return the first of `blocks`, without a thread; empty where there are no records."""
+    return next(islice(_records(source, form, size, None), 1, None), b"")
 
 
 def blocks_with(

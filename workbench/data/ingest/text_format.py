@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from workbench.core.errors import DamagedError, DataError
-from workbench.data.ingest.text import SourceFile, blocks, form_of, head_records, header_of
+from workbench.data.ingest.text import SourceFile, first_block, form_of, head_records, header_of
 
 if TYPE_CHECKING:
     from workbench.data.competition import TableInfo
@@ -53,7 +53,7 @@ class TextFormat:
         form = form_of(table.parts[0], read_options)
         header = header_of(table.parts[0], form)
         for part in table.parts:
-            for block in blocks(part, form, size=KEY_HEAD_BYTES):
+            if block := first_block(part, form, KEY_HEAD_BYTES):
                 return header, as_text(block, form, header)
         return header, pl.DataFrame(schema=dict.fromkeys(header, pl.String()))
 
