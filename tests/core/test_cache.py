@@ -28,6 +28,7 @@ from workbench.core.cache import (
     atomic_folder,
     content_key,
     create_text,
+    flush_files,
     is_locked,
     lock,
     read_json,
@@ -162,6 +163,18 @@ def test_the_bytes_are_on_the_disk_before_the_name_and_the_name_before_the_retur
     write(tmp_path / "a.txt", "bytes")
     assert [(what, named) for what, _, named in seen] == [("file", False), ("folder", True)]
     assert seen[0][1] == (0 if write is make_folder else 5)
+
+
+def test_files_are_flushed_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed: list[str] = []
+    monkeypatch.setattr(os, "fsync", lambda fd: flushed.append(str(Path(f"/proc/self/fd/{fd}").readlink())))
+    paths = [tmp_path / "b" / "2.txt", tmp_path / "a" / "1.txt", tmp_path / "a" / "3.txt"]
+    for path in paths:
+        write_text(path, "bytes", flush=False)
+    assert flushed == []
+    flush_files(paths)
+    assert flushed == [*map(str, paths), str(tmp_path / "a"), str(tmp_path / "b")]
+    flush_files([])
 
 
 def test_a_folder_is_whole_or_not_there(tmp_path: Path) -> None:

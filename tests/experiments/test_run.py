@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -40,11 +41,13 @@ from workbench.core.errors import (
     WorkbenchError,
 )
 from workbench.core.temporary import temporary_path
+from workbench.experiments.ready import ready
 from workbench.experiments.run import log_file
-from workbench.experiments.run_folder import read_run, write_run
+from workbench.experiments.run_folder import FoldParts, read_run, write_run
 from workbench.experiments.spec import read_spec
 from workbench.features import ROW
 from workbench.ledger import Ledger
+from workbench.models.train import train
 
 
 def runs_in_ledger(made: Any) -> list[Any]:
@@ -484,6 +487,56 @@ class TestKilled:
         (folder / "models" / f"{parts[2].stem}.txt").write_text("tree")
         resumed = made.open.run(1)
         assert made.open.run(1, force=True).oof.equals(resumed.oof)
+
+    @pytest.mark.parametrize(
+        "damage",
+        [
+            lambda data: b"",
+            lambda data: b"\0" * len(data),
+            lambda data: data[: len(data) // 2] + b"\0" * (len(data) - len(data) // 2),
+            lambda data: data.replace(b"leaf_value=", b"leaf_value=9", 1),
+            lambda data: data.replace(b"1", b"2", 5),
+            lambda data: b"[]",
+            lambda data: b'"text"',
+        ],
+    )
+    def test_what_a_power_failure_damages_is_trained_again(
+        self, small, damage: Callable[[bytes], bytes], tmp_path: Path
+    ) -> None:
+        """Parts are not flushed to disk: after a power failure they may hold anything."""
+        made = small()
+        made.experiment(1, ALL + QUICK)
+        found = ready(made.workspace, made.open.access.competition, 1)
+        parts = FoldParts(tmp_path / "run")
+        whole = train(found.problem, found.model, (1,), parts=parts)
+        files = sorted(p for p in parts.folder.rglob("*") if p.is_file())
+        assert {p.suffix for p in files} == {".npz", ".json", ".txt"}
+        for path in files:
+            path.write_bytes(damage(path.read_bytes()))
+        again = train(found.problem, found.model, (1,), parts=parts)
+        assert np.array_equal(whole.oof, again.oof)
+        assert [(p.model, p.curve) for p in whole.parts] == [(p.model, p.curve) for p in again.parts]
+
+    def test_models_are_on_the_disk_before_the_run_is_finished(self, small, monkeypatch: pytest.MonkeyPatch) -> None:
+        made = small()
+        made.experiment(1, "seeds = [1, 2, 3]\n" + ALL + QUICK)
+        flushed: list[tuple[Path, bool]] = []
+        real = os.fsync
+
+        def fsync(descriptor: int) -> None:
+            path = Path(f"/proc/self/fd/{descriptor}").readlink()
+            finished = [f for f in made.folder.glob("runs/*/run.json") if '"status": "finished"' in f.read_text()]
+            flushed.append((path, bool(finished)))
+            real(descriptor)
+
+        monkeypatch.setattr(os, "fsync", fsync)
+        run = made.open.run(1)
+        models = [path for path, is_finished in flushed if path.match("models/t*-s*.txt") and not is_finished]
+        assert sorted(models) == sorted(p for p in (run.folder / "models").glob("t*-s*.txt"))
+        assert len(models) == 15
+        assert (run.folder / "models", False) in flushed
+        assert not [path for path, _ in flushed if "parts" in path.parts]
+        assert len([path for path, _ in flushed if path.is_relative_to(made.folder / "runs")]) < 50
 
     def test_a_run_killed_before_the_ledger_heard_is_finished(self, small) -> None:
         made = small()

@@ -11,7 +11,7 @@ import json
 import os
 import struct
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -34,6 +34,7 @@ __all__ = [
     "content_key",
     "create_text",
     "file_sha256",
+    "flush_files",
     "is_locked",
     "lock",
     "read_json",
@@ -128,10 +129,17 @@ def chunked_sha256(path: Path) -> str:
 
 
 @contextmanager
-def atomic(path: Path) -> Iterator[Path]:
+def atomic(path: Path, *, flush: bool = True) -> Iterator[Path]:
     """Yield a temporary path in the folder of `path`, and rename it to `path` if the block raises nothing.
 
     A missing folder is created. The file is flushed to disk before it is renamed.
+
+    Parameters
+    ----------
+    path : Path
+    flush : bool
+        False for a file that its readers check, and that can be made again: it survives the end of the process, but
+        after a power failure it may be empty or damaged. See `flush_files`.
 
     Raises
     ------
@@ -140,10 +148,28 @@ def atomic(path: Path) -> Iterator[Path]:
     """
     with storage_errors(path), temporary_file(path) as temporary:
         yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
+        if flush:
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
         temporary.replace(path)
-        flush_folder(path.parent)
+        if flush:
+            flush_folder(path.parent)
+
+
+def flush_files(paths: Sequence[Path]) -> None:
+    """Flush files that were written without, and their folders, to disk.
+
+    Raises
+    ------
+    StorageError
+        When the disk is full.
+    """
+    for path in paths:
+        with storage_errors(path), path.open("rb+") as file:
+            os.fsync(file.fileno())
+    for folder in sorted({path.parent for path in paths}):
+        with storage_errors(folder):
+            flush_folder(folder)
 
 
 @contextmanager
@@ -165,15 +191,15 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         flush_folder(path.parent)
 
 
-def write_bytes(path: Path, data: bytes) -> None:
+def write_bytes(path: Path, data: bytes, *, flush: bool = True) -> None:
     """Write a file atomically; see `atomic`."""
-    with atomic(path) as temporary:
+    with atomic(path, flush=flush) as temporary:
         temporary.write_bytes(data)
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str, *, flush: bool = True) -> None:
     """Write a text file as UTF-8, atomically; see `atomic`."""
-    write_bytes(path, text.encode())
+    write_bytes(path, text.encode(), flush=flush)
 
 
 def create_text(path: Path, text: str) -> bool:

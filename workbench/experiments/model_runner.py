@@ -47,6 +47,7 @@ def train_models(plan: Plan, model: ModelSpec, folder: Path, context: RunContext
     if plan.spec.refit:
         context.stage("training on all rows")
         result = full_fit(problem, model, plan.spec.seeds, result, parts=parts, context=context)
+    parts.flush_models()
     peak_mb = memory_plan.peak_bytes / 2**20
     details: dict[str, Any] = {
         "models": _model_details(result),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import zipfile
@@ -13,7 +14,16 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from workbench.core.cache import atomic, atomic_folder, file_sha256, read_json, write_json, write_text
+from workbench.core.cache import (
+    atomic,
+    atomic_folder,
+    file_sha256,
+    flush_files,
+    read_json,
+    write_bytes,
+    write_json,
+    write_text,
+)
 from workbench.core.errors import DamagedError, NotFoundError
 from workbench.core.frames import read_parquet
 from workbench.core.html_page import as_table
@@ -158,7 +168,11 @@ def _read_parquet(path: Path) -> pl.DataFrame:
 
 @dataclass(frozen=True)
 class FoldParts:
-    """Finished folds in a run folder: models in ``models/``, and the rest in ``parts/`` until the run is finished."""
+    """Finished folds in a run folder: models in ``models/``, and the rest in ``parts/`` until the run is finished.
+
+    The files are flushed to disk only by `flush_models`, as 15 models with early stopping write some 60: they survive
+    the end of the process, and what a power failure damages is detected by its digest and trained again.
+    """
 
     folder: Path
 
@@ -180,18 +194,19 @@ class FoldParts:
                 return None
             note["importance"] = {name: (pair[0], pair[1]) for name, pair in note["importance"].items()}
             return FoldResult(oof=oof, test=test, model="" if sha256 is None else model_path.read_text("utf-8"), **note)
-        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
+        except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
             return None
 
     def save(self, result: FoldResult) -> None:
         """Save a finished fold: the model first, then the part, which has the model's digest."""
         name = _name(result.target, result.fold, result.seed)
         model_path = self._model_path(name, result.suffix)
-        if result.model:
-            write_text(model_path, result.model)
+        model = result.model.encode()
+        if model:
+            write_bytes(model_path, model, flush=False)
         note = {n: getattr(result, n) for n in FIELDS_IN_NOTE}
-        note["model_sha256"] = file_sha256(model_path) if result.model else None
-        with atomic(self._part_path(name)) as temporary, temporary.open("wb") as file:
+        note["model_sha256"] = hashlib.sha256(model).hexdigest() if model else None
+        with atomic(self._part_path(name), flush=False) as temporary, temporary.open("wb") as file:
             encoded = np.frombuffer(json.dumps(note).encode(), np.uint8)
             np.savez(file, oof=result.oof, test=result.test, note=encoded)
 
@@ -199,21 +214,33 @@ class FoldParts:
         """Return the state of a fold's training; None where there is none, or its file is damaged."""
         try:
             stored = json.loads(self._training_path(target, fold, seed, stage).read_text("utf-8"))
-            return TrainingState(stored["model"], stored["curves"], stored["seconds"])
-        except (OSError, ValueError, KeyError, TypeError):
+            state = TrainingState(stored["model"], stored["curves"], stored["seconds"])
+            return state if stored["sha256"] == _state_sha256(state) else None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
 
     def save_training(self, target: int, fold: int, seed: int, stage: int, state: TrainingState) -> None:
         """Save the state of a fold's training."""
         stored = {"model": state.model, "curves": state.curves, "seconds": state.seconds}
-        write_text(self._training_path(target, fold, seed, stage), json.dumps(stored))
+        text = json.dumps({"sha256": _state_sha256(state), **stored})
+        write_text(self._training_path(target, fold, seed, stage), text, flush=False)
 
     def _training_path(self, target: int, fold: int, seed: int, stage: int) -> Path:
         return self.folder / "parts" / f"{_name(target, fold, seed)}.{stage}.json"
 
+    def flush_models(self) -> None:
+        """Flush all models to disk, before the run counts as finished."""
+        flush_files(sorted((self.folder / "models").glob("t*-s*.*")))
+
     def discard(self) -> None:
         """Remove the parts of a finished run."""
         shutil.rmtree(self.folder / "parts", ignore_errors=True)
+
+
+def _state_sha256(state: TrainingState) -> str:
+    digest = hashlib.sha256(json.dumps([state.curves, state.seconds]).encode())
+    digest.update(state.model.encode())
+    return digest.hexdigest()
 
 
 def _name(target: int, fold: int, seed: int) -> str:

@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, TypeVar
 
-from workbench.core.cache import content_key, read_json, write_json
+from workbench.core.cache import content_key, read_json, remove_leftover_files, write_json
 from workbench.core.distribution import version_of
 from workbench.core.errors import DamagedError, StorageError
 
@@ -48,6 +48,7 @@ def storing_answers(path: Path) -> Iterator[None]:
             latest = dict(list(answers.items())[-MAX_ANSWERS:])
             # Without the file, the next process asks LightGBM again.
             with suppress(StorageError, OSError):
+                remove_leftover_files(path.parent)  # of a process that was killed while it wrote the file
                 write_json(path, {"installation": installation, "answers": latest})
 
 
