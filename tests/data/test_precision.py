@@ -103,6 +103,23 @@ def merged(values: np.ndarray, n_train: int) -> dict[str, float]:
 
 
 class TestFloat32:
+    def test_a_sample_with_enough_values_decides(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Three samples are read only of columns that have few values so far."""
+        read: list[list[str]] = []
+        collect = pl.LazyFrame.collect
+
+        def counted(frame: pl.LazyFrame, **options: Any) -> pl.DataFrame:
+            result = collect(frame, **options)
+            read.append(result.columns)
+            return result
+
+        rng = np.random.default_rng(0)
+        many = np.r_[np.repeat(0.5, 10_000), rng.normal(size=30_000)]  # few in the first sample
+        columns = {"normal": rng.normal(size=40_000), "later": many, "at": EPOCH + np.arange(40_000) % 100 / 4}
+        monkeypatch.setattr(pl.LazyFrame, "collect", counted)
+        assert merged_in_float32(pl.LazyFrame(columns), list(columns), 40_000) == {"at": EPOCH + 12.5}
+        assert read == [["normal", "later", "at"], ["later", "at"], ["at"]]
+
     @pytest.mark.parametrize(
         "values",
         [

@@ -206,15 +206,31 @@ def merged_in_float32(frame: pl.LazyFrame, columns: Sequence[str], n_train: int)
     if not columns:
         return {}
     starts = dict.fromkeys((0, max(0, n_train // 2 - SAMPLE_ROWS // 2), max(0, n_train - SAMPLE_ROWS)))
-    samples = [frame.select(columns).slice(start, min(SAMPLE_ROWS, n_train - start)).collect() for start in starts]
+    samples: list[pl.DataFrame] = []
+    few_valued = list(columns)
+    for start in starts:
+        samples.append(frame.select(few_valued).slice(start, min(SAMPLE_ROWS, n_train - start)).collect())
+        # One sample with enough values decides: most columns of fractions need no other.
+        few_valued = [c for c in few_valued if _n_float32(_finite(samples[-1][c])) < MAX_NEEDED_VALUES]
+        if not few_valued:
+            return {}
     medians = {}
-    for name in columns:
-        values = pl.concat([sample[name] for sample in samples]).drop_nulls()
-        values = values.filter(values.is_finite()) if values.dtype.is_float() else values
-        n_exact, n_float32 = values.n_unique(), values.cast(pl.Float32).n_unique()
+    for name in few_valued:
+        values = _finite(pl.concat([sample[name] for sample in samples]))
+        n_exact, n_float32 = values.n_unique(), _n_float32(values)
         if n_exact - n_float32 > MAX_MERGED_SHARE * n_exact and n_float32 < MAX_NEEDED_VALUES:
             medians[name] = float(values.sort()[len(values) // 2])
     return medians
+
+
+def _finite(values: pl.Series) -> pl.Series:
+    values = values.drop_nulls()
+    return values.filter(values.is_finite()) if values.dtype.is_float() else values
+
+
+def _n_float32(values: pl.Series) -> int:
+    """Return the number of distinct values in 32 bits."""
+    return values.cast(pl.Float32).n_unique()
 
 
 def _encode_number(
