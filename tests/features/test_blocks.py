@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -106,6 +106,38 @@ class TestRowOrder:
         if how == "drop":
             row = int(keys[at])
             assert (f"train {row}" if row < n // 2 else f"test {row - n // 2}") in said
+
+
+    @pytest.mark.parametrize("keys", [[2, 3, 4], [0, 5]])
+    def test_lines_without_end_are_refused_as_soon_as_they_exceed_the_rows(
+        self, tmp_path, monkeypatch, keys: list[int]
+    ) -> None:
+        """Whether they wait for an earlier bucket or arrive in one that is complete."""
+        monkeypatch.setattr(ordering, "ROWS_PER_BUCKET", 2)
+        frame, taken = pl.DataFrame({ROW: keys}, schema={ROW: pl.UInt32}), []
+
+        def frames() -> Iterator[pl.DataFrame]:
+            while len(taken) < 100:
+                taken.append(1)
+                yield frame
+
+        buckets = Buckets(tmp_path, 1)
+        with pytest.raises(RowOrderError):
+            list(in_row_order(frames(), 9, buckets))
+        buckets.close()
+        assert len(taken) <= 9 // len(keys) + 1
+
+    def test_lines_without_end_are_not_counted_to_the_end(self) -> None:
+        taken = []
+
+        def keys() -> Iterator[pl.Series]:
+            while len(taken) < 100:
+                taken.append(1)
+                yield pl.Series(ROW, [1, 1, 1, 1], dtype=pl.UInt32)
+
+        said = row_problem(keys(), 4, n_train=3)
+        assert said == "gives more than 68 lines for 4 rows: many lines repeat a row (train 1)"
+        assert len(taken) == 17
 
 
 CODE = """

@@ -29,6 +29,9 @@ ROWS_PER_BUCKET = 256 * 1024
 MAX_SPAN_BUCKETS = 8
 """Frames over fewer buckets wait as they are, others are distributed to the buckets at once; see `_EarlyLines`."""
 
+MAX_LINES_PER_ROW = 16
+"""More lines than this times the rows are not counted: a join of all with all would go on for days."""
+
 NO_LINE = np.uint32(2**32 - 1)
 
 Ints = npt.NDArray[np.int64]
@@ -180,6 +183,9 @@ class _EarlyLines:
             raise RowOrderError
         first_bucket, last_bucket = low // ROWS_PER_BUCKET, high // ROWS_PER_BUCKET
         self.n_lines += len(keys)
+        if self.n_yielded + self.n_lines > self.n_rows:
+            # Before they fill the disk: a join of all with all has no end.
+            raise RowOrderError
         if last_bucket - first_bucket < MAX_SPAN_BUCKETS:
             counts = np.bincount(keys // np.uint32(ROWS_PER_BUCKET) - np.uint32(first_bucket))
             self._counts[first_bucket : first_bucket + len(counts)] += counts
@@ -319,6 +325,9 @@ def row_problem(keys: Iterable[pl.Series], n_rows: int, n_train: int) -> str:
         in_range = (values >= 0) & (values < n_rows)
         n_unknown += int((~in_range).sum())
         np.add.at(counts, values[in_range], 1)
+        if n_lines > MAX_LINES_PER_ROW * n_rows:
+            repeated = _example_rows(counts > 1, n_train)
+            return f"gives more than {n_lines:,} lines for {n_rows:,} rows: many lines repeat a row{repeated}"
     n_repeated = int(counts.sum()) - int((counts > 0).sum())
     n_missing = int((counts == 0).sum())
     problems = [
