@@ -14,7 +14,7 @@ from polars.testing import assert_frame_equal
 from workbench.core.context import RunContext, text_listener
 from workbench.core.errors import FeatureError, StorageError
 from workbench.features import ROW, Blocks, block_builder, load_features
-from workbench.features.shared_joins import RecordedFrame, RowColumns, SharedJoins
+from workbench.features.shared_joins import GroupBy, RecordedFrame, RowColumns, SharedJoins
 
 CODE = """
 import polars as pl
@@ -143,13 +143,15 @@ class TestSharing:
             "rows.group_by('town').agg(town_count=pl.col('x').count())",
             "rows.filter(pl.col('x') > 0).group_by('town').agg(n=pl.len())",
             "rows.group_by('town', maintain_order=True).agg(n=pl.len())",
-            "rows.group_by('town').agg(pl.len(), pl.col('x', 'z').sum()).select('town', n='x')",
+            "rows.group_by('town').agg(pl.len(), pl.col('x', 'z').max()).select('town', n='x')",
             "rows.group_by('town').agg(n=pl.len()).with_columns(pl.col('n') + 1)",
             "rows.group_by('town').len().rename({'len': 'n'})",
+            "rows.group_by('town').having(pl.col('x').max() > 2.5).agg(n=pl.len())",
         ],
     )
     def test_other_groups_are_kept_apart(self, small, other: str) -> None:
-        code = CODE + f"\n\n@feature\ndef other(rows):\n    return joined(rows, {other}).select(ROW, o=pl.last())\n"
+        column = "town_count" if "town_count" in other else "n"
+        code = CODE + f"\n\n@feature\ndef other(rows):\n    return joined(rows, {other}).select(ROW, o='{column}')\n"
         made = small()
         alone = opened(made, code)
         expected = alone.lines("other").collect()
@@ -167,11 +169,13 @@ class TestSharing:
             "rows.join(g, on='town', how='left', nulls_equal=True)",
             "rows.filter(pl.col('x') > 0).join(g, on='town', how='left')",
             "rows.head(3).join(g, on='town', how='left')",
+            "rows.join(g, on=pl.col('town').str.slice(0), how='left')",
+            "rows.join(g, on=pl.col('other').alias('town'), how='left')",
             "rows.with_columns(town=pl.col('town') + '!').join(g, on='town', how='left')",
         ],
     )
     def test_other_joins_are_not_recorded(self, join: str) -> None:
-        rows = RecordedFrame.of_rows(pl.LazyFrame({ROW: [0, 1], "town": ["a", None], "x": [1, 2]}))
+        rows = RecordedFrame.of_rows(pl.LazyFrame({ROW: [0, 1], "town": ["a", None], "other": ["a", "b"], "x": [1, 2]}))
         g = rows.group_by("town").agg(n=pl.len())
         frame = eval(join, {"rows": rows, "g": g, "pl": pl}).select(ROW, "n")
         assert not frame.columns_of_rows or not frame.columns_of_rows.group_bys
@@ -189,8 +193,62 @@ class TestSharing:
 
     def test_expressions_that_need_other_rows_are_not_recorded(self) -> None:
         rows = RecordedFrame.of_rows(pl.LazyFrame({ROW: [0, 1], "x": [1, 2]}))
-        for expression in (pl.col("x").shift(1), pl.col("x").sum(), pl.col("x").cum_sum(), pl.col("x").sum().over("x")):
+        x = pl.col("x")
+        for expression in (
+            x.shift(1),
+            x.sum(),
+            x.cum_sum(),
+            x.sum().over("x"),
+            x - x.shift(1),
+            x / pl.len(),
+            x.fill_null(x.mean()),
+            pl.when(x > 1).then(x.rank()),
+            x + pl.lit(pl.Series([1, 2])),
+            x.drop_nulls(),
+            x.is_in(x.filter(x > 1).implode()),
+            pl.struct("x").struct.field("x", "y"),
+            pl.struct("x").struct.unnest(),
+        ):
             assert not rows.select(ROW, expression.alias("y")).columns_of_rows  # type: ignore[attr-defined]
+
+    def test_expressions_of_single_rows_are_recorded(self) -> None:
+        rows = RecordedFrame.of_rows(pl.LazyFrame({ROW: [0, 1], "x": [1, 2], "t": ["a", "b"]}))
+        x = pl.col("x")
+        for expression in (
+            x.is_in([1, 2]),
+            x.replace({1: 2}),
+            pl.when(x > 1).then(1).otherwise(x),
+            x.clip(0, 1).cast(pl.Int8),
+            pl.format("{} {}", "x", "t"),
+            pl.struct("x", "t"),
+            pl.lit(1),
+        ):
+            assert rows.select(ROW, expression.alias("y")).columns_of_rows  # type: ignore[attr-defined]
+
+    @pytest.mark.parametrize("key", ["pl.lit(499, pl.UInt32) - pl.col(ROW)", "pl.lit(3, pl.UInt32)"])
+    def test_rows_with_another_key_are_kept_apart(self, small, key: str) -> None:
+        code = CODE + f"\n\n@feature\ndef other(rows):\n    return rows.select(({key}).alias(ROW), o='x')\n"
+        made = small()
+        blocks = opened(made, code)
+        if "499" not in key:
+            with pytest.raises(FeatureError, match="feature 'other' .* repeat a row"):
+                blocks.build(["ratio", "other"])
+            return
+        blocks.build(["ratio", "other"])
+        values = blocks.competition.rows.scan().sort(ROW).select(o="x").collect()
+        assert_frame_equal(blocks.lines("other").select("o").collect(), values.reverse())
+
+    def test_groups_are_counted_once_and_only_to_be_shared(self, small, monkeypatch) -> None:
+        counted: list[str] = []
+        max_groups = GroupBy.max_groups
+
+        def count(group_by: GroupBy) -> int:
+            counted.append(group_by.key)
+            return max_groups(group_by)
+
+        monkeypatch.setattr(GroupBy, "max_groups", count)
+        opened(small(), memory_limit=10_000).build(NAMES)
+        assert counted == ["town"]
 
     def test_a_recorded_frame_is_a_lazy_frame_for_others(self) -> None:
         rows = RecordedFrame.of_rows(pl.LazyFrame({ROW: [0, 1], "x": [1, 2]}))
@@ -207,6 +265,24 @@ class TestFailures:
         blocks = opened(small(), code)
         with pytest.raises(FeatureError, match="feature 'wrong' .*KeyError"):
             blocks.build(["town_count", "town_x", "wrong", "ratio"])
+        assert [n for n in NAMES if blocks.store.peek(blocks.key(n))] == ["town_count", "town_x"]
+
+    @pytest.mark.parametrize(
+        ("groups", "missing"),
+        [
+            ("rows.filter(pl.col('nope') > 0).group_by('town')", "nope"),
+            ("towns.filter(pl.col('nope') > 0).group_by('town')", "nope"),
+            ("towns.rename({'town': 'place'}).group_by('town')", "town"),
+        ],
+    )
+    def test_groups_that_fail_are_named_and_the_features_before_are_kept(
+        self, small, groups: str, missing: str
+    ) -> None:
+        code = CODE + f"\n\n@feature\ndef wrong(rows, towns):\n    return joined(rows, {groups}.agg(n=pl.len()))\n"
+        code += f"\n\n@feature\ndef again(rows, towns):\n    return joined(rows, {groups}.agg(m=pl.len()))\n"
+        blocks = opened(small(), code)
+        with pytest.raises(FeatureError, match=f"feature 'wrong' .*no column '{missing}'"):
+            blocks.build(["town_count", "town_x", "wrong", "again"])
         assert [n for n in NAMES if blocks.store.peek(blocks.key(n))] == ["town_count", "town_x"]
 
     def test_one_that_fails_within_the_pass_is_named_and_the_others_are_kept(self, small) -> None:

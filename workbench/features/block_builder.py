@@ -130,6 +130,7 @@ class BlockBuilder:
         for feature in features:
             self._ensure_inputs(feature)
         passes: list[Pass] = []
+        max_groups: dict[tuple[bytes, str], float] = {}
         failure: WorkbenchError | None = None
         with ExitStack() as locks:
             for feature in features:
@@ -139,7 +140,7 @@ class BlockBuilder:
                     failure = exc
                     break
                 if evaluation is not None:
-                    _add_to_pass(passes, evaluation, self.inputs.limit_bytes // GROUPS_SHARE)
+                    _add_to_pass(passes, evaluation, self.inputs.limit_bytes // GROUPS_SHARE, max_groups)
             for joins, evaluations in passes:
                 group = [evaluation.feature for evaluation in evaluations]
                 if joins is None or len(group) == 1:
@@ -289,8 +290,10 @@ class BlockBuilder:
         )
 
 
-def _add_to_pass(passes: list[Pass], evaluation: Evaluation, max_group_bytes: int) -> None:
-    """Add a feature to the first pass that has room for it; one that may need too much memory is alone."""
+def _add_to_pass(
+    passes: list[Pass], evaluation: Evaluation, max_group_bytes: int, max_groups: dict[tuple[bytes, str], float]
+) -> None:
+    """Add a feature to the first pass that has room for it; one that can't share a pass is alone."""
     columns = evaluation.row_columns
     if columns is None:
         raise ValueError(f"{evaluation.feature.name} has no columns to share")
@@ -301,5 +304,5 @@ def _add_to_pass(passes: list[Pass], evaluation: Evaluation, max_group_bytes: in
         if has_room and joins.add(columns):
             evaluations.append(evaluation)
             return
-    joins = SharedJoins(max_group_bytes)
+    joins = SharedJoins(max_group_bytes, max_groups)
     passes.append((joins if joins.add(columns) else None, [evaluation]))

@@ -8,6 +8,7 @@ for several features: one group-by with all aggregates, one join, and one pass o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -17,6 +18,7 @@ from typing import Any
 import polars as pl
 from polars.lazyframe.group_by import LazyGroupBy
 
+from workbench.core.user_code import is_interrupt
 from workbench.data.competition import ROW
 
 __all__ = ["GroupBy", "RecordedFrame", "RowColumns", "SharedJoins"]
@@ -186,8 +188,9 @@ class RecordedFrame(pl.LazyFrame):
         group_by = other.group_by_result if isinstance(other, RecordedFrame) else None
         is_left_join = not args and options.keys() == {"on", "how"} and options["how"] == "left"
         if rows is not None and group_by is not None and is_left_join and isinstance(frame, RecordedFrame):
-            on = _by_name((options["on"],), {})
-            frame.columns_of_rows = rows.joined(group_by) if on is not None and list(on) == [group_by.key] else None
+            on = _by_name((options["on"],), {}) or {}
+            is_key = list(on) == [group_by.key] and on[group_by.key].meta.is_column()
+            frame.columns_of_rows = rows.joined(group_by) if is_key else None
         return frame
 
 
@@ -197,12 +200,18 @@ class _RecordedGroupBy(LazyGroupBy):
     def __init__(self, lgb: Any, frame: RecordedFrame, key: str) -> None:
         super().__init__(lgb)
         self._frame, self._key = frame, key
+        self._has_predicates = False
+
+    def having(self, *predicates: Any) -> LazyGroupBy:
+        """See `polars.lazyframe.group_by.LazyGroupBy.having`, which changes the object and returns it."""
+        self._has_predicates = True
+        return super().having(*predicates)
 
     def agg(self, *aggs: Any, **named_aggs: Any) -> pl.LazyFrame:
         """See `polars.lazyframe.group_by.LazyGroupBy.agg`."""
         aggregates = _by_name(aggs, named_aggs)
         result = super().agg(*aggs, **named_aggs)
-        if not aggregates or self._key in aggregates:
+        if not aggregates or self._key in aggregates or self._has_predicates:
             return result
         try:
             plan = self._frame.serialize()
@@ -243,10 +252,26 @@ def _by_name(expressions: Iterable[Any], named: Mapping[str, Any]) -> Expression
 
 def _is_row_separable(expression: pl.Expr) -> bool:
     """Tell whether the value of a row depends on that row alone."""
+    meta = expression.meta
     try:
-        return expression.meta.is_row_separable()
-    except pl.exceptions.PolarsError:  # of expressions that polars can't tell without the types of their columns
+        # polars looks at the outermost operation only: "x - x.shift(1)" is a difference.
+        keeps_rows = meta.is_row_separable() and (meta.is_scalar() or meta.is_length_preserving())
+        return keeps_rows and all(map(_is_row_separable, meta.pop()))
+    # Of expressions that polars can't tell without the types of their columns.
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
         return False
+
+
+def _max_groups(group_by: GroupBy) -> float:
+    """Return the largest possible number of groups; infinity if the frame can't be computed."""
+    try:
+        return group_by.max_groups()
+    except MemoryError:
+        raise
+    except BaseException as exc:
+        if is_interrupt(exc):
+            raise
+        return math.inf  # the error is reported when the feature is computed by itself
 
 
 @dataclass
@@ -260,12 +285,14 @@ class SharedJoins:
     ----------
     max_bytes : int
         The memory that the groups may take.
+    max_groups : dict
+        The largest possible number of groups by `GroupBy.identity`, as far as known; several passes may share it.
     """
 
     max_bytes: int
+    max_groups: dict[tuple[bytes, str], float] = field(default_factory=dict)
     _group_bys: dict[tuple[bytes, str], GroupBy] = field(default_factory=dict)
     _outputs: Expressions = field(default_factory=dict)
-    _n_groups: dict[tuple[bytes, str], int] = field(default_factory=dict)
 
     @property
     def width(self) -> int:
@@ -273,7 +300,12 @@ class SharedJoins:
         return len(self._outputs)
 
     def add(self, columns: RowColumns) -> bool:
-        """Add the columns of a result and return True, or False if they join other groups or need too much memory."""
+        """Add the columns of a result and return True.
+
+        Returns False if they join other groups, need too much memory together, or do not have the row key as it is.
+        """
+        if not columns.is_plain(ROW):
+            return False
         outputs = {name: output for name, output in columns.outputs.items() if name != ROW}
         group_bys = {g.identity: g for g in columns.group_bys}
         if self._outputs and (group_bys.keys() != self._group_bys.keys() or outputs.keys() & self._outputs.keys()):
@@ -285,16 +317,17 @@ class SharedJoins:
                 return False
             merged[identity] = replace(group_by, aggregates={**earlier, **group_by.aggregates})
         names = [name for group_by in merged.values() for name in group_by.aggregates]
-        if len(names) != len(set(names)) or self._bytes(merged) > self.max_bytes:
+        # Counting the groups may read a table: a result that shares nothing yet needs no more memory than alone.
+        if len(names) != len(set(names)) or (self._outputs and self._bytes(merged) > self.max_bytes):
             return False
         self._group_bys, self._outputs = merged, {**self._outputs, **outputs}
         return True
 
-    def _bytes(self, group_bys: Mapping[tuple[bytes, str], GroupBy]) -> int:
+    def _bytes(self, group_bys: Mapping[tuple[bytes, str], GroupBy]) -> float:
         for identity, group_by in group_bys.items():
-            if identity not in self._n_groups:
-                self._n_groups[identity] = group_by.max_groups()
-        return sum(self._n_groups[i] * (1 + len(g.aggregates)) * AGGREGATE_BYTES for i, g in group_bys.items())
+            if identity not in self.max_groups:
+                self.max_groups[identity] = _max_groups(group_by)
+        return sum(self.max_groups[i] * (1 + len(g.aggregates)) * AGGREGATE_BYTES for i, g in group_bys.items())
 
     def frame(self, rows: pl.LazyFrame) -> pl.LazyFrame:
         """Return the columns of all results, with the row key, in any order of the lines."""
