@@ -107,7 +107,6 @@ class TestRowOrder:
             row = int(keys[at])
             assert (f"train {row}" if row < n // 2 else f"test {row - n // 2}") in said
 
-
     @pytest.mark.parametrize("keys", [[2, 3, 4], [0, 5]])
     def test_lines_without_end_are_refused_as_soon_as_they_exceed_the_rows(
         self, tmp_path, monkeypatch, keys: list[int]
