@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -200,12 +201,24 @@ class TestLightGBM:
             assert trained
         assert messages[0] == messages[1]
 
-    @pytest.mark.parametrize("content", ["", "[]", '{"installation": 1}', '{"installation": null, "answers": {}}', "{"])
+    @pytest.mark.parametrize(
+        "content",
+        [
+            "",
+            "[]",
+            '{"installation": 1}',
+            '{"installation": null, "answers": {}}',
+            "{",
+            '{"installation": INSTALLATION, "answers": ["num_leaves"]}',
+            '{"installation": INSTALLATION, "answers": "num_leaves"}',
+            '{"installation": INSTALLATION, "answers": 7}',
+        ],
+    )
     def test_stored_answers_that_are_damaged_are_asked_again(self, small: Any, content: str) -> None:
         made = small()
         path, table = made.open.access.competition.paths.parameter_checks, "[model]\nnum_leaves = 7\n"
         first = spec_of(made, table)
-        path.write_text(content)
+        path.write_text(content.replace("INSTALLATION", json.dumps(json.loads(path.read_text())["installation"])))
         assert spec_of(made, table) == first
         assert len(json.loads(path.read_text())["answers"]) > 2
 
@@ -219,6 +232,19 @@ class TestLightGBM:
         path.write_text(json.dumps(nothing_known))
         assert spec_of(made, table) == first
         assert json.loads(path.read_text())["installation"] == stored["installation"]
+
+    @pytest.mark.parametrize(("device", "n_trainings"), [("cpu", 1), ("gpu", 2), ("cuda", 2)])
+    def test_whether_a_gpu_can_be_used_is_asked_each_time(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str, n_trainings: int
+    ) -> None:
+        trained: list[str] = []
+        monkeypatch.setattr(
+            parameter_rules, "_train_one_round", lambda _, objective: trained.append(objective) or ("", [])
+        )
+        for _ in range(2):
+            with answers.storing_answers(tmp_path / "answers.json"):
+                assert parameter_rules.first_training({"device_type": device}, "binary") == ("", [])
+        assert len(trained) == n_trainings
 
     def test_without_space_for_the_answers_all_goes_on(self, small: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         made = small()

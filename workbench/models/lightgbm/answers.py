@@ -1,7 +1,8 @@
 """LightGBM's answers about names and values of parameters, stored on disk.
 
 With scikit-learn and pandas, which it imports, LightGBM takes a second to import, longer than everything else in
-`wb run` of an experiment that has not changed. Its answers depend on its version and the parameters alone.
+`wb run` of an experiment that has not changed. Its answers depend on its version and the parameters alone, except with
+a GPU, which may be absent the next time: these are not stored.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def storing_answers(path: Path) -> Iterator[None]:
     A file that is damaged, or that another installation of LightGBM wrote, counts as empty.
     """
     installation, answers = _installation(), {}
-    with suppress(DamagedError, OSError, KeyError, TypeError):
+    with suppress(DamagedError, OSError, KeyError, TypeError, ValueError):
         stored = read_json(path)
         if stored["installation"] == installation:
             answers = dict(stored["answers"])
@@ -65,7 +66,7 @@ def answer_of(
     ask : callable
         Returns the answer, which JSON can represent.
     is_valid : callable
-        Whether an answer may be stored: rejected parameters are asked about again.
+        Whether an answer may be stored: rejected parameters are asked about again, and those that need a GPU.
     """
     answers = _stored.get()
     if answers is None:

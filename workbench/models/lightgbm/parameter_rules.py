@@ -77,6 +77,10 @@ def _samples_rows(parameters: Parameters) -> bool:
     return _is_goss(parameters) or bool(parameters.get("bagging_freq"))
 
 
+def _needs_gpu(parameters: Parameters) -> bool:
+    return bool(parameters.get("device_type", "cpu") != "cpu")
+
+
 def _samples_columns(parameters: Parameters) -> bool:
     return any(parameters.get(name, 1.0) != 1.0 for name in ("feature_fraction", "feature_fraction_bynode"))
 
@@ -88,7 +92,7 @@ _DART: Requirement = (_is_dart, 'boosting = "dart"')
 _GOSS: Requirement = (_is_goss, 'data_sample_strategy = "goss"')
 _ROW_SAMPLES: Requirement = (_samples_rows, "bagging_freq = 1")
 _COLUMN_SAMPLES: Requirement = (_samples_columns, "feature_fraction below 1")
-_GPU: Requirement = (lambda parameters: parameters.get("device_type", "cpu") != "cpu", 'device_type = "gpu"')
+_GPU: Requirement = (_needs_gpu, 'device_type = "gpu"')
 _BAGGING: Requirement = (_is_set("bagging_freq"), "bagging_freq = 1")
 _MONOTONE: Requirement = (_is_set("monotone_constraints"), "monotone_constraints")
 _QUANTIZED: Requirement = (_is_set("use_quantized_grad"), "use_quantized_grad = true")
@@ -241,7 +245,10 @@ def first_training(parameters: Parameters, objective: str) -> tuple[str, list[st
         probed["num_class"] = 3
     probed |= {"objective": objective, "verbosity": 0, "num_threads": 1, "metric": "None"}
     error, warnings = answer_of(
-        "training-v1", probed, ask=lambda: _train_one_round(probed, objective), is_valid=lambda answer: not answer[0]
+        "training-v1",
+        probed,
+        ask=lambda: _train_one_round(probed, objective),
+        is_valid=lambda answer: not answer[0] and not _needs_gpu(probed),
     )
     return error, list(warnings)
 
