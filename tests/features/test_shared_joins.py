@@ -126,6 +126,28 @@ class TestSharing:
         blocks.build(NAMES)
         assert calls == ["town_count", "town_x"]
 
+    @pytest.mark.parametrize(
+        "result", ["doubled.collect()", "rows.join(doubled, on=ROW, how='left').select(ROW, 'd')", "doubled"]
+    )
+    def test_what_a_function_does_itself_counts_and_is_announced_before(self, small, result: str) -> None:
+        code = (
+            "import time\nimport numpy as np\nSAID = []\n"
+            + CODE
+            + (
+                "\n\n@feature\ndef eager(rows):\n    SAID.append('called')\n    time.sleep(0.3)\n    np.ones(2**27)\n"
+                f"    doubled = rows.select(ROW, d=pl.col('x') * 2)\n    return {result}\n"
+            )
+        )
+        said: list[str] = []
+        blocks = opened(small(), code, said.append, memory_limit=2**29)
+        blocks.get("eager").function.__globals__["SAID"] = said  # type: ignore[union-attr]
+        blocks.build(["town_count", "eager"])
+        note = blocks.block("eager").note
+        assert note["seconds"] > 0.3
+        assert note["peak_rss_mb"] > 1024
+        assert said[:3] == ["feature town_count", "feature eager", "called"]
+        assert any(line.startswith("feature eager took ") for line in said)
+
     def test_groups_that_may_exceed_the_limit_are_not_gathered(self, small) -> None:
         blocks = opened(small(), memory_limit=10_000)
         blocks.build(NAMES)

@@ -145,7 +145,7 @@ class BlockBuilder:
                 group = [evaluation.feature for evaluation in evaluations]
                 if joins is None or len(group) == 1:
                     with self._explained(group[0]):
-                        self._write(group, evaluations)
+                        self._write(group, evaluations, is_announced=len(features) == 1)
                 else:
                     frame = joins.frame(evaluations[0].inputs("rows", None))
                     with self._one_by_one_after_failure(group):
@@ -171,10 +171,11 @@ class BlockBuilder:
                 return None
             if self.store.peek(key) is not None:
                 return None
+            self._announce([feature.name])
             with self._explained(feature):
                 evaluation = self.inputs.evaluation(feature)[0].call()
                 if evaluation.row_columns is None:
-                    self._write([feature], [evaluation])
+                    self._write([feature], [evaluation], is_announced=True)
                     return None
             locks.push(feature_lock.pop_all())
         return evaluation
@@ -225,8 +226,16 @@ class BlockBuilder:
                 used_columns |= columns
         return chosen
 
+    def _announce(self, names: Sequence[str]) -> None:
+        self.context.stage(f"feature{'s' * (len(names) > 1)} {', '.join(names)}")
+
     def _write(
-        self, group: list[Feature], called: Sequence[Evaluation] = (), shared: pl.LazyFrame | None = None
+        self,
+        group: list[Feature],
+        called: Sequence[Evaluation] = (),
+        shared: pl.LazyFrame | None = None,
+        *,
+        is_announced: bool = False,
     ) -> None:
         """Write the blocks of features that are computed in one pass; each note has an equal share of the time.
 
@@ -237,9 +246,12 @@ class BlockBuilder:
             Those of the features, if their functions have been called.
         shared : LazyFrame, optional
             The columns of all features.
+        is_announced : bool
+            Whether the user has been told that they are computed.
         """
         names = [feature.name for feature in group]
-        self.context.stage(f"feature{'s' * (len(group) > 1)} {', '.join(names)}")
+        if not is_announced:
+            self._announce(names)
         started_at = time.perf_counter()
         notes: list[dict[str, Any]] = [{"feature": feature.name, "reads": list(feature.inputs)} for feature in group]
         limit_bytes = self.inputs.limit_bytes
@@ -253,14 +265,16 @@ class BlockBuilder:
             written = write_blocks([e for e, _ in evaluations], paths, self.store.folder, budget_bytes, shared)
             self._check_files_unchanged(group)
             seconds = (time.perf_counter() - started_at) / len(group)
-            for note, block in zip(notes, written, strict=True):
+            peak_mb = max([peak.mb, *(evaluation.call_peak_mb for evaluation, _ in evaluations)])
+            for note, block, (evaluation, n_parts) in zip(notes, written, evaluations, strict=True):
                 note.update(columns=block.columns, ranges=block.ranges)
-                note.update(seconds=round(seconds, 3), parts=evaluations[0][1], peak_rss_mb=peak.mb)
+                all_seconds = round(evaluation.call_seconds + seconds, 3)
+                note.update(seconds=all_seconds, parts=n_parts, peak_rss_mb=peak_mb)
                 if len(names) > 1:
                     note["together"] = names
             if is_built_in(group[0]) and self.keys.served_plan is None:
                 notes[0]["left_out"] = self._unused_by_auto(notes[0]["columns"])
-        used_bytes = peak.mb * 2**20
+        used_bytes = peak_mb * 2**20
         if used_bytes > limit_bytes:
             advice = "" if group[0].partition_by else ', @feature(partition_by="…") takes the rows in parts'
             self.context.say(

@@ -7,6 +7,7 @@ stored, as it would be half the size of a typical block.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +17,7 @@ import polars as pl
 from polars.io.plugins import register_io_source
 
 from workbench.core.errors import FeatureError
+from workbench.core.memory import measured_peak
 from workbench.core.user_code import EXIT_HINT, is_interrupt, user_frame, user_place
 from workbench.data.competition import ROW
 from workbench.features.code_locations import hint_for_column, locate_name, missing_column
@@ -50,6 +52,8 @@ class Evaluation:
     n_rows, n_train : int
     called : LazyFrame, or None
         The result for the whole input, if the function has been called already.
+    call_seconds, call_peak_mb : float
+        What that call took: the result of a function may be a query, or computed by the function itself.
     """
 
     feature: Feature
@@ -59,6 +63,8 @@ class Evaluation:
     n_rows: int
     n_train: int
     called: pl.LazyFrame | None = None
+    call_seconds: float = 0.0
+    call_peak_mb: float = 0.0
 
     def results(self) -> Iterator[pl.LazyFrame]:
         """Yield the results of the function, part by part, with the row key."""
@@ -69,7 +75,10 @@ class Evaluation:
 
     def call(self) -> Evaluation:
         """Call the function on the whole input, so that `write_blocks` need not do it again."""
-        return replace(self, called=next(replace(self, parts=None).results()))
+        started_at = time.perf_counter()
+        with measured_peak() as peak:
+            result = next(replace(self, parts=None).results())
+        return replace(self, called=result, call_seconds=time.perf_counter() - started_at, call_peak_mb=peak.mb)
 
     @property
     def row_columns(self) -> RowColumns | None:
