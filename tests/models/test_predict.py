@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,12 @@ def test_every_model_counts_once_in_the_order_of_the_training(
         context=RunContext((text_listener(said.append),), threads=1),
     )
     assert (tmp_path / "t.csv").read_bytes() == out.read_bytes()
+    # Where the predictions of many models would not fit into memory, none waits for another.
+    monkeypatch.setattr(sys.modules[predict.__module__], "PENDING_SHARE", 2**62)
+    encoded.clear()
+    predict(bundle, made.folder / "data" / "raw", out=tmp_path / "u.csv", work=work, context=SILENT)
+    assert len(encoded) == (1 if more else 10) * n_targets
+    assert (tmp_path / "u.csv").read_bytes() == out.read_bytes()
 
 
 def test_what_can_not_be_served_is_said(small, no_wheels: Path, tmp_path: Path) -> None:

@@ -35,6 +35,9 @@ from workbench.models.transforms import transform_for
 
 __all__ = ["bundle_competition", "predict"]
 
+PENDING_SHARE = 8
+"""Predictions that wait for those of earlier models take up to an eighth of the memory limit."""
+
 Floats = npt.NDArray[np.float64]
 
 
@@ -117,8 +120,10 @@ def _predict(packed: Bundle, data: Path, out: Path, work: Path, memory_limit: in
         full_fits = [m for m in target_models if m[3]]
         to_add = sorted(full_fits or target_models, key=lambda m: (int(m[4]), int(m[2] or FULL_DATA)))
         predictions: dict[str, Floats] = {}
-        # Columns that depend on the fold are computed once for all of its seeds.
-        for match in sorted(to_add, key=lambda m: int(m[2] or FULL_DATA)) if matrix.fold_columns else tuple(to_add):
+        # Columns that depend on the fold are computed once for all seeds, unless too many predictions would wait.
+        pending_bytes = len(to_add) * test[:, target_slice].nbytes
+        by_fold = bool(matrix.fold_columns) and pending_bytes <= blocks.limit_bytes // PENDING_SHARE
+        for match in sorted(to_add, key=lambda m: int(m[2] or FULL_DATA)) if by_fold else tuple(to_add):
             text = packed.files[f"models/{match[0]}"].read_text(encoding="utf-8")
             predictions[match[0]] = learner.predicted_by(text, int(match[2] or FULL_DATA))
             while to_add and to_add[0][0] in predictions:
