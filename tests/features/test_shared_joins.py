@@ -317,6 +317,27 @@ class TestFailures:
         assert any("town_count, town_x, wrong one by one" in line for line in said)
         assert [n for n in NAMES if blocks.store.peek(blocks.key(n))] == ["town_count", "town_x"]
 
+    def test_the_first_of_several_that_fail_is_named_and_those_before_it_are_kept(self, small) -> None:
+        bad = "rows.group_by('town').agg(bad=pl.col('town').str.to_integer().sum())"
+        code = CODE + f"\n\n@feature\ndef bad(rows):\n    return joined(rows, {bad})\n"
+        code += "\n\n@feature\ndef wrong(rows):\n    raise KeyError('no')\n"
+        blocks = opened(small(), code)
+        with pytest.raises(FeatureError, match="feature 'bad' "):
+            blocks.build(["town_count", "bad", "town_x", "wrong", "ratio"])
+        assert [n for n in NAMES if blocks.store.peek(blocks.key(n))] == ["town_count"]
+        with pytest.raises(FeatureError, match="feature 'wrong' "):
+            blocks.build(["town_count", "town_x", "wrong", "ratio"])
+        assert [n for n in NAMES if blocks.store.peek(blocks.key(n))] == ["town_count", "town_x"]
+
+    def test_those_before_one_whose_input_fails_are_kept(self, small) -> None:
+        code = CODE + "\n\n@feature\ndef wrong(rows):\n    raise KeyError('no')\n"
+        code += "\n\n@feature\ndef halved(rows, ratio):\n    return ratio.select(ROW, halved=pl.col('ratio') / 2)\n"
+        code += "\n\n@feature\ndef reader(rows, wrong):\n    return wrong.select(ROW, copied='x')\n"
+        blocks = opened(small(), code)
+        with pytest.raises(FeatureError, match="feature 'wrong' "):
+            blocks.build(["halved", "reader"])
+        assert blocks.store.peek(blocks.key("halved"))
+
     def test_one_that_returns_the_target_is_refused(self, small) -> None:
         code = CODE + "\n\n@feature\ndef leak(rows):\n    return joined(rows, rows.group_by('town').agg(y=pl.len()))\n"
         with pytest.raises(FeatureError, match="feature 'leak' .* returns the target 'y'"):

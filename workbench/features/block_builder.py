@@ -127,17 +127,21 @@ class BlockBuilder:
         return as_error(failure, pass_through=(MemoryError,))
 
     def _build_shared(self, features: Sequence[Feature]) -> None:
-        for feature in features:
-            self._ensure_inputs(feature)
+        failure: WorkbenchError | None = None
+        for n_ready, feature in enumerate(features):
+            try:
+                self._ensure_inputs(feature)
+            except WorkbenchError as exc:
+                failure, features = exc, features[:n_ready]
+                break
         passes: list[Pass] = []
         max_groups: dict[tuple[bytes, str], float] = {}
-        failure: WorkbenchError | None = None
         with ExitStack() as locks:
-            for feature in features:
+            for n_called, feature in enumerate(features):
                 try:
                     evaluation = self._call(feature, locks)
                 except WorkbenchError as exc:
-                    failure = exc
+                    failure, features = exc, features[:n_called]
                     break
                 if evaluation is not None:
                     _add_to_pass(passes, evaluation, self.inputs.limit_bytes // GROUPS_SHARE, max_groups)
@@ -151,6 +155,9 @@ class BlockBuilder:
                     with self._one_by_one_after_failure(group):
                         self._write(group, evaluations, frame)
         if failure is not None:
+            # Those whose common pass failed are yet to be computed, and one of them may fail itself.
+            for feature in features:
+                self.ensure_block(feature.name)
             raise failure
 
     def _call(self, feature: Feature, locks: ExitStack) -> Evaluation | None:
