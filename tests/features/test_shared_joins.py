@@ -14,7 +14,15 @@ from polars.testing import assert_frame_equal
 from workbench.core.context import RunContext, text_listener
 from workbench.core.errors import FeatureError, StorageError
 from workbench.features import ROW, Blocks, block_builder, load_features
-from workbench.features.shared_joins import GroupBy, RecordedFrame, RowColumns, SharedJoins
+from workbench.features.shared_joins import (
+    AGGREGATE_BYTES,
+    MAX_PLAN_BYTES,
+    GroupBy,
+    GroupBySize,
+    RecordedFrame,
+    RowColumns,
+    SharedJoins,
+)
 
 CODE = """
 import polars as pl
@@ -262,15 +270,50 @@ class TestSharing:
 
     def test_groups_are_counted_once_and_only_to_be_shared(self, small, monkeypatch) -> None:
         counted: list[str] = []
-        max_groups = GroupBy.max_groups
+        size = GroupBy.size
 
-        def count(group_by: GroupBy) -> int:
+        def count(group_by: GroupBy) -> GroupBySize:
             counted.append(group_by.key)
-            return max_groups(group_by)
+            return size(group_by)
 
-        monkeypatch.setattr(GroupBy, "max_groups", count)
+        monkeypatch.setattr(GroupBy, "size", count)
         opened(small(), memory_limit=10_000).build(NAMES)
         assert counted == ["town"]
+
+    @pytest.mark.parametrize(
+        ("aggregate", "n_values"),
+        [
+            (pl.len(), 1),
+            (pl.col("x").sum(), 1),
+            ((pl.col("x") + pl.col("y")).mean().alias("m"), 1),
+            (pl.col("x").sum() / pl.len(), 1),
+            (pl.col("x").max() - pl.col("x").min(), 1),
+            (pl.col("x").median(), 500),
+            (pl.col("x").n_unique(), 500),
+            (pl.col("x"), 500),
+            (pl.col("x").n_unique() / pl.len(), 500),
+            (pl.col("x").sort().first(), 500),
+            (pl.col("x").quantile(0.9), 500),
+        ],
+        ids=str,
+    )
+    def test_an_aggregate_that_keeps_all_values_counts_for_each_line(self, aggregate: pl.Expr, n_values: int) -> None:
+        frame = pl.LazyFrame({"town": [1, 2] * 250, "x": [1.0] * 500, "y": [1.0] * 500})
+        group_by = GroupBy(frame, b"", "town", {"a": aggregate})
+        size = group_by.size()
+        assert size == (500, 3)  # one group may be of nulls
+        n_expected = 3 + (3 if n_values == 1 else n_values)
+        assert group_by.memory_bytes(size) == n_expected * AGGREGATE_BYTES
+
+    def test_a_query_that_contains_much_data_is_not_recorded(self) -> None:
+        def recorded(n: int) -> bool:
+            rows = RecordedFrame.of_rows(pl.LazyFrame({ROW: range(n), "x": [1] * n}))
+            result = rows.join(rows.group_by("x").agg(n=pl.len()), on="x", how="left").select(ROW, "n")
+            assert isinstance(result, RecordedFrame)
+            return result.columns_of_rows is not None and bool(result.columns_of_rows.group_bys)
+
+        assert recorded(10)
+        assert not recorded(MAX_PLAN_BYTES // 8)
 
     def test_a_recorded_frame_is_a_lazy_frame_for_others(self) -> None:
         rows = RecordedFrame.of_rows(pl.LazyFrame({ROW: [0, 1], "x": [1, 2]}))

@@ -21,7 +21,7 @@ from workbench.features.block_keys import BlockKeys, is_built_in
 from workbench.features.definition import Feature
 from workbench.features.evaluate import Evaluation, write_blocks
 from workbench.features.inputs import ORDERING_SHARE, FeatureInputs
-from workbench.features.shared_joins import SharedJoins
+from workbench.features.shared_joins import GroupBySize, SharedJoins
 from workbench.features.unused_columns import unused_by_auto
 
 __all__ = ["BlockBuilder"]
@@ -135,7 +135,7 @@ class BlockBuilder:
                 failure, features = exc, features[:n_ready]
                 break
         passes: list[Pass] = []
-        max_groups: dict[tuple[bytes, str], float] = {}
+        sizes: dict[tuple[bytes, str], GroupBySize] = {}
         with ExitStack() as locks:
             for n_called, feature in enumerate(features):
                 try:
@@ -144,7 +144,7 @@ class BlockBuilder:
                     failure, features = exc, features[:n_called]
                     break
                 if evaluation is not None:
-                    _add_to_pass(passes, evaluation, self.inputs.limit_bytes // GROUPS_SHARE, max_groups)
+                    _add_to_pass(passes, evaluation, self.inputs.limit_bytes // GROUPS_SHARE, sizes)
             for joins, evaluations in passes:
                 group = [evaluation.feature for evaluation in evaluations]
                 if joins is None or len(group) == 1:
@@ -312,7 +312,7 @@ class BlockBuilder:
 
 
 def _add_to_pass(
-    passes: list[Pass], evaluation: Evaluation, max_group_bytes: int, max_groups: dict[tuple[bytes, str], float]
+    passes: list[Pass], evaluation: Evaluation, max_group_bytes: int, sizes: dict[tuple[bytes, str], GroupBySize]
 ) -> None:
     """Add a feature to the first pass that has room for it; one that can't share a pass is alone."""
     columns = evaluation.row_columns
@@ -325,5 +325,5 @@ def _add_to_pass(
         if has_room and joins.add(columns):
             evaluations.append(evaluation)
             return
-    joins = SharedJoins(max_group_bytes, max_groups)
+    joins = SharedJoins(max_group_bytes, sizes)
     passes.append((joins if joins.add(columns) else None, [evaluation]))

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from io import BytesIO
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 from polars.lazyframe.group_by import LazyGroupBy
@@ -21,13 +21,26 @@ from polars.lazyframe.group_by import LazyGroupBy
 from workbench.core.user_code import is_interrupt
 from workbench.data.competition import ROW
 
-__all__ = ["GroupBy", "RecordedFrame", "RowColumns", "SharedJoins"]
+__all__ = ["GroupBy", "GroupBySize", "RecordedFrame", "RowColumns", "SharedJoins"]
 
 Expressions = dict[str, pl.Expr]
 
 AGGREGATE_BYTES = 32
 """The memory of an aggregate, or a key, of one group: its state in the group-by and its value in the join's table, with
-the free half of hash tables."""
+the free half of hash tables. Of an aggregate that keeps all values, as a median does: the memory of one value."""
+
+MAX_PLAN_BYTES = 1_000_000
+"""The size of a serialised query to compare with others; a larger one contains the data of a DataFrame."""
+
+RUNNING_AGGREGATES = ("sum", "mean", "min", "max", "count", "first", "last", "std", "var")
+"""Aggregates whose state has one size, whatever the number of values."""
+
+
+class GroupBySize(NamedTuple):
+    """The number of lines that are grouped, and the largest possible number of groups; infinity if not known."""
+
+    n_lines: float
+    max_groups: float
 
 
 @dataclass(frozen=True)
@@ -60,14 +73,21 @@ class GroupBy:
         unrecorded = pl.LazyFrame._from_pyldf(self.frame._ldf)
         return unrecorded.group_by(self.key).agg(e.alias(name) for name, e in self.aggregates.items())
 
-    def max_groups(self) -> int:
-        """Return the largest possible number of groups: that of the lines, or less by the range of integers."""
+    def size(self) -> GroupBySize:
+        """Count the lines; there are as many groups at most, or fewer by the range of integers."""
         key, n_lines = pl.col(self.key), pl.len().alias("lines")
         if not self.frame.collect_schema()[self.key].is_integer():
-            return int(self.frame.select(n_lines).collect(engine="streaming").item())
+            n = self.frame.select(n_lines).collect(engine="streaming").item()
+            return GroupBySize(n, n)
         extremes = self.frame.select(n_lines, key.min().alias("<"), key.max().alias(">"))
         n, low, high = extremes.collect(engine="streaming").row(0)
-        return int(min(n, 1 if low is None else high - low + 2))
+        return GroupBySize(n, min(n, 1 if low is None else high - low + 2))
+
+    def memory_bytes(self, size: GroupBySize) -> float:
+        """Estimate the memory of the groups and their aggregates."""
+        n_running = sum(map(_is_running, self.aggregates.values()))
+        n_values = size.max_groups * (1 + n_running) + size.n_lines * (len(self.aggregates) - n_running)
+        return n_values * AGGREGATE_BYTES
 
 
 @dataclass(frozen=True)
@@ -217,6 +237,8 @@ class _RecordedGroupBy(LazyGroupBy):
             plan = self._frame.serialize()
         except Exception:  # noqa: BLE001  # a function within the query can't be serialised, for whatever reason
             return result
+        if len(plan) > MAX_PLAN_BYTES:
+            return result
         recorded = RecordedFrame.of_table(result)
         recorded.group_by_result = GroupBy(self._frame, plan, self._key, aggregates)
         return recorded
@@ -262,16 +284,27 @@ def _is_row_separable(expression: pl.Expr) -> bool:
         return False
 
 
-def _max_groups(group_by: GroupBy) -> float:
-    """Return the largest possible number of groups; infinity if the frame can't be computed."""
+def _is_running(aggregate: pl.Expr) -> bool:
+    """Tell whether an aggregate needs the same memory for a group of any size."""
+    aggregate = aggregate.meta.undo_aliases()
+    inputs = aggregate.meta.pop()
+    if not inputs:
+        return aggregate.meta.is_literal() or aggregate.meta.eq(pl.len())
+    if any(aggregate.meta.eq(getattr(inputs[0], name)()) for name in RUNNING_AGGREGATES):
+        return _is_row_separable(inputs[0])
+    return aggregate.meta.is_row_separable() and all(map(_is_running, inputs))
+
+
+def _size(group_by: GroupBy) -> GroupBySize:
+    """Return the size of a group-by; infinity if the frame can't be computed."""
     try:
-        return group_by.max_groups()
+        return group_by.size()
     except MemoryError:
         raise
     except BaseException as exc:
         if is_interrupt(exc):
             raise
-        return math.inf  # the error is reported when the feature is computed by itself
+        return GroupBySize(math.inf, math.inf)  # the error is reported when the feature is computed by itself
 
 
 @dataclass
@@ -285,12 +318,12 @@ class SharedJoins:
     ----------
     max_bytes : int
         The memory that the groups may take.
-    max_groups : dict
-        The largest possible number of groups by `GroupBy.identity`, as far as known; several passes may share it.
+    sizes : dict
+        The size of a group-by by `GroupBy.identity`, as far as known; several passes may share it.
     """
 
     max_bytes: int
-    max_groups: dict[tuple[bytes, str], float] = field(default_factory=dict)
+    sizes: dict[tuple[bytes, str], GroupBySize] = field(default_factory=dict)
     _group_bys: dict[tuple[bytes, str], GroupBy] = field(default_factory=dict)
     _outputs: Expressions = field(default_factory=dict)
 
@@ -325,9 +358,9 @@ class SharedJoins:
 
     def _bytes(self, group_bys: Mapping[tuple[bytes, str], GroupBy]) -> float:
         for identity, group_by in group_bys.items():
-            if identity not in self.max_groups:
-                self.max_groups[identity] = _max_groups(group_by)
-        return sum(self.max_groups[i] * (1 + len(g.aggregates)) * AGGREGATE_BYTES for i, g in group_bys.items())
+            if identity not in self.sizes:
+                self.sizes[identity] = _size(group_by)
+        return sum(group_by.memory_bytes(self.sizes[identity]) for identity, group_by in group_bys.items())
 
     def frame(self, rows: pl.LazyFrame) -> pl.LazyFrame:
         """Return the columns of all results, with the row key, in any order of the lines."""
