@@ -145,6 +145,7 @@ PRIVATE_OF_OTHERS = {
     "os._exit": "ends a process as a crash would",
     "kaggle_env._env_to_endpoint": "kagglesdk knows no other way to name another server",
     "basic._LOGGER": "LightGBM tells nobody which logger it has",
+    "_yield_row_from_seqlist": "LightGBM's way of reading rows one after the other, which must not be taken",
     "model._get_tree_splits": "CatBoost's own list of splits, to hold ours against",
     "value._repr_html_": "the name by which a notebook asks any value for its HTML",
     "numpy._core._multiarray_umath": "what the CPU can do, as numpy uses it",

@@ -541,7 +541,7 @@ class TestLists:
         # Two that build on it.
         assert 'features = "001-gain"' in made.open.experiments.new(source=2).read_text()
         made.experiment(4, 'base = 2\ndrop = ["n4"]\n')
-        assert read_spec(made.open.access.competition, 4).selection == "001-gain"
+        assert read_spec(made.open.access.competition, 4).feature_list == "001-gain"
         assert "n4" not in made.open.run(4).importance["column"]
         made.experiment(5, 'base = 2\nfeatures = ["pair"]\n')
         assert read_spec(made.open.access.competition, 5).changes == ("features 001-gain -> 1 listed",)

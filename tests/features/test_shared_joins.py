@@ -14,6 +14,7 @@ from polars.testing import assert_frame_equal
 from workbench.core.context import RunContext, text_listener
 from workbench.core.errors import FeatureError, StorageError
 from workbench.features import ROW, Blocks, block_builder, load_features
+from workbench.features.block_builder import BlockBuilder
 from workbench.features.shared_joins import (
     AGGREGATE_BYTES,
     MAX_PLAN_BYTES,
@@ -435,7 +436,8 @@ class TestFailures:
         holder.start()
         held.wait(30)
         features = [blocks.get(n) for n in ("town_count", "town_x", "town_share")]
-        blocks._builder.build_shared(features)  # type: ignore[arg-type]
+        builder = BlockBuilder(blocks.keys, blocks.inputs, blocks.store, blocks.block, blocks.context)
+        builder.build_shared(features)  # type: ignore[arg-type]
         released.set()
         holder.join()
         assert blocks.store.peek(blocks.key("town_x")) is None

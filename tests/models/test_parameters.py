@@ -179,8 +179,8 @@ class TestLightGBM:
         made = small()
         made.open.access.competition.paths.parameter_checks.unlink(missing_ok=True)
         trained: list[Any] = []
-        real = parameter_rules._train_one_round
-        monkeypatch.setattr(parameter_rules, "_train_one_round", lambda *a: trained.append(a) or real(*a))
+        real = parameter_rules.train_one_round
+        monkeypatch.setattr(parameter_rules, "train_one_round", lambda *a: trained.append(a) or real(*a))
         table = "[model]\nnum_leaves = 7\nmax_depth = 2\n"
         first = spec_of(made, table)
         assert spec_of(made, table) == first
@@ -190,8 +190,8 @@ class TestLightGBM:
 
     def test_rejected_parameters_are_asked_about_again(self, small: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         made, trained = small(), []
-        real = parameter_rules._train_one_round
-        monkeypatch.setattr(parameter_rules, "_train_one_round", lambda *a: trained.append(a) or real(*a))
+        real = parameter_rules.train_one_round
+        monkeypatch.setattr(parameter_rules, "train_one_round", lambda *a: trained.append(a) or real(*a))
         messages = []
         for _ in range(2):
             trained.clear()
@@ -239,7 +239,7 @@ class TestLightGBM:
     ) -> None:
         trained: list[str] = []
         monkeypatch.setattr(
-            parameter_rules, "_train_one_round", lambda _, objective: trained.append(objective) or ("", [])
+            parameter_rules, "train_one_round", lambda _, objective: trained.append(objective) or ("", [])
         )
         for _ in range(2):
             with answers.storing_answers(tmp_path / "answers.json"):

@@ -340,18 +340,20 @@ def finished(fold: int, rounds: int, length: int, *, target: int = 0, seed: int 
 
 
 class TestLimitNotes:
-    SAID = "early stopping reached the limit of 1,000 rounds in {} folds, and the best is round {}: more rounds, or a "
+    SAID = "early stopping reached the limit of 1,000 rounds in {}, and the best is round {}: more rounds, or a "
 
     def test_where_the_best_is_near_the_limit(self) -> None:
         for rounds, length, is_said in ((951, 1000, True), (950, 1000, False), (951, 999, False), (951, 0, False)):
             notes = limit_notes([finished(k, rounds, length) for k in range(2)], 1000, 50)
-            assert notes == ([self.SAID.format(2, 951) + "higher learning rate, may score better"] if is_said else [])
+            assert notes == (
+                [self.SAID.format("2 folds", 951) + "higher learning rate, may score better"] if is_said else []
+            )
         assert limit_notes([finished(0, 1000, 1000)], 1000, 0) == []
 
     def test_rounds_that_differ_and_models_of_several_seeds(self) -> None:
         apart = [finished(0, 960, 1000), finished(1, 1000, 1000), finished(2, 10, 100)]
         (note,) = limit_notes(apart, 1000, 50)
-        assert note.startswith(self.SAID.format(2, "960 to 1,000"))
+        assert note.startswith(self.SAID.format("2 folds", "960 to 1,000"))
         notes = limit_notes([*apart, finished(0, 970, 1000, seed=2), finished(0, 999, 1000, target=1)], 1000, 50)
         assert [n.partition(": ")[0] for n in notes] == [
             "target 0, seed 1", "target 0, seed 2", "target 1, seed 1",
@@ -359,7 +361,7 @@ class TestLimitNotes:
         assert len(limit_notes([*apart, finished(0, 970, 1000, seed=2)], 1000, 50)) == 2
         two = limit_notes([apart[0], finished(0, 970, 1000, seed=2)], 1000, 50)
         assert [n.partition(": ")[0] for n in two] == ["target 0, seed 1", "target 0, seed 2"]
-        assert notes[1].partition(": ")[2].startswith(self.SAID.format(1, 970))
+        assert notes[1].partition(": ")[2].startswith(self.SAID.format("1 fold", 970))
 
 
 class TestLightGBM:

@@ -1520,7 +1520,7 @@ class TestRun:
     @pytest.mark.parametrize(
         ("table", "message"),
         [
-            ("[tune]\nseed = 1\n", r"\[tune\] does not say how long"),
+            ("[tune]\nseed = 1\n", r"\[tune\] has neither minutes nor trials"),
             ("[tune]\nminutes = 0\n", "minutes"),
             ('[tune]\ntrials = 3\nkeep = "most"\n', "keep = 'most' is unknown"),
             ("[tune]\ntrials = 3\nspcae = {}\n", "spcae"),

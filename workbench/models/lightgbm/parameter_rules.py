@@ -24,6 +24,7 @@ __all__ = [
     "parameter_type",
     "plain_message",
     "reset_unused",
+    "train_one_round",
     "without_effect",
     "without_stderr",
 ]
@@ -247,13 +248,14 @@ def first_training(parameters: Parameters, objective: str) -> tuple[str, list[st
     error, warnings = answer_of(
         "training-v1",
         probed,
-        ask=lambda: _train_one_round(probed, objective),
+        ask=lambda: train_one_round(probed, objective),
         is_valid=lambda answer: not answer[0] and not _needs_gpu(probed),
     )
     return error, list(warnings)
 
 
-def _train_one_round(probed: dict[str, Any], objective: str) -> tuple[str, list[str]]:
+def train_one_round(probed: dict[str, Any], objective: str) -> tuple[str, list[str]]:
+    """Train one round on 64 made-up rows; return LightGBM's error, empty if there is none, and its warnings."""
     import lightgbm as lgb
 
     n_rows = 64
