@@ -1,7 +1,7 @@
 """Inference of a built kernel over a hidden test set of 1 million rows, against a bare script with the same models.
 
 200,000 train rows, from CSV files. Both read the files, compute 24 features over train and test, predict with the five
-models of the run, and write the submission; the submissions must be equal byte for byte. Ours is `predict` of the built
+models of the run, and write the submission; the submissions must be equal. Ours is `predict` of the built
 bundle, with all of its checks. Theirs knows everything beforehand: types, categories, columns. "start" is the same with
 1,000 rows and small models: what does not depend on the number of rows. Each is a process of its own.
 """
