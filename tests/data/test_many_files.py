@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import weakref
 import zipfile
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.conversion import SMALL_FILES, convert_in, zip_bytes
 from workbench.data.competition import Manifest
 from workbench.data.ingest import convert, delimited
 from workbench.data.ingest.shared_archive import MAX_OPEN, SharedArchive
@@ -95,6 +97,20 @@ def test_of_many_archives_only_the_latest_stay_open(tmp_path: Path) -> None:
     del member
     assert opened[0]() is None
     assert [archive.opened().read("m") for archive in archives] == [f"text {i}".encode() for i in range(len(archives))]
+
+
+@pytest.mark.parametrize(
+    "content", ["Report\n\nid,a,b\n1,2,3\n", b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 20, "k\n1\n"]
+)
+def test_a_conversion_leaves_no_archive_open(tmp_path: Path, content: str | bytes) -> None:
+    """Tracebacks of errors refer to it, so that it would stay open until garbage is collected."""
+    gc.disable()
+    try:
+        convert_in(tmp_path, {"c.zip": zip_bytes({**SMALL_FILES, "side.csv": content})})
+        links = [link for link in Path("/proc/self/fd").iterdir() if link.exists()]
+        assert not [link for link in links if link.readlink().name == "c.zip"]
+    finally:
+        gc.enable()
 
 
 def test_each_table_adds_to_the_evidence_of_all_a_fixed_number_of_times(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -79,6 +80,12 @@ class Conversion:
         """
         excluded = Exclusions(self.raw, self.options, self.arrived)
         planned = self._planned_tables(excluded)
+        with ExitStack() as archives:
+            for archive in {part.archive for table in planned for part in table.parts if part.archive is not None}:
+                archives.callback(archive.close)
+            return self._convert(planned, excluded, force=force)
+
+    def _convert(self, planned: list[TableSource], excluded: Exclusions, *, force: bool) -> Manifest:
         needed = needed_tables([t.name for t in planned], self.options)
         if not force:
             planned = self._without_excluded(planned, needed, excluded)

@@ -49,6 +49,18 @@ class SharedArchive:
                 opened = self._opened = version, zipfile.ZipFile(self._path)
             return opened[1]
 
+    def close(self) -> None:
+        """Close the archive, at once or with the last member that is open; it is opened again when it is needed.
+
+        Left to garbage collection, it would stay open as long as the traceback of an error refers to it.
+        """
+        with self._all_open_lock:
+            self._all_open.pop(self, None)
+        with self._lock:
+            opened, self._opened = self._opened, None
+        if opened is not None:
+            opened[1].close()
+
     def _make_room(self) -> None:
         """Register this archive as the latest one, and forget those opened first, beyond `MAX_OPEN`."""
         with self._all_open_lock:
