@@ -663,44 +663,32 @@ def test_help_is_in_groups(tmp_path: Path) -> None:
     assert [line for line in shown.splitlines() if line.rstrip(":") + ":" in headings] == headings
 
 
-def test_help_loads_neither_a_network_nor_what_is_installed() -> None:
+def with_loaded(modules: set[str], *arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run `wb` in a new process, whose output ends with a line of those of the modules that it has loaded."""
     code = (
         "import sys\nfrom workbench.cli.app import main\n"
-        "try:\n    main(['--help'])\nexcept SystemExit as e:\n    assert not e.code, e.code\n"
-        "print('LOADED', sorted({'ssl', 'urllib.request', 'importlib.metadata', 'tempfile'} & set(sys.modules)))"
+        "try:\n    main(sys.argv[1:])\nexcept SystemExit as e:\n    assert not e.code, e.code\n"
+        f"print('LOADED', sorted({modules!r} & set(sys.modules)))"
     )
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    return subprocess.run([sys.executable, "-c", code, *arguments], cwd=cwd, capture_output=True, text=True, check=True)
+
+
+def test_help_loads_neither_a_network_nor_what_is_installed() -> None:
+    out = with_loaded({"ssl", "urllib.request", "importlib.metadata", "tempfile"}, "--help").stdout
     assert out.strip().endswith("LOADED []")
 
 
 def test_an_unchanged_run_loads_no_model_library(made: Small) -> None:
     wb("run", "--exp", "1", cwd=made.workspace.root)
-    code = (
-        "import sys\nfrom workbench.cli.app import main\n"
-        "try:\n    main(['run', '--exp', '1'])\nexcept SystemExit as e:\n    assert not e.code, e.code\n"
-        "print('LOADED', sorted({'lightgbm', 'sklearn', 'scipy', 'pandas'} & set(sys.modules)))"
-    )
-    ended = subprocess.run(
-        [sys.executable, "-c", code], cwd=made.workspace.root, capture_output=True, text=True, check=True
-    )
+    libraries = {"lightgbm", "sklearn", "scipy", "pandas"}
+    ended = with_loaded(libraries, "run", "--exp", "1", cwd=made.workspace.root)
     assert "has not changed" in ended.stderr
     assert ended.stdout.strip().endswith("LOADED []")
 
 
 def test_help_and_table_load_nothing_heavy(made: Small) -> None:
     wb("run", "--exp", "1", cwd=made.workspace.root)
-    code = (
-        "import sys\nfrom workbench.cli.app import main\n"
-        "try:\n    main(sys.argv[1:])\nexcept SystemExit as e:\n    assert not e.code, e.code\n"
-        "heavy = {'lightgbm', 'polars', 'numpy', 'pandas', 'scipy', 'alembic', 'pydantic', 'rich'}\n"
-        "print('LOADED', sorted(heavy & set(sys.modules)))"
-    )
+    heavy = {"lightgbm", "polars", "numpy", "pandas", "scipy", "alembic", "pydantic", "rich"}
     for arguments in (["--help"], ["table"], ["table", "--json"]):
-        out = subprocess.run(
-            [sys.executable, "-c", code, *arguments],
-            cwd=made.workspace.root,
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
+        out = with_loaded(heavy, *arguments, cwd=made.workspace.root).stdout
         assert out.strip().endswith("LOADED []"), out[-200:]
