@@ -17,6 +17,7 @@ from workbench.cli.terminal import confirm, echo, short_path, styled
 from workbench.core.errors import PlatformError, SubmissionError, UnsupportedError
 from workbench.core.memory import format_bytes
 from workbench.core.text_table import text_table
+from workbench.core.wording import counted
 
 if TYPE_CHECKING:
     from workbench.api.values import (
@@ -192,7 +193,7 @@ def _submission_lines(competition: library.OpenCompetition, prepared: PreparedSu
     yield "file", f"{rows}{short_path(path)}"
     if prepared.remaining_today is not None:
         if prepared.limited_by_total:
-            number = "1 submission" if prepared.remaining_today == 1 else f"{prepared.remaining_today} submissions"
+            number = counted(prepared.remaining_today, "submission")
             yield "left in total", f"{number} of your team, for the whole competition"
         else:
             total = "" if prepared.per_day is None else f" of {prepared.per_day}"
