@@ -22,7 +22,7 @@ from workbench.data.ingest.delimited import plan_types
 from workbench.data.ingest.grouping import tables_in
 from workbench.data.ingest.sources import ReadOptions
 from workbench.data.ingest.text import form_of
-from workbench.data.ingest.types import ColumnStats, Evidence, evidence_of
+from workbench.data.ingest.types import ColumnStats, Evidence, evidence_from, facts_of
 from workbench.platforms.protocol import CompetitionFacts
 
 NOW = datetime.now(UTC).year
@@ -346,4 +346,4 @@ class TestWhatIsKept:
 
 
 def test_nothing_proves_nothing() -> None:
-    assert evidence_of([ColumnStats()]).order == ""
+    assert evidence_from(facts_of(ColumnStats())).order == ""

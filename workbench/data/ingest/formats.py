@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from workbench.data.ingest.sources import TableSource
     from workbench.data.ingest.text import SourceFile
 
-__all__ = ["ENDINGS", "FORMATS", "PACKED", "FileFormat", "ending_of", "format_of", "kind_of"]
+__all__ = ["ENDINGS", "FORMATS", "PACKED", "FileFormat", "ending_of", "kind_of"]
 
 PACKED = (".gz", ".xz", ".bz2", ".zst")
 """Compressed files; what is compressed decides about the format."""
@@ -107,8 +107,3 @@ def kind_of(name: str) -> str:
     """
     ending = ending_of(name)
     return next((f.name for f in FORMATS.values() if ending in f.endings), "text")
-
-
-def format_of(name: str) -> FileFormat:
-    """Return the format of a file, by its name."""
-    return FORMATS[kind_of(name)]

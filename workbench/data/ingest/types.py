@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from typing import Literal
@@ -37,7 +37,6 @@ __all__ = [
     "Fact",
     "decide",
     "evidence_from",
-    "evidence_of",
     "facts_of",
     "from_name",
     "has_short_years",
@@ -528,11 +527,6 @@ def _time_type(total: ColumnStats, order: str, name: str) -> ColumnType | None:
     )
 
 
-def evidence_of(columns: Iterable[ColumnStats]) -> Evidence:
-    """Return the order of dates and the decimal mark that columns prove, where none contradicts another."""
-    return evidence_from({fact for total in columns for fact in facts_of(total)})
-
-
 Fact = tuple[Literal["order", "order with points", "mark"], str]
 """What a column proves: the order of its dates, which may be written with points, or its decimal mark."""
 
@@ -554,7 +548,7 @@ def facts_of(total: ColumnStats) -> list[Fact]:
 
 
 def evidence_from(facts: Collection[Fact]) -> Evidence:
-    """Return the evidence of the facts of all columns."""
+    """Return the order of dates and the decimal mark that columns prove, where none contradicts another."""
     # Dates with points mostly begin with the day, which proves little for dates with slashes.
     orders = {o for kind, o in facts if kind == "order"} or {o for kind, o in facts if kind == "order with points"}
     marks = {mark for kind, mark in facts if kind == "mark"}
