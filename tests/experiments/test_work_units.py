@@ -16,7 +16,7 @@ from workbench.experiments.ready import lightgbm_of, ready
 from workbench.experiments.work_units import (
     FeatureUnit,
     FoldUnit,
-    TrialFoldUnit,
+    TrialUnit,
     feature_units,
     fold_units,
     run_units,
@@ -113,9 +113,9 @@ def test_a_trial_that_would_take_more_memory_than_it_may_is_refused(small: Any) 
     del common["target"], common["fold"], common["seed"]
     common["memory_limit"] = 8 * 2**30
     small_model, large_model = {"num_leaves": 7}, {"num_leaves": 131_072, "max_bin": 60_000}
-    assert np.isfinite(TrialFoldUnit(**common, parameters=small_model, fold=0, rounds=2).run().score)
+    assert np.isfinite(TrialUnit(**common, parameters=small_model, folds=[0], rounds=2).run().score)
     with pytest.raises(MemoryLimitError, match="training would need about"):
-        TrialFoldUnit(**common, parameters=large_model, fold=0, rounds=2).run()
+        TrialUnit(**common, parameters=large_model, folds=[0], rounds=2).run()
 
 
 @pytest.mark.slow
@@ -127,18 +127,20 @@ def test_a_trial_in_a_pool_of_one_process_has_the_same_scores(small: Any) -> Non
     del common["target"], common["fold"], common["seed"]
     points = [{"num_leaves": 4, "lambda_l2": 1.0}, {"num_leaves": 15, "lambda_l2": 0.0}]
     units = [
-        TrialFoldUnit(**common, parameters=point, fold=fold, rate=0.1, rounds=12, patience=4, share=0.8)
+        TrialUnit(**common, parameters=point, folds=[0, 3], rate=0.1, rounds=12, patience=4, share=0.8)
         for point in points
-        for fold in (0, 3)
     ]
-    results = list(run_units([TrialFoldUnit(**json.loads(json.dumps(asdict(u)))) for u in units]))
+    results = list(run_units([TrialUnit(**json.loads(json.dumps(asdict(u)))) for u in units]))
     experiment = ready(made.workspace, competition, 1, context=context)
     # The search itself keeps datasets between trials.
     scorer = FoldScorer(experiment.problem, lightgbm_of(experiment, because="", hint=""), max_bytes=10**9)
     for unit, result in zip(units, results, strict=True):
-        expected = scorer.score(unit.parameters, unit.fold, 1, Fidelity(0.1, 12, 4, 1, 0.8), keep_oof=True)
-        assert (result.score, result.rounds, result.curves) == (expected.score, expected.rounds, expected.curves)
-        assert np.array_equal(result.oof, expected.oof)
+        fidelity = Fidelity(0.1, 12, 4, 1, 0.8)
+        for fold, score in zip(unit.folds, result.folds, strict=True):
+            expected = scorer.score(unit.parameters, fold, 1, fidelity, keep_oof=True)
+            assert (score.score, score.rounds, score.curves) == (expected.score, expected.rounds, expected.curves)
+            assert np.array_equal(score.oof, expected.oof)
+        assert result.score == np.mean([score.score for score in result.folds])
     assert len({r.score for r in results}) > 1
 
 

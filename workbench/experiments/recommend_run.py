@@ -35,6 +35,7 @@ from workbench.recommender import (
     Interactions,
     ListModel,
     Lists,
+    ModelStore,
     RecommenderProblem,
     RecommenderResult,
     Settings,
@@ -46,7 +47,7 @@ from workbench.recommender import (
     with_users,
 )
 
-__all__ = ["RecommendPlan", "RecommendRunner"]
+__all__ = ["RecommendPlan", "RecommendRunner", "RunModels", "make_recommend_plan", "read_problem", "settings_of"]
 
 
 SPLIT_RULE = "windows-v1"
@@ -321,7 +322,7 @@ def _check_matches(table: str, key: str, keys: pl.Series, ids: pl.Series, notes:
 
 
 @dataclass(frozen=True)
-class _RunModels:
+class RunModels:
     """The models of a run: texts in ``models/``; details in ``parts/``, which exist until the run is finished."""
 
     folder: Path
@@ -403,28 +404,10 @@ def make_lists(plan: RecommendPlan, folder: Path, record: RunRecord, context: Ru
     ConfigError, DataError
         When tables do not match the competition's definition, or there are no interactions to learn from.
     """
-    c, options = plan.competition, plan.interactions
     context.stage("reading the interactions")
     data = _read_data(plan)
-    weights = tuple(float(options.weights[kind]) for kind in data.task.kinds) if data.task.kinds else (1.0,)
-    cv = c.definition.cv
-    validation = ValidationSpec(None if cv.scheme == "kfold" else cv.scheme, cv.windows)
-    problem = RecommenderProblem(
-        data.log, data.users, data.task, c.metric, weights, data.tables, cv.folds, cv.seed, validation
-    )
-    result = recommend(
-        problem,
-        plan.model.recommender,
-        Settings(
-            seed=plan.spec.seeds[0],
-            threads=plan.model.threads,
-            where=f"{plan.spec.path}: [recommend.ranker]",
-            model_store=_RunModels(folder),
-            load=lambda reference: _checked_function(c, reference),
-            sample=plan.sample,
-        ),
-        context=context,
-    )
+    settings = settings_of(plan, RunModels(folder))
+    result = recommend(_problem(plan, data), plan.model.recommender, settings, context=context)
     context.stage("writing")
     files = _write_files(plan, data, result, folder)
     scores = result.fold_scores
@@ -441,6 +424,39 @@ def make_lists(plan: RecommendPlan, folder: Path, record: RunRecord, context: Ru
         cv_windows=result.cv_windows,
     )
     return RunArtifacts(final, files, {"recommend": result.details()}, tuple(_notes(result, data)))
+
+
+def read_problem(plan: RecommendPlan) -> RecommenderProblem:
+    """Read the tables of a plan and return its task.
+
+    Raises
+    ------
+    ConfigError, DataError
+        See `make_lists`.
+    """
+    return _problem(plan, _read_data(plan))
+
+
+def _problem(plan: RecommendPlan, data: _RecommendData) -> RecommenderProblem:
+    c, kinds = plan.competition, data.task.kinds
+    weights = tuple(float(plan.interactions.weights[kind]) for kind in kinds) if kinds else (1.0,)
+    cv = c.definition.cv
+    validation = ValidationSpec(None if cv.scheme == "kfold" else cv.scheme, cv.windows)
+    return RecommenderProblem(
+        data.log, data.users, data.task, c.metric, weights, data.tables, cv.folds, cv.seed, validation
+    )
+
+
+def settings_of(plan: RecommendPlan, model_store: ModelStore) -> Settings:
+    """Return the settings of a run, whose models are loaded from and saved to a store."""
+    return Settings(
+        seed=plan.spec.seeds[0],
+        threads=plan.model.threads,
+        where=f"{plan.spec.path}: [recommend.ranker]",
+        model_store=model_store,
+        load=lambda reference: _checked_function(plan.competition, reference),
+        sample=plan.sample,
+    )
 
 
 def _checked_function(competition: Competition, reference: str) -> Callable[..., Any]:

@@ -17,6 +17,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 
+import numpy as np
+
 from workbench.core.cache import file_sha256
 from workbench.core.context import SILENT, RunContext
 from workbench.core.errors import DataError
@@ -33,7 +35,8 @@ __all__ = [
     "BuiltFeature",
     "FeatureUnit",
     "FoldUnit",
-    "TrialFoldUnit",
+    "TrialResult",
+    "TrialUnit",
     "feature_units",
     "fold_units",
     "run_units",
@@ -121,21 +124,29 @@ class FoldUnit(ExperimentUnit):
         return train_unit(experiment.model.learner(experiment.problem, self.target), self.fold, self.seed)
 
 
+class TrialResult(NamedTuple):
+    """The mean score of a trial over its folds, and the folds' own in the order of the unit's `folds`."""
+
+    score: float
+    folds: tuple[FoldScore, ...]
+
+
 @dataclass(frozen=True, kw_only=True)
-class TrialFoldUnit(ExperimentUnit):
-    """The score of a parameter set on one fold, as a trial of a search computes it without pruning or a time limit.
+class TrialUnit(ExperimentUnit):
+    """A trial: the score of a parameter set, as a search computes it without pruning or a time limit.
 
     Attributes
     ----------
     parameters : dict
         LightGBM's, by their primary names; the experiment has all others.
-    fold, seed : int
+    folds : list of int
+    seed : int
     rate, rounds, patience, every, share
         See `Fidelity`.
     """
 
     parameters: dict[str, Any]
-    fold: int
+    folds: list[int]
     seed: int = 1
     rate: float | None = None
     rounds: int
@@ -143,11 +154,13 @@ class TrialFoldUnit(ExperimentUnit):
     every: int = 1
     share: float = 1.0
 
-    def run(self) -> FoldScore:
-        """Train on the fold and return its score, with OOF.
+    def run(self) -> TrialResult:
+        """Train on each fold and return the scores, with OOF.
 
         Raises
         ------
+        TrainingError
+            When LightGBM rejects the parameters, or the metric can't be computed.
         MemoryLimitError
             When the training with these parameters would exceed the memory limit.
         """
@@ -157,7 +170,8 @@ class TrialFoldUnit(ExperimentUnit):
         experiment.plan_memory(model=replace(model, parameters=model.parameters | self.parameters), seeds=(1,))
         # Datasets are not kept: the score of a trial must not depend on earlier trials.
         scorer = FoldScorer(experiment.problem, model, max_bytes=0)
-        return scorer.score(self.parameters, self.fold, self.seed, fidelity, keep_oof=True)
+        folds = [scorer.score(self.parameters, fold, self.seed, fidelity, keep_oof=True) for fold in self.folds]
+        return TrialResult(float(np.mean([fold.score for fold in folds])), tuple(folds))
 
 
 class BuiltFeature(NamedTuple):

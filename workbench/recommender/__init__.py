@@ -10,8 +10,8 @@ from workbench.recommender.covisit import Covisit, Neighbours, count_covisits
 from workbench.recommender.embeddings import SkipGram, nearest_items, train_embeddings
 from workbench.recommender.factors import Factorisation, Factors, best_items, fit_factors
 from workbench.recommender.interactions import Columns, Ids, Interactions, read_interactions
-from workbench.recommender.pipeline import recommend
-from workbench.recommender.problem import RecommenderProblem, RecommenderSpec, Settings
+from workbench.recommender.pipeline import recommend, train_models, trainings
+from workbench.recommender.problem import ModelStore, NoModelStore, RecommenderProblem, RecommenderSpec, Settings
 from workbench.recommender.ranker import ListModel, Lists, RankerSpec
 from workbench.recommender.result import RecommenderResult
 from workbench.recommender.scoring import score_lists
@@ -57,7 +57,9 @@ __all__ = [
     "Interactions",
     "ListModel",
     "Lists",
+    "ModelStore",
     "Neighbours",
+    "NoModelStore",
     "PopularSource",
     "RankerSpec",
     "RecommenderProblem",
@@ -83,5 +85,7 @@ __all__ = [
     "recommend",
     "score_lists",
     "train_embeddings",
+    "train_models",
+    "trainings",
     "with_users",
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from workbench.core.context import SILENT, RunContext
@@ -13,11 +15,11 @@ from workbench.recommender.rolling_windows import RollingWindows
 from workbench.recommender.scoring import WindowEvaluation, mean_recall, mean_score, score_folds, score_groups, score_of
 from workbench.recommender.stages import StageTimer
 from workbench.recommender.user_folds import UserFolds
-from workbench.recommender.validation import choose_validation
+from workbench.recommender.validation import Validation, choose_validation
 from workbench.recommender.window_steps import WindowSteps, with_log_codes
 from workbench.recommender.windows import users_by_list, users_of_window
 
-__all__ = ["recommend"]
+__all__ = ["recommend", "train_models", "trainings"]
 
 
 def recommend(
@@ -47,12 +49,11 @@ def recommend(
     """
     _check_ground_truth(problem, spec)
     steps = WindowSteps(problem, spec, settings or Settings(), StageTimer(context))
-    validation = choose_validation(problem.log, problem.test_users, problem.task, problem.validation)
+    validation = _choose_validation(problem)
+    evaluation = _evaluator(steps, validation).evaluate()
     if validation.scheme == "windows":
-        evaluation = RollingWindows(steps, validation.windows).evaluate()
         folds = score_groups(problem, evaluation.windows)
     else:
-        evaluation = UserFolds(steps).evaluate()
         folds = score_folds(problem, evaluation.windows, evaluation.folds)
     windows, list_names = evaluation.windows, problem.task.lists
     scores = [score_of(w.lists.items, w.truth, problem.metric, problem.weights) for w in windows]
@@ -81,6 +82,58 @@ def recommend(
         list_ceilings=dict(zip(list_names, list_ceilings, strict=True)),
         stopping=evaluation.stopping,
     )
+
+
+def trainings(problem: RecommenderProblem, spec: RecommenderSpec, settings: Settings | None = None) -> list[str]:
+    """Return the names of the ranker's trainings; empty without a ranker.
+
+    Each can be done by itself (`train_models`), except that with rolling windows the first, "rounds", finds the numbers
+    of rounds of all others.
+    """
+    steps = WindowSteps(problem, spec, settings or Settings(), StageTimer(SILENT))
+    return _evaluator(steps, _choose_validation(problem)).trainings
+
+
+def train_models(
+    problem: RecommenderProblem,
+    spec: RecommenderSpec,
+    training: str,
+    settings: Settings | None = None,
+    *,
+    rounds: Mapping[str, int] | None = None,
+    context: RunContext = SILENT,
+) -> dict[str, ListModel]:
+    """Train the models of one training and return them by name, equal to those of `recommend`.
+
+    It prepares the windows that it needs, which `recommend` shares between trainings.
+
+    Parameters
+    ----------
+    training : str
+        One of `trainings`.
+    rounds : mapping, optional
+        List -> number of rounds of the models of "rounds".
+
+    Raises
+    ------
+    ConfigError, DataError
+        See `recommend`.
+    """
+    _check_ground_truth(problem, spec)
+    steps = WindowSteps(problem, spec, settings or Settings(), StageTimer(context))
+    return _evaluator(steps, _choose_validation(problem), rounds).train(training)
+
+
+def _choose_validation(problem: RecommenderProblem) -> Validation:
+    return choose_validation(problem.log, problem.test_users, problem.task, problem.validation)
+
+
+def _evaluator(
+    steps: WindowSteps, validation: Validation, rounds: Mapping[str, int] | None = None
+) -> RollingWindows | UserFolds:
+    if validation.scheme == "windows":
+        return RollingWindows(steps, validation.windows, rounds)
+    return UserFolds(steps)
 
 
 def _check_ground_truth(problem: RecommenderProblem, spec: RecommenderSpec) -> None:

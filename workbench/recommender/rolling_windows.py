@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from workbench.recommender.candidate_features import PreparedWindow
-from workbench.recommender.ranker import RankerTraining, RowSplit, TrainingRows, join_rows
+from workbench.recommender.ranker import ListModel, RankerTraining, RowSplit, TrainingRows, join_rows
 from workbench.recommender.scoring import ScoredWindow, WindowEvaluation
 from workbench.recommender.window_steps import WindowSteps, require_hits, scored_window, window_name
 from workbench.recommender.windows import users_by_list
@@ -41,6 +41,16 @@ class _PlannedModel:
     windows: tuple[int, ...]
     stopping_window: int | None = None
 
+    @property
+    def row_windows(self) -> tuple[int, ...]:
+        """The windows whose rows it is trained on."""
+        return self.windows or (self.trained_at,)
+
+    @property
+    def stopping_windows(self) -> tuple[int, ...]:
+        """The window for early stopping, if it has one."""
+        return () if self.stopping_window is None else (self.stopping_window,)
+
 
 class RollingWindows:
     """Scores windows, from the earliest to the last, by models that are trained on earlier ones only.
@@ -53,14 +63,42 @@ class RollingWindows:
     ----------
     n_scored : int
         The number of windows to score.
+    rounds : mapping, optional
+        The numbers of rounds by list, of models of "rounds" that were trained elsewhere.
     """
 
-    def __init__(self, steps: WindowSteps, n_scored: int) -> None:
-        self.steps, self.n_scored = steps, n_scored
+    def __init__(self, steps: WindowSteps, n_scored: int, rounds: Mapping[str, int] | None = None) -> None:
+        self.steps, self.n_scored, self.rounds = steps, n_scored, dict(rounds or {})
         self.n_trained = steps.spec.ranker.windows if steps.spec.ranker is not None else 0
         self.earliest = self._earliest_window() if self.n_trained else n_scored - 1
         suffixes = [*(f"w{number}" for number in range(n_scored)), "rounds", "all"]
         self.models = steps.load_models(suffixes)[0] if self.n_trained else {}
+
+    @property
+    def trainings(self) -> list[str]:
+        """The names of the trainings, "rounds" first; empty without a ranker. Each makes a model of each list."""
+        return [planned.name for planned in self._planned_models()]
+
+    def train(self, training: str) -> dict[str, ListModel]:
+        """Train the models of one training, with windows prepared for it alone, and return them by name.
+
+        Parameters
+        ----------
+        training : str
+            One of `trainings`. All but "rounds" need `rounds`.
+        """
+        planned = next(model for model in self._planned_models() if model.name == training)
+        rows_by_window: dict[int, TrainingRows] = {}
+        stopping_rows = None
+        for number in sorted({*planned.row_windows, *planned.stopping_windows}, reverse=True):
+            prepared = self.steps.prepare_validation(number)
+            if number in planned.row_windows:
+                rows_by_window[number] = self.steps.training_rows(prepared)
+            if number in planned.stopping_windows:
+                stopping_rows = self.steps.stopping_rows(prepared)
+            del prepared
+        self._train(planned, rows_by_window, stopping_rows)
+        return {name: self.models[name] for name in self._model_names(planned)}
 
     def evaluate(self) -> WindowEvaluation:
         """Score the windows, and train the models that are not stored, also the one for test."""
@@ -69,7 +107,7 @@ class RollingWindows:
         feature_names: tuple[str, ...] = ()
         for number in range(self.earliest, -1, -1):
             pending = self._pending_models(number)
-            is_trained_on = any(number in model.windows or number == model.stopping_window for model in pending)
+            is_trained_on = any(number in (*model.windows, *model.stopping_windows) for model in pending)
             if number >= self.n_scored and not is_trained_on:
                 continue
             prepared = self.steps.prepare_validation(number)
@@ -105,6 +143,17 @@ class RollingWindows:
 
     def _pending_models(self, number: int) -> list[_PlannedModel]:
         """Return the models that are to be trained at this window or a later one and are not stored."""
+        return [
+            model
+            for model in self._planned_models()
+            if model.trained_at <= number and any(name not in self.models for name in self._model_names(model))
+        ]
+
+    def _model_names(self, planned: _PlannedModel) -> list[str]:
+        return [f"{list_name}-{planned.name}" for list_name in self.steps.model_names]
+
+    def _planned_models(self) -> list[_PlannedModel]:
+        """Return all models in the order in which they are trained."""
         if not self.n_trained:
             return []
         n_scored, n_trained, earliest = self.n_scored, self.n_trained, self.earliest
@@ -113,13 +162,7 @@ class RollingWindows:
         for window in range(n_scored - 1, -1, -1):
             before_window = tuple(range(window + 1, min(window + n_trained, earliest) + 1))
             planned.append(_PlannedModel(f"w{window}", window + 1, before_window))
-        planned.append(_PlannedModel("all", 0, tuple(range(n_trained))))
-        return [
-            model
-            for model in planned
-            if model.trained_at <= number
-            and any(f"{list_name}-{model.name}" not in self.models for list_name in self.steps.model_names)
-        ]
+        return [*planned, _PlannedModel("all", 0, tuple(range(n_trained)))]
 
     def _train(
         self,
@@ -128,8 +171,8 @@ class RollingWindows:
         stopping_rows: TrainingRows | None,
     ) -> None:
         """Train a planned model of each list that is not stored, and store it."""
-        steps, window_numbers = self.steps, planned.windows or (planned.trained_at,)
-        parts = [rows_by_window[window] for window in window_numbers]
+        steps = self.steps
+        parts = [rows_by_window[window] for window in planned.row_windows]
         stopping: dict[str, Any] = {}
         if planned.stopping_window is None or stopping_rows is None:
             rows, split = join_rows(parts), RowSplit()
@@ -142,13 +185,16 @@ class RollingWindows:
             for list_number, list_name in enumerate(steps.model_names):
                 if (name := f"{list_name}-{planned.name}") in self.models:
                     continue
-                require_hits(rows, list_number, split, f"{list_name}, {_describe_windows(window_numbers)}")
-                n_rounds = None if planned.stopping_window is not None else self.models[f"{list_name}-rounds"].rounds
+                require_hits(rows, list_number, split, f"{list_name}, {_describe_windows(planned.row_windows)}")
+                n_rounds = None if planned.stopping_window is not None else self._rounds_of(list_name)
                 training = RankerTraining(
                     rows, list_number, steps.lightgbm, split, seed=steps.settings.seed, progress=steps.timer.share
                 )
                 self.models[name] = replace(training.fit(n_rounds), stopping=stopping)
                 steps.settings.model_store.save(name, self.models[name])
+
+    def _rounds_of(self, list_name: str) -> int:
+        return self.rounds.get(list_name) or self.models[f"{list_name}-rounds"].rounds
 
     def _score(self, prepared: PreparedWindow, number: int) -> ScoredWindow:
         recall, perfect_lists = self.steps.measure_recall(prepared)

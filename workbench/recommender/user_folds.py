@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -76,6 +76,17 @@ class UserFolds:
     def __init__(self, steps: WindowSteps) -> None:
         self.steps = steps
 
+    @property
+    def trainings(self) -> list[str]:
+        """The names of the trainings, which are the lists; empty without a ranker."""
+        return self.steps.model_names if self.steps.spec.ranker is not None else []
+
+    def train(self, training: str) -> dict[str, ListModel]:
+        """Train the models of one list, those of all folds and that of all users, and return them by name."""
+        earlier = self._earlier_windows()
+        prepared = self.steps.prepare_validation()
+        return self._train(prepared, _split_users(prepared.window, self.steps.problem), earlier, [training])
+
     def evaluate(self) -> WindowEvaluation:
         """Score the window, and train the models that are not stored, also those of all users."""
         # Before the validation window is made, so that their memory is free by then.
@@ -88,7 +99,7 @@ class UserFolds:
             return WindowEvaluation(
                 [scored_window(prepared.window, lists, perfect_lists, recall)], {}, (), [fold_by_user]
             )
-        models = self._train(prepared, fold_by_user, earlier)
+        models = self._train(prepared, fold_by_user, earlier, self.steps.model_names)
         with self.steps.timer(f"lists of {prepared.name}"):
             lists = self._rank_by_fold(prepared, fold_by_user, models)
         scored = scored_window(prepared.window, lists, perfect_lists, recall)
@@ -109,15 +120,19 @@ class UserFolds:
         return windows
 
     def _train(
-        self, prepared: PreparedWindow, fold_by_user: npt.NDArray[Any], earlier: list[_EarlierWindow]
+        self,
+        prepared: PreparedWindow,
+        fold_by_user: npt.NDArray[Any],
+        earlier: list[_EarlierWindow],
+        list_names: Sequence[str],
     ) -> dict[str, ListModel]:
-        """Return the models of all folds and lists, and those of all users; the missing ones are trained."""
+        """Return the models of some lists, of all folds and of all users; the missing ones are trained."""
         steps, folds = self.steps, np.unique(fold_by_user)
-        models, is_complete = steps.load_models([*folds, "all"])
+        models, is_complete = steps.load_models([*folds, "all"], list_names)
         if is_complete:
             return models
         fold_rows = self._fold_rows(prepared, fold_by_user, earlier)
-        n_models = len(steps.model_names) * (len(folds) + 1)
+        n_models = len(list_names) * (len(folds) + 1)
         # The folds of a list are trained alternately, each in several steps.
         shares = dict.fromkeys(models, 1.0)
 
@@ -127,7 +142,8 @@ class UserFolds:
 
         rounds_per_fold = steps.spec.ranker is not None and steps.spec.ranker.rounds == "per fold"
         with steps.timer("training"):
-            for number, list_name in enumerate(steps.model_names):
+            for list_name in list_names:
+                number = steps.model_names.index(list_name)
                 training = partial(RankerTraining, fold_rows.rows, number, steps.lightgbm, seed=steps.settings.seed)
                 fold_by_name = {f"{list_name}-{fold}": fold for fold in folds}
                 trainings: dict[str, RankerTraining] = {}

@@ -82,9 +82,18 @@ class WindowSteps:
         lists = self.problem.task.lists
         return list(lists) if self.spec.ranker is not None and self.spec.ranker.per_list else ["lists"]
 
-    def load_models(self, suffixes: Iterable[object]) -> tuple[dict[str, ListModel], bool]:
-        """Return the stored models "LIST-SUFFIX" of an interrupted run by name, and whether none is missing."""
-        names = [f"{list_name}-{suffix}" for list_name in self.model_names for suffix in suffixes]
+    def load_models(
+        self, suffixes: Iterable[object], list_names: Sequence[str] | None = None
+    ) -> tuple[dict[str, ListModel], bool]:
+        """Return the stored models "LIST-SUFFIX" of an interrupted run by name, and whether none is missing.
+
+        Parameters
+        ----------
+        list_names : sequence of str, optional
+            None for all `model_names`.
+        """
+        list_names = self.model_names if list_names is None else list_names
+        names = [f"{list_name}-{suffix}" for list_name in list_names for suffix in suffixes]
         models = {name: model for name in names if (model := self.settings.model_store.load(name)) is not None}
         return models, len(models) == len(names)
 
