@@ -1,10 +1,12 @@
 """What a run of a small experiment takes beyond LightGBM itself: 1,500 x 80, 5 folds, in one process.
 
 Ours is the library's call, from the feature matrix to the record. Theirs is bare LightGBM on arrays that are there:
-the same bins, folds and parameters, OOF and test predictions and nothing else. What counts is the difference.
+the same bins, folds and parameters, OOF and test predictions and nothing else. What counts is the difference. `lgb.cv`
+stops all folds at the best round of their mean curve, as ours; the bare loop stops each by itself, which takes other
+numbers of rounds and gives optimistic OOF.
 
-Then as whole processes, start and imports included, for 1,000, 5,000 and 20,000 train rows: `wb run --force` against a
-script with the same loop (`python -m tests.bench.small`), and `wb run` of the experiment that has not changed.
+Then as whole processes, start and imports included, for 1,000, 5,000 and 20,000 train rows: `wb run --force` against
+scripts with the same two (`python -m tests.bench.small`), and `wb run` of the experiment that has not changed.
 """
 
 from __future__ import annotations
@@ -40,21 +42,28 @@ def _as_processes(n_train: int) -> list[dict[str, Any]]:
         commands = {
             "ours": [*wb, "--force"],
             "unchanged": wb,
-            "bare loop": [sys.executable, "-m", "tests.bench.small", folder],
+            "lgb.cv": [sys.executable, "-m", "tests.bench.small", folder, "cv"],
+            "bare loop": [sys.executable, "-m", "tests.bench.small", folder, "loop"],
         }
         measured: dict[str, list[float]] = {name: [] for name in commands}
         process(wb, here)  # what is stored at the first run is there, as from the second experiment on
         for _ in range(PROCESS_REPEATS):  # in turn, so that a slow moment of the machine hits all
             for name, command in commands.items():
-                measured[name].append(process(command, Path.cwd() if name == "bare loop" else here)[0])
-        ours, unchanged, theirs = (statistics.median(times) for times in measured.values())
-        beyond = statistics.median(a - b for a, b in zip(measured["ours"], measured["bare loop"], strict=True))
-        case = f"{n_train:,} x 80, processes"
+                measured[name].append(process(command, here if "run" in command else Path.cwd())[0])
         return [
-            row(case, "time", "s", ours, {"bare loop": theirs}),
-            row(case, "beyond the bare loop", "s", beyond, {}),
-            row(case, "unchanged", "s", unchanged, {}),
+            *_rows(f"{n_train:,} x 80, processes", measured),
+            row(f"{n_train:,} x 80, processes", "unchanged", "s", statistics.median(measured["unchanged"]), {}),
         ]
+
+
+def _rows(case: str, measured: dict[str, list[float]]) -> list[dict[str, Any]]:
+    """Return the medians of the times, and of the differences of ours to theirs in each repeat."""
+    ours, theirs = measured["ours"], {name: measured[name] for name in ("lgb.cv", "bare loop")}
+    rows = [row(case, "time", "s", statistics.median(ours), {n: statistics.median(t) for n, t in theirs.items()})]
+    for name, times in theirs.items():
+        beyond = statistics.median(a - b for a, b in zip(ours, times, strict=True))
+        rows.append(row(case, f"beyond {name}", "s", beyond, {}))
+    return rows
 
 
 def _in_one_process(scale: float) -> list[dict[str, Any]]:
@@ -66,21 +75,17 @@ def _in_one_process(scale: float) -> list[dict[str, Any]]:
         here = Path(folder)
         prepare(here, n_rows, MODEL)
         competition = library.competition("wide", where=library.workspace(here))
-        bare = _bare(here)
-        ours_all, theirs_all = [], []
-        for _ in range(REPEATS):  # in turn, so that a slow moment of the machine hits both
-            ours_all.append(median_seconds(lambda: competition.run(1, force=True), 1))
-            theirs_all.append(median_seconds(bare, 1))
-        ours, theirs = statistics.median(ours_all), statistics.median(theirs_all)
-        beyond = statistics.median(a - b for a, b in zip(ours_all, theirs_all, strict=True))
-        case = f"{int(n_rows * 0.8):,} x 80, 5 folds"
-        return [
-            row(case, "time", "s", ours, {"LightGBM": theirs}),
-            row(case, "beyond LightGBM", "s", beyond, {}),
-        ]
+        scripts = {"lgb.cv": _bare(here, "cv"), "bare loop": _bare(here, "loop")}
+        scripts |= {"ours": lambda: competition.run(1, force=True)}
+        measured: dict[str, list[float]] = {name: [] for name in scripts}
+        for _ in range(REPEATS):  # in turn, so that a slow moment of the machine hits all
+            for name, function in scripts.items():
+                measured[name].append(median_seconds(function, 1))
+        return _rows(f"{int(n_rows * 0.8):,} x 80, 5 folds", measured)
 
 
-def _bare(here: Path) -> Any:
+def _bare(here: Path, how: str) -> Any:
+    """Return a function that trains the folds by `lgb.cv` ("cv") or one after the other ("loop"), and predicts."""
     import lightgbm as lgb
 
     tables = here / "competitions/wide/data/tables"
@@ -92,18 +97,25 @@ def _bare(here: Path) -> Any:
     parameters |= {k: MODEL[k] for k in ("learning_rate", "num_leaves")}
     parameters |= {"deterministic": True, "force_col_wise": True, "seed": 1}
 
-    def run() -> None:
+    pairs = [(np.flatnonzero(folds != k), np.flatnonzero(folds == k)) for k in range(5)]
+    rounds: Any = MODEL["num_iterations"]
+
+    def stop() -> list[Any]:
+        return [lgb.early_stopping(MODEL["early_stopping_round"], verbose=False)]  # type: ignore[arg-type]
+
+    def boosters() -> list[Any]:
         data = lgb.Dataset(x, y, params=parameters).construct()
+        if how == "cv":
+            result = lgb.cv(parameters, data, rounds, folds=pairs, return_cvbooster=True, callbacks=stop())
+            return list(result["cvbooster"].boosters)
+        return [
+            lgb.train(parameters, data.subset(fit), rounds, valid_sets=[data.subset(valid)], callbacks=stop())
+            for fit, valid in pairs
+        ]
+
+    def run() -> None:
         oof, predicted = np.zeros(len(x)), np.zeros(len(x_test))
-        for k in range(5):
-            fit, valid = np.flatnonzero(folds != k), np.flatnonzero(folds == k)
-            booster = lgb.train(
-                parameters,
-                data.subset(fit),
-                MODEL["num_iterations"],  # type: ignore[arg-type]
-                valid_sets=[data.subset(valid)],
-                callbacks=[lgb.early_stopping(MODEL["early_stopping_round"], verbose=False)],  # type: ignore[arg-type]
-            )
+        for booster, (_, valid) in zip(boosters(), pairs, strict=True):
             oof[valid] = booster.predict(x[valid])
             predicted += booster.predict(x_test) / 5
 
@@ -111,4 +123,4 @@ def _bare(here: Path) -> Any:
 
 
 if __name__ == "__main__":
-    _bare(Path(sys.argv[1]))()
+    _bare(Path(sys.argv[1]), sys.argv[2])()

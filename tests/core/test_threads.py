@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,12 @@ from tests.needs import package
 from tests.small import make_small
 from workbench.cli.app import wb
 from workbench.core import threads
+from workbench.core.operating_system import busy_core_seconds
 from workbench.core.threads import (
+    CoreLoad,
+    IdleCores,
     available_cores,
+    boosting_threads,
     container_quota,
     cpu_quota,
     set_openmp_spin_count,
@@ -52,6 +57,74 @@ def test_each_thread_has_its_share_of_the_values() -> None:
     taken = [threads_for(values, 1, cores=3) for values in (each - 1, each, 2 * each - 1, 2 * each, 4 * each)]
     assert taken == [1, 1, 1, 2, 3]
     assert threads_for(10**9, 1) == available_cores()
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "n_idle", "n_threads"),
+    [
+        (250, 79, 8, 1),
+        (250, 80, 8, 2),
+        (250, 80, 2, 2),
+        (250, 80, 1, 1),
+        (250, 80, 0, 1),
+        (5_000, 99, 8, 2),
+        (5_000, 200, 0, 4),
+    ],
+)
+def test_two_threads_boost_a_small_table_if_two_cores_are_idle(
+    rows: int, columns: int, n_idle: int, n_threads: int
+) -> None:
+    assert boosting_threads(rows, columns, cores=8, n_idle=n_idle) == n_threads
+    assert boosting_threads(rows, columns, cores=1, n_idle=n_idle) == 1
+
+
+class TestIdleCores:
+    def test_a_core_that_another_process_uses_is_not_idle(self) -> None:
+        if CoreLoad.now() is None:
+            pytest.skip("this system does not tell")
+        with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as busy:
+            time.sleep(0.1)
+            try:
+                idle = IdleCores().count()
+            finally:
+                busy.kill()
+        assert idle < available_cores()
+
+    def test_the_use_of_this_process_does_not_count(self) -> None:
+        earlier, later = CoreLoad(10.0, 500.0, 3.0), CoreLoad(12.0, 503.5, 5.0)
+        assert later.n_used_by_others(earlier) == pytest.approx(0.75)
+        assert CoreLoad(12.0, 500.5, 5.0).n_used_by_others(earlier) == 0
+
+    def test_a_load_counts_for_some_seconds(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        now, waited = [CoreLoad(10.0, 0.0, 0.0)], list[float]()
+
+        def sleep(seconds: float) -> None:
+            waited.append(seconds)
+            now[0] = now[0]._replace(at_s=now[0].at_s + seconds)
+
+        monkeypatch.setattr(CoreLoad, "now", lambda: now[0])
+        monkeypatch.setattr(threads, "available_cores", lambda: 4)
+        monkeypatch.setattr(threads.time, "sleep", sleep)
+        idle = IdleCores()
+        now[0] = CoreLoad(11.0, 2.0, 0.0)  # two cores since it was created
+        assert (idle.count(), waited) == (2, [])
+        now[0] = CoreLoad(12.0, 2.0, 0.0)
+        assert (idle.count(), waited) == (2, [])
+        now[0] = CoreLoad(60.0, 150.0, 0.0)  # busy in between, which says nothing about the present
+        assert (idle.count(), waited) == (4, [threads.MIN_LOAD_S])
+
+    def test_where_the_system_does_not_tell_none_is_idle(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(threads, "busy_core_seconds", lambda: None)
+        assert IdleCores().count() == 0
+
+    def test_the_systems_count_includes_this_process(self) -> None:
+        before = busy_core_seconds()
+        if before is None:
+            pytest.skip("this system does not tell")
+        ends_at = time.process_time() + 0.3
+        while time.process_time() < ends_at:
+            pass
+        assert (busy_core_seconds() or 0) - before >= 0.2
 
 
 @pytest.mark.parametrize(

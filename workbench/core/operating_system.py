@@ -31,6 +31,7 @@ __all__ = [
     "KILL_SIGNAL",
     "PIPE_BYTES",
     "append_line",
+    "busy_core_seconds",
     "close_locked",
     "flush_all_disks",
     "flush_folder",
@@ -91,6 +92,25 @@ def usable_cores() -> int:
     if sys.platform == "linux":
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def busy_core_seconds() -> float | None:
+    """Return how long the cores in the process's affinity mask were busy, summed over them, since the system started.
+
+    None where the system does not tell. See https://docs.kernel.org/filesystems/proc.html, "/proc/stat".
+    """
+    if sys.platform != "linux":
+        return None
+    cores, n_ticks = {f"cpu{core}" for core in os.sched_getaffinity(0)}, 0
+    try:
+        for line in Path("/proc/stat").read_text().splitlines():
+            name, *times = line.split()
+            if name in cores:
+                user, nice, system, _idle, _iowait, irq, softirq = map(int, times[:7])
+                n_ticks += user + nice + system + irq + softirq
+    except (OSError, ValueError):
+        return None
+    return n_ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _unknown_memory() -> UnsupportedError:

@@ -69,14 +69,14 @@ class ModelRequest:
         return self.competition.metric
 
     @property
-    def default_threads(self) -> int:
-        """The default number of threads, by the number of rows and of the tables' columns."""
-        return threads_for(self.competition.n_train, len(self.competition.rows.columns))
+    def table_shape(self) -> tuple[int, int]:
+        """The number of train rows and of the tables' columns, which the default number of threads depends on."""
+        return self.competition.n_train, len(self.competition.rows.columns)
 
     @property
     def n_threads(self) -> int:
         """The number of threads to train with."""
-        return self.threads or self.default_threads
+        return self.threads or threads_for(*self.table_shape)
 
     @property
     def key_threads(self) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from workbench.core.errors import DataError
-from workbench.core.threads import available_cores, threads_for
+from workbench.core.threads import available_cores, boosting_threads
 from workbench.models.lightgbm.learner import LightGBMSpec
 from workbench.recommender.candidate_features import PreparedWindow, prepare_features
 from workbench.recommender.candidates import Generator, SourceRecall, source_recall
@@ -73,7 +73,7 @@ class WindowSteps:
             k,
             where=self.settings.where,
             threads=self.settings.threads,
-            default_threads=threads_for(n_rows, ASSUMED_COLUMNS),
+            default_threads=boosting_threads(n_rows, ASSUMED_COLUMNS),
         )
 
     @property

@@ -13,7 +13,7 @@ from workbench.analysis.checks.data import SEED, CheckedData, Floats, Ints, as_c
 from workbench.analysis.checks.drift import tells_time
 from workbench.analysis.checks.finding import Adversarial, DataFinding
 from workbench.analysis.checks.row_units import RowUnits
-from workbench.core.threads import threads_for
+from workbench.core.threads import boosting_threads
 from workbench.metrics import get
 from workbench.models.folds import Folds, stratified_folds, stratified_group_folds
 from workbench.models.lightgbm.boosting import train_booster
@@ -126,7 +126,7 @@ def _out_of_fold(
         "deterministic": True,
         "force_col_wise": True,
         "verbosity": -1,
-        "num_threads": threads_for(*matrix.shape),
+        "num_threads": boosting_threads(*matrix.shape),
     }
     scores, gains = np.zeros(len(label)), np.zeros(matrix.shape[1])
     dataset = lgb.Dataset(matrix, label, categorical_feature=categorical, params=parameters, free_raw_data=False)

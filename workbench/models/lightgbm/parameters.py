@@ -15,7 +15,7 @@ import numpy as np
 
 from workbench.core.errors import ConfigError, NotFoundError, did_you_mean
 from workbench.core.integers import integer_from
-from workbench.core.threads import available_cores
+from workbench.core.threads import available_cores, boosting_threads
 from workbench.models.column_parameters import PER_COLUMN
 from workbench.models.lightgbm.answers import answer_of, storing_answers
 from workbench.models.lightgbm.learner import NO_CLASS_WEIGHTS, QUIET, LightGBMSpec
@@ -222,7 +222,7 @@ def lightgbm_model(request: ModelRequest) -> LightGBMSpec:
             dict(request.table),
             where=where,
             threads=request.threads,
-            default_threads=request.default_threads,
+            default_threads=boosting_threads(*request.table_shape),
             transform=request.transform,
             competition=request.competition,
         )
