@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 
-from workbench.data.workspace import Workspace, experiment_files
+from workbench.data.workspace import Workspace, experiment_files, experiment_numbers
 from workbench.experiments.capabilities import capabilities_of
 from workbench.ledger import RunRecord
 
@@ -48,6 +48,7 @@ class ChangeTimes:
         self._workspace, self._newest_runs = workspace, newest_runs
         self._folder = workspace.competitions / slug
         self._chain_times: dict[int | None, float] = {}
+        self._experiment_times: dict[int, float] = {}
 
     def is_after(self, run: RunRecord) -> bool:
         """Return whether a file that defines a run changed after the run began."""
@@ -61,6 +62,17 @@ class ChangeTimes:
     def experiment_path(self, exp: int) -> Path:
         """Return the path of an experiment's file."""
         return experiment_files(self._folder, exp)[0]
+
+    @cached_property
+    def _experiment_numbers(self) -> set[int]:
+        """The experiments that have a file; with thousands of runs, looking for each would take longest of all."""
+        return set(experiment_numbers(self._folder))
+
+    def _of_experiment_file(self, exp: int) -> float:
+        if exp not in self._experiment_times:
+            has_file = exp in self._experiment_numbers
+            self._experiment_times[exp] = _change_time(self.experiment_path(exp)) if has_file else NEVER
+        return self._experiment_times[exp]
 
     @cached_property
     def competition(self) -> float:
@@ -103,6 +115,8 @@ class ChangeTimes:
 
     def _last_change_of_chain(self, exp: int) -> float:
         """Return when the file of an experiment, or of one that it is based on, last changed."""
+        if exp in self._chain_times:
+            return self._chain_times[exp]
         chain: list[int] = []
         base: int | None = exp
         while base is not None and base not in self._chain_times and base not in chain:
@@ -110,14 +124,15 @@ class ChangeTimes:
             base = self._base_of(base)
         latest = self._chain_times.get(base, NEVER)
         for number in reversed(chain):
-            latest = self._chain_times[number] = max(latest, _change_time(self.experiment_path(number)))
+            latest = self._chain_times[number] = max(latest, self._of_experiment_file(number))
         return self._chain_times[exp]
 
     def _base_of(self, exp: int) -> int | None:
         """Return the base of an experiment: that of its newest run, unless its file has changed since."""
-        run, path = self._newest_runs.get(exp), self.experiment_path(exp)
-        if run is not None and _change_time(path) <= start_time(run):
+        run = self._newest_runs.get(exp)
+        if run is not None and self._of_experiment_file(exp) <= start_time(run):
             return run.base
+        path = self.experiment_path(exp)
         import tomllib
 
         try:
