@@ -171,8 +171,11 @@ def test_the_site_builds_without_a_warning_and_loads_nothing_from_outside(tmp_pa
     assert len(pages) > 30
     loading = re.compile(r"<(?:script|link|img|iframe|source)\b[^>]*\b(?:src|href)=[\"'](?:https?:)?//[^\"']*")
     for page in pages:
-        loaded = [tag for tag in loading.findall(page.read_text(encoding="utf-8")) if 'rel="canonical"' not in tag]
+        html = page.read_text(encoding="utf-8")
+        loaded = [tag for tag in loading.findall(html) if 'rel="canonical"' not in tag]
         assert (page.name, loaded) == (page.name, [])
+        # An example that is not below "Examples" in a docstring becomes a quotation.
+        assert "<blockquote>" not in html, page.name
 
 
 def test_figures_of_the_benchmarks_have_a_command_a_date_and_versions() -> None:

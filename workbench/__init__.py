@@ -1,14 +1,16 @@
 """The workbench: the loop of a Kaggle competition, from Python.
 
+The public names are those in `__all__`; each is loaded when it is first used, so that importing the package costs
+nothing and inference needs only polars, numpy and lightgbm. One thing it does: threads of OpenMP wait asleep, where the
+environment does not say how they wait (``GOMP_SPINCOUNT``, ``OMP_WAIT_POLICY``).
+
+Examples
+--------
 >>> import workbench as wb                          # doctest: +SKIP
 >>> flights = wb.competition("flights")             # doctest: +SKIP
 >>> flights.run(3).score                            # doctest: +SKIP
 0.74
 >>> flights.runs.frame()                            # doctest: +SKIP
-
-The public names are those in `__all__`; each is loaded when it is first used, so that importing the package costs
-nothing and inference needs only polars, numpy and lightgbm. One thing it does: threads of OpenMP wait asleep, where the
-environment does not say how they wait (``GOMP_SPINCOUNT``, ``OMP_WAIT_POLICY``).
 """
 
 from __future__ import annotations
