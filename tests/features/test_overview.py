@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import xml.etree.ElementTree as ET
 from typing import Any
 
@@ -133,6 +134,7 @@ class TestCache:
 
     def test_the_least_recently_used_go_first(self, made, capsys) -> None:
         command(capsys, "features", "--build")
+        time.sleep(0.02)  # Linux dates files by a clock that ticks every four milliseconds
         made.open.feature("ratio")
         held = json.loads(command(capsys, "cache", "--json"))
         assert [b["what"] for b in held["blocks"]] == ["ratio", "towns_ratio"]
