@@ -28,6 +28,7 @@ from workbench.core.threads import (
     set_openmp_spin_count,
     threads_for,
 )
+from workbench.experiments.ready import ready
 
 SEEN = "import os, {module}; print(os.environ.get('GOMP_SPINCOUNT'))"
 
@@ -334,3 +335,26 @@ class TestTheModelTakesTheThreadsOfTheCommand:
         monkeypatch.setattr(RandomForestClassifier, "fit", fitted)
         run('[sklearn]\nestimator = "sklearn.ensemble.RandomForestClassifier"\nn_estimators = 3')
         assert seen == [(SAID, {SAID})] * 5
+
+
+def test_the_load_of_the_machine_changes_neither_the_key_nor_the_result(
+    small: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = small()
+    model = "[model]\nnum_leaves = 7\nnum_iterations = 40\nearly_stopping_round = 5\n"
+    made.experiment(1, 'features = ["rows.x", "rows.z", "te_town"]\n' + model)
+    monkeypatch.setattr(threads, "available_cores", lambda: 2)
+    monkeypatch.setattr(threads, "MIN_VALUES_OF_TWO_THREADS", 10)
+    results = []
+    for n_idle in (0, 2):
+        monkeypatch.setattr(threads.IDLE_CORES, "count", lambda n_idle=n_idle: n_idle)
+        experiment = ready(made.workspace, made.open.access.competition, 1)
+        run = made.open.runs.execute(1, force=True).run
+        threads_and_key = experiment.model.parameters["num_threads"], experiment.key  # type: ignore[union-attr]
+        results.append((*threads_and_key, run.record.key, run.score, run.oof, run.test))
+    busy, idle = results
+    assert (busy[0], idle[0]) == (1, 2)
+    assert busy[1] == busy[2] == idle[1] == idle[2]
+    assert busy[3] == idle[3]
+    assert busy[4].equals(idle[4])
+    assert busy[5].equals(idle[5])
