@@ -98,6 +98,7 @@ def test_a_pool_of_one_process_trains_the_models_of_a_run(workspace: Workspace, 
 def test_a_unit_of_another_experiment_is_refused(workspace: Workspace) -> None:
     competition = write(workspace, 3, EXPERIMENT)
     (unit,) = ranker_units(workspace, competition, 3)
+    assert unit.run()
     write(workspace, 3, EXPERIMENT.replace("num_leaves = 7", "num_leaves = 9"))
     with pytest.raises(DataError, match="experiment 3 of 'shop' in .* is not the one that this work was made from"):
         unit.run()

@@ -66,13 +66,15 @@ class RankerUnit:
             When the workspace's data, code or experiment differ from those that the unit was made from, or there is
             nothing to learn from.
         """
-        plan, problem = _read(self.workspace, self.competition, self.exp, self.sample, self.threads, self.key)
+        # Planned for each unit: functions of the competition's code are loaded when they are needed.
+        plan = _plan(Workspace(Path(self.workspace)), self.competition, self.exp, self.sample, self.threads)
         if plan.key != self.key:
             raise DataError(
                 f"experiment {self.exp} of {self.competition!r} in {self.workspace} is not the one that this work was "
                 "made from: its data, code or parameters differ",
                 hint="make the units again from the present workspace",
             )
+        problem = _read_problem(self.workspace, self.competition, self.exp, self.sample, self.threads, self.key)
         settings = settings_of(plan, NoModelStore())
         return train_models(problem, plan.model.recommender, self.training, settings, rounds=self.rounds)
 
@@ -145,13 +147,12 @@ def _plan(workspace: Workspace, slug: str, number: int, sample: float | None, th
 
 
 @lru_cache(maxsize=1)  # a process gets many units of one run, and reading the log takes the most time
-def _read(
+def _read_problem(
     workspace: str,
     slug: str,
     number: int,
     sample: float | None,
     threads: int | None,
-    key: str,  # noqa: ARG001 (units that are made after a change are read again)
-) -> tuple[RecommendPlan, RecommenderProblem]:
-    plan = _plan(Workspace(Path(workspace)), slug, number, sample, threads)
-    return plan, read_problem(plan)
+    key: str,  # noqa: ARG001 (another key is of other data)
+) -> RecommenderProblem:
+    return read_problem(_plan(Workspace(Path(workspace)), slug, number, sample, threads))
