@@ -23,5 +23,5 @@ def test_what_is_none(value: Any) -> None:
 
 def test_from_a_minimum_up() -> None:
     assert integer_from(1, "rounds", 1) == 1
-    with pytest.raises(ConfigError, match=r"^rounds = 0: expected a whole number from 1 up$"):
+    with pytest.raises(ConfigError, match=r"^rounds = 0: expected a whole number of at least 1$"):
         integer_from(0, "rounds", 1)

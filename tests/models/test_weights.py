@@ -596,7 +596,7 @@ class TestRehearsal:
                 "x * 1",
                 {},
                 DataError,
-                r"values that are not numbers from 0 up among 60 rows, the first is row \d+ \(x = ",
+                r"values that are negative or not numbers among 60 rows, the first is row \d+ \(x = ",
             ),
             ("xx + 1", {}, NotFoundError, "'xx' is not a column\ndid you mean 'x'"),
             ("id +", {}, ConfigError, "can't be read"),

@@ -433,7 +433,10 @@ class TestWrong:
             ),
             ("[recommend]\nallow_repeats = 3\n[recommend.history]\n", "allow_repeats = 3: expected true or false"),
             ("[recommend.history]\n[recommend.ranker]\nmodel = { num_leafs = 3 }\n", "unknown key 'num_leafs'"),
-            ("[recommend]\ncandidates = 0\n[recommend.history]\n", "candidates = 0: expected a whole number from 1 up"),
+            (
+                "[recommend]\ncandidates = 0\n[recommend.history]\n",
+                "candidates = 0: expected a whole number of at least 1",
+            ),
             ("[recommend]\ncandidates = 20000\n[recommend.history]\n", "LightGBM ranks at most 10,000 candidates"),
             ("[recommend]\nagain = 3\n[recommend.history]\n", "again = 3: expected true or false"),
             ("seeds = [1, 2]\n[recommend.history]\n", "has one seed"),

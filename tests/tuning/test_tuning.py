@@ -186,7 +186,7 @@ class TestSpace:
             ({"lambda_l2": {"low": 0.1, "high": 1, "choices": [1]}}, "choices and a range", None),
             ({"lambda_l2": []}, "at least one value", None),
             ({"lambda_l2": [1.0, 1.0]}, "has a value twice", None),
-            ({"lambda_l2": [-1.0, 1.0]}, "takes lambda_l2 from 0 up, got -1", None),
+            ({"lambda_l2": [-1.0, 1.0]}, "takes lambda_l2 of at least 0, got -1", None),
             ({"lambda_l2": 3}, "expected a range", "{ low = 15"),
             ({"lambda_l2": {"low": "a", "high": 2}}, "low = 'a': expected a number", None),
             ({"lambda_l2": {"low": 0.1, "high": 2, "step": 5}}, "step = 5 must be above 0 and at most 1.9", None),

@@ -36,6 +36,6 @@ def integer_from(value: Any, name: str, minimum: int | None = None) -> int:
         If it is not an integer, or is below the minimum.
     """
     if not is_integer(value, minimum):
-        limit = "" if minimum is None else f" from {minimum} up"
+        limit = "" if minimum is None else f" of at least {minimum}"
         raise ConfigError(f"{name} = {value!r}: expected a whole number{limit}")
     return int(value)

@@ -164,7 +164,7 @@ def _plan(spec: RehearsalSpec, source: InputFile, metric: Metric) -> _Competitio
     after_column = (spec.after[0],) if spec.after and spec.after[0] in columns else ()
     id_candidates = spec.ids or tuple(c for c in DEFAULT_IDS if c in columns and c not in (*spec.drop, *spec.hidden))
     ids_and_targets = frame.select(list(dict.fromkeys((*id_candidates, *spec.hidden, *after_column)))).collect()
-    # A quoted empty cell is empty, too.
+    # A quoted empty cell counts as empty, too.
     ids_and_targets = ids_and_targets.with_columns(pl.when(cs.string() != "").then(cs.string()).name.keep())
     ids_and_targets = ids_and_targets.with_columns(
         _with_decimal_points(ids_and_targets[c], source) for c in spec.targets
@@ -236,7 +236,7 @@ def _check_values(frame: pl.DataFrame, spec: RehearsalSpec) -> None:
 
 
 def _ids(frame: pl.DataFrame, candidates: tuple[str, ...], columns: list[str], spec: RehearsalSpec) -> tuple[str, ...]:
-    """Return the id columns: the given ones, a unique candidate, or a new name for a row number."""
+    """Return the id columns: those of `spec`, else a unique candidate, else an unused name for a row number."""
     if spec.ids:
         _check_ids(frame, spec)
         return spec.ids
@@ -250,9 +250,9 @@ def _ids(frame: pl.DataFrame, candidates: tuple[str, ...], columns: list[str], s
 
 
 def _check_ids(frame: pl.DataFrame, spec: RehearsalSpec) -> None:
-    """Refuse given ids that are empty or not unique."""
+    """Refuse the id columns of `spec` if they are empty somewhere or not unique."""
     id_text = f"id {' + '.join(spec.ids)} of {spec.train}"
-    hint = "name further id columns, or none: then a column row_id is added"
+    hint = "add id columns until each row has its own, or leave out --id: a column row_id is then added"
     n_empty = frame.select(pl.any_horizontal(pl.col(spec.ids).is_null())).to_series().sum()
     if n_empty:
         raise DataError(f"{id_text} is empty in {n_empty:,} of {frame.height:,} rows", hint=hint)
@@ -268,8 +268,8 @@ def _check_class_names(plan: _CompetitionPlan) -> None:
     for name in plan.classes[0]:
         if name in plan.ids:
             raise ConfigError(
-                f"target {plan.spec.targets[0]!r} has a class {name!r}, which is also an id column; in the submission "
-                "both would be columns",
+                f"target {plan.spec.targets[0]!r} has a class {name!r}, which is also the name of an id column: "
+                "the submission would have two columns of this name",
                 hint="rename the id column in the file",
             )
 
@@ -277,23 +277,23 @@ def _check_class_names(plan: _CompetitionPlan) -> None:
 # ------------------------------------------------------------------------------------------------------------ writing
 
 
-def _data_table(plan: _CompetitionPlan, *, test: bool) -> pl.LazyFrame:
+def _data_table(plan: _CompetitionPlan, *, for_test: bool) -> pl.LazyFrame:
     """Return train or test in the order of the file, ids first, as a lazy frame."""
-    added: dict[str, Any] = {IN_TEST: plan.is_test}
+    new_columns: dict[str, Any] = {IN_TEST: plan.is_test}
     frame = plan.source.frame
     if plan.ids[0] not in frame.collect_schema().names():
-        added[plan.ids[0]] = plan.ids_and_targets[plan.ids[0]]
-    hidden = plan.spec.hidden if test else ()
+        new_columns[plan.ids[0]] = plan.ids_and_targets[plan.ids[0]]
+    hidden = plan.spec.hidden if for_test else ()
     columns = [*plan.ids, *(c for c in plan.columns if c not in hidden)]
-    extended = pl.concat([frame, pl.LazyFrame(added)], how="horizontal")
-    return extended.filter(pl.col(IN_TEST) if test else ~pl.col(IN_TEST)).select(columns)
+    extended = pl.concat([frame, pl.LazyFrame(new_columns)], how="horizontal")
+    return extended.filter(pl.col(IN_TEST) if for_test else ~pl.col(IN_TEST)).select(columns)
 
 
 def _write_data_files(folder: Path, plan: _CompetitionPlan) -> None:
     """Write train and test, and copy further tables, the leaderboard and a custom metric."""
     spec, data_folder, suffix = plan.spec, folder / "files", plan.source.suffix
-    write_table(_data_table(plan, test=False), data_folder / f"train{suffix}")
-    test = _data_table(plan, test=True)
+    write_table(_data_table(plan, for_test=False), data_folder / f"train{suffix}")
+    test = _data_table(plan, for_test=True)
     write_table(test if plan.order is None else test.collect()[plan.order].lazy(), data_folder / f"test{suffix}")
     for table in spec.tables:
         shutil.copyfile(table, data_folder / table.name)
@@ -323,7 +323,7 @@ def _write_solution_and_sample(folder: Path, plan: _CompetitionPlan) -> None:
 
 
 def _weight_name(plan: _CompetitionPlan) -> str:
-    """Return the name of the solution's weight column: the given column's or an unused one; "" without weights."""
+    """Return the name of the solution's weight column: the column of `spec`, or an unused name; "" without weights."""
     if plan.spec.weight is None:
         return ""
     if plan.spec.is_weight_column:
@@ -343,8 +343,8 @@ def _hosted_competition(slug: str, plan: _CompetitionPlan) -> HostedCompetition:
         task=plan.task,
         metric=spec.metric if ".py:" not in spec.metric else f"metric.py:{plan.metric.name}",
         greater_is_better=plan.metric.greater_is_better,
-        id=list(plan.ids),
-        target=list(spec.targets),
+        id_columns=list(plan.ids),
+        target_columns=list(spec.targets),
         classes=plan.classes,
         weight=_weight_name(plan),
         weight_expression="" if spec.is_weight_column else spec.weight or "",

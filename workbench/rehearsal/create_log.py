@@ -28,12 +28,13 @@ from workbench.rehearsal.host import HostedCompetition, host_text
 from workbench.rehearsal.input_file import InputFile, open_input
 from workbench.rehearsal.interaction_log import EVENT_NUMBER, InteractionLog, read_log
 from workbench.rehearsal.labels import list_length, numbers
-from workbench.rehearsal.spec import KIND, USAGE, LogSpec, check_log_options
+from workbench.rehearsal.spec import EVENT_TYPE, USAGE, LogSpec, check_log_options
 from workbench.rehearsal.split import public_mask
 
 __all__ = ["create_log_competition"]
 
 IN_TEST = "__shown__"
+"""A temporary column: whether an event of a split session is in the test table."""
 
 
 @dataclass(frozen=True)
@@ -80,9 +81,9 @@ def create_log_competition(
 # ---------------------------------------------------------------------------------------------------------- splitting
 
 
-def _users(frame: pl.LazyFrame, log: InteractionsSpec) -> pl.Series:
+def _users(frame: pl.LazyFrame, spec: InteractionsSpec) -> pl.Series:
     """Return the distinct users of a log as texts."""
-    return frame.select(pl.col(log.user).cast(pl.String).unique().alias("user")).collect(engine="streaming")["user"]
+    return frame.select(pl.col(spec.user).cast(pl.String).unique().alias("user")).collect(engine="streaming")["user"]
 
 
 def _split_by_time(log: InteractionLog) -> _LogSplit:
@@ -109,10 +110,12 @@ def _split_sessions(log: InteractionLog, seed: int) -> _LogSplit:
             hint="choose a longer --horizon, or --cut last",
         )
     users = _sorted_ids(events["user"].unique())
-    random = pl.DataFrame({"user": users, "random": np.random.default_rng(seed + 3).random(len(users))})
+    random_by_user = pl.DataFrame({"user": users, "random": np.random.default_rng(seed + 3).random(len(users))})
     position, n_events = pl.int_range(pl.len()).over("user"), pl.len().over("user")
     n_in_test = 1 + (pl.col("random") * (n_events - 1)).floor().cast(pl.Int64)
-    events = events.join(random, on="user", maintain_order="left").with_columns((position < n_in_test).alias(IN_TEST))
+    events = events.join(random_by_user, on="user", maintain_order="left").with_columns(
+        (position < n_in_test).alias(IN_TEST)
+    )
     test_events = events.filter(IN_TEST)[EVENT_NUMBER].cast(pl.Int64).to_numpy()
     return _LogSplit(users, events.filter(~pl.col(IN_TEST)), test_events)
 
@@ -121,26 +124,28 @@ def _split_sessions(log: InteractionLog, seed: int) -> _LogSplit:
 
 
 def _solution(split: _LogSplit, spec: LogSpec) -> pl.DataFrame:
-    """Return id, true items, usage and, if ids have one, type of each row of the sample, in its order."""
-    log = spec.log
+    """Return id, true items, usage and, if the ids contain it, event type of each row of the sample, in its order."""
+    interactions = spec.log
     rows = pl.DataFrame({"user": split.users})
-    if log.by_kind:
-        rows = rows.join(pl.DataFrame({KIND: list(log.weights)}), how="cross", maintain_order="left_right")
+    if interactions.by_kind:
+        rows = rows.join(
+            pl.DataFrame({EVENT_TYPE: list(interactions.weights)}), how="cross", maintain_order="left_right"
+        )
     keys = rows.columns
-    rows = rows.join(_true_items(split.hidden, log, keys), on=keys, how="left", maintain_order="left")
+    rows = rows.join(_true_items(split.hidden, interactions, keys), on=keys, how="left", maintain_order="left")
     rows = rows.join(_usage(rows, spec), on="user", how="left", maintain_order="left")
-    parts = [p for p in re.split(r"(\{user\}|\{kind\})", log.id) if p]
-    id_parts = [pl.col(p[1:-1]) if p.startswith("{") else pl.lit(p) for p in parts]
+    template_parts = [part for part in re.split(r"(\{user\}|\{kind\})", interactions.id) if part]
+    id_parts = [pl.col(part[1:-1]) if part.startswith("{") else pl.lit(part) for part in template_parts]
     row_id, items = pl.concat_str(id_parts).alias(spec.id_column), pl.col("items").fill_null("").alias(spec.target)
     return rows.select(row_id, items, USAGE, *keys[1:])
 
 
-def _true_items(hidden: pl.DataFrame, log: InteractionsSpec, keys: list[str]) -> pl.DataFrame:
+def _true_items(hidden: pl.DataFrame, interactions: InteractionsSpec, keys: list[str]) -> pl.DataFrame:
     """Return the distinct hidden items of each row (`keys`), in the order of their first events."""
-    if log.by_kind:
+    if interactions.by_kind:
         # The rule of the OTTO competition: of a type in `first` only the next event is predicted, of the others all.
-        is_next = ~pl.col(KIND).is_in(list(log.first)) | (pl.int_range(pl.len()).over(keys) == 0)
-        hidden = hidden.filter(pl.col(KIND).is_in(list(log.weights))).filter(is_next)
+        is_next = ~pl.col(EVENT_TYPE).is_in(list(interactions.first)) | (pl.int_range(pl.len()).over(keys) == 0)
+        hidden = hidden.filter(pl.col(EVENT_TYPE).is_in(list(interactions.weights))).filter(is_next)
     distinct = hidden.unique([*keys, "item"], keep="first", maintain_order=True)
     return distinct.group_by(keys, maintain_order=True).agg(pl.col("item").str.join(" ").alias("items"))
 
@@ -183,16 +188,20 @@ def _write_data_files(folder: Path, source: InputFile, log: InteractionLog, spli
 
 def _sample(log: InteractionLog, solution: pl.DataFrame, spec: LogSpec, k: int) -> pl.DataFrame:
     """Return the sample submission: the k most frequent items of train, of the row's type if it has one."""
-    log_spec = spec.log
-    column_by_key = {"item": log_spec.item} | ({KIND: log_spec.kind} if log_spec.by_kind and log_spec.kind else {})
+    interactions = spec.log
+    column_by_key = {"item": interactions.item} | (
+        {EVENT_TYPE: interactions.kind} if interactions.by_kind and interactions.kind else {}
+    )
     columns = [pl.col(column).cast(pl.String).alias(key) for key, column in column_by_key.items()]
     counts = log.earlier.select(columns).group_by(*column_by_key).len().collect(engine="streaming")
     counts = counts.sort(["len", "item"], descending=[True, False])
-    if not log_spec.by_kind:
+    if not interactions.by_kind:
         most_frequent = counts.head(k)["item"].str.join(" ").item()
         return solution.select(spec.id_column, pl.lit(most_frequent).alias(spec.target))
-    items_by_kind = counts.group_by(KIND).agg(pl.col("item").head(k).str.join(" ").alias(spec.target))
-    rows = solution.select(spec.id_column, KIND).join(items_by_kind, on=KIND, how="left", maintain_order="left")
+    items_by_type = counts.group_by(EVENT_TYPE).agg(pl.col("item").head(k).str.join(" ").alias(spec.target))
+    rows = solution.select(spec.id_column, EVENT_TYPE).join(
+        items_by_type, on=EVENT_TYPE, how="left", maintain_order="left"
+    )
     return rows.select(spec.id_column, pl.col(spec.target).fill_null(""))
 
 
@@ -205,8 +214,8 @@ def _hosted_competition(
         task="recommend",
         metric=metric.name,
         greater_is_better=metric.greater_is_better,
-        id=[spec.id_column],
-        target=[spec.target],
+        id_columns=[spec.id_column],
+        target_columns=[spec.target],
         classes=[],
         weight="",
         daily_limit=spec.daily_limit,

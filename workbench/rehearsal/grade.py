@@ -17,7 +17,7 @@ from workbench.metrics import Metric, grades_of
 from workbench.rehearsal.host import CREATE_AGAIN_HINT, HostedCompetition
 from workbench.rehearsal.labels import codes, list_length, numbers
 from workbench.rehearsal.list_grading import grade_lists
-from workbench.rehearsal.spec import KIND, USAGE
+from workbench.rehearsal.spec import EVENT_TYPE, USAGE
 from workbench.rehearsal.submitted_file import RejectedError, Scores, align_to_solution, read_submitted
 
 __all__ = ["RejectedError", "Scores", "grade", "read_solution"]
@@ -36,8 +36,8 @@ def read_solution(folder: Path, hosted: HostedCompetition) -> pl.DataFrame:
         solution = read_parquet(path)
     except (OSError, pl.exceptions.PolarsError) as exc:
         raise DamagedError(f"{path} is missing or damaged", hint=CREATE_AGAIN_HINT) from exc
-    expected = [*hosted.id, *hosted.target, *([hosted.weight] if hosted.weight else []), USAGE]
-    expected += [KIND] * (hosted.interactions is not None and hosted.interactions.by_kind)
+    expected = [*hosted.id_columns, *hosted.target_columns, *([hosted.weight] if hosted.weight else []), USAGE]
+    expected += [EVENT_TYPE] * (hosted.interactions is not None and hosted.interactions.by_kind)
     missing = [c for c in expected if c not in solution.columns]
     if missing:
         raise DamagedError(f"{path} lacks the columns {missing} of host.toml", hint=CREATE_AGAIN_HINT)
@@ -60,7 +60,7 @@ def grade(file: Path, solution: pl.DataFrame, hosted: HostedCompetition, metric:
     if hosted.interactions is not None:
         return grade_lists(file, solution, hosted, metric)
     columns = _prediction_columns(hosted, metric)
-    submitted = align_to_solution(read_submitted(file, [*hosted.id, *columns]), solution, hosted.id)
+    submitted = align_to_solution(read_submitted(file, [*hosted.id_columns, *columns]), solution, hosted.id_columns)
     scores = []
     for usage in ("public", "private"):
         mask = solution[USAGE] == usage
@@ -69,10 +69,10 @@ def grade(file: Path, solution: pl.DataFrame, hosted: HostedCompetition, metric:
 
 
 def _finite_score(
-    submitted: pl.DataFrame, truth: pl.DataFrame, columns: list[str], hosted: HostedCompetition, metric: Metric
+    submitted: pl.DataFrame, solution: pl.DataFrame, columns: list[str], hosted: HostedCompetition, metric: Metric
 ) -> float:
     try:
-        score = _score(submitted, truth, columns, hosted, metric)
+        score = _score(submitted, solution, columns, hosted, metric)
     except WorkbenchError as exc:
         raise RejectedError(exc.message) from exc
     if not math.isfinite(score):
@@ -85,59 +85,60 @@ def _has_column_per_class(hosted: HostedCompetition, metric: Metric) -> bool:
 
 
 def _prediction_columns(hosted: HostedCompetition, metric: Metric) -> list[str]:
-    return hosted.classes[0] if _has_column_per_class(hosted, metric) else hosted.target
+    return hosted.classes[0] if _has_column_per_class(hosted, metric) else hosted.target_columns
 
 
 def _score(
-    submitted: pl.DataFrame, truth: pl.DataFrame, columns: list[str], hosted: HostedCompetition, metric: Metric
+    submitted: pl.DataFrame, solution: pl.DataFrame, columns: list[str], hosted: HostedCompetition, metric: Metric
 ) -> float:
-    """Return the metric of aligned rows; the mean over the targets if each has labels."""
-    weight = truth[hosted.weight].cast(pl.Float64).to_numpy() if hosted.weight else None
+    """Return the metric of rows in the same order; for several targets of labels, the mean over the targets."""
+    row_weights = solution[hosted.weight].cast(pl.Float64).to_numpy() if hosted.weight else None
     if _has_column_per_class(hosted, metric):
-        probabilities = np.column_stack([_numbers(submitted[c]) for c in columns])
-        return metric(codes(truth[hosted.target[0]], columns), probabilities, weight)
+        probabilities = np.column_stack([_submitted_numbers(submitted[c]) for c in columns])
+        return metric(codes(solution[hosted.target_columns[0]], columns), probabilities, row_weights)
     if metric.prediction_type in ("label", "ranked") and hosted.classes:
         scores = []
-        for target, classes in zip(hosted.target, hosted.classes, strict=True):
-            true_codes, predicted_codes = (
-                codes(truth[target], classes),
-                _label_codes(submitted[target], classes, metric),
-            )
-            scores.append(metric(*_class_numbers(true_codes, predicted_codes, classes, metric), weight))
+        for target, classes in zip(hosted.target_columns, hosted.classes, strict=True):
+            true_codes = codes(solution[target], classes)
+            predicted_codes = _label_codes(submitted[target], classes, metric)
+            scores.append(metric(*_grades_or_codes(true_codes, predicted_codes, classes, metric), row_weights))
         return float(np.mean(scores))
-    return metric(*_values(submitted, truth, hosted, metric), weight)
+    return metric(*_true_and_predicted(submitted, solution, hosted, metric), row_weights)
 
 
-def _class_numbers(true_codes: Any, predicted_codes: Any, classes: list[str], metric: Metric) -> tuple[Any, Any]:
-    """Return the numbers that the classes stand for if the metric depends on their distance, else the codes."""
-    numbers_of_classes = grades_of(metric, classes)
-    if numbers_of_classes is None:
+def _grades_or_codes(true_codes: Any, predicted_codes: Any, classes: list[str], metric: Metric) -> tuple[Any, Any]:
+    """Return true and predicted grades if the metric depends on the distance between classes (qwk), else the codes."""
+    grade_of_class = grades_of(metric, classes)
+    if grade_of_class is None:
         return true_codes, predicted_codes
-    return numbers_of_classes[true_codes], numbers_of_classes[predicted_codes]
+    return grade_of_class[true_codes], grade_of_class[predicted_codes]
 
 
 def _label_codes(submitted: pl.Series, classes: list[str], metric: Metric) -> npt.NDArray[np.int64]:
     """Return the codes of submitted labels: shape (n,), or (n, k) for a ranked metric."""
-    is_single = metric.prediction_type == "label"
-    return _single_labels(submitted, classes) if is_single else _ranked_labels(submitted, classes, list_length(metric))
+    one_per_row = metric.prediction_type == "label"
+    return (
+        _single_labels(submitted, classes) if one_per_row else _ranked_labels(submitted, classes, list_length(metric))
+    )
 
 
-def _values(submitted: pl.DataFrame, truth: pl.DataFrame, hosted: HostedCompetition, metric: Metric) -> tuple[Any, Any]:
-    """Return true and predicted values as numbers: shape (n,) for one target, (n, n_targets) for several."""
-    predicted = np.column_stack([_numbers(submitted[t]) for t in hosted.target])
+def _true_and_predicted(
+    submitted: pl.DataFrame, solution: pl.DataFrame, hosted: HostedCompetition, metric: Metric
+) -> tuple[Any, Any]:
+    """Return the true and the predicted values as numbers: shape (n,) for one target, (n, n_targets) for several."""
+    predicted = np.column_stack([_submitted_numbers(submitted[t]) for t in hosted.target_columns])
     if hosted.classes:
-        targets = zip(hosted.target, hosted.classes, strict=True)
-        true = np.column_stack([codes(truth[target], classes) for target, classes in targets])
+        targets_with_classes = zip(hosted.target_columns, hosted.classes, strict=True)
+        true = np.column_stack([codes(solution[target], classes) for target, classes in targets_with_classes])
     else:
-        true = np.column_stack([numbers(truth[t]).to_numpy() for t in hosted.target])
-    if (
-        metric.prediction_type == "label"
-    ):  # a regression scored on whole numbers, often by qwk, which refuses other true values
+        true = np.column_stack([numbers(solution[t]).to_numpy() for t in hosted.target_columns])
+    if metric.prediction_type == "label":  # a regression with a metric of whole numbers, such as qwk
         predicted = np.rint(predicted).astype(np.int64)
-    return (true[:, 0], predicted[:, 0]) if len(hosted.target) == 1 else (true, predicted)
+    return (true[:, 0], predicted[:, 0]) if len(hosted.target_columns) == 1 else (true, predicted)
 
 
 def _single_labels(series: pl.Series, classes: list[str]) -> npt.NDArray[np.int64]:
+    """Return the code of each submitted label; reject the file if one is unknown."""
     label_codes = codes(series, classes)
     unknown = series.filter(label_codes < 0)
     if len(unknown):
@@ -148,7 +149,7 @@ def _single_labels(series: pl.Series, classes: list[str]) -> npt.NDArray[np.int6
     return label_codes
 
 
-def _numbers(series: pl.Series) -> npt.NDArray[np.float64]:
+def _submitted_numbers(series: pl.Series) -> npt.NDArray[np.float64]:
     """Return submitted values as numbers; reject the file if one is not a finite number."""
     values = numbers(series)
     invalid = series.filter(~values.is_finite().fill_null(value=False))

@@ -23,10 +23,13 @@ __all__ = ["HostedCompetition", "host_text", "hosted_slugs", "load_metric", "rea
 
 CREATE_AGAIN_HINT = "`wb rehearse SLUG --force …` creates the competition again"
 
+TOML_KEYS = {"id_columns": "id", "target_columns": "target"}
+"""The keys of ``host.toml`` by the fields that have another name."""
+
 
 @dataclass(frozen=True)
 class HostedCompetition:
-    """A local competition; the fields are the keys of ``host.toml``.
+    """A local competition; the fields are the keys of ``host.toml``, apart from two.
 
     Attributes
     ----------
@@ -34,8 +37,8 @@ class HostedCompetition:
     metric : str
         A built-in name, or ``metric.py:function`` of the competition's folder.
     greater_is_better : bool
-    id, target : list of str
-        The columns of ids and targets.
+    id_columns, target_columns : list of str
+        In the file `id` and `target`.
     classes : list of list of str
         For each target its values as texts, in order; of two, the last is the positive class. Empty for regression.
     weight : str
@@ -61,8 +64,8 @@ class HostedCompetition:
     task: str
     metric: str
     greater_is_better: bool
-    id: list[str]
-    target: list[str]
+    id_columns: list[str]
+    target_columns: list[str]
     classes: list[list[str]]
     weight: str
     daily_limit: int
@@ -98,11 +101,12 @@ class HostedCompetition:
 def host_text(hosted: HostedCompetition) -> str:
     """Return the text of `host.toml`."""
     names = [f.name for f in fields(hosted) if f.name != "interactions"]
-    text = "".join(f"{name} = {in_toml(getattr(hosted, name))}\n" for name in names)
+    text = "".join(f"{TOML_KEYS.get(name, name)} = {in_toml(getattr(hosted, name))}\n" for name in names)
     if hosted.interactions is None:
         return text
     settings = {f.name: getattr(hosted.interactions, f.name) for f in fields(hosted.interactions)}
-    return text + "\n[interactions]\n" + "".join(f"{k} = {in_toml(v)}\n" for k, v in settings.items() if v is not None)
+    lines = [f"{key} = {in_toml(value)}\n" for key, value in settings.items() if value is not None]
+    return text + "\n[interactions]\n" + "".join(lines)
 
 
 def read_host(folder: Path) -> HostedCompetition:
@@ -133,16 +137,18 @@ def _from_toml(data: dict[str, Any]) -> HostedCompetition:
     """Check the keys and types of parsed TOML; raise ValueError if they are wrong."""
     from pydantic import ValidationError
 
-    valid_keys = [f.name for f in fields(HostedCompetition)]
+    field_by_key = {TOML_KEYS.get(f.name, f.name): f.name for f in fields(HostedCompetition)}
     for key in data:
-        if key not in valid_keys:
-            raise ValueError(f"unknown key {key!r}; {did_you_mean(key, valid_keys, kind='key')}")
+        if key not in field_by_key:
+            raise ValueError(f"unknown key {key!r}; {did_you_mean(key, field_by_key, kind='key')}")
     try:
         # By way of JSON: pydantic's strict mode accepts a mapping for a dataclass only from there.
-        hosted = _adapter().validate_json(json.dumps(_with_current_types(data), default=str), strict=True)
+        values = {field_by_key[key]: value for key, value in _with_current_types(data).items()}
+        hosted = _adapter().validate_json(json.dumps(values, default=str), strict=True)
     except ValidationError as exc:
-        first = exc.errors()[0]
-        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from exc
+        first_error = exc.errors()[0]
+        field, *index = map(str, first_error["loc"])
+        raise ValueError(f"{'.'.join([TOML_KEYS.get(field, field), *index])}: {first_error['msg']}") from exc
     _ = hosted.ends_at  # raises ValueError for a deadline that is not a time
     if (hosted.task == "recommend") != (hosted.interactions is not None):
         raise ValueError(

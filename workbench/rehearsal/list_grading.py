@@ -13,7 +13,7 @@ from workbench.core.errors import WorkbenchError
 from workbench.metrics import Metric, Relevant
 from workbench.rehearsal.host import HostedCompetition
 from workbench.rehearsal.labels import list_length
-from workbench.rehearsal.spec import KIND, USAGE
+from workbench.rehearsal.spec import EVENT_TYPE, USAGE
 from workbench.rehearsal.submitted_file import RejectedError, Scores, align_to_solution, read_submitted
 
 __all__ = ["grade_lists"]
@@ -22,32 +22,33 @@ __all__ = ["grade_lists"]
 def grade_lists(file: Path, solution: pl.DataFrame, hosted: HostedCompetition, metric: Metric) -> Scores:
     """Score a file of lists on the public and on the private users.
 
-    The first k items of each row count; rows without a true item do not count. If ids have a type, the score is the sum
-    over types of the type's weight times the metric.
+    The first k items of each row count; rows without a true item do not count. If each row is about one type of event,
+    the score is the sum over types of the type's weight times the metric.
 
     Raises
     ------
     RejectedError
         When its columns or ids do not fit the sample.
     """
-    target = hosted.target[0]
-    submitted = align_to_solution(read_submitted(file, [*hosted.id, target], may_be_empty=target), solution, hosted.id)
-    with_true_items = solution.with_columns(sent=submitted[target].fill_null("")).filter(pl.col(target) != "")
-    scores = [_score(with_true_items.filter(pl.col(USAGE) == usage), hosted, metric) for usage in ("public", "private")]
+    target = hosted.target_columns[0]
+    lists = read_submitted(file, [*hosted.id_columns, target], may_be_empty=target)
+    submitted = align_to_solution(lists, solution, hosted.id_columns)
+    rows = solution.with_columns(submitted=submitted[target].fill_null("")).filter(pl.col(target) != "")
+    scores = [_score(rows.filter(pl.col(USAGE) == usage), hosted, metric) for usage in ("public", "private")]
     return Scores(*scores)
 
 
 def _score(rows: pl.DataFrame, hosted: HostedCompetition, metric: Metric) -> float:
-    """Return the score of rows with true items in the target's column and submitted items in `sent`."""
-    log, target = hosted.interactions, hosted.target[0]
-    if log is None or not log.by_kind:
-        return _list_metric(rows[target], rows["sent"], metric)
+    """Return the score of rows with true items in the target's column and submitted items in `submitted`."""
+    interactions, target = hosted.interactions, hosted.target_columns[0]
+    if interactions is None or not interactions.by_kind:
+        return _list_metric(rows[target], rows["submitted"], metric)
     total = 0.0
-    for kind, weight in log.weights.items():
-        kind_rows = rows.filter(pl.col(KIND) == kind)
-        if not kind_rows.height:
-            raise RejectedError(f"no row of the type {kind!r} has a true item")
-        total += weight * _list_metric(kind_rows[target], kind_rows["sent"], metric)
+    for event_type, weight in interactions.weights.items():
+        typed_rows = rows.filter(pl.col(EVENT_TYPE) == event_type)
+        if not typed_rows.height:
+            raise RejectedError(f"no row of the type {event_type!r} has a true item")
+        total += weight * _list_metric(typed_rows[target], typed_rows["submitted"], metric)
     return total
 
 
@@ -79,12 +80,13 @@ def _item_codes(true_lists: pl.Series, submitted_lists: pl.Series, k: int) -> tu
 
 
 def _items(lists: pl.Series, k: int | None = None) -> tuple[pl.Series, npt.NDArray[np.int64]]:
-    """Return the items of all lists in a row, and the length of each list; with k, of the first k items of each."""
+    """Return the items of all lists, concatenated, and the length of each list; with k, only the first k of each."""
     items = lists.str.split(" ").list.eval(pl.element().filter(pl.element() != ""))
     items = items if k is None else items.list.head(k)
     return items.explode(keep_nulls=False, empty_as_null=False), items.list.len().cast(pl.Int64).to_numpy()
 
 
 def _codes(items: pl.Series, code_of_item: pl.DataFrame) -> npt.NDArray[np.int64]:
+    """Return the code of each item, -1 for one that `code_of_item` lacks."""
     with_codes = pl.DataFrame({"item": items}).join(code_of_item, on="item", how="left", maintain_order="left")
     return with_codes["code"].fill_null(-1).to_numpy()

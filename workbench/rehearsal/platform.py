@@ -71,8 +71,8 @@ class LocalPlatform:
             metric=hosted.metric,
             greater_is_better=hosted.greater_is_better,
             task=hosted.task,
-            id_columns=tuple(hosted.id),
-            target_columns=tuple(hosted.target),
+            id_columns=tuple(hosted.id_columns),
+            target_columns=tuple(hosted.target_columns),
             weight_column=hosted.weight_expression or hosted.weight or None,
             deadline=hosted.ends_at,
             daily_limit=hosted.daily_limit,
@@ -166,12 +166,12 @@ class LocalPlatform:
         """Return all submissions, newest first; private scores only when the competition is over."""
         folder, hosted = self._hosted(slug)
         shows_private = hosted.is_over(self._now())
-        with_times = [
+        with_record_times = [
             (_as_submission(p, shows_private=shows_private), p.stat().st_mtime_ns)
             for p in (folder / "submissions").glob("*.json")
         ]
-        # Two at the same time are ordered by when their records were written.
-        return [s for s, _ in sorted(with_times, key=lambda pair: (pair[0].submitted_at, pair[1]), reverse=True)]
+        # Submissions at the same time are ordered by when their records were written.
+        return [s for s, _ in sorted(with_record_times, key=lambda pair: (pair[0].submitted_at, pair[1]), reverse=True)]
 
     def limits(self, slug: str) -> SubmissionLimits:
         """Return the submissions left on this UTC day; files that could not be scored do not count."""
@@ -187,17 +187,19 @@ class LocalPlatform:
         scored = [s for s in self.submissions(slug) if s.public_score is not None]
         path = folder / "leaderboard.csv"
         if not path.exists():
-            own_entries = [(s.message, float(s.public_score or 0)) for s in scored]
-            return Leaderboard(tuple(sorted(own_entries, key=lambda entry: -sign * entry[1])))
+            user_entries = [(s.message, float(s.public_score or 0)) for s in scored]
+            return Leaderboard(tuple(sorted(user_entries, key=lambda entry: -sign * entry[1])))
         entries = sorted(read_leaderboard(path), key=lambda entry: -sign * entry[1])
         entry_scores = [score for _, score in entries]
         standings = []
         for scores in ([s.public_score for s in scored], [s.private_score for s in scored]):
-            scores_present = [s for s in scores if s is not None]
-            best = max(scores_present, key=lambda s: sign * s) if scores_present else None
-            better = hosted.greater_is_better
-            standings.append(None if best is None else standing(best, entry_scores, greater_is_better=better))
-        return Leaderboard(tuple(entries), standings[0], standings[1])
+            visible_scores = [s for s in scores if s is not None]
+            best = max(visible_scores, key=lambda score: sign * score, default=None)
+            standings.append(
+                None if best is None else standing(best, entry_scores, greater_is_better=hosted.greater_is_better)
+            )
+        public_standing, private_standing = standings
+        return Leaderboard(tuple(entries), public_standing, private_standing)
 
 
 def _check_open(slug: str, hosted: HostedCompetition, now: datetime) -> None:

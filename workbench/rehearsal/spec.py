@@ -11,7 +11,7 @@ from workbench.core.errors import ConfigError, NotFoundError, did_you_mean
 from workbench.platforms.interactions import InteractionsSpec, invalid_values
 from workbench.rehearsal.leaderboard import read_leaderboard
 
-__all__ = ["KIND", "USAGE", "LogSpec", "RehearsalSpec", "check_log_options", "check_options"]
+__all__ = ["EVENT_TYPE", "USAGE", "LogSpec", "RehearsalSpec", "check_log_options", "check_options"]
 
 TASKS = ("binary", "multiclass", "regression")
 RESERVED_NAMES = ("train.", "test.", "sample_submission.")
@@ -20,8 +20,8 @@ RESERVED_NAMES = ("train.", "test.", "sample_submission.")
 USAGE = "usage"
 """The solution's column that is "public" or "private"."""
 
-KIND = "kind"
-"""The solution's column with the type of event that a row is about."""
+EVENT_TYPE = "kind"
+"""The solution's column with the type of the events that a row predicts."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class RehearsalSpec:
     ids : tuple of str
         The id columns; by default ``id`` or ``row_id`` if unique, else a new column ``row_id``.
     drop : tuple of str
-        Columns that are not known in time for a prediction: neither train nor test has them. `after` may name one.
+        Columns that train and test leave out, as they are not known in time for a prediction. `after` may name one.
     tables : tuple of Path
         Further data files, which are copied.
     task : str, optional
@@ -156,10 +156,10 @@ def check_log_options(slug: str, spec: LogSpec) -> metrics.Metric:
             f"the metric {spec.metric!r} does not score lists, which the task recommend needs",
             hint=f"one of {list_metrics}, with a number for K",
         )
-    if spec.target == spec.id_column or {spec.target, spec.id_column} & {USAGE, KIND}:
+    if spec.target == spec.id_column or {spec.target, spec.id_column} & {USAGE, EVENT_TYPE}:
         raise ConfigError(
             f"the sample's columns would be {spec.id_column!r} and {spec.target!r}: they must differ, and neither may "
-            f"be {USAGE!r} or {KIND!r}, which are columns of the solution",
+            f"be {USAGE!r} or {EVENT_TYPE!r}, which are columns of the solution",
             hint="choose other names by --id and --target",
         )
     _check_hosting(slug, spec)
@@ -179,11 +179,14 @@ def check_options(slug: str, spec: RehearsalSpec) -> None:
         For a leaderboard without a team or score column.
     """
     if (spec.holdout is None) == (spec.after is None):
-        raise ConfigError("the test rows are selected by --holdout SHARE or by --after COL=VALUE; give one of them")
+        raise ConfigError("give either --holdout SHARE or --after COL=VALUE, which select the test rows")
     if spec.holdout is not None:
         _check_share("holdout", spec.holdout)
     if spec.task is not None and spec.task not in TASKS:
-        raise ConfigError(f"--task {spec.task!r}", hint=did_you_mean(spec.task, TASKS, kind="task"))
+        raise ConfigError(
+            f"--task {spec.task!r} is not a task of a local competition",
+            hint=did_you_mean(spec.task, TASKS, kind="task"),
+        )
     _check_columns(spec)
     _check_hosting(slug, spec)
 
@@ -219,7 +222,7 @@ def _check_columns(spec: RehearsalSpec) -> None:
         if required.count(column) > 1:
             raise ConfigError(f"column {column!r} is named twice among the ids, the targets and the weight")
         if column in spec.drop:
-            raise ConfigError(f"--drop {column}: it is an id, a target or the weight, which the competition needs")
+            raise ConfigError(f"--drop {column}: the competition needs it as an id, a target or the weight")
         if column == USAGE:
             raise ConfigError(
                 f"a column called {USAGE!r} can't be an id, a target or the weight: the solution has one of its own",
@@ -231,4 +234,6 @@ def _check_tables(tables: tuple[Path, ...]) -> None:
     names = [t.name for t in tables]
     for table in tables:
         if names.count(table.name) > 1 or table.name.startswith(RESERVED_NAMES):
-            raise ConfigError(f"--table {table}: its name is taken; rename the file")
+            raise ConfigError(
+                f"--table {table}: another data file of the competition has this name", hint="rename the file"
+            )

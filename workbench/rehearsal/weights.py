@@ -35,7 +35,7 @@ def weights_of(source: InputFile, weight: str, path: Path) -> pl.Series:
     """
     schema, where = source.frame.collect_schema(), f"{path}: --weight"
     columns = source.frame.select(named_columns(weight, schema, where=where)).collect()
-    typed = pl.DataFrame([_as_fetched(columns[c], source) for c in columns.columns])
+    typed = pl.DataFrame([_with_inferred_type(columns[c], source) for c in columns.columns])
     if weight in schema:
         values = numbers(typed[weight])
     else:
@@ -46,14 +46,14 @@ def weights_of(source: InputFile, weight: str, path: Path) -> pl.Series:
         row = int(is_invalid.arg_max() or 0)
         row_text = ", ".join(f"{name} = {value!r}" for name, value in columns.row(row, named=True).items())
         raise DataError(
-            f"weight {weight!r} of {path} has {int(is_invalid.sum()):,} values that are not numbers from 0 up among "
+            f"weight {weight!r} of {path} has {int(is_invalid.sum()):,} values that are negative or not numbers among "
             f"{len(values):,} rows, the first is row {row:,} ({row_text})",
             hint="remove those rows from the file first, or write an expression: coalesce(column, 1), max(column, 0)",
         )
     return values
 
 
-def _as_fetched(series: pl.Series, source: InputFile) -> pl.Series:
+def _with_inferred_type(series: pl.Series, source: InputFile) -> pl.Series:
     """Return a column of texts with the type that `wb fetch` would give it: numbers, booleans, dates or texts."""
     if source.form is None:
         return series

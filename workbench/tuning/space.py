@@ -341,5 +341,5 @@ def _number(value: Any, key: str, where: str) -> float:
 def _check_limits(name: str, value: float, where: str) -> None:
     low, high = LIMITS.get(name, (-math.inf, math.inf))
     if not low <= value <= high:
-        bounds = f"from {low:g} to {high:g}" if math.isfinite(high) else f"from {low:g} up"
+        bounds = f"from {low:g} to {high:g}" if math.isfinite(high) else f"of at least {low:g}"
         raise ConfigError(f"{where}: LightGBM takes {name} {bounds}, got {value:g}")

@@ -27,18 +27,18 @@ _METHODS_OF_OPTION = {
     "step": ("rfe",),
 }
 
-_REPEATS = "a whole number from 2 up: the repeats show the variation due to shuffling"
+_REPEATS = "a whole number of at least 2: the repeats show the variation due to shuffling"
 _VALID_VALUES: dict[str, tuple[Any, Callable[[Any], bool], str]] = {
     "share": (Real, lambda v: 0 < v <= 1, "a share above 0, at most 1"),
     "repeats": (Integral, lambda v: v >= 2, _REPEATS),
     "alpha": (Real, lambda v: 0 < v < 1, "a number between 0 and 1"),
-    "shuffles": (Integral, lambda v: v >= 1, "a whole number from 1 up"),
+    "shuffles": (Integral, lambda v: v >= 1, "a whole number of at least 1"),
     "percentile": (Real, lambda v: 0 <= v <= 100, "a number from 0 to 100"),
-    "top": (Integral, lambda v: v >= 1, "a whole number from 1 up"),
+    "top": (Integral, lambda v: v >= 1, "a whole number of at least 1"),
     "minutes": (Real, lambda v: v > 0, "a number above 0"),
-    "trials": (Integral, lambda v: v >= 1, "a whole number from 1 up"),
+    "trials": (Integral, lambda v: v >= 1, "a whole number of at least 1"),
     "step": (Real, lambda v: 0 < v < 1, "a share between 0 and 1"),
-    "seed": (Integral, lambda v: v >= 0, "a whole number from 0 up"),
+    "seed": (Integral, lambda v: v >= 0, "a whole number of at least 0"),
 }
 
 

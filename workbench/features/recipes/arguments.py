@@ -253,7 +253,9 @@ class Call:
     def at_least(self, number: int, minimum: int, *, name: str) -> int:
         """Return an argument, which must be an integer of at least `minimum`."""
         if not is_integer(number, minimum):
-            raise self.error(f"{name}={number!r}: expected a whole number from {minimum} up", f"write {name}={minimum}")
+            raise self.error(
+                f"{name}={number!r}: expected a whole number of at least {minimum}", f"write {name}={minimum}"
+            )
         return number
 
     def order(self, argument: Columns) -> list[str]:

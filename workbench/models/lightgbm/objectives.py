@@ -57,13 +57,13 @@ RANKING = ("lambdarank", "rank_xendcg")
 # Objective -> the target's values that it allows, for messages, and a test of them. LightGBM checks some only after the
 # data is loaded; with others it ends the process or trains nonsense.
 _ALLOWED_VALUES: dict[str, tuple[str, Callable[[Floats], npt.NDArray[np.bool_]]]] = {
-    "poisson": ("from 0 up", lambda y: y >= 0),
-    "tweedie": ("from 0 up", lambda y: y >= 0),
+    "poisson": ("of at least 0", lambda y: y >= 0),
+    "tweedie": ("of at least 0", lambda y: y >= 0),
     "gamma": ("above 0", lambda y: y > 0),
     "cross_entropy": ("from 0 to 1", lambda y: (y >= 0) & (y <= 1)),
     "cross_entropy_lambda": ("from 0 to 1", lambda y: (y >= 0) & (y <= 1)),
-    "lambdarank": ("that are whole and from 0 up", lambda y: (y >= 0) & (y == np.rint(y))),
-    "rank_xendcg": ("that are whole and from 0 up", lambda y: (y >= 0) & (y == np.rint(y))),
+    "lambdarank": ("that are whole numbers of at least 0", lambda y: (y >= 0) & (y == np.rint(y))),
+    "rank_xendcg": ("that are whole numbers of at least 0", lambda y: (y >= 0) & (y == np.rint(y))),
 }
 SIGNED_OBJECTIVES = ("regression", "regression_l1", "huber", "fair", "quantile")
 """Regression objectives that allow values of either sign, as those of a transformed target are."""
