@@ -44,7 +44,7 @@ def test_an_earlier_study_goes_on(name: str, trials: int, tmp_path: Path) -> Non
     journal = kept.folder / "studies" / "001" / "journal.log"
     before = journal.read_bytes()
     tuned = kept.open.studies.tune(1, TuneOptions(trials=2, threads=1)).tuned
-    assert (tuned.trials_now, tuned.complete + tuned.pruned) == (2, trials + 2)
+    assert (tuned.n_new_trials, tuned.complete + tuned.pruned) == (2, trials + 2)
     assert journal.read_bytes().startswith(before)
 
 

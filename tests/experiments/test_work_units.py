@@ -127,7 +127,7 @@ def test_a_trial_in_a_pool_of_one_process_has_the_same_scores(small: Any) -> Non
     del common["target"], common["fold"], common["seed"]
     points = [{"num_leaves": 4, "lambda_l2": 1.0}, {"num_leaves": 15, "lambda_l2": 0.0}]
     units = [
-        TrialUnit(**common, parameters=point, folds=[0, 3], rate=0.1, rounds=12, patience=4, share=0.8)
+        TrialUnit(**common, parameters=point, folds=[0, 3], learning_rate=0.1, rounds=12, patience=4, row_share=0.8)
         for point in points
     ]
     results = list(run_units([TrialUnit(**json.loads(json.dumps(asdict(u)))) for u in units]))

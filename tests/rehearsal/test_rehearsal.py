@@ -255,7 +255,7 @@ class TestCreate:
             ({"targets": ("y", "y")}, ConfigError, "'y' is named twice"),
             ({"ids": ("idd",)}, NotFoundError, "did you mean 'id'"),
             ({"drop": ("tovn",)}, NotFoundError, "did you mean 'town'"),
-            ({"drop": ("y",)}, ConfigError, "--drop y: it is an id, a target"),
+            ({"drop": ("y",)}, ConfigError, "--drop y: the competition needs it"),
             ({"weight": "town"}, DataError, "weight 'town' .* has 300 values that are negative or not numbers"),
             ({"daily_limit": 0}, ConfigError, "--daily-limit 0"),
             ({"task": "binry"}, ConfigError, "did you mean 'binary'"),

@@ -78,8 +78,8 @@ def score_of(call: Call) -> float:
 
 def cost_of(call: Call) -> float:
     """Return seconds: by leaves, by the lower rate, by the later fold."""
-    rate = call.fidelity.rate or 0.1
-    return (1 + call.leaves / 13) * 0.1 / rate * call.fidelity.share * (1 + call.fold / 10)
+    rate = call.fidelity.learning_rate or 0.1
+    return (1 + call.leaves / 13) * 0.1 / rate * call.fidelity.row_share * (1 + call.fold / 10)
 
 
 def duration_of(trial: Any) -> timedelta:
@@ -152,9 +152,9 @@ SITUATIONS = {
     "another seed": Situation((within(150.0),), {"parameters": OWN}, seed=5),
     "large folds": Situation((within(60.0),), {"parameters": OWN, "n_train": 200_000, "n_valid": 50_000}),
     "several targets": Situation(
-        (within(300.0),), {"per_fold": False, "curves": curve_of}, {"keep": 3}, kind=ManyTargets
+        (within(300.0),), {"per_fold": False, "curves": curve_of}, {"n_oof_trials": 3}, kind=ManyTargets
     ),
-    "one number of rounds": Situation((trials(14),), {"per_fold": False, "curves": curve_of}, {"keep": 2}),
+    "one number of rounds": Situation((trials(14),), {"per_fold": False, "curves": curve_of}, {"n_oof_trials": 2}),
     "fixed rounds": Situation(
         (within(120.0),), {"patience": 0, "rounds": 200, "parameters": {"learning_rate": 0.1}}, others=None
     ),
@@ -172,7 +172,7 @@ SITUATIONS = {
     "no other folds": Situation((trials(12),), {"parameters": OWN}, others=no_others, held_out=False),
     "trials alone": Situation((trials(14), trials(3)), {"parameters": OWN}),
     "few points": Situation((within(1e4),), {"parameters": OWN | {"num_leaves": 8, "extra_trees": True}}, space={"num_leaves": [8, 16], "lambda_l2": [1.0], "extra_trees": [True]}),
-    "goes on": Situation((within(60.0), within(100.0), within(60.0)), {"parameters": OWN}, {"keep": 2}),
+    "goes on": Situation((within(60.0), within(100.0), within(60.0)), {"parameters": OWN}, {"n_oof_trials": 2}),
     "interrupted": Situation(
         (within(100.0),) * 5,
         {"parameters": OWN},
@@ -233,7 +233,7 @@ class Noted(list[Call]):
     def append(self, call: Call) -> None:
         super().append(call)
         f = call.fidelity
-        how = f"{f.rate} {f.rounds} {f.patience} {f.every} {f.share} {f.seconds!r} {call.rounds}"
+        how = f"{f.learning_rate} {f.rounds} {f.patience} {f.evaluation_interval} {f.row_share} {f.seconds!r} {call.rounds}"
         flags = ("watched " if call.is_watched else "") + ("oof" if call.keep_oof else "")
         self._lines.append(f"{self._role} {call.parameters} {call.fold}/{call.seed} at {call.at!r}: {how} {flags}")
 
@@ -254,7 +254,7 @@ def told(lines: list[str], stop: str) -> Callable[[SearchProgress], None]:
 
 
 def outcome_lines(outcome: Any) -> Iterator[str]:
-    for name in ("best", "initial", "complete", "pruned", "failed", "trials_now", "seconds"):
+    for name in ("best", "initial", "complete", "pruned", "failed", "n_new_trials", "seconds"):
         yield f"{name.replace('initial', 'start')}: {fields_of(getattr(outcome, name))}"
     yield from (f"ranked: {fields_of(one)}" for one in outcome.ranked)
     yield from (f"note: {note}" for note in outcome.notes)

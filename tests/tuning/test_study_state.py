@@ -58,7 +58,7 @@ def test_stored_scores_are_read(study: optuna.Study) -> None:
     assert set(cv.fold_scores(7, RATE)) == {0, 1, 2, 3}
     assert cv.fold_scores(7, 0.1) == {}
     third = cv.fold_scores(7, RATE)[2]
-    assert (third.score, third.rounds, third.seconds, third.oof, third.cut) == (0.8045540796963947, (11,), 0.002054185999895708, None, None)  # fmt: skip
+    assert (third.score, third.rounds, third.seconds, third.oof, third.rounds_at_time_limit) == (0.8045540796963947, (11,), 0.002054185999895708, None, None)  # fmt: skip
     assert third.curves[0][11] == third.score
     assert cv.repeated_cv(2) == {}
     assert cv.repeated_cv(7)[4] == 0.763986013986014

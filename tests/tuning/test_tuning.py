@@ -161,7 +161,7 @@ def on_folds(monkeypatch, wrapped: Callable[..., Any]) -> None:
 
 def is_full(fidelity: Fidelity, more: Mapping[str, Any]) -> bool:
     """Say whether a fold is scored for a full score: those on other folds are of rounds that are chosen already."""
-    return fidelity.rate == FULL_RATE and more.get("rounds") is None
+    return fidelity.learning_rate == FULL_RATE and more.get("rounds") is None
 
 
 def journal(made: Any) -> Any:
@@ -328,7 +328,7 @@ class TestPlan:
         enough = -(-ENOUGH_VALID_ROWS * n_folds // sum(valid_rows))
         least = n_folds if all_folds else min(n_folds, enough)
         # Where not even a few trials of a few rounds would fit, there are fewer folds.
-        fitting = seconds / MIN_TRIALS / MIN_ROUNDS / (per_round * quick.share)
+        fitting = seconds / MIN_TRIALS / MIN_ROUNDS / (per_round * quick.row_share)
         if not all_folds and fitting < 1.3 * least:
             least = len(quick.folds)
             assert least == 1 or least <= 1.3 * fitting
@@ -338,15 +338,15 @@ class TestPlan:
         assert min(train_rows[k] for k in quick.folds) >= max(
             (train_rows[k] for k in range(n_folds) if k not in quick.folds), default=0
         )
-        if quick.share < 1:
+        if quick.row_share < 1:
             assert len(quick.folds) == least
-            assert quick.rate >= 0.1
-            assert quick.share * np.mean(train_rows) >= 0.99 * MIN_ROWS
-        assert 0.03 <= quick.rate <= 0.3
-        if quick.rate > 0.061:
+            assert quick.learning_rate >= 0.1
+            assert quick.row_share * np.mean(train_rows) >= 0.99 * MIN_ROWS
+        assert 0.03 <= quick.learning_rate <= 0.3
+        if quick.learning_rate > 0.061:
             assert len(quick.folds) == least
-        if quick.rate > 0.13:
-            assert quick.share * np.mean(train_rows) <= 1.3 * MIN_ROWS
+        if quick.learning_rate > 0.13:
+            assert quick.row_share * np.mean(train_rows) <= 1.3 * MIN_ROWS
         assert LowFidelity.of(json.loads(json.dumps(quick.content()))) == quick
 
     @pytest.mark.parametrize(
@@ -356,18 +356,18 @@ class TestPlan:
     def test_rounds_that_are_fixed_are_fewer_at_a_higher_rate(
         self, quick_rate: float, own_rate: float, expected: tuple[float, int]
     ) -> None:
-        quick = replace(low_fidelity_without_time([1_000] * 5, searches_rate=False), rate=quick_rate)
+        quick = replace(low_fidelity_without_time([1_000] * 5, searches_rate=False), learning_rate=quick_rate)
         fixed = with_fixed_rounds(quick, 1000, own_rate)
-        assert ((fixed.rate, fixed.rounds), fixed.patience) == (expected, 0)
+        assert ((fixed.learning_rate, fixed.rounds), fixed.patience) == (expected, 0)
 
     def test_enough_trials_fit_at_the_cost_of_a_large_table(self) -> None:
         """209,000 train rows a fold at 20 ms a round, in two minutes: one fold, and 40 trials as long as they get."""
         quick = low_fidelity_within(120, 0.02, [209_000] * 5, [52_000] * 5, all_folds=False, searches_rate=False)
-        assert (quick.folds, quick.rate) == ((4,), 0.1)
-        assert 0.7 * 30 / quick.rate * 0.02 * quick.share * 40 == pytest.approx(120, rel=0.02)
+        assert (quick.folds, quick.learning_rate) == ((4,), 0.1)
+        assert 0.7 * 30 / quick.learning_rate * 0.02 * quick.row_share * 40 == pytest.approx(120, rel=0.02)
         grouped = low_fidelity_within(120, 0.02, [209_000] * 5, [52_000] * 5, all_folds=True, searches_rate=False)
         assert grouped.folds == (0, 1, 2, 3, 4)
-        assert grouped.share == pytest.approx(quick.share / 5, abs=0.01)
+        assert grouped.row_share == pytest.approx(quick.row_share / 5, abs=0.01)
 
     def test_time_to_spare_goes_into_a_lower_rate(self) -> None:
         """26,000 rows at 2 ms a round, in three minutes and in ten."""
@@ -376,8 +376,8 @@ class TestPlan:
             for s in (180, 600)
         )
         assert len(short.folds) == 4
-        assert short.rate == 0.06
-        assert (long.folds, long.rate, long.share) == ((0, 1, 2, 3, 4), 0.03, 1.0)
+        assert short.learning_rate == 0.06
+        assert (long.folds, long.learning_rate, long.row_share) == ((0, 1, 2, 3, 4), 0.03, 1.0)
 
     @pytest.mark.parametrize(
         ("rate", "known", "expected"), [(0.03, 0.1, True), (0.05, 0.07, False), (0.1, 0.03, False), (0.02, 0.13, False)]
@@ -526,7 +526,7 @@ class TestFoldScorer:
         assert last.rounds == (30,)
         assert best.rounds[0] < 30
         assert best.score > last.score
-        only = scorer.score(odd, 0, 1, Fidelity(None, 30, 0, every=30), keep_oof=True)
+        only = scorer.score(odd, 0, 1, Fidelity(None, 30, 0, evaluation_interval=30), keep_oof=True)
         assert only.score == last.score
         assert only.oof == pytest.approx(last.oof)
 
@@ -542,9 +542,9 @@ class TestFoldScorer:
     def test_a_fold_whose_time_is_over_has_what_is_best_by_then(self, made) -> None:
         experiment = ready(made.workspace, made.open.access.competition, 1, context=RunContext(threads=1))
         scorer = FoldScorer(experiment.problem, experiment.model, max_bytes=10**9)
-        cut = scorer.score({}, 0, 1, Fidelity(0.1, 30, 0, every=7, seconds=0.0), keep_oof=True)
+        cut = scorer.score({}, 0, 1, Fidelity(0.1, 30, 0, evaluation_interval=7, seconds=0.0), keep_oof=True)
         one = scorer.score({}, 0, 1, Fidelity(0.1, 1, 0), keep_oof=True)
-        assert (cut.cut, one.cut) == (1, None)
+        assert (cut.rounds_at_time_limit, one.rounds_at_time_limit) == (1, None)
         assert cut.score == one.score
         assert cut.oof == pytest.approx(one.oof)
 
@@ -739,7 +739,7 @@ class TestSearch:
         trials = journal(made).get_trials()
         assert trials[0].params == {"num_leaves": 8, "lambda_l2": 1.0}
         assert [t.params for t in trials[1:6]] == proven_points(outcome.space)
-        assert outcome.tuned.trials_now == 6
+        assert outcome.tuned.n_new_trials == 6
         assert outcome.tuned.initial is not None
         assert outcome.tuned.initial.number == 0
 
@@ -783,7 +783,7 @@ class TestSearch:
         scorer = FoldScorer(experiment.problem, experiment.model, max_bytes=10**9)
         for one in (best, outcome.tuned.initial):
             parameters = outcome.space.parameters(one.parameters)
-            again = scorer.score(parameters, 4, 1, Fidelity(one.rate, 1, 0, exact_rounds=one.rounds))
+            again = scorer.score(parameters, 4, 1, Fidelity(one.learning_rate, 1, 0, exact_rounds=one.rounds))
             assert one.holdout == again.score
         assert outcome.optimistic == ("tuned on these folds" if best != outcome.tuned.initial else None)
 
@@ -804,7 +804,7 @@ class TestSearch:
         tuned(made, trials=3)
         outcome = tuned(made, trials=4)
         assert len(journal(made).trials) == 7
-        assert outcome.tuned.trials_now == 4
+        assert outcome.tuned.n_new_trials == 4
 
     def test_a_study_of_an_earlier_search_is_begun_anew(self, made) -> None:
         tuned(made, trials=3)
@@ -973,7 +973,7 @@ class TestSearch:
             monkeypatch.setattr(full_cv_module, "affordable_rate", lambda *_: rate)
             with pytest.raises(KeyboardInterrupt):
                 tuned(made, progress=killed_at("repeated CV"), trials=2, minutes=60)
-            return {s.number: s.rate for s in scored_trials(journal(made), greater_is_better=True)}
+            return {s.number: s.learning_rate for s in scored_trials(journal(made), greater_is_better=True)}
 
         first = with_rate(0.1)
         assert set(first.values()) == {0.1}
@@ -1020,7 +1020,7 @@ class TestSearch:
         whole, asked = FoldScorer.score, []
 
         def dying(self, parameters, fold, seed, fidelity, **more):
-            if fidelity.rate != 0.1:
+            if fidelity.learning_rate != 0.1:
                 asked.append((parameters["lambda_l2"], parameters["num_leaves"], fold, id(self.problem)))
                 if len(asked) == dies_at:
                     raise KeyboardInterrupt
@@ -1060,13 +1060,13 @@ class TestSearch:
             short = tuned(made)
         assert set(limits) == {math.inf}
         assert rounds_after == {1}  # what one fold had no time for, the next ones need not be trained for
-        assert short.tuned.best.cut == 1
+        assert short.tuned.best.rounds_at_time_limit == 1
         assert set(short.tuned.best.rounds) == {1}
         assert any(n.startswith("the time was too short to finish training the best parameters") for n in short.notes)
         longer = tuned(made, trials=1)
-        assert longer.tuned.best.cut is None
+        assert longer.tuned.best.rounds_at_time_limit is None
         assert longer.tuned.best.repeated_cv is not None
-        assert longer.tuned.initial.cut is None
+        assert longer.tuned.initial.rounds_at_time_limit is None
         assert longer.tuned.initial.value > short.tuned.initial.value
 
     def test_the_first_fold_of_the_race_uses_up_no_time_that_the_others_need(self, made, monkeypatch) -> None:

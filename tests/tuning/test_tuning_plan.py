@@ -34,7 +34,7 @@ def test_a_share_of_the_time_is_counted_from_when_the_clock_began_to_run() -> No
 
 
 def test_quick_scores_are_scored_and_kept_as_they_were_settled() -> None:
-    assert QUICK.fidelity == Fidelity(0.1, 1000, 30, every=5, share=0.5)
+    assert QUICK.fidelity == Fidelity(0.1, 1000, 30, evaluation_interval=5, row_share=0.5)
     plain = {"rate": 0.1, "rounds": 1000, "patience": 30, "every": 5, "share": 0.5}
     assert QUICK.content() == {**plain, "folds": [1, 3]}
     assert LowFidelity.of(QUICK.content()) == QUICK

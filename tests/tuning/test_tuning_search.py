@@ -179,14 +179,14 @@ def test_a_race_that_is_over_early_leaves_its_time_to_quick_scores(opened: Study
 def test_trials_end_a_search_whatever_time_there_is(opened: StudySession, clock: Clock, trials: int) -> None:
     scorer = Scorer(clock)
     found = searched(opened, scorer, budget=within(1e6, trials=trials)).run()
-    assert found.trials_now == trials
+    assert found.n_new_trials == trials
     assert len(opened.study.trials) == 5  # the first points wait for the next search
     assert found.complete + found.pruned == trials
 
 
 def test_without_a_time_only_trials_end_it(opened: StudySession, clock: Clock) -> None:
     found = searched(opened, Scorer(clock, cost=lambda _: 1e7), budget=Budget(0.0, trials=3)).run()
-    assert (found.trials_now, found.complete) == (3, 3)
+    assert (found.n_new_trials, found.complete) == (3, 3)
 
 
 def test_a_space_that_is_exhausted_ends_quick_scores_for_good(opened: StudySession, clock: Clock) -> None:
@@ -197,7 +197,7 @@ def test_a_space_that_is_exhausted_ends_quick_scores_for_good(opened: StudySessi
     assert len(scorer.quick) == 10
     assert found.notes.count("the search space is exhausted: all of its points were scored") == 1
     # Fifty in a row, after the two that were scored.
-    assert found.trials_now == len(opened.study.trials) == 52
+    assert found.n_new_trials == len(opened.study.trials) == 52
     assert found.complete == 52
     assert len(found.ranked) == 2
     assert found.seconds < 1e4
@@ -329,24 +329,29 @@ class TestBeginning:
         space = parse_space({"learning_rate": {"low": 0.05, "high": 0.3}, "num_leaves": [8, 31]}, where="")
         scorer = Scorer(clock)
         searched(opened, scorer, space=space, budget=Budget(0.0, trials=1)).run()
-        assert {c.fidelity.rate for c in scorer.calls} == {None}
+        assert {c.fidelity.learning_rate for c in scorer.calls} == {None}
 
     def test_rounds_that_are_fixed_stay_so(self, opened: StudySession, clock: Clock) -> None:
         scorer = Scorer(clock, patience=0, rounds=300, parameters={"learning_rate": 0.05})
         searched(opened, scorer, budget=Budget(0.0, trials=1)).run()
-        assert {(c.fidelity.rate, c.fidelity.rounds, c.fidelity.patience) for c in scorer.quick} == {(0.1, 150, 0)}
-        whole = {(c.fidelity.rate, c.fidelity.rounds, c.fidelity.patience, c.fidelity.every) for c in scorer.full}
+        assert {(c.fidelity.learning_rate, c.fidelity.rounds, c.fidelity.patience) for c in scorer.quick} == {
+            (0.1, 150, 0)
+        }
+        whole = {
+            (c.fidelity.learning_rate, c.fidelity.rounds, c.fidelity.patience, c.fidelity.evaluation_interval)
+            for c in scorer.full
+        }
         assert whole == {(0.05, 300, 0, 300)}
 
     def test_without_a_rate_fixed_rounds_are_of_lightgbms_own(self, opened: StudySession, clock: Clock) -> None:
         scorer = Scorer(clock, patience=0, rounds=300)
         searched(opened, scorer, budget=Budget(0.0, trials=1)).run()
-        assert {(c.fidelity.rate, c.fidelity.rounds) for c in scorer.quick} == {(0.1, 300)}
+        assert {(c.fidelity.learning_rate, c.fidelity.rounds) for c in scorer.quick} == {(0.1, 300)}
 
     def test_what_was_settled_stays(self, opened: StudySession, clock: Clock) -> None:
         settled(opened, LowFidelity(0.2, 77, 9, 3, 0.5, (1, 4)))
         scorer = Scorer(clock)
-        found = searched(opened, scorer, budget=within(1000, trials=1), keep=1).run()
+        found = searched(opened, scorer, budget=within(1000, trials=1), n_oof_trials=1).run()
         assert {c.fidelity for c in scorer.quick} == {Fidelity(0.2, 77, 9, 3, 0.5)}
         assert {c.fold for c in scorer.quick} == {1, 4}
         said = "OOF are kept of full CV only: the study's low-fidelity scores are of 2 of 5 folds"
@@ -371,14 +376,15 @@ class TestBeginning:
             clock,
             n_train=n_train,
             parameters={"num_leaves": 9},
-            cost=lambda c: 1e-6 if c.is_watched else per_round * c.fidelity.rounds * c.fidelity.share,
+            cost=lambda c: 1e-6 if c.is_watched else per_round * c.fidelity.rounds * c.fidelity.row_share,
         )
         searched(opened, scorer, budget=within(seconds, trials=1)).run()
         first = scorer.calls[: len(timed)]
-        assert [(c.fidelity.rounds, c.fidelity.share) for c in first] == timed
-        assert {(c.fold, c.seed, c.leaves, c.fidelity.rate, c.fidelity.patience, c.fidelity.every) for c in first} == {
-            (0, 1, 9, 0.1, 0, 5)
-        }
+        assert [(c.fidelity.rounds, c.fidelity.row_share) for c in first] == timed
+        assert {
+            (c.fold, c.seed, c.leaves, c.fidelity.learning_rate, c.fidelity.patience, c.fidelity.evaluation_interval)
+            for c in first
+        } == {(0, 1, 9, 0.1, 0, 5)}
         assert all(c.is_watched or c in scorer.full for c in scorer.calls[len(timed) :])
         left = max(0.1, 0.45 * seconds - per_round * sum(r * s for r, s in timed))
         expected = low_fidelity_within(
@@ -399,13 +405,13 @@ class TestBeginning:
         scorer = Scorer(clock, cost=lambda _: 95.0)
         found = searched(opened, scorer, budget=within(100.0)).run()
         assert len(scorer.calls) == 1
-        assert (found.best, found.trials_now) == (None, 0)
+        assert (found.best, found.n_new_trials) == (None, 0)
         assert "quick" not in opened.study.user_attrs
 
     def test_where_folds_are_unlike_all_of_them_are_scored(
         self, opened: StudySession, clock: Clock, tmp_path: Path
     ) -> None:
-        for name, more in (("plain", {}), ("unlike", {"all_folds": True}), ("kept", {"keep": 2})):
+        for name, more in (("plain", {}), ("unlike", {"all_folds": True}), ("kept", {"n_oof_trials": 2})):
             with open_study(tmp_path / name, KEY, greater_is_better=True) as own:
                 scorer = Scorer(clock, n_valid=20_000, cost=lambda c: 0.0)
                 clock.now = 0.0
@@ -557,7 +563,7 @@ class TestTrials:
         assert failed[1] == "trial 2 (tried once more): odd"
         assert len(failed) == 5
         assert "and 6 more failures" in found.notes
-        assert (found.failed, found.complete, found.trials_now) == (11, 1, 12)
+        assert (found.failed, found.complete, found.n_new_trials) == (11, 1, 12)
         assert opened.study.trials[1].user_attrs["failure"] == "no memory left: of 9 GB"
         assert [t.user_attrs.get("retry_of") for t in opened.study.trials[9:12]] == [1, 2, 3]
 
@@ -616,7 +622,7 @@ class TestTrials:
         assert stopped.user_attrs == {**stopped.user_attrs, "stopped": True}
         assert (stopped.state.name, following.state.name) == ("FAIL", "WAITING")
         assert following.system_attrs["fixed_params"] == {"num_leaves": 9}
-        assert (search.result().failed, search.result().complete, search.result().trials_now) == (0, 1, 1)
+        assert (search.result().failed, search.result().complete, search.result().n_new_trials) == (0, 1, 1)
 
 
 # --------------------------------------------------------------------------------------------------------- full scores
@@ -661,7 +667,7 @@ class TestRace:
         assert {(c.seed, c.keep_oof) for c in scorer.full} == {(1, False)}
         (best,) = found.ranked
         assert (best.number, best.parameters, best.low_fidelity) == (number, {"num_leaves": 24}, 0.8)
-        assert (best.rounds, best.rate, best.cut) == ((106,), 0.07, None)
+        assert (best.rounds, best.learning_rate, best.rounds_at_time_limit) == ((106,), 0.07, None)
 
     def test_a_score_of_one_number_of_rounds_is_the_curves_best(self, opened: StudySession, clock: Clock) -> None:
         number = add(opened, 24, 0.8)
@@ -677,11 +683,11 @@ class TestRace:
     @pytest.mark.parametrize(
         ("parameters", "patience", "searches_rate", "n_train", "expected"),
         [
-            ({"learning_rate": 0.03}, 50, False, 99_999, Fidelity(0.03, 1000, 50, every=1)),
-            ({"learning_rate": 0.03}, 50, False, 100_000, Fidelity(0.03, 1000, 50, every=5)),
+            ({"learning_rate": 0.03}, 50, False, 99_999, Fidelity(0.03, 1000, 50, evaluation_interval=1)),
+            ({"learning_rate": 0.03}, 50, False, 100_000, Fidelity(0.03, 1000, 50, evaluation_interval=5)),
             ({}, 50, False, 4_000, Fidelity(0.02, 15_000, 150)),
-            ({"learning_rate": 0.03}, 0, False, 4_000, Fidelity(0.03, 1000, 0, every=1000)),
-            ({}, 0, False, 4_000, Fidelity(None, 1000, 0, every=1000)),
+            ({"learning_rate": 0.03}, 0, False, 4_000, Fidelity(0.03, 1000, 0, evaluation_interval=1000)),
+            ({}, 0, False, 4_000, Fidelity(None, 1000, 0, evaluation_interval=1000)),
             ({"learning_rate": 0.03}, 50, True, 4_000, Fidelity(None, 1000, 50)),
         ],
     )
@@ -707,7 +713,7 @@ class TestRace:
         add(opened, 24, 0.8)
         scorer = Scorer(clock, n_train=60_000, grows=10_000)
         raced(opened, scorer)
-        assert {c.fidelity.every for c in scorer.full} == {5}
+        assert {c.fidelity.evaluation_interval for c in scorer.full} == {5}
 
     @pytest.mark.parametrize(("best", "kept"), [(0, 1), (1, 1), (2, 2)])
     def test_a_model_has_one_round_at_least(self, opened: StudySession, clock: Clock, best: int, kept: int) -> None:
@@ -737,7 +743,7 @@ class TestRace:
         add(opened, 24, 0.8)
         scorer = Scorer(clock)
         raced(opened, scorer, seconds=0)
-        assert {c.fidelity.rate for c in scorer.full} == {0.03}
+        assert {c.fidelity.learning_rate for c in scorer.full} == {0.03}
 
     def test_the_own_parameters_race_behind_the_two_best(self, opened: StudySession, clock: Clock) -> None:
         for leaves in (12, 10, 13, 11):
@@ -1053,7 +1059,7 @@ class TestSecondScores:
         found = raced(opened, scorer, seconds=0, other=lambda: other)
         assert [c.leaves for c in other.calls] == [n for n in (10, 11, 12, 14) for _ in range(6)]
         assert [c.fold for c in other.calls[:6]] == [5, 4, 3, 2, 1, 0]
-        assert {(c.seed, c.rounds, c.fidelity.rate) for c in other.calls} == {(1, (50,), 0.02)}
+        assert {(c.seed, c.rounds, c.fidelity.learning_rate) for c in other.calls} == {(1, (50,), 0.02)}
         assert set(self.second(opened, numbers[0])) == set("012345")
         assert self.second(opened, numbers[3]) == {}
         assert not [n for n in found.notes if "folds" in n]
@@ -1232,7 +1238,7 @@ class TestResult:
     def test_an_empty_study_has_found_nothing(self, opened: StudySession, clock: Clock) -> None:
         found = self.result(opened, clock)
         assert (found.best, found.initial, found.ranked, found.notes) == (None, None, (), ())
-        assert (found.complete, found.pruned, found.failed, found.trials_now, found.seconds) == (0, 0, 0, 0, 4.0)
+        assert (found.complete, found.pruned, found.failed, found.n_new_trials, found.seconds) == (0, 0, 0, 0, 4.0)
 
     def test_the_best_by_both_scores_is_found(self, opened: StudySession, clock: Clock) -> None:
         for leaves, first, second in ((10, 0.9, None), (11, 0.8, 0.6), (12, 0.7, 0.8)):
@@ -1252,7 +1258,7 @@ class TestResult:
         found = self.result(opened, clock, quick=replace(QUICK, folds=(1, 3)))
         assert (found.best.parameters, found.initial.parameters) == ({"num_leaves": 20}, {"num_leaves": 31})
         assert found.ranked == (found.best,)
-        assert (found.best.low_fidelity, found.best.full_cv, found.best.rate) == (0.6, (0.6,) * 5, None)
+        assert (found.best.low_fidelity, found.best.full_cv, found.best.learning_rate) == (0.6, (0.6,) * 5, None)
         said = "the time was too short for full CV: the best is chosen by low-fidelity scores, of 2 of 5 folds"
         assert said in found.notes
 
@@ -1335,7 +1341,11 @@ class TestKeptOOF:
         queue(opened, 10, 20, 19, 30)
         scorer = Scorer(clock, parameters={"num_leaves": 99})
         search = searched(
-            opened, scorer, budget=Budget(0.0, trials=4), keep=2, progress=lambda p: _ended(p.stage == "full CV")
+            opened,
+            scorer,
+            budget=Budget(0.0, trials=4),
+            n_oof_trials=2,
+            progress=lambda p: _ended(p.stage == "full CV"),
         )
         with suppress(KeyboardInterrupt):
             search.run()
@@ -1354,7 +1364,7 @@ class TestKeptOOF:
         scorer = Scorer(
             clock, parameters={"num_leaves": 99}, value=lambda c: (0.5 if c.is_watched else 0.7) + c.leaves / 1000
         )
-        searched(opened, scorer, budget=Budget(0.0, trials=2), keep=1).run()
+        searched(opened, scorer, budget=Budget(0.0, trials=2), n_oof_trials=1).run()
         assert self.kept(opened) == {1: 0.74}
 
     def test_full_scores_that_have_none_are_made_again(self, opened: StudySession, clock: Clock) -> None:
@@ -1366,7 +1376,11 @@ class TestKeptOOF:
             value=lambda c: 0.8 + c.leaves / 1000 - 0.01,
         )  # fmt: skip
         search = searched(
-            opened, scorer, budget=within(1e6, trials=0), keep=2, progress=lambda p: _ended(p.stage == "full CV")
+            opened,
+            scorer,
+            budget=within(1e6, trials=0),
+            n_oof_trials=2,
+            progress=lambda p: _ended(p.stage == "full CV"),
         )
         settled(opened)
         with suppress(KeyboardInterrupt):
@@ -1391,7 +1405,7 @@ class TestKeptOOF:
             curves=lambda _: ({10: 0.5, 20: 0.7},),
             value=lambda c: 0.7 if c.rounds == (20,) else 0.6,
         )
-        searched(opened, scorer, budget=Budget(0.0, trials=1), keep=1).run()
+        searched(opened, scorer, budget=Budget(0.0, trials=1), n_oof_trials=1).run()
         assert not any(c.keep_oof for c in scorer.full)
         assert [(c.fold, c.keep_oof) for c in scorer.calls if c.rounds == (20,) and c.seed == 1] == [
             (k, True) for k in range(5)

@@ -59,7 +59,8 @@ def test_a_value_is_taken_up_to_lightgbms_limits(name: str) -> None:
     for bound, beyond in ((low, -1), (high, 1)):
         if math.isfinite(bound):
             outside = bound + beyond * (1 if isinstance(bound, int) else 1e-7)
-            assert f"LightGBM takes {name} from {low:g} " in refusal(name, [outside]).message + " "
+            allowed = f"from {low:g} to {high:g}" if math.isfinite(high) else f"of at least {low:g}"
+            assert f"LightGBM takes {name} {allowed}, got {outside:g}" in refusal(name, [outside]).message
             # And of a range as of a choice.
             ends = sorted([outside, bound])
             assert "LightGBM takes" in refusal(name, {"low": ends[0], "high": ends[1]}).message

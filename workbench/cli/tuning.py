@@ -138,7 +138,7 @@ def _document(outcome: TuneOutcome, number: int, competition: library.OpenCompet
         "complete": tuned.complete,
         "pruned": tuned.pruned,
         "failed": tuned.failed,
-        "trials": tuned.trials_now,
+        "trials": tuned.n_new_trials,
         "seconds": round(tuned.seconds, 2),
         "optimistic": outcome.optimistic,
         "folder": str(outcome.folder),
@@ -176,7 +176,7 @@ def _print(outcome: TuneOutcome, number: int, competition: library.OpenCompetiti
     from workbench.api.values import as_toml_lines
 
     tuned, metric = outcome.tuned, competition.data.metric
-    counts = f"{tuned.trials_now} new trials; in total {tuned.complete} complete, {tuned.pruned} pruned"
+    counts = f"{tuned.n_new_trials} new trials; in total {tuned.complete} complete, {tuned.pruned} pruned"
     counts += f", {tuned.failed} failed" if tuned.failed else ""
     echo(f"{counts}; {tuned.seconds:.0f} s")
     lines: list[tuple[str, ...]] = [("trial", metric.name, "fold SD", "repeated CV", "holdout", "low-fidelity", "")]

@@ -405,8 +405,11 @@ def _notes(
     if initial is None:
         notes.append("the experiment's own parameters are outside the search space, so they were not scored")
     for scored, name in ((tuned.best, "the best parameters"), (tuned.initial, "the experiment's own parameters")):
-        if scored is not None and scored.cut is not None:
-            notes.append(f"the time was too short to finish training {name}: the score is of {scored.cut} rounds")
+        if scored is not None and scored.rounds_at_time_limit is not None:
+            notes.append(
+                f"the time was too short to finish training {name}: "
+                f"the score is of {scored.rounds_at_time_limit} rounds"
+            )
     if tuned.best is not None and experiment.competition.definition.cv.scheme == "time":
         notes.append("repeated CV has one fold more, with folds that are cut at other times")
     if experiment.spec.pseudo is not None:

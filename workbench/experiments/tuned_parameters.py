@@ -90,10 +90,10 @@ def tuned_parameters(
         point = {name: _rounded(value) for name, value in space.parameters(best.parameters).items()}
         changes = with_bagging(point, spec.parameters)
         changes |= reset_unused(with_patience(spec) | changes, lightgbm_defaults())
-    if best.rate is not None and "learning_rate" not in spec.parameters:
-        changes["learning_rate"] = best.rate
+    if best.learning_rate is not None and "learning_rate" not in spec.parameters:
+        changes["learning_rate"] = best.learning_rate
         changes["num_iterations"], changes["early_stopping_round"] = enough_rounds(
-            best.rate, spec.rounds, spec.patience
+            best.learning_rate, spec.rounds, spec.patience
         )
     return with_parameters(model, changes)
 

@@ -141,18 +141,18 @@ class TrialUnit(ExperimentUnit):
         LightGBM's, by their primary names; the experiment has all others.
     folds : list of int
     seed : int
-    rate, rounds, patience, every, share
+    learning_rate, rounds, patience, evaluation_interval, row_share
         See `Fidelity`.
     """
 
     parameters: dict[str, Any]
     folds: list[int]
     seed: int = 1
-    rate: float | None = None
+    learning_rate: float | None = None
     rounds: int
     patience: int = 0
-    every: int = 1
-    share: float = 1.0
+    evaluation_interval: int = 1
+    row_share: float = 1.0
 
     def run(self) -> TrialResult:
         """Train on each fold and return the scores, with OOF.
@@ -164,7 +164,7 @@ class TrialUnit(ExperimentUnit):
         MemoryLimitError
             When the training with these parameters would exceed the memory limit.
         """
-        fidelity = Fidelity(self.rate, self.rounds, self.patience, self.every, self.share)
+        fidelity = Fidelity(self.learning_rate, self.rounds, self.patience, self.evaluation_interval, self.row_share)
         experiment = self.experiment()
         model = lightgbm_of(experiment, because="trials are of LightGBM", hint="choose an experiment with [model]")
         experiment.plan_memory(model=replace(model, parameters=model.parameters | self.parameters), seeds=(1,))

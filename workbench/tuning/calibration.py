@@ -46,7 +46,7 @@ class Calibration:
                 if low_fidelity is None:
                     return None
                 context.session.state.low_fidelity = low_fidelity
-        if context.options.keep and len(low_fidelity.folds) < context.n_folds:
+        if context.options.n_oof_trials and len(low_fidelity.folds) < context.n_folds:
             context.notes.append(
                 "OOF are kept of full CV only: the study's low-fidelity scores are of "
                 f"{len(low_fidelity.folds)} of {context.n_folds} folds"
@@ -66,8 +66,8 @@ class Calibration:
         spec, low_fidelity = self._context.scorer.spec, self._affordable_fidelity()
         if spec.patience or low_fidelity is None:
             return low_fidelity
-        rate = float(spec.parameters.get("learning_rate", LOW_FIDELITY_RATE))
-        return with_fixed_rounds(low_fidelity, spec.rounds, rate)
+        learning_rate = float(spec.parameters.get("learning_rate", LOW_FIDELITY_RATE))
+        return with_fixed_rounds(low_fidelity, spec.rounds, learning_rate)
 
     def _affordable_fidelity(self) -> LowFidelity | None:
         context = self._context
@@ -94,25 +94,25 @@ class Calibration:
         """
         if self._context.deadline.is_over():
             return None
-        share = min_row_share(self._context.train_rows)
+        row_share = min_row_share(self._context.train_rows)
         # The first training also bins the data, which happens only once.
-        if self._time_rounds(1, share) is None or (five_rounds_s := self._time_rounds(5, share)) is None:
+        if self._time_rounds(1, row_share) is None or (five_rounds_s := self._time_rounds(5, row_share)) is None:
             return None
-        round_s = five_rounds_s / 5 / share
+        round_s = five_rounds_s / 5 / row_share
         if TIMED_ROUNDS * round_s > TIMED_SHARE * (until - time.perf_counter()):
             return round_s
         # The first training on all rows also makes their dataset.
-        if share < 1 and self._time_rounds(5, 1.0) is None:
+        if row_share < 1 and self._time_rounds(5, 1.0) is None:
             return None
         forty_rounds_s = self._time_rounds(40, 1.0)
         return None if forty_rounds_s is None else forty_rounds_s / 40
 
-    def _time_rounds(self, n_rounds: int, share: float) -> float | None:
+    def _time_rounds(self, n_rounds: int, row_share: float) -> float | None:
         """Return the seconds of a training on a share of the rows; None where the deadline ended it."""
         context = self._context
         points = (context.trials.initial_point, context.space.point_of({}), *proven_points(context.space))
         # Where none of these is in the space, the largest model is timed: no trial takes longer.
         point = next((p for p in points if p is not None), context.space.largest)
-        fidelity = Fidelity(LOW_FIDELITY_RATE, n_rounds, 0, every=5, share=share)
+        fidelity = Fidelity(LOW_FIDELITY_RATE, n_rounds, 0, evaluation_interval=5, row_share=row_share)
         score = context.scorer.score(context.space.parameters(point), 0, fidelity)
         return None if score is None else score.seconds

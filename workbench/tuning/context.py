@@ -26,8 +26,8 @@ __all__ = ["FullFidelity", "Scorers", "SearchContext", "SearchOptions", "failure
 Candidate = TypeVar("Candidate")
 
 MANY_TRAIN_ROWS = 100_000
-"""From this many train rows of a fold on, full CV evaluates every fifth round: there an evaluation costs more than it
-tells. The number is arbitrary."""
+"""With this many train rows in a fold or more, full CV evaluates every fifth round: evaluations take long
+there. The number is arbitrary."""
 
 
 def _no_scorer() -> None:
@@ -61,20 +61,20 @@ class SearchOptions:
     Attributes
     ----------
     budget : Budget
-    keep : int
-        The number of trials whose OOF are kept; above 0, low-fidelity trials are scored on all folds.
+    n_oof_trials : int
+        The number of trials whose OOF are saved; above 0, low-fidelity trials are scored on all folds.
     all_folds : bool
-        Whether folds differ too much for a trial to be scored on some of them.
+        Whether folds differ too much for a trial to be scored on only some of them.
     """
 
     budget: Budget
-    keep: int = 0
+    n_oof_trials: int = 0
     all_folds: bool = False
 
     @property
     def scores_all_folds(self) -> bool:
         """Whether low-fidelity trials have to be scored on every fold."""
-        return self.all_folds or self.keep > 0
+        return self.all_folds or self.n_oof_trials > 0
 
 
 @dataclass(frozen=True)
@@ -97,20 +97,24 @@ class FullFidelity:
         """Whether all folds have the same number of rounds."""
         return bool(self.spec.patience) and not self.spec.rounds_per_fold
 
-    def at_rate(self, rate: float | None) -> Fidelity:
+    def at_rate(self, learning_rate: float | None) -> Fidelity:
         """Return the fidelity at a learning rate; None for the parameter set's own."""
         spec = self.spec
         if not spec.patience:
-            return Fidelity(rate, spec.rounds, 0, every=spec.rounds)
+            return Fidelity(learning_rate, spec.rounds, 0, evaluation_interval=spec.rounds)
         rounds, patience = spec.rounds, spec.patience
-        if rate is not None and "learning_rate" not in spec.parameters:
-            rounds, patience = enough_rounds(rate, rounds, patience)
-        return Fidelity(rate, rounds, patience, every=5 if self.n_rows >= MANY_TRAIN_ROWS else 1)
+        if learning_rate is not None and "learning_rate" not in spec.parameters:
+            rounds, patience = enough_rounds(learning_rate, rounds, patience)
+        return Fidelity(learning_rate, rounds, patience, evaluation_interval=5 if self.n_rows >= MANY_TRAIN_ROWS else 1)
 
     def of_finished(self, trial_scores: TrialScores) -> Fidelity:
         """Return the fidelity that a finished full CV was scored at."""
-        fidelity = self.at_rate(trial_scores.rate)
-        return fidelity if trial_scores.cut is None else replace(fidelity, rounds=trial_scores.cut)
+        fidelity = self.at_rate(trial_scores.learning_rate)
+        return (
+            fidelity
+            if trial_scores.rounds_at_time_limit is None
+            else replace(fidelity, rounds=trial_scores.rounds_at_time_limit)
+        )
 
     def chosen_rounds(self, trial_scores: TrialScores) -> tuple[int, ...] | None:
         """Return the rounds that early stopping chose in full CV; None without early stopping."""
@@ -125,8 +129,8 @@ class SearchContext:
     ----------
     scorer : TimedScorer
         On the competition's folds.
-    full : FullFidelity
-    trials_now : int
+    full_fidelity : FullFidelity
+    n_new_trials : int
         The number of low-fidelity trials of this search.
     notes, failures : list of str
         Messages for the user.
@@ -138,14 +142,14 @@ class SearchContext:
     options: SearchOptions
     deadline: Deadline
     trials: Trials
-    full: FullFidelity
+    full_fidelity: FullFidelity
     oof: OOFFiles
-    trials_now: int = 0
+    n_new_trials: int = 0
     notes: list[str] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
 
     @property
-    def cv(self) -> CVScores:
+    def cv_scores(self) -> CVScores:
         """The stored full CV, repeated CV and holdout scores."""
         return CVScores(self.session.study)
 
@@ -174,14 +178,14 @@ class SearchContext:
         """The number of validated rows of each fold."""
         return [len(self.folds.valid_rows(k)) for k in range(self.n_folds)]
 
-    def assigned(self, candidates: Sequence[Candidate]) -> list[Candidate]:
+    def assigned_to_process(self, candidates: Sequence[Candidate]) -> list[Candidate]:
         """Return the candidates that this process has to score; the study's other processes score the rest."""
         index, n_processes = self.session.position()
-        # With a number of trials alone each process scores all: it can't tell whether the others get that far.
+        # Without a time limit each process scores all of them: another one may end before it gets here.
         return list(candidates[index::n_processes] if self.budget.ends_at is not None else candidates)
 
     def saving_oof(
-        self, number: int, value: float, fold_scores: Mapping[int, FoldScore], *, is_full: bool
+        self, number: int, value: float, fold_scores: Mapping[int, FoldScore], *, is_full_cv: bool
     ) -> AbstractContextManager[None]:
         """Save a trial's OOF if it is among the best; the caller stores its value within the `with` block.
 
@@ -190,18 +194,19 @@ class SearchContext:
         number : int
             The trial.
         value : float
+            The mean of its fold scores, by which the best trials are chosen.
         fold_scores : mapping
             Fold -> score.
-        is_full : bool
-            Whether they are of full CV.
+        is_full_cv : bool
+            Whether the scores come from full CV; else they come from low fidelity.
         """
         new_value = {number: value}
 
         def full_cv_values() -> dict[int, float]:
-            return {s.number: s.value for s in self.trials.scored()} | (new_value if is_full else {})
+            return {s.number: s.value for s in self.trials.scored()} | (new_value if is_full_cv else {})
 
         def low_fidelity_values() -> dict[int, float]:
-            return {t.number: trial_value(t) for t in self.trials.complete()} | ({} if is_full else new_value)
+            return {t.number: trial_value(t) for t in self.trials.complete()} | ({} if is_full_cv else new_value)
 
         return self.oof.saving(number, fold_scores, full_cv_values, low_fidelity_values)
 

@@ -37,25 +37,25 @@ class FullCVStage:
         self._context, self._low_fidelity = context, low_fidelity
 
     def run(self) -> None:
-        """Run races, then train OOF that they do not keep."""
+        """Run races; then train the models whose OOF are missing."""
         if self._run_races():
             MissingOOF(self._context).run()
 
     def _run_races(self) -> bool:
         """Return False where the stage's time ended a race."""
-        context, rate = self._context, self._rate()
-        while candidates := context.assigned(self._candidates(rate)):
-            seconds = [cv.full.seconds for cv in context.cv.finished()]
-            # Where the time is too short for another trial, repeated CV gets it.
-            if seconds and context.deadline.remaining_s() < 1.2 * float(np.median(seconds)):
+        context, learning_rate = self._context, self._learning_rate()
+        while candidates := context.assigned_to_process(self._candidates(learning_rate)):
+            full_cv_seconds = [cv.full.seconds for cv in context.cv_scores.finished()]
+            # Time that is too short for another trial is left to repeated CV.
+            if full_cv_seconds and context.deadline.remaining_s() < 1.2 * float(np.median(full_cv_seconds)):
                 break
-            if not Race(context, self._low_fidelity, rate, candidates[:MAX_RACING]).run():
+            if not Race(context, self._low_fidelity, learning_rate, candidates[:MAX_RACING]).run():
                 return False
-            if context.budget.ends_at is None:
+            if context.budget.ends_at is None:  # the number of trials is all that limits the work: one race
                 break
         return True
 
-    def _candidates(self, rate: float | None) -> list[FrozenTrial]:
+    def _candidates(self, learning_rate: float | None) -> list[FrozenTrial]:
         """Return the trials that need full CV, the best first; the experiment's own parameters come third."""
         context = self._context
         ranked = context.trials.complete()
@@ -63,31 +63,31 @@ class FullCVStage:
         candidates = [*ranked[:2], *initial, *ranked[2:]]
         if context.budget.trials is not None and context.budget.ends_at is None:
             candidates = candidates[: 1 + max(MIN_REPEATED_TRIALS, len(ranked) // 10)]
-        return list({t.number: t for t in candidates if self._needs_full_cv(t, rate)}.values())
+        return list({t.number: t for t in candidates if self._needs_full_cv(t, learning_rate)}.values())
 
-    def _needs_full_cv(self, trial: FrozenTrial, rate: float | None) -> bool:
-        """Return whether a trial has no full CV, one at a higher rate, or one that the time cut short too early."""
+    def _needs_full_cv(self, trial: FrozenTrial, learning_rate: float | None) -> bool:
+        """Return whether a trial has no full CV, one at a higher rate, or one that the time limit ended too early."""
         context = self._context
-        full = context.cv.full_cv(trial.number)
+        full = context.cv_scores.full_cv(trial.number)
         if full is None:
             return True
         if full.dropped_after is not None or full.n_failures > 1:
             return False
         if full.scores is None:
             return True
-        if rate is not None and full.rate is not None and rate < full.rate:
+        if learning_rate is not None and full.learning_rate is not None and learning_rate < full.learning_rate:
             return True
-        if full.cut is None:
+        if full.rounds_at_time_limit is None:
             return False
-        # The slowest fold decides, as in `Race._stored_score`: otherwise the same score would be repeated forever.
-        folds = context.cv.fold_scores(trial.number, full.rate).values()
+        # By the slowest fold, as in `Race._stored_score`, which else returns the stored scores: an endless loop.
+        folds = context.cv_scores.fold_scores(trial.number, full.learning_rate).values()
         longest_s = max((s.seconds for s in folds), default=full.seconds / context.n_folds)
         return first_fold_limit(context, time.perf_counter()) > LONGER_FOLD * longest_s
 
-    def _rate(self) -> float | None:
+    def _learning_rate(self) -> float | None:
         """Return the learning rate of full CV; None where the rate is searched.
 
-        It is the experiment's own, or the lowest rate at which enough trials fit into the time. A study keeps its rate
+        It is the experiment's, or the lowest rate at which enough trials fit into the time. A study keeps its rate
         unless there is now time for a much lower one.
         """
         context = self._context
@@ -100,11 +100,11 @@ class FullCVStage:
             return None
         with context.session.locked():
             state = context.session.state
-            stored_rate, rate = state.full_cv_rate, self._affordable_rate()
-            if stored_rate is not None and not is_much_lower(rate, stored_rate):
+            stored_rate, learning_rate = state.full_cv_rate, self._affordable_rate()
+            if stored_rate is not None and not is_much_lower(learning_rate, stored_rate):
                 return stored_rate
-            state.full_cv_rate = rate
-        return rate
+            state.full_cv_rate = learning_rate
+        return learning_rate
 
     def _affordable_rate(self) -> float:
         context, low_fidelity = self._context, self._low_fidelity
@@ -112,5 +112,7 @@ class FullCVStage:
         fold_seconds = [trial_seconds(t) / len(low_fidelity.folds) for t in context.trials.complete()[:TOP_TRIALS]]
         if context.budget.ends_at is None or not fold_seconds:
             return FULL_CV_RATES[1]
-        n_sets = target_full_cvs(context.valid_rows, all_folds=context.options.scores_all_folds)
-        return affordable_rate(context.deadline.remaining_s(), fold_seconds, low_fidelity, context.n_folds, n_sets)
+        n_parameter_sets = target_full_cvs(context.valid_rows, all_folds=context.options.scores_all_folds)
+        return affordable_rate(
+            context.deadline.remaining_s(), fold_seconds, low_fidelity, context.n_folds, n_parameter_sets
+        )

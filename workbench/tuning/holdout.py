@@ -39,7 +39,8 @@ class HoldoutStage:
         for trial_scores in unscored.values():
             parameters = context.space.parameters(trial_scores.parameters)
             fidelity = replace(
-                context.full.of_finished(trial_scores), exact_rounds=context.full.chosen_rounds(trial_scores)
+                context.full_fidelity.of_finished(trial_scores),
+                exact_rounds=context.full_fidelity.chosen_rounds(trial_scores),
             )
             try:
                 score = scorer.score(parameters, scorer.folds.n_folds - 1, fidelity)
@@ -48,7 +49,7 @@ class HoldoutStage:
                 continue
             if score is None:
                 return
-            context.cv.set_holdout(trial_scores.number, score.score)
+            context.cv_scores.set_holdout(trial_scores.number, score.score)
 
     def _scorer(self) -> TimedScorer | None:
         try:

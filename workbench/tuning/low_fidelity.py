@@ -65,7 +65,7 @@ class LowFidelityStage:
         """Score trials until the stage's time is over, or their number or the space is exhausted."""
         context = self._context
         max_trials = context.budget.trials
-        while not self.is_exhausted and (max_trials is None or context.trials_now < max_trials):
+        while not self.is_exhausted and (max_trials is None or context.n_new_trials < max_trials):
             if context.deadline.is_over():
                 return
             trial = context.session.ask(context.space.distributions())
@@ -87,7 +87,7 @@ class LowFidelityStage:
             self._study.tell(trial, state=earlier.state)
         else:
             self._study.tell(trial, earlier.value)
-        self._context.trials_now += 1
+        self._context.n_new_trials += 1
         self._n_repeated += 1
         if self._n_repeated == MAX_REPEATED_POINTS:
             self.is_exhausted = True
@@ -115,7 +115,7 @@ class LowFidelityStage:
             self._study.tell(trial, state=self._states.PRUNED)
         elif end is _TrialEnd.COMPLETE:
             self._complete(trial, top_trials, fold_scores)
-        self._context.trials_now += 1
+        self._context.n_new_trials += 1
         return True
 
     def _score_folds(
@@ -153,7 +153,7 @@ class LowFidelityStage:
             curve.add(n_rounds * n_leaves, best_value)
             return self._curves.is_behind(fold, top_numbers, n_rounds * n_leaves, best_value)
 
-        parameters, keep_oof = context.space.parameters(trial.params), context.options.keep > 0
+        parameters, keep_oof = context.space.parameters(trial.params), context.options.n_oof_trials > 0
         fidelity = self._low_fidelity.fidelity
         score = context.scorer.score(parameters, fold, fidelity, watch=is_behind, keep_oof=keep_oof)
         if score is not None:
@@ -166,7 +166,7 @@ class LowFidelityStage:
         writer.set_rounds([int(np.mean(fold_scores[k].rounds)) for k in self._low_fidelity.folds])
         if len(top_trials) < TOP_TRIALS or value == context.trials.best_of(value, trial_value(top_trials[-1])):
             writer.set_curves(self._curves.of_trial(trial.number))
-        with context.saving_oof(trial.number, value, fold_scores, is_full=False):
+        with context.saving_oof(trial.number, value, fold_scores, is_full_cv=False):
             self._study.tell(trial, value)
 
     def _stop(self, trial: Trial) -> None:

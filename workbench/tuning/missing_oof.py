@@ -23,18 +23,18 @@ class MissingOOF:
     def run(self) -> None:
         """Save missing OOF, those of the best trial first, until the stage's time is over."""
         context = self._context
-        for trial_scores in context.trials.scored()[: context.options.keep]:
+        for trial_scores in context.trials.scored()[: context.options.n_oof_trials]:
             if context.oof.has(trial_scores.number, trial_scores.value):
                 continue
             parameters = context.space.parameters(trial_scores.parameters)
-            fidelity = context.full.of_finished(trial_scores)
-            if context.full.shares_rounds:
-                fidelity = replace(fidelity, exact_rounds=context.full.chosen_rounds(trial_scores))
+            fidelity = context.full_fidelity.of_finished(trial_scores)
+            if context.full_fidelity.shares_rounds:
+                fidelity = replace(fidelity, exact_rounds=context.full_fidelity.chosen_rounds(trial_scores))
             fold_scores = {}
             for fold in range(context.n_folds):
                 score = context.scorer.score(parameters, fold, fidelity, keep_oof=True)
                 if score is None:
                     return
                 fold_scores[fold] = score
-            with context.saving_oof(trial_scores.number, trial_scores.value, fold_scores, is_full=True):
+            with context.saving_oof(trial_scores.number, trial_scores.value, fold_scores, is_full_cv=True):
                 pass

@@ -24,13 +24,13 @@ class OOFFiles:
     ----------
     session : StudySession
     scorer : FoldScorer
-    keep : int
+    n_trials : int
         The number of trials whose OOF are kept.
     greater_is_better : bool
     """
 
-    def __init__(self, session: StudySession, scorer: FoldScorer, keep: int, *, greater_is_better: bool) -> None:
-        self._session, self._scorer, self._keep = session, scorer, keep
+    def __init__(self, session: StudySession, scorer: FoldScorer, n_trials: int, *, greater_is_better: bool) -> None:
+        self._session, self._scorer, self._n_trials = session, scorer, n_trials
         self._greater_is_better = greater_is_better
         self._folder = session.folder / "oof"
 
@@ -52,7 +52,7 @@ class OOFFiles:
     ) -> Iterator[None]:
         """Write a trial's OOF if they are complete and it is among the best; within the block its score is stored.
 
-        The file comes first: a process that is killed in between leaves a file too many, and none is lost. The study's
+        The file comes first: a process that is killed in between leaves an extra file, and loses none. The study's
         lock is held, so that no other process removes the file as one without a score.
 
         Parameters
@@ -65,7 +65,7 @@ class OOFFiles:
             Return the scores of all trials, this one included, by trial.
         """
         n_folds = self._scorer.problem.folds.n_folds
-        if not self._keep or len(fold_scores) < n_folds or any(s.oof is None for s in fold_scores.values()):
+        if not self._n_trials or len(fold_scores) < n_folds or any(s.oof is None for s in fold_scores.values()):
             yield
             return
         with self._session.locked():
@@ -82,7 +82,7 @@ class OOFFiles:
         ranked = [
             n for values in rankings for n in sorted(values, key=values.__getitem__, reverse=self._greater_is_better)
         ]
-        return set(list(dict.fromkeys(ranked))[: self._keep])
+        return set(list(dict.fromkeys(ranked))[: self._n_trials])
 
     def _path(self, number: int) -> Path:
         return self._folder / f"{number:05d}.npz"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,8 @@ __all__ = [
 ]
 
 MIN_RATE, LOW_RATE, LOW_FIDELITY_RATE, MAX_RATE = 0.03, 0.06, 0.1, 0.3
-"""The learning rates of low-fidelity scores; the lower ones where the time allows. High rates overrate small trees."""
+"""The learning rates of low-fidelity scores; the lower ones where the time allows. At high rates small trees score
+better than they do at the low rate of full CV."""
 
 TYPICAL_ROUNDS_TIMES_RATE = 30
 """A fold takes about 30 / rate rounds; measured on a few tables."""
@@ -66,45 +67,57 @@ TARGET_FULL_CVS, TARGET_FULL_CVS_OF_LARGE_FOLDS = 2.5, 1.3
 class LowFidelity:
     """The fidelity of a study's trials: a high learning rate, and some of the folds or rows.
 
-    Its fields are stored in studies by these names.
-
     Attributes
     ----------
-    rate : float, or None
+    learning_rate : float, or None
         The learning rate; None where it is searched.
-    rounds, patience, every : int
+    rounds, patience, evaluation_interval : int
         See `Fidelity`.
-    share : float
+    row_share : float
         The share of each fold's train rows.
     folds : tuple of int
         The folds that are scored.
     """
 
-    rate: float | None
+    learning_rate: float | None
     rounds: int
     patience: int
-    every: int
-    share: float
+    evaluation_interval: int
+    row_share: float
     folds: tuple[int, ...]
 
     @property
     def fidelity(self) -> Fidelity:
         """The fidelity of a single fold."""
-        return Fidelity(self.rate, self.rounds, self.patience, self.every, self.share)
+        return Fidelity(self.learning_rate, self.rounds, self.patience, self.evaluation_interval, self.row_share)
 
     def content(self) -> dict[str, Any]:
-        """Return its fields as JSON values."""
-        return asdict(self) | {"folds": list(self.folds)}
+        """Return its fields as JSON values; the keys are those of all studies."""
+        return {
+            "rate": self.learning_rate,
+            "rounds": self.rounds,
+            "patience": self.patience,
+            "every": self.evaluation_interval,
+            "share": self.row_share,
+            "folds": list(self.folds),
+        }
 
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> LowFidelity:
         """Return the fidelity whose `content` this is."""
-        return cls(**{**content, "folds": tuple(content["folds"])})
+        return cls(
+            learning_rate=content["rate"],
+            rounds=content["rounds"],
+            patience=content["patience"],
+            evaluation_interval=content["every"],
+            row_share=content["share"],
+            folds=tuple(content["folds"]),
+        )
 
     def reduction(self, n_folds: int) -> str:
         """Return ", of 2 of 5 folds, of 50% of the rows"; empty where all of them are used."""
         folds = "" if len(self.folds) == n_folds else f", of {len(self.folds)} of {n_folds} folds"
-        return folds + ("" if self.share == 1.0 else f", of {self.share:.0%} of the rows")
+        return folds + ("" if self.row_share == 1.0 else f", of {self.row_share:.0%} of the rows")
 
 
 def low_fidelity_without_time(train_rows: Sequence[int], *, searches_rate: bool) -> LowFidelity:
@@ -136,8 +149,8 @@ def low_fidelity_within(
     """Return the fidelity at which enough trials fit into their time.
 
     What loses the least information is reduced first: folds beyond those that validate enough rows, then half of the
-    trials, then the low learning rate, then rows. Fewer rows and higher rates overrate small trees, the highest rates
-    most of all.
+    trials, then the low learning rate, then rows. With fewer rows and higher rates small trees score too well, most
+    of all at the highest rates.
 
     Parameters
     ----------
@@ -155,59 +168,64 @@ def low_fidelity_within(
     n_folds, n_rows = len(train_rows), float(np.mean(train_rows))
     # The largest folds first; of equal ones the last, which in time is nearest to the test rows.
     folds_by_size = sorted(range(n_folds), key=lambda k: (train_rows[k], k), reverse=True)
-    # A fold takes fold_s_times_rate / rate seconds.
+    # A fold takes fold_s_times_rate / learning_rate seconds.
     fold_s_times_rate = max(1e-9, (1 - PRUNED_SHARE) * round_seconds * TYPICAL_ROUNDS_TIMES_RATE)
     min_folds = (
         n_folds if all_folds else min(n_folds, math.ceil(ENOUGH_VALID_ROWS / max(1.0, float(np.mean(valid_rows)))))
     )
     affordable_folds = seconds / TARGET_TRIALS / (fold_s_times_rate / LOW_RATE)
     n_scored = int(min(n_folds, max(min_folds, affordable_folds)))
-    rate = TARGET_TRIALS * n_scored * fold_s_times_rate / seconds
-    if rate > LOW_RATE:
-        rate = max(LOW_RATE, ACCEPTABLE_TRIALS * n_scored * fold_s_times_rate / seconds)
-    share = min(1.0, max(LOW_FIDELITY_RATE / rate, min_row_share(train_rows)))
-    rate = min(MAX_RATE, max(MIN_RATE, min(rate, LOW_FIDELITY_RATE), rate * share))
+    learning_rate = TARGET_TRIALS * n_scored * fold_s_times_rate / seconds
+    if learning_rate > LOW_RATE:
+        learning_rate = max(LOW_RATE, ACCEPTABLE_TRIALS * n_scored * fold_s_times_rate / seconds)
+    row_share = min(1.0, max(LOW_FIDELITY_RATE / learning_rate, min_row_share(train_rows)))
+    learning_rate = min(MAX_RATE, max(MIN_RATE, min(learning_rate, LOW_FIDELITY_RATE), learning_rate * row_share))
     # If even this is too slow, a few trials are scored on fewer folds and with fewer rounds.
-    affordable_rounds = int(seconds / MIN_TRIALS / (round_seconds * share))
+    affordable_rounds = int(seconds / MIN_TRIALS / (round_seconds * row_share))
     if not all_folds:
         n_scored = max(1, min(n_scored, affordable_rounds // MIN_ROUNDS))
-    fidelity = _low_fidelity(rate, share, tuple(sorted(folds_by_size[:n_scored])), n_rows, searches_rate=searches_rate)
+    fidelity = _low_fidelity(
+        learning_rate, row_share, tuple(sorted(folds_by_size[:n_scored])), n_rows, searches_rate=searches_rate
+    )
     return replace(fidelity, rounds=min(fidelity.rounds, max(MIN_ROUNDS, affordable_rounds // n_scored)))
 
 
 def min_row_share(train_rows: Sequence[int]) -> float:
-    """Return the smallest share of a fold's rows that a low-fidelity score may use."""
+    """Return the smallest share of a fold's train rows that a low-fidelity score may use."""
     return min(1.0, MIN_ROWS / float(np.mean(train_rows)))
 
 
 def _low_fidelity(
-    rate: float, share: float, folds: tuple[int, ...], n_rows: float, *, searches_rate: bool
+    learning_rate: float, row_share: float, folds: tuple[int, ...], n_rows: float, *, searches_rate: bool
 ) -> LowFidelity:
     return LowFidelity(
-        None if searches_rate else float(f"{rate:.2g}"),
-        int((MAX_ROUNDS_TIMES_RATE if rate <= LOW_FIDELITY_RATE else 1.5 * TYPICAL_ROUNDS_TIMES_RATE) / rate),
-        max(10, round(3 / rate)),
+        None if searches_rate else float(f"{learning_rate:.2g}"),
+        int(
+            (MAX_ROUNDS_TIMES_RATE if learning_rate <= LOW_FIDELITY_RATE else 1.5 * TYPICAL_ROUNDS_TIMES_RATE)
+            / learning_rate
+        ),
+        max(10, round(3 / learning_rate)),
         1 if n_rows < MIN_ROWS else 5,
-        1.0 if share > 0.8 else float(f"{share:.3g}"),
+        1.0 if row_share > 0.8 else float(f"{row_share:.3g}"),
         folds,
     )
 
 
-def with_fixed_rounds(low_fidelity: LowFidelity, rounds: int, rate: float) -> LowFidelity:
+def with_fixed_rounds(low_fidelity: LowFidelity, rounds: int, learning_rate: float) -> LowFidelity:
     """Return the fidelity for models without early stopping: a higher rate takes proportionally fewer rounds.
 
     Parameters
     ----------
     low_fidelity : LowFidelity
     rounds : int
-    rate : float
+    learning_rate : float
         The learning rate of full CV.
     """
-    if low_fidelity.rate is None:
+    if low_fidelity.learning_rate is None:
         return replace(low_fidelity, rounds=rounds, patience=0)
-    higher_rate = max(low_fidelity.rate, rate)
-    fewer_rounds = max(1, round(rounds * rate / higher_rate))
-    return replace(low_fidelity, rate=higher_rate, rounds=fewer_rounds, patience=0)
+    higher_rate = max(low_fidelity.learning_rate, learning_rate)
+    fewer_rounds = max(1, round(rounds * learning_rate / higher_rate))
+    return replace(low_fidelity, learning_rate=higher_rate, rounds=fewer_rounds, patience=0)
 
 
 def target_full_cvs(valid_rows: Sequence[int], *, all_folds: bool) -> float:
@@ -220,7 +238,7 @@ def target_full_cvs(valid_rows: Sequence[int], *, all_folds: bool) -> float:
 
 
 def affordable_rate(
-    seconds: float, fold_seconds: Sequence[float], low_fidelity: LowFidelity, n_folds: int, n_sets: float
+    seconds: float, fold_seconds: Sequence[float], low_fidelity: LowFidelity, n_folds: int, n_parameter_sets: float
 ) -> float:
     """Return the lowest learning rate at which enough parameter sets can be scored on all folds.
 
@@ -232,30 +250,30 @@ def affordable_rate(
         The seconds of a low-fidelity fold of each of the best trials.
     low_fidelity : LowFidelity
     n_folds : int
-    n_sets : float
+    n_parameter_sets : float
         The number of parameter sets that should fit.
     """
-    for rate in FULL_CV_RATES:
+    for learning_rate in FULL_CV_RATES:
         # A fifth more, as the patience is longer, too.
-        slowdown = 1.2 * (low_fidelity.rate or LOW_FIDELITY_RATE) / rate / low_fidelity.share
-        if seconds >= n_sets * n_folds * slowdown * float(np.median(fold_seconds)):
-            return rate
+        slowdown = 1.2 * (low_fidelity.learning_rate or LOW_FIDELITY_RATE) / learning_rate / low_fidelity.row_share
+        if seconds >= n_parameter_sets * n_folds * slowdown * float(np.median(fold_seconds)):
+            return learning_rate
     return FULL_CV_RATES[-1]
 
 
-def is_much_lower(rate: float, previous: float) -> bool:
+def is_much_lower(learning_rate: float, previous: float) -> bool:
     """Return whether a rate is two or more steps below the previous one: then full CV is worth repeating."""
     rates = FULL_CV_RATES
-    return previous in rates and rate in rates and rates.index(previous) - rates.index(rate) > 1
+    return previous in rates and learning_rate in rates and rates.index(previous) - rates.index(learning_rate) > 1
 
 
-def enough_rounds(rate: float, rounds: int, patience: int) -> tuple[int, int]:
+def enough_rounds(learning_rate: float, rounds: int, patience: int) -> tuple[int, int]:
     """Return the limit of rounds and the patience that a learning rate needs, at least the given ones.
 
     At a low rate the score stagnates for longer: with a patience of 50 rounds, a model with three columns per tree
     stopped at round 9 instead of 700.
     """
-    return max(rounds, int(300 / rate)), max(patience, round(3 / rate))
+    return max(rounds, int(300 / learning_rate)), max(patience, round(3 / learning_rate))
 
 
 def not_clearly_worse(
@@ -289,15 +307,15 @@ def affordable_trials(ranked: Sequence[int], n_affordable: float, initial: int |
 
     The `initial` trial replaces the last of three or more.
     """
-    n = int(max(1.0, min(n_affordable, len(ranked))))
-    affordable = list(ranked[:n])
-    if initial is not None and initial in ranked and initial not in affordable and n > 2:
+    n_trials = int(max(1.0, min(n_affordable, len(ranked))))
+    affordable = list(ranked[:n_trials])
+    if initial is not None and initial in ranked and initial not in affordable and n_trials > 2:
         return [*affordable[:-1], initial]
     return affordable
 
 
 def repeated_cv_folds(seconds: float, fold_seconds: Sequence[float], n_folds: int) -> tuple[int, int]:
-    """Return the numbers of folds and of parameter sets that there is time for; sets go before folds.
+    """Return the numbers of folds and of parameter sets that there is time for: fewer folds, before fewer sets.
 
     Parameters
     ----------
@@ -308,8 +326,8 @@ def repeated_cv_folds(seconds: float, fold_seconds: Sequence[float], n_folds: in
     n_folds : int
         The number of other folds.
     """
-    for n_sets in range(len(fold_seconds), 1, -1):
-        affordable_folds = 0.9 * seconds / max(1e-9, sum(fold_seconds[:n_sets]))
+    for n_parameter_sets in range(len(fold_seconds), 1, -1):
+        affordable_folds = 0.9 * seconds / max(1e-9, sum(fold_seconds[:n_parameter_sets]))
         if affordable_folds >= 1:
-            return int(min(n_folds, affordable_folds)), n_sets
+            return int(min(n_folds, affordable_folds)), n_parameter_sets
     return int(max(1.0, min(n_folds, 0.9 * seconds / max(1e-9, sum(fold_seconds[:1]))))), 1

@@ -75,9 +75,9 @@ class Curve:
 
     def thinned(self, points: int = 40) -> tuple[list[int], list[float]]:
         """Return about `points` evenly spaced points as (leaves, values); the last point is among them."""
-        every = -(-len(self.leaves) // points) or 1
+        step = -(-len(self.leaves) // points) or 1
         last = len(self.leaves) - 1
-        indices = [i for i in range(len(self.leaves)) if (last - i) % every == 0]
+        indices = [i for i in range(len(self.leaves)) if (last - i) % step == 0]
         return [self.leaves[i] for i in indices], [self.best[i] for i in indices]
 
 

@@ -17,7 +17,7 @@ from workbench.tuning.results import TrialScores
 __all__ = ["MIN_REPEATED_TRIALS", "RepeatedCVStage"]
 
 MIN_REPEATED_TRIALS, MAX_REPEATED_TRIALS = 3, 12
-"""The number of trials that are scored, the more the longer the time. Arbitrary."""
+"""The number of trials that are scored; more are scored in a longer time. Arbitrary."""
 
 MODEL_SEED, OTHER_MODEL_SEED = 1, 2
 """Full CV uses the first one; the other one replaces other folds where the scheme has none."""
@@ -40,27 +40,28 @@ class RepeatedCVStage:
         """Score as many trials as there is time for, all of them on the same folds."""
         context = self._context
         ranked, initial = context.trials.scored(), context.trials.initial_scored()
-        chosen = ranked[: self._n_chosen()]
-        chosen += [initial] if initial is not None and initial not in chosen else []
+        selected = ranked[: self._n_selected()]
+        selected += [initial] if initial is not None and initial not in selected else []
         scorer, seed = self._scorer()
         n_folds = scorer.folds.n_folds
-        incomplete = [s for s in chosen if len(context.cv.repeated_cv(s.number)) < n_folds]
+        incomplete = [s for s in selected if len(context.cv_scores.repeated_cv(s.number)) < n_folds]
         if not incomplete:
             return
-        n_scored_folds, n_sets = self._affordable(incomplete, n_folds)
-        incomplete = [s for s in incomplete if len(context.cv.repeated_cv(s.number)) < n_scored_folds]
+        n_scored_folds, n_parameter_sets = self._affordable(incomplete, n_folds)
+        incomplete = [s for s in incomplete if len(context.cv_scores.repeated_cv(s.number)) < n_scored_folds]
         # The last fold first: it trains on the most rows where folds go forward in time.
         folds = list(reversed(range(n_folds - n_scored_folds, n_folds)))
-        for trial_scores in context.assigned(incomplete)[:n_sets]:
+        for trial_scores in context.assigned_to_process(incomplete)[:n_parameter_sets]:
             try:
                 if not self._score(scorer, trial_scores, folds, seed):
                     return
             except (TrainingError, MemoryError) as exc:
                 context.failures.append(f"trial {trial_scores.number}, repeated CV: {failure_reason(exc)}")
 
-    def _n_chosen(self) -> int:
+    def _n_selected(self) -> int:
+        """Return how many of the best trials are scored, apart from the experiment's own parameters."""
         context = self._context
-        seconds = [cv.full.seconds for cv in context.cv.finished()]
+        seconds = [cv.full.seconds for cv in context.cv_scores.finished()]
         if context.budget.ends_at is None or not seconds:
             return MIN_REPEATED_TRIALS
         n_affordable = 0.9 * context.deadline.remaining_s() / float(np.median(seconds))
@@ -85,9 +86,9 @@ class RepeatedCVStage:
         The number of folds is stored, the same for all processes of the study.
         """
         context = self._context
-        fold_seconds_by_number = {cv.number: cv.full.seconds / context.n_folds for cv in context.cv.finished()}
+        fold_seconds_by_number = {cv.number: cv.full.seconds / context.n_folds for cv in context.cv_scores.finished()}
         fold_seconds = [fold_seconds_by_number[s.number] for s in incomplete]
-        n_scored_folds, n_sets = repeated_cv_folds(context.deadline.remaining_s(), fold_seconds, n_folds)
+        n_scored_folds, n_parameter_sets = repeated_cv_folds(context.deadline.remaining_s(), fold_seconds, n_folds)
         with context.session.locked():
             # Scores of fewer folds than before could not be compared with the stored ones.
             n_scored_folds = max(n_scored_folds, context.session.state.n_repeated_folds)
@@ -96,20 +97,21 @@ class RepeatedCVStage:
             context.notes.append(
                 f"the time was too short for all folds of repeated CV: {n_scored_folds} of {n_folds} are scored"
             )
-        return n_scored_folds, n_sets
+        return n_scored_folds, n_parameter_sets
 
     def _score(self, scorer: TimedScorer, trial_scores: TrialScores, folds: list[int], seed: int) -> bool:
-        """Score the folds that a trial lacks; return False where the stage's time ended it."""
+        """Score the folds of a trial that have no score yet; return False where the stage's time ended it."""
         context = self._context
         parameters = context.space.parameters(trial_scores.parameters)
         fidelity = replace(
-            context.full.of_finished(trial_scores), exact_rounds=context.full.chosen_rounds(trial_scores)
+            context.full_fidelity.of_finished(trial_scores),
+            exact_rounds=context.full_fidelity.chosen_rounds(trial_scores),
         )
         for fold in folds:
-            if fold in context.cv.repeated_cv(trial_scores.number):
+            if fold in context.cv_scores.repeated_cv(trial_scores.number):
                 continue
             score = scorer.score(parameters, fold, fidelity, seed=seed)
             if score is None:
                 return False
-            context.cv.add_repeated_fold(trial_scores.number, fold, score.score)
+            context.cv_scores.add_repeated_fold(trial_scores.number, fold, score.score)
         return True

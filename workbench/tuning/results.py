@@ -30,10 +30,10 @@ class TrialScores:
         Fold scores at the low learning rate, on the competition's folds and on other folds.
     rounds : tuple of int
         The mean rounds of full CV, one number per target.
-    rate : float, or None
+    learning_rate : float, or None
         The learning rate of full CV; None where the study did not choose it.
-    cut : int, or None
-        The rounds after which the time limit ended a fold of full CV; None where it ended none.
+    rounds_at_time_limit : int, or None
+        The fewest rounds after which the time limit ended a fold of full CV; None where it ended none.
     holdout : float, or None
         The score on the held-out rows, of a model with these rounds.
     """
@@ -44,8 +44,8 @@ class TrialScores:
     full_cv: tuple[float, ...] | None = None
     repeated_cv: tuple[float, ...] | None = None
     rounds: tuple[int, ...] = ()
-    rate: float | None = None
-    cut: int | None = None
+    learning_rate: float | None = None
+    rounds_at_time_limit: int | None = None
     holdout: float | None = None
 
     @property
@@ -73,7 +73,7 @@ class SearchResult:
         The trials with full CV, the best first.
     complete, pruned, failed : int
         The study's trials in each state.
-    trials_now : int
+    n_new_trials : int
         The trials of this search.
     seconds : float
     notes : tuple of str
@@ -86,7 +86,7 @@ class SearchResult:
     complete: int
     pruned: int
     failed: int
-    trials_now: int
+    n_new_trials: int
     seconds: float
     notes: tuple[str, ...] = ()
 
@@ -117,8 +117,8 @@ def scored_trials(study: Any, *, greater_is_better: bool) -> list[TrialScores]:
             full.scores,
             repeated,
             full.rounds,
-            full.rate,
-            full.cut,
+            full.learning_rate,
+            full.rounds_at_time_limit,
             holdout,
         )
         for number, full, repeated, holdout in CVScores(study).finished()

@@ -86,7 +86,7 @@ class Search:
             deadline,
             Trials(session.study, initial_point(space, scorer.spec.parameters), greater_is_better=greater_is_better),
             FullFidelity(scorer.spec, len(scorer.folds.train_rows(scorer.folds.n_folds - 1))),
-            OOFFiles(session, scorers.main, options.keep, greater_is_better=greater_is_better),
+            OOFFiles(session, scorers.main, options.n_oof_trials, greater_is_better=greater_is_better),
         )
 
     def run(self) -> SearchResult:

@@ -60,12 +60,12 @@ class StudyState:
     @property
     def full_cv_rate(self) -> float | None:
         """The learning rate of full CV that the study has chosen; None until it has."""
-        rate = self._study.user_attrs.get("full_rate")
-        return None if rate is None else float(rate)
+        learning_rate = self._study.user_attrs.get("full_rate")
+        return None if learning_rate is None else float(learning_rate)
 
     @full_cv_rate.setter
-    def full_cv_rate(self, rate: float) -> None:
-        self._study.set_user_attr("full_rate", rate)
+    def full_cv_rate(self, learning_rate: float) -> None:
+        self._study.set_user_attr("full_rate", learning_rate)
 
     @property
     def n_repeated_folds(self) -> int:
@@ -104,21 +104,22 @@ class FullCV:
         Of each fold; None until all folds are scored.
     rounds : tuple of int
         The mean rounds of each target's models.
-    rate : float, or None
+    learning_rate : float, or None
         The learning rate; None where the study did not choose it.
-    cut : int, or None
-        The rounds after which the time limit ended a fold; None where it ended none.
+    rounds_at_time_limit : int, or None
+        The fewest rounds after which the time limit ended a fold; None where it ended none.
     seconds : float
         The training time of all folds.
     dropped_after : int, or None
         The number of folds after which a race dropped the trial.
     n_failures : int
+        How many times the training failed.
     """
 
     scores: tuple[float, ...] | None
     rounds: tuple[int, ...] = ()
-    rate: float | None = None
-    cut: int | None = None
+    learning_rate: float | None = None
+    rounds_at_time_limit: int | None = None
     seconds: float = 0.0
     dropped_after: int | None = None
     n_failures: int = 0
@@ -173,8 +174,10 @@ class CVScores:
 
     def finish(self, number: int, full: FullCV) -> None:
         """Store a trial's finished full CV in place of an earlier one."""
-        content = {"scores": list(full.scores or ()), "rounds": list(full.rounds), "rate": full.rate}
-        self._study.set_user_attr(f"full:{number}", content | {"cut": full.cut, "seconds": full.seconds})
+        content = {"scores": list(full.scores or ()), "rounds": list(full.rounds), "rate": full.learning_rate}
+        self._study.set_user_attr(
+            f"full:{number}", content | {"cut": full.rounds_at_time_limit, "seconds": full.seconds}
+        )
 
     def forget_later_scores(self, number: int) -> None:
         """Remove the repeated CV and the holdout score of a trial; they belong to its earlier full CV."""
@@ -194,21 +197,20 @@ class CVScores:
         self._update(f"full:{number}", {"failed": n_failures})
         return n_failures
 
-    def fold_scores(self, number: int, rate: float | None) -> dict[int, FoldScore]:
+    def fold_scores(self, number: int, learning_rate: float | None) -> dict[int, FoldScore]:
         """Return the stored fold scores of full CV at a learning rate, by fold; they have no OOF."""
         scores = {}
-        for fold, (score, rounds, seconds, cut, curves) in self._study.user_attrs.get(
-            _folds_key(number, rate), {}
-        ).items():
+        stored_scores = self._study.user_attrs.get(_folds_key(number, learning_rate), {})
+        for fold, (score, rounds, seconds, rounds_at_time_limit, curves) in stored_scores.items():
             target_curves = tuple({int(n): float(v) for n, v in curve} for curve in curves)
-            scores[int(fold)] = FoldScore(score, tuple(rounds), seconds, None, cut, target_curves)
+            scores[int(fold)] = FoldScore(score, tuple(rounds), seconds, None, rounds_at_time_limit, target_curves)
         return scores
 
-    def add_fold(self, number: int, rate: float | None, fold: int, score: FoldScore) -> None:
+    def add_fold(self, number: int, learning_rate: float | None, fold: int, score: FoldScore) -> None:
         """Store the score of a fold, so that an interrupted race can be continued."""
         curves = [list(c.items()) for c in score.curves]
-        content = [score.score, list(score.rounds), score.seconds, score.cut, curves]
-        self._update(_folds_key(number, rate), {str(fold): content})
+        content = [score.score, list(score.rounds), score.seconds, score.rounds_at_time_limit, curves]
+        self._update(_folds_key(number, learning_rate), {str(fold): content})
 
     def repeated_cv(self, number: int) -> dict[int, float]:
         """Return a trial's scores of repeated CV, by fold."""
@@ -232,11 +234,13 @@ class CVScores:
 
 
 def _by_number(attributes: Mapping[str, Any], prefix: str) -> Iterator[tuple[int, Any]]:
+    """Yield the number of a trial, and the value, of each attribute called ``<prefix><number>``."""
     return ((int(name.removeprefix(prefix)), v) for name, v in attributes.items() if name.startswith(prefix))
 
 
 def _by_fold(content: Mapping[str, float]) -> dict[int, float]:
-    return {int(k): float(v) for k, v in content.items()}
+    """Return a mapping of JSON, whose keys are strings, as fold -> score."""
+    return {int(fold): float(score) for fold, score in content.items()}
 
 
 def _on_common_folds(scores: Mapping[int, Mapping[int, float]]) -> dict[int, tuple[float, ...]]:
@@ -244,16 +248,17 @@ def _on_common_folds(scores: Mapping[int, Mapping[int, float]]) -> dict[int, tup
 
     Trials with fewer folds are excluded. The last folds are scored first, so two trials with n folds have the last n.
     """
-    two_most = sorted(map(len, scores.values()), reverse=True)[:2]
+    n_common_folds = sorted(map(len, scores.values()), reverse=True)[:2][-1] if scores else 0
     return {
-        number: tuple(score_by_fold[k] for k in sorted(score_by_fold)[-two_most[-1] :])
+        number: tuple(score_by_fold[k] for k in sorted(score_by_fold)[-n_common_folds:])
         for number, score_by_fold in scores.items()
-        if len(score_by_fold) >= two_most[-1]
+        if len(score_by_fold) >= n_common_folds
     }
 
 
-def _folds_key(number: int, rate: float | None) -> str:
-    return f"folds:{number}" if rate is None else f"folds:{number}@{rate:g}"
+def _folds_key(number: int, learning_rate: float | None) -> str:
+    """Return the attribute with the fold scores of a trial's full CV at a learning rate."""
+    return f"folds:{number}" if learning_rate is None else f"folds:{number}@{learning_rate:g}"
 
 
 class TrialState:

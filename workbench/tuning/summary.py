@@ -38,7 +38,7 @@ def summarize(context: SearchContext) -> SearchResult:
         initial,
         tuple(ranked),
         **trials.counts(),
-        trials_now=context.trials_now,
+        n_new_trials=context.n_new_trials,
         seconds=context.budget.spent_s(),
         notes=tuple(notes),
     )

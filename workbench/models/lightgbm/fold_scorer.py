@@ -38,13 +38,13 @@ Splits = tuple[DatasetSplit, DatasetSplit]
 """The train set and the validation set of a fold."""
 
 
-def shared_round(n_rounds: int, every: int) -> int:
+def shared_round(n_rounds: int, evaluation_interval: int) -> int:
     """Return the first round, from this one on, at which every fold records its value.
 
     The distance of these rounds grows with their number, to a thirtieth of it, so that a curve of thousands of rounds
     has about two hundred points.
     """
-    step: int = max(1, 2 ** int(math.log2(max(1, n_rounds / 32)))) * every
+    step: int = max(1, 2 ** int(math.log2(max(1, n_rounds / 32)))) * evaluation_interval
     return math.ceil(n_rounds / step) * step
 
 
@@ -58,15 +58,15 @@ class Fidelity:
 
     Attributes
     ----------
-    rate : float, or None
+    learning_rate : float, or None
         The learning rate; None for the parameter set's own.
     rounds : int
         The most rounds.
     patience : int
         Rounds without an improvement after which it stops; 0 to score the model of the last round.
-    every : int
+    evaluation_interval : int
         Rounds between two evaluations.
-    share : float
+    row_share : float
         The share of each fold's train rows to train on.
     seconds : float
         The time limit of a fold's training, whose best round so far is then scored.
@@ -74,11 +74,11 @@ class Fidelity:
         The number of rounds for each target, after which it is scored, instead of `rounds` and `patience`.
     """
 
-    rate: float | None
+    learning_rate: float | None
     rounds: int
     patience: int
-    every: int = 1
-    share: float = 1.0
+    evaluation_interval: int = 1
+    row_share: float = 1.0
     seconds: float = math.inf
     exact_rounds: tuple[int, ...] | None = None
 
@@ -97,7 +97,7 @@ class FoldScore:
         The training time.
     oof : float array (n_valid, width), or None
         The predictions of the validation rows at the best round, if requested.
-    cut : int, or None
+    rounds_at_time_limit : int, or None
         The round at which the time limit was reached, if it was.
     curves : tuple of dict
         For each target round -> metric, at rounds that are the same in every fold; empty if it is not computed.
@@ -107,7 +107,7 @@ class FoldScore:
     rounds: tuple[int, ...]
     seconds: float
     oof: Floats | None = None
-    cut: int | None = None
+    rounds_at_time_limit: int | None = None
     curves: tuple[dict[int, float], ...] = ()
 
 
@@ -117,7 +117,7 @@ class _TargetScore(NamedTuple):
     score: float
     round: int
     oof: Floats | None
-    cut: int | None
+    rounds_at_time_limit: int | None
     curve: dict[int, float]
 
 
@@ -222,16 +222,21 @@ class FoldScorer:
         trials = [trial] * n_targets
         if fidelity.exact_rounds is not None:
             trials = [
-                replace(trial, fidelity=replace(fidelity, rounds=n, patience=0, every=n)) for n in fidelity.exact_rounds
+                replace(trial, fidelity=replace(fidelity, rounds=n, patience=0, evaluation_interval=n))
+                for n in fidelity.exact_rounds
             ]
         targets = [self._score_target(target_index, target_trial) for target_index, target_trial in enumerate(trials)]
         value = float(np.mean([t.score for t in targets]))
         if not np.isfinite(value):
             raise TrainingError(f"fold {fold}: metric {self.problem.metric.name!r} gives {value}")
         oof = np.hstack([t.oof for t in targets if t.oof is not None]) if keep_oof else None
-        cut = max((t.cut for t in targets if t.cut is not None), default=None)
+        rounds_at_time_limit = max(
+            (t.rounds_at_time_limit for t in targets if t.rounds_at_time_limit is not None), default=None
+        )
         curves = tuple(t.curve for t in targets) if all(t.curve for t in targets) else ()
-        return FoldScore(value, tuple(t.round for t in targets), time.perf_counter() - started_at, oof, cut, curves)
+        return FoldScore(
+            value, tuple(t.round for t in targets), time.perf_counter() - started_at, oof, rounds_at_time_limit, curves
+        )
 
     def release(self) -> None:
         """Free the cached datasets; they are made again when they are needed."""
@@ -268,22 +273,22 @@ class FoldScorer:
             del self._learners[key], self._bytes_by_learner[key]
             self._splits = {k: splits for k, splits in self._splits.items() if k[: len(key)] != key}
 
-    def _fold_splits(self, learner: LightGBMLearner, key: tuple[Any, ...], fold: int, share: float) -> Splits:
+    def _fold_splits(self, learner: LightGBMLearner, key: tuple[Any, ...], fold: int, row_share: float) -> Splits:
         """Return the datasets of a fold, cached if they fit into memory."""
-        cached = self._splits.get((*key, fold, share))
+        cached = self._splits.get((*key, fold, row_share))
         if cached is not None:
             return cached
         sampled_rows = None
         # The rows of a query must stay together, so that ranking problems are not sampled.
-        if share < 1 and self.problem.target.query is None:
+        if row_share < 1 and self.problem.target.query is None:
             rows = self.problem.folds.train_rows(fold)
-            n_sampled = max(1, round(share * len(rows)))
+            n_sampled = max(1, round(row_share * len(rows)))
             sampled_rows = np.sort(np.random.default_rng(fold).choice(rows, n_sampled, replace=False))
         splits = learner.datasets.split(fold, sampled_rows)
         n_bytes = sum(len(split.rows) for split in splits) * (len(learner.column_names) + 16)
         if sum(self._bytes_by_learner.values()) + n_bytes <= self.max_bytes:
             self._bytes_by_learner[key] += n_bytes
-            self._splits[(*key, fold, share)] = splits
+            self._splits[(*key, fold, row_share)] = splits
         return splits
 
     # --------------------------------------------------------------------------------------------------- one target
@@ -291,11 +296,13 @@ class FoldScorer:
     def _score_target(self, target_index: int, trial: _FoldTrial) -> _TargetScore:
         learner, key = self._learner(target_index, trial.parameters)
         with lightgbm_errors(f"fold {trial.fold}"):
-            splits = self._fold_splits(learner, key, trial.fold, trial.fidelity.share)
+            splits = self._fold_splits(learner, key, trial.fold, trial.fidelity.row_share)
             training = _TrialTraining(learner, trial, splits, self.each_round)
             training.train()
         if training.predictions is None:
-            return _TargetScore(training.best_value, training.best_round, None, training.cut, training.curve)
+            return _TargetScore(
+                training.best_value, training.best_round, None, training.rounds_at_time_limit, training.curve
+            )
         rows = splits[1].rows
         predictions = learner.output.to_target_scale(learner.output.linked(training.predictions), trial.fold)
         try:
@@ -304,7 +311,7 @@ class FoldScorer:
             raise TrainingError(f"fold {trial.fold}, seed {trial.seed}: {exc.message}", hint=exc.hint) from exc
         # The dataset's rows may be sorted by query; the OOF is in the order of the fold's ascending validation rows.
         oof = predictions[np.argsort(rows, kind="stable")]
-        return _TargetScore(value, training.best_round, oof, training.cut, training.curve)
+        return _TargetScore(value, training.best_round, oof, training.rounds_at_time_limit, training.curve)
 
 
 class _TrialTraining:
@@ -317,8 +324,8 @@ class _TrialTraining:
         self.fidelity, self.watch = trial.fidelity, trial.watch
         defaults = learner.with_seed(trial.seed)
         self.parameters = defaults | with_bagging(trial.parameters, defaults)
-        if trial.fidelity.rate is not None:
-            self.parameters["learning_rate"] = trial.fidelity.rate
+        if trial.fidelity.learning_rate is not None:
+            self.parameters["learning_rate"] = trial.fidelity.learning_rate
         self.custom_metric = (
             None if learner.metric_name else learner.output.stopping_metric((splits[1],), trial.fold, trial.seed)
         )
@@ -326,7 +333,7 @@ class _TrialTraining:
         self.has_proxy = proxy_metric(learner.problem.metric, learner.column.task) is not None
         self.keeps_predictions = trial.keep_oof or self.has_proxy
         self.best_value, self.best_round = float("nan"), 0
-        self.cut: int | None = None
+        self.rounds_at_time_limit: int | None = None
         self.curve: dict[int, float] = {}
         self.predictions: Floats | None = None
         self._latest_predictions: Floats | None = None
@@ -336,11 +343,11 @@ class _TrialTraining:
         ends_at = time.perf_counter() + self.fidelity.seconds / len(self.learner.problem.target.columns)
         metric = self._evaluate if self.keeps_predictions or self.custom_metric else None
         boosting = Boosting(self.parameters, self.splits[0].dataset, self.splits[1].dataset, metric=metric)
-        every, patience = self.fidelity.every, self.fidelity.patience
+        evaluation_interval, patience = self.fidelity.evaluation_interval, self.fidelity.patience
         for has_no_split in boosting.rounds(self.fidelity.rounds):
             self.each_round()
             n_rounds, is_late = boosting.n_rounds, time.perf_counter() > ends_at
-            is_evaluated = n_rounds % every == 0 or n_rounds >= self.fidelity.rounds
+            is_evaluated = n_rounds % evaluation_interval == 0 or n_rounds >= self.fidelity.rounds
             if not is_evaluated and not has_no_split and not is_late:
                 continue
             self._add(n_rounds, boosting.values()["valid"])
@@ -349,7 +356,7 @@ class _TrialTraining:
             if has_no_split or (patience and n_rounds - self.best_round >= patience):
                 break
             if is_late:
-                self.cut = n_rounds
+                self.rounds_at_time_limit = n_rounds
                 break
 
     def _add(self, n_rounds: int, value: float) -> None:
@@ -359,7 +366,7 @@ class _TrialTraining:
                 f"metric {self.learner.problem.metric.name!r} gives {value} after {n_rounds} rounds",
                 hint="it must give a number for any predictions of the model",
             )
-        if not self.has_proxy and n_rounds == shared_round(n_rounds, self.fidelity.every):
+        if not self.has_proxy and n_rounds == shared_round(n_rounds, self.fidelity.evaluation_interval):
             self.curve[n_rounds] = value
         # As LightGBM's early stopping: a smaller change is not an improvement.
         min_delta = float(self.parameters.get("early_stopping_min_delta", 0.0))
