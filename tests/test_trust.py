@@ -150,7 +150,7 @@ class TestNamesOfACompetition:
         with pytest.raises(ConfigError, match="has no attribute 'holidays'") as caught:
             load_code(tmp_path / "features.py")
         assert caught.value.hint == (
-            "calendar.py: an import of that name gives Python's own module, or a package's; rename the file"
+            "calendar.py: Python or a package has a module of that name, which is imported instead; rename the file"
         )
 
     def test_every_package_of_ours_is_among_them(self) -> None:

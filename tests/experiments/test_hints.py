@@ -311,9 +311,9 @@ class TestToml:
             ("title = abc", "strings need quotes"),
             ("refit = True", "true and false are lower case"),
             ('features = ["a, "b"]', "is a comma, a quote or a closing bracket missing?"),
-            ('title = "a" "b"', "one key a line"),
+            ('title = "a" "b"', "one key per line"),
             ("title : 3", "a line is KEY = VALUE"),
-            ('title = "C:\\data"', "a backslash is doubled"),
+            ('title = "C:\\data"', "write a backslash as"),
             ('features = ["ratio"]', "the key is there twice"),
         ],
     )

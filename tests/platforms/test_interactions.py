@@ -106,8 +106,8 @@ def test_other_tasks_have_no_log(read) -> None:
         ),
         (HEAD + KINDS.replace("0.1", '"x"'), "interactions.weights.clicks: .*valid number"),
         (HEAD + KINDS + 'first = ["click"]\n', "interactions.first: 'click' is not among the types .*\n.*'clicks'"),
-        (HEAD.replace('"household_id"', '["a", "b"]') + LOG, "the task recommend has one id, got"),
-        (HEAD.replace('"products"', '["a", "b"]') + LOG, "the task recommend has one target, got"),
+        (HEAD.replace('"household_id"', '["a", "b"]') + LOG, "the task recommend needs a single id column, got"),
+        (HEAD.replace('"products"', '["a", "b"]') + LOG, "the task recommend needs a single target column, got"),
         (HEAD + 'weight = "w"\n' + LOG, "weight is not for the task recommend"),
         (HEAD + 'id_in_test = "w"\n' + LOG, "id_in_test is not for the task recommend"),
         (
@@ -116,7 +116,7 @@ def test_other_tasks_have_no_log(read) -> None:
         ),
         (
             HEAD + LOG + '[cv]\nscheme = "users"\nwindows = 2\n',
-            'cv.windows = 2, but with cv.scheme = "users" there is one',
+            'cv.windows = 2, but cv.scheme = "users" has a single window',
         ),
         (HEAD + LOG + "[cv]\nwindows = 0\n", "cv.windows: .*greater than or equal to 1"),
         (

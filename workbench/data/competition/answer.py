@@ -21,7 +21,8 @@ ROW_NUMBER = "row"
 class IdTemplate:
     """How the ids of the sample submission are made from columns of the test table.
 
-    An id is ``texts[0] + columns[0] + texts[1] + columns[1] + …``; or the number of the row, from `first_row`.
+    An id is ``literals[0]``, the value of ``columns[0]``, ``literals[1]``, the value of ``columns[1]`` and so on. With
+    `first_row`, it is the number of the row instead, counted from `first_row`.
 
     Examples
     --------
@@ -31,7 +32,7 @@ class IdTemplate:
     1
     """
 
-    texts: tuple[str, ...]
+    literals: tuple[str, ...]
     columns: tuple[str, ...]
     first_row: int | None = None
 
@@ -40,17 +41,17 @@ class IdTemplate:
         """Parse a template, or the name of a column; None where it names a column that does not exist."""
         if template in columns:
             return cls(("", ""), (template,))
-        row = re.fullmatch(r"\{row(?:\+(\d+))?\}", template)
-        if row and ROW_NUMBER not in columns:
-            return cls(("", ""), (), int(row[1] or 0))
-        parts = re.split(r"\{([^{}]+)\}", template)
-        texts, names = tuple(parts[::2]), tuple(parts[1::2])
-        return cls(texts, names) if names and all(name in columns for name in names) else None
+        row_match = re.fullmatch(r"\{row(?:\+(\d+))?\}", template)
+        if row_match and ROW_NUMBER not in columns:
+            return cls(("", ""), (), int(row_match[1] or 0))
+        literals_and_columns = re.split(r"\{([^{}]+)\}", template)
+        literals, names = tuple(literals_and_columns[::2]), tuple(literals_and_columns[1::2])
+        return cls(literals, names) if names and all(name in columns for name in names) else None
 
     @property
     def is_column(self) -> bool:
         """Whether the id is one column of test under another name."""
-        return len(self.columns) == 1 and self.texts == ("", "")
+        return len(self.columns) == 1 and self.literals == ("", "")
 
     def make(self, frame: pl.DataFrame, name: str) -> pl.Series:
         """Return the ids as a series called `name`.
@@ -65,8 +66,9 @@ class IdTemplate:
         if self.is_column:
             return frame[self.columns[0]].rename(name)
         parts: list[pl.Expr] = []
-        for text, column in zip(self.texts, (*self.columns, ""), strict=True):
-            parts += [pl.lit(text)] * bool(text)
+        # There is one literal more than columns: the last one has no column after it.
+        for literal, column in zip(self.literals, (*self.columns, ""), strict=True):
+            parts += [pl.lit(literal)] * bool(literal)
             parts += [pl.col(column).cast(pl.String)] * bool(column)
         return frame.select(pl.concat_str(parts).alias(name))[name]
 
@@ -78,7 +80,8 @@ def as_written(frame: pl.DataFrame, spellings: Mapping[str, str]) -> pl.DataFram
     ----------
     frame : DataFrame
     spellings : mapping
-        `TableInfo.spelled`: by column a time format (or several with "|" between them), or words such as "False/True".
+        `TableInfo.spelled`: by column, a time format (or several with "|" between them), or the words for false and
+        true, such as "False/True".
     """
     columns: dict[str, pl.Series] = {}
     for series in frame.get_columns():
@@ -87,15 +90,15 @@ def as_written(frame: pl.DataFrame, spellings: Mapping[str, str]) -> pl.DataFram
             columns[series.name] = _times_as_written(series, spelling.split("|"))
         elif series.dtype == pl.Boolean:
             false, true = (spelling or "False/True").split("/")
-            words = pl.when(series).then(pl.lit(true)).when(~series).then(pl.lit(false))
-            columns[series.name] = frame.select(words.alias(series.name)).to_series()
+            false_or_true = pl.when(series).then(pl.lit(true)).when(~series).then(pl.lit(false))
+            columns[series.name] = frame.select(false_or_true.alias(series.name)).to_series()
         else:
             columns[series.name] = series
     return pl.DataFrame(columns)
 
 
 def _times_as_written(series: pl.Series, formats: list[str]) -> pl.Series:
-    """Return times as text; midnight is written as a day alone where one of the formats has no time of day."""
+    """Return dates or times as text; midnight as the date alone if one of the formats has no time of day."""
 
     def format_times(time_format: str) -> pl.Series:
         minutes = offset_minutes(time_format)
@@ -106,8 +109,8 @@ def _times_as_written(series: pl.Series, formats: list[str]) -> pl.Series:
     if not day_formats or not formats_with_time:
         return format_times(formats[0])
     is_midnight = series.dt.truncate("1d") == series
-    days, times = format_times(day_formats[0]), format_times(formats_with_time[0])
-    return pl.select(pl.when(is_midnight).then(days).otherwise(times).alias(series.name)).to_series()
+    dates, dates_with_time = format_times(day_formats[0]), format_times(formats_with_time[0])
+    return pl.select(pl.when(is_midnight).then(dates).otherwise(dates_with_time).alias(series.name)).to_series()
 
 
 def match_targets(sample_columns: Sequence[str], targets: Sequence[str]) -> dict[str, str] | None:
@@ -116,7 +119,7 @@ def match_targets(sample_columns: Sequence[str], targets: Sequence[str]) -> dict
     Returns
     -------
     dict or None
-        Targets by column; None where the names do not decide.
+        The target of each column of the sample; None where the names do not determine it.
 
     Examples
     --------
@@ -127,8 +130,8 @@ def match_targets(sample_columns: Sequence[str], targets: Sequence[str]) -> dict
     """
     for normalize in (str, str.casefold, _letters_and_digits):
         target_by_name = {normalize(t): t for t in targets}
-        names = {normalize(c) for c in sample_columns}
-        if len(target_by_name) == len(sample_columns) and names == set(target_by_name):
+        column_names = {normalize(c) for c in sample_columns}
+        if len(target_by_name) == len(sample_columns) and column_names == set(target_by_name):
             return {c: target_by_name[normalize(c)] for c in sample_columns}
     return {sample_columns[0]: targets[0]} if len(sample_columns) == len(targets) == 1 else None
 
@@ -138,10 +141,11 @@ def _letters_and_digits(name: str) -> str:
 
 
 def match_classes(sample_columns: Sequence[str], labels: Sequence[str]) -> tuple[int, ...] | None:
-    """Match the sample's columns to classes, one each: by equal names, else by the class that each name contains.
+    """Match the sample's columns to classes, one each: by equal names, else by the labels in the names.
 
-    Names are equal if they differ only in case, in separators between words, or in leading and trailing zeros of a
-    number. A name contains a class whose words occur in it one after the other, or that it ends in; the longest counts.
+    Names that differ only in case, in separators between words, or in leading and trailing zeros of a number count as
+    equal. A name contains a label if it has the label's words one after the other, or ends in the label; the
+    longest such label is taken.
 
     Returns
     -------
@@ -159,42 +163,42 @@ def match_classes(sample_columns: Sequence[str], labels: Sequence[str]) -> tuple
         return None
     if sorted(labels) == sorted(sample_columns):
         return tuple(labels.index(c) for c in sample_columns)
-    for match in (_equal_class, _class_of_words, _class_at_end):
-        classes = [match(name, labels) for name in sample_columns]
-        if None not in classes and len(set(classes)) == len(classes):
-            return tuple(i for i in classes if i is not None)
+    for find_index in (match_label, _index_of_contained_label, _index_of_label_at_end):
+        indices = [find_index(name, labels) for name in sample_columns]
+        if None not in indices and len(set(indices)) == len(indices):
+            return tuple(i for i in indices if i is not None)
     return None
 
 
-def _equal_class(name: str, labels: Sequence[str]) -> int | None:
-    return match_label(name, labels)
-
-
-def _class_words(text: str) -> tuple[str, ...]:
-    """Split the name of a class into words and numbers; numbers lose leading zeros and zero decimals."""
+def _label_words(text: str) -> tuple[str, ...]:
+    """Split a label or a column name into words and numbers; numbers lose leading zeros and zero decimals."""
     text = re.sub(r"(?<![\d.])(\d+)\.0+(?![\d.])", r"\1", text)
     words = [part for word in name_words(text) for part in re.findall(r"\d+|[^\d]+", word)]
     return tuple(word.lstrip("0") or "0" if word.isdigit() else word for word in words)
 
 
-def _class_of_words(name: str, labels: Sequence[str]) -> int | None:
-    """Return the index of the class whose words are in the name, one after the other.
+def _index_of_contained_label(name: str, labels: Sequence[str]) -> int | None:
+    """Return the index of the label whose words are in the name, one after the other.
 
-    The longest class counts, of equally long ones the one that comes last in the name; None where two are equal in
-    both.
+    Of several labels, the one with the most words is taken, and of equally long ones the one that begins last in the
+    name; None where two are equal in both.
     """
-    words, matches = _class_words(name), []
-    for index, label in enumerate(map(_class_words, labels)):
-        n_words = len(label)
-        starts = [i for i in range(len(words) - n_words + 1) if label and words[i : i + n_words] == label]
+    words = _label_words(name)
+    matches: list[tuple[int, int, int]] = []  # the label's number of words, the position of its first word, its index
+    for index, label_words in enumerate(map(_label_words, labels)):
+        n_words = len(label_words)
+        starts = [i for i in range(len(words) - n_words + 1) if label_words and words[i : i + n_words] == label_words]
         matches += [(n_words, start, index) for start in starts[-1:]]
     best_two = sorted(matches)[-2:]
     is_tied = len(best_two) == 2 and best_two[0][:2] == best_two[1][:2]
     return None if not best_two or is_tied else best_two[-1][2]
 
 
-def _class_at_end(name: str, labels: Sequence[str]) -> int | None:
-    # For names such as "classA". "class12" does not end in the class "2": that would split a number.
-    matches = [i for i, c in enumerate(labels) if c and name.casefold().endswith(c.casefold())]
+def _index_of_label_at_end(name: str, labels: Sequence[str]) -> int | None:
+    """Return the index of the longest label that the name ends in, as in "classA".
+
+    "class12" does not end in the label "2": that would split a number.
+    """
+    matches = [i for i, label in enumerate(labels) if label and name.casefold().endswith(label.casefold())]
     matches = [i for i in matches if not (labels[i][0].isdigit() and name[: -len(labels[i])][-1:].isdigit())]
     return max(matches, key=lambda i: len(labels[i]), default=None)

@@ -16,22 +16,22 @@ __all__ = ["class_labels", "positive_class", "sample_column"]
 
 
 def class_labels(competition: Competition, target: str, classes: Sequence[Any]) -> list[str]:
-    """Return the classes of a target as the train file writes them."""
+    """Return the labels of a target's classes: its values in the Parquet table as the train file writes them."""
     info = competition.train_info
     if info.dtypes[target] != "Boolean":
         return [str(c) for c in classes]
-    words = (info.spelled.get(target) or "False/True").split("/")
-    return [words[int(c)] for c in classes]
+    false_and_true = (info.spelled.get(target) or "False/True").split("/")
+    return [false_and_true[int(c)] for c in classes]
 
 
 def sample_column(competition: Competition, target: str) -> str:
-    """Return the sample submission's column for a target; the target's own name where no column is for it alone."""
+    """Return the sample submission's column of a target's predictions; the target's name where no column matches it."""
     d = competition.definition
     if d.tables.sample_submission is None:
         return target
     columns = competition.manifest.table(d.tables.sample_submission, slug=d.slug).dtypes
     target_by_column = match_targets([c for c in columns if c not in d.id_columns], d.targets) or {}
-    return next((column for column, name in target_by_column.items() if name == target), target)
+    return next((column for column, its_target in target_by_column.items() if its_target == target), target)
 
 
 def positive_class(competition: Competition, target: str, classes: Sequence[Any]) -> metrics.Positive:
@@ -43,7 +43,7 @@ def positive_class(competition: Competition, target: str, classes: Sequence[Any]
     Parameters
     ----------
     classes : sequence
-        The two values, as the table has them.
+        The target's two values in the Parquet table.
 
     Raises
     ------

@@ -12,7 +12,7 @@ from pydantic import Field, field_validator
 
 from workbench import metrics
 from workbench.core.errors import ConfigError, NotFoundError, did_you_mean
-from workbench.data.competition.files import StrictModel, read_toml, validate
+from workbench.data.competition.files import StrictModel, in_toml, read_toml, validate
 from workbench.data.competition.log import InteractionsTable, read_interactions, refuse_interactions
 from workbench.platforms.interactions import InteractionsSpec
 
@@ -106,13 +106,15 @@ class _Submission(StrictModel):
 
     @field_validator("file")
     @classmethod
-    def _writable(cls, value: str) -> str:
+    def _check_file(cls, value: str) -> str:
         if PurePosixPath(value).name != value or PurePosixPath(value).suffix not in SUBMISSION_FORMATS:
             raise ValueError(f"a file name that ends in {' or '.join(SUBMISSION_FORMATS)}, without a folder")
         return value
 
 
 class _DraftTables(StrictModel):
+    """``[tables]`` of a draft; None for a role that the file does not assign."""
+
     train: str | None = None
     test: str | None = None
     sample_submission: str | Literal[False] | None = None
@@ -195,9 +197,9 @@ class DefinitionFile(StrictModel):
 
     @field_validator("weight", mode="before")
     @classmethod
-    def _expressions(cls, value: Any) -> Any:
-        texts = value.values() if isinstance(value, dict) else [value]
-        if not texts or not all(isinstance(t, str) for t in texts):
+    def _check_weight(cls, value: Any) -> Any:
+        expressions = value.values() if isinstance(value, dict) else [value]
+        if not expressions or not all(isinstance(e, str) for e in expressions):
             raise ValueError('expected a string: "COLUMN", an expression of columns, or { train = "…", metric = "…" }')
         if isinstance(value, dict):
             for key in value:
@@ -319,8 +321,8 @@ class Definition:
     @property
     def list_length(self) -> int | None:
         """The K of a metric of lists, such as recall@20; None for other metrics."""
-        number = self.metric.partition("@")[2]
-        return int(number) if number.isdigit() else None
+        k = self.metric.partition("@")[2]
+        return int(k) if k.isdigit() else None
 
 
 def read_definition(path: Path, slug: str) -> Definition:
@@ -343,14 +345,16 @@ def read_definition(path: Path, slug: str) -> Definition:
     if file.slug != slug:
         raise ConfigError(f"{path}: slug is {file.slug!r}, but its folder is {slug!r}", hint="make the two equal")
     _check_metric(file, path)
-    query = _query(file, path)
+    query = _query_column(file, path)
     interactions = _interactions(file, path)
     cv = file.cv
     if query is not None and cv.scheme in ("group", "stratified_group") and cv.group is None:
         cv = cv.model_copy(update={"group": query})
     _check_cv(cv, path)
     if file.id_in_test is not None and len(_as_tuple(file.id, "id", path)) > 1:
-        raise ConfigError(f"{path}: id_in_test is for one id, got id = {file.id!r}", hint="remove id_in_test")
+        raise ConfigError(
+            f"{path}: id_in_test needs a single id column, got id = {file.id!r}", hint="remove id_in_test"
+        )
     return Definition(
         slug=slug,
         title=file.title or slug,
@@ -369,7 +373,7 @@ def read_definition(path: Path, slug: str) -> Definition:
         metric_of_platform=file.metric_of_platform,
         query=query,
         interactions=interactions,
-        positive=_positive(file, path),
+        positive=_positive_by_target(file, path),
         submission=SubmissionSpec(**file.submission.model_dump()),
     )
 
@@ -446,7 +450,7 @@ def read_keys(path: Path) -> tuple[str, ...]:
     file = validate(DefinitionFile, read_toml(path), path)
     names = list(_as_tuple(file.id, "id", path))
     if file.id_in_test is not None:
-        # A column, or a template of columns: "{Store}_{Date}".
+        # The columns of a template such as "{Store}_{Date}"; without braces it is a column itself.
         names += re.findall(r"\{([^{}]+)\}", file.id_in_test) or [file.id_in_test]
     if file.interactions is not None:
         log = file.interactions
@@ -461,8 +465,8 @@ def _as_tuple(value: str | list[str], key: str, path: Path) -> tuple[str, ...]:
     return values
 
 
-def _positive(file: DefinitionFile, path: Path) -> dict[str, str]:
-    """Return the positive class by target, for the targets that have one in the file."""
+def _positive_by_target(file: DefinitionFile, path: Path) -> dict[str, str]:
+    """Return the label of the positive class by target, for the targets whose positive class the file states."""
     if file.positive is None:
         return {}
     targets = _as_tuple(file.target, "target", path)
@@ -483,7 +487,7 @@ def _positive(file: DefinitionFile, path: Path) -> dict[str, str]:
     return {name: str(label) for name, label in file.positive.items()}
 
 
-def _query(file: DefinitionFile, path: Path) -> str | None:
+def _query_column(file: DefinitionFile, path: Path) -> str | None:
     """Return the query column of the task ranking: `query`, else the group column; None for other tasks."""
     if file.task != "ranking":
         if file.query is not None:
@@ -512,7 +516,7 @@ def _interactions(file: DefinitionFile, path: Path) -> InteractionsSpec | None:
         return None
     for key in ("id", "target"):
         if len(_as_tuple(getattr(file, key), key, path)) > 1:
-            raise ConfigError(f"{path}: the task recommend has one {key}, got {list(getattr(file, key))}")
+            raise ConfigError(f"{path}: the task recommend needs a single {key} column, got {list(getattr(file, key))}")
     for key in ("id_in_test", "weight", "query"):
         if getattr(file, key) is not None:
             raise ConfigError(f"{path}: {key} is not for the task recommend", hint="remove it; see [interactions]")
@@ -523,13 +527,13 @@ def _interactions(file: DefinitionFile, path: Path) -> InteractionsSpec | None:
         )
     if file.cv.windows is not None and file.cv.scheme == "users":
         raise ConfigError(
-            f'{path}: cv.windows = {file.cv.windows}, but with cv.scheme = "users" there is one',
+            f'{path}: cv.windows = {file.cv.windows}, but cv.scheme = "users" has a single window',
             hint="remove one of the two",
         )
     if ".py:" in file.metric or metrics.get(file.metric).prediction_type != "ranked":
         list_metrics = [name for name in metrics.names() if name.endswith("@K")]
         raise ConfigError(
-            f"{path}: metric = {file.metric!r} does not score lists, which the task recommend gives",
+            f"{path}: metric = {file.metric!r} does not score lists, and the task recommend predicts lists",
             hint=f"one of {', '.join(list_metrics)}, with a number for K",
         )
     return read_interactions(file.interactions, path)
@@ -548,7 +552,8 @@ def _check_metric(file: DefinitionFile, path: Path) -> None:
         raise NotFoundError(f"{path}: metric: {exc.message}", hint=exc.hint) from exc
     if file.greater_is_better not in (None, metric.greater_is_better):
         raise ConfigError(
-            f"{path}: greater_is_better = {file.greater_is_better} contradicts the metric {metric.name!r}"
+            f"{path}: greater_is_better = {in_toml(file.greater_is_better)} contradicts the metric {metric.name!r}",
+            hint="remove greater_is_better: it is for metrics of your own",
         )
     is_unweighted = file.weight is None or (isinstance(file.weight, _Weight) and file.weight.metric is None)
     if metric.name.startswith("wmae") and is_unweighted:
@@ -559,6 +564,9 @@ def _check_metric(file: DefinitionFile, path: Path) -> None:
 
 
 def _check_cv(cv: _Cv, path: Path) -> None:
-    key = {"time": "column", "group": "group", "stratified_group": "group", "custom": "function"}.get(cv.scheme)
-    if key and getattr(cv, key) is None:
-        raise ConfigError(f"{path}: cv.scheme = {cv.scheme!r} needs cv.{key}", hint=f'add {key} = "…" under [cv]')
+    key_by_scheme = {"time": "column", "group": "group", "stratified_group": "group", "custom": "function"}
+    required_key = key_by_scheme.get(cv.scheme)
+    if required_key is not None and getattr(cv, required_key) is None:
+        raise ConfigError(
+            f"{path}: cv.scheme = {cv.scheme!r} needs cv.{required_key}", hint=f'add {required_key} = "…" under [cv]'
+        )

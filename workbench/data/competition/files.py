@@ -42,14 +42,14 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} is not written in UTF-8, as TOML is: {exc.reason}", hint="save it as UTF-8") from exc
     except tomllib.TOMLDecodeError as exc:
         line = _line_of(text, str(exc))
-        shown = f": {line}" if line else ""
-        raise ConfigError(f"{path} is not valid TOML: {exc}{shown}", hint=_toml_hint(str(exc))) from exc
+        line_text = f": {line}" if line else ""
+        raise ConfigError(f"{path} is not valid TOML: {exc}{line_text}", hint=_toml_hint(str(exc))) from exc
     except OSError as exc:
         raise ConfigError(f"can't read {path}: {exc.strerror}") from exc
     except RecursionError as exc:
-        raise _too_deep(path) from exc
+        raise _nesting_error(path) from exc
     except ValueError as exc:  # Python refuses to convert integers of more than 4,300 digits
-        raise _too_long(path) from exc
+        raise _integer_error(path) from exc
     _check_values(data, path)
     return data
 
@@ -62,22 +62,23 @@ MAX_BITS = 256
 
 
 def _check_values(data: dict[str, Any], path: Path) -> None:
-    containers: list[Any] = [data]
+    """Refuse tables and lists nested too deeply, and integers that are too large."""
+    containers: list[Any] = [data]  # the tables and lists of one level
     for _ in range(MAX_DEPTH):
         values = [v for c in containers for v in (c.values() if isinstance(c, dict) else c)]
         if any(isinstance(v, int) and v.bit_length() > MAX_BITS for v in values):
-            raise _too_long(path)
+            raise _integer_error(path)
         containers = [v for v in values if isinstance(v, dict | list)]
         if not containers:
             return
-    raise _too_deep(path)
+    raise _nesting_error(path)
 
 
-def _too_deep(path: Path) -> ConfigError:
+def _nesting_error(path: Path) -> ConfigError:
     return ConfigError(f"{path}: tables or lists are nested more than {MAX_DEPTH} deep", hint="fix that file")
 
 
-def _too_long(path: Path) -> ConfigError:
+def _integer_error(path: Path) -> ConfigError:
     return ConfigError(f"{path}: a whole number has too many digits, more than {MAX_BITS} bits", hint="fix that file")
 
 
@@ -88,7 +89,7 @@ ESCAPED = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 def in_toml(value: object) -> str:
     r"""Return a value as TOML.
 
-    TOML is not JSON here: JSON escapes a character beyond U+FFFF as a pair of surrogates, which TOML refuses.
+    `json.dumps` does not do: it escapes a character beyond U+FFFF as a pair of surrogates, which TOML refuses.
 
     Examples
     --------
@@ -127,11 +128,11 @@ def toml_key(name: str) -> str:
 _TOML_HINTS = {
     r"(Illegal|invalid) character '.n'|Unterminated": "a quote is opened there and not closed",
     r"Expected [\"']{2}": "a quote is opened there and not closed",
-    r"Unescaped": "in double quotes a backslash is doubled; in single quotes it may stand alone",
+    r"Unescaped": "write a backslash as \\\\ in double quotes, or use single quotes",
     r"Invalid value \(at end": "is a closing bracket missing?",
     r"Unclosed (array|inline table)": 'is a comma, a quote or a closing bracket missing? A list is ["a", "b"]',
     r"Invalid value": 'strings need quotes: metric = "rmse"; true and false are lower case',
-    r"Expected newline": "one key a line; is a quote missing, or one too many?",
+    r"Expected newline": "one key per line; is a quote missing, or one too many?",
     r"Cannot overwrite": "the key is there twice: keep one",
     r"Cannot declare": "the table is there twice: keep one",
     r"Expected '='|Invalid statement": "a line is KEY = VALUE, [TABLE], or a comment after #",
@@ -140,14 +141,16 @@ _TOML_HINTS = {
 
 
 def _toml_hint(message: str) -> str:
+    """Return a hint for a message of `tomllib`, with the most frequent cause if one is known."""
     cause = next((cause for pattern, cause in _TOML_HINTS.items() if re.search(pattern, message)), "")
     return f"fix that line: {cause}" if cause else "fix that line"
 
 
 def _line_of(text: str, message: str) -> str:
-    number = re.search(r"at line (\d+)", message)
+    """Return the line of a TOML text that a message of `tomllib` refers to, shortened; "" if it names none."""
+    line_number = re.search(r"at line (\d+)", message)
     lines = text.split("\n")
-    return lines[int(number[1]) - 1].strip()[:80] if number and int(number[1]) <= len(lines) else ""
+    return lines[int(line_number[1]) - 1].strip()[:80] if line_number and int(line_number[1]) <= len(lines) else ""
 
 
 def validate(model: type[Model], data: dict[str, Any], path: Path) -> Model:
@@ -165,24 +168,28 @@ def validate(model: type[Model], data: dict[str, Any], path: Path) -> Model:
 
 
 def _as_config_error(exc: ValidationError, model: type[BaseModel], path: Path) -> ConfigError:
-    first = exc.errors()[0]
+    """Return the first error of a validation as ours."""
+    error = exc.errors()[0]
     # pydantic includes the member of a union in the location: tune._Tune.seed.
-    location = [str(part) for part in first["loc"] if not re.match(r"_[A-Z]|literal\[", str(part))]
+    location = [str(part) for part in error["loc"] if not re.match(r"_[A-Z]|literal\[", str(part))]
     key = ".".join(location) or "the file"
-    if first["type"] == "extra_forbidden":
-        valid = _keys_at(model, location[:-1])
-        hint = did_you_mean(location[-1], valid, kind="key")
+    if error["type"] == "extra_forbidden":
+        valid_keys = _keys_at(model, location[:-1])
+        hint = did_you_mean(location[-1], valid_keys, kind="key")
         if location[-1] in model.model_fields or not hint.startswith("did you mean"):
-            hint = _right_table(model, location) or hint
+            hint = _right_table_hint(model, location) or hint
         return ConfigError(f"{path}: unknown key {key!r}", hint=hint)
-    if first["type"] == "missing":
+    if error["type"] == "missing":
         return ConfigError(f"{path}: the key {key!r} is missing", hint=f"add it: {location[-1]} = …")
-    message = first["msg"].removeprefix("Value error, ")
-    return ConfigError(f"{path}: {key}: {message}, got {first.get('input')!r}")
+    message = error["msg"].removeprefix("Value error, ")
+    return ConfigError(f"{path}: {key}: {message}, got {error.get('input')!r}")
 
 
-def _right_table(model: type[BaseModel], location: list[str]) -> str:
-    """Return a hint for a key that belongs in another table; empty where no table, or more than one, has the key."""
+def _right_table_hint(model: type[BaseModel], location: list[str]) -> str:
+    """Return a hint that names the table an unknown key belongs in; "" where no table, or more than one, has the key.
+
+    `location` are the tables around the key, from the outside, and the key.
+    """
     *tables, key = location
     if tables and key in model.model_fields:
         return above(key, tables[0])
@@ -198,12 +205,12 @@ def above(key: str, table: str) -> str:
 def _keys_at(model: type[BaseModel], location: list[str], *, only_tables: bool = False) -> list[str]:
     """Return the valid keys of the table at `location`.
 
-    Where the value there is no table with fixed keys, return those of the table around it, or none with `only_tables`.
+    Where `location` is not a table with fixed keys, return the keys of the table around it; with `only_tables`, none.
     """
     for part in location:
         annotation = model.model_fields[part].annotation if part in model.model_fields else None
-        members = [annotation, *getattr(annotation, "__args__", ())]
-        models = [m for m in members if isinstance(m, type) and issubclass(m, BaseModel)]
+        union_members = [annotation, *getattr(annotation, "__args__", ())]
+        models = [m for m in union_members if isinstance(m, type) and issubclass(m, BaseModel)]
         if not models:
             return [] if only_tables else list(model.model_fields)
         model = models[0]

@@ -136,8 +136,9 @@ class Competition:
 
         Parameters
         ----------
+        *columns : str
         key : str
-            The key of competition.toml that names them, for the message.
+            The key of competition.toml that names the columns, for the message.
 
         Raises
         ------
@@ -167,8 +168,8 @@ class Competition:
         path = own_file(self.folder, file, where=f"{self.paths.definition}: {reference!r}")
         module = load_code(path)
         if not callable(getattr(module, name, None)):
-            functions = [n for n, v in vars(module).items() if callable(v)]
-            raise NotFoundError(f"{path} has no function {name!r}", hint=did_you_mean(name, functions, kind="function"))
+            callables = [n for n, value in vars(module).items() if callable(value)]
+            raise NotFoundError(f"{path} has no function {name!r}", hint=did_you_mean(name, callables, kind="function"))
         return getattr(module, name)
 
 

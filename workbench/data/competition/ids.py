@@ -56,29 +56,33 @@ class RowIds:
 
     @cached_property
     def _single_id(self) -> tuple[str, ...]:
+        """The id's column in test if the id is one column that is not a date; else empty."""
         c, d, template = self._competition, self._competition.definition, self.template
-        ids = d.id_columns if template is None else template.columns * template.is_column
-        types = c.test_info.dtypes
-        check_columns(ids, types, d.tables.test, key=f"{c.paths.definition}: id")
-        return ids if len(ids) == 1 and not types[ids[0]].startswith(("Date", "Datetime")) else ()
+        columns = d.id_columns
+        if template is not None:
+            columns = template.columns if template.is_column else ()
+        test_types = c.test_info.dtypes
+        check_columns(columns, test_types, d.tables.test, key=f"{c.paths.definition}: id")
+        is_single_id = len(columns) == 1 and not test_types[columns[0]].startswith(("Date", "Datetime"))
+        return columns if is_single_id else ()
 
     @cached_property
     def row_numbers(self) -> dict[str, str]:
         """The columns, other than a single id, that only number the rows of train, each with the reason.
 
-        They are no features: where train is sorted by its target, they would give it away.
+        They are not used as features: where train is sorted by its target, they would reveal the target.
         """
         c, d = self._competition, self._competition.definition
         used_columns = (*self._single_id, *c.weights.columns, d.query, d.cv.column, d.cv.group)
-        types = c.train_info.dtypes
-        dtypes = {x: types[x] for x in c.rows.columns if x not in used_columns}
-        ids = d.id_columns if self.template is None else self.template.columns
-        key = content_key("row-numbers-v2", c.rows.content_key, dtypes, list(ids))
+        train_types = c.train_info.dtypes
+        candidate_types = {x: train_types[x] for x in c.rows.columns if x not in used_columns}
+        id_columns = d.id_columns if self.template is None else self.template.columns
+        key = content_key("row-numbers-v2", c.rows.content_key, candidate_types, list(id_columns))
         with suppress(DamagedError, OSError, KeyError, TypeError):
             stored = read_json(c.paths.row_numbers)
             if stored["key"] == key:
                 return dict(stored["columns"])
-        reasons = find_row_numbers(c.table(d.tables.train), c.n_train, dtypes, ids)
+        reasons = find_row_numbers(c.table(d.tables.train), c.n_train, candidate_types, id_columns)
         with suppress(OSError):
             write_json(c.paths.row_numbers, {"key": key, "columns": reasons})
         return reasons
@@ -89,16 +93,16 @@ class RowIds:
         Raises
         ------
         DataError
-            When they are not unique, or null.
+            When an id is null, or is not unique.
         """
         c, d, template = self._competition, self._competition.definition, self.template
-        columns = d.id_columns if template is None else template.columns
-        columns_by_table = {d.tables.test: columns, d.tables.sample_submission or "": d.id_columns}
+        source_columns = d.id_columns if template is None else template.columns
+        columns_by_table = {d.tables.test: source_columns, d.tables.sample_submission or "": d.id_columns}
         check_key_spelling(c.manifest, columns_by_table, slug=c.slug)
-        ids = scan(c.table_path(d.tables.test), ROW).select(ROW, *columns).sort(ROW).drop(ROW).collect()
+        ids = scan(c.table_path(d.tables.test), ROW).select(ROW, *source_columns).sort(ROW).drop(ROW).collect()
         if template is not None:
             if template.first_row is not None:
-                ids = pl.DataFrame({ROW: range(c.n_test)})
+                ids = pl.DataFrame({ROW: range(c.n_test)})  # no columns are read: the template needs only the height
             elif not template.is_column:
                 ids = as_written(ids, c.test_info.spelled)
             ids = template.make(ids, d.id_columns[0]).to_frame()
@@ -116,6 +120,6 @@ class RowIds:
             examples = ", ".join(map(str, repeated.unique(maintain_order=True).head(3).rows()))
             raise DataError(
                 f"id {name!r} of table {d.tables.test!r} is not unique: {repeated.height:,} of {ids.height:,} rows "
-                f"share theirs, for example {examples}",
+                f"have the same id as another row, for example {examples}",
                 hint=f'name all the id columns in {self._competition.paths.definition}: id = ["…", "…"]',
             )

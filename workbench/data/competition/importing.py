@@ -1,4 +1,4 @@
-"""Import a competition's own Python files, anew each time."""
+"""Import a competition's own Python files, reloading them each time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from types import ModuleType
 from workbench.core.errors import ConfigError, WorkbenchError
 from workbench.core.read_once import importing_once, read_once
 from workbench.core.user_code import EXIT_HINT, as_error, user_frame
-from workbench.data.competition.own_code import importable_from, misnamed_modules
+from workbench.data.competition.own_code import importable_from, misnamed_modules_hint
 
 
 def load_code(path: Path) -> ModuleType:
@@ -39,7 +39,7 @@ def load_code(path: Path) -> ModuleType:
             return ConfigError(f"{exc.filename}, line {exc.lineno}: {exc.msg}", hint="fix that line")
         hint = EXIT_HINT if isinstance(exc, SystemExit) else exc.hint if isinstance(exc, WorkbenchError) else ""
         if isinstance(exc, ImportError | AttributeError):
-            hint = hint or misnamed_modules(path.parent)
+            hint = hint or misnamed_modules_hint(path.parent)
         return ConfigError(f"{path} can't be loaded: {user_frame(exc, path.parent)}", hint=hint)
 
     try:
@@ -68,8 +68,8 @@ _loaded_from: set[Path] = set()
 def _invalidate_finders(folder: Path) -> None:
     """Clear the import system's cached listing of a folder: files written a moment ago may be missing from it.
 
-    As `importlib.invalidate_caches`, but for this folder only: that one also clears the caches of installed packages,
-    and makes the next look-ups of their versions slow.
+    `importlib.invalidate_caches` would also clear the caches of installed packages, which makes the next look-ups of
+    their versions slow.
     """
     for searched_path, finder in list(sys.path_importer_cache.items()):
         if lies_in(searched_path, folder):
@@ -82,21 +82,21 @@ def _invalidate_finders(folder: Path) -> None:
 def _forget_modules(folder: Path) -> None:
     """Remove the folder's modules from `sys.modules`, and modules of the same names from another competition."""
     _invalidate_finders(folder)
-    names = {p.stem for p in folder.glob("*.py")} | {p.name for p in folder.iterdir() if p.is_dir()}
-    stale, folder_name = [], folder.name
+    module_names = {p.stem for p in folder.glob("*.py")} | {p.name for p in folder.iterdir() if p.is_dir()}
+    stale_modules, folder_name = [], folder.name
     for name, module in list(sys.modules.items()):
-        has_same_name = name.partition(".")[0] in names
+        has_same_name = name.partition(".")[0] in module_names
         file = getattr(module, "__file__", None)
         if file is None and has_same_name:
             # A namespace package has no file: without this the other competition's package would be used.
             file = next(iter(getattr(module, "__path__", ())), None)
-        # First what rules out nearly all of thousands of modules: this runs before each training.
+        # The fast check comes first: it rules out nearly all of thousands of modules, before each training.
         if file is None or not (has_same_name or folder_name in file):
             continue
         if name.startswith("_competition_") or name == "__main__":
             continue
         if lies_in(file, folder) or (has_same_name and not _loaded_from.isdisjoint(Path(file).parents)):
-            stale.append(name)
+            stale_modules.append(name)
     # After the loop: the path of a namespace package is computed from its parent package, which must still be there.
-    for name in stale:
+    for name in stale_modules:
         del sys.modules[name]

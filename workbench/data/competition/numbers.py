@@ -32,26 +32,28 @@ def next_number(workspace: Workspace, slug: str) -> int:
 
 
 def _numbers_on_disk(workspace: Workspace, slug: str) -> Iterator[int]:
+    """Yield the numbers of experiments in the names of a competition's files and folders; a number may be repeated."""
     folder = workspace.competitions / slug
-    notebook = re.compile(rf"{re.escape(slug)}-(\d{{3,}})", re.ASCII)
+    notebook_pattern = re.compile(rf"{re.escape(slug)}-(\d{{3,}})", re.ASCII)
     patterns = (
         (folder / "experiments", _NUMBER),
         (folder / "runs", _RUN),
         (folder / "studies", _NUMBER),
         (folder / "kernels", _NUMBER),
         (folder / "selections", _SELECTION),
-        (workspace.root / "notebooks", notebook),
+        (workspace.root / "notebooks", notebook_pattern),
         (workspace.submissions / slug, _RUN),
     )
     for parent, pattern in patterns:
         for path in parent.iterdir() if parent.is_dir() else ():
-            # Run folders and submitted files are named by the run's id, in which a dot does not begin a suffix.
+            # Run folders and submitted files are named after the run's id: a dot in it does not begin a suffix.
             match = pattern.fullmatch(path.name if pattern is _RUN else path.stem)
             if match and not (parent.name == "experiments" and path.suffix != ".toml"):
                 yield int(match[1])
 
 
 def _largest_in_ledger(workspace: Workspace, slug: str) -> int:
+    """Return the largest number of an experiment in the ledger; 0 if there is no ledger yet."""
     location = workspace.ledger
     if isinstance(location, Path) and not location.exists():
         return 0
@@ -67,7 +69,9 @@ def _largest_in_ledger(workspace: Workspace, slug: str) -> int:
 
 
 def create_experiment(workspace: Workspace, slug: str, text: str) -> tuple[int, Path]:
-    """Write an experiment's file under the next number, which no other process gets, and return number and path.
+    """Write an experiment's file under the next unused number, and return the number and the path.
+
+    Two processes never get the same number.
 
     Raises
     ------
@@ -105,12 +109,12 @@ def create_notebook(
     """
     number = next_number(workspace, slug)
     while True:
-        path = _experiment_path(workspace, slug, number)
-        notebook = workspace.root / "notebooks" / f"{slug}-{number:03d}{suffix}"
-        if create_text(notebook, notebook_text(number)):
-            if create_text(path, experiment_text(notebook)):
-                return notebook, path
-            notebook.unlink()
+        experiment_path = _experiment_path(workspace, slug, number)
+        notebook_path = workspace.root / "notebooks" / f"{slug}-{number:03d}{suffix}"
+        if create_text(notebook_path, notebook_text(number)):
+            if create_text(experiment_path, experiment_text(notebook_path)):
+                return notebook_path, experiment_path
+            notebook_path.unlink()
         number += 1
 
 

@@ -12,7 +12,7 @@ from types import ModuleType
 from workbench.core.errors import ConfigError, NotFoundError, did_you_mean
 from workbench.core.read_once import loading_once
 
-__all__ = ["RESERVED_MODULES", "importable_from", "misnamed_modules", "own_file"]
+__all__ = ["RESERVED_MODULES", "importable_from", "misnamed_modules_hint", "own_file"]
 
 PACKAGES_OF_THE_WORKBENCH = frozenset(
     {
@@ -68,7 +68,7 @@ def importable_from(folder: Path) -> Iterator[None]:
     """Make the modules of a folder importable within the block, before installed ones.
 
     As in Python, a folder without an ``__init__.py`` (a namespace package) is searched last. Names in
-    `RESERVED_MODULES` are never found in the folder.
+    `RESERVED_MODULES` are never imported from the folder.
     """
     modules_finder = _FolderFinder(folder, is_for_namespaces=False)
     namespaces_finder = _FolderFinder(folder, is_for_namespaces=True)
@@ -90,23 +90,25 @@ class _FolderFinder:
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        # A path means a submodule, which Python finds by its package.
+        # `path` is given for a submodule, which Python finds through its package.
         if path is not None or name in RESERVED_MODULES:
             return None
         spec = PathFinder.find_spec(name, self._search_path, target)
         if spec is None or (spec.loader is None) != self._is_for_namespaces:
             return None
         if spec.loader is None:
-            # A plain list of locations: Python's own would search `sys.path` for more portions at each import.
+            # A plain list of locations: Python's own type would search `sys.path` for more of them at each import.
             namespace = ModuleSpec(name, None, is_package=True)
             namespace.submodule_search_locations = [*(spec.submodule_search_locations or ())]
             return namespace
         return loading_once(spec)
 
 
-def misnamed_modules(folder: Path) -> str:
-    """Return a hint on the files of a folder that can't be imported by their names; empty if there are none."""
+def misnamed_modules_hint(folder: Path) -> str:
+    """Return a hint that names the files whose names are reserved, so that they can't be imported; "" without any."""
     names = sorted(p.name for p in folder.glob("*.py") if p.stem in RESERVED_MODULES)
     if not names:
         return ""
-    return f"{', '.join(names)}: an import of that name gives Python's own module, or a package's; rename the file"
+    return (
+        f"{', '.join(names)}: Python or a package has a module of that name, which is imported instead; rename the file"
+    )

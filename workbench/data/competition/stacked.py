@@ -21,7 +21,7 @@ ROW = "__row__"
 """The row key: the stable number of a row, train first, then test, in file order."""
 
 NEVER_CAST = (pl.Binary, pl.Duration)
-"""Types that polars casts to others although the values then mean something else."""
+"""Types that are stacked only with themselves: polars would cast them, and the values would mean something else."""
 
 
 class StackedRows:
@@ -37,14 +37,15 @@ class StackedRows:
         A column that test lacks is never a feature: it would be a leak.
         """
         c, d = self._competition, self._competition.definition
-        train, test = c.train_info.dtypes, c.test_info.dtypes
-        check_columns(d.targets, train, d.tables.train, key=f"{c.paths.definition}: target")
+        train_types, test_types = c.train_info.dtypes, c.test_info.dtypes
+        check_columns(d.targets, train_types, d.tables.train, key=f"{c.paths.definition}: target")
         if c.ids.template is None:
-            check_columns(d.id_columns, test, d.tables.test, key=f"{c.paths.definition}: id")
+            check_columns(d.id_columns, test_types, d.tables.test, key=f"{c.paths.definition}: id")
         _ = c.weights  # a wrong expression is reported here, before any feature is built
         if c.columns is None:
-            return tuple(x for x in train if x in test and x not in d.targets and x not in self.unlike_columns)
-        for table, dtypes in ((d.tables.train, train), (d.tables.test, test)):
+            shared_columns = [x for x in train_types if x in test_types]
+            return tuple(x for x in shared_columns if x not in d.targets and x not in self.unlike_columns)
+        for table, dtypes in ((d.tables.train, train_types), (d.tables.test, test_types)):
             for column in c.columns:
                 if column not in dtypes:
                     raise DataError(
@@ -58,16 +59,16 @@ class StackedRows:
     def unlike_columns(self) -> dict[str, str]:
         """The columns that train and test hold in types that can't be stacked, each with both types.
 
-        They are no columns of the rows: lists in one table and numbers in the other, for example.
+        They are left out of the rows: lists in one table and numbers in the other, for example.
         """
-        c, names = self._competition, self._competition.definition.tables
-        train, test = c.train_info.dtypes, c.test_info.dtypes
-        differing = [x for x in train if x in test and train[x] != test[x]]
+        c, tables = self._competition, self._competition.definition.tables
+        train_types, test_types = c.train_info.dtypes, c.test_info.dtypes
+        differing = [x for x in train_types if x in test_types and train_types[x] != test_types[x]]
         if not differing:
             return {}
-        schemas = [parquet_schema(c.table_path(name)) for name in (names.train, names.test)]
+        schemas = [parquet_schema(c.table_path(name)) for name in (tables.train, tables.test)]
         return {
-            x: f"{train[x]} in {names.train}, {test[x]} in {names.test}: no type holds both"
+            x: f"{train_types[x]} in {tables.train}, {test_types[x]} in {tables.test}: no type holds both"
             for x in differing
             if not _can_be_stacked(*(schema[x] for schema in schemas))
         }
@@ -75,30 +76,32 @@ class StackedRows:
     @property
     def content_key(self) -> str:
         """The key of the rows' content, equal for equal tables and columns."""
-        c, names = self._competition, self._competition.definition.tables
-        parts = [c.manifest.table(n, slug=c.slug).content for n in (names.train, names.test)]
-        empty = [[{x: str(t) for x, t in c.empty_types.items()}]] if c.empty_types else []
-        return content_key("rows", parts, list(self.columns), *empty)
+        c, tables = self._competition, self._competition.definition.tables
+        table_keys = [c.manifest.table(name, slug=c.slug).content for name in (tables.train, tables.test)]
+        # Only if there are some, so that the keys of competitions without them have not changed.
+        empty_types = [[{x: str(t) for x, t in c.empty_types.items()}]] if c.empty_types else []
+        return content_key("rows", table_keys, list(self.columns), *empty_types)
 
     def scan(self) -> pl.LazyFrame:
         """Return the rows, lazily, in file order, train first, with the row key `ROW`."""
-        c, names = self._competition, self._competition.definition.tables
-        train = scan(c.table_path(names.train), ROW, 0).select(ROW, *self.columns)
-        test = scan(c.table_path(names.test), ROW, c.n_train).select(ROW, *self.columns)
+        c, tables = self._competition, self._competition.definition.tables
+        train = scan(c.table_path(tables.train), ROW, 0).select(ROW, *self.columns)
+        test = scan(c.table_path(tables.test), ROW, c.n_train).select(ROW, *self.columns)
         rows = pl.concat([train, test], how="vertical_relaxed")
-        nulls = [pl.lit(None, dtype=t).alias(x) for x, t in (c.empty_types or {}).items()]
-        return rows.with_columns(nulls) if nulls else rows
+        null_columns = [pl.lit(None, dtype=t).alias(x) for x, t in (c.empty_types or {}).items()]
+        return rows.with_columns(null_columns) if null_columns else rows
 
     def between(self, start: int, stop: int) -> pl.LazyFrame:
         """Return the rows from `start` to `stop` (not included), lazily, without reading those before."""
-        c, names = self._competition, self._competition.definition.tables
+        c, tables = self._competition, self._competition.definition.tables
         types = self.scan().collect_schema()
         slices = []
-        for name, first, end in ((names.train, 0, c.n_train), (names.test, c.n_train, c.n_train + c.n_test)):
-            low, high = max(start, first), min(stop, end)
+        ranges = ((tables.train, 0, c.n_train), (tables.test, c.n_train, c.n_train + c.n_test))
+        for name, table_start, table_stop in ranges:
+            low, high = max(start, table_start), min(stop, table_stop)
             if low < high:
-                slices.append(scan(c.table_path(name), ROW, first).slice(low - first, high - low))
-        return pl.concat([part.select(pl.col(x).cast(t) for x, t in types.items()) for part in slices])
+                slices.append(scan(c.table_path(name), ROW, table_start).slice(low - table_start, high - low))
+        return pl.concat([rows.select(pl.col(x).cast(t) for x, t in types.items()) for rows in slices])
 
     def feature_table(self, name: str) -> pl.LazyFrame:
         """Return a table as features may see it: train without its targets and without the columns that test lacks."""

@@ -87,13 +87,13 @@ class TableInfo:
     def lists_of_records(self) -> list[str]:
         """The columns of lists of structs (sessions with their events) whose fields can become columns of the table.
 
-        A list whose fields have the name of another column is left out.
+        A column of lists with a field that has the name of another column is left out.
         """
         nested = [c for c, dtype in self.dtypes.items() if dtype.startswith("List(Struct(")]
-        return [c for c in nested if not any(f"{o!r}: " in self.dtypes[c] for o in self.dtypes if o != c)]
+        return [c for c in nested if not any(f"{other!r}: " in self.dtypes[c] for other in self.dtypes if other != c)]
 
-    def may_have_lost(self, column: str) -> bool:
-        """Tell whether the source may spell the values of a column otherwise than the table does.
+    def may_have_lost_spelling(self, column: str) -> bool:
+        """Tell whether the source may spell the values of a column differently than the table.
 
         True for floats and booleans from text that were not converted as a key. Integers are assumed to be unchanged,
         so that tables of earlier versions stay valid; the check of a submission compares with the file itself.
@@ -234,12 +234,12 @@ def check_columns(names: Iterable[str], columns: Iterable[str], table: str, *, k
     Parameters
     ----------
     names : iterable of str
-        The columns that are named.
+        The columns that competition.toml names.
     columns : iterable of str
-        Those of the table.
+        The table's columns.
     table : str
     key : str
-        The file and the key, for the message.
+        The file and the key that names the columns, for the message.
 
     Raises
     ------
@@ -256,7 +256,7 @@ def check_columns(names: Iterable[str], columns: Iterable[str], table: str, *, k
 
 
 def check_key_spelling(manifest: Manifest, columns_by_table: Mapping[str, Iterable[str]], *, slug: str) -> None:
-    """Refuse tables of an earlier version whose keys may be spelled otherwise than in their files.
+    """Refuse tables converted by an earlier version in which keys may be spelled differently than in the files.
 
     Parameters
     ----------
@@ -268,16 +268,16 @@ def check_key_spelling(manifest: Manifest, columns_by_table: Mapping[str, Iterab
     Raises
     ------
     DataError
-        Names table and column, and how to convert them again.
+        For the first such column; the message names it and its table.
     """
     for name, columns in columns_by_table.items():
         info = manifest.tables.get(name)
         if info is None or info.keys is not None:
             continue
         for column in columns:
-            if info.may_have_lost(column):
+            if info.may_have_lost_spelling(column):
                 raise DataError(
-                    f"table {name!r} was converted by an earlier version: {column!r} is a key, and became "
-                    f"{info.dtypes[column]}, which may spell it otherwise than the file does",
-                    hint=f"`wb fetch {slug} --force` converts the files again; keys keep their spelling now",
+                    f"table {name!r} was converted by an earlier version: its key column {column!r} became "
+                    f"{info.dtypes[column]}, which may spell the keys differently than the file",
+                    hint=f"`wb fetch {slug} --force` converts the files again, and keeps the spelling of keys",
                 )

@@ -235,7 +235,7 @@ def _has_lost_spelling(info: TableInfo, options: ReadOptions) -> bool:
     keys = options.keys
     columns = [c for c in info.dtypes if keys.kind(c) and not options.stated_type(info.name, c)]
     return any(
-        (keys.kind(c) == "key" and info.may_have_lost(c)) or (keys.is_text(c) and is_numeric(info.dtypes[c]))
+        (keys.kind(c) == "key" and info.may_have_lost_spelling(c)) or (keys.is_text(c) and is_numeric(info.dtypes[c]))
         for c in columns
     )
 
