@@ -139,7 +139,7 @@ class TestFetch:
     def test_it_is_recorded(self, server, kaggle, tmp_path: Path) -> None:
         path, lines = self.bring(server, kaggle, tmp_path, TODAY, kernels_only=True)
         assert read_definition(path, "small").submission.server == "kaggle_evaluation/__init__.py"
-        assert "# of an evaluation server, which hands the hidden test set" in path.read_text()
+        assert "# a file of the evaluation server, which hands the hidden test set" in path.read_text()
         assert [line for line in lines if "has an evaluation server (kaggle_evaluation/__init__.py)" in line]
 
     def test_another_competition_has_none(self, server, kaggle, tmp_path: Path) -> None:

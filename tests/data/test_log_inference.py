@@ -23,7 +23,7 @@ from workbench.platforms.interactions import InteractionsSpec
 from workbench.platforms.protocol import CompetitionFacts
 from workbench.rehearsal import LogSpec, create
 
-BASELINE = {"title": "what they had before", "recommend": {"history": {}}}
+BASELINE = {"title": "items of the user's history", "recommend": {"history": {}}}
 
 
 class TestHosted:
@@ -103,7 +103,7 @@ class TestGuessed:
         expected = InteractionsSpec("customer_id", "article_id", "t_dat", 7 * DAY, users="customers", items="articles")
         assert d.interactions == expected
         assert "a guess: the competition's page" in (tmp_path / "competition.toml").read_text()
-        assert baseline_text(inferred).startswith('title = "what they had before"')
+        assert baseline_text(inferred).startswith('title = "items of the user')
 
     @pytest.mark.parametrize(("factor", "unit"), [(1, "s"), (1000, "ms"), (10**6, "us"), (10**9, "ns")])
     def test_a_log_of_sessions(self, tmp_path: Path, factor: int, unit: str) -> None:

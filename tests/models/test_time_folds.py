@@ -162,14 +162,14 @@ def test_the_day_of_the_border_may_be_shared(tmp_path: Path, suffix: str, as_day
     assert at[TRAIN - 1 : TRAIN + 1].dt.date().n_unique() == 1
     c, line = competition(tmp_path, {"at": at[:TRAIN]}, {"at": at[TRAIN:]}, suffix=suffix)
     assert c.definition.cv.scheme == "time"
-    assert "test begins by at where train ends" in line
+    assert "by at, test begins where train ends" in line
 
 
 def test_rows_side_by_side_are_no_later_ones(tmp_path: Path) -> None:
     at = stamps(0, TRAIN + TEST).sample(fraction=1, shuffle=True, seed=3)
     c, line = competition(tmp_path, {"at": at[:TRAIN]}, {"at": at[TRAIN:]})
     assert c.definition.cv.scheme == "kfold"
-    assert "by no column is all of test later than train" in line
+    assert "test is not later than train by any column" in line
 
 
 def test_the_last_day_alone_is_no_later_one(tmp_path: Path) -> None:
@@ -224,7 +224,7 @@ def test_an_amount_tells_no_time(tmp_path: Path, column: str, scheme: str) -> No
         (
             pl.select(pl.when(pl.int_range(TRAIN) % 3 == 0).then(stamps(0, TRAIN))).to_series(),
             stamps(TRAIN, TEST),
-            "200 of 300 rows of train have none",
+            "200 of 300 rows of train have no value",
         ),
     ],
 )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from workbench.data.competition import as_written, match_classes, match_targets
-from workbench.data.inference.tables import DataTable, NotPlainError, Roles, normal
+from workbench.data.inference.tables import DataTable, Roles, UndeterminedError, normalized
 
 __all__ = ["Answer", "find_answer"]
 
@@ -19,7 +19,7 @@ SEPARATORS = ("_", "-", ":", "|", "/", "+", ",", ";", "#", "@", " ", ".")
 TARGET_NAMES = ("target", "label", "labels", "class", "y", "response", "outcome", "prediction", "score", "value")
 MAX_CLASSES = 1000
 MAX_TEMPLATES = 64
-"""The combinations of columns that are tried for one separator."""
+"""The largest number of combinations of columns that are tried for one separator."""
 
 
 @dataclass(frozen=True)
@@ -34,16 +34,17 @@ class Answer:
         See `Definition.id_in_test`.
     sample_columns : tuple of str
         The sample's columns without the ids.
-    by_class : bool
-        Whether the sample's columns are the classes of one target.
+    has_column_per_class : bool
+        Whether the sample has one column for each class of a single target.
     why_id, why_target : str
+        The reasons, which become comments in competition.toml.
     """
 
     ids: tuple[str, ...]
     id_in_test: str | None
     targets: tuple[str, ...]
     sample_columns: tuple[str, ...]
-    by_class: bool
+    has_column_per_class: bool
     why_id: str
     why_target: str
 
@@ -59,21 +60,21 @@ def find_answer(roles: Roles, ids: tuple[str, ...] = (), targets: tuple[str, ...
 
     Raises
     ------
-    NotPlainError
+    UndeterminedError
         When no id or no target can be determined.
     """
     if ids:
-        in_test, why_id = None, "said by the platform"
+        id_in_test, why_id = None, "stated by the platform"
     elif roles.sample is None:
-        ids, in_test, why_id = _ids_without_sample(roles)
+        ids, id_in_test, why_id = _ids_without_sample(roles)
     else:
-        ids, in_test, why_id = _ids(roles.sample, roles.test)
+        ids, id_in_test, why_id = _ids(roles.sample, roles.test)
     sample_columns = tuple(c for c in roles.sample.columns if c not in ids) if roles.sample else ()
     if targets:
-        by_class = len(targets) == 1 and len(sample_columns) > 1
-        return Answer(ids, in_test, targets, sample_columns, by_class, why_id, "said by the platform")
-    target_columns, by_class, why = _targets(roles, ids, in_test, sample_columns)
-    return Answer(ids, in_test, target_columns, sample_columns, by_class, why_id, why)
+        has_column_per_class = len(targets) == 1 and len(sample_columns) > 1
+        return Answer(ids, id_in_test, targets, sample_columns, has_column_per_class, why_id, "stated by the platform")
+    targets, has_column_per_class, why_target = _targets(roles, ids, id_in_test, sample_columns)
+    return Answer(ids, id_in_test, targets, sample_columns, has_column_per_class, why_id, why_target)
 
 
 # --------------------------------------------------------------------------------------------------------------- ids
@@ -86,36 +87,38 @@ def _ids(sample: DataTable, test: DataTable) -> tuple[tuple[str, ...], str | Non
     """
     shared = tuple(c for c in sample.columns if test.has(c) and not test.is_empty(c))
     if shared and len(shared) < len(sample.columns):
-        return shared, None, f"the columns of {sample.name} that {test.name} has"
-    first = sample.columns[0]
-    similar = [c for c in test.columns if normal(c) == normal(first) and not test.is_empty(c)]
+        return shared, None, f"in both {sample.name} and {test.name}"
+    id_column = sample.columns[0]
+    similar = [c for c in test.columns if normalized(c) == normalized(id_column) and not test.is_empty(c)]
     if len(similar) == 1:
-        return (first,), similar[0], f"{test.name} spells it {similar[0]!r}"
+        return (id_column,), similar[0], f"{test.name} spells it {similar[0]!r}"
     if len(sample.columns) == 1:
-        raise NotPlainError(f"{sample.name} has one column only, {first!r}")
-    ids = as_written(sample.select([first]), sample.info.spelled)[first].cast(pl.String)
-    candidates = {c: t for c, t in _texts(test).items() if ids[0] in t} if ids.null_count() == 0 else {}
+        raise UndeterminedError(f"{sample.name} has only one column, {id_column!r}")
+    ids = as_written(sample.select([id_column]), sample.info.spelled)[id_column].cast(pl.String)
+    texts_by_column = _texts_by_column(test)
+    candidates = {c: t for c, t in texts_by_column.items() if ids[0] in t} if ids.null_count() == 0 else {}
     for column, texts in candidates.items():
         if texts.len() == ids.len() and texts.n_unique() == texts.len() and set(texts) == set(ids):
-            return (first,), column, f"{column!r} of {test.name} has the values that {first!r} of {sample.name} has"
-    row = _row_number_template(ids, test.rows)
-    if row is not None:
-        return (first,), row, f"{first!r} of {sample.name} counts the rows of {test.name}"
-    template = _column_template(ids, _texts(test))
-    if template is not None:
-        return (first,), template, f"{first!r} of {sample.name} is made of columns of {test.name}"
-    raise NotPlainError(
+            why = f"{column!r} of {test.name} has the same values as {id_column!r} of {sample.name}"
+            return (id_column,), column, why
+    row_template = _row_number_template(ids, test.rows)
+    if row_template is not None:
+        return (id_column,), row_template, f"{id_column!r} of {sample.name} numbers the rows of {test.name}"
+    column_template = _column_template(ids, texts_by_column)
+    if column_template is not None:
+        return (id_column,), column_template, f"{id_column!r} of {sample.name} is joined from columns of {test.name}"
+    raise UndeterminedError(
         f"no id found: {sample.name} has the columns {', '.join(sample.columns[:8])}, {test.name} has "
-        f"{', '.join(test.columns[:8])}, and no values in common"
+        f"{', '.join(test.columns[:8])}; they have no values in common"
     )
 
 
-def _texts(test: DataTable) -> dict[str, pl.Series]:
-    """Return the columns of test that can be part of an id, as their file writes them."""
-    names = [
+def _texts_by_column(test: DataTable) -> dict[str, pl.Series]:
+    """Return the columns of test that can be part of an id, with their values as the file writes them."""
+    columns = [
         c for c in test.columns if test.dtype(c).startswith(("Int", "UInt", "String", "Date")) and test.nulls[c] == 0
     ]
-    frame = as_written(test.select(names), test.info.spelled) if names else pl.DataFrame()
+    frame = as_written(test.select(columns), test.info.spelled) if columns else pl.DataFrame()
     return {c: frame[c].cast(pl.String) for c in frame.columns}
 
 
@@ -124,46 +127,55 @@ def _row_number_template(ids: pl.Series, n_rows: int) -> str | None:
     numbers = ids.cast(pl.Int64, strict=False)
     if ids.len() != n_rows or numbers.null_count():
         return None
-    first = int(numbers[0])
-    if first < 0 or not numbers.equals(pl.Series(range(first, first + n_rows), dtype=pl.Int64)):
+    first_number = int(numbers[0])
+    row_numbers = pl.Series(range(first_number, first_number + n_rows), dtype=pl.Int64)
+    if first_number < 0 or not numbers.equals(row_numbers):
         return None
-    return f"{{row+{first}}}" if first else "{row}"
+    return f"{{row+{first_number}}}" if first_number else "{row}"
 
 
 def _column_template(ids: pl.Series, texts_by_column: dict[str, pl.Series]) -> str | None:
-    """Find the columns that are joined into the ids: "1_1_2012-11-02" is "{Store}_{Dept}_{Date}"."""
+    """Return the template by which columns are joined into the ids, or None.
+
+    For ids such as "1_1_2012-11-02" it is "{Store}_{Dept}_{Date}". Parts that are the same in all ids may be literals.
+    """
     distinct_ids = set(ids)
     for separator in SEPARATORS:
-        pieces = ids.str.split(separator)
-        lengths = pieces.list.len()
-        n_pieces = int(lengths[0])
-        if not 2 <= n_pieces <= 6 or lengths.n_unique() != 1:
+        id_parts = ids.str.split(separator)
+        part_counts = id_parts.list.len()
+        n_parts = int(part_counts[0])
+        if not 2 <= n_parts <= 6 or part_counts.n_unique() != 1:
             continue
-        # For each piece the columns that have all of its values, as "{column}", else its only value as a literal.
-        options_by_piece: list[list[str]] = []
-        for i in range(n_pieces):
-            values = set(pieces.list.get(i))
+        # For each part the columns that have all of its values, as "{column}", else its only value as a literal.
+        options_by_part: list[list[str]] = []
+        for i in range(n_parts):
+            values = set(id_parts.list.get(i))
             matching = [f"{{{c}}}" for c, texts in texts_by_column.items() if values <= set(texts)]
-            options_by_piece.append(matching or ([next(iter(values))] if len(values) == 1 else []))
-        combinations = itertools.product(*options_by_piece)
+            options_by_part.append(matching or ([next(iter(values))] if len(values) == 1 else []))
+        combinations = itertools.product(*options_by_part)
         for combination in itertools.islice(combinations, MAX_TEMPLATES):
             columns = [option[1:-1] for option in combination if option.startswith("{")]
             if not columns or len(set(columns)) < len(columns):
                 continue
-            parts = [pl.col(o[1:-1]) if o.startswith("{") else pl.lit(o) for o in combination]
+            expressions = [pl.col(o[1:-1]) if o.startswith("{") else pl.lit(o) for o in combination]
             frame = pl.DataFrame({c: texts_by_column[c] for c in columns})
-            if set(frame.select(pl.concat_str(parts, separator=separator)).to_series()) == distinct_ids:
+            if set(frame.select(pl.concat_str(expressions, separator=separator)).to_series()) == distinct_ids:
                 return separator.join(combination)
     return None
 
 
 def _ids_without_sample(roles: Roles) -> tuple[tuple[str, ...], str | None, str]:
+    """Return the ids, `id_in_test` and the reason.
+
+    The id is a unique column of test that has the name of an id or is the first, else the number of the row.
+    """
     test = roles.test
-    likely = [c for c in test.columns if _sounds_like_id(c)] + [c for c in test.columns[:1] if not _sounds_like_id(c)]
-    for column in likely:
+    candidates = [c for c in test.columns if _sounds_like_id(c)]
+    candidates += [c for c in test.columns[:1] if not _sounds_like_id(c)]
+    for column in candidates:
         if not test.dtype(column).startswith("Float") and test.is_key(column):
-            return (column,), None, f"there is no sample submission; every row of {test.name} has its own {column!r}"
-    return ("id",), "{row}", f"there is no sample submission and no id in {test.name}: its rows are counted"
+            return (column,), None, f"no sample submission; every row of {test.name} has a different {column!r}"
+    return ("id",), "{row}", f"no sample submission, and no id in {test.name}: the number of the row is the id"
 
 
 def _sounds_like_id(name: str) -> bool:
@@ -178,27 +190,30 @@ def _targets(
 ) -> tuple[tuple[str, ...], bool, str]:
     """Return the target columns, whether the submission has a column per class of the target, and the reason."""
     train, test, sample = roles.train, roles.test, roles.sample
-    names = {normal(c) for c in sample_columns}
-    target_by_column = match_targets(sample_columns, [c for c in train.columns if normal(c) in names])
+    sample_names = {normalized(c) for c in sample_columns}
+    target_by_column = match_targets(sample_columns, [c for c in train.columns if normalized(c) in sample_names])
     if sample_columns and target_by_column:
         targets = tuple(target_by_column[c] for c in sample_columns)
-        return targets, False, f"what {sample.name if sample else ''} asks for"
-    only_train = [c for c in train.columns if (not test.has(c) or test.is_empty(c)) and c not in (*ids, id_in_test)]
-    # Train may have ids of its own: train_id where test has test_id.
-    candidates = [c for c in only_train if not (_sounds_like_id(c) and train.is_key(c))]
+        return targets, False, f"as in the columns of {sample.name if sample else ''}"
+    train_only_columns = [
+        c for c in train.columns if (not test.has(c) or test.is_empty(c)) and c not in (*ids, id_in_test)
+    ]
+    # Train may have an id of a different name: train_id where test has test_id.
+    candidates = [c for c in train_only_columns if not (_sounds_like_id(c) and train.is_key(c))]
     if sample is not None and len(sample_columns) > 1:
         for column in candidates:
             if match_classes(sample_columns, _labels(train, column, len(sample_columns))) is not None:
-                return (column,), True, f"the columns of {sample.name} are its values"
-        raise NotPlainError(
-            f"no target found: {sample.name} asks for {', '.join(sample_columns[:8])}, and only {train.name} has "
-            f"{', '.join(only_train[:8]) or 'no further column'}"
+                return (column,), True, f"{sample.name} has a column for each of its values"
+        raise UndeterminedError(
+            f"no target found: {sample.name} has predictions of {', '.join(sample_columns[:8])}, and the columns that "
+            f"only {train.name} has are {', '.join(train_only_columns[:8]) or 'none'}"
         )
     target, reason = _one_target(candidates, sample_columns)
     if target is None:
-        raise NotPlainError(
-            f"no target found: only {train.name} has {', '.join(only_train[:8]) or 'no further column'}, and none of "
-            f"them is called {' or '.join(sample_columns) or 'target'}"
+        raise UndeterminedError(
+            f"no target found: the columns that only {train.name} has are "
+            f"{', '.join(train_only_columns[:8]) or 'none'}, and none of them is called "
+            f"{' or '.join(sample_columns) or 'target'}"
         )
     return (target,), False, f"{reason} {train.name} has and {test.name} lacks"
 
@@ -214,18 +229,18 @@ def _labels(train: DataTable, column: str, n_classes: int) -> list[str]:
 
 
 def _one_target(candidates: Sequence[str], sample_columns: Sequence[str]) -> tuple[str | None, str]:
-    """Return the only likely target and the beginning of the reason, or None and an empty string."""
+    """Return the only likely target, or None, and the beginning of the reason, such as "the column that"."""
     if len(candidates) == 1:
         return candidates[0], "the column that"
     similar = [
         c
         for c in candidates
         for s in sample_columns
-        if normal(s) and (normal(s) in normal(c) or normal(c) in normal(s))
+        if normalized(s) and (normalized(s) in normalized(c) or normalized(c) in normalized(s))
     ]
     if len(similar) == 1:
-        return similar[0], "by its name, of the columns that"
-    conventional = [c for c in candidates if normal(c) in TARGET_NAMES]
+        return similar[0], "by its name, among the columns that"
+    conventional = [c for c in candidates if normalized(c) in TARGET_NAMES]
     if len(conventional) == 1:
-        return conventional[0], "by its name, of the columns that"
+        return conventional[0], "by its name, among the columns that"
     return None, ""

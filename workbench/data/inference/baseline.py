@@ -10,7 +10,7 @@ __all__ = ["Baseline", "find_baseline"]
 
 @dataclass(frozen=True)
 class Baseline:
-    """The seeds and LightGBM parameters of the first experiment; `why` is a comment for its file."""
+    """The seeds and LightGBM parameters of the first experiment; `why` ends the comment on them in its file."""
 
     seeds: tuple[int, ...]
     model: dict[str, Any]
@@ -18,7 +18,7 @@ class Baseline:
 
 
 SMALL_BELOW, MEDIUM_BELOW, LARGE_FROM = 5_000, 20_000, 1_000_000
-"""Numbers of train rows."""
+"""The numbers of train rows that separate small, medium and large tables."""
 
 
 def find_baseline(n_train: int) -> Baseline:
@@ -38,11 +38,11 @@ def find_baseline(n_train: int) -> Baseline:
             "bagging_fraction": 0.8,
             "bagging_freq": 1,
         }
-        rounds = {"num_iterations": 3000, "early_stopping_round": 150}
-        return Baseline((1, 2, 3), model | rounds, f", for {n_train:,} rows: small trees, several seeds")
+        round_settings = {"num_iterations": 3000, "early_stopping_round": 150}
+        return Baseline((1, 2, 3), model | round_settings, f", for {n_train:,} rows: small trees, several seeds")
     if n_train < LARGE_FROM:
         model = {"learning_rate": 0.05, "num_leaves": 31 if n_train < MEDIUM_BELOW else 63, "feature_fraction": 0.8}
-        rounds = {"num_iterations": 2000, "early_stopping_round": 100}
-        return Baseline((1,), model | rounds, f", for {n_train:,} rows")
+        round_settings = {"num_iterations": 2000, "early_stopping_round": 100}
+        return Baseline((1,), model | round_settings, f", for {n_train:,} rows")
     model = {"learning_rate": 0.1, "num_leaves": 127, "feature_fraction": 0.8}
     return Baseline((1,), model | {"num_iterations": 1500, "early_stopping_round": 50}, f", for {n_train:,} rows")

@@ -14,7 +14,7 @@ from workbench.data.inference.log import InferredLog, find_log
 from workbench.data.inference.positive import PositiveGuess, find_positives
 from workbench.data.inference.roles import find_roles
 from workbench.data.inference.scheme import Scheme, find_scheme
-from workbench.data.inference.tables import DataTable, NotPlainError, UnclearTablesError
+from workbench.data.inference.tables import DataTable, UnclearTablesError, UndeterminedError
 from workbench.data.inference.task import Task, find_task
 from workbench.platforms.protocol import CompetitionFacts
 
@@ -32,12 +32,12 @@ class Inferred:
     train, test, sample : str
         Names of tables; `sample` is None where there is no sample submission.
     why_tables : dict
-        Reasons by role.
+        The reasons for the tables, by role.
     read : dict
         By table, lines of TOML with the guessed encoding, separator and so on.
     types : dict
         By column, or ``table.column``, the guessed type and a note on it.
-    large : tuple of str
+    large_integer_columns : tuple of str
         The columns of floats that were integers too large for 64 bits.
     """
 
@@ -57,7 +57,7 @@ class Inferred:
     baseline: Baseline
     read: dict[str, list[str]]
     types: dict[str, tuple[str, str]]
-    large: tuple[str, ...] = ()
+    large_integer_columns: tuple[str, ...] = ()
 
 
 def infer(
@@ -79,14 +79,16 @@ def infer(
     Raises
     ------
     DataError
-        When a part cannot be inferred; the message names it and how to write the definition.
+        When a part can't be inferred; the message names the part, and the hint says what to write into the definition.
     """
     data_tables = [DataTable(info, tables) for info in manifest.tables.values() if info.rows]
     log = find_log(data_tables, facts, platform)
     if log is not None:
         log_tables = [t for t in data_tables if t.name in (log.train, log.test)]
         read = _read_lines(manifest, exclude=log.explode)
-        return replace(log, read=read, types=_types(manifest, log_tables), large=_large_columns(log_tables))
+        return replace(
+            log, read=read, types=_types(manifest, log_tables), large_integer_columns=_large_columns(log_tables)
+        )
     try:
         roles = find_roles(manifest, tables, stated.tables)
         answer = find_answer(roles, facts.id_columns, facts.target_columns)
@@ -96,7 +98,7 @@ def infer(
             hint="write the correct one of these settings, without any other, to "
             f"competitions/{facts.slug}/competition.toml, then `wb fetch {facts.slug}` again: {exc.hint}",
         ) from exc
-    except NotPlainError as exc:
+    except UndeterminedError as exc:
         raise DataError(
             f"can't infer the definition of {facts.slug!r}: {exc.message}",
             hint=f"write competitions/{facts.slug}/competition.toml by hand (slug, task, id, target, metric, "
@@ -120,17 +122,17 @@ def infer(
         baseline=find_baseline(roles.train.rows),
         read=_read_lines(manifest),
         types=_types(manifest, [roles.train, roles.test]),
-        large=_large_columns([roles.train, roles.test]),
+        large_integer_columns=_large_columns([roles.train, roles.test]),
     )
 
 
 def _read_lines(manifest: Manifest, exclude: Collection[str] = ()) -> dict[str, list[str]]:
-    """Return lines of TOML by table: the guesses on how its files are written, and `explode` where it would apply."""
+    """Return lines of TOML by table: the guessed encoding, separator and so on, and `explode` for a column of lists."""
     lines_by_table: dict[str, list[str]] = {}
     for name, info in manifest.tables.items():
-        explode = [f'explode = "{c}"  # a row for each record in these lists' for c in info.lists_of_records[:1]]
-        if name not in exclude and (info.read or explode):
-            lines_by_table[name] = [*info.read, *explode]
+        explode_lines = [f'explode = "{c}"  # a row for each record in these lists' for c in info.lists_of_records[:1]]
+        if name not in exclude and (info.read or explode_lines):
+            lines_by_table[name] = [*info.read, *explode_lines]
     return lines_by_table
 
 
@@ -142,20 +144,20 @@ def _large_columns(tables: list[DataTable]) -> tuple[str, ...]:
 def _types(manifest: Manifest, main_tables: list[DataTable]) -> dict[str, tuple[str, str]]:
     """Return the types that were guessed from spellings, as ``[types]`` names them, each with its note.
 
-    The keys are columns for the main tables, train and test. A type of another table that differs, or whose column
-    these do not have, is keyed by ``table.column``.
+    The key is the column for the main tables, train and test. It is ``table.column`` for a column of another table
+    whose type differs, or which the main tables do not have.
     """
     types: dict[str, tuple[str, str]] = {}
     main_names = [t.name for t in main_tables]
     for name, info in sorted(manifest.tables.items(), key=lambda item: item[0] not in main_names):
-        undecided = {c: _first_option(note) for c, note in info.notes.items() if _has_options(note)}
-        spelled = {c: f"{info.dtypes[c].partition('(')[0]} {spelling}" for c, spelling in info.spelled.items()}
-        for column, type_text in (spelled | info.types | undecided).items():
+        undecided_types = {c: _first_option(note) for c, note in info.notes.items() if _has_options(note)}
+        spelled_types = {c: f"{info.dtypes[c].partition('(')[0]} {spelling}" for c, spelling in info.spelled.items()}
+        for column, type_text in (spelled_types | info.types | undecided_types).items():
             if types.get(column, ("",))[0] != type_text:
                 key = column if name in main_names and column not in types else f"{name}.{column}"
                 types[key] = (type_text, info.notes.get(column, ""))
     for column in (c for table in main_tables for c in table.info.codes):
-        types.setdefault(column, ("String", "codes; as Float64 some would be written otherwise"))
+        types.setdefault(column, ("String", "codes: as Float64, some would be written differently"))
     return types
 
 
@@ -165,4 +167,5 @@ def _has_options(note: str) -> bool:
 
 
 def _first_option(note: str) -> str:
+    """Return the first of the types that a note of the manifest ends in."""
     return note.rpartition("(")[2].partition(" or ")[0]

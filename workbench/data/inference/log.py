@@ -9,13 +9,13 @@ from dataclasses import dataclass, field, replace
 import polars as pl
 
 from workbench import metrics
-from workbench.data.inference.tables import DataTable, best_sample, normal, sounds_like
+from workbench.data.inference.tables import DataTable, best_sample, normalized, sounds_like
 from workbench.platforms.interactions import InteractionsSpec
 from workbench.platforms.protocol import CompetitionFacts
 
 __all__ = ["InferredLog", "find_log"]
 
-USERS = (
+USER_NAMES = (
     "user",
     "userid",
     "session",
@@ -27,11 +27,23 @@ USERS = (
     "householdid",
     "uid",
 )
-ITEMS = ("item", "itemid", "aid", "article", "articleid", "product", "productid", "sku", "movieid", "songid", "trackid")
-TIMES = ("time", "timestamp", "ts", "date", "datetime", "tdat", "eventtime", "createdat", "day")
-KINDS = ("type", "eventtype", "event", "action", "actiontype", "behavior", "behaviortype", "kind")
+ITEM_NAMES = (
+    "item",
+    "itemid",
+    "aid",
+    "article",
+    "articleid",
+    "product",
+    "productid",
+    "sku",
+    "movieid",
+    "songid",
+    "trackid",
+)
+TIME_NAMES = ("time", "timestamp", "ts", "date", "datetime", "tdat", "eventtime", "createdat", "day")
+EVENT_TYPE_NAMES = ("type", "eventtype", "event", "action", "actiontype", "behavior", "behaviortype", "kind")
 
-MAX_KINDS = 15
+MAX_EVENT_TYPES = 15
 SAMPLE_CELLS = 200
 WEEK_S = 604_800
 SMALLEST_BY_UNIT = (("ns", 10**17), ("us", 10**14), ("ms", 10**11))
@@ -48,15 +60,16 @@ class InferredLog:
         Names of tables; `test` is None where there is none.
     id, target : str
         Columns of the sample.
-    stands_for : str, optional
-        The platform's metric, where `metric` only replaces it.
+    metric_of_platform : str, optional
+        The platform's name for its metric, where `metric` only approximates it.
     log : InteractionsSpec
+        The settings of ``[interactions]``.
     why : dict
-        Reasons by key of the definition.
+        The reasons, by key of the definition.
     explode : dict
         By table, the column of lists whose records are the events: the table has to be converted again with a row for
         each record.
-    read, types, large
+    read, types, large_integer_columns
         See `Inferred`.
     """
 
@@ -69,20 +82,27 @@ class InferredLog:
     id: str
     target: str
     metric: str
-    stands_for: str | None
+    metric_of_platform: str | None
     log: InteractionsSpec
     why: dict[str, str]
     explode: dict[str, str] = field(default_factory=dict)
     read: dict[str, list[str]] = field(default_factory=dict)
     types: dict[str, tuple[str, str]] = field(default_factory=dict)
-    large: tuple[str, ...] = ()
+    large_integer_columns: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class _Events:
-    """A table that may be a log, and its columns.
+    """A table that may be a log of events, and its columns.
 
-    `explode` names the column of lists of records that `frame` has one row each for, where the table has one.
+    Attributes
+    ----------
+    frame : LazyFrame
+        One row per event.
+    user, item, time, event_type : str
+        Columns of `frame`; `event_type` is None if there is no such column.
+    list_column : str, optional
+        The table's column of lists whose records are the rows of `frame`; None if the table has one row per event.
     """
 
     table: DataTable
@@ -90,13 +110,13 @@ class _Events:
     user: str
     item: str
     time: str
-    kind: str | None
-    explode: str | None
+    event_type: str | None
+    list_column: str | None
 
     def count_in(self, column: str, texts: Iterable[str]) -> int:
         """Return the number of distinct `texts` that are values of a column."""
-        wanted = pl.Series(list(texts), dtype=pl.String)
-        values = self.frame.select(pl.col(column).cast(pl.String)).filter(pl.col(column).is_in(wanted.implode()))
+        text_series = pl.Series(list(texts), dtype=pl.String)
+        values = self.frame.select(pl.col(column).cast(pl.String)).filter(pl.col(column).is_in(text_series.implode()))
         return values.unique().collect(engine="streaming").height
 
 
@@ -113,17 +133,15 @@ def find_log(tables: Sequence[DataTable], facts: CompetitionFacts, platform: str
     if inferred is None:
         return None
     other_tables = [t for t in tables if t.name not in (inferred.train, inferred.test, inferred.sample)]
-    users, items = (
-        _side_table(other_tables, inferred.log.user, inferred.log.item),
-        _side_table(other_tables, inferred.log.item, inferred.log.user),
-    )
-    return replace(inferred, log=replace(inferred.log, users=users, items=items))
+    users_table = _table_with_key(other_tables, key=inferred.log.user, excluded_column=inferred.log.item)
+    items_table = _table_with_key(other_tables, key=inferred.log.item, excluded_column=inferred.log.user)
+    return replace(inferred, log=replace(inferred.log, users=users_table, items=items_table))
 
 
-def _side_table(tables: Iterable[DataTable], column: str, other: str) -> str | None:
-    """Return the table that has one row for each value of `column`, and no column `other`."""
+def _table_with_key(tables: Iterable[DataTable], *, key: str, excluded_column: str) -> str | None:
+    """Return the first table with one row for each value of `key` and no column `excluded_column`, by name; or None."""
     for table in tables:
-        if column in table.columns and other not in table.columns and table.is_key(column):
+        if key in table.columns and excluded_column not in table.columns and table.is_key(key):
             return table.name
     return None
 
@@ -145,7 +163,7 @@ def _from_facts(
         id=facts.id_columns[0],
         target=facts.target_columns[0],
         metric=facts.metric or "",
-        stands_for=None,
+        metric_of_platform=None,
         log=facts.interactions,
         why={"task": "stated by the platform"},
     )
@@ -159,26 +177,28 @@ def _from_tables(
 ) -> InferredLog | None:
     """Guess the definition from names and values; None where they do not fit.
 
-    They fit where the sample has lists of words, at least half of which are items of a table with users and times.
+    They fit where the sample has lists of words, and at least half of the words are items of a table with users and
+    times.
     """
     id_column, target = sample.columns
-    words = _words_of_lists(sample, target)
-    if not words:
+    listed_items = _listed_items(sample, target)
+    if not listed_items:
         return None
     logs = [e for t in tables if t is not sample and target not in t.columns and (e := _as_events(t))]
-    logs = [e for e in logs if e.count_in(e.item, words) * 2 >= len(words)]
+    logs = [e for e in logs if e.count_in(e.item, listed_items) * 2 >= len(listed_items)]
     train = max(logs, key=lambda e: (sounds_like(e.table, "train"), e.table.rows), default=None)
     if train is None:
         return None
-    same_columns = [e for e in logs if e is not train and e.user == train.user and e.item == train.item]
-    test = next((e for e in same_columns if sounds_like(e.table, "test")), None)
+    logs_like_train = [e for e in logs if e is not train and e.user == train.user and e.item == train.item]
+    test = next((e for e in logs_like_train if sounds_like(e.table, "test")), None)
     ids = sample.scan.select(pl.col(id_column).cast(pl.String)).head(SAMPLE_CELLS).collect().to_series().to_list()
-    kinds = _kinds_of_ids(test or train, ids)
-    if kinds is None:
+    event_types = _event_types_of_ids(test or train, ids)
+    if event_types is None:
         return None
-    is_session = test is not None and not train.count_in(train.user, _users_of_ids(ids, kinds))
-    log, why = _spec(train, kinds, is_session=is_session)
-    metric, stands_for, why["metric"] = _metric(facts, _list_length(sample, target), by_kind=bool(kinds))
+    has_new_users = test is not None and not train.count_in(train.user, _users_of_ids(ids, event_types))
+    log, why = _interactions_spec(train, event_types, has_new_users=has_new_users)
+    list_length = _list_length(sample, target)
+    metric, metric_of_platform, why["metric"] = _metric(facts, list_length, has_event_types=bool(event_types))
     why["task"] = f"{target!r} of {sample.name} holds lists, and {train.table.name} is a log whose items they are"
     return InferredLog(
         slug=facts.slug,
@@ -190,105 +210,122 @@ def _from_tables(
         id=id_column,
         target=target,
         metric=metric,
-        stands_for=stands_for,
+        metric_of_platform=metric_of_platform,
         log=log,
         why=why,
-        explode={e.table.name: e.explode for e in (train, test) if e is not None and e.explode},
+        explode={e.table.name: e.list_column for e in (train, test) if e is not None and e.list_column},
     )
 
 
-def _words_of_lists(sample: DataTable, target: str) -> list[str]:
-    """Return the distinct words of the first cells where most cells hold several words; else an empty list."""
+def _listed_items(sample: DataTable, target: str) -> list[str]:
+    """Return the distinct words in a column's first cells if most of these are lists of words; else an empty list."""
     if not sample.dtype(target).startswith("String"):
         return []
     cells = sample.scan.select(pl.col(target).str.split(" ")).head(SAMPLE_CELLS).collect().to_series().drop_nulls()
-    share_of_lists = float((cells.list.len() > 1).mean() or 0.0)  # type: ignore[arg-type]
-    return cells.explode().unique().to_list() if share_of_lists > 0.5 else []
+    list_share = float((cells.list.len() > 1).mean() or 0.0)  # type: ignore[arg-type]
+    return cells.explode().unique().to_list() if list_share > 0.5 else []
 
 
 def _list_length(sample: DataTable, target: str) -> int:
-    """Return the largest number of words in a cell."""
+    """Return the largest number of words in a cell of the sample's column."""
     longest = sample.scan.select(pl.col(target).str.strip_chars().str.split(" ").list.len().max())
     return int(longest.collect(engine="streaming").item() or 1)
 
 
 def _as_events(table: DataTable) -> _Events | None:
     """Return a table as a log; None where no columns have the names of a user, an item and a time."""
-    lists = table.info.lists_of_records
+    list_column = next(iter(table.info.lists_of_records), None)
     frame = table.scan
-    if lists:
-        frame = frame.explode(lists[0], empty_as_null=False, keep_nulls=False).unnest(lists[0])
+    if list_column is not None:
+        frame = frame.explode(list_column, empty_as_null=False, keep_nulls=False).unnest(list_column)
     schema = frame.collect_schema()
-    user, item, time, kind = (_column_called(schema.names(), names) for names in (USERS, ITEMS, TIMES, KINDS))
+    user, item, time, event_type = (
+        _column_called(schema.names(), names) for names in (USER_NAMES, ITEM_NAMES, TIME_NAMES, EVENT_TYPE_NAMES)
+    )
     if user is None or item is None or time is None:
         return None
     is_time = schema[time].is_integer() or isinstance(schema[time], pl.Date | pl.Datetime)
     if not is_time or any(schema[c].is_float() for c in (user, item)):
         return None
-    return _Events(table, frame, user, item, time, kind, lists[0] if lists else None)
+    return _Events(table, frame, user, item, time, event_type, list_column)
 
 
 def _column_called(columns: Iterable[str], names: tuple[str, ...]) -> str | None:
-    """Return the column that has one of some normalized names, the first of `names` that there is."""
-    column_by_name = {normal(c): c for c in columns}
+    """Return the column whose normalized name is one of `names`, the earlier names first; None if there is none."""
+    column_by_name = {normalized(c): c for c in columns}
     return next((column_by_name[n] for n in names if n in column_by_name), None)
 
 
-def _kinds_of_ids(events: _Events, ids: list[str]) -> tuple[str, ...] | None:
+def _event_types_of_ids(events: _Events, ids: list[str]) -> tuple[str, ...] | None:
     """Return the event types that the sample's ids end in, as in "12899779_clicks".
 
-    Empty where the ids are users themselves; None where they are neither.
+    Empty where the ids are users themselves; None where the ids are neither users nor users with an event type.
     """
     if events.count_in(events.user, ids) * 2 >= len(ids):
         return ()
-    if events.kind is None:
+    if events.event_type is None:
         return None
-    kinds = tuple(dict.fromkeys(i.rpartition("_")[2] for i in ids))
-    if len(kinds) > MAX_KINDS or not events.count_in(events.user, _users_of_ids(ids, kinds)):
+    event_types = tuple(dict.fromkeys(i.rpartition("_")[2] for i in ids))
+    if len(event_types) > MAX_EVENT_TYPES or not events.count_in(events.user, _users_of_ids(ids, event_types)):
         return None
-    log_kinds = events.frame.select(pl.col(events.kind).cast(pl.String).unique()).collect(engine="streaming")
-    return kinds if set(kinds) <= set(log_kinds.to_series()) else None
+    types_in_log = events.frame.select(pl.col(events.event_type).cast(pl.String).unique()).collect(engine="streaming")
+    return event_types if set(event_types) <= set(types_in_log.to_series()) else None
 
 
-def _users_of_ids(ids: list[str], kinds: tuple[str, ...]) -> list[str]:
-    return [i.rpartition("_")[0] for i in ids] if kinds else ids
+def _users_of_ids(ids: list[str], event_types: tuple[str, ...]) -> list[str]:
+    """Return the users in the sample's ids, which end in an event type if there are `event_types`."""
+    return [i.rpartition("_")[0] for i in ids] if event_types else ids
 
 
-def _spec(train: _Events, kinds: tuple[str, ...], *, is_session: bool) -> tuple[InteractionsSpec, dict[str, str]]:
-    """Return the settings of ``[interactions]``, and the reason for each by its key."""
+def _interactions_spec(
+    train: _Events, event_types: tuple[str, ...], *, has_new_users: bool
+) -> tuple[InteractionsSpec, dict[str, str]]:
+    """Return the settings of ``[interactions]``, and the reasons by key.
+
+    Parameters
+    ----------
+    event_types : tuple of str
+        The types in the sample's ids; empty if the ids are users.
+    has_new_users : bool
+        Whether the users of the sample are in test and not in train.
+    """
     spec = InteractionsSpec(
         user=train.user,
         item=train.item,
         time=train.time,
         horizon_s=WEEK_S,
-        kind=train.kind,
+        kind=train.event_type,
         unit=_unit(train),
-        cut="session" if is_session else "last",
-        id="{user}_{kind}" if kinds else "{user}",
-        weights={kind: round(1 / len(kinds), 4) for kind in kinds},
+        cut="session" if has_new_users else "last",
+        id="{user}_{kind}" if event_types else "{user}",
+        weights={event_type: round(1 / len(event_types), 4) for event_type in event_types},
     )
     why = dict.fromkeys(("user", "item", "time", "kind"), "by its name")
-    why |= {"horizon": "a guess: the competition's page says how far it looks ahead"}
-    why |= {"weights": "a guess, all equal: the competition's page gives the weight of each type"}
-    why |= {"cut": "train has no users of test" if is_session else "the users are those of train"}
+    why |= {"horizon": "a guess: the competition's page states the period to predict"}
+    why |= {"weights": "a guess, all equal: the competition's page states the weight of each type"}
+    why |= {"cut": "no user of test is in train" if has_new_users else "the users are those of train"}
     return spec, why
 
 
 def _unit(events: _Events) -> str:
+    """Return the unit of times that are whole numbers, by the size of the latest one; "s" for dates and times."""
     if not events.frame.collect_schema()[events.time].is_integer():
         return "s"
     latest = events.frame.select(pl.col(events.time).max()).collect(engine="streaming").item() or 0
     return next((unit for unit, smallest in SMALLEST_BY_UNIT if latest > smallest), "s")
 
 
-def _metric(facts: CompetitionFacts, length: int, *, by_kind: bool) -> tuple[str, str | None, str]:
-    """Return a metric of lists, the platform's metric where the first one replaces it, and the reason."""
-    words = facts.metric
-    metric = metrics.find(words) if words else None
-    length_note = f"{length} is what the sample has in a cell"
+def _metric(facts: CompetitionFacts, list_length: int, *, has_event_types: bool) -> tuple[str, str | None, str]:
+    """Return a metric of lists, the platform's metric where the first one only approximates it, and the reason."""
+    platform_metric = facts.metric
+    metric = metrics.find(platform_metric) if platform_metric else None
+    length_note = f"the sample has lists of {list_length}"
     if metric and "@" in metric and re.fullmatch(r"(map|recall|micro_recall|hit_rate|mrr|ndcg)@\d*", metric):
-        name = metric + str(length) * metric.endswith("@")
-        return name, None, f"{words!r} on the platform; {length_note}" if metric.endswith("@") else f"{words!r}"
-    default = f"micro_recall@{length}" if by_kind else f"recall@{length}"
-    why = f"{words!r} on the platform, which is not a metric of lists" if words else "the platform does not say which"
-    return default, words, f"{why}: a usual one stands in; {length_note}"
+        if not metric.endswith("@"):
+            return metric, None, f"{platform_metric!r}"
+        return f"{metric}{list_length}", None, f"{platform_metric!r} on the platform; {length_note}"
+    default = f"micro_recall@{list_length}" if has_event_types else f"recall@{list_length}"
+    why = "the platform does not name its metric"
+    if platform_metric:
+        why = f"{platform_metric!r} on the platform, which is not a metric of lists"
+    return default, platform_metric, f"{why}: a common one is used instead; {length_note}"

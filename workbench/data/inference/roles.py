@@ -12,9 +12,9 @@ import polars as pl
 from workbench.data.competition import Manifest
 from workbench.data.inference.tables import (
     DataTable,
-    NotPlainError,
     Roles,
     UnclearTablesError,
+    UndeterminedError,
     best_samples,
     overlap,
     sounds_like,
@@ -42,7 +42,7 @@ def find_roles(manifest: Manifest, folder: Path, stated: Mapping[str, str | bool
     ------
     UnclearTablesError
         When several tables qualify for a role.
-    NotPlainError
+    UndeterminedError
         When there is no train or no test table, or `stated` names a table that does not exist.
     """
     tables = {name: DataTable(info, folder) for name, info in manifest.tables.items() if info.rows}
@@ -63,11 +63,10 @@ def find_roles(manifest: Manifest, folder: Path, stated: Mapping[str, str | bool
         if train is not test
     ]
     if not pairs:
-        missing = [role for role, tables_of_role in (("train", trains), ("test", tests)) if not tables_of_role] or [
-            "train and test"
-        ]
+        missing_roles = [role for role, candidates in (("train", trains), ("test", tests)) if not candidates]
+        missing = " or ".join(missing_roles or ["train and test"])
         names = ", ".join(manifest.tables) or "none"
-        raise NotPlainError(f"no table is called {' or '.join(missing)}; the tables are {names}")
+        raise UndeterminedError(f"no table is called {missing}; the tables are {names}")
     _, train, test = max(pairs, key=lambda pair: (pair[0], pair[1].rows))
     roles = Roles(train, test, sample)
     if "test" not in stated_tables:
@@ -75,12 +74,12 @@ def find_roles(manifest: Manifest, folder: Path, stated: Mapping[str, str | bool
     if "sample_submission" not in stated_tables and sample is not None:
         roles = _settle_sample(roles, samples)
     roles = roles if "train" in stated_tables else _settle_train(roles, trains)
-    notes = {role: note for role, t in (("train", roles.train), ("test", roles.test)) if (note := _files_note(t))}
-    return replace(roles, why=notes | roles.why)
+    file_notes = {"train": _files_note(roles.train), "test": _files_note(roles.test)}
+    return replace(roles, why={role: note for role, note in file_notes.items() if note} | roles.why)
 
 
 def _files_note(table: DataTable) -> str:
-    """Return the files that a table is made of, where their names differ in more than numbers; else ""."""
+    """Return a note with the files that a table is made of, where their names differ in more than numbers; else ""."""
     files = table.info.source.split(", ")
     if len(files) < 2 or len({re.sub(r"\d+", "", f) for f in files}) == 1:
         return ""
@@ -90,8 +89,8 @@ def _files_note(table: DataTable) -> str:
 
 def _stated_table(tables: Mapping[str, DataTable], role: str, name: str) -> DataTable:
     if name not in tables:
-        raise NotPlainError(
-            f"[tables] {role} = {name!r} in competition.toml is not a table; there are {', '.join(tables)}"
+        raise UndeterminedError(
+            f"[tables] {role} = {name!r} in competition.toml is not a table; the tables are {', '.join(tables)}"
         )
     return tables[name]
 
@@ -100,30 +99,30 @@ def _stated_table(tables: Mapping[str, DataTable], role: str, name: str) -> Data
 
 
 def _settle_train(roles: Roles, candidates: Sequence[DataTable]) -> Roles:
-    """Return the roles if no other candidate may be train as well.
+    """Return the roles if no other candidate may be train as well; subsets of train are noted in `why`.
 
     Raises
     ------
     UnclearTablesError
-        When another one has the columns of train or its target; subsets of train, by their names, do not count.
+        When another candidate has all columns of train or its target, and its name does not mark it as a subset.
     """
     train, test, sample = roles.train, roles.test, roles.sample
     target_columns = {c for c in train.columns if not test.has(c)}
     if sample is not None and target_columns & set(sample.columns):
         target_columns &= set(sample.columns)
     other_tables = [t for t in candidates if t.name not in (train.name, test.name) and t is not sample]
-    rivals: list[DataTable] = []
+    alternatives: list[DataTable] = []
     subsets: list[DataTable] = []
     for other in other_tables:
         if set(other.columns) == set(train.columns):
-            (subsets if _is_subset(other, train) else rivals).append(other)
+            (subsets if _is_subset(other, train) else alternatives).append(other)
         elif target_columns & set(other.columns) and sounds_like(other, "train") == 1 and not _is_called_train(train):
-            rivals.append(other)
-    if rivals:
-        raise _unclear("train", [train, *rivals])
+            alternatives.append(other)
+    if alternatives:
+        raise _unclear_tables_error("train", [train, *alternatives])
     if subsets:
         names = ", ".join(t.name for t in subsets)
-        return replace(roles, why=roles.why | {"train": f"not {names}, by the name some of its rows"})
+        return replace(roles, why=roles.why | {"train": f"not {names}: by name, only some of its rows"})
     return roles
 
 
@@ -136,53 +135,52 @@ def _settle_test(roles: Roles, candidates: Sequence[DataTable]) -> Roles:
         When the sample does not decide.
     """
     train, test = roles.train, roles.test
-    rivals: list[DataTable] = []
+    alternatives: list[DataTable] = []
     subsets: list[DataTable] = []
     for other in candidates:
         if other in (train, test, roles.sample) or sounds_like(other, "train") > sounds_like(other, "test"):
             continue
         if set(other.columns) == set(test.columns):
-            (subsets if _is_subset(other, test) else rivals).append(other)
+            (subsets if _is_subset(other, test) else alternatives).append(other)
         elif sounds_like(other, "test") == sounds_like(test, "test") and overlap(train, other) == overlap(train, test):
-            rivals.append(other)
-    if not rivals:
+            alternatives.append(other)
+    if not alternatives:
+        if not subsets:
+            return roles
         names = ", ".join(t.name for t in subsets)
-        return replace(
-            roles, why=roles.why | {"test": f"not {names}, by the name some of its rows"} if names else roles.why
-        )
-    possible = [test, *rivals]
-    matching = [t for t in possible if roles.sample is not None and _has_ids_of(t, roles.sample)]
+        return replace(roles, why=roles.why | {"test": f"not {names}: by name, only some of its rows"})
+    possible_tests = [test, *alternatives]
+    matching = [t for t in possible_tests if roles.sample is not None and _has_ids_of(t, roles.sample)]
     if len(matching) != 1:
-        raise _unclear("test", possible)
-    other_names = ", ".join(t.name for t in possible if t is not matching[0])
-    sample = roles.sample.name if roles.sample is not None else ""
-    return replace(
-        roles, test=matching[0], why=roles.why | {"test": f"not {other_names}: {sample} asks for these rows"}
-    )
+        raise _unclear_tables_error("test", possible_tests)
+    other_names = ", ".join(t.name for t in possible_tests if t is not matching[0])
+    sample_name = roles.sample.name if roles.sample is not None else ""
+    reason = f"not {other_names}: {sample_name} has the ids of this one"
+    return replace(roles, test=matching[0], why=roles.why | {"test": reason})
 
 
 def _settle_sample(roles: Roles, samples: Sequence[DataTable]) -> Roles:
-    """Return the roles with the sample that has the ids of test, where there are several.
+    """Return the roles with the sample that has the ids of test, where there are several candidates.
 
     Raises
     ------
     UnclearTablesError
-        When that does not decide, and the samples differ in columns or ids.
+        When the ids do not decide, and the candidates differ in columns or ids.
     """
     other_samples = [t for t in samples if t not in (roles.sample, roles.train, roles.test)]
     if roles.sample is None or not other_samples:
         return roles
-    possible = [roles.sample, *other_samples]
-    matching = [t for t in possible if _has_ids_of(roles.test, t)]
+    possible_samples = [roles.sample, *other_samples]
+    matching = [t for t in possible_samples if _has_ids_of(roles.test, t)]
     if len(matching) != 1:
-        equal = matching or possible
-        if any(t.columns != equal[0].columns or not _has_ids_of(t, equal[0]) for t in equal[1:]):
-            raise _unclear("sample_submission", possible)
+        first, *others = matching or possible_samples
+        if any(t.columns != first.columns or not _has_ids_of(t, first) for t in others):
+            raise _unclear_tables_error("sample_submission", possible_samples)
         # They differ only in their example predictions, which are not used.
-        matching = equal[:1]
+        matching = [first]
     sample = matching[0]
-    names = ", ".join(t.name for t in possible if t is not sample)
-    return replace(roles, sample=sample, why=roles.why | {"sample": f"{names} would be another one"})
+    names = ", ".join(t.name for t in possible_samples if t is not sample)
+    return replace(roles, sample=sample, why=roles.why | {"sample": f"{names} could be used as well"})
 
 
 def _is_called_train(table: DataTable) -> bool:
@@ -190,13 +188,13 @@ def _is_called_train(table: DataTable) -> bool:
     return sounds_like(table, "train") > 1 and ", " not in table.info.source
 
 
-def _words(table: DataTable) -> set[str]:
+def _name_words(table: DataTable) -> set[str]:
     return {w for w in re.split(r"[\W_\d]+", table.name.lower()) if w}
 
 
 def _is_subset(other: DataTable, table: DataTable) -> bool:
-    """Tell whether a table holds some of the rows of another one, by its name and its number of rows."""
-    return bool((_words(other) - _words(table)) & SUBSET_WORDS) and other.rows <= table.rows
+    """Tell whether `other` holds some of the rows of `table`, by its name and its number of rows."""
+    return bool((_name_words(other) - _name_words(table)) & SUBSET_WORDS) and other.rows <= table.rows
 
 
 def _has_ids_of(table: DataTable, sample: DataTable) -> bool:
@@ -204,26 +202,28 @@ def _has_ids_of(table: DataTable, sample: DataTable) -> bool:
     if table.rows != sample.rows:
         return False
     shared = [c for c in sample.columns if table.has(c) and table.dtype(c) == sample.dtype(c)]
-    if not shared or len(shared) == len(sample.columns) > 1:
-        shared = shared[:1]
     if not shared:
         return True
     key = shared[0]
-    ids, wanted = (t.scan.group_by(key).agg(pl.len().alias("n")) for t in (table, sample))
-    return ids.join(wanted, on=[key, "n"], how="anti", nulls_equal=True).collect(engine="streaming").is_empty()
+    table_counts, sample_counts = (t.scan.group_by(key).agg(pl.len().alias("n")) for t in (table, sample))
+    unmatched = table_counts.join(sample_counts, on=[key, "n"], how="anti", nulls_equal=True)
+    return unmatched.collect(engine="streaming").is_empty()
 
 
-def _unclear(role: str, tables: Sequence[DataTable]) -> UnclearTablesError:
-    """Return the error, whose hint has the settings for one of the tables and for all of them as one table."""
+def _unclear_tables_error(role: str, tables: Sequence[DataTable]) -> UnclearTablesError:
+    """Return the error for several tables that may have a role.
+
+    Its hint has the settings for using one of the tables, and for using all of them as one table.
+    """
     have_same_columns = all(set(t.columns) == set(tables[0].columns) for t in tables)
-    names = ", ".join(t.info.source for t in tables[:-1]) + f" and {tables[-1].info.source}"
+    sources = ", ".join(t.info.source for t in tables[:-1]) + f" and {tables[-1].info.source}"
     files = [name for t in tables for name in t.info.source.split(", ")]
     quoted_files = ", ".join(f'"{f}"' for f in files)
     quoted_tables = [f'"{t.name}"' for t in tables]
-    columns = "have the same columns" if have_same_columns else "have different columns"
-    nulls = "" if have_same_columns else "; a column that one of them lacks is null there"
+    have_columns = "have the same columns" if have_same_columns else "have different columns"
+    nulls_note = "" if have_same_columns else "; a column that one of them lacks is null in its rows"
     return UnclearTablesError(
-        f"{names} {columns}, and each of them may be {role}: is it one of them, or are they parts of one table?",
+        f"{sources} {have_columns}, and each of them may be {role}: is it one of them, or are they parts of one table?",
         hint=f"\n    [tables]\n    {role} = {quoted_tables[0]}  # this one alone; or {', '.join(quoted_tables[1:])}\n"
-        f"or, for all of them as one table{nulls}\n    [read.{role}]\n    parts = [{quoted_files}]",
+        f"or, for all of them as one table{nulls_note}\n    [read.{role}]\n    parts = [{quoted_files}]",
     )

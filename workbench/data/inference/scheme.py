@@ -17,17 +17,21 @@ __all__ = ["Scheme", "find_scheme"]
 
 MIN_GROUPS = 5
 MIN_TIMES = 10
-"""Folds forward in time need some distinct times to be cut at."""
+"""Distinct times in train: folds forward in time can be cut only between two times."""
 
 DAY_S = 86_400
 HEAD_ROWS = 1000
+"""The first rows of a table that rule out most columns as times."""
+
 FIRST_VALUES = 10_000
+"""Distinct values of a column of test that are looked up in train before the groups are counted."""
+
 VALUES_PER_PASS = 20_000_000
 MIN_CROSSINGS = 20
-"""A random split would put at least this many test rows into groups of train: if none is, the split was by groups."""
+"""If a random split would put this many test rows into groups of train, and none is, the split was by groups."""
 
 MIN_DATED_SHARE = 0.5
-"""Of the rows of train and of test: where fewer have a time, the split was not by this column."""
+"""The share of the rows, of train and of test, that must have a time for the split to have been by this column."""
 
 MAX_BORDER_SHARES = (0.25, 0.5)
 """The shares of the rows of train and of test that may lie on the last day of train, which is the first of test."""
@@ -43,7 +47,7 @@ AMOUNT_WORDS = frozenset(
     population views count total sum score rating distance weight height""".split()  # noqa: SIM905 a list in two lines
 )
 NUMBER_WORDS = frozenset({"number", "num", "no", "nr", "phone", "code", "key", "zip"})
-"""The last word of a name tells what the values are: "start_price" is a price, "invoice_no" a number."""
+"""The last word of a name tells what its values are: "start_price" is a price, "invoice_no" a number."""
 
 
 @dataclass(frozen=True)
@@ -61,20 +65,21 @@ def find_scheme(roles: Roles, answer: Answer, task: str) -> Scheme:
     train, test = roles.train, roles.test
     time_split, reasons_against = _find_time_split(roles, answer)
     if time_split:
-        return Scheme("time", time_split.column, None, time_split.why(train, test))
+        return Scheme("time", time_split.column, None, time_split.reason(train, test))
     is_stratified = task != "regression" and len(answer.targets) == 1
     group = _group_column(roles, answer)
-    because = "".join(f"; {reason}" for reason in reasons_against)
+    time_note = "".join(f"; {reason}" for reason in reasons_against)
     if group:
-        why = f"no value of {group} is in both {train.name} and {test.name}{because}"
+        why = f"no value of {group} is in both {train.name} and {test.name}{time_note}"
         return Scheme("stratified_group" if is_stratified else "group", None, group, why)
-    why = f"by no column is all of {test.name} later than {train.name}, and no group keeps to one of them"
+    why = f"{test.name} is not later than {train.name} by any column, and no groups separate the two"
     if reasons_against:
-        why = f"no group of rows keeps to {train.name} or {test.name}{because}"
+        why = f"no groups separate {train.name} from {test.name}{time_note}"
     return Scheme("stratified" if is_stratified else "kfold", None, None, why)
 
 
 def _shared_columns(roles: Roles, answer: Answer) -> list[str]:
+    """Return the columns that are in both train and test, without the targets."""
     return [c for c in roles.train.columns if roles.test.has(c) and c not in answer.targets]
 
 
@@ -83,11 +88,11 @@ def _shared_columns(roles: Roles, answer: Answer) -> list[str]:
 
 @dataclass(frozen=True)
 class _TimeRange:
-    """The earliest and the latest time of a column in one table, as numbers, and the number of nulls."""
+    """The earliest and the latest time of a column in one table, as numbers, and its number of nulls."""
 
     low: float
     high: float
-    nulls: int
+    n_nulls: int
 
 
 @dataclass(frozen=True)
@@ -98,8 +103,9 @@ class _TimeSplit:
     ----------
     column : str
     train, test : _TimeRange
+        The column's times in each table.
     has_shared_day : bool
-        Whether the last day of train is the first day of test.
+        Whether the last day of train, or its last time, is the first of test.
     """
 
     column: str
@@ -107,18 +113,18 @@ class _TimeSplit:
     test: _TimeRange
     has_shared_day: bool
 
-    def why(self, train: DataTable, test: DataTable) -> str:
+    def reason(self, train: DataTable, test: DataTable) -> str:
         """Return the reason for folds by this column, with the rows that have no time."""
         reason = f"all of {test.name} is later than {train.name} by {self.column}"
         if self.has_shared_day:
-            reason = f"{test.name} begins by {self.column} where {train.name} ends, and the rest of it is later"
+            reason = f"by {self.column}, {test.name} begins where {train.name} ends, and the rest of it is later"
         undated = [
-            f"{times.nulls:,} of {table.rows:,} rows of {table.name}"
-            for table, times in ((train, self.train), (test, self.test))
-            if times.nulls
+            f"{time_range.n_nulls:,} of {table.rows:,} rows of {table.name}"
+            for table, time_range in ((train, self.train), (test, self.test))
+            if time_range.n_nulls
         ]
         reason += f"; {' and '.join(undated)} have no {self.column}" if undated else ""
-        return reason + (": no fold trains on such a row or validates it" if self.train.nulls else "")
+        return reason + (": no fold trains or validates on them" if self.train.n_nulls else "")
 
 
 def _find_time_split(roles: Roles, answer: Answer) -> tuple[_TimeSplit | None, list[str]]:
@@ -133,16 +139,16 @@ def _find_time_split(roles: Roles, answer: Answer) -> tuple[_TimeSplit | None, l
         return None, []
     train_ranges, test_ranges = (_time_ranges(table, time_columns, i) for i, table in enumerate((train, test)))
     splits: list[tuple[int, _TimeSplit]] = []
-    for column in time_columns:
-        before, after = train_ranges.get(column.column), test_ranges.get(column.column)
-        if before is None or after is None or not before.high > before.low:
+    for time_column in time_columns:
+        train_range, test_range = train_ranges.get(time_column.name), test_ranges.get(time_column.name)
+        if train_range is None or test_range is None or not train_range.high > train_range.low:
             continue
-        rank = column.rank(roles, before, after)
-        has_shared_day = None if rank is None else _has_shared_day(roles, column, before, after)
+        rank = time_column.rank(roles, train_range, test_range)
+        has_shared_day = None if rank is None else _has_shared_day(roles, time_column, train_range, test_range)
         if rank is not None and has_shared_day is not None:
-            splits.append((rank, _TimeSplit(column.column, before, after, has_shared_day)))
+            splits.append((rank, _TimeSplit(time_column.name, train_range, test_range, has_shared_day)))
     reasons_against: list[str] = []
-    for _, split in sorted(splits, key=lambda pair: (pair[0], pair[1].train.nulls + pair[1].test.nulls > 0)):
+    for _, split in sorted(splits, key=lambda pair: (pair[0], pair[1].train.n_nulls + pair[1].test.n_nulls > 0)):
         reason = _reason_against(split, train, test)
         if reason is None:
             return split, reasons_against
@@ -151,10 +157,10 @@ def _find_time_split(roles: Roles, answer: Answer) -> tuple[_TimeSplit | None, l
 
 
 def _reason_against(split: _TimeSplit, train: DataTable, test: DataTable) -> str | None:
-    """Return why folds can't be cut by a column although test is later by it; None where they can."""
-    for table, times in ((train, split.train), (test, split.test)):
-        if times.nulls > (1 - MIN_DATED_SHARE) * table.rows:
-            undated = f"{times.nulls:,} of {table.rows:,} rows of {table.name} have none"
+    """Return why folds can't be cut by a column by which test is later; None where they can."""
+    for table, time_range in ((train, split.train), (test, split.test)):
+        if time_range.n_nulls > (1 - MIN_DATED_SHARE) * table.rows:
+            undated = f"{time_range.n_nulls:,} of {table.rows:,} rows of {table.name} have no value"
             return f"{test.name} is later than {train.name} by {split.column}, but {undated}"
     n_times = train.n_unique(split.column)
     if n_times < MIN_TIMES:
@@ -171,51 +177,59 @@ class _TimeColumn:
 
     Attributes
     ----------
-    column : str
+    name : str
     moments : tuple of Expr
         Its times as numbers, in train and in test.
     dtype : DataType
-        In train.
+        Its type in train.
     has_time_name : bool
+        Whether the name has a word for a time, such as "date" or "created".
     is_id : bool
         Whether it is one of the ids.
     """
 
-    column: str
+    name: str
     moments: tuple[pl.Expr, pl.Expr]
     dtype: pl.DataType
     has_time_name: bool
     is_id: bool
 
-    def rank(self, roles: Roles, before: _TimeRange, after: _TimeRange) -> int | None:
-        """Return how certain it is that the column holds times, 0 for the most certain; None where it is unlikely."""
+    def rank(self, roles: Roles, train_range: _TimeRange, test_range: _TimeRange) -> int | None:
+        """Return how certain it is that the column holds times: 0 is the most certain; None if it is unlikely."""
         if has_time_unit(self.dtype):
             return 0 if self.dtype != pl.String else 1
-        low, high = min(before.low, after.low), max(before.high, after.high)
+        low, high = min(train_range.low, test_range.low), max(train_range.high, test_range.high)
         if self.has_time_name and not self.is_id:
             return 2
-        if (self.is_id and not self.has_time_name) or _is_amount_or_number(self.column, before, roles.train.rows):
+        if (self.is_id and not self.has_time_name) or _is_amount_or_number(self.name, train_range, roles.train.rows):
             return None
         return 3 if self.is_in_calendar(roles, low, high) else None
 
     def is_in_calendar(self, roles: Roles, low: float, high: float) -> bool:
-        """Tell whether all numbers are times since 1970, or days or months written as 20240131 or 202401."""
+        """Tell whether all numbers, from `low` to `high`, are times since 1970, days (20240131) or months (202401)."""
         if epoch_unit(low, high) is not None:
             return True
         if not _is_in_range_of_days(low, high):
             return False
         tables = zip((roles.train, roles.test), self.moments, strict=True)
-        return all(bool(t.scan.select(_are_days(m)).collect(engine="streaming").item()) for t, m in tables)
+        return all(bool(t.scan.select(_all_are_days(m)).collect(engine="streaming").item()) for t, m in tables)
 
-    def units_per_day(self, before: _TimeRange, after: _TimeRange) -> float | None:
-        """Return the difference between the numbers of two days; None where the unit is unknown."""
+    def units_per_day(self, train_range: _TimeRange, test_range: _TimeRange) -> float | None:
+        """Return the length of a day in the unit of the column's numbers; None where the unit is unknown."""
         has_unit = has_time_unit(self.dtype)
-        unit = "us" if has_unit else epoch_unit(min(before.low, after.low), max(before.high, after.high))
+        unit = (
+            "us"
+            if has_unit
+            else epoch_unit(min(train_range.low, test_range.low), max(train_range.high, test_range.high))
+        )
         return None if unit is None or isinstance(self.dtype, pl.Duration) else float(DAY_S * UNITS_PER_SECOND[unit])
 
 
 def _time_columns(roles: Roles, answer: Answer) -> list[_TimeColumn]:
-    """Return the shared columns that may hold times; texts, and numbers without a telling name, by their first rows."""
+    """Return the shared columns that may hold times.
+
+    Texts, and numbers whose name has no word for a time, are first checked by the first rows, which is fast.
+    """
     tables = (roles.train, roles.test)
     schemas = [t.scan.collect_schema() for t in tables]
     shared = _shared_columns(roles, answer)
@@ -227,63 +241,70 @@ def _time_columns(roles: Roles, answer: Answer) -> list[_TimeColumn]:
     for column in shared:
         if column in ruled_out:
             continue
-        one, other = (s[column] for s in schemas)
-        expressions = (moments(column, one), moments(column, other))
-        if expressions[0] is None or expressions[1] is None or has_time_unit(one) != has_time_unit(other):
+        train_type, test_type = (s[column] for s in schemas)
+        train_moments, test_moments = moments(column, train_type), moments(column, test_type)
+        if train_moments is None or test_moments is None or has_time_unit(train_type) != has_time_unit(test_type):
             continue
-        if pl.Duration in (one.base_type(), other.base_type()) and one.base_type() != other.base_type():
+        base_types = (train_type.base_type(), test_type.base_type())
+        if pl.Duration in base_types and base_types[0] != base_types[1]:
             continue
-        # The first rows of a text do not suffice.
+        # For texts, all rows are checked: the first ones do not suffice.
         text_tables = [t for t, s in zip(tables, schemas, strict=True) if s[column] == pl.String]
         if all(is_iso_text(t.scan, column) for t in text_tables):
-            times = (expressions[0], expressions[1])
-            time_columns.append(_TimeColumn(column, times, one, _is_time_name(column), column in ids))
+            column_moments = (train_moments, test_moments)
+            time_columns.append(
+                _TimeColumn(column, column_moments, train_type, _is_time_name(column), is_id=column in ids)
+            )
     return time_columns
 
 
 def _texts_without_times(columns: list[str], heads: list[pl.DataFrame]) -> set[str]:
-    """Return the columns of texts whose first rows are not all dates or times in ISO 8601."""
+    """Return the text columns whose first rows, in any of the frames, are not all dates or times in ISO 8601."""
     without_times: set[str] = set()
     for head in heads:
-        types = head.schema
-        texts = [c for c in columns if types[c] == pl.String]
-        without_times |= set(texts) - set(iso_texts(head, texts))
+        text_columns = [c for c in columns if head.schema[c] == pl.String]
+        without_times |= set(text_columns) - set(iso_texts(head, text_columns))
     return without_times
 
 
 def _numbers_without_times(columns: list[str], train_head: pl.DataFrame) -> set[str]:
-    """Return the columns of numbers whose first rows in train are neither times since 1970 nor days like 20240131."""
+    """Return the numeric columns whose first rows in train are neither times since 1970 nor days like 20240131."""
     types = train_head.schema
-    numbers = [c for c in columns if types[c].is_numeric()]
-    if not numbers:
+    numeric_columns = [c for c in columns if types[c].is_numeric()]
+    if not numeric_columns:
         return set()
-    value = pl.col(numbers).cast(pl.Float64)
-    finite = pl.when(value.is_finite()).then(value)
-    minima, maxima = (train_head.select(extreme).row(0) for extreme in (finite.min(), finite.max()))
+    values = pl.col(numeric_columns).cast(pl.Float64)
+    finite_values = pl.when(values.is_finite()).then(values)
+    minima, maxima = (train_head.select(extreme).row(0) for extreme in (finite_values.min(), finite_values.max()))
     return {
         column
-        for column, low, high in zip(numbers, minima, maxima, strict=True)
+        for column, low, high in zip(numeric_columns, minima, maxima, strict=True)
         if low is not None and epoch_unit(low, high) is None and not _is_in_range_of_days(low, high)
     }
 
 
 def _last_word(column: str) -> str:
+    """Return the last word of a column's name, in lower case and without digits at its end."""
     words = name_words(column)
     return words[-1].rstrip("0123456789") if words else ""
 
 
-def _is_amount_or_number(column: str, times: _TimeRange, n_rows: int) -> bool:
-    """Tell whether a column without a time's name holds amounts, or serial numbers such as 1000000001."""
-    is_consecutive = times.high - times.low + 1 == n_rows - times.nulls
+def _is_amount_or_number(column: str, train_range: _TimeRange, n_rows: int) -> bool:
+    """Tell whether a column without a time's name holds amounts, or serial numbers such as 1000000001.
+
+    `train_range` is the range of its numbers in train, which has `n_rows` rows.
+    """
+    is_consecutive = train_range.high - train_range.low + 1 == n_rows - train_range.n_nulls
     return is_consecutive or sounds_like_id(column) or _last_word(column) in AMOUNT_WORDS | NUMBER_WORDS
 
 
 def _is_time_name(column: str) -> bool:
+    """Tell whether a column's name has a word for a time and is not that of an amount."""
     if _last_word(column) in AMOUNT_WORDS:
         return False
     snake_case = re.sub(r"\W+", "_", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", column)).lower()
-    is_usual = TIME_WORDS.search(column.lower()) or TIME_WORDS.search(snake_case)
-    return bool(is_usual or MORE_TIME_WORDS.search(snake_case))
+    usual_match = TIME_WORDS.search(column.lower()) or TIME_WORDS.search(snake_case)
+    return bool(usual_match or MORE_TIME_WORDS.search(snake_case))
 
 
 def _is_in_range_of_days(low: float, high: float) -> bool:
@@ -291,17 +312,18 @@ def _is_in_range_of_days(low: float, high: float) -> bool:
     return 19900101 <= low <= high <= 20691231 or 199001 <= low <= high <= 206912
 
 
-def _are_days(numbers: pl.Expr) -> pl.Expr:
+def _all_are_days(numbers: pl.Expr) -> pl.Expr:
+    """Return an expression that tells whether all numbers are valid days (20240131) or months (202401)."""
     text = numbers.drop_nulls().cast(pl.Int64).cast(pl.String)
     text = pl.when(text.str.len_chars() == 6).then(text + "01").otherwise(text)
     return text.str.strptime(pl.Date(), "%Y%m%d", strict=False).is_not_null().all()
 
 
-def _time_ranges(table: DataTable, time_columns: list[_TimeColumn], side: int) -> dict[str, _TimeRange]:
-    """Return the ranges of times by column, without empty columns; `side` is 0 for train and 1 for test."""
+def _time_ranges(table: DataTable, time_columns: list[_TimeColumn], table_index: int) -> dict[str, _TimeRange]:
+    """Return the ranges of times by column, without empty columns; `table_index` is 0 for train and 1 for test."""
     statistics: list[pl.Expr] = []
-    for i, column in enumerate(time_columns):
-        times = column.moments[side]
+    for i, time_column in enumerate(time_columns):
+        times = time_column.moments[table_index]
         statistics += [
             times.min().alias(f"low{i}"),
             times.max().alias(f"high{i}"),
@@ -309,39 +331,42 @@ def _time_ranges(table: DataTable, time_columns: list[_TimeColumn], side: int) -
         ]
     row = table.scan.select(statistics).collect(engine="streaming").row(0, named=True)
     return {
-        column.column: _TimeRange(row[f"low{i}"], row[f"high{i}"], row[f"null{i}"])
-        for i, column in enumerate(time_columns)
+        time_column.name: _TimeRange(row[f"low{i}"], row[f"high{i}"], row[f"null{i}"])
+        for i, time_column in enumerate(time_columns)
         if row[f"low{i}"] is not None
     }
 
 
-def _has_shared_day(roles: Roles, column: _TimeColumn, before: _TimeRange, after: _TimeRange) -> bool | None:
-    """Tell whether train ends on the day, or at the time, where test begins; None where test is not later at all.
+def _has_shared_day(
+    roles: Roles, time_column: _TimeColumn, train_range: _TimeRange, test_range: _TimeRange
+) -> bool | None:
+    """Tell whether test begins on the day, or at the time, at which train ends.
 
-    Only a small share of either table may lie in the common range: otherwise the tables cover the same time.
+    False if all of test is later than train; None if test is not later, which includes tables with more than a small
+    share of their rows in the common range.
     """
-    if after.low > before.high:
+    if test_range.low > train_range.high:
         return False
-    day = column.units_per_day(before, after)
-    is_same_day = day is not None and after.low // day == before.high // day
-    if after.low < before.high and not is_same_day:
+    day_length = time_column.units_per_day(train_range, test_range)
+    is_same_day = day_length is not None and test_range.low // day_length == train_range.high // day_length
+    if test_range.low < train_range.high and not is_same_day:
         return None
-    in_common_range = (column.moments[0] >= after.low, column.moments[1] <= before.high)
+    in_common_range = (time_column.moments[0] >= test_range.low, time_column.moments[1] <= train_range.high)
     shares = [
         float(table.scan.select(mask.mean()).collect(engine="streaming").item() or 0.0)
         for table, mask in zip((roles.train, roles.test), in_common_range, strict=True)
     ]
-    return True if all(s <= m for s, m in zip(shares, MAX_BORDER_SHARES, strict=True)) else None
+    return True if all(share <= limit for share, limit in zip(shares, MAX_BORDER_SHARES, strict=True)) else None
 
 
 # ---------------------------------------------------------------------------------------------------------- by group
 
 
 def _group_column(roles: Roles, answer: Answer) -> str | None:
-    """Return the column of which no value is in both train and test, although a random split would share some."""
+    """Return the column that has no value in both train and test, although a random split would share some; or None."""
     train, test = roles.train, roles.test
     id_columns = (*answer.ids, answer.id_in_test)
-    possible = [
+    candidates = [
         c
         for c in _shared_columns(roles, answer)
         if c not in id_columns
@@ -351,30 +376,31 @@ def _group_column(roles: Roles, answer: Answer) -> str | None:
         and not test.nulls[c]
     ]
     n_groups_by_column: dict[str, int] = {}
-    for column in _without_common_values(train, test, possible):
+    for column in _without_common_values(train, test, candidates):
         group_sizes = train.scan.group_by(column).len().collect(engine="streaming")
         n_test_groups = test.n_unique(column)
         if group_sizes.height < MIN_GROUPS or n_test_groups < 2 or n_test_groups > 0.5 * test.rows:
             continue
         share_in_groups = group_sizes.filter(pl.col("len") > 1)["len"].sum() / train.rows
-        n_crossing = test.select([column]).join(group_sizes, on=column, how="semi").height
-        if not n_crossing and share_in_groups >= 0.3 and share_in_groups * test.rows >= MIN_CROSSINGS:
+        n_test_rows_in_train_groups = test.select([column]).join(group_sizes, on=column, how="semi").height
+        n_expected = share_in_groups * test.rows
+        if not n_test_rows_in_train_groups and share_in_groups >= 0.3 and n_expected >= MIN_CROSSINGS:
             n_groups_by_column[column] = group_sizes.height
-    # Of nested groups, the split was by the larger ones.
+    # Where groups are nested, as towns in states, the split was by the larger ones, of which there are fewer.
     return min(n_groups_by_column, key=lambda c: n_groups_by_column[c], default=None)
 
 
 def _without_common_values(train: DataTable, test: DataTable, columns: list[str]) -> list[str]:
-    """Return the columns of which train has none of the first values of test; this rules out nearly all columns.
+    """Return the columns whose first distinct values in test do not occur in train, which are few of all columns.
 
-    Each pass over the tables reads as many columns as have `VALUES_PER_PASS` values.
+    Each pass over the tables reads as many columns as have `VALUES_PER_PASS` values together.
     """
     columns_per_pass = max(1, VALUES_PER_PASS // max(1, train.rows, test.rows))
     without_common: list[str] = []
     for start in range(0, len(columns), columns_per_pass):
-        names = columns[start : start + columns_per_pass]
-        test_values = test.scan.select(pl.col(names).unique().head(FIRST_VALUES).implode()).collect()
-        is_common = (pl.col(c).is_in(v).any() for c, v in zip(names, test_values.get_columns(), strict=True))
-        flags = train.scan.select(is_common).collect(engine="streaming").row(0)
-        without_common += [c for c, flag in zip(names, flags, strict=True) if not flag]
+        batch = columns[start : start + columns_per_pass]
+        test_values = test.scan.select(pl.col(batch).unique().head(FIRST_VALUES).implode()).collect()
+        any_is_common = (pl.col(c).is_in(v).any() for c, v in zip(batch, test_values.get_columns(), strict=True))
+        has_common_by_column = train.scan.select(any_is_common).collect(engine="streaming").row(0, named=True)
+        without_common += [c for c in batch if not has_common_by_column[c]]
     return without_common

@@ -44,24 +44,25 @@ def starter_text(competition: Competition) -> str:
     other_tables = [
         t for t in c.manifest.tables if t not in (d.tables.train, d.tables.test, d.tables.sample_submission)
     ]
-    by_row, by_frame = columns.expression(), columns.frame()
+    expression_example, frame_example = columns.expression_example(), columns.frame_example()
     used_names = {*c.manifest.tables, "rows", "auto"}
-    first_name, second_name = (_unused_name(example.name, used_names) for example in (by_row, by_frame))
-    return _TEXT.format(
+    examples = (expression_example, frame_example)
+    first_name, second_name = (_unused_name(example.name, used_names) for example in examples)
+    return _TEMPLATE.format(
         slug=_in_docstring(d.slug),
         key=ROW,
         id=_in_docstring(", ".join(repr(i) for i in d.id_columns)),
         others=_in_docstring(_other_tables_note(other_tables)),
         first=first_name,
         second=second_name,
-        first_description=_in_docstring(by_row.description),
-        second_description=_in_docstring(by_frame.description),
-        first_code=by_row.code,
-        second_code=by_frame.code,
+        first_description=_in_docstring(expression_example.description),
+        second_description=_in_docstring(frame_example.description),
+        first_code=expression_example.code,
+        second_code=frame_example.code,
     )
 
 
-_TEXT = '''"""Features of {slug}: each is a function that gives new columns for every row.
+_TEMPLATE = '''"""Features of {slug}: each is a function that gives new columns for every row.
 
 Uncomment an example, and name it in an experiment: features = ["auto", "{first}"].
 
@@ -86,11 +87,12 @@ from workbench.features import ROW, feature
 
 
 def _other_tables_note(tables: Sequence[str]) -> str:
+    """Return a line for the docstring that names the other tables a feature can take as parameters; "" without any."""
     names = [t for t in tables if t.isidentifier()]
     if not names:
         return ""
-    listed = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
-    return f"\nOther tables are parameters, too, by their names: {listed}."
+    name_list = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
+    return f"\nOther tables are parameters, too, by their names: {name_list}."
 
 
 def _in_docstring(text: str) -> str:
@@ -117,7 +119,7 @@ class _Example:
 
 @dataclass(frozen=True)
 class _Columns:
-    """The columns that the examples may read, by kind; `usable` are all of them."""
+    """The columns that the examples may read: numbers, groups (categories) and times; `usable` are all of them."""
 
     numbers: tuple[str, ...]
     groups: tuple[str, ...]
@@ -126,7 +128,7 @@ class _Columns:
 
     @classmethod
     def from_types(cls, types: Mapping[str, str], ids: Collection[str]) -> _Columns:
-        """Sort columns by kind; ids are used only where there is no other column."""
+        """Sort columns, with the names of their types, by use; `ids` are used only where there is no other column."""
         base_types = {name: dtype.partition("(")[0] for name, dtype in types.items() if name not in ids}
         groups = [n for n, dtype in base_types.items() if dtype in GROUP_TYPES]
         return cls(
@@ -137,8 +139,8 @@ class _Columns:
             tuple(base_types) or tuple(types),
         )
 
-    def expression(self) -> _Example:
-        """Return an example that computes each row by itself, or the rank of a number."""
+    def expression_example(self) -> _Example:
+        """Return an example of expressions: a value of each row by itself, or the rank of a number."""
         if len(self.numbers) > 1:
             a, b = self.numbers[:2]
             code = f"(pl.col({a!r}) / pl.col({b!r})).alias({_joined(a, 'per', b)!r})"
@@ -156,10 +158,10 @@ class _Columns:
             text = self.groups[0]
             code = f"pl.col({text!r}).cast(pl.String).str.len_chars().alias({_joined(text, 'length')!r})"
             return _Example("length", f"How many letters {text!r} has", code)
-        return self._missing("is_missing")
+        return self._missing_example("is_missing")
 
-    def frame(self) -> _Example:
-        """Return an example that computes a column over all rows."""
+    def frame_example(self) -> _Example:
+        """Return an example of a frame with the row key, where possible with a statistic over several rows."""
         if self.groups and self.numbers:
             group, a = self.groups[0], self.numbers[0]
             code = f"pl.col({a!r}).mean().over({group!r}).alias({_joined(a, 'by', group)!r})"
@@ -177,9 +179,10 @@ class _Columns:
             return _Example(
                 "month", f"The month of {time!r}", f"pl.col({time!r}).dt.month().alias({_joined(time, 'month')!r})"
             )
-        return self._missing("missing_count")
+        return self._missing_example("missing_count")
 
-    def _missing(self, name: str) -> _Example:
+    def _missing_example(self, name: str) -> _Example:
+        """Return an example for a column of any type: whether a value is missing; without columns, the row's number."""
         if not self.usable:
             return _Example(name, "The row's number", f"pl.col(ROW).cast(pl.Int64).alias({name!r})")
         column = self.usable[0]

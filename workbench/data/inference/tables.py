@@ -16,24 +16,24 @@ from workbench.data.competition import TableInfo
 
 __all__ = [
     "DataTable",
-    "NotPlainError",
     "Roles",
     "UnclearTablesError",
+    "UndeterminedError",
     "best_sample",
     "best_samples",
     "name_sounds_like",
-    "normal",
+    "normalized",
     "overlap",
     "sample_score",
     "sounds_like",
 ]
 
 
-class NotPlainError(DataError):
-    """The files do not determine the definition; the message has what is missing."""
+class UndeterminedError(DataError):
+    """The files do not determine the definition; the message says what is missing."""
 
 
-class UnclearTablesError(NotPlainError):
+class UnclearTablesError(UndeterminedError):
     """Several files may be train, test or the sample; the hint has the settings that decide."""
 
 
@@ -109,16 +109,21 @@ class Roles:
     why: dict[str, str] = field(default_factory=dict)
 
 
-def normal(name: str) -> str:
+def normalized(name: str) -> str:
     """Return a name in lower case, without anything but letters and digits.
 
     Examples
     --------
-    >>> normal("Sale_Price "), normal("SalePrice")
+    >>> normalized("Sale_Price "), normalized("SalePrice")
     ('saleprice', 'saleprice')
     """
     return re.sub(r"[\W_]+", "", name).casefold()
 
+
+ACCOMPANYING_WORDS = frozenset(
+    {"label", "labels", "meta", "metadata", "target", "targets", "extra", "supplement", "supplementary"}
+)
+"""Words in the name of a table that adds columns to train or test."""
 
 _TRAIN, _TEST = r"train(ing)?", r"(test(ing|set)?|holdout|eval(uation)?)"
 
@@ -131,16 +136,15 @@ def sounds_like(table: DataTable, role: str) -> float:
 def name_sounds_like(table: str, role: str) -> float:
     """Return how much a name sounds like the role "train" or "test".
 
-    2 if the name is the word itself, 1 if the word is among its words, 0.5 if another word says that the table only
-    accompanies the role's, 0.25 if the word is part of another one, else 0.
+    2 if the name is the role, or a synonym; 1 if the role is one of its words; 0.5 if another word, such as "labels",
+    marks a table that only accompanies the role's table; 0.25 if the role is part of a word; else 0.
     """
     name, pattern = table.lower(), _TRAIN if role == "train" else _TEST
     if re.fullmatch(pattern, name):
         return 2.0
     words = re.split(r"[\W_\d]+", name)
     if any(re.fullmatch(pattern, word) for word in words):
-        side_words = {"label", "labels", "meta", "metadata", "target", "targets", "extra", "supplement"}
-        return 0.5 if (side_words | {"supplementary"}) & set(words) else 1.0
+        return 0.5 if ACCOMPANYING_WORDS & set(words) else 1.0
     return 0.25 if re.search(pattern, name) else 0.0
 
 
@@ -151,7 +155,7 @@ def overlap(a: DataTable, b: DataTable) -> float:
 
 def sample_score(table: str) -> float:
     """Return how much a table's name sounds like a sample submission, from 0 to 4."""
-    name = normal(table)
+    name = normalized(table)
     if name in ("samplesubmission", "sampleentry", "samplesub"):
         return 4
     if "sample" in name and ("sub" in name or "entry" in name):
@@ -170,6 +174,9 @@ def best_sample(tables: Iterable[DataTable]) -> DataTable | None:
 
 def best_samples(tables: Iterable[DataTable]) -> list[DataTable]:
     """Return the tables with the highest `sample_score`, those with fewer columns first; empty where it is 0."""
-    scored = [(sample_score(t.name), -len(t.columns), t.rows, -len(t.name), t) for t in tables]
-    likely = sorted((s for s in scored if s[0] > 0), key=lambda s: s[:4], reverse=True)
-    return [s[4] for s in likely if s[0] == likely[0][0]]
+
+    def rank(table: DataTable) -> tuple[float, int, int, int]:
+        return sample_score(table.name), -len(table.columns), table.rows, -len(table.name)
+
+    likely = sorted((t for t in tables if sample_score(t.name) > 0), key=rank, reverse=True)
+    return [t for t in likely if sample_score(t.name) == sample_score(likely[0].name)]

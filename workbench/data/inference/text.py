@@ -16,6 +16,7 @@ __all__ = ["baseline_text", "definition_text", "question", "submission_text"]
 
 
 def _comment(text: str) -> str:
+    """Return a text as a comment at the end of a line of TOML."""
     return "  # " + one_line(text)
 
 
@@ -31,7 +32,7 @@ def definition_text(inferred: Inferred | InferredLog, stated: FileOptions = NO_F
     ----------
     inferred : Inferred or InferredLog
     stated : FileOptions
-        The settings of the file that is replaced, which are kept.
+        The settings of the file that this text replaces; they are kept.
     """
     if isinstance(inferred, InferredLog):
         return _log_text(inferred, stated)
@@ -51,20 +52,20 @@ def definition_text(inferred: Inferred | InferredLog, stated: FileOptions = NO_F
         lines.append(f"id_in_test = {in_toml(answer.id_in_test)}{_comment(answer.why_id)}")
     lines.append(f"target = {one_or_list(answer.targets)}{_comment(answer.why_target)}")
     lines.append(f"metric = {in_toml(task.metric)}{_comment(task.why_metric)}")
-    if task.stands_for is not None:
+    if task.metric_of_platform is not None:
         lines.append(
-            f"metric_of_platform = {in_toml(task.stands_for)}  # mentioned at every run, until you remove this line"
+            f"metric_of_platform = {in_toml(task.metric_of_platform)}  # mentioned at every run, until you remove it"
         )
     if inferred.greater_is_better is not None:
         lines.append(f"greater_is_better = {in_toml(inferred.greater_is_better)}")
     lines += [f"weight = {in_toml(inferred.weight)}"] * bool(inferred.weight)
-    lines += _positive(inferred)
-    why = {role: _comment(text) for role, text in inferred.why_tables.items()}
-    lines += ["", "[tables]", f"train = {in_toml(inferred.train)}{why.get('train', '')}"]
-    lines.append(f"test = {in_toml(inferred.test)}{why.get('test', '')}")
-    sample = "false  # there is none: the ids of test and the target's name make the file"
+    lines += _positive_lines(inferred)
+    comments = {role: _comment(reason) for role, reason in inferred.why_tables.items()}
+    lines += ["", "[tables]", f"train = {in_toml(inferred.train)}{comments.get('train', '')}"]
+    lines.append(f"test = {in_toml(inferred.test)}{comments.get('test', '')}")
+    sample = "false  # there is none: a submission has the ids of test and the names of the targets"
     if inferred.sample is not None:
-        sample = in_toml(inferred.sample) + why.get("sample", "")
+        sample = in_toml(inferred.sample) + comments.get("sample", "")
     lines.append(f"sample_submission = {sample}")
     lines += ["", "[cv]", f"scheme = {in_toml(scheme.scheme)}{_comment(scheme.why)}"]
     lines += [f"column = {in_toml(scheme.column)}"] * (scheme.column is not None)
@@ -76,13 +77,14 @@ def definition_text(inferred: Inferred | InferredLog, stated: FileOptions = NO_F
 def submission_text(
     facts: CompetitionFacts, inferred: Inferred | InferredLog, manifest: Manifest, stated: FileOptions = NO_FILE_OPTIONS
 ) -> str:
-    """Return the text of ``[submission]``, "" where a plain submission.csv is submitted."""
+    """Return the text of ``[submission]``; "" where a plain submission.csv is submitted."""
     settings: dict[str, object] = dict(stated.submission)
-    why = {}
+    comments: dict[str, str] = {}
     if facts.evaluation_server is not None and "server" not in settings:
         settings["server"] = facts.evaluation_server
-        why["server"] = _comment(
-            "of an evaluation server, which hands the hidden test set to the notebook in batches; false: there is none"
+        comments["server"] = _comment(
+            "a file of the evaluation server, which hands the hidden test set to the notebook in batches; "
+            "false: there is none"
         )
     sample = None if inferred.sample is None else manifest.tables.get(inferred.sample)
     # Uploaded files are CSV; a notebook writes the format of the sample.
@@ -93,21 +95,23 @@ def submission_text(
         and sample.source.endswith(".parquet")
     ):
         settings["file"] = "submission.parquet"
-        why["file"] = _comment(f"what the notebook writes: Parquet, as {sample.source} is")
-    lines = [f"{key} = {in_toml(settings[key])}{why.get(key, '')}" for key in ("file", "server") if key in settings]
+        comments["file"] = _comment(f"the file that the notebook writes: Parquet, like {sample.source}")
+    lines = [
+        f"{key} = {in_toml(settings[key])}{comments.get(key, '')}" for key in ("file", "server") if key in settings
+    ]
     return "\n".join(["", "[submission]", *lines, ""]) * bool(lines)
 
 
-def _positive(inferred: Inferred) -> list[str]:
-    """Return the lines of `positive`: the positive class of each binary target, or both as comments to choose from."""
+def _positive_lines(inferred: Inferred) -> list[str]:
+    """Return the lines of `positive`: the positive class of each binary target, or both classes as comments."""
     lines = []
     for guess in inferred.positives:
         key = "positive" if len(inferred.answer.targets) == 1 else f"positive.{toml_key(guess.target)}"
         if guess.label is not None:
-            other = next(label for label in guess.labels if label != guess.label)
-            holds = f"{guess.score_of} is" if guess.score_of else f"{guess.column} holds the probability"
-            why = f"{holds} of this class, not of {other!r}: {guess.why}"
-            lines.append(f"{key} = {in_toml(guess.label)}{_comment(why)}")
+            other_label = next(label for label in guess.labels if label != guess.label)
+            quantity = f"{guess.label_metric} is" if guess.label_metric else f"{guess.column} holds the probability"
+            comment = _comment(f"{quantity} of this class, not of {other_label!r}: {guess.why}")
+            lines.append(f"{key} = {in_toml(guess.label)}{comment}")
             continue
         lines.append(f"# {one_line(question(guess))} Uncomment one line:")
         lines += [f"# {key} = {in_toml(label)}" for label in guess.labels]
@@ -115,16 +119,16 @@ def _positive(inferred: Inferred) -> list[str]:
 
 
 def question(guess: PositiveGuess) -> str:
-    """Return the question which class of a target is the positive one, for the predictions or for the score."""
+    """Return the question which class of a target is the positive one, with the reason why it can't be inferred."""
     one, other = guess.labels
-    text = f"Is {guess.column} the probability of {one!r} or of {other!r}?"
-    if guess.score_of:
-        text = f"Of which class of {guess.target} is {guess.score_of}, {one!r} or {other!r}?"
-    return f"{text} {guess.why[0].upper()}{guess.why[1:]}."
+    which_class = f"Is {guess.column} the probability of {one!r} or of {other!r}?"
+    if guess.label_metric:
+        which_class = f"Of which class of {guess.target} is {guess.label_metric}, {one!r} or {other!r}?"
+    return f"{which_class} {guess.why[0].upper()}{guess.why[1:]}."
 
 
 def _stated_lines(stated: FileOptions, exclude: Collection[str] = ()) -> list[str]:
-    """Return ``[read.TABLE]``, but for the tables in `exclude`, and ``[types]`` as the user wrote them."""
+    """Return the user's settings in ``[read.TABLE]``, except for the tables in `exclude`, and in ``[types]``."""
     lines: list[str] = []
     for name, options in stated.read.items():
         if name not in exclude:
@@ -133,46 +137,54 @@ def _stated_lines(stated: FileOptions, exclude: Collection[str] = ()) -> list[st
         lines += [
             "",
             "[types]",
-            *(f"{in_toml(column)} = {in_toml(name)}" for column, name in stated.types.items()),
+            *(f"{in_toml(column)} = {in_toml(type_name)}" for column, type_name in stated.types.items()),
         ]
     return lines
 
 
 def _log_text(inferred: InferredLog, stated: FileOptions) -> str:
     """Return the definition of a recommender competition."""
-    why = {key: _comment(text) for key, text in inferred.why.items()}
+    comments = {key: _comment(reason) for key, reason in inferred.why.items()}
     lines = [f"{key} = {in_toml(getattr(inferred, key))}" for key in ("slug", "title", "platform")]
-    lines.append(f'task = "recommend"{why.get("task", "")}')
-    lines += [f"{key} = {in_toml(getattr(inferred, key))}{why.get(key, '')}" for key in ("id", "target", "metric")]
-    if inferred.stands_for is not None:
+    lines.append(f'task = "recommend"{comments.get("task", "")}')
+    lines += [f"{key} = {in_toml(getattr(inferred, key))}{comments.get(key, '')}" for key in ("id", "target", "metric")]
+    if inferred.metric_of_platform is not None:
         lines.append(
-            f"metric_of_platform = {in_toml(inferred.stands_for)}  # mentioned at every run, until you remove it"
+            f"metric_of_platform = {in_toml(inferred.metric_of_platform)}"
+            + _comment("mentioned at every run, until you remove it")
         )
     lines += ["", "[tables]", f"train = {in_toml(inferred.train)}"]
     lines += [f"test = {in_toml(inferred.test)}"] * (inferred.test is not None)
-    lines += [f"sample_submission = {in_toml(inferred.sample)}", "", "[interactions]", *_log_lines(inferred, why)]
+    lines += [
+        f"sample_submission = {in_toml(inferred.sample)}",
+        "",
+        "[interactions]",
+        *_interactions_lines(inferred, comments),
+    ]
     lines += ["", "[cv]", "folds = 5  # by user", "seed = 42"]
     for name, column in inferred.explode.items():
-        other_options = [f"{k} = {in_toml(v)}" for k, v in stated.read.get(name, {}).items() if k != "explode"]
+        stated_options = [f"{k} = {in_toml(v)}" for k, v in stated.read.get(name, {}).items() if k != "explode"]
         lines += [
             "",
             f"[read.{toml_key(name)}]",
             f"explode = {in_toml(column)}  # an event for each record in these lists",
         ]
-        lines += other_options
+        lines += stated_options
     return "\n".join([*lines, *_stated_lines(stated, exclude=inferred.explode), *_guessed_lines(inferred), ""])
 
 
-def _log_lines(inferred: InferredLog, why: dict[str, str]) -> list[str]:
-    """Return the lines of ``[interactions]``, without defaults."""
+def _interactions_lines(inferred: InferredLog, comments: dict[str, str]) -> list[str]:
+    """Return the lines of ``[interactions]``, without defaults; `comments` are the ends of lines, by key."""
     log = inferred.log
     weights = ", ".join(f"{toml_key(kind)} = {weight}" for kind, weight in log.weights.items())
-    values = {"user": log.user, "item": log.item, "time": log.time, "kind": log.kind, "cut": log.cut}
-    values |= {"horizon": duration_text(log.horizon_s), "id": log.id, "users": log.users, "items": log.items}
-    lines = [f"{key} = {in_toml(value)}{why.get(key, '')}" for key, value in values.items() if value is not None]
+    value_by_key = {"user": log.user, "item": log.item, "time": log.time, "kind": log.kind, "cut": log.cut}
+    value_by_key |= {"horizon": duration_text(log.horizon_s), "id": log.id, "users": log.users, "items": log.items}
+    lines = [
+        f"{key} = {in_toml(value)}{comments.get(key, '')}" for key, value in value_by_key.items() if value is not None
+    ]
     lines += [f"weight = {in_toml(log.weight)}"] * (log.weight is not None)
     lines += [f"unit = {in_toml(log.unit)}"] * (log.unit != "s")
-    lines += [f"weights = {{ {weights} }}{why.get('weights', '')}"] * bool(log.weights)
+    lines += [f"weights = {{ {weights} }}{comments.get('weights', '')}"] * bool(log.weights)
     return lines + [f"first = {in_toml(log.first)}"] * bool(log.first)
 
 
@@ -181,17 +193,17 @@ def _guessed_lines(inferred: Inferred | InferredLog) -> list[str]:
     lines: list[str] = []
     for name, read_lines in inferred.read.items():
         lines += [f"# [read.{toml_key(name)}]", *(f"# {_in_comment(line)}" for line in read_lines)]
-    if inferred.types or inferred.large:
+    if inferred.types or inferred.large_integer_columns:
         lines.append("# [types]")
         lines += [
-            f"# {in_toml(column)} = {in_toml(type_text)}" + (_comment(why) if why else "")
-            for column, (type_text, why) in inferred.types.items()
+            f"# {in_toml(column)} = {in_toml(type_text)}" + (_comment(note) if note else "")
+            for column, (type_text, note) in inferred.types.items()
         ]
-        why = "it is Float64: whole numbers beyond 64 bits, of which 15 digits are kept; text keeps all"
-        lines += [f'# {in_toml(column)} = "String"  # {why}' for column in inferred.large]
+        note = "read as Float64: whole numbers beyond 64 bits, of which 15 digits are kept; text keeps all"
+        lines += [f'# {in_toml(column)} = "String"  # {note}' for column in inferred.large_integer_columns]
     return [
         "",
-        "# How the files were read. To read one otherwise, uncomment its lines and fetch again.",
+        "# How the files were read. To change it, uncomment and edit the lines of a table, and fetch again.",
         *lines,
     ] * bool(lines)
 
@@ -202,12 +214,12 @@ def baseline_text(inferred: Inferred | InferredLog) -> str:
     For a recommender competition it recommends to each user the items of their own history.
     """
     if isinstance(inferred, InferredLog):
-        return 'title = "what they had before"\n\n[recommend]\n[recommend.history]\n'
+        return 'title = "items of the user\'s history"\n\n[recommend]\n[recommend.history]\n'
     baseline = inferred.baseline
     model = "".join(f"{name} = {in_toml(value)}\n" for name, value in baseline.model.items())
     return (
-        'title = "baseline: what needs no thought"\n'
-        'features = ["auto"]  # dates taken apart, categories coded, counts, lengths of text\n'
+        'title = "baseline: automatic features"\n'
+        'features = ["auto"]  # parts of dates, encoded categories, counts, lengths of texts\n'
         f"seeds = {in_toml(baseline.seeds)}\n"
         "\n"
         f"[model]  # LightGBM's own parameter names{baseline.why}\n"

@@ -14,7 +14,7 @@ from functools import cached_property
 import polars as pl
 
 from workbench.core.errors import WorkbenchError
-from workbench.data.inference.log import ITEMS, KINDS, USERS
+from workbench.data.inference.log import EVENT_TYPE_NAMES, ITEM_NAMES, USER_NAMES
 from workbench.data.inference.tables import name_sounds_like, sample_score
 from workbench.data.ingest.formats import FORMATS
 from workbench.data.ingest.keys import CANONICAL, Keys, name_of
@@ -76,7 +76,7 @@ def find_keys(tables: Iterable[TableSource], options: ReadOptions) -> Keys:
     )
     names = {name_of(c) for c in (_ids_without_sample(heads) if sample is None else _ids(sample, heads))}
     if sample is not None and _has_lists(sample):
-        names |= {*USERS, *ITEMS, *KINDS} & {name_of(c) for h in heads for c in h.columns}
+        names |= {*USER_NAMES, *ITEM_NAMES, *EVENT_TYPE_NAMES} & {name_of(c) for h in heads for c in h.columns}
     test_columns = {c for h in heads if h.is_test for c in h.columns}
     codes = frozenset(c for h in heads for c in (*_codes(h, test_columns), *_names_of_rows(h, heads)))
     keys = Keys(options.keys.names | names, options.keys.codes | codes, options.keys.as_text)

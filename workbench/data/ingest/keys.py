@@ -10,7 +10,7 @@ from typing import Literal
 
 import polars as pl
 
-from workbench.data.inference.tables import normal
+from workbench.data.inference.tables import normalized
 
 __all__ = ["CANONICAL", "NO_KEYS", "SHORT_INTEGER", "KeyKind", "Keys", "is_numeric", "name_of"]
 
@@ -31,7 +31,7 @@ _CODE_IN_CAMEL_CASE = re.compile(r"[a-z](Id|ID|Code|Version|Sku|SKU)$")
 @lru_cache(1 << 16)
 def name_of(column: str) -> str:
     """Return the normalized name of a key, which is equal for `user_id`, `UserID` and `userId`."""
-    return normal(column) or column
+    return normalized(column) or column
 
 
 @dataclass(frozen=True)
