@@ -133,7 +133,7 @@ def test_too_many_calls_are_waited_for(place: Place, on: str) -> None:
 def test_too_many_calls_for_good(place: Place, on: str) -> None:
     place.server.fault(on, status=429, times=1000)
     place.fails(
-        says="limits the rate of calls while looking it up|sends status 429", do="wait a few minutes|resumes from there"
+        says="limits the rate of calls while looking up|sends status 429", do="wait a few minutes|resumes from there"
     )
     place.server.faults.clear()
     place.succeeds()
@@ -213,7 +213,7 @@ def test_damage_is_found_and_fetched_again(place: Place, damage: Callable[[bytes
     place.server.send_md5 = announced
     fault = place.server.fault("storage", change=damage, times=1000)
     says = (
-        r"twice had another checksum \(md5\) than announced"
+        r"had a different checksum \(md5\) than announced"
         if announced
         else "not a complete zip archive|is not complete"
     )

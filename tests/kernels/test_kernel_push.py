@@ -448,7 +448,7 @@ class TestFaults:
             status=200,
             body=b'{"ref": "/code/someone/wb-small-001", "versionNumber": 1, "invalidCompetitionSources": ["small"]}',
         )
-        with pytest.raises(PlatformError, match="runs without data that Kaggle does not know: small"):
+        with pytest.raises(PlatformError, match="without these sources, which Kaggle does not know: small"):
             push_()
         assert push_().status == "complete"
 

@@ -344,7 +344,7 @@ def test_a_certificate_that_is_not_trusted(server: Server, kaggle: Kaggle, monke
 @pytest.mark.parametrize("body", [b"<html>hello</html>", b"{", b"[]", b'{"deadline": 7}'])
 def test_an_answer_that_is_none(server: Server, kaggle: Kaggle, body: bytes) -> None:
     server.fault("GetCompetition", status=200, body=body, times=100)
-    with pytest.raises(PlatformError, match="while looking it up"):
+    with pytest.raises(PlatformError, match="while looking up"):
         kaggle.facts("flights")
 
 

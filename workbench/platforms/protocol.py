@@ -174,9 +174,9 @@ class Standing:
     medal: str | None
 
     @classmethod
-    def at(cls, rank: int, teams: int, *, medals: bool = True) -> Standing:
-        """Return the standing of a rank among a number of teams; `medals`: whether the competition awards medals."""
-        return cls(rank, teams, 100 * rank / teams, medal(rank, teams) if medals else None)
+    def at(cls, rank: int, teams: int, *, awards_medals: bool = True) -> Standing:
+        """Return the standing of a rank among a number of teams, with a medal if the competition `awards_medals`."""
+        return cls(rank, teams, 100 * rank / teams, medal(rank, teams) if awards_medals else None)
 
 
 @dataclass(frozen=True)

@@ -173,11 +173,11 @@ def _settle_sample(roles: Roles, samples: Sequence[DataTable]) -> Roles:
     possible_samples = [roles.sample, *other_samples]
     matching = [t for t in possible_samples if _has_ids_of(roles.test, t)]
     if len(matching) != 1:
-        first, *others = matching or possible_samples
-        if any(t.columns != first.columns or not _has_ids_of(t, first) for t in others):
+        first_sample, *later_samples = matching or possible_samples
+        if any(t.columns != first_sample.columns or not _has_ids_of(t, first_sample) for t in later_samples):
             raise _unclear_tables_error("sample_submission", possible_samples)
         # They differ only in their example predictions, which are not used.
-        matching = [first]
+        matching = [first_sample]
     sample = matching[0]
     names = ", ".join(t.name for t in possible_samples if t is not sample)
     return replace(roles, sample=sample, why=roles.why | {"sample": f"{names} could be used as well"})

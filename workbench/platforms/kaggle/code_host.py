@@ -22,10 +22,10 @@ PAGE_SIZE = 200
 """The number of entries requested per page of a list."""
 
 DATASET_STATUSES = {"ready": "ready", "failed": "failed", "deleted": "failed"}
-"""Our status by Kaggle's; others are "pending"."""
+"""The status in `DatasetState` by Kaggle's status; all others are "pending"."""
 
 FINAL_RUN_STATUSES = {"complete": "complete", "error": "error", "cancel_acknowledged": "cancelled"}
-"""Our status by Kaggle's, of a run that has ended."""
+"""The workbench's name for the status of a run that has ended, by Kaggle's; all others keep Kaggle's name."""
 
 
 class KaggleCodeHost:
@@ -37,7 +37,7 @@ class KaggleCodeHost:
     delay_s : float
         How long Kaggle may take to list what was created.
     submissions : KaggleSubmissions
-        Creates the submissions of kernels' output.
+        Creates submissions from the output of kernels.
     """
 
     def __init__(self, connection: Connection, submissions: KaggleSubmissions, delay_s: float) -> None:
@@ -82,11 +82,11 @@ class KaggleCodeHost:
             "last_modified_epoch_seconds": int(stat.st_mtime),
         }
 
-        def start() -> Any:
+        def start_upload() -> Any:
             action = f"starting the upload of {file.name}"
             return self._connection.call(action, "start_blob_upload", fields, service="blobs")
 
-        return upload(self._connection, file, start, consequence="no version was made", command="wb kernel push")
+        return upload(self._connection, file, start_upload, consequence="no version was made", command="wb kernel push")
 
     def put_dataset(self, name: str, tokens: list[str], *, is_new: bool, notes: str) -> None:
         """Create a private dataset, or its next version, from uploaded files."""
@@ -151,10 +151,11 @@ class KaggleCodeHost:
         # The client reports a refusal in an ordinary response, and lists unknown sources.
         if response.error:
             raise refusal(action, response.error)
-        unknown = [*response.invalid_dataset_sources, *response.invalid_competition_sources]
-        if unknown:
+        unknown_sources = [*response.invalid_dataset_sources, *response.invalid_competition_sources]
+        if unknown_sources:
             raise PlatformError(
-                f"the kernel {name!r} runs without data that Kaggle does not know: {', '.join(unknown)}",
+                f"the kernel {name!r} was started, but without these sources, which Kaggle does not know: "
+                f"{', '.join(unknown_sources)}",
                 hint="have you joined the competition? Then `wb kernel push` again",
             )
         # Kaggle derives the name from the title.
@@ -190,6 +191,7 @@ class KaggleCodeHost:
         return unsafe_names
 
     def _output_pages(self, version: KernelVersion) -> Iterator[Any]:
+        """Yield every page of the output of a version's run."""
         return self._pages(
             f"listing the output of the kernel {version.name!r}, version {version.number}",
             "list_kernel_session_output",
@@ -206,17 +208,17 @@ class KaggleCodeHost:
     # ------------------------------------------------------------------------------------------------------- shared
 
     def _call_or_none(self, action: str, method: str, fields: Mapping[str, Any], service: str) -> Any:
-        """Make a call about a dataset or kernel; None if it does not exist."""
+        """Make a call about a dataset or kernel, see `Connection.call`; return None if it does not exist."""
         try:
             return self._connection.call(action, method, fields, service=service)
         except (PlatformError, NotFoundError) as exc:
-            # Kaggle answers 403 for what does not exist, and for some time after it was created.
+            # Kaggle answers 403 for a dataset or kernel that does not exist, and for some time after it was created.
             if status_of(exc.__cause__) in (403, 404):
                 return None
             raise
 
     def _pages(self, action: str, method: str, fields: Mapping[str, Any], service: str) -> Iterator[Any]:
-        """Yield every page of a list of a dataset or kernel."""
+        """Yield every page of a list that belongs to a dataset or kernel; parameters as of `Connection.call`."""
 
         def request_page(token: str) -> Any:
             page_fields = {**fields, "page_size": PAGE_SIZE, "page_token": token}
@@ -240,17 +242,18 @@ def _version_label(number: int) -> dict[str, str]:
 
 
 def _return_url(url: str) -> Callable[[], str]:
+    """Return a function that returns an address: the `request` of `download`, for an address that needs none."""
     return lambda: url
 
 
 def _is_inside(name: str) -> bool:
-    """Tell whether a file of this name is within the folder that it is written to."""
+    """Tell whether a file name from Kaggle stays within the folder that the file is written to."""
     path = PurePosixPath(name)
     return bool(name) and not path.is_absolute() and ".." not in path.parts and "\\" not in name and "\0" not in name
 
 
 def _log_text(log: str) -> str:
-    """Return the text of a log, which is usually a JSON list of outputs with stream and time."""
+    """Return the printed text of a log: usually a JSON list of outputs with their stream, time and text (``data``)."""
     try:
         return "".join(str(output.get("data", "")) for output in json.loads(log))
     except (ValueError, AttributeError, TypeError):

@@ -41,18 +41,20 @@ class CompetitionCalls:
         """
         if refresh or slug not in self._competition_by_slug:
             try:
-                competition = self._call(slug, "looking it up", "get_competition")
+                competition = self._connection.call(
+                    f"looking up {slug!r}", "get_competition", {"competition_name": slug}, slug=slug
+                )
             except (NotFoundError, PlatformError) as exc:
                 if status_of(exc.__cause__) not in (403, 404):
                     raise
                 raise self._unknown(slug, exc) from exc.__cause__
             if not competition.ref and not competition.title:
-                raise PlatformError(f"Kaggle sent something other than a competition while looking it up for {slug!r}")
+                raise PlatformError(f"Kaggle sent something other than a competition while looking up {slug!r}")
             self._competition_by_slug[slug] = competition
         return self._competition_by_slug[slug]
 
     def call(self, slug: str, action: str, method: str, **fields: Any) -> Any:
-        """Make a call about a competition that may be repeated; see `Connection.ask`."""
+        """Make a call about a competition that may be repeated; `action` is without the slug, see `Connection.call`."""
         with self.explaining_refusals(slug):
             return self._call(slug, action, method, **fields)
 
@@ -81,13 +83,14 @@ class CompetitionCalls:
             raise PlatformError(exc.message.replace(OR_NO_SUCH, ""), hint=hint) from exc.__cause__
 
     def _call(self, slug: str, action: str, method: str, **fields: Any) -> Any:
+        """Make a call about a competition without explaining refusals."""
         return self._connection.call(f"{action} for {slug!r}", method, {"competition_name": slug, **fields}, slug=slug)
 
     def _unknown(self, slug: str, exc: NotFoundError | PlatformError) -> NotFoundError:
         """Return the error for a competition that Kaggle refuses to look up, with similar names as the hint."""
         quotation = exc.message.partition("“")[2].rpartition("”")[0]
-        or_hidden = ", or none that this login may see" if status_of(exc.__cause__) == 403 else ""
-        reason = f": it says {quoted(quotation)}" if quotation else ""
+        or_hidden_note = ", or none that this login may see" if status_of(exc.__cause__) == 403 else ""
+        quoted_reason = f": it says {quoted(quotation)}" if quotation else ""
         hint = "check the name in the competition's address, after /competitions/"
         try:
             slugs = self._search(slug)
@@ -95,7 +98,7 @@ class CompetitionCalls:
             slugs = []
         if slugs:
             hint = did_you_mean(slug, slugs, kind="competition")
-        return NotFoundError(f"Kaggle has no competition {slug!r}{or_hidden}{reason}", hint=hint)
+        return NotFoundError(f"Kaggle has no competition {slug!r}{or_hidden_note}{quoted_reason}", hint=hint)
 
     def _search(self, slug: str) -> list[str]:
         """Return the slugs that Kaggle's search finds for a slug or its beginning, and those the user has entered."""
@@ -103,6 +106,7 @@ class CompetitionCalls:
         slugs: list[str] = []
         for fields in searches:
             response = self._connection.call("searching competitions", "list_competitions", fields)
+            # `ref` is the competition's address, which ends in its slug.
             slugs += [c.ref.rstrip("/").rpartition("/")[2] for c in response.competitions]
         return slugs
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Connection", "Patience", "pages"]
 
 MAX_WAIT_WITH_ALTERNATIVE_S = 20
-"""The longest time to wait, when Kaggle asks for a pause, before a call that something else can replace."""
+"""The longest pause on Kaggle's request before a call for which there is an alternative."""
 
 MODULE_PREFIX_BY_SERVICE = {
     "competitions": "competition",
@@ -34,14 +34,22 @@ MODULE_PREFIX_BY_SERVICE = {
     "kernels": "kernels",
     "blobs": "blob",
 }
-"""What the names of the client's modules and attributes begin with, by service."""
+"""The beginning of the names of the client's modules and attributes, by service."""
 
 
 @dataclass(frozen=True)
 class Patience:
-    """How long to wait and how often to try. The pauses between tries double from `backoff_s` up to `backoff_max_s`.
+    """How long to wait and how often to try.
 
-    `retry_after_max_s` is the longest pause on Kaggle's request (``Retry-After``) before giving up.
+    Attributes
+    ----------
+    login_s, connect_s, answer_s : float
+        The longest times to wait for the login, for a connection, and for a response.
+    tries : int
+    backoff_s, backoff_max_s : float
+        The first and the longest pause between tries, which doubles after each.
+    retry_after_max_s : int
+        The longest pause on Kaggle's request (``Retry-After``); if it asks for a longer one, the call fails.
     """
 
     login_s: float = 45.0
@@ -71,7 +79,7 @@ class Connection:
         self._retired_clients: list[Any] = []
         self._lock = threading.RLock()
         self._n_renewals = 0
-        self._was_accepted = False
+        self._login_was_accepted = False
 
     @property
     def api(self) -> Any:
@@ -125,8 +133,8 @@ class Connection:
     ) -> requests.Response:
         """Make a call that redirects to the storage, and return the response without following the redirect.
 
-        The storage must not receive the login, and the client would parse a file that looks like JSON. With
-        `has_alternative`, a call that Kaggle postpones for long fails instead.
+        The client must not follow it: it would send the login to the storage, and parse a file that looks like JSON.
+        With `has_alternative`, it fails if Kaggle asks for a pause of more than `MAX_WAIT_WITH_ALTERNATIVE_S`.
         """
         kind = "redirect with alternative" if has_alternative else "redirect"
         return self._call_with_kind(action, method, fields, slug, kind=kind)  # type: ignore[no-any-return]
@@ -157,21 +165,21 @@ class Connection:
                 response = _call_client(self._client(kind)[1], service, method, fields)
             except Exception as second_exc:
                 raise self._failure(second_exc, action, slug, kind) from second_exc
-        self._was_accepted = True
+        self._login_was_accepted = True
         return response
 
     def _failure(self, exc: Exception, action: str, slug: str, kind: str) -> Exception:
-        """Return our error for a failed call."""
+        """Return the workbench's error for a failed call; `kind` as in `_call_with_kind`."""
         if isinstance(exc, WorkbenchError):
             return exc
         if kind == "once" and not is_definite(exc):
             return UnansweredError(f"Kaggle's response was lost while {action}: {reason(exc)}")
         if status_of(exc) == 401:
-            return login_failure(action, has_expired=self._was_accepted)
+            return login_failure(action, has_expired=self._login_was_accepted)
         return explain(exc, action, slug)
 
     def _client(self, kind: str) -> tuple[int, Any]:
-        """Return the number of the login in use, and the client for a kind of call."""
+        """Return the number of the login in use (counted from 0 by renewals), and the client for a kind of call."""
         with self._lock:
             if kind not in self._client_by_kind:
                 self._client_by_kind[kind] = self._configure(self.api.build_kaggle_client(), kind)
@@ -186,7 +194,7 @@ class Connection:
             max_wait_s = min(MAX_WAIT_WITH_ALTERNATIVE_S, patience.retry_after_max_s)
             patience = replace(patience, retry_after_max_s=max_wait_s)
         on_response = partial(_remove_wrong_type, hides_json=is_redirect)
-        adapter = _adapter(patience, repeats=kind != "once", on_response=on_response)
+        adapter = _adapter(patience, is_repeatable=kind != "once", on_response=on_response)
         session.mount("https://", adapter)
         session.mount("http://", adapter)
         if is_redirect:
@@ -226,7 +234,7 @@ class Connection:
         # So that requests sends no password of ~/.netrc; proxies and certificates still come from the environment.
         session.auth = lambda r: r
         # A download repeats its requests itself, depending on the bytes that arrived.
-        adapter = _adapter(replace(self.patience, tries=2), repeats=True)
+        adapter = _adapter(replace(self.patience, tries=2), is_repeatable=True)
         session.mount("https://", adapter)
         session.mount("http://", adapter)
         return session
@@ -244,9 +252,9 @@ def _call_client(client: Any, service: str, method: str, fields: Mapping[str, An
 
 
 def _adapter(
-    patience: Patience, *, repeats: bool, on_response: Callable[[requests.Response], None] = lambda _: None
+    patience: Patience, *, is_repeatable: bool, on_response: Callable[[requests.Response], None] = lambda _: None
 ) -> requests.adapters.HTTPAdapter:
-    """Return an adapter with timeouts that repeats failed requests if `repeats`, and calls `on_response` for each."""
+    """Return an adapter with timeouts that repeats failed requests if `is_repeatable`."""
     from requests.adapters import HTTPAdapter
     from urllib3.exceptions import MaxRetryError, ResponseError
     from urllib3.util.retry import Retry
@@ -273,14 +281,14 @@ def _adapter(
             return response
 
     retry = RetryWithinLimit(
-        total=patience.tries if repeats else 0,
-        connect=min(patience.tries, 3) if repeats else 0,
-        read=min(patience.tries, 3) if repeats else 0,
-        status=patience.tries if repeats else 0,
+        total=patience.tries if is_repeatable else 0,
+        connect=min(patience.tries, 3) if is_repeatable else 0,
+        read=min(patience.tries, 3) if is_repeatable else 0,
+        status=patience.tries if is_repeatable else 0,
         # A proxied connection that breaks counts as none of the three.
-        other=min(patience.tries, 3) if repeats else 0,
+        other=min(patience.tries, 3) if is_repeatable else 0,
         allowed_methods=None,
-        status_forcelist=(429, 500, 502, 503, 504) if repeats else (),
+        status_forcelist=(429, 500, 502, 503, 504) if is_repeatable else (),
         backoff_factor=patience.backoff_s,
         backoff_max=patience.backoff_max_s,
         retry_after_max=patience.retry_after_max_s,
@@ -292,8 +300,8 @@ def _adapter(
 def _remove_wrong_type(response: requests.Response, *, hides_json: bool) -> None:
     """Remove the content type of a response that the client must not parse as JSON.
 
-    It parses every response of that type: with `hides_json`, a data file too; and an error response that is not a JSON
-    object, where it would fail before it looks at the status.
+    The client parses every response of that type. It would parse a data file, which `hides_json` prevents, and fail at
+    an error response that is not a JSON object before it looks at the status.
     """
     if response.status_code < 400:
         is_wrong = hides_json
@@ -307,8 +315,8 @@ def _remove_wrong_type(response: requests.Response, *, hides_json: bool) -> None
 
 
 def pages(request_page: Callable[[str], Any]) -> Iterator[Any]:
-    """Yield every page of a list; `request_page` returns the page of a token, which has the token of the next page."""
-    token, earlier_tokens = "", {""}
+    """Yield every page of a list; `request_page` takes the token that the page before has, "" for the first page."""
+    token, earlier_tokens = "", {""}  # a token that repeats would begin an endless loop
     while True:
         page = request_page(token)
         yield page

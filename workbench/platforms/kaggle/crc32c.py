@@ -37,7 +37,7 @@ def file_crc32c(path: Path) -> str:
 
 
 def _after_bytes(crc: np.uint32, chunk: bytes) -> np.uint32:
-    """Return the register after a chunk, given the register before it."""
+    """Return the 32-bit register after a chunk of bytes, given the register before it."""
     n_strips = len(chunk) // STRIP_BYTES
     if n_strips:
         strips = np.frombuffer(chunk, np.uint8, n_strips * STRIP_BYTES).reshape(n_strips, STRIP_BYTES)
@@ -78,7 +78,7 @@ def _strip_crcs(strips: npt.NDArray[np.uint8]) -> Numbers:
 
 
 def _combined(crcs: Numbers) -> np.uint32:
-    """Return the register after all strips in a row, from the registers after each."""
+    """Return the register after all strips one after the other, from the registers after each strip alone."""
     n_bytes = STRIP_BYTES
     while len(crcs) > 1:
         if len(crcs) % 2:  # a strip of zeros in front does not change the register
@@ -89,7 +89,7 @@ def _combined(crcs: Numbers) -> np.uint32:
 
 
 def _after_zeros(crcs: Numbers, n_bytes: int) -> Numbers:
-    """Return registers after this number of zero bytes."""
+    """Return what each register becomes after a number of zero bytes."""
     return _apply(_zeros_map(n_bytes), crcs)
 
 

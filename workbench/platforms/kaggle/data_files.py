@@ -23,25 +23,28 @@ if TYPE_CHECKING:
 __all__ = ["DataFiles"]
 
 MAX_SEARCHED_PAGES = 25
-"""Pages of a list of files that are read before the remaining names are requested directly."""
+"""The pages of a list of files that are read before the remaining names are requested directly."""
 
 MAX_DIRECT_LOOKUPS = 10
 """While more names than this are missing, further pages are read: a page lists many files, a request only one."""
 
 
 class DataFiles:
-    """The data files of competitions, with what has been listed and the addresses that are not used yet."""
+    """The data files of competitions.
+
+    It remembers the files that have been listed, by slug and name, and redirects to files that were only looked up.
+    """
 
     def __init__(self, connection: Connection, calls: CompetitionCalls) -> None:
         self._connection = connection
         self._calls = calls
-        self._listed: dict[str, dict[str, RemoteFile]] = {}
+        self._listed_files: dict[str, dict[str, RemoteFile]] = {}
         self._unused_redirects: dict[tuple[str, str], requests.Response] = {}
 
     def list_all(self, slug: str) -> list[RemoteFile]:
         """Return all files, sorted by name; every page of the list is read."""
         file_by_name = {f.name: f for page, _ in self._file_pages(slug) for f in page}
-        self._listed[slug] = file_by_name
+        self._listed_files[slug] = file_by_name
         return sorted(file_by_name.values(), key=lambda f: f.name)
 
     def find(self, slug: str, names: Collection[str]) -> Listing:
@@ -62,7 +65,7 @@ class DataFiles:
         if not is_complete:
             files = map(partial(self._look_up, slug), sorted(missing))
             file_by_name |= {f.name: f for f in files if f is not None}
-        self._listed.setdefault(slug, {}).update(file_by_name)
+        self._listed_files.setdefault(slug, {}).update(file_by_name)
         return Listing(tuple(sorted(file_by_name.values(), key=lambda f: f.name)), complete=is_complete)
 
     def _file_pages(self, slug: str) -> Iterator[tuple[list[RemoteFile], bool]]:
@@ -96,12 +99,12 @@ class DataFiles:
         """
         self._calls.competition(slug)
         name = f"{slug}.zip"
-        return None if name in self._listed.get(slug, {}) else RemoteFile(name, size_bytes=None)
+        return None if name in self._listed_files.get(slug, {}) else RemoteFile(name, size_bytes=None)
 
     def download(self, slug: str, name: str, destination: Path, progress: Progress | None) -> None:
         """Download the archive or one file; a file that is sent zipped is unpacked."""
         action = f"downloading {name} of {slug!r}"
-        listed_file = self._listed.get(slug, {}).get(name)
+        listed_file = self._listed_files.get(slug, {}).get(name)
         if listed_file is None and name == f"{slug}.zip":
             self._download_archive(slug, destination, action, progress)
             return
@@ -121,6 +124,16 @@ class DataFiles:
             self._check_size(slug, destination, listed_file, received_file)
 
     def _download_archive(self, slug: str, destination: Path, action: str, progress: Progress | None) -> None:
+        """Download the archive of all files.
+
+        Raises
+        ------
+        UnavailableError
+            When Kaggle has no archive now, so that the files have to be downloaded one by one.
+        DamagedError
+            When an incomplete archive has arrived; it is removed.
+        """
+
         def request() -> requests.Response:
             return self._redirect(slug, None, action)
 
@@ -148,7 +161,7 @@ class DataFiles:
         fields = {"competition_name": slug} | ({} if name is None else {"file_name": name})
         method = "download_data_files" if name is None else "download_data_file"
         with self._calls.explaining_refusals(slug):
-            # If the archive is not to be had soon, the single files are downloaded instead.
+            # If the archive is not available soon, the single files are downloaded instead.
             return self._connection.redirect(action, method, fields, slug=slug, has_alternative=name is None)
 
     def _check_size(self, slug: str, path: Path, listed_file: RemoteFile, received_file: ReceivedFile) -> None:
@@ -171,6 +184,6 @@ class DataFiles:
             path.unlink()
             raise PlatformError(
                 f"what arrived while downloading {listed_file.name} of {slug!r} has {size_bytes:,} bytes, "
-                f"announced were {listed_file.size_bytes:,}",
+                f"expected {listed_file.size_bytes:,}",
                 hint="fetch it again",
             )

@@ -34,14 +34,14 @@ if TYPE_CHECKING:
 __all__ = ["ReceivedFile", "download", "stored_file", "unpack_single_file"]
 
 CHUNK_BYTES = 1 << 17
-STATUS_NO_SUCH_OBJECT = (404, 410)
-STATUS_ADDRESS_STILL_VALID = (408, 416, 429)
+NO_SUCH_OBJECT_STATUSES = (404, 410)
+VALID_ADDRESS_STATUSES = (408, 416, 429)
 """The statuses below 500 with which the storage refuses a request, but not its address."""
 
 
 @dataclass(frozen=True)
 class ReceivedFile:
-    """The name in the address of what the storage sent, and its size."""
+    """A file that the storage sent: its name in the address, which may differ from Kaggle's name, and its size."""
 
     name: str
     size_bytes: int
@@ -72,19 +72,20 @@ def download(
     action : str
         For messages: "downloading train.csv of 'titanic'".
     progress : callable, optional
+        See `workbench.platforms.protocol.Progress`.
     redirect : Response, optional
-        An earlier result of `request`, which is used first.
+        A response that `request` returned earlier, which is used first.
 
     Raises
     ------
     PlatformError
         When the storage can't be reached, or sends something else.
     UnavailableError
-        When the storage has no such object, and nothing of it had arrived.
+        When the storage has no such object, and no byte of it had arrived.
     StorageError
         When the disk lacks the space for the object; no more of it is fetched then.
     DamagedError
-        When the received data twice has another checksum than announced.
+        When the received data has a different checksum than announced, twice.
     """
     with storage_errors(destination):
         destination.parent.mkdir(parents=True, exist_ok=True)
@@ -100,20 +101,24 @@ def download(
                 checksum_kind = transfer.partial.checksum_kind
                 transfer.discard()
         raise DamagedError(
-            f"the data received while {action} twice had another checksum ({checksum_kind}) than announced",
+            f"the data received while {action} had a different checksum ({checksum_kind}) than announced, twice",
             hint="a proxy or a faulty connection may corrupt it; try from another network",
         )
 
 
 class _Transfer:
-    """Downloads one object into a partial file, by as many requests as that takes.
+    """Downloads one object into a partial file, with as many requests as needed.
 
     Attributes
     ----------
     name : str
-        The name in the address of the last response.
-    received_instead, status : str, int
-        What the last response held in place of the object's bytes, and its status; for messages.
+        The object's name in the address of the last response.
+    received_instead : str
+        For messages: what the last response held in place of the object's bytes.
+    status : int
+        The HTTP status of the last response; 0 before the first.
+    redirect : Response or None
+        A response of Kaggle with the object's address that has not been used yet.
     address : str
         The object's address in the storage; "" if it has to be requested from Kaggle.
     """
@@ -142,46 +147,49 @@ class _Transfer:
 
     def complete(self) -> None:
         """Make requests until the object is complete."""
-        patience, n_stalled = self.patience, 0
-        max_bytes, expected = self.partial.size_bytes, self.partial.object
+        patience, n_stalled = self.patience, 0  # requests in a row without progress
+        max_bytes, expected_object = self.partial.size_bytes, self.partial.object
         while True:
             earlier_address = self.address
             try:
                 if self._fetch():
                     return
-                is_missing = self.status in STATUS_NO_SUCH_OBJECT and not self.partial.size_bytes
+                is_missing = self.status in NO_SUCH_OBJECT_STATUSES and not self.partial.size_bytes
                 error_class = UnavailableError if is_missing else PlatformError
                 failure: WorkbenchError = error_class(
                     f"the storage of Kaggle sends {self.received_instead} while {self.action}"
                 )
             except Exception as exc:  # noqa: BLE001 raised again unless it is the network's
                 failure = self._network_failure(exc)
-            size_bytes, stored = self.partial.size_bytes, self.partial.object
-            # A request that starts again from the beginning, or brings another object, is no progress.
-            is_other_object = expected is not None and stored not in (None, expected)
+            size_bytes, stored_object = self.partial.size_bytes, self.partial.object
+            # It is no progress to start again from the beginning, or to receive bytes of another object.
+            is_other_object = expected_object is not None and stored_object not in (None, expected_object)
             n_stalled = 0 if size_bytes > max_bytes and not is_other_object else n_stalled + 1
-            max_bytes, expected = size_bytes if is_other_object else max(max_bytes, size_bytes), stored or expected
+            max_bytes = size_bytes if is_other_object else max(max_bytes, size_bytes)
+            expected_object = stored_object or expected_object
             if n_stalled >= patience.tries:
                 raise type(failure)(
                     f"{failure.message}{self._resume_note()}", hint="the same command resumes from there"
                 )
-            # An address that worked before and is refused now has expired: the next one is requested without a pause.
-            if n_stalled and not (earlier_address and not self.address):
+            # An address that worked before and is refused now has expired: a new one is requested without a pause.
+            has_expired = bool(earlier_address) and not self.address
+            if n_stalled and not has_expired:
                 time.sleep(min(patience.backoff_s * 2**n_stalled, patience.backoff_max_s))
 
     def _resume_note(self) -> str:
+        """Return the end of a message on how much has been downloaded; "" if nothing."""
         size_bytes = self.partial.size_bytes
         return f"; {size_bytes / 2**20:,.1f} MB are kept" if size_bytes else ""
 
     def _network_failure(self, exc: Exception) -> WorkbenchError:
-        """Return a failure of the network as our error; raise any other exception."""
+        """Return the workbench's error for a failure of the network; raise any other exception."""
         import requests
         import urllib3
 
         if isinstance(exc, requests.exceptions.RequestException | urllib3.exceptions.HTTPError):
             return explain(exc, self.action)
         if isinstance(exc, PlatformError | NotFoundError):
-            # From Kaggle's API, whose calls were already repeated by the connection.
+            # From Kaggle's API: the connection has already repeated the call.
             raise type(exc)(exc.message + self._resume_note(), hint=exc.hint) from exc.__cause__
         raise exc
 
@@ -198,30 +206,31 @@ class _Transfer:
     def _open(self) -> requests.Response:
         """Return a response with the object's remaining bytes, from the storage or from Kaggle itself."""
         if not self.address:
-            response, self.redirect = self.request() if self.redirect is None else self.redirect, None
-            if not isinstance(response, str):
-                if "Location" not in response.headers:
-                    return response
-                response.close()
-                response = response.headers["Location"]
-            self.address = response
+            redirect, self.redirect = self.request() if self.redirect is None else self.redirect, None
+            if isinstance(redirect, str):
+                self.address = redirect
+            elif "Location" in redirect.headers:
+                redirect.close()
+                self.address = redirect.headers["Location"]
+            else:
+                return redirect  # the object itself
         headers = {"Accept-Encoding": "identity"}
         if self.partial.object is not None and self.partial.size_bytes:
-            # If-Range: the whole object comes if it has changed (RFC 9110, section 13.1.5).
+            # If-Range: the whole object is sent if it has changed (RFC 9110, section 13.1.5).
             headers["Range"] = f"bytes={self.partial.size_bytes}-"
             headers["If-Range"] = str(self.partial.object.validator)
         response = self.session.get(self.address, headers=headers, stream=True)
         self.status = response.status_code
-        if 400 <= self.status < 500 and self.status not in STATUS_ADDRESS_STILL_VALID:
+        if 400 <= self.status < 500 and self.status not in VALID_ADDRESS_STATUSES:
             self.address = ""
         return response
 
     def _receive(self, response: requests.Response) -> bool:
-        """Append a response's bytes to the partial file; return False if it has none of the object's."""
+        """Append a response's bytes to the partial file; return False if the response holds something else."""
         status = response.status_code
         if status not in (200, 206) or _is_error_page(response, self.partial.destination):
-            is_page = status in (200, 206)
-            self.received_instead = "a web page in place of the file" if is_page else f"status {status}"
+            is_web_page = status in (200, 206)
+            self.received_instead = "a web page in place of the file" if is_web_page else f"status {status}"
             if status == 416:
                 self.discard()
             return False
@@ -231,13 +240,14 @@ class _Transfer:
             self.discard()
             return False
         if status == 200:
-            # The first request, or the object has changed: it is sent from the beginning.
+            # The object is sent from the beginning: at the first request, or because it has changed.
             self.discard()
         self._check_free_space(stored)
         if self.partial.object is None:
             self.partial.begin(stored)
         with self.partial.path.open("ab") as out:
-            # read1 returns what has arrived: a read of a full chunk would lose a part of it when the connection breaks.
+            # `read1` returns the bytes that have arrived; `read` waits for a full chunk, and would lose them if the
+            # connection breaks.
             while chunk := response.raw.read1(CHUNK_BYTES, decode_content=False):
                 out.write(chunk)
                 out.flush()
@@ -245,7 +255,7 @@ class _Transfer:
         return True
 
     def _check_free_space(self, stored: StoredObject) -> None:
-        """Refuse an object that the disk has no space for before it is full."""
+        """Refuse an object that the disk has no space for, before its bytes are fetched."""
         remaining_bytes = (stored.size_bytes or 0) - self.partial.size_bytes
         free_bytes = shutil.disk_usage(self.partial.path.parent).free
         if remaining_bytes > free_bytes:
@@ -257,9 +267,11 @@ class _Transfer:
 
     def _is_continuation(self, response: requests.Response, stored: StoredObject) -> bool:
         """Tell whether a response continues the partial file where it ends, with bytes of the same object."""
+        # Content-Range: bytes START-END/TOTAL
         start = response.headers.get("Content-Range", "").partition(" ")[2].partition("-")[0]
-        expected = self.partial.object
-        return expected is not None and start == str(self.partial.size_bytes) and expected.is_consistent_with(stored)
+        partial_object = self.partial.object
+        is_next_byte = start == str(self.partial.size_bytes)
+        return partial_object is not None and is_next_byte and partial_object.is_consistent_with(stored)
 
     def _is_complete(self) -> bool:
         """Tell whether all bytes have arrived; discard them if there are too many."""
@@ -273,7 +285,7 @@ class _Transfer:
 
 
 def stored_file(connection: Connection, redirect: requests.Response, action: str) -> ReceivedFile | None:
-    """Return the name and size of the object that Kaggle redirects to without fetching it; None if they are not given.
+    """Return the name and size of the object that Kaggle redirects to, without fetching it; None if it has no size.
 
     Raises
     ------
@@ -297,6 +309,7 @@ def stored_file(connection: Connection, redirect: requests.Response, action: str
 
 
 def _is_error_page(response: requests.Response, destination: Path) -> bool:
+    """Tell whether a response is a web page although the file to be downloaded is none."""
     is_html = "text/html" in response.headers.get("Content-Type", "")
     return is_html and destination.suffix.lower() not in (".html", ".htm")
 

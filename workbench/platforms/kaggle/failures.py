@@ -38,7 +38,7 @@ OR_NO_SUCH = ", or no competition has that name"
 
 def status_of(exc: BaseException | None) -> int | None:
     """Return the HTTP status of the response that caused an exception, or None if there was no response."""
-    # Compared with None, as a response of an error status is false.
+    # Compared with None: requests treats a response with an error status as false.
     response = getattr(exc, "response", None)
     return None if response is None else int(response.status_code)
 
@@ -83,12 +83,21 @@ def quoted(text: str) -> str:
 
 
 def refusal(action: str, text: str) -> PlatformError:
-    """Return the error for a call that succeeded with a response whose text is a refusal."""
+    """Return the error for a refusal that Kaggle sends as an ordinary response; `text` is its reason."""
     return PlatformError(f"Kaggle refused {action}: {quoted(text) or 'it does not say why'}")
 
 
 def explain(exc: BaseException, action: str, slug: str = "") -> PlatformError | NotFoundError:
-    """Return the error to raise for an exception of the client; `action` is for the message: "listing the files"."""
+    """Return the error to raise for an exception of the client.
+
+    Parameters
+    ----------
+    exc : BaseException
+    action : str
+        For the message: "listing the files".
+    slug : str
+        The competition, for hints; "" if the call is not about one.
+    """
     response = getattr(exc, "response", None)
     if response is not None:
         return _refused(response, action, slug)
@@ -98,19 +107,21 @@ def explain(exc: BaseException, action: str, slug: str = "") -> PlatformError | 
 def login_failure(action: str, *, has_expired: bool = False) -> LoginError:
     """Return the error for a login that is not accepted; `has_expired` if it was accepted earlier in this process."""
     credential = find_credential(os.environ, Path.home())
-    source = f" from {credential.source}" if credential else ""
+    source_note = f" from {credential.source}" if credential else ""
     problems = "".join(f"; {p}" for p in credential.problems) if credential else ""
-    reason = "it was accepted before, and has expired" if has_expired else "wrong or expired"
+    refusal_reason = "it was accepted before, and has expired" if has_expired else "wrong or expired"
     steps = HOW_TO_SIGN_IN if credential and credential.kind == "browser sign-in" else HOW_TO_LOG_IN
     resume_note = (
         "; then repeat the command: what has been downloaded is kept, and the download resumes" if has_expired else ""
     )
     return LoginError(
-        f"Kaggle does not accept the login{source} while {action}: {reason}{problems}", hint=steps + resume_note
+        f"Kaggle does not accept the login{source_note} while {action}: {refusal_reason}{problems}",
+        hint=steps + resume_note,
     )
 
 
 def _refused(response: requests.Response, action: str, slug: str) -> PlatformError | NotFoundError:
+    """Return the error for a response with an error status; parameters as of `explain`."""
     status, error_text = response.status_code, _error_text(response)
     if status == 401:
         return login_failure(action)
@@ -131,12 +142,12 @@ def _refused(response: requests.Response, action: str, slug: str) -> PlatformErr
 
 
 def _forbidden(error_text: str, action: str, slug: str) -> PlatformError:
-    """Return the error for status 403."""
-    has_rules, has_participate = "rules" in error_text.lower(), "participate" in error_text.lower()
-    if slug and (has_rules or has_participate):
+    """Return the error for status 403; `error_text` is Kaggle's message."""
+    mentions_rules, mentions_joining = "rules" in error_text.lower(), "participate" in error_text.lower()
+    if slug and (mentions_rules or mentions_joining):
         # A mistyped name is refused with "participate" too: https://github.com/Kaggle/kaggle-cli/issues/530.
         or_no_such, mistyped_hint = (
-            ("", "") if has_rules else (OR_NO_SUCH, "; if there is no such page, the name is mistyped")
+            ("", "") if mentions_rules else (OR_NO_SUCH, "; if there is no such page, the name is mistyped")
         )
         return PlatformError(
             f"the rules of {slug!r} are not accepted{or_no_such}: Kaggle says {quoted(error_text)} while {action}",
@@ -148,7 +159,7 @@ def _forbidden(error_text: str, action: str, slug: str) -> PlatformError:
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds to wait that a response requests, or None if it has no readable request.
+    """Return the seconds to wait that a response asks for in ``Retry-After``; None without a readable value.
 
     Examples
     --------
@@ -167,6 +178,7 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
 
 
 def _retry_hint(response: requests.Response) -> str:
+    """Return the hint for a call that Kaggle postpones."""
     seconds = retry_after_s(response.headers)
     if not seconds:
         return "wait a few minutes, then try again: what has been downloaded is kept"
@@ -174,7 +186,7 @@ def _retry_hint(response: requests.Response) -> str:
     return f"it asks to wait for {wait}; then try again: what has been downloaded is kept"
 
 
-_REASONS = (
+_REASONS = (  # part of an exception's `repr`, and the reason; the first match counts
     ("RemoteDisconnected", "the connection broke off"),
     ("ConnectionResetError", "the connection broke off"),
     ("ProxyError", "the proxy refuses or can't be reached"),
@@ -194,9 +206,9 @@ _REASONS = (
 def reason(exc: BaseException) -> str:
     """Return a short explanation of why a call had no response."""
     # The exceptions' own texts are not shown: they contain addresses, and those of the storage contain a signature.
-    text = repr(exc)
-    for word, explanation in _REASONS:
-        if word in text:
+    exception_text = repr(exc)
+    for class_name, explanation in _REASONS:
+        if class_name in exception_text:
             return explanation
     return f"its client failed with {type(exc).__name__}: {_without_secrets(str(exc))}"
 

@@ -23,11 +23,11 @@ __all__ = [
     "HOW_TO_SIGN_IN",
     "Credential",
     "LoginState",
+    "call_within",
     "find_credential",
     "log_in",
     "login_state",
     "renew_login",
-    "within",
 ]
 
 T = TypeVar("T")
@@ -46,7 +46,7 @@ HOW_TO_SIGN_IN = (
 class Credential:
     """Where the credential that the client will use is stored, and its problems; never the secret itself.
 
-    `kind` is "token", "key", "incomplete" or "browser sign-in".
+    `source` is a file or the name of a variable, or both. `kind` is "token", "key", "incomplete" or "browser sign-in".
     """
 
     source: str
@@ -76,11 +76,11 @@ def find_credential(environ: Mapping[str, str], home: Path) -> Credential | None
     credentials = [*_tokens(environ, home), *_keys(environ, home), *_browser_sign_in(home)]
     if not credentials:
         return None
-    first = credentials[0]
-    problems = list(first.problems)
-    if len(credentials) > 1:
-        problems.append(f"it takes precedence over {', '.join(c.source for c in credentials[1:])}")
-    return Credential(first.source, first.kind, tuple(problems))
+    used, *unused = credentials
+    problems = list(used.problems)
+    if unused:
+        problems.append(f"it takes precedence over {', '.join(c.source for c in unused)}")
+    return Credential(used.source, used.kind, tuple(problems))
 
 
 def _tokens(environ: Mapping[str, str], home: Path) -> list[Credential]:
@@ -100,7 +100,7 @@ def _tokens(environ: Mapping[str, str], home: Path) -> list[Credential]:
 
 
 def _keys(environ: Mapping[str, str], home: Path) -> list[Credential]:
-    """Return the key that the variables and kaggle.json give together, complete or not; empty without either."""
+    """Return the key, complete or not, from the variables and kaggle.json together; empty if there are neither."""
     path = kaggle_config_folder(environ, home) / "kaggle.json"
     settings: dict[str, Any] = {}
     problems: tuple[str, ...] = ()
@@ -117,9 +117,9 @@ def _keys(environ: Mapping[str, str], home: Path) -> list[Credential]:
         source = " and ".join([*variables, *([str(path)] if len(variables) < 2 else [])])
         return [Credential(source, "key", problems if len(variables) < 2 else ())]
     if variables or path.is_file():
-        missing = "username" if not username else "key"
+        missing_setting = "username" if not username else "key"
         source = " and ".join(variables) or str(path)
-        return [Credential(source, "incomplete", (*problems, f"{source} has no {missing}"))]
+        return [Credential(source, "incomplete", (*problems, f"{source} has no {missing_setting}"))]
     return []
 
 
@@ -129,24 +129,24 @@ def _browser_sign_in(home: Path) -> list[Credential]:
 
 
 def _readable_by_others(path: Path) -> tuple[str, ...]:
-    """Return the problem that other users can read a file, if they can."""
+    """Return the one problem that other users can read a file; empty if they can't."""
     if os.name == "posix" and path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH):
         return (f"{path} can be read by other users: chmod 600 {path}",)
     return ()
 
 
-def within(timeout_s: float, function: Callable[[], T], *, action: str) -> T:
-    """Return the result of a function of the client, with its output dropped and a timeout.
+def call_within(timeout_s: float, function: Callable[[], T], *, action: str) -> T:
+    """Call a function of the client with a timeout, drop what it prints, and return its result.
 
     The client prints, calls `exit`, and sometimes waits forever. An exit raises `SystemExit` here. A call that does not
-    return is abandoned in a daemon thread, which does not keep the process alive.
+    return is abandoned in a daemon thread, which does not keep the process alive. `action` is for the message.
 
     Raises
     ------
     PlatformError
-        When it takes too long.
+        When the call takes too long.
     """
-    result_and_error: list[Any] = []
+    result_and_error: list[Any] = []  # one pair once the call has ended
 
     def call() -> None:
         try:
@@ -181,7 +181,7 @@ def log_in(timeout_s: float) -> Any:
         `workbench.platforms.kaggle.failures.explain`.
     """
     try:
-        return within(timeout_s, _authenticated_api, action="logging in")
+        return call_within(timeout_s, _authenticated_api, action="logging in")
     except ModuleNotFoundError as exc:
         raise PlatformError(
             f"Kaggle's client is not installed ({exc.name} is missing)", hint=install_hint("kaggle")
@@ -216,8 +216,8 @@ def _authenticated_api() -> Any:
     return api
 
 
-def renew_login(api: Any, prepare: Callable[[Any], Any]) -> bool:
-    """Give the client a newer login than the one it has; return False if there is none.
+def renew_login(api: Any, open_client: Callable[[Any], Any]) -> bool:
+    """Give the client a newer login than its current one; return False if there is none.
 
     A sign-in through the browser gives a token for 12 hours and a second token that renews it. The client itself renews
     it only half an hour after it has expired (`KaggleCredentials.access_token_has_expired`). A token or key may have
@@ -227,8 +227,8 @@ def renew_login(api: Any, prepare: Callable[[Any], Any]) -> bool:
     ----------
     api : KaggleApi
         The client; its settings are changed.
-    prepare : callable
-        Opens the session of a client of Kaggle's services, and returns that client.
+    open_client : callable
+        Opens the session of a `KaggleClient`, and returns that client.
 
     Raises
     ------
@@ -243,20 +243,21 @@ def renew_login(api: Any, prepare: Callable[[Any], Any]) -> bool:
         settings["token"] = token
         return True
     if settings.get("auth_method", "").endswith("OAUTH"):
-        new_token = _renewed_token(api, prepare)
+        new_token = _renewed_token(api, open_client)
         if new_token:
             settings["token"] = new_token
         return bool(new_token)
     if settings.get("token"):
         return False
-    stored = api.read_config_environment(api.read_config_file(quiet=True))
-    if stored.get("username") != settings.get("username") or stored.get("key") in (None, settings.get("key")):
+    stored_settings = api.read_config_environment(api.read_config_file(quiet=True))
+    is_same_user = stored_settings.get("username") == settings.get("username")
+    if not is_same_user or stored_settings.get("key") in (None, settings.get("key")):
         return False
-    settings["key"] = stored["key"]
+    settings["key"] = stored_settings["key"]
     return True
 
 
-def _renewed_token(api: Any, prepare: Callable[[Any], Any]) -> str | None:
+def _renewed_token(api: Any, open_client: Callable[[Any], Any]) -> str | None:
     """Return a new token of a sign-in through the browser, or None if there is no sign-in."""
     import requests
     from kagglesdk import KaggleCredentials
@@ -264,7 +265,7 @@ def _renewed_token(api: Any, prepare: Callable[[Any], Any]) -> str | None:
     # Without the expired token, as when the client logs in.
     client = api.build_kaggle_client_with_params(args=api.args)
     try:
-        credentials = KaggleCredentials.load(client=prepare(client))
+        credentials = KaggleCredentials.load(client=open_client(client))
         if credentials is None:
             return None
         try:
@@ -298,6 +299,6 @@ def login_state(check_login: Callable[[], None]) -> LoginState:
         return LoginState(True, f"{source}{problems}; whether Kaggle accepts it is not known: {reason}.", is_note=True)
     except PlatformError as exc:
         return LoginState(False, f"{source}{problems}: {exc.message}. {exc.hint}".rstrip(". ") + ".")
-    # With a file that others can read they can log in as this user: it has to be fixed although the login works.
-    serious = [p for p in credential.problems if not p.startswith("it takes precedence over")]
-    return LoginState(not serious, f"{source}, accepted{problems}")
+    # Whoever can read the credential's file can log in as this user: to be fixed although the login works.
+    faults = [p for p in credential.problems if not p.startswith("it takes precedence over")]
+    return LoginState(not faults, f"{source}, accepted{problems}")

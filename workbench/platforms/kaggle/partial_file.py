@@ -1,4 +1,4 @@
-"""A download that is not complete yet: its bytes in ``.NAME.partial``, and in a marker file which object they are of.
+"""An incomplete download: its bytes in ``.NAME.partial``, and the description of their object in a marker file.
 
 Bytes of one object must never be joined to those of another, such as a newer version of the file.
 """
@@ -24,7 +24,7 @@ __all__ = ["PartialFile", "StoredObject", "discard_partial"]
 
 @dataclass(frozen=True)
 class StoredObject:
-    """The description of a stored object in the headers of a response; None for what they lack.
+    """The description of a stored object in the headers of a response; a field is None if they lack it.
 
     `validator` is its ETag or else the time of its last change; checksums are hex digits.
     """
@@ -37,10 +37,10 @@ class StoredObject:
     @classmethod
     def from_headers(cls, headers: Mapping[str, str]) -> StoredObject:
         """Return the description in the headers of a response, which may hold the whole object or a part of it."""
-        total = headers.get("Content-Range", "").rpartition("/")[2] or headers.get("Content-Length", "")
+        total_bytes = headers.get("Content-Range", "").rpartition("/")[2] or headers.get("Content-Length", "")
         return cls(
             headers.get("ETag") or headers.get("Last-Modified"),
-            int(total) if total.isdigit() else None,
+            int(total_bytes) if total_bytes.isdigit() else None,
             _announced_checksum(headers, "md5", 16),
             _announced_checksum(headers, "crc32c", 4),
         )
@@ -56,7 +56,7 @@ class StoredObject:
 
 
 def _announced_checksum(headers: Mapping[str, str], kind: str, n_bytes: int) -> str | None:
-    """Return a checksum of the header ``x-goog-hash`` in hex.
+    """Return a checksum from the header ``x-goog-hash`` as hex digits; None if it is missing or not of `n_bytes`.
 
     Composite objects have a CRC-32C and no MD5: https://cloud.google.com/storage/docs/hashes-etags.
     """
@@ -70,9 +70,9 @@ def _announced_checksum(headers: Mapping[str, str], kind: str, n_bytes: int) -> 
 
 
 class PartialFile:
-    """The bytes of an object that have arrived; `object` is None as long as there are none.
+    """The bytes of an object that have arrived; `object` describes the object, and is None if there are no bytes.
 
-    What an earlier download left is kept if its object is known, and removed otherwise.
+    The bytes of an earlier download are kept if their object is known, and removed otherwise.
     """
 
     def __init__(self, destination: Path) -> None:
@@ -84,6 +84,7 @@ class PartialFile:
             self.path.unlink(missing_ok=True)
 
     def _read_marker(self) -> StoredObject | None:
+        """Return the object of an earlier download; None if it is unknown, or can't be recognised again."""
         try:
             stored = StoredObject(**read_json(self._marker))
         except (DamagedError, OSError, TypeError):
@@ -96,18 +97,18 @@ class PartialFile:
         return self.path.stat().st_size if self.path.exists() else 0
 
     def begin(self, stored: StoredObject) -> None:
-        """Note which object the bytes to be written belong to."""
+        """Store the description of the object whose bytes will be written."""
         self.object = stored
         write_json(self._marker, vars(stored))
 
     def discard(self) -> None:
-        """Remove what has arrived."""
+        """Remove the bytes that have arrived."""
         discard_partial(self.destination)
         self.object = None
 
     @property
     def checksum_kind(self) -> str:
-        """The checksum that `is_sound` compares: "md5" or "crc32c"."""
+        """The kind of checksum that `is_sound` compares: "md5" or "crc32c"."""
         return "crc32c" if self.object is not None and self.object.md5 is None else "md5"
 
     def is_sound(self) -> bool:
@@ -128,7 +129,7 @@ class PartialFile:
 
 
 def discard_partial(destination: Path) -> None:
-    """Remove what has arrived of a download to `destination`."""
+    """Remove the bytes of an incomplete download to `destination`, and their marker."""
     partial_of(destination).unlink(missing_ok=True)
     _marker_path(destination).unlink(missing_ok=True)
 

@@ -88,9 +88,10 @@ class Kaggle:
     def facts(self, slug: str) -> CompetitionFacts:
         """Return the competition's facts; `metric` is in Kaggle's words."""
         competition = self._calls.competition(slug)
-        name = metrics.find(competition.evaluation_metric or "")
-        # A name that ends with "@" lacks its k, which does not affect the direction.
-        metric = metrics.get(f"{name}1" if name and name.endswith("@") else name) if name else None
+        metric_name = metrics.find(competition.evaluation_metric or "")
+        if metric_name and metric_name.endswith("@"):
+            metric_name += "1"  # it lacks its k, which does not affect the direction
+        metric = metrics.get(metric_name) if metric_name else None
         deadline = utc(competition.deadline)
         is_over = deadline is not None and deadline < datetime.now(UTC)
         return CompetitionFacts(
@@ -134,7 +135,7 @@ class Kaggle:
         """Return the submissions that are left on this UTC day, as Kaggle counts them."""
         competition = self._calls.competition(slug)
         limits = self._calls.call(slug, "asking for the limits", "get_submission_limits")
-        # Zeros everywhere may also mean that the user has not joined: then no limit is known.
+        # Kaggle also sends zeros if the user has not joined: then no limit is known.
         has_joined = competition.user_has_entered or limits.num_total or limits.num_allowed_now
         remaining = limits.num_allowed_now if has_joined else None
         return SubmissionLimits(
@@ -158,7 +159,7 @@ class Kaggle:
             is_private = entries[: len(public_entries)] != public_entries or bool(entries and not public_entries)
         rank = competition.user_rank
         n_teams = max(competition.team_count, len(entries), rank or 0)
-        standing = Standing.at(rank, n_teams, medals=bool(competition.awards_points)) if rank else None
+        standing = Standing.at(rank, n_teams, awards_medals=bool(competition.awards_points)) if rank else None
         if is_private:
             return Leaderboard(tuple(entries), private=standing, scope="private")
         return Leaderboard(tuple(entries), public=standing)
@@ -166,6 +167,7 @@ class Kaggle:
     def _leaderboard_entries(
         self, slug: str, *, n_pages: int = MAX_LEADERBOARD_PAGES, **fields: Any
     ) -> list[tuple[str, float]]:
+        """Return the teams and scores of the first pages of the leaderboard, without teams that have no score."""
         pages = self._calls.pages(slug, "reading the leaderboard", "get_leaderboard", **fields)
         entries = [(s.team_name or "", score_of(s.score)) for page in islice(pages, n_pages) for s in page.submissions]
         return [(team, score) for team, score in entries if score is not None]

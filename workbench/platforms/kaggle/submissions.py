@@ -28,7 +28,7 @@ from workbench.platforms.protocol import (
 __all__ = ["KaggleSubmissions"]
 
 LIST_PAUSE_S = 5.0
-"""Between two looks at the list for a submission whose response was lost; less if the listing delay is short."""
+"""The pause before the list is read again for a submission whose response was lost; at most a quarter of the delay."""
 
 
 class KaggleSubmissions:
@@ -76,12 +76,11 @@ class KaggleSubmissions:
         """Return all submissions of the user's team, newest first; every page of the list is read."""
         pages = self._calls.pages(slug, "listing the submissions", "list_submissions")
         submissions = [_as_submission(s) for page in pages for s in page.submissions]
-        # Those of the same time stay in the order of the list.
-        order = sorted(enumerate(submissions), key=lambda pair: (pair[1].submitted_at, -pair[0]), reverse=True)
-        return [s for _, s in order]
+        # A stable sort: submissions of the same time stay in the order of the list.
+        return sorted(submissions, key=lambda s: s.submitted_at, reverse=True)
 
     def _create(self, slug: str, message: str, action: str, method: str, fields: Mapping[str, Any]) -> str:
-        """Create a submission, once; if the response is lost, look for it in the list."""
+        """Create a submission, once, and return its reference; if the response is lost, look for it in the list."""
         try:
             response = self._connection.call_once(action, method, fields, slug=slug)
         except UnansweredError as exc:
@@ -99,9 +98,10 @@ class KaggleSubmissions:
         return str(response.ref)
 
     def _upload(self, slug: str, file: Path) -> str:
+        """Upload a submission's file and return its token."""
         stat = file.stat()
 
-        def start() -> Any:
+        def start_upload() -> Any:
             return self._calls.call(
                 slug,
                 "starting the upload",
@@ -111,10 +111,10 @@ class KaggleSubmissions:
                 file_name=file.name,
             )
 
-        return upload(self._connection, file, start, consequence="nothing was submitted", command="wb submit")
+        return upload(self._connection, file, start_upload, consequence="nothing was submitted", command="wb submit")
 
-    def _find_created(self, slug: str, message: str, lost: UnansweredError) -> str:
-        """Return the reference of a submission whose response was lost, once it is listed.
+    def _find_created(self, slug: str, message: str, error: UnansweredError) -> str:
+        """Return the reference of a submission once it is listed; `error` is the failure that lost the response.
 
         Raises
         ------
@@ -125,37 +125,45 @@ class KaggleSubmissions:
         while True:
             requested_at = time.monotonic()
             try:
-                # The token suffices: Kaggle may store a long message truncated or changed.
-                created = [s for s in self.list_all(slug) if s.message == message or _is_same(s.message, token)]
+                # The message's token suffices: Kaggle may store a long message truncated or changed.
+                matching = [
+                    s for s in self.list_all(slug) if s.message == message or _has_token_of_workbench(s.message, token)
+                ]
             except PlatformError as exc:
                 raise UnansweredError(
-                    f"{lost.message}; the list of submissions can't be read either: {exc.message}",
+                    f"{error.message}; the list of submissions can't be read either: {exc.message}",
                     hint="`wb sync` finds out whether it arrived; it is not sent again automatically",
                 ) from exc
-            if created:
-                return created[0].ref
+            if matching:
+                return matching[0].ref
             if requested_at >= deadline:
                 raise UnansweredError(
-                    f"{lost.message}; it is not in the list of submissions",
+                    f"{error.message}; it is not in the list of submissions",
                     hint="`wb sync` looks again; it may have arrived, and is not sent again automatically",
                 )
             time.sleep(min(LIST_PAUSE_S, self._listing_delay_s / 4))
 
 
-def _is_same(message: str, token: str) -> bool:
+def _has_token_of_workbench(message: str, token: str) -> bool:
     return token.startswith(MESSAGE_MARK) and has_token(message, token)
 
 
-def _as_submission(listed: Any) -> PlatformSubmission:
-    """Return a submission of the client's list as a `PlatformSubmission`."""
+def _as_submission(listed_submission: Any) -> PlatformSubmission:
+    """Return a submission of the client's list, an `ApiSubmission`, as a `PlatformSubmission`."""
     submission = PlatformSubmission(
-        ref=str(listed.ref),
-        file_name=listed.file_name or "",
-        message=listed.description or "",
-        submitted_at=utc(listed.date) or datetime.fromtimestamp(0, UTC),
-        status=listed.status.name.lower(),
-        submitted_by=listed.submitted_by or listed.team_name or None,
+        ref=str(listed_submission.ref),
+        file_name=listed_submission.file_name or "",
+        message=listed_submission.description or "",
+        submitted_at=utc(listed_submission.date) or datetime.fromtimestamp(0, UTC),
+        status=listed_submission.status.name.lower(),
+        submitted_by=listed_submission.submitted_by or listed_submission.team_name or None,
     )
     if submission.status == "error":
-        return replace(submission, error=one_line(listed.error_description or "") or "Kaggle gives no reason")
-    return replace(submission, public_score=score_of(listed.public_score), private_score=score_of(listed.private_score))
+        return replace(
+            submission, error=one_line(listed_submission.error_description or "") or "Kaggle gives no reason"
+        )
+    return replace(
+        submission,
+        public_score=score_of(listed_submission.public_score),
+        private_score=score_of(listed_submission.private_score),
+    )
