@@ -200,7 +200,7 @@ def test_a_tilde_is_the_home_folder_only_where_nothing_is_called_so(
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     assert create_workspace(Path("~/bench")).root == tmp_path / "home" / "bench"
     assert create_workspace(Path("~nobody-is-called-so")).root == tmp_path / "~nobody-is-called-so"
-    assert find_workspace(Path("/"), named="~/bench").root == tmp_path / "home" / "bench"
+    assert find_workspace(Path("/"), wb_workspace="~/bench").root == tmp_path / "home" / "bench"
     Path("~").mkdir()
     assert create_workspace(Path("~")).root == tmp_path / "~"
 

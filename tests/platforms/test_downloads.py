@@ -359,7 +359,7 @@ def test_a_file_far_back_is_asked_for_by_its_name(
     monkeypatch.setattr(data_files, "MAX_SEARCHED_PAGES", 5)
     server.packs_on_the_way = True
     listing = kaggle.find("flights", ["train.csv", "images/001.png"])
-    assert (server.calls.count("ListDataFiles"), listing.complete) == (5, False)
+    assert (server.calls.count("ListDataFiles"), listing.is_complete) == (5, False)
     assert listing.by_name["train.csv"] == RemoteFile("train.csv", len(FILES["train.csv"]))
     kaggle.download("flights", "train.csv", tmp_path / "train.csv")
     assert (tmp_path / "train.csv").read_bytes() == FILES["train.csv"]

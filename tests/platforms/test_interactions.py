@@ -71,7 +71,7 @@ def test_everything_is_read(read) -> None:
         items="products",
     )
     assert log.columns == ("household_id", "product_id", "bought_at", "type")
-    assert (log.by_kind, log.id_of("12", "carts")) == (True, "12_carts")
+    assert (log.predicts_each_type, log.id_of("12", "carts")) == (True, "12_carts")
 
 
 def test_other_tasks_have_no_log(read) -> None:
@@ -194,7 +194,7 @@ def test_each_wrong_value_is_told_once_with_what_to_write(spec: InteractionsSpec
 
 
 def test_an_id_is_written_as_its_pattern_says() -> None:
-    assert (SPEC.by_kind, TYPED.by_kind) == (False, True)
+    assert (SPEC.predicts_each_type, TYPED.predicts_each_type) == (False, True)
     assert (SPEC.id_of("7"), TYPED.id_of("{kind}", "carts")) == ("7", "{kind}_carts")
     assert SPEC.columns == ("u", "i", "t")
     assert TYPED.columns == ("u", "i", "t", "k", "w")

@@ -53,7 +53,7 @@ def workspace(start: str | Path | None = None) -> Workspace:
     cache = environment.get("WB_CACHE_LIMIT")
     return find_workspace(
         Path("." if start is None else start),
-        named=environment.get("WB_WORKSPACE") if start is None else None,
+        wb_workspace=environment.get("WB_WORKSPACE") if start is None else None,
         is_trusted=start is not None,
         ledger_url=environment.get("WB_LEDGER_URL") or None,
         cache_limit=parse_bytes(cache, where="WB_CACHE_LIMIT") if cache else None,

@@ -149,12 +149,12 @@ class Workspace:
 def find_workspace(
     start: Path,
     *,
-    named: str | None = None,
+    wb_workspace: str | None = None,
     is_trusted: bool = False,
     ledger_url: str | None = None,
     cache_limit: int | None = None,
 ) -> Workspace:
-    """Find the workspace: the named folder, else the nearest folder with ``competitions/`` at or above `start`.
+    """Find the workspace: the folder `wb_workspace`, else the nearest with ``competitions/`` at or above `start`.
 
     On Colab, the mounted drive is searched last.
 
@@ -162,8 +162,8 @@ def find_workspace(
     ----------
     start : Path
         Usually the current folder.
-    named : str, optional
-        The value of ``WB_WORKSPACE``: it is used wherever `start` is, whoever owns it.
+    wb_workspace : str, optional
+        The value of the variable ``WB_WORKSPACE``, a folder: it is used wherever `start` is, whoever owns it.
     is_trusted : bool
         Whether the user named `start` explicitly; otherwise the owner of the workspace is checked.
     ledger_url : str, optional
@@ -176,12 +176,14 @@ def find_workspace(
     NotFoundError
         When there is no workspace.
     ConfigError
-        When the named folder is no workspace, or the nearest workspace belongs to another user, whose code would run.
+        When `wb_workspace` is not a workspace, or the nearest workspace belongs to another user, whose code would run.
     """
-    if named:
-        root = _expanded(Path(named)).resolve()
+    if wb_workspace:
+        root = _expanded(Path(wb_workspace)).resolve()
         if not (root / "competitions").is_dir():
-            raise ConfigError(f"WB_WORKSPACE={named} has no folder competitions/", hint=f"`wb init {named}` makes it")
+            raise ConfigError(
+                f"WB_WORKSPACE={wb_workspace} has no folder competitions/", hint=f"`wb init {wb_workspace}` makes it"
+            )
         return Workspace(root, ledger_url, cache_limit=cache_limit)
     start = start.resolve()
     for folder in (start, *start.parents):

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import Field, create_model
 
 from workbench.core.errors import ConfigError, NotFoundError, did_you_mean
-from workbench.data.competition import Competition, StrictModel, above, read_toml, validate
+from workbench.data.competition import Competition, StrictModel, move_above_hint, read_toml, validate
 from workbench.experiments.capabilities import CAPABILITIES, capabilities_of
 from workbench.experiments.feature_list import FeatureList, read_list
 from workbench.models.lightgbm.parameters import primary_name
@@ -355,7 +355,8 @@ def _refuse_misplaced(data: dict[str, Any], path: Path) -> None:
         for key in table if isinstance(table, dict) else ():
             if key in ExperimentFileOfAnyKind.model_fields:
                 raise ConfigError(
-                    f"{path}: {key!r} is a key of the experiment, but is below [{kind}]", hint=above(key, kind)
+                    f"{path}: {key!r} is a key of the experiment, but is below [{kind}]",
+                    hint=move_above_hint(key, kind),
                 )
 
 

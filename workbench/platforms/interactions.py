@@ -80,7 +80,7 @@ class InteractionsSpec:
         return (self.user, self.item, self.time, *(column for column in optional if column is not None))
 
     @property
-    def by_kind(self) -> bool:
+    def predicts_each_type(self) -> bool:
         """Whether each type of event is predicted separately: the sample has a row per user and type."""
         return "{kind}" in self.id
 
@@ -136,16 +136,16 @@ def _invalid_ids(spec: InteractionsSpec) -> Iterator[InvalidValue]:
         yield InvalidValue(
             "id", f"{spec.id!r} must contain {{user}} once, may contain {{kind}} once, and nothing else in braces", hint
         )
-    elif spec.by_kind and spec.kind is None:
+    elif spec.predicts_each_type and spec.kind is None:
         yield InvalidValue("id", f"{spec.id!r} has a type, but no column of types is named", 'add kind = "COLUMN"')
 
 
 def _invalid_weights(spec: InteractionsSpec) -> Iterator[InvalidValue]:
-    if spec.by_kind and not spec.weights:
+    if spec.predicts_each_type and not spec.weights:
         yield InvalidValue(
             "weights", "missing: ids have a type, and the weights name the types to predict", "{ clicks = 0.1, … }"
         )
-    if spec.weights and not spec.by_kind:
+    if spec.weights and not spec.predicts_each_type:
         yield InvalidValue(
             "weights", f"they are for ids that have a type, got id = {spec.id!r}", 'id = "{user}_{kind}"'
         )

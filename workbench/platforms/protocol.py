@@ -110,10 +110,10 @@ class RemoteFile:
 
 @dataclass(frozen=True)
 class Listing:
-    """Files of the platform's list: all of them if it is `complete`."""
+    """Files of a competition from the platform's list: all of them if it `is_complete`."""
 
     files: tuple[RemoteFile, ...]
-    complete: bool = True
+    is_complete: bool = True
 
     @property
     def by_name(self) -> dict[str, RemoteFile]:
@@ -121,11 +121,11 @@ class Listing:
         return {f.name: f for f in self.files}
 
     def check(self, slug: str, names: Iterable[str]) -> None:
-        """Raise `NotFoundError`, with similar names, for a name that is not in it."""
+        """Raise `NotFoundError`, with similar names, for the first name that is not listed."""
         by_name = self.by_name
         for name in names:
             if name not in by_name:
-                limitation = "" if self.complete else f" (of the first {len(by_name):,})"
+                limitation = "" if self.is_complete else f" (of the first {len(by_name):,})"
                 raise NotFoundError(
                     f"{slug!r} has no file {name!r}", hint=did_you_mean(name, by_name, kind="file") + limitation
                 )

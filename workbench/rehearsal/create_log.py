@@ -127,7 +127,7 @@ def _solution(split: _LogSplit, spec: LogSpec) -> pl.DataFrame:
     """Return id, true items, usage and, if the ids contain it, event type of each row of the sample, in its order."""
     interactions = spec.log
     rows = pl.DataFrame({"user": split.users})
-    if interactions.by_kind:
+    if interactions.predicts_each_type:
         rows = rows.join(
             pl.DataFrame({EVENT_TYPE: list(interactions.weights)}), how="cross", maintain_order="left_right"
         )
@@ -142,7 +142,7 @@ def _solution(split: _LogSplit, spec: LogSpec) -> pl.DataFrame:
 
 def _true_items(hidden: pl.DataFrame, interactions: InteractionsSpec, keys: list[str]) -> pl.DataFrame:
     """Return the distinct hidden items of each row (`keys`), in the order of their first events."""
-    if interactions.by_kind:
+    if interactions.predicts_each_type:
         # The rule of the OTTO competition: of a type in `first` only the next event is predicted, of the others all.
         is_next = ~pl.col(EVENT_TYPE).is_in(list(interactions.first)) | (pl.int_range(pl.len()).over(keys) == 0)
         hidden = hidden.filter(pl.col(EVENT_TYPE).is_in(list(interactions.weights))).filter(is_next)
@@ -190,12 +190,12 @@ def _sample(log: InteractionLog, solution: pl.DataFrame, spec: LogSpec, k: int) 
     """Return the sample submission: the k most frequent items of train, of the row's type if it has one."""
     interactions = spec.log
     column_by_key = {"item": interactions.item} | (
-        {EVENT_TYPE: interactions.kind} if interactions.by_kind and interactions.kind else {}
+        {EVENT_TYPE: interactions.kind} if interactions.predicts_each_type and interactions.kind else {}
     )
     columns = [pl.col(column).cast(pl.String).alias(key) for key, column in column_by_key.items()]
     counts = log.earlier.select(columns).group_by(*column_by_key).len().collect(engine="streaming")
     counts = counts.sort(["len", "item"], descending=[True, False])
-    if not interactions.by_kind:
+    if not interactions.predicts_each_type:
         most_frequent = counts.head(k)["item"].str.join(" ").item()
         return solution.select(spec.id_column, pl.lit(most_frequent).alias(spec.target))
     items_by_type = counts.group_by(EVENT_TYPE).agg(pl.col("item").head(k).str.join(" ").alias(spec.target))

@@ -37,7 +37,7 @@ def read_solution(folder: Path, hosted: HostedCompetition) -> pl.DataFrame:
     except (OSError, pl.exceptions.PolarsError) as exc:
         raise DamagedError(f"{path} is missing or damaged", hint=CREATE_AGAIN_HINT) from exc
     expected = [*hosted.id_columns, *hosted.target_columns, *([hosted.weight] if hosted.weight else []), USAGE]
-    expected += [EVENT_TYPE] * (hosted.interactions is not None and hosted.interactions.by_kind)
+    expected += [EVENT_TYPE] * (hosted.interactions is not None and hosted.interactions.predicts_each_type)
     missing = [c for c in expected if c not in solution.columns]
     if missing:
         raise DamagedError(f"{path} lacks the columns {missing} of host.toml", hint=CREATE_AGAIN_HINT)

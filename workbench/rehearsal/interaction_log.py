@@ -135,7 +135,7 @@ def _check_ids(frame: pl.LazyFrame, spec: InteractionsSpec, path: Path) -> int:
 
 def _check_event_types(frame: pl.LazyFrame, spec: InteractionsSpec, path: Path) -> None:
     """Refuse a weight of a type of event that never occurs."""
-    if spec.kind is None or not spec.by_kind:
+    if spec.kind is None or not spec.predicts_each_type:
         return
     event_types = (
         frame.select(pl.col(spec.kind).cast(pl.String).unique()).collect(engine="streaming").to_series().sort()

@@ -41,7 +41,7 @@ def grade_lists(file: Path, solution: pl.DataFrame, hosted: HostedCompetition, m
 def _score(rows: pl.DataFrame, hosted: HostedCompetition, metric: Metric) -> float:
     """Return the score of rows with true items in the target's column and submitted items in `submitted`."""
     interactions, target = hosted.interactions, hosted.target_columns[0]
-    if interactions is None or not interactions.by_kind:
+    if interactions is None or not interactions.predicts_each_type:
         return _list_metric(rows[target], rows["submitted"], metric)
     total = 0.0
     for event_type, weight in interactions.weights.items():

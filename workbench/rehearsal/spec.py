@@ -136,7 +136,7 @@ class LogSpec:
     @property
     def id_column(self) -> str:
         """The sample's column of ids."""
-        return self.id or (f"{self.log.user}_type" if self.log.by_kind else self.log.user)
+        return self.id or (f"{self.log.user}_type" if self.log.predicts_each_type else self.log.user)
 
 
 def check_log_options(slug: str, spec: LogSpec) -> metrics.Metric:

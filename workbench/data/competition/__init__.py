@@ -13,10 +13,10 @@ from workbench.data.competition.definition import (
     FileOptions,
     TableNames,
     read_file_options,
-    read_keys,
+    read_key_columns,
     read_options,
 )
-from workbench.data.competition.files import StrictModel, above, in_toml, read_toml, toml_key, validate
+from workbench.data.competition.files import StrictModel, in_toml, move_above_hint, read_toml, toml_key, validate
 from workbench.data.competition.folder import Competition, load_competition
 from workbench.data.competition.importing import lies_in, load_code
 from workbench.data.competition.numbers import create_experiment, create_notebook, next_number
@@ -53,7 +53,6 @@ __all__ = [
     "StrictModel",
     "TableInfo",
     "TableNames",
-    "above",
     "as_written",
     "check_key_spelling",
     "check_table",
@@ -67,11 +66,12 @@ __all__ = [
     "load_competition",
     "match_classes",
     "match_targets",
+    "move_above_hint",
     "next_number",
     "own_file",
     "positive_class",
     "read_file_options",
-    "read_keys",
+    "read_key_columns",
     "read_manifest",
     "read_options",
     "read_toml",

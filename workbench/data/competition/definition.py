@@ -25,7 +25,7 @@ __all__ = [
     "TableNames",
     "read_definition",
     "read_file_options",
-    "read_keys",
+    "read_key_columns",
     "read_options",
 ]
 
@@ -437,7 +437,7 @@ def _read_table(settings: _ReadTable) -> dict[str, Any]:
     return options | ({"missing": [str(m) for m in settings.missing]} if settings.missing else {})
 
 
-def read_keys(path: Path) -> tuple[str, ...]:
+def read_key_columns(path: Path) -> tuple[str, ...]:
     """Return the columns that a `competition.toml` names as ids, users, items and event types; none for a draft.
 
     Raises

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from workbench.core.errors import ConfigError, did_you_mean
 from workbench.core.read_once import read_once
 
-__all__ = ["StrictModel", "above", "in_toml", "read_toml", "toml_key", "validate"]
+__all__ = ["StrictModel", "in_toml", "move_above_hint", "read_toml", "toml_key", "validate"]
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -192,12 +192,12 @@ def _right_table_hint(model: type[BaseModel], location: list[str]) -> str:
     """
     *tables, key = location
     if tables and key in model.model_fields:
-        return above(key, tables[0])
+        return move_above_hint(key, tables[0])
     matching = [n for n in model.model_fields if n not in tables and key in _keys_at(model, [n], only_tables=True)]
     return f"write it under [{matching[0]}]" if len(matching) == 1 else ""
 
 
-def above(key: str, table: str) -> str:
+def move_above_hint(key: str, table: str) -> str:
     """Return the hint for a top-level key that is written below a table's header."""
     return f"write {key} above [{table}]: what follows that line belongs to [{table}]"
 

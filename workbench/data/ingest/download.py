@@ -53,9 +53,9 @@ def changed_files(raw: Path, listing: Listing) -> list[str]:
         return []
     now = {f.name: _listing_entry(f) for f in listing.files}
     names = before.keys() & now.keys()
-    if listing.complete:
+    if listing.is_complete:
         names |= before.keys() if state["complete"] else state["arrived"].keys() & before.keys()
-    if state["complete"] and listing.complete:
+    if state["complete"] and listing.is_complete:
         names |= now.keys()
     return sorted(n for n in names if not _is_same(before.get(n), now.get(n)))
 
@@ -79,7 +79,7 @@ def read_listing(platform: Platform, slug: str, only: Sequence[str], raw: Path) 
         return Listing(tuple(platform.files(slug)))
     listing = platform.find(slug, {*only, *arrived})
     if arrived - listing.by_name.keys():  # the archive of all files arrived, or a file that is no longer offered
-        return listing if listing.complete else Listing(tuple(platform.files(slug)))
+        return listing if listing.is_complete else Listing(tuple(platform.files(slug)))
     return listing
 
 
@@ -111,7 +111,7 @@ class Downloader:
     def download_missing(self, wanted: list[RemoteFile], listing: Listing, *, force: bool) -> list[str]:
         """Download the wanted files that are missing, with `force` all; return the names of the downloaded files."""
         state = read_state(self.raw)
-        wants_all = listing.complete and len(wanted) == len(listing.files)
+        wants_all = listing.is_complete and len(wanted) == len(listing.files)
         archive = self.platform.archive(self.slug) if wants_all else None
         if archive is not None and not force and self._is_complete(archive.name, state):
             missing: list[RemoteFile] = []
@@ -120,9 +120,9 @@ class Downloader:
         if archive is not None and len(missing) < len(wanted) and len(missing) <= MAX_SINGLE_FILES:
             archive = None
         listed = {f.name: _listing_entry(f) for f in listing.files}
-        if not listing.complete:
+        if not listing.is_complete:
             listed = state["listed"] | listed
-        complete = listing.complete or state["complete"]
+        complete = listing.is_complete or state["complete"]
         # Recorded with the first file: if this download is interrupted, the next one can tell which files changed.
         if not state["listed"]:
             state |= {"listed": listed, "complete": complete}

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from workbench.core.errors import DataError, WorkbenchError
-from workbench.data.competition import TableInfo, read_file_options, read_keys
+from workbench.data.competition import TableInfo, read_file_options, read_key_columns
 from workbench.data.ingest.archives import EncryptedError, check_members, is_encrypted
 from workbench.data.ingest.formats import ENDINGS, PACKED, ending_of
 from workbench.data.ingest.keys import NO_KEYS, Keys
@@ -319,7 +319,7 @@ def reading_options(folder: Path, memory_limit: int | None) -> ReadOptions:
         default_roles: dict[str, str | bool] = {}
         if not stated.is_draft:
             default_roles = {role: role for role in ("train", "test", "sample_submission")}
-        keys = NO_KEYS.naming(read_keys(path))
+        keys = NO_KEYS.naming(read_key_columns(path))
         roles = {**default_roles, **stated.tables}
         options = ReadOptions(stated.read, stated.types, keys=keys, named=named, roles=roles)
     options = replace(options, fixed=folder / "data" / "fixed")

@@ -66,7 +66,7 @@ class DataFiles:
             files = map(partial(self._look_up, slug), sorted(missing))
             file_by_name |= {f.name: f for f in files if f is not None}
         self._listed_files.setdefault(slug, {}).update(file_by_name)
-        return Listing(tuple(sorted(file_by_name.values(), key=lambda f: f.name)), complete=is_complete)
+        return Listing(tuple(sorted(file_by_name.values(), key=lambda f: f.name)), is_complete=is_complete)
 
     def _file_pages(self, slug: str) -> Iterator[tuple[list[RemoteFile], bool]]:
         """Yield each page of the list of files, and whether it is the last."""
