@@ -63,8 +63,8 @@ def _fill_ours(here: Path, n: int) -> None:
                 created_at=RUN.created_at + timedelta(seconds=i),
             )
         )
-    with Ledger.open(place.ledger) as ledger, ledger.replacing() as replacing:
-        replacing.put(runs, [], [])
+    with Ledger.open(place.ledger) as ledger, ledger.replace_records() as replacer:
+        replacer.put(runs, [], [])
 
 
 def _fill_theirs(here: Path, n: int) -> dict[str, str]:

@@ -281,9 +281,9 @@ def test_more_records_are_replaced_than_a_statement_takes(path: Path) -> None:
             replaced(ledger, runs, sent, events)
         counts = ledger.check()
         assert [counts[name] for name in ("runs", "submissions", "submission_events")] == [n, n, n]
-        with ledger.replacing() as replacing:
-            replacing.remove_workspaces({"here"}, except_ids=["r0", f"s{n - 1}"])
-            assert replacing.put([RUN], [], []) == 2
+        with ledger.replace_records() as replacer:
+            replacer.remove_workspaces({"here"}, except_ids=["r0", f"s{n - 1}"])
+            assert replacer.put([RUN], [], []) == 2
         counts = ledger.check()
     assert [counts[name] for name in ("runs", "submissions", "submission_events")] == [2, 1, 1]
 
@@ -295,10 +295,10 @@ def test_a_reader_waits_for_no_writer_and_a_writer_has_the_only_lock_from_the_be
         other.execute("BEGIN IMMEDIATE")
         assert len(ledger.runs()) == 200
         other.execute("ROLLBACK")
-        with ledger.replacing(), pytest.raises(sqlite3.OperationalError, match="locked"):
+        with ledger.replace_records(), pytest.raises(sqlite3.OperationalError, match="locked"):
             other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(RuntimeError), ledger.replacing() as replacing:
-            replacing.put([replace(RUN, run_id="half")], [], [])
+        with pytest.raises(RuntimeError), ledger.replace_records() as replacer:
+            replacer.put([replace(RUN, run_id="half")], [], [])
             raise RuntimeError
         assert ledger.run("half") is None
     other.close()
@@ -358,8 +358,8 @@ def test_rows_that_are_not_of_one_length_are_damage() -> None:
 
 
 def replaced(ledger: Ledger, runs: list[Any], submissions: list[Any], events: list[Any]) -> None:
-    with ledger.replacing() as replacing:
-        replacing.put(runs, submissions, events)
+    with ledger.replace_records() as replacer:
+        replacer.put(runs, submissions, events)
 
 
 def filled(path: Path) -> None:

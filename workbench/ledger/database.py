@@ -21,7 +21,7 @@ from workbench.core.errors import (
     storage_errors,
 )
 
-__all__ = ["REBUILD", "Address", "damaged", "engine_for", "parse_address", "transaction"]
+__all__ = ["REBUILD", "Address", "damaged_error", "engine_for", "parse_address", "transaction"]
 
 BUSY_TIMEOUT_S = 30.0
 """How long a transaction waits for another process's lock."""
@@ -128,6 +128,7 @@ def _make_folder(folder: Path) -> None:
 
 
 def _connect_args(url: sa.URL) -> dict[str, Any]:
+    """Return the driver's arguments that limit waiting, unless the URL sets them."""
     if url.get_backend_name() == "sqlite":
         return {} if "timeout" in url.query else {"timeout": BUSY_TIMEOUT_S}
     if url.drivername.partition("+")[2] in ("", "psycopg", "psycopg2") and url.get_backend_name() == "postgresql":
@@ -184,12 +185,13 @@ def _begin(connection: sa.Connection, *, write: bool) -> None:
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITER_LOCK})")
 
 
-def damaged(address: Address, problem: str) -> DamagedLedgerError:
-    """Return the error for a ledger with invalid content."""
+def damaged_error(address: Address, problem: str) -> DamagedLedgerError:
+    """Return the error for a ledger with invalid content; `problem` completes "the ledger is damaged: "."""
     return DamagedLedgerError(f"the ledger {address.shown} is damaged: {problem}", hint=REBUILD)
 
 
 def _ledger_error(exc: DBAPIError | sqlite3.Error, address: Address) -> WorkbenchError:
+    """Return the error of this package for an exception of the database."""
     cause = exc.orig if isinstance(exc, DBAPIError) else exc
     text = (str(cause).splitlines() or ["no reason given"])[0]
     if isinstance(cause, sqlite3.Error):
@@ -206,6 +208,6 @@ def _ledger_error(exc: DBAPIError | sqlite3.Error, address: Address) -> Workbenc
             f"can't write the ledger {address.shown}: {text}", hint="see `wb doctor`: disk, memory, permissions"
         )
     if is_damaged:
-        return damaged(address, text)
+        return damaged_error(address, text)
     hint = "" if address.path else "check WB_LEDGER_URL, and whether the server can be reached"
     return LedgerError(f"the ledger {address.shown} can't be used: {text}", hint=hint)

@@ -39,7 +39,9 @@ class WorkspaceRecords:
     unread: list[str] = field(default_factory=list)
 
 
-def rebuild(where: str | Path, read: Callable[[], WorkspaceRecords], *, workspace: str) -> tuple[WorkspaceRecords, int]:
+def rebuild(
+    where: str | Path, read_folders: Callable[[], WorkspaceRecords], *, workspace: str
+) -> tuple[WorkspaceRecords, int]:
     """Replace a workspace's records in a ledger by those of its folders; records of other workspaces are kept.
 
     The ledger's write lock is held from before the folders are read until all is written; processes that finish a run
@@ -52,7 +54,7 @@ def rebuild(where: str | Path, read: Callable[[], WorkspaceRecords], *, workspac
     where : Path or str
         The workspace's own SQLite file as a `Path`, or a SQLAlchemy URL, which several workspaces may use: then records
         without a workspace are kept, unless a folder has one with the same id.
-    read : callable
+    read_folders : callable
         Reads the folders.
     workspace : str
         The workspace's id.
@@ -73,17 +75,18 @@ def rebuild(where: str | Path, read: Callable[[], WorkspaceRecords], *, workspac
     StorageError
         When its folder can't be written; the old ledger is then unchanged.
     """
-    address, own_ids = parse_address(where), {workspace} - {""} | ({""} if isinstance(where, Path) else set())
+    # In the workspace's own file, records without a workspace (of earlier versions) are its own, too.
+    address, workspace_ids = parse_address(where), {workspace} - {""} | ({""} if isinstance(where, Path) else set())
     existed = address.path is not None and address.path.exists()
     try:
         with Ledger.open(where) as ledger:
             ledger.check()
-            with ledger.replacing() as replacing:
+            with ledger.replace_records() as replacer:
                 if address.path is not None and existed:
                     copy_database(address.path, _stamped_path(address.path, "bak"))
-                records = read()
-                replacing.remove_workspaces(own_ids, except_ids=records.unread)
-                return records, replacing.put(records.runs, records.submissions, records.events)
+                records = read_folders()
+                replacer.remove_workspaces(workspace_ids, except_ids=records.unread)
+                return records, replacer.put(records.runs, records.submissions, records.events)
     except DamagedLedgerError:
         if address.path is None:
             raise
@@ -92,41 +95,43 @@ def rebuild(where: str | Path, read: Callable[[], WorkspaceRecords], *, workspac
         # If SQLite can't lock the damaged file, no other process can write it either.
         with suppress(DamagedLedgerError):
             stack.enter_context(transaction(engine, address, write=True))
-        return _rebuild_damaged(address.path, read, own_ids)
+        return _rebuild_damaged(address.path, read_folders, workspace_ids)
 
 
 def _rebuild_damaged(
-    path: Path, read: Callable[[], WorkspaceRecords], own_ids: set[str]
+    path: Path, read_folders: Callable[[], WorkspaceRecords], workspace_ids: set[str]
 ) -> tuple[WorkspaceRecords, int]:
-    readable = _read_other_workspaces(path, own_ids)
+    """Replace a damaged SQLite file, as `rebuild` does; `workspace_ids` are those whose records come from folders."""
+    other_records = _read_other_workspaces(path, workspace_ids)
     with storage_errors(path), temporary_file(path) as temporary:
-        records = read()
-        with Ledger.open(temporary) as ledger, ledger.replacing() as replacing:
-            replacing.put(readable.runs, readable.submissions, readable.events)
-            n_others = replacing.put(records.runs, records.submissions, records.events)
+        records = read_folders()
+        with Ledger.open(temporary) as ledger, ledger.replace_records() as replacer:
+            replacer.put(other_records.runs, other_records.submissions, other_records.events)
+            n_others = replacer.put(records.runs, records.submissions, records.events)
         _sync(temporary)
-        _set_aside(path)
+        _rename_damaged(path)
         temporary.replace(path)
         flush_folder(path.parent)
     return records, n_others
 
 
-def _read_other_workspaces(path: Path, own_ids: set[str]) -> WorkspaceRecords:
-    """Return the readable records of other workspaces in a damaged ledger."""
+def _read_other_workspaces(path: Path, workspace_ids: set[str]) -> WorkspaceRecords:
+    """Return the readable records in a damaged ledger whose workspace is not one of `workspace_ids`."""
     records, address = WorkspaceRecords([], [], []), parse_address(path)
     with Ledger(engine_for(address), address) as ledger, suppress(LedgerError):
-        records.runs.extend(r for r in ledger.runs() if r.workspace not in own_ids)
-        records.submissions.extend(s for s in ledger.submissions() if s.workspace not in own_ids)
+        records.runs.extend(r for r in ledger.runs() if r.workspace not in workspace_ids)
+        records.submissions.extend(s for s in ledger.submissions() if s.workspace not in workspace_ids)
         for submission in records.submissions:
             records.events.extend(ledger.events(submission.submission_id))
     return records
 
 
 def _stamped_path(path: Path, label: str) -> Path:
+    """Return a path next to a file, with a label and the present time in its name."""
     return path.with_name(f"{path.name}.{label}-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}")
 
 
-def _set_aside(path: Path) -> None:
+def _rename_damaged(path: Path) -> None:
     """Rename a damaged ledger and its journal."""
     damaged_path = _stamped_path(path, "damaged")
     if path.exists():
@@ -143,6 +148,7 @@ def _set_aside(path: Path) -> None:
 
 
 def _sync(path: Path) -> None:
+    """Flush a file to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

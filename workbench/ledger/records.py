@@ -12,9 +12,9 @@ from workbench.core.errors import DamagedError, NewerError
 
 __all__ = ["FILE_FIELDS", "RunRecord", "SubmissionEvent", "SubmissionRecord", "check_version", "is_outside"]
 
-NAMES, PATHS = ("run_id", "competition", "submission_id"), ("folder", "file")
-FILE_FIELDS = (*NAMES, *PATHS)
-"""The fields that name files or folders, and those that are paths within the workspace."""
+NAME_FIELDS, PATH_FIELDS = ("run_id", "competition", "submission_id"), ("folder", "file")
+FILE_FIELDS = (*NAME_FIELDS, *PATH_FIELDS)
+"""The fields that name files or folders: `NAME_FIELDS` without folders, `PATH_FIELDS` relative to the workspace."""
 
 
 def _to_json(value: Any) -> Any:
@@ -54,7 +54,7 @@ class _Record:
                 continue
             if field.name not in data:
                 raise DamagedError(f"a {cls.__name__} lacks the key {field.name!r}")
-            values[field.name] = _read(cls.__name__, field.name, str(field.type), data[field.name])
+            values[field.name] = _parse_field(cls.__name__, field.name, str(field.type), data[field.name])
         return cls(**values)
 
 
@@ -79,26 +79,27 @@ def check_version(version: Any, supported: int, path: Path) -> None:
         )
 
 
-def _read(record: str, name: str, kind: str, value: Any) -> Any:
-    if value is None and kind.endswith("| None"):
+def _parse_field(record_type: str, field_name: str, type_name: str, value: Any) -> Any:
+    """Return a field's value from its JSON value; `type_name` is the field's annotation, such as "int | None"."""
+    if value is None and type_name.endswith("| None"):
         return None
-    kind = kind.removesuffix(" | None")
+    type_name = type_name.removesuffix(" | None")
     try:
-        read = _value(kind, value)
-        if kind == "int" and not -(2**31) <= read < 2**31:
+        parsed = _parse_value(type_name, value)
+        if type_name == "int" and not -(2**31) <= parsed < 2**31:
             raise OverflowError  # too large for the databases' integer columns
     except (TypeError, ValueError, OverflowError):
-        raise DamagedError(f"a {record} has {name} = {value!r}, expected {kind}") from None
-    if is_outside(name, read):
-        expected = "a path within the workspace" if name in PATHS else "a name without folders"
-        raise DamagedError(f"a {record} has {name} = {value!r}, expected {expected}")
-    return read
+        raise DamagedError(f"a {record_type} has {field_name} = {value!r}, expected {type_name}") from None
+    if is_outside(field_name, parsed):
+        expected = "a path within the workspace" if field_name in PATH_FIELDS else "a name without folders"
+        raise DamagedError(f"a {record_type} has {field_name} = {value!r}, expected {expected}")
+    return parsed
 
 
-def is_outside(name: str, value: Any) -> bool:
-    """Return whether a field that names a file or folder leads out of the workspace.
+def is_outside(field_name: str, value: Any) -> bool:
+    """Return whether a field that names a file or folder points outside the workspace.
 
-    A record may come with another person's folder, and files are written where its names lead.
+    A record may come from another person's folder, and files are written to the paths that it contains.
 
     Examples
     --------
@@ -107,29 +108,34 @@ def is_outside(name: str, value: Any) -> bool:
     >>> [is_outside("folder", v) for v in ("competitions/a/runs/b", "/tmp/b", "a/../../b")]
     [False, True, True]
     """
-    if name not in FILE_FIELDS:
+    if field_name not in FILE_FIELDS:
         return False
     path = PurePosixPath(value)
     leaves_folder = path.is_absolute() or ".." in path.parts or "\0" in value
-    return leaves_folder or (name in NAMES and value not in ("", path.name))
+    return leaves_folder or (field_name in NAME_FIELDS and value not in ("", path.name))
 
 
-def _value(kind: str, value: Any) -> Any:
-    if kind == "datetime":
-        return _time(value)
-    if kind.startswith("tuple["):
-        if not isinstance(value, list):
+def _parse_value(type_name: str, json_value: Any) -> Any:
+    """Return a value of a type, given by its annotation without "| None"; raise TypeError or ValueError for others."""
+    if type_name == "datetime":
+        return _parse_time(json_value)
+    if type_name.startswith("tuple["):
+        if not isinstance(json_value, list):
             raise TypeError
-        inner = kind.removeprefix("tuple[").removesuffix(", ...]")
+        element_type = type_name.removeprefix("tuple[").removesuffix(", ...]")
         # Undefined scores are written as null.
-        return tuple(math.nan if v is None and inner == "float" else _value(inner, v) for v in value)
+        return tuple(
+            math.nan if v is None and element_type == "float" else _parse_value(element_type, v) for v in json_value
+        )
     accepted: dict[str, Any] = {"str": str, "int": int, "float": (int, float), "bool": bool}
-    if not isinstance(value, accepted[kind]) or (kind in ("int", "float") and isinstance(value, bool)):
+    if not isinstance(json_value, accepted[type_name]) or (
+        type_name in ("int", "float") and isinstance(json_value, bool)
+    ):
         raise TypeError
-    return float(value) if kind == "float" else value
+    return float(json_value) if type_name == "float" else json_value
 
 
-def _time(value: str) -> datetime:
+def _parse_time(value: str) -> datetime:
     time = datetime.fromisoformat(value)
     if time.tzinfo is None:
         raise ValueError

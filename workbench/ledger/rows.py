@@ -24,25 +24,27 @@ def row_from(record: Record) -> dict[str, Any]:
 
 
 def _cell(value: Any) -> Any:
+    """Return a field's value as it is stored in the database."""
     if isinstance(value, str):
-        return _storable(value)
+        return _storable_text(value)
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat("T", "microseconds")
     if isinstance(value, tuple):
-        return json.dumps(_finite(value))
+        return json.dumps(_json_value(value))
     return value
 
 
-def _storable(text: str) -> str:
+def _storable_text(text: str) -> str:
     # File names that are not UTF-8 have lone surrogates in Python; PostgreSQL's text can't contain NUL.
     return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
 
 
-def _finite(value: Any) -> Any:
+def _json_value(value: Any) -> Any:
+    """Return tuples as lists, and infinite and undefined numbers as None."""
     if isinstance(value, tuple):
-        return [_finite(v) for v in value]
+        return [_json_value(v) for v in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
@@ -58,15 +60,16 @@ def records_from(cls: type[R], rows: Iterable[Sequence[Any]]) -> list[R]:
     if not columns:
         return []
     for index, field in enumerate(fields(cls)):
-        read = _READERS.get(str(field.type))
-        if read is not None:
-            columns[index] = read(columns[index])
+        parse_column = _COLUMN_PARSERS.get(str(field.type))
+        if parse_column is not None:
+            columns[index] = parse_column(columns[index])
         if field.name in FILE_FIELDS and any(is_outside(field.name, cell) for cell in set(columns[index])):
             raise ValueError(f"{field.name} is outside the workspace")
     return list(map(cls, *columns))
 
 
-def _lists(column: Column) -> list[Any]:
+def _parse_lists(column: Column) -> list[Any]:
+    """Return the lists of a column of JSON texts."""
     # All rows are parsed as one document: a parser call for each cell would take most of the time.
     lists: list[Any] = json.loads(f"[{','.join(column)}]")
     if len(lists) != len(column):
@@ -74,36 +77,37 @@ def _lists(column: Column) -> list[Any]:
     return lists
 
 
-def _tuples(column: Column) -> Column:
-    return list(map(tuple, _lists(column)))
+def _parse_tuples(column: Column) -> Column:
+    return list(map(tuple, _parse_lists(column)))
 
 
-def _floats(column: Column) -> Column:
-    return _numbers(_lists(column))
+def _parse_floats(column: Column) -> Column:
+    return _float_tuples(_parse_lists(column))
 
 
-def _nested_floats(column: Column) -> Column:
-    return list(map(tuple, map(_numbers, _lists(column))))
+def _parse_nested_floats(column: Column) -> Column:
+    return list(map(tuple, map(_float_tuples, _parse_lists(column))))
 
 
-def _numbers(cells: list[list[float | None]]) -> list[tuple[float, ...]]:
-    # NaN is stored as null.
-    return [tuple([math.nan if v is None else v for v in c]) if None in c else tuple(c) for c in cells]  # type: ignore[arg-type]
+def _float_tuples(lists: list[list[float | None]]) -> list[tuple[float, ...]]:
+    """Return lists as tuples, with NaN for null: JSON has no NaN."""
+    return [tuple([math.nan if v is None else v for v in c]) if None in c else tuple(c) for c in lists]  # type: ignore[arg-type]
 
 
-def _times(column: Column) -> Column:
+def _parse_times(column: Column) -> Column:
     return list(map(datetime.fromisoformat, column))
 
 
-def _optional_times(column: Column) -> Column:
+def _parse_optional_times(column: Column) -> Column:
     return [None if cell is None else datetime.fromisoformat(cell) for cell in column]
 
 
-_READERS: dict[str, Callable[[Column], Column]] = {
-    "datetime": _times,
-    "datetime | None": _optional_times,
-    "tuple[float, ...]": _floats,
-    "tuple[tuple[float, ...], ...]": _nested_floats,
-    "tuple[int, ...]": _tuples,
-    "tuple[str, ...]": _tuples,
+_COLUMN_PARSERS: dict[str, Callable[[Column], Column]] = {
+    "datetime": _parse_times,
+    "datetime | None": _parse_optional_times,
+    "tuple[float, ...]": _parse_floats,
+    "tuple[tuple[float, ...], ...]": _parse_nested_floats,
+    "tuple[int, ...]": _parse_tuples,
+    "tuple[str, ...]": _parse_tuples,
 }
+"""Converts a column of cells to values, by the field's annotation; other cells are the values themselves."""

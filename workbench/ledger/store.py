@@ -13,13 +13,13 @@ from typing import Any, Self, TypeVar
 import sqlalchemy as sa
 
 from workbench.core.garbage import no_collection
-from workbench.ledger.database import Address, damaged, engine_for, parse_address, transaction
+from workbench.ledger.database import Address, damaged_error, engine_for, parse_address, transaction
 from workbench.ledger.records import RunRecord, SubmissionEvent, SubmissionRecord
 from workbench.ledger.rows import records_from, row_from
 from workbench.ledger.schema import events, runs, submissions
 from workbench.ledger.versions import bring_to_head, version_of
 
-__all__ = ["Ledger", "Replacing"]
+__all__ = ["Ledger", "RecordReplacer"]
 
 R = TypeVar("R", RunRecord, SubmissionRecord, SubmissionEvent)
 
@@ -88,12 +88,13 @@ class Ledger:
         return transaction(self._engine, self._address, write=write)
 
     def _read(self, cls: type[R], query: sa.Select[Any]) -> list[R]:
+        """Return the records of a query that selects the columns of `cls`."""
         try:
             # Ten thousand runs are a million objects; garbage collection took 40% of the time.
             with no_collection(), self._transaction() as connection:
                 return records_from(cls, connection.execute(query).fetchall())
         except (ValueError, TypeError, RecursionError) as exc:
-            raise damaged(self._address, f"a {cls.__name__} has invalid values ({exc})") from exc
+            raise damaged_error(self._address, f"a {cls.__name__} has invalid values ({exc})") from exc
 
     def check(self) -> dict[str, Any]:
         """Return the version, the numbers of records and, for SQLite, the result of its integrity check.
@@ -117,7 +118,7 @@ class Ledger:
             if connection.dialect.name == "sqlite":
                 verdict = str(connection.exec_driver_sql("PRAGMA integrity_check").scalar())
                 if verdict != "ok":
-                    raise damaged(self._address, verdict)
+                    raise damaged_error(self._address, verdict)
         self.runs()
         self.submissions()
         return summary | {"integrity": verdict}
@@ -129,13 +130,13 @@ class Ledger:
             connection.execute(sa.insert(runs), row_from(record))
 
     def run(self, run_id: str) -> RunRecord | None:
-        """Return the run with an id; None without one."""
-        records = self._read(RunRecord, sa.select(*_RUN).where(runs.c.run_id == run_id))
+        """Return the run with an id; None if there is none."""
+        records = self._read(RunRecord, sa.select(*_RUN_COLUMNS).where(runs.c.run_id == run_id))
         return records[0] if records else None
 
     def runs(self, competition: str | None = None, exp: int | None = None) -> list[RunRecord]:
         """Return runs, oldest first, optionally of one competition or experiment."""
-        query = sa.select(*_RUN)
+        query = sa.select(*_RUN_COLUMNS)
         if competition is not None:
             query = query.where(runs.c.competition == competition)
         if exp is not None:
@@ -146,11 +147,11 @@ class Ledger:
     def largest_experiment(self, competition: str) -> int:
         """Return the largest experiment number of the runs and submissions; 0 without any."""
         with self._transaction() as connection:
-            largest = [
+            largest_numbers = [
                 connection.scalar(sa.select(sa.func.max(t.c.exp)).where(t.c.competition == competition))
                 for t in (runs, submissions)
             ]
-        return max(n or 0 for n in largest)
+        return max(n or 0 for n in largest_numbers)
 
     def put_submission(self, record: SubmissionRecord, detail: str = "") -> None:
         """Insert or replace a submission; add an event if its status or one of its scores changed.
@@ -164,35 +165,37 @@ class Ledger:
         row = row_from(record)
         with self._transaction(write=True) as connection:
             has_id = submissions.c.submission_id == record.submission_id
-            state_before = connection.execute(sa.select(*(submissions.c[k] for k in _STATE)).where(has_id)).fetchone()
+            state_before = connection.execute(
+                sa.select(*(submissions.c[k] for k in _STATE_FIELDS)).where(has_id)
+            ).fetchone()
             connection.execute(sa.delete(submissions).where(has_id))
             connection.execute(sa.insert(submissions), row)
-            state = {k: row[k] for k in _STATE}
+            state = {k: row[k] for k in _STATE_FIELDS}
             if state_before is None or tuple(state_before) != tuple(state.values()):
                 event = SubmissionEvent(record.submission_id, datetime.now(UTC), **state, detail=detail)
                 connection.execute(sa.insert(events), row_from(event))
 
     def submissions(self, competition: str | None = None) -> list[SubmissionRecord]:
         """Return submissions, oldest first."""
-        query = sa.select(*_SUBMISSION)
+        query = sa.select(*_SUBMISSION_COLUMNS)
         if competition is not None:
             query = query.where(submissions.c.competition == competition)
         return sorted(self._read(SubmissionRecord, query), key=attrgetter("created_at", "submission_id"))
 
     def events(self, submission_id: str) -> list[SubmissionEvent]:
         """Return the events of a submission, oldest first."""
-        query = sa.select(*_EVENT).where(events.c.submission_id == submission_id)
+        query = sa.select(*_EVENT_COLUMNS).where(events.c.submission_id == submission_id)
         return self._read(SubmissionEvent, query.order_by(events.c.number))
 
     @contextmanager
-    def replacing(self) -> Iterator[Replacing]:
-        """Yield an object that replaces records within one transaction, while no other process can write."""
+    def replace_records(self) -> Iterator[RecordReplacer]:
+        """Yield a `RecordReplacer` within one transaction, while no other process can write."""
         with self._transaction(write=True) as connection:
-            yield Replacing(connection)
+            yield RecordReplacer(connection)
 
 
-class Replacing:
-    """A transaction that replaces records; see `Ledger.replacing`."""
+class RecordReplacer:
+    """Removes and inserts records within one transaction; see `Ledger.replace_records`."""
 
     def __init__(self, connection: sa.Connection) -> None:
         self._connection = connection
@@ -232,7 +235,9 @@ def _delete(connection: sa.Connection, table: sa.Table, keys: Sequence[str]) -> 
         connection.execute(sa.delete(table).where(column.in_(chunk)))
 
 
-_STATE = ("status", "public_score", "private_score")
-_RUN = [runs.c[f.name] for f in fields(RunRecord)]
-_SUBMISSION = [submissions.c[f.name] for f in fields(SubmissionRecord)]
-_EVENT = [events.c[f.name] for f in fields(SubmissionEvent)]
+_STATE_FIELDS = ("status", "public_score", "private_score")
+"""A change of any of these adds an event to a submission."""
+
+_RUN_COLUMNS = [runs.c[f.name] for f in fields(RunRecord)]
+_SUBMISSION_COLUMNS = [submissions.c[f.name] for f in fields(SubmissionRecord)]
+_EVENT_COLUMNS = [events.c[f.name] for f in fields(SubmissionEvent)]

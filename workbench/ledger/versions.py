@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from workbench.core.errors import LedgerError, storage_errors
 from workbench.core.temporary import temporary_file
-from workbench.ledger.database import BUSY_TIMEOUT_S, Address, damaged, transaction
+from workbench.ledger.database import BUSY_TIMEOUT_S, Address, damaged_error, transaction
 from workbench.ledger.schema import HEAD, metadata
 
 __all__ = ["bring_to_head", "copy_database", "migrate", "version_of"]
@@ -53,6 +53,7 @@ def bring_to_head(engine: sa.Engine, address: Address) -> None:
 
 
 def _is_head(version: str | None, address: Address) -> bool:
+    """Tell whether a schema's version is the present one; raise if it is newer or invalid."""
     if version is not None and version > HEAD:
         raise LedgerError(
             f"the ledger {address.shown} has version {version}; this workbench supports versions up to {HEAD}",
@@ -60,7 +61,7 @@ def _is_head(version: str | None, address: Address) -> bool:
         )
     if version is not None and not (version.isdecimal() and version >= "0001"):
         # The name of the copied file contains it.
-        raise damaged(address, f"it has the version {version!r}")
+        raise damaged_error(address, f"it has the version {version!r}")
     return version == HEAD
 
 
@@ -86,9 +87,9 @@ def _create(connection: sa.Connection) -> None:
     # Existing tables without a version are not a ledger's; with checkfirst=False this fails.
     metadata.create_all(connection, checkfirst=False)
     # The table as Alembic creates it.
-    version = sa.Column("version_num", sa.String(32), nullable=False)
-    key = sa.PrimaryKeyConstraint("version_num", name="alembic_version_pkc")
-    table = sa.Table("alembic_version", sa.MetaData(), version, key)
+    version_column = sa.Column("version_num", sa.String(32), nullable=False)
+    primary_key = sa.PrimaryKeyConstraint("version_num", name="alembic_version_pkc")
+    table = sa.Table("alembic_version", sa.MetaData(), version_column, primary_key)
     table.create(connection, checkfirst=False)
     connection.execute(table.insert().values(version_num=HEAD))
 
