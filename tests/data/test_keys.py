@@ -294,7 +294,7 @@ def test_the_check_reads_the_sample_as_it_was_downloaded(tmp_path: Path) -> None
     path = tmp_path / "sent.csv"
     _write(path, ["id", "y"], [("303e2", 1.0), ("2025.01", 2.0), ("2025.1", 3.0)])
     (finding,) = [f for f in file_findings(competition, path) if f.level == "error"]
-    assert "2025.1 where it has 2025.10" in finding.message
+    assert "2025.1 where the sample has 2025.10" in finding.message
     (competition.folder / "data" / "raw" / "sample_submission.csv").unlink()
     assert [f.message for f in file_findings(competition, path) if f.level == "error"] == [finding.message]
 

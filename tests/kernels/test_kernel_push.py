@@ -880,7 +880,7 @@ class TestSubmit:
         ready.push()
         [finding] = ready.made.open.kernels.prepare(1).warnings
         assert finding.code == "differs"
-        assert finding.message.startswith("1 of the kernel's predictions are not the run's own")
+        assert finding.message.startswith("1 of the kernel's predictions differ from the run's own")
 
     def test_what_is_wrong_with_the_file_stops_it(self, ready: Ready) -> None:
         ready.server.kernel_output = {"submission.csv": b"id,y\n1,0.5\n"}

@@ -192,7 +192,9 @@ class TestColumnsAndIds:
         said = of_file(found, sent, tmp_path)
         assert set(said) == {("error", "spelled_ids")}
         text = said["error", "spelled_ids"]
-        assert text == "2 ids are spelled differently from the sample, for example 2025.28 where it has 2025.280"
+        assert (
+            text == "2 ids are spelled differently from the sample, for example 2025.28 where the sample has 2025.280"
+        )
         # Where a table was fetched by a version that did not know which columns are ids, that may be why.
         manifest = found.paths.tables / "manifest.json"
         text_of_it = json.loads(manifest.read_text())
@@ -332,7 +334,7 @@ class TestPositive:
     )
     def test_the_class_whose_probability_is_sent(self, tmp_path: Path, details: Any, is_wrong: bool) -> None:
         found = competition(tmp_path, BINARY, "auc")
-        expected = "y is of '1', but the run predicts '0': run the experiment again"
+        expected = "y expects the probability of '1', but the run predicts that of '0': run the experiment again"
         assert message_by_code(positive_class_findings(found, details)) == (
             {("error", "positive"): expected} if is_wrong else {}
         )
@@ -343,7 +345,10 @@ class TestPositive:
             found = edited(found, "[tables]", f'positive = "{one}"\n[tables]')
             assert positive_class_findings(found, {"positive": {"y": one}}) == []
             assert message_by_code(positive_class_findings(found, {"positive": {"y": other}})) == {
-                ("error", "positive"): f"y is of {one!r}, but the run predicts {other!r}: run the experiment again"
+                (
+                    "error",
+                    "positive",
+                ): f"y expects the probability of {one!r}, but the run predicts that of {other!r}: run the experiment again"
             }
             # A run that does not say it predicts the greater of the two.
             assert bool(positive_class_findings(found, {})) == (one == "cat")
@@ -381,7 +386,7 @@ class TestRuns:
     def test_one_that_was_run_again(self) -> None:
         assert newer_run_findings(RUN, replace(RUN, cv_mean=0.9)) == []
         latest = replace(RUN, run_id="001-20261124T200000-abcdef02", cv_mean=0.75)
-        text = f"it is of run {RUN.run_id}; the experiment has a newer run: {latest.run_id}"
+        text = f"this file is of run {RUN.run_id}; the experiment has a newer run: {latest.run_id}"
         assert message_by_code(newer_run_findings(RUN, latest)) == {("warning", "run_again"): f"{text}, CV 0.75000"}
         assert message_by_code(newer_run_findings(RUN, replace(latest, cv_mean=None))) == {
             ("warning", "run_again"): text
@@ -404,7 +409,7 @@ class TestRuns:
     )
     def test_newer_ones_that_are_passed_over(self, status: str, words: str) -> None:
         other = replace(RUN, run_id="001-20261124T200000-b", created_at=NOW + timedelta(1), status=status)
-        text = f"run {other.run_id} of the experiment is newer and {words}; this is of run {RUN.run_id}"
+        text = f"run {other.run_id} of the experiment is newer and {words}; this file is of run {RUN.run_id}"
         expected = {("warning", "newer_run"): text} if words else {}
         assert message_by_code(unfinished_run_findings(RUN, [RUN, other], [])) == expected
         for not_so in ({"exp": 2}, {"sample": 0.1}, {"created_at": NOW - timedelta(1)}):
@@ -421,7 +426,7 @@ class TestRuns:
         assert unfinished_run_findings(RUN, [], [RUN.run_id]) == []
         [finding] = unfinished_run_findings(RUN, [RUN], [older, newer])
         said = f"{newer} is newer and has no record: it may be incomplete or still being copied"
-        assert finding.message == f"{said}; this is of run {RUN.run_id}"
+        assert finding.message == f"{said}; this file is of run {RUN.run_id}"
         assert unfinished_run_findings(RUN, [replace(RUN, run_id=newer, exp=2)], [newer]) == []
 
 
@@ -491,7 +496,7 @@ class TestPlatform:
             ("error", "notebook_only"): "the competition takes notebooks only, by `wb kernel push` and `wb kernel "
             "submit` or on its page: https://example.org/c/small"
         }
-        [of_server] = platform_findings(replace(facts, url=""), self.LIMITS, server="gateway.py")
+        [of_server] = platform_findings(replace(facts, url=""), self.LIMITS, server_file="gateway.py")
         assert of_server.message == (
             "the competition takes notebooks only, on its page, where its evaluation server (gateway.py) calls them"
         )
@@ -539,8 +544,8 @@ class TestPlatform:
                     (
                         "warning",
                         "limit_in_doubt",
-                    ): "2 left by the platform's count, and 2 that may have arrived may not be "
-                    "in it yet: the limit may be used up"
+                    ): "the platform counts 2 remaining today, but may not have counted 2 that "
+                    "may have arrived: the limit may be used up"
                 },
             ),
             (
@@ -571,11 +576,13 @@ class TestKernels:
         pl.DataFrame({"id": TEST_IDS, "y": GOOD}).write_csv(own)
         pl.DataFrame({"id": TEST_IDS[::-1], "y": GOOD[::-1]}).write_csv(written)
         assert kernel_findings(found, written, own, "") == []
-        newer = {("warning", "older_version"): "it is not the newest version: version 2 failed"}
+        newer = {("warning", "older_version"): "this is not the kernel's newest version: version 2 failed"}
         assert message_by_code(kernel_findings(found, written, own, "version 2 failed")) == newer
         pl.DataFrame({"id": TEST_IDS, "y": [0.5, 0.6, *GOOD[2:]]}).write_csv(written)
         said = message_by_code(kernel_findings(found, written, own, ""))
-        assert said["warning", "differs"].startswith("2 of the kernel's predictions are not the run's own, by up to ")
+        assert said["warning", "differs"].startswith(
+            "2 of the kernel's predictions differ from the run's own, by up to "
+        )
         assert len(kernel_findings(found, written, own, "version 2 failed")) == 2
         # What is no such file is said by what looks at files.
         for lines in ("id,y\n1,0.5\n", ""):

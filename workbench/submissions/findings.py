@@ -31,7 +31,7 @@ from workbench.submissions.finding import error as _error
 from workbench.submissions.finding import note as _note
 from workbench.submissions.finding import warning as _warning
 from workbench.submissions.list_findings import list_findings
-from workbench.submissions.log import SENT
+from workbench.submissions.log import SENT_STATUSES
 
 __all__ = [
     "POSSIBLY_SENT",
@@ -46,7 +46,7 @@ __all__ = [
     "positive_class_findings",
     "possibly_sent_findings",
     "run_findings",
-    "unchecked",
+    "unchecked_finding",
     "unfinished_run_findings",
 ]
 
@@ -69,24 +69,25 @@ def run_findings(record: RunRecord) -> list[SubmissionFinding]:
 
 
 def history_findings(record: RunRecord, sha256: str, earlier: list[SubmissionRecord]) -> list[SubmissionFinding]:
-    """Warn of earlier submissions with the same bytes or a better CV."""
+    """Warn of earlier submissions with the same bytes or a better CV; `sha256` is of the file to submit."""
     findings = []
-    sent = [s for s in earlier if s.status in SENT]
+    sent = [s for s in earlier if s.status in SENT_STATUSES]
     same_bytes = [s for s in sent if s.sha256 == sha256]
     if same_bytes:
-        score = "" if same_bytes[0].public_score is None else f", public score {same_bytes[0].public_score:.5f}"
+        score_text = "" if same_bytes[0].public_score is None else f", public score {same_bytes[0].public_score:.5f}"
         findings.append(
-            _warning("same_bytes", f"the same bytes were sent before: experiment {same_bytes[0].exp}{score}")
+            _warning("same_bytes", f"the same bytes were sent before: experiment {same_bytes[0].exp}{score_text}")
         )
     scored = [(s.cv_mean, s) for s in sent if s.cv_mean is not None and s.run_id != record.run_id]
     if scored and record.cv_mean is not None:
         sign = 1 if record.greater_is_better else -1
-        best_cv, best = max(scored, key=lambda pair: sign * pair[0])
+        best_cv, best_submission = max(scored, key=lambda pair: sign * pair[0])
         if sign * best_cv > sign * record.cv_mean:
             findings.append(
                 _warning(
                     "lower_cv",
-                    f"CV {record.cv_mean:.5f} is worse than {best_cv:.5f} of experiment {best.exp}, sent before",
+                    f"CV {record.cv_mean:.5f} is worse than {best_cv:.5f} of experiment {best_submission.exp}, "
+                    "sent before",
                 )
             )
     return findings
@@ -100,7 +101,7 @@ def possibly_sent_findings(file: str, sha256: str, earlier: list[SubmissionRecor
     newest = unlisted[-1]
     text = (
         f"it may have been sent already, at {newest.sent_at or newest.created_at:%Y-%m-%d %H:%M} UTC: the platform "
-        "does not list it; if it did arrive, another one would count as well"
+        "does not list it; if it did arrive, another submission would count as well"
     )
     return [_warning(POSSIBLY_SENT, text)]
 
@@ -133,7 +134,7 @@ def unfinished_run_findings(record: RunRecord, runs: list[RunRecord], folders: l
         for name in folders
         if name not in recorded_ids and name > record.run_id
     ]
-    return [_warning("newer_run", f"{text}; this is of run {record.run_id}") for text in texts]
+    return [_warning("newer_run", f"{text}; this file is of run {record.run_id}") for text in texts]
 
 
 def newer_run_findings(record: RunRecord, latest: RunRecord) -> list[SubmissionFinding]:
@@ -141,7 +142,11 @@ def newer_run_findings(record: RunRecord, latest: RunRecord) -> list[SubmissionF
     if latest.run_id == record.run_id:
         return []
     cv = "" if latest.cv_mean is None else f", CV {latest.cv_mean:.5f}"
-    return [_warning("run_again", f"it is of run {record.run_id}; the experiment has a newer run: {latest.run_id}{cv}")]
+    return [
+        _warning(
+            "run_again", f"this file is of run {record.run_id}; the experiment has a newer run: {latest.run_id}{cv}"
+        )
+    ]
 
 
 def optimistic_findings(record: RunRecord) -> list[SubmissionFinding]:
@@ -162,20 +167,29 @@ def outdated_findings(current: CurrentRun) -> list[SubmissionFinding]:
     return [_warning("outdated", text)]
 
 
-def kernel_findings(competition: Competition, kernel_file: Path, run_file: Path, newer: str) -> list[SubmissionFinding]:
+def kernel_findings(
+    competition: Competition, kernel_file: Path, run_file: Path, newer_version: str
+) -> list[SubmissionFinding]:
     """Compare a kernel's output with the run's own file: the score is of the former, the CV of the latter.
 
     `newer` describes a later version of the kernel; "" if there is none.
     """
-    findings = [_warning("older_version", f"it is not the newest version: {newer}")] if newer else []
+    findings = (
+        [_warning("older_version", f"this is not the kernel's newest version: {newer_version}")]
+        if newer_version
+        else []
+    )
     try:
-        ids = competition.definition.id_columns
-        largest, differing = compared(kernel_file, read_submission(run_file, ids), ids)
+        id_columns = competition.definition.id_columns
+        largest_difference, n_differing = compared(kernel_file, read_submission(run_file, id_columns), id_columns)
     except (DataError, OSError, pl.exceptions.PolarsError):
-        return findings  # `file_findings` reports what is wrong with it
-    if not differing:
+        return findings  # `file_findings` reports why the kernel's file can't be read
+    if not n_differing:
         return findings
-    text = f"{differing:,} of the kernel's predictions are not the run's own, by up to {largest:.2g} of their spread"
+    text = (
+        f"{n_differing:,} of the kernel's predictions differ from the run's own, by up to {largest_difference:.2g} of "
+        "their spread"
+    )
     return [*findings, _warning("differs", text)]
 
 
@@ -184,7 +198,7 @@ def platform_findings(
     limits: SubmissionLimits,
     *,
     is_kernel: bool = False,
-    server: str | None = None,
+    server_file: str | None = None,
     in_doubt: int = 0,
 ) -> list[SubmissionFinding]:
     """Check the platform's rules: closed, limit used up, notebooks only.
@@ -193,7 +207,7 @@ def platform_findings(
     ----------
     is_kernel : bool
         Whether a kernel's output is submitted.
-    server : str, optional
+    server_file : str, optional
         A file of the competition's evaluation server; `wb kernel` can't be used if there is one.
     in_doubt : int
         The number of submissions that the platform may have received without listing them: they may count towards the
@@ -202,8 +216,8 @@ def platform_findings(
     findings = []
     if facts.kind == "notebook" and not is_kernel:
         address = f": {facts.url}" if facts.url else ""
-        page = f"on its page, where its evaluation server ({server}) calls them" if server else "on its page"
-        commands = "" if server else "by `wb kernel push` and `wb kernel submit` or "
+        page = f"on its page, where its evaluation server ({server_file}) calls them" if server_file else "on its page"
+        commands = "" if server_file else "by `wb kernel push` and `wb kernel submit` or "
         text = f"the competition takes notebooks only, {commands}{page}{address}"
         findings.append(_error("notebook_only", text))
     if not facts.accepts_submissions:
@@ -222,8 +236,8 @@ def platform_findings(
         findings.append(_error("daily_limit", text, hint=next_day_hint(datetime.now(UTC))))
     elif limits.remaining_today is not None and in_doubt >= limits.remaining_today:
         text = (
-            f"{limits.remaining_today} left by the platform's count, and {in_doubt} that may have arrived may not be "
-            "in it yet: the limit may be used up"
+            f"the platform counts {limits.remaining_today} remaining today, but may not have counted {in_doubt} that "
+            "may have arrived: the limit may be used up"
         )
         findings.append(_warning("limit_in_doubt", text))
     return findings
@@ -234,21 +248,23 @@ def platform_findings(
 
 def file_findings(competition: Competition, path: Path) -> list[SubmissionFinding]:
     """Compare the file with the sample as downloaded, or with the test ids if there is no sample."""
-    expected, prediction_columns = _expected_ids(competition)
+    sample, prediction_columns = _sample_frame(competition)
     is_parquet = path.suffix == ".parquet"
     try:
-        sent = read_parquet_as_text(path) if is_parquet else read_text_file(path)
+        submission = read_parquet_as_text(path) if is_parquet else read_text_file(path)
     except (OSError, DataError, pl.exceptions.PolarsError) as exc:
         file_format, reason = "Parquet" if is_parquet else "CSV", (str(exc).splitlines() or [""])[0]
         return [_error("unreadable", f"{path} can't be read as {file_format}: {reason}")]
-    findings = _column_findings(sent.columns, expected.columns, prediction_columns)
+    findings = _column_findings(submission.columns, sample.columns, prediction_columns)
     if any(f.level == "error" for f in findings):
         return findings
-    ids = [c for c in expected.columns if c not in prediction_columns]
-    findings += _spelling_findings(sent, expected, ids, competition) or _id_findings(sent, expected, ids)
+    id_columns = [c for c in sample.columns if c not in prediction_columns]
+    findings += _spelling_findings(submission, sample, id_columns, competition) or _id_findings(
+        submission, sample, id_columns
+    )
     target_by_column = match_targets(prediction_columns, competition.definition.targets) or {}
     for column in prediction_columns:
-        findings += _value_findings(sent[column], competition, target_by_column.get(column))
+        findings += _value_findings(submission[column], competition, target_by_column.get(column))
     return findings
 
 
@@ -261,8 +277,8 @@ def count_rows(path: Path) -> int | None:
         return None
 
 
-def _expected_ids(competition: Competition) -> tuple[pl.DataFrame, list[str]]:
-    """Return the sample (or the test ids) and the names of the columns that hold predictions."""
+def _sample_frame(competition: Competition) -> tuple[pl.DataFrame, list[str]]:
+    """Return the sample submission (or the test ids if there is none) and the names of the prediction columns."""
     definition = competition.definition
     name = definition.tables.sample_submission
     spelling_by_column = competition.manifest.table(name or definition.tables.test, slug=definition.slug).spelled
@@ -276,34 +292,46 @@ def _expected_ids(competition: Competition) -> tuple[pl.DataFrame, list[str]]:
     return sample, [c for c in sample.columns if c not in definition.id_columns]
 
 
-def _column_findings(sent: list[str], expected: list[str], prediction_columns: list[str]) -> list[SubmissionFinding]:
-    wanted = expected + [c for c in prediction_columns if c not in expected]
-    missing, extra = [c for c in wanted if c not in sent], [c for c in sent if c not in wanted]
-    findings = [_error("columns", f"columns are missing: {', '.join(missing)}")] * bool(missing)
-    findings += [_error("columns", f"columns that the sample does not have: {', '.join(extra)}")] * bool(extra)
-    if not findings and sent != wanted:
+def _column_findings(
+    columns: list[str], sample_columns: list[str], prediction_columns: list[str]
+) -> list[SubmissionFinding]:
+    """Compare a submission's columns with the sample's; `sample_columns` are only the ids if there is no sample."""
+    expected_columns = sample_columns + [c for c in prediction_columns if c not in sample_columns]
+    missing_columns, extra_columns = (
+        [c for c in expected_columns if c not in columns],
+        [c for c in columns if c not in expected_columns],
+    )
+    findings = [_error("columns", f"columns are missing: {', '.join(missing_columns)}")] * bool(missing_columns)
+    findings += [_error("columns", f"columns that the sample does not have: {', '.join(extra_columns)}")] * bool(
+        extra_columns
+    )
+    if not findings and columns != expected_columns:
         findings.append(
-            _warning("column_order", f"the columns are in another order than the sample's: {', '.join(sent)}")
+            _warning("column_order", f"the columns are in another order than the sample's: {', '.join(columns)}")
         )
     return findings
 
 
 def _spelling_findings(
-    sent: pl.DataFrame, expected: pl.DataFrame, ids: list[str], competition: Competition
+    submission: pl.DataFrame, sample: pl.DataFrame, id_columns: list[str], competition: Competition
 ) -> list[SubmissionFinding]:
-    """Find ids that equal the sample's as numbers but not as text: 2025.1 where it has 2025.10."""
-    sent_ids, expected_ids = (f.select(pl.col(c).cast(pl.String) for c in ids) for f in (sent, expected))
-    missing = expected_ids.join(sent_ids, on=ids, how="anti", nulls_equal=True)
-    extra = sent_ids.join(expected_ids, on=ids, how="anti", nulls_equal=True)
+    """Find ids that equal the sample's as numbers but not as text: 2025.1 where the sample has 2025.10."""
+    sent_ids, sample_ids = (f.select(pl.col(c).cast(pl.String) for c in id_columns) for f in (submission, sample))
+    missing = sample_ids.join(sent_ids, on=id_columns, how="anti", nulls_equal=True)
+    extra = sent_ids.join(sample_ids, on=id_columns, how="anti", nulls_equal=True)
     # A NUL ends the added names, so that they differ from the file's.
-    numbers = {f"{c}\0": pl.col(c).cast(pl.Float64, strict=False) for c in ids}
-    respelled = missing.with_columns(**numbers).join(extra.with_columns(**numbers), on=list(numbers), suffix="\0sent")
-    if not respelled.height:
+    id_numbers = {f"{c}\0": pl.col(c).cast(pl.Float64, strict=False) for c in id_columns}
+    respelled_ids = missing.with_columns(**id_numbers).join(
+        extra.with_columns(**id_numbers), on=list(id_numbers), suffix="\0sent"
+    )
+    if not respelled_ids.height:
         return []
-    example = respelled.row(0, named=True)
-    sent_spelling, sample_spelling = ("/".join(example[f"{c}{suffix}"] for c in ids) for suffix in ("\0sent", ""))
-    example_text = f"for example {sent_spelling} where it has {sample_spelling}"
-    text = f"{counted(respelled.height, 'id is', 'ids are')} spelled differently from the sample, {example_text}"
+    example = respelled_ids.row(0, named=True)
+    sent_spelling, sample_spelling = (
+        "/".join(example[f"{c}{suffix}"] for c in id_columns) for suffix in ("\0sent", "")
+    )
+    example_text = f"for example {sent_spelling} where the sample has {sample_spelling}"
+    text = f"{counted(respelled_ids.height, 'id is', 'ids are')} spelled differently from the sample, {example_text}"
     tables = competition.manifest.tables.values()
     if any(t.keys is None for t in tables):
         slug = competition.slug
@@ -311,59 +339,60 @@ def _spelling_findings(
     return [_error("spelled_ids", text)]
 
 
-def _id_findings(sent: pl.DataFrame, expected: pl.DataFrame, ids: list[str]) -> list[SubmissionFinding]:
+def _id_findings(submission: pl.DataFrame, sample: pl.DataFrame, id_columns: list[str]) -> list[SubmissionFinding]:
     """Compare the ids with the sample's: their number, repeated, missing and unknown ones, their order."""
     findings = []
-    if sent.height != expected.height:
-        findings.append(_error("row_count", f"{counted(sent.height, 'row')}, expected {expected.height:,}"))
-    sent_ids, expected_ids = (f.select(pl.col(c).cast(pl.String) for c in ids) for f in (sent, expected))
+    if submission.height != sample.height:
+        findings.append(_error("row_count", f"{counted(submission.height, 'row')}, expected {sample.height:,}"))
+    sent_ids, sample_ids = (f.select(pl.col(c).cast(pl.String) for c in id_columns) for f in (submission, sample))
     repeated = sent_ids.filter(sent_ids.is_duplicated())
     if repeated.height:
         findings.append(
             _error(
                 "repeated_ids",
-                f"{counted(repeated.height, 'row repeats an id', 'rows repeat an id')}: {_some(repeated.unique())}",
+                f"{counted(repeated.height, 'row repeats an id', 'rows repeat an id')}: "
+                f"{_first_ids(repeated.unique())}",
             )
         )
-    missing = expected_ids.join(sent_ids, on=ids, how="anti", nulls_equal=True)
+    missing = sample_ids.join(sent_ids, on=id_columns, how="anti", nulls_equal=True)
     if missing.height:
         findings.append(
-            _error("missing_ids", f"{counted(missing.height, 'id is', 'ids are')} missing: {_some(missing)}")
+            _error("missing_ids", f"{counted(missing.height, 'id is', 'ids are')} missing: {_first_ids(missing)}")
         )
-    extra = sent_ids.join(expected_ids, on=ids, how="anti", nulls_equal=True)
+    extra = sent_ids.join(sample_ids, on=id_columns, how="anti", nulls_equal=True)
     if extra.height:
         findings.append(
-            _error("extra_ids", f"{counted(extra.height, 'id is', 'ids are')} not in the sample: {_some(extra)}")
+            _error("extra_ids", f"{counted(extra.height, 'id is', 'ids are')} not in the sample: {_first_ids(extra)}")
         )
-    if not findings and not sent_ids.equals(expected_ids):
+    if not findings and not sent_ids.equals(sample_ids):
         findings.append(_warning("row_order", "the rows are in another order than the sample's"))
     return findings
 
 
-def _some(frame: pl.DataFrame) -> str:
-    """Return the first rows of a frame of ids as text."""
+def _first_ids(frame: pl.DataFrame) -> str:
+    """Return the first three rows of a frame of ids as text."""
     shown = ["/".join(map(str, row)) for row in frame.head(3).rows()]
     return ", ".join(shown) + (", …" if frame.height > 3 else "")
 
 
-def _value_findings(text: pl.Series, competition: Competition, target: str | None) -> list[SubmissionFinding]:
-    """Check a column of predictions, read as texts; `target` is the column of train that it predicts, if known."""
-    name, findings = text.name, []
-    is_lists = competition.definition.task == "recommend"
-    if text.null_count() and not is_lists:
-        findings.append(_error("nulls", f"{name}: {counted(text.null_count(), 'value is', 'values are')} empty"))
-    constant = _warning("constant", f"{name}: every prediction is {text.drop_nulls().first()!r}")
-    if text.drop_nulls().n_unique() == 1 and len(text) > 1:
-        findings.append(constant)
-    if is_lists:
-        return findings + list_findings(text, competition)
+def _value_findings(predictions: pl.Series, competition: Competition, target: str | None) -> list[SubmissionFinding]:
+    """Check a column of predictions, read as text; `target` is the predicted column of train, if known."""
+    name, findings = predictions.name, []
+    has_item_lists = competition.definition.task == "recommend"
+    if predictions.null_count() and not has_item_lists:
+        findings.append(_error("nulls", f"{name}: {counted(predictions.null_count(), 'value is', 'values are')} empty"))
+    constant_finding = _warning("constant", f"{name}: every prediction is {predictions.drop_nulls().first()!r}")
+    if predictions.drop_nulls().n_unique() == 1 and len(predictions) > 1:
+        findings.append(constant_finding)
+    if has_item_lists:
+        return findings + list_findings(predictions, competition)
     if competition.definition.task not in ("regression", "ranking") and competition.metric.prediction_type in (
         "label",
         "ranked",
     ):
-        return findings + _label_findings(text, competition, target)
-    numbers = text.cast(pl.Float64, strict=False)
-    not_numbers = text.filter(numbers.is_null() & text.is_not_null())
+        return findings + _label_findings(predictions, competition, target)
+    numbers = predictions.cast(pl.Float64, strict=False)
+    not_numbers = predictions.filter(numbers.is_null() & predictions.is_not_null())
     if len(not_numbers):
         example = f"for example {not_numbers[0]!r}"
         findings.append(
@@ -380,40 +409,44 @@ def _value_findings(text: pl.Series, competition: Competition, target: str | Non
     return findings + _range_findings(numbers.filter(numbers.is_finite()), name, competition, target)
 
 
-def _label_findings(text: pl.Series, competition: Competition, target: str | None) -> list[SubmissionFinding]:
-    """Find labels that train does not have; a ranked column has several in a row, separated by spaces."""
-    name = text.name
+def _label_findings(predictions: pl.Series, competition: Competition, target: str | None) -> list[SubmissionFinding]:
+    """Find labels that train does not have; for ranked predictions a cell holds several, separated by spaces."""
+    name = predictions.name
     if target is None:
         return []
-    column = next(c for c in read_target(competition).columns if c.name == target)
-    classes = class_texts(competition, name, column)
-    foreign = foreign_labels(competition, name, classes)
-    foreign_text = f"{name}: the sample has {_quoted(foreign)}, which are not classes of train ({_quoted(classes)})"
-    findings = [_warning("foreign_labels", foreign_text)] * bool(foreign)
-    sent = text.drop_nulls()
-    words = sent.str.split(" ").explode() if competition.metric.prediction_type == "ranked" else sent
-    unknown = words.filter(~words.is_in(pl.Series(classes).implode()))
-    if not len(unknown):
+    target_column = next(c for c in read_target(competition).columns if c.name == target)
+    classes = class_texts(competition, name, target_column)
+    foreign_classes = foreign_labels(competition, name, classes)
+    foreign_text = (
+        f"{name}: the sample has {_quoted(foreign_classes)}, which are not classes of train ({_quoted(classes)})"
+    )
+    findings = [_warning("foreign_labels", foreign_text)] * bool(foreign_classes)
+    non_null = predictions.drop_nulls()
+    labels = non_null.str.split(" ").explode() if competition.metric.prediction_type == "ranked" else non_null
+    unknown_labels = labels.filter(~labels.is_in(pl.Series(classes).implode()))
+    if not len(unknown_labels):
         return findings
-    class_index = match_label(unknown[0], classes)
+    class_index = match_label(unknown_labels[0], classes)
     if class_index is not None:
-        example = f"for example {unknown[0]!r} in place of {classes[class_index]!r}"
+        example = f"for example {unknown_labels[0]!r} in place of {classes[class_index]!r}"
         return [
             _error(
                 "labels",
-                f"{name}: {counted(len(unknown), 'label is', 'labels are')} not spelled as the sample spells them, "
-                f"{example}",
+                f"{name}: {counted(len(unknown_labels), 'label is', 'labels are')} not spelled as the sample spells "
+                f"them, {example}",
             )
         ]
     return [
         _error(
             "labels",
-            f"{name}: {counted(len(unknown), 'label is', 'labels are')} not in train, for example {unknown[0]!r}",
+            f"{name}: {counted(len(unknown_labels), 'label is', 'labels are')} not in train, "
+            f"for example {unknown_labels[0]!r}",
         )
     ]
 
 
 def _quoted(texts: list[str]) -> str:
+    """Return the first three texts, quoted."""
     return ", ".join(map(repr, texts[:3])) + (", …" if len(texts) > 3 else "")
 
 
@@ -442,7 +475,8 @@ def positive_class_findings(competition: Competition, details: Mapping[str, Any]
         if predicted_class != expected_class:
             name = sample_column(competition, column.name)
             text = (
-                f"{name} is of {expected_class!r}, but the run predicts {predicted_class!r}: run the experiment again"
+                f"{name} expects the probability of {expected_class!r}, but the run predicts that of "
+                f"{predicted_class!r}: run the experiment again"
             )
             findings.append(_error("positive", text))
     return findings
@@ -472,6 +506,6 @@ def _range_findings(
     return []
 
 
-def unchecked(exc: WorkbenchError) -> SubmissionFinding:
+def unchecked_finding(exc: WorkbenchError) -> SubmissionFinding:
     """Return the finding that a check could not be carried out."""
     return _error("unchecked", exc.message)

@@ -92,23 +92,23 @@ def log_platform_submissions(channel: SubmissionChannel, *, is_idle: bool) -> No
         remove_leftover_files(workspace.submissions / slug)
         log.catch_up(slug)
     logged = channel.logged()
-    updated = []
+    updated_records = []
     for record in logged:
         is_unsettled = record.status in ("prepared", "sending")
         if is_unsettled and not is_idle:
-            updated.append(record)
+            updated_records.append(record)
         elif record.status == "prepared" and _is_of_this_workspace(workspace, record):
-            updated.append(replace(record, status="error", error=NEVER_SENT))
-            log.put(updated[-1], NEVER_SENT)
+            updated_records.append(replace(record, status="error", error=NEVER_SENT))
+            log.put(updated_records[-1], NEVER_SENT)
         else:
-            updated.append(updated_from_list(record, platform_submissions, log))
-    refs, tokens = {s.ref for s in updated}, [f"{MESSAGE_MARK}{s.submission_id}" for s in logged]
-    elsewhere = [
+            updated_records.append(updated_from_list(record, platform_submissions, log))
+    refs, tokens = {s.ref for s in updated_records}, [f"{MESSAGE_MARK}{s.submission_id}" for s in logged]
+    unlogged_submissions = [
         s
         for s in platform_submissions
         if s.ref not in refs and not any(has_token(s.message, token) for token in tokens)
     ]
-    for submission in reversed(elsewhere):
+    for submission in reversed(unlogged_submissions):
         log.put(_from_elsewhere(submission, channel.competition), "sent from elsewhere")
 
 
@@ -143,7 +143,7 @@ def log_unlisted(record: SubmissionRecord, log: SubmissionLog) -> None:
 
 
 def _is_of_this_workspace(workspace: Workspace, record: SubmissionRecord) -> bool:
-    """Tell whether a submission was made in this workspace; only there is it known whether it is being sent."""
+    """Tell whether a submission was made in this workspace: only its own workspace knows whether it is being sent."""
     return record.workspace in ("", workspace.id)
 
 
@@ -155,7 +155,9 @@ def _age_s(record: SubmissionRecord) -> float:
 def _from_elsewhere(submission: PlatformSubmission, competition: Competition) -> SubmissionRecord:
     """Return the record of a submission that was not made in a workspace of this ledger."""
     author = f" (by {submission.submitted_by})" if submission.submitted_by else ""
-    text = f": {submission.message}" if submission.message and submission.message != submission.file_name else ""
+    message_text = (
+        f": {submission.message}" if submission.message and submission.message != submission.file_name else ""
+    )
     return SubmissionRecord(
         submission_id=f"{competition.definition.platform}-{submission.ref}",
         competition=competition.slug,
@@ -164,7 +166,7 @@ def _from_elsewhere(submission: PlatformSubmission, competition: Competition) ->
         platform=competition.definition.platform,
         file="",
         sha256="",
-        message=f"{submission.file_name}{text}{author}",
+        message=f"{submission.file_name}{message_text}{author}",
         cv_mean=cv_of(submission.message),  # a teammate's workbench writes it into the message, too
         created_at=submission.submitted_at,
         sent_at=submission.submitted_at,
@@ -177,7 +179,7 @@ def _from_elsewhere(submission: PlatformSubmission, competition: Competition) ->
 
 
 def settle(
-    channel: SubmissionChannel, is_wanted: Callable[[SubmissionRecord], bool], context: RunContext = SILENT
+    channel: SubmissionChannel, is_selected: Callable[[SubmissionRecord], bool], context: RunContext = SILENT
 ) -> None:
     """Find out whether interrupted submissions arrived; the caller holds the send lock.
 
@@ -186,7 +188,7 @@ def settle(
 
     Parameters
     ----------
-    is_wanted : callable
+    is_selected : callable
         Selects the submissions to look for.
     """
     started_at = time.monotonic()
@@ -194,7 +196,7 @@ def settle(
         listed_at = time.monotonic()
         log_platform_submissions(channel, is_idle=True)
         sending = [s for s in channel.logged() if s.status == "sending"]
-        unsettled = [s for s in sending if _is_of_this_workspace(channel.workspace, s) and is_wanted(s)]
+        unsettled = [s for s in sending if _is_of_this_workspace(channel.workspace, s) and is_selected(s)]
         remaining_s = channel.platform.listing_delay_s - (listed_at - started_at)
         if not unsettled:
             return

@@ -14,45 +14,66 @@ MAX_UNKNOWN_SHARE = 0.01
 """Up to this share, unknown items are a warning; above it they are an error: the ids are spelled differently."""
 
 COUNTS = ("empty", "long", "repeating", "items")
+"""What is counted in each chunk, see `_count_items`."""
+
 CHUNK_ROWS = 1_000_000
 """Rows that are split into items at a time: the items of all rows would need gigabytes."""
 
 
-def list_findings(text: pl.Series, competition: Competition) -> list[SubmissionFinding]:
+def list_findings(predictions: pl.Series, competition: Competition) -> list[SubmissionFinding]:
     """Find lists that are empty, too long, or repeat an item, and unknown items.
 
     Parameters
     ----------
-    text : Series of str
+    predictions : Series of str
         Items separated by spaces; an empty list is an empty cell.
     competition : Competition
     """
-    name, k = text.name, competition.definition.list_length
+    name, k = predictions.name, competition.definition.list_length
     item_table = _item_table(competition)
-    slices = text.alias("text").to_frame().iter_slices(CHUNK_ROWS)
+    slices = predictions.alias("text").to_frame().iter_slices(CHUNK_ROWS)
     chunks = [_count_items(chunk["text"], k, item_table) for chunk in slices]
-    total = {key: sum(counts[key] for counts, _ in chunks) for key in COUNTS}
+    totals = {key: sum(counts[key] for counts, _ in chunks) for key in COUNTS}
     findings = []
-    if total["empty"]:
-        findings.append(warning("empty_lists", f"{name}: {total['empty']:,} of {len(text):,} lists are empty"))
-    if total["long"]:
+    if totals["empty"]:
+        findings.append(warning("empty_lists", f"{name}: {totals['empty']:,} of {len(predictions):,} lists are empty"))
+    if totals["long"]:
         message = (
-            f"{name}: {counted(total['long'], 'list has', 'lists have')} more than {k} items; only the first {k} count"
+            f"{name}: {counted(totals['long'], 'list has', 'lists have')} more than {k} items; only the first {k} count"
         )
         findings.append(warning("long_lists", message))
-    if total["repeating"]:
+    if totals["repeating"]:
         message = (
-            f"{name}: {counted(total['repeating'], 'list repeats', 'lists repeat')} an item, which counts once but "
+            f"{name}: {counted(totals['repeating'], 'list repeats', 'lists repeat')} an item, which counts once but "
             "uses two positions"
         )
         findings.append(warning("repeated_items", message))
-    unknown = pl.concat([items for _, items in chunks]).group_by("items").agg(pl.col("len").sum())
-    return findings + _unknown_item_findings(unknown, name, total["items"])
+    unknown_items = pl.concat([items for _, items in chunks]).group_by("items").agg(pl.col("len").sum())
+    return findings + _unknown_item_findings(unknown_items, name, totals["items"])
 
 
-def _count_items(text: pl.Series, k: int | None, item_table: pl.DataFrame) -> tuple[dict[str, int], pl.DataFrame]:
-    """Return the `COUNTS` (lists that are empty, too long or repeat an item; all items), and the unknown items."""
-    stripped = text.fill_null("").str.strip_chars()
+def _count_items(
+    predictions: pl.Series, k: int | None, item_table: pl.DataFrame
+) -> tuple[dict[str, int], pl.DataFrame]:
+    """Count the lists and items of a chunk of predictions.
+
+    Parameters
+    ----------
+    predictions : Series of str
+        Items separated by spaces.
+    k : int, optional
+        The number of items that count in a list.
+    item_table : DataFrame
+        The known items, in the column `items`.
+
+    Returns
+    -------
+    counts : dict
+        By the names in `COUNTS`: lists that are empty, are too long or repeat an item; and all items.
+    unknown_items : DataFrame
+        The distinct unknown items (`items`) and how often each occurs (`len`).
+    """
+    stripped = predictions.fill_null("").str.strip_chars()
     lists = pl.DataFrame({"items": stripped.str.split(" ")}).filter(stripped != "")
     items = pl.col("items")
     counts = lists.select(
@@ -61,16 +82,18 @@ def _count_items(text: pl.Series, k: int | None, item_table: pl.DataFrame) -> tu
         items.list.len().sum().alias("items"),
     ).row(0, named=True)
     all_items = lists.lazy().select(items.explode(empty_as_null=False, keep_nulls=False))
-    unknown = all_items.join(item_table.lazy(), on="items", how="anti").filter(items != "").group_by("items").len()
-    return counts | {"empty": len(text) - lists.height}, unknown.collect(engine="streaming")
+    unknown_items = (
+        all_items.join(item_table.lazy(), on="items", how="anti").filter(items != "").group_by("items").len()
+    )
+    return counts | {"empty": len(predictions) - lists.height}, unknown_items.collect(engine="streaming")
 
 
-def _unknown_item_findings(unknown: pl.DataFrame, name: str, n_items: int) -> list[SubmissionFinding]:
+def _unknown_item_findings(unknown_items: pl.DataFrame, name: str, n_items: int) -> list[SubmissionFinding]:
     """Report items that are neither in the log nor in the table of items."""
-    if not unknown.height:
+    if not unknown_items.height:
         return []
-    n_unknown = int(unknown["len"].sum())
-    example = unknown.sort("len", "items", descending=[True, False])["items"][0]
+    n_unknown = int(unknown_items["len"].sum())
+    example = unknown_items.sort("len", "items", descending=[True, False])["items"][0]
     message = (
         f"{name}: {n_unknown:,} of {n_items:,} items are neither in the log nor in a table of items, "
         f"for example {example!r}"
@@ -86,7 +109,7 @@ def _item_table(competition: Competition) -> pl.DataFrame:
     names = [definition.tables.train, definition.tables.test]
     names += [definition.interactions.items] if definition.interactions.items else []
     tables = [competition.table(name) for name in dict.fromkeys(names) if name in competition.manifest.tables]
-    column = definition.interactions.item
-    with_items = [t for t in tables if column in t.collect_schema()]
-    values = [t.select(pl.col(column).unique().cast(pl.String).alias("items")) for t in with_items]
-    return pl.concat(values).unique().collect(engine="streaming")
+    item_column = definition.interactions.item
+    tables_with_items = [t for t in tables if item_column in t.collect_schema()]
+    item_columns = [t.select(pl.col(item_column).unique().cast(pl.String).alias("items")) for t in tables_with_items]
+    return pl.concat(item_columns).unique().collect(engine="streaming")

@@ -11,15 +11,17 @@ from workbench.core.errors import DamagedError, NewerError
 from workbench.data.workspace import Workspace
 from workbench.ledger import Ledger, SubmissionEvent, SubmissionRecord, check_version
 
-__all__ = ["DOUBTFUL", "SENT", "SubmissionLog", "load_sidecars"]
+__all__ = ["DOUBTFUL_STATUSES", "SENT_STATUSES", "SubmissionLog", "load_sidecars"]
 
-DOUBTFUL = ("sending", "unlisted")
+DOUBTFUL_STATUSES = ("sending", "unlisted")
 """Statuses of a submission that the platform may have received without confirming it."""
 
-SENT = (*DOUBTFUL, "pending", "complete")
-"""Statuses of a submission that the platform has or may have received, in their order."""
+SENT_STATUSES = (*DOUBTFUL_STATUSES, "pending", "complete")
+"""Statuses of a submission that the platform has or may have received, from the earliest to the latest."""
 
-_ORDER = {status: position for position, status in enumerate(("prepared", *SENT))} | {"error": len(SENT)}
+_STATUS_ORDER = {status: position for position, status in enumerate(("prepared", *SENT_STATUSES))} | {
+    "error": len(SENT_STATUSES)
+}
 """A submission's later status has the greater number."""
 
 VERSION = 1
@@ -35,8 +37,8 @@ class SubmissionLog:
 
     def put(self, record: SubmissionRecord, detail: str) -> None:
         """Write a submission with its new status, and a short explanation."""
-        path = _sidecar(self.workspace, record)
-        events = _read(path)["events"] if path.exists() else []
+        path = _sidecar_path(self.workspace, record)
+        events = _read_sidecar(path)["events"] if path.exists() else []
         event = SubmissionEvent(
             submission_id=record.submission_id,
             at=datetime.now(UTC),
@@ -49,28 +51,30 @@ class SubmissionLog:
         self.ledger.put_submission(record, detail)
 
     def catch_up(self, slug: str) -> None:
-        """Write to the ledger what only the files have: the process was killed in between, or the ledger was locked.
+        """Write to the ledger the statuses that only the sidecar files have.
+
+        These are left when a process was killed between the two writes, or while the ledger was locked.
 
         A later status in the ledger is kept: another workspace that shares the ledger wrote it.
         """
         status_by_id = {s.submission_id: s.status for s in self.ledger.submissions(slug)}
         for path in sorted((self.workspace.submissions / slug).glob("*.json")):
             try:
-                record, events = _parsed(path)
+                record, events = _read_records(path)
             except (DamagedError, NewerError):  # `wb ledger rebuild` reports it; another program may own the file
                 continue
             status = status_by_id.get(record.submission_id)
-            if status is None or _ORDER.get(record.status, 0) > _ORDER.get(status, 0):
+            if status is None or _STATUS_ORDER.get(record.status, 0) > _STATUS_ORDER.get(status, 0):
                 self.ledger.put_submission(record, events[-1].detail if events else "")
 
 
-def _sidecar(workspace: Workspace, record: SubmissionRecord) -> Path:
+def _sidecar_path(workspace: Workspace, record: SubmissionRecord) -> Path:
     if not record.file:  # submitted elsewhere: this workspace does not have the file
         return workspace.submissions / record.competition / f"elsewhere.{record.submission_id}.json"
     return (workspace.root / record.file).with_suffix(f".{record.submission_id}.json")
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read_sidecar(path: Path) -> dict[str, Any]:
     data = read_json(path)
     if isinstance(data, dict):
         check_version(data.get("version", 1), VERSION, path)
@@ -82,8 +86,8 @@ def _read(path: Path) -> dict[str, Any]:
     return data
 
 
-def _parsed(path: Path) -> tuple[SubmissionRecord, list[SubmissionEvent]]:
-    data = _read(path)
+def _read_records(path: Path) -> tuple[SubmissionRecord, list[SubmissionEvent]]:
+    data = _read_sidecar(path)
     try:
         record = SubmissionRecord.from_dict(data["record"])
         return record, [SubmissionEvent.from_dict(e) for e in data["events"]]
@@ -104,7 +108,7 @@ def load_sidecars(workspace: Workspace) -> tuple[list[SubmissionRecord], list[Su
     problems: dict[str, str] = {}
     for path in sorted(workspace.submissions.glob("*/*.json")):
         try:
-            record, record_events = _parsed(path)
+            record, record_events = _read_records(path)
         except (DamagedError, NewerError) as exc:
             # NAME.ID.json
             problems[path.name.rpartition(".")[0].rpartition(".")[2]] = exc.message

@@ -43,11 +43,11 @@ from workbench.submissions.findings import (
     positive_class_findings,
     possibly_sent_findings,
     run_findings,
-    unchecked,
+    unchecked_finding,
     unfinished_run_findings,
 )
 from workbench.submissions.follow import send_lock, settle, updated_from_list
-from workbench.submissions.log import DOUBTFUL, SENT
+from workbench.submissions.log import DOUBTFUL_STATUSES, SENT_STATUSES
 from workbench.submissions.message import message as message_of
 
 __all__ = ["Agree", "KernelOutput", "PreparedSubmission", "prepare", "send"]
@@ -199,7 +199,10 @@ def _with_changing_findings(
     # No warning about an interrupted call's submission of this file: `send` settles it and never sends it twice.
     submissions = [s for s in channel.logged() if (s.file, s.status) != (file, "sending")]
     if prepared.sha256:
-        earlier = [s for s in submissions if s.status not in DOUBTFUL or (s.file, s.sha256) != (file, prepared.sha256)]
+        # Doubtful submissions of this very file have a finding of their own, `possibly_sent_findings`.
+        earlier = [
+            s for s in submissions if s.status not in DOUBTFUL_STATUSES or (s.file, s.sha256) != (file, prepared.sha256)
+        ]
         findings += possibly_sent_findings(file, prepared.sha256, submissions)
         findings += history_findings(record, prepared.sha256, earlier)
         if not prepared.named:
@@ -209,14 +212,16 @@ def _with_changing_findings(
         if not prepared.named:
             folders = [f.name for f in list_run_folders(competition.paths.runs, record.exp)]
             findings += unfinished_run_findings(record, channel.ledger.runs(competition.slug), folders)
-    limits, in_doubt = SubmissionLimits(None, None), _in_doubt(submissions)
+    limits, in_doubt = SubmissionLimits(None, None), _count_in_doubt(submissions)
     try:
         limits = platform.limits(competition.slug)
         facts = platform.facts(competition.slug)
-        server = evaluation_server_of(competition) if facts.kind == "notebook" else None
-        findings += platform_findings(facts, limits, is_kernel=kernel is not None, server=server, in_doubt=in_doubt)
+        server_file = evaluation_server_of(competition) if facts.kind == "notebook" else None
+        findings += platform_findings(
+            facts, limits, is_kernel=kernel is not None, server_file=server_file, in_doubt=in_doubt
+        )
     except (PlatformError, NotFoundError) as exc:
-        findings.append(unchecked(exc))
+        findings.append(unchecked_finding(exc))
     return replace(
         prepared,
         findings=tuple(findings),
@@ -227,26 +232,26 @@ def _with_changing_findings(
     )
 
 
-def _in_doubt(submissions: Sequence[SubmissionRecord]) -> int:
+def _count_in_doubt(submissions: Sequence[SubmissionRecord]) -> int:
     """Count doubtful submissions of today (UTC), and of later days, in case the local clock was set back since."""
     today = datetime.now(UTC).date()
-    return sum(s.status in DOUBTFUL and (s.sent_at or s.created_at).date() >= today for s in submissions)
+    return sum(s.status in DOUBTFUL_STATUSES and (s.sent_at or s.created_at).date() >= today for s in submissions)
 
 
 def _best_submission(
     earlier: list[SubmissionRecord], record: RunRecord, competition: Competition
 ) -> SubmissionRecord | None:
     """Return the submission that a new one is compared with."""
-    best = max if record.greater_is_better else min
-    sent = [s for s in earlier if s.status in SENT]
+    pick_best = max if record.greater_is_better else min
+    sent = [s for s in earlier if s.status in SENT_STATUSES]
     scored = [s for s in sent if s.public_score is not None]
     if scored and competition.definition.metric_of_platform is not None:
         # The local metric only approximates the platform's, whose direction is unknown: no score is the better one.
         return scored[-1]
     if scored:
-        return best(scored, key=attrgetter("public_score"))
-    with_cv = [s for s in sent if s.cv_mean is not None]
-    return best(with_cv, key=attrgetter("cv_mean"), default=None)
+        return pick_best(scored, key=attrgetter("public_score"))
+    submissions_with_cv = [s for s in sent if s.cv_mean is not None]
+    return pick_best(submissions_with_cv, key=attrgetter("cv_mean"), default=None)
 
 
 def send(
@@ -304,14 +309,14 @@ def send(
             return arrived_submission
         _check_again(channel, prepared, again=again, agree=agree)
         record = _prepared_record(channel, prepared, message)
-        copy = workspace.root / record.file
-        if not copy.exists() or file_sha256(copy) != prepared.sha256:
-            with atomic(copy) as temporary:
+        copy_path = workspace.root / record.file
+        if not copy_path.exists() or file_sha256(copy_path) != prepared.sha256:
+            with atomic(copy_path) as temporary:
                 shutil.copyfile(prepared.file, temporary)
-        if file_sha256(copy) != prepared.sha256:
+        if file_sha256(copy_path) != prepared.sha256:
             raise DamagedError(f"{prepared.file} changed while it was being copied", hint="run `wb submit` again")
         log.put(record, "about to send")
-        record = _send_and_log(channel, copy, prepared, record)
+        record = _send_and_log(channel, copy_path, prepared, record)
         try:
             return updated_from_list(record, platform.submissions(slug), log)
         except PlatformError:
@@ -331,10 +336,10 @@ def _check_again(channel: SubmissionChannel, prepared: PreparedSubmission, *, ag
     workspace, ledger, slug = channel.workspace, channel.ledger, channel.competition.slug
     reconcile(workspace, ledger, slug)
     current = current_run(workspace, slug, prepared.record.exp, ledger.runs(slug))
-    checked = _with_changing_findings(channel, replace(prepared, findings=()), current)
-    _refuse_errors(checked)
+    rechecked = _with_changing_findings(channel, replace(prepared, findings=()), current)
+    _refuse_errors(rechecked)
     unconfirmed = tuple(
-        f for f in checked.warnings if (not again if f.code == POSSIBLY_SENT else f not in prepared.findings)
+        f for f in rechecked.warnings if (not again if f.code == POSSIBLY_SENT else f not in prepared.findings)
     )
     if not unconfirmed or (agree is not None and agree(unconfirmed)):
         return
@@ -347,32 +352,32 @@ def _check_again(channel: SubmissionChannel, prepared: PreparedSubmission, *, ag
 
 
 def _send_and_log(
-    channel: SubmissionChannel, copy: Path, prepared: PreparedSubmission, record: SubmissionRecord
+    channel: SubmissionChannel, copy_path: Path, prepared: PreparedSubmission, record: SubmissionRecord
 ) -> SubmissionRecord:
-    """Send it; log the status "sending" just before the request to create the submission, and the outcome."""
-    log, sending = channel.log, record
+    """Send a submission; log it as "sending" just before the request to create it, then log the outcome."""
+    log, logged_record = channel.log, record
 
     def before_create() -> None:
-        nonlocal sending
-        sending = replace(record, status="sending", sent_at=datetime.now(UTC))
-        log.put(sending, "sending")
+        nonlocal logged_record
+        logged_record = replace(record, status="sending", sent_at=datetime.now(UTC))
+        log.put(logged_record, "sending")
 
     try:
-        ref = _submit(channel, copy, prepared, record.message, before_create)
+        ref = _submit(channel, copy_path, prepared, record.message, before_create)
     except UnansweredError as exc:
-        log.put(sending, exc.message)  # still "sending": only the platform's list shows whether it arrived
+        log.put(logged_record, exc.message)  # still "sending": only the platform's list shows whether it arrived
         raise
     except WorkbenchError as exc:
-        log.put(replace(sending, status="error", error=exc.message), exc.message)
+        log.put(replace(logged_record, status="error", error=exc.message), exc.message)
         raise
-    accepted = replace(sending, status="pending", ref=ref)
+    accepted = replace(logged_record, status="pending", ref=ref)
     log.put(accepted, "accepted")
     return accepted
 
 
 def _submit(
     channel: SubmissionChannel,
-    copy: Path,
+    copy_path: Path,
     prepared: PreparedSubmission,
     message: str,
     before_create: Callable[[], None],
@@ -380,7 +385,7 @@ def _submit(
     """Submit a file, or the kernel version that wrote it; return the platform's reference."""
     platform, slug, kernel = channel.platform, channel.competition.slug, prepared.kernel
     if kernel is None:
-        return platform.submit(slug, copy, message, before_create=before_create)
+        return platform.submit(slug, copy_path, message, before_create=before_create)
     if platform.code is None:
         raise PlatformError(f"the platform {platform.name!r} has no kernels")
     return platform.code.submit_kernel(slug, kernel, prepared.file.name, message, before_create=before_create)
@@ -395,7 +400,7 @@ def _find_arrived(
     """
     for record in logged:
         earlier = earlier_by_id.get(record.submission_id)
-        if record.file == file and record.ref and earlier is not None and earlier.status in DOUBTFUL:
+        if record.file == file and record.ref and earlier is not None and earlier.status in DOUBTFUL_STATUSES:
             return record
     return None
 
