@@ -649,7 +649,7 @@ class TestFaults:
     def test_a_bundle_that_is_not_what_was_built(self, ready: Ready) -> None:
         built = ready.build()
         (built.bundle / MODEL).write_text("")
-        with pytest.raises(DamagedError, match="is not what its manifest says"):
+        with pytest.raises(DamagedError, match="do not match its manifest"):
             push(ready.made.open.access.competition, built, ready.platform)
 
     def test_a_kernel_that_was_deleted_and_made_anew(self, ready: Ready) -> None:

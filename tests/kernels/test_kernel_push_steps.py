@@ -212,7 +212,7 @@ class TestDatasets:
     def test_a_bundle_that_is_not_its_manifests(self, desk: Desk, what: str) -> None:
         path = desk.built.bundle / "models" / ("more.txt" if what == "more" else "t0-f0-s1.txt")
         path.unlink() if what == "gone" else path.write_text("another")
-        with pytest.raises(DamagedError, match="is not what its manifest says"):
+        with pytest.raises(DamagedError, match="do not match its manifest"):
             desk.push()
         assert desk.host.calls == []
 

@@ -282,7 +282,7 @@ class TestAll:
     def test_a_hidden_test_set_that_is_not_predicted_whole(self, stage: Stage, number: int) -> None:
         rows = {1: 30, 2: 10}[number]
         stage.kernel.predicts = lambda n, test: good(test).head(rows - 1) if n == number else good(test)
-        text = f"of the hidden test set the kernel's submission has {rows - 1} rows; expected {rows}"
+        text = f"the kernel's submission for the hidden test set has {rows - 1} rows; expected {rows}"
         with pytest.raises(DataError, match=text):
             stage.rehearse()
 

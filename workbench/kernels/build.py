@@ -169,27 +169,27 @@ def build(
     folder = competition.folder / "kernels" / f"{record.exp:03d}"
     bundle = folder / "bundle"
     files = _run_files(competition, run, details)
-    fixed = fixed_copies(competition)
-    files |= {f"competition/{name}": path for name, path in fixed.items()}
+    fixed_files = fixed_copies(competition)
+    files |= {f"competition/{name}": path for name, path in fixed_files.items()}
     check_no_secrets(files, record.exp)
     context.stage("wheels")
     # What serving needs, and what the run's own code imports: the image's packages are not visible to it.
-    imported = (details.get("source") or {}).get("packages", {})
-    needed = needed_packages(imported)
-    wheel_files = _wheels(folder, python, wheels, needed)
+    imported_modules = (details.get("source") or {}).get("packages", {})
+    packages = needed_packages(imported_modules)
+    wheel_files = _wheels(folder, python, wheels, packages)
     check_wheels(wheel_files, python)
     files |= {f"wheels/{p.name}": p for p in wheel_files}
     _fill_bundle(bundle, files)
-    modules = sorted({*modules_of(needed), *imported} - {"workbench"})
+    modules = sorted({*modules_of(packages), *imported_modules} - {"workbench"})
     digest_by_name = {name: file_sha256(bundle / name) for name in sorted(files)}
-    origin = {"slug": competition.slug, "python": python, "modules": modules, "files": digest_by_name}
-    write_json(bundle / MANIFEST, _manifest(record, details) | origin)
+    contents = {"slug": competition.slug, "python": python, "modules": modules, "files": digest_by_name}
+    write_json(bundle / MANIFEST, _manifest(record, details) | contents)
     notebook = folder / "kernel" / "inference.ipynb"
     write_text(notebook, as_text(_notebook(competition, record.exp, record.title)))
     check_no_secrets({MANIFEST: bundle / MANIFEST, notebook.name: notebook}, record.exp)
     size = sum(p.stat().st_size for p in bundle.rglob("*") if p.is_file())
     name, names_in_bundle = kernel_name(competition.slug, record.exp), (*sorted(files), MANIFEST)
-    return BuiltKernel(name, folder, bundle, notebook, size, tuple(fixed), names_in_bundle)
+    return BuiltKernel(name, folder, bundle, notebook, size, tuple(fixed_files), names_in_bundle)
 
 
 def _check_can_be_served(record: RunRecord) -> None:
@@ -225,7 +225,7 @@ def _run_files(competition: Competition, run: FinishedRun, details: dict[str, An
 
 
 def _manifest(record: RunRecord, details: dict[str, Any]) -> dict[str, Any]:
-    """Return the part of the manifest that describes the run and the versions here."""
+    """Return the part of the manifest that describes the run and the package versions on this machine."""
     return {
         "format": FORMAT,
         "exp": record.exp,
@@ -258,10 +258,12 @@ def _code_copies(competition: Competition, run: FinishedRun, details: dict[str, 
     source = details.get("source")
     if source is None:  # of an older version, which copied only the modules next to features.py
         names = [p.name for p in folder.glob("*.py")]
-        needed = code_files([competition.paths.features]).files
-        missing = [n for n in (p.relative_to(competition.folder).as_posix() for p in needed) if n not in names]
-        if missing:
-            raise ConfigError(f"run {run_id} has no copy of {missing[0]}, which its code imports", hint=hint)
+        needed_files = code_files([competition.paths.features]).files
+        missing_names = [
+            n for n in (p.relative_to(competition.folder).as_posix() for p in needed_files) if n not in names
+        ]
+        if missing_names:
+            raise ConfigError(f"run {run_id} has no copy of {missing_names[0]}, which its code imports", hint=hint)
         return {name: folder / name for name in ("competition.toml", *names)}
     for name, reason in source["excluded"].items():
         if name not in training_files and not name.startswith(DATA):
@@ -271,24 +273,28 @@ def _code_copies(competition: Competition, run: FinishedRun, details: dict[str, 
             raise DamagedError(f"{folder / name} is missing or changed", hint=hint)
     # A run copies every module of the folder; only the code that predicts is uploaded, with its imports.
     code_names = named_code(competition, details["spec"]["model"])
-    roots = [folder / competition.paths.features.name, *(folder / name for name in code_names)]
-    imported = {p.relative_to(folder).as_posix() for p in code_files([p for p in roots if p.is_file()]).files}
-    uploaded_code = [n for n in source["files"] if n in imported or not n.endswith(".py")]
-    uploaded = (n for n in ("competition.toml", *uploaded_code) if n not in training_files and not n.startswith(DATA))
-    return {name: folder / name for name in uploaded}
+    root_files = [folder / competition.paths.features.name, *(folder / name for name in code_names)]
+    imported_names = {
+        p.relative_to(folder).as_posix() for p in code_files([p for p in root_files if p.is_file()]).files
+    }
+    names_with_imported_code = [n for n in source["files"] if n in imported_names or not n.endswith(".py")]
+    uploaded_names = (
+        n for n in ("competition.toml", *names_with_imported_code) if n not in training_files and not n.startswith(DATA)
+    )
+    return {name: folder / name for name in uploaded_names}
 
 
-def _wheels(folder: Path, python: str, wheel_folder: Path | None, needed: dict[str, str]) -> list[Path]:
+def _wheels(folder: Path, python: str, wheel_folder: Path | None, packages: dict[str, str]) -> list[Path]:
     """Return this package's wheel and those of the needed packages, from `wheel_folder` or else downloaded once."""
-    downloads = folder / "wheels" / python
+    download_folder = folder / "wheels" / python
     if wheel_folder is not None and not list(wheel_folder.glob("*.whl")):
         raise ConfigError(f"--wheels {wheel_folder}: there is no wheel", hint="leave it out to download them")
-    wheels = [p for p in (wheel_folder or downloads).glob("*.whl") if not is_own_wheel(p.name)]
-    if wheel_folder is None and not has_wheels_of(wheels, needed):
+    wheels = [p for p in (wheel_folder or download_folder).glob("*.whl") if not is_own_wheel(p.name)]
+    if wheel_folder is None and not has_wheels_of(wheels, packages):
         for path in wheels:
             path.unlink()
-        wheels = download(downloads, python, needed)
-    return [own_wheel(downloads), *wheels]
+        wheels = download(download_folder, python, packages)
+    return [own_wheel(download_folder), *wheels]
 
 
 def _fill_bundle(bundle: Path, files: dict[str, Path]) -> None:

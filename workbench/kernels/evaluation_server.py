@@ -17,11 +17,11 @@ def check_no_server(competition: Competition) -> None:
     ConfigError
         Names the file that shows the server, and what can be done instead.
     """
-    server = evaluation_server_of(competition)
-    if server is None:
+    server_file = evaluation_server_of(competition)
+    if server_file is None:
         return
     raise ConfigError(
-        f"{competition.slug!r} has an evaluation server ({server}): when a notebook is submitted, Kaggle runs it "
+        f"{competition.slug!r} has an evaluation server ({server_file}): when a notebook is submitted, Kaggle runs it "
         "again, and a gateway in another container sends it the hidden test set in batches. The notebook that "
         "`wb kernel build` writes reads test files and starts no server: the rerun would fail and cost a submission",
         hint="train and compare here as usual; for the submission copy the host's demo notebook (on the competition's "

@@ -23,8 +23,8 @@ def fixed_copies(competition: Competition) -> dict[str, Path]:
     Raises
     ------
     ConfigError
-        When a copy is of the test set: Kaggle replaces that by the hidden one in the rerun, and the copy has the
-        public rows.
+        When a copy is of the test set: in the rerun Kaggle replaces it with the hidden one, but the copy would still
+        have the public rows.
     """
     folder, tables = competition.folder, competition.definition.tables
     options = reading_options(folder, None)
@@ -39,7 +39,7 @@ def fixed_copies(competition: Competition) -> dict[str, Path]:
             ):
                 raise ConfigError(
                     f"{path} is a fixed copy of the public rows of {table.name!r}: when Kaggle reruns the notebook, "
-                    "there are other rows, in a file with the same fault",
+                    "the hidden rows are in a file with the same fault",
                     hint="set in competition.toml how the file is read, under [read] and [types], and remove the copy; "
                     f"then `wb fetch {competition.slug}`, and run the experiment again",
                 )

@@ -62,15 +62,15 @@ def hidden_data(
         The number of its rows; None if the test set is not a single CSV or Parquet file.
     """
     change_notes = [] if changes is None else changes
-    ids = competition.definition.id_columns
+    id_columns = competition.definition.id_columns
     train = competition.table(competition.definition.tables.train)
 
     def grow(frame: pl.DataFrame, is_test: bool) -> pl.DataFrame:
-        new_rows = _new_rows(frame, ids)
+        new_rows = _new_rows(frame, id_columns)
         if is_test:
             change_notes.append(f"{counted(new_rows.height, 'row')} more, {frame.height + new_rows.height:,} in all")
-            new_rows = _with_train_values(frame, new_rows, train, ids, change_notes)
-            new_rows = _with_unseen_categories(new_rows, ids, change_notes)
+            new_rows = _with_train_values(frame, new_rows, train, id_columns, change_notes)
+            new_rows = _with_unseen_categories(new_rows, id_columns, change_notes)
         return pl.concat([frame, new_rows.select(frame.columns)], how="vertical_relaxed")
 
     return _write_changed(competition, public_folder, folder, grow)
@@ -81,15 +81,17 @@ def emptied_data(
 ) -> int | None:
     """Write the competition's files with a smaller test set, with every second of its non-empty columns emptied."""
     change_notes = [] if changes is None else changes
-    ids = competition.definition.id_columns
+    id_columns = competition.definition.id_columns
 
     def empty(frame: pl.DataFrame, is_test: bool) -> pl.DataFrame:
         subset = frame.tail(max(1, int(frame.height * SUBSET_SHARE)))
         if not is_test:
             return subset
-        filled = [c for c in competition.rows.columns if c not in ids and c in subset.columns]
-        filled = [c for c in filled if subset[c].null_count() < subset.height and c not in competition.ids.key_columns]
-        emptied_columns = filled[1::2]
+        filled_columns = [c for c in competition.rows.columns if c not in id_columns and c in subset.columns]
+        filled_columns = [
+            c for c in filled_columns if subset[c].null_count() < subset.height and c not in competition.ids.key_columns
+        ]
+        emptied_columns = filled_columns[1::2]
         change_notes.append(counted(subset.height, "row"))
         if emptied_columns:
             change_notes.append(f"empty: {', '.join(emptied_columns[:MAX_NAMED_COLUMNS])}")
@@ -117,14 +119,14 @@ def _write_changed(competition: Competition, public_folder: Path, folder: Path, 
             link(other, folder / other.relative_to(public_folder))
     n_test_rows = 0
     for name, path in path_by_table.items():
-        changed = change(competition.table(name).collect(), name == tables.test)
+        changed_table = change(competition.table(name).collect(), name == tables.test)
         target = folder / path.relative_to(public_folder)
         target.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix == ".csv":
-            write_csv(as_written(changed, manifest.table(name, slug=competition.slug).spelled), target)
+            write_csv(as_written(changed_table, manifest.table(name, slug=competition.slug).spelled), target)
         else:
-            changed.write_parquet(target)
-        n_test_rows = changed.height if name == tables.test else n_test_rows
+            changed_table.write_parquet(target)
+        n_test_rows = changed_table.height if name == tables.test else n_test_rows
     return n_test_rows
 
 
@@ -143,48 +145,55 @@ def link(file: Path, target: Path) -> bool:
     return True
 
 
-def _new_rows(frame: pl.DataFrame, ids: tuple[str, ...]) -> pl.DataFrame:
+def _new_rows(frame: pl.DataFrame, id_columns: tuple[str, ...]) -> pl.DataFrame:
     """Return the rows to append, which have new ids."""
     new_rows = frame.head(int((HIDDEN_TIMES - 1) * frame.height) or 1)
-    id_column = ids[0]
+    id_column = id_columns[0]
     if frame[id_column].dtype.is_numeric():
         next_id = int(frame[id_column].max() or 0) + 1  # type: ignore[arg-type]
         return new_rows.with_columns((pl.int_range(pl.len()) + next_id).cast(frame[id_column].dtype).alias(id_column))
     return new_rows.with_columns((pl.col(id_column).cast(pl.String) + "-hidden").alias(id_column))
 
 
-def _with_unseen_categories(new_rows: pl.DataFrame, ids: tuple[str, ...], change_notes: list[str]) -> pl.DataFrame:
+def _with_unseen_categories(
+    new_rows: pl.DataFrame, id_columns: tuple[str, ...], change_notes: list[str]
+) -> pl.DataFrame:
     """Replace the texts in some of the new rows by a category that train does not have."""
-    texts = [c for c in new_rows.columns if c not in ids and new_rows[c].dtype == pl.String]
-    if texts:
-        change_notes.append(f"unseen categories: {', '.join(texts[:MAX_NAMED_COLUMNS])}")
-    is_chosen = pl.int_range(pl.len()) % round(1 / UNSEEN_SHARE) == 0
+    text_columns = [c for c in new_rows.columns if c not in id_columns and new_rows[c].dtype == pl.String]
+    if text_columns:
+        change_notes.append(f"unseen categories: {', '.join(text_columns[:MAX_NAMED_COLUMNS])}")
+    gets_unseen_category = pl.int_range(pl.len()) % round(1 / UNSEEN_SHARE) == 0
     return new_rows.with_columns(
-        pl.when(is_chosen).then(pl.lit("never seen before")).otherwise(pl.col(c)).alias(c) for c in texts
+        pl.when(gets_unseen_category).then(pl.lit("never seen before")).otherwise(pl.col(c)).alias(c)
+        for c in text_columns
     )
 
 
 def _with_train_values(
-    frame: pl.DataFrame, new_rows: pl.DataFrame, train: pl.LazyFrame, ids: tuple[str, ...], change_notes: list[str]
+    frame: pl.DataFrame,
+    new_rows: pl.DataFrame,
+    train: pl.LazyFrame,
+    id_columns: tuple[str, ...],
+    change_notes: list[str],
 ) -> pl.DataFrame:
     """Put values of train into every third new row, and into all of them for columns that are empty in `frame`."""
     schema = train.collect_schema()
-    shared = [c for c in new_rows.columns if c not in ids and c in schema]
-    if not shared:
+    shared_columns = [c for c in new_rows.columns if c not in id_columns and c in schema]
+    if not shared_columns:
         return new_rows
     # Non-null values of each column: a hidden test set may hold some that the public one lacks.
-    values = train.select(pl.col(shared).drop_nulls().head(new_rows.height).implode()).collect()
-    filled_names, columns = [], []
-    for name in shared:
-        train_values = values[name][0]
+    train_value_lists = train.select(pl.col(shared_columns).drop_nulls().head(new_rows.height).implode()).collect()
+    filled_columns, new_columns = [], []
+    for name in shared_columns:
+        train_values = train_value_lists[name][0]
         if not len(train_values):
             continue
         train_sample = train_values.gather(np.arange(new_rows.height) * TRAIN_STEP % len(train_values))
         if frame[name].null_count() == frame.height:
-            filled_names.append(name)
-            columns.append(train_sample.alias(name))
+            filled_columns.append(name)
+            new_columns.append(train_sample.alias(name))
             continue
-        is_chosen = pl.Series(np.arange(new_rows.height) % TRAIN_VALUES_EVERY == 1)
+        gets_train_value = pl.Series(np.arange(new_rows.height) % TRAIN_VALUES_EVERY == 1)
         if train_sample.dtype != new_rows[name].dtype:
             change_notes.append(
                 f"{name}: values of train, a {train_sample.dtype}; "
@@ -192,13 +201,13 @@ def _with_train_values(
             )
             is_text = pl.String() in (train_sample.dtype, new_rows[name].dtype)
             train_column, test_column = (s.cast(pl.String) if is_text else s for s in (train_sample, new_rows[name]))
-            columns.append(
-                pl.select(pl.when(is_chosen).then(train_column).otherwise(test_column).alias(name)).to_series()
+            new_columns.append(
+                pl.select(pl.when(gets_train_value).then(train_column).otherwise(test_column).alias(name)).to_series()
             )
         else:
-            columns.append(train_sample.zip_with(is_chosen, new_rows[name]).alias(name))
-    if filled_names:
-        text = ", ".join(filled_names[:MAX_NAMED_COLUMNS])
+            new_columns.append(train_sample.zip_with(gets_train_value, new_rows[name]).alias(name))
+    if filled_columns:
+        text = ", ".join(filled_columns[:MAX_NAMED_COLUMNS])
         change_notes.append(f"filled, where the public test set is empty: {text}")
     change_notes.append("values of train in every third new row")
-    return new_rows.with_columns(columns)
+    return new_rows.with_columns(new_columns)

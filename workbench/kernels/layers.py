@@ -13,9 +13,9 @@ from workbench.core.distribution import is_own_wheel
 from workbench.core.errors import ConfigError
 from workbench.models.serving import MANIFEST, flat_name
 
-__all__ = ["NAMES", "PackedFile", "kernel_name", "layers", "packed_files"]
+__all__ = ["LAYER_NAMES", "PackedFile", "kernel_name", "layers", "packed_files"]
 
-NAMES = ("packages", "base", "changes")
+LAYER_NAMES = ("packages", "base", "changes")
 """The datasets of a kernel. A new version of a dataset must include all its files, changed or not. Therefore files that
 changed since the base was uploaded are in a separate dataset, with the manifest, which names the valid files."""
 
@@ -66,15 +66,15 @@ def packed_files(bundle: Path) -> list[PackedFile]:
     ]
     name_by_flat: dict[str, str] = {}
     for file in files:
-        if (other := name_by_flat.setdefault(file.flat_name, file.name)) != file.name:
+        if (name_of_first := name_by_flat.setdefault(file.flat_name, file.name)) != file.name:
             raise ConfigError(
-                f"{other} and {file.name} would have the same name in a dataset", hint="rename one of the two"
+                f"{name_of_first} and {file.name} would have the same name in a dataset", hint="rename one of the two"
             )
     return files
 
 
 def layers(files: list[PackedFile], base: Mapping[str, str]) -> dict[str, list[PackedFile]]:
-    """Return the files of each dataset; a dataset that is not in the result stays unchanged.
+    """Assign a bundle's files to datasets, by layer; a layer that is not in the result stays unchanged.
 
     Parameters
     ----------
@@ -85,12 +85,12 @@ def layers(files: list[PackedFile], base: Mapping[str, str]) -> dict[str, list[P
     """
     packages = [f for f in files if f.name.startswith("wheels/") and not is_own_wheel(f.name.removeprefix("wheels/"))]
     manifest = [f for f in files if f.name == MANIFEST]
-    content = [f for f in files if f not in packages and f not in manifest]
-    changed = [f for f in content if base.get(f.flat_name) != f.sha256]
+    other_files = [f for f in files if f not in packages and f not in manifest]
+    changed_files = [f for f in other_files if base.get(f.flat_name) != f.sha256]
     packages_layer = {"packages": packages} if packages else {}
-    if not base or sum(f.size for f in changed) > MAX_CHANGED_SHARE * sum(f.size for f in content):
-        return packages_layer | {"base": content, "changes": manifest}
-    return packages_layer | {"changes": manifest + changed}
+    if not base or sum(f.size for f in changed_files) > MAX_CHANGED_SHARE * sum(f.size for f in other_files):
+        return packages_layer | {"base": other_files, "changes": manifest}
+    return packages_layer | {"changes": manifest + changed_files}
 
 
 def kernel_name(slug: str, exp: int) -> str:

@@ -10,7 +10,7 @@ from workbench.core.errors import ConfigError, DamagedError
 from workbench.data.competition import Competition
 from workbench.kernels.build import BuiltKernel
 from workbench.kernels.evaluation_server import check_no_server
-from workbench.kernels.layers import NAMES, PackedFile, layers, packed_files
+from workbench.kernels.layers import LAYER_NAMES, PackedFile, layers, packed_files
 from workbench.kernels.push_datasets import DatasetPush
 from workbench.kernels.push_kernel import KernelPush, Machine
 from workbench.kernels.push_session import PushSession
@@ -64,7 +64,7 @@ def push(
         for layer, layer_files in files_by_layer.items():
             datasets.put(f"{built.name}-{layer}", layer_files)
         kernel = KernelPush(session, built, machine or Machine(), slug=competition.slug, run_id=run_id)
-        kernel.save([f"{built.name}-{layer}" for layer in NAMES if layer in files_by_layer or layer == "base"])
+        kernel.save([f"{built.name}-{layer}" for layer in LAYER_NAMES if layer in files_by_layer or layer == "base"])
         record = kernel.wait_and_fetch()
         return replace(
             pushed_kernel(built.folder, record),
@@ -75,12 +75,12 @@ def push(
 
 
 def _checked_run_id(built: BuiltKernel, files: list[PackedFile]) -> str:
-    """Return the run whose models a bundle has, after comparing its files with the manifest."""
+    """Return the id of the run whose models a bundle contains, after comparing its files with the manifest."""
     manifest = read_json(built.bundle / MANIFEST)
     digest_by_name = {f.name: f.sha256 for f in files if f.name != MANIFEST}
     if digest_by_name != manifest["files"]:
         raise DamagedError(
-            f"{built.bundle} is not what its manifest says: another build may be at work in it",
+            f"the files in {built.bundle} do not match its manifest: another build may be writing there",
             hint="`wb kernel push` builds it again",
         )
     return str(manifest["run_id"])

@@ -57,21 +57,21 @@ class DatasetPush:
         dataset.sending = DatasetSending(previous_version=previous_version, files=digest_by_name)
         session.write_record()
         session.context.stage(f"dataset {name}")
-        unanswered = None
+        unanswered_error = None
         try:
             self.code_host.put_dataset(name, tokens, is_new=state is None, notes=f"wb kernel push {self.kernel_name}")
         except UnansweredError as exc:
-            unanswered = exc
+            unanswered_error = exc
         except PlatformError as exc:
             # Nothing was created. Uploads of an earlier push may have expired and be the reason.
             dataset.sending = None
-            for stale in () if isinstance(exc, LoginError) else earlier_uploads:
-                dataset.uploads.pop(stale, None)
+            for stale_name in () if isinstance(exc, LoginError) else earlier_uploads:
+                dataset.uploads.pop(stale_name, None)
             session.write_record()
             raise
         new_state = self._wait_for_version(name, previous_version)
         if new_state is None:
-            text = unanswered.message if unanswered else f"a version of the dataset {name!r} was accepted"
+            text = unanswered_error.message if unanswered_error else f"a version of the dataset {name!r} was accepted"
             raise UnansweredError(f"{text}; it is not listed", hint=CHECKS_AGAIN)
         self._check_complete(name, new_state, files)
         self._record_version(name, new_state.version, digest_by_name)
@@ -87,7 +87,7 @@ class DatasetPush:
             )
 
     def _settle(self, name: str, dataset: DatasetRecord, sending: DatasetSending) -> DatasetRecord:
-        """Find out whether the version that an interrupted push was creating exists."""
+        """Find out whether the version that an interrupted push was creating exists; return the new record."""
         self.session.context.stage(f"dataset {name}: was a version created before the last push was interrupted?")
         new_state = self._wait_for_version(name, sending.previous_version)
         size_by_name = (
@@ -102,12 +102,13 @@ class DatasetPush:
         return dataset
 
     def _record_version(self, name: str, version: int, files: dict[str, str]) -> DatasetRecord:
+        """Record a dataset's newest version; `files` are the digests by name."""
         dataset = self.session.record.datasets[name] = DatasetRecord(version=version, files=files)
         self.session.write_record()
         return dataset
 
     def _upload(self, file: PackedFile, dataset: DatasetRecord) -> str:
-        """Return a file's token, of an earlier upload if that is recent and of the same bytes."""
+        """Return the token of an uploaded file; a recent upload of the same bytes is not repeated."""
         upload = dataset.uploads.get(file.flat_name)
         if upload is None or upload.sha256 != file.sha256 or upload.at < time.time() - MAX_TOKEN_AGE_S:
             self.session.context.stage(f"uploading {file.name}")

@@ -64,7 +64,7 @@ class KernelPush:
     slug : str
         The competition whose data the kernel reads.
     run_id : str
-        The run whose models it has.
+        The run whose models the kernel contains.
     """
 
     def __init__(self, session: PushSession, built: BuiltKernel, machine: Machine, *, slug: str, run_id: str) -> None:
@@ -87,10 +87,10 @@ class KernelPush:
             if saved_state is not None:
                 state = saved_state
                 self._record_newest(record.sending, saved_state.version)
-        newest = record.newest
-        is_same = newest is not None and newest.key == key and newest.status in (None, "complete")
+        newest_kernel = record.newest
+        is_same = newest_kernel is not None and newest_kernel.key == key and newest_kernel.status in (None, "complete")
         # Another version may have been saved since, on the kernel's page; this one and its run still exist.
-        if newest is not None and is_same and state is not None and self._is_saved(newest, state):
+        if newest_kernel is not None and is_same and state is not None and self._is_saved(newest_kernel, state):
             return
         if state is None:
             # It was deleted, or never existed: version numbers start again.
@@ -236,8 +236,11 @@ class KernelPush:
             return False
         if kernel.number == 1:
             return True
-        earlier = KernelVersion(kernel.owner, kernel.name, kernel.number - 1)
-        return self.code_host.kernel_status(earlier) != status_and_failure or self.code_host.kernel_log(earlier) != log
+        earlier_version = KernelVersion(kernel.owner, kernel.name, kernel.number - 1)
+        return (
+            self.code_host.kernel_status(earlier_version) != status_and_failure
+            or self.code_host.kernel_log(earlier_version) != log
+        )
 
     # --------------------------------------------------------------------------------------------------------- output
 
@@ -246,30 +249,30 @@ class KernelPush:
         notes = self.session.notes
         self.session.context.stage("output")
         # Files that an interrupted push has fetched are not fetched again.
-        partial = folder.with_name(f".{folder.name}-{kernel.push_id}")
-        partial.mkdir(parents=True, exist_ok=True)
+        partial_folder = folder.with_name(f".{folder.name}-{kernel.push_id}")
+        partial_folder.mkdir(parents=True, exist_ok=True)
         try:
-            unsafe_names = self.code_host.fetch_output(kernel.version, partial)
+            unsafe_names = self.code_host.fetch_output(kernel.version, partial_folder)
             notes += [f"not fetched, its name leads out of the folder: {name!r}" for name in unsafe_names]
             if is_complete:
-                self._check_output(kernel, partial)
+                self._check_output(kernel, partial_folder)
         except PlatformError as exc:
             if is_complete or isinstance(exc, LoginError):
                 raise
             notes.append(f"the failed run's output could not be fetched: {exc.message}")
         shutil.rmtree(folder, ignore_errors=True)
-        partial.rename(folder)
+        partial_folder.rename(folder)
 
     def _check_output(self, kernel: KernelRecord, folder: Path) -> None:
         """Check that the fetched output comes from this push's run."""
         hint = "`wb kernel push` fetches it again"
         path = folder / RECEIPT
         try:
-            content = read_json(path) if path.is_file() else {}
+            receipt_json = read_json(path) if path.is_file() else {}
         except DamagedError as exc:
             shutil.rmtree(folder, ignore_errors=True)
             raise DamagedError(f"the fetched output is not what the kernel wrote: {exc.message}", hint=hint) from exc
-        receipt = content if isinstance(content, dict) else {}
+        receipt = receipt_json if isinstance(receipt_json, dict) else {}
         if (receipt.get("push"), receipt.get("run_id")) != (kernel.push_id, kernel.run_id):
             kernel.status = "unknown"
             self.session.write_record()
@@ -290,10 +293,10 @@ class KernelPush:
 
 def _with_push_id(notebook: Path, push_id: str) -> str:
     """Return the notebook's text with the id of the push as its parameter."""
-    node = json.loads(notebook.read_text(encoding="utf-8"))
-    for cell in node["cells"]:
+    notebook_json = json.loads(notebook.read_text(encoding="utf-8"))
+    for cell in notebook_json["cells"]:
         if PARAMETERS_TAG in cell["metadata"].get("tags", []):
             cell["source"] = f"push = {json.dumps(push_id)}"
         # nbformat allows a list of lines, too; the platform expects a single text.
         cell["source"] = "".join(cell["source"])
-    return json.dumps(node)
+    return json.dumps(notebook_json)

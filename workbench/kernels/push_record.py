@@ -122,9 +122,11 @@ class PushRecord(_Model):
         except DamagedError as exc:
             raise DamagedError(exc.message, hint=REMOVE_HINT) from exc
         except ValidationError as exc:
-            first = exc.errors()[0]
-            where = ".".join(str(part) for part in first["loc"]) or "all of it"
-            raise DamagedError(f"{path} is damaged: {where}: {first['msg'].lower()}", hint=REMOVE_HINT) from exc
+            first_error = exc.errors()[0]
+            field_path = ".".join(str(part) for part in first_error["loc"]) or "all of it"
+            raise DamagedError(
+                f"{path} is damaged: {field_path}: {first_error['msg'].lower()}", hint=REMOVE_HINT
+            ) from exc
 
     def write(self, folder: Path) -> None:
         """Write it to a kernel's folder, atomically."""

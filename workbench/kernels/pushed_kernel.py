@@ -21,7 +21,7 @@ class PushedKernel:
     ----------
     version : KernelVersion
     run_id : str
-        The run whose models it has.
+        The run whose models the kernel contains.
     status : str
         ``"complete"``, ``"error"`` or ``"cancelled"``.
     failure : str
@@ -69,7 +69,7 @@ def pushed(folder: Path, owner: str) -> tuple[PushedKernel, str]:
     Raises
     ------
     NotFoundError
-        When there is none.
+        When no version has finished.
     DamagedError
         When its output has changed since it was fetched.
     """

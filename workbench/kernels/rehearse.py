@@ -145,20 +145,20 @@ def rehearse(
     """
     check_no_server(competition)
     notes = _isolation_gaps()
-    raw = competition.folder / "data" / "raw"
-    results = built.folder / "rehearsal"
-    shutil.rmtree(results, ignore_errors=True)
+    raw_folder = competition.folder / "data" / "raw"
+    results_folder = built.folder / "rehearsal"
+    shutil.rmtree(results_folder, ignore_errors=True)
     session = _KernelSession(competition, built, limits, image, context, notes)
-    ids = competition.definition.id_columns
-    run_predictions = read_submission(run.folder / "submission.csv", ids)
+    id_columns = competition.definition.id_columns
+    run_predictions = read_submission(run.folder / "submission.csv", id_columns)
     # Next to the bundle and not in /tmp, which may be too small for the unpacked data.
     with tempfile.TemporaryDirectory(dir=built.folder, prefix=".input-") as folder:
         public_folder = Path(folder) / "public"
         context.stage("the public test set")
-        lay_out_data(raw, competition.slug, public_folder)
-        public = session.run(public_folder, results / "public")
-        max_difference, n_differing = compared(public.path, run_predictions, ids)
-        hidden = _rehearse_hidden(session, public_folder, results, run_predictions)
+        lay_out_data(raw_folder, competition.slug, public_folder)
+        public = session.run(public_folder, results_folder / "public")
+        max_difference, n_differing = compared(public.path, run_predictions, id_columns)
+        hidden = _rehearse_hidden(session, public_folder, results_folder, run_predictions)
     return RehearsalResult(
         public_submission=public.path,
         hidden_submission=hidden.path,
@@ -186,11 +186,11 @@ class _HiddenResult:
 
 
 def _rehearse_hidden(
-    session: _KernelSession, public_folder: Path, results: Path, run_predictions: pl.DataFrame
+    session: _KernelSession, public_folder: Path, results_folder: Path, run_predictions: pl.DataFrame
 ) -> _HiddenResult:
     """Run the kernel on a larger test set and on one with empty columns, made from the files in `public_folder`."""
     competition, context, notes = session.competition, session.context, session.notes
-    ids = competition.definition.id_columns
+    id_columns = competition.definition.id_columns
     changes: list[str] = []
     hidden_folder, emptied_folder = public_folder.with_name("hidden"), public_folder.with_name("emptied")
     n_hidden = hidden_data(competition, public_folder, hidden_folder, changes)
@@ -198,16 +198,16 @@ def _rehearse_hidden(
         notes.append("the test set is not a single CSV or Parquet file: no hidden one was tried")
         return _HiddenResult()
     context.stage("a hidden test set")
-    hidden = session.run(hidden_folder, results / "hidden", RERUN_VARIABLES)
-    check_hidden_submission(hidden.path, n_hidden, ids)
+    hidden = session.run(hidden_folder, results_folder / "hidden", RERUN_VARIABLES)
+    check_hidden_submission(hidden.path, n_hidden, id_columns)
     notes += [f"hidden test set: {change}" for change in changes]
-    n_changed = compare_public_rows(hidden.path, run_predictions, ids)[1]
+    n_changed = compare_public_rows(hidden.path, run_predictions, id_columns)[1]
     notes += _changed_row_notes(hidden.path, n_changed, run_predictions.height)
     context.stage("a hidden test set with empty columns")
     changes = []
     n_emptied = emptied_data(competition, public_folder, emptied_folder, changes) or 0
-    emptied = session.run(emptied_folder, results / "emptied", RERUN_VARIABLES)
-    check_hidden_submission(emptied.path, n_emptied, ids)
+    emptied = session.run(emptied_folder, results_folder / "emptied", RERUN_VARIABLES)
+    check_hidden_submission(emptied.path, n_emptied, id_columns)
     notes += [f"another hidden test set: {change}" for change in changes]
     peak_mb = max(hidden.peak_mb, emptied.peak_mb)
     return _HiddenResult(hidden.path, n_hidden, hidden.seconds, peak_mb, n_changed, emptied.path)
@@ -245,30 +245,32 @@ class _KernelSession:
     context: RunContext
     notes: list[str]
 
-    def run(self, data: Path, result: Path, variables: Mapping[str, str] = MappingProxyType({})) -> _SessionResult:
-        """Run the kernel on the competition's files in the folder `data`; copy its output into the folder `result`."""
-        result.mkdir(parents=True)
+    def run(
+        self, data_folder: Path, result_folder: Path, variables: Mapping[str, str] = MappingProxyType({})
+    ) -> _SessionResult:
+        """Run the kernel on the competition's files in `data_folder`; copy its output into `result_folder`."""
+        result_folder.mkdir(parents=True)
         built, submission, slug = self.built, self.competition.definition.submission.file, self.competition.slug
         with (
             tempfile.TemporaryDirectory(dir=built.folder, prefix=".run-") as folder,
             _bundle(built, self.notes) as bundle,
         ):
-            kaggle = Path(folder) / "kaggle"
-            working = kaggle / "working"
-            working.mkdir(parents=True)
-            sources = {f"competitions/{slug}": data.resolve()}
+            kaggle_folder = Path(folder) / "kaggle"
+            working_folder = kaggle_folder / "working"
+            working_folder.mkdir(parents=True)
+            sources = {f"competitions/{slug}": data_folder.resolve()}
             for name, dataset in _datasets(bundle, Path(folder) / "datasets").items():
                 sources[f"datasets/{OWNER}/{built.name}-{name}"] = dataset
             # The paths of Kaggle's earlier layout, which older kernels read.
             links = {name.rpartition("/")[2]: name for name in sources}
             inputs = KaggleInputs(sources, links, {f"competitions/{slug}": f"competitions/{slug}"})
             with kaggle_folders(
-                read_notebook(built.notebook), inputs, working, sandbox=self.sandbox(Path(folder))
+                read_notebook(built.notebook), inputs, working_folder, sandbox=self.sandbox(Path(folder))
             ) as prepared:
                 execution = execute(
                     prepared.notebook,
                     {},
-                    copy=result / "inference.ipynb",
+                    copy=result_folder / "inference.ipynb",
                     folder=prepared.folder,
                     environment={
                         **prepared.environment,
@@ -282,23 +284,23 @@ class _KernelSession:
                     context=self.context,
                 )
             for name in (submission, NOTES):
-                if (written := output_file(working, name)) is not None:
-                    shutil.copyfile(written, result / name)
-        if not (result / submission).is_file():
+                if (written_file := output_file(working_folder, name)) is not None:
+                    shutil.copyfile(written_file, result_folder / name)
+        if not (result_folder / submission).is_file():
             raise DataError(f"the kernel finished without writing {submission}")
-        return _SessionResult(result / submission, execution.seconds, execution.peak_mb)
+        return _SessionResult(result_folder / submission, execution.seconds, execution.peak_mb)
 
     def sandbox(self, folder: Path) -> Sandbox:
         """Return a sandbox like Kaggle's: of this machine only the programs, an empty home, no network."""
-        ipython = folder / "ipython"
-        startup = ipython / "profile_default" / "startup" / "00-image.py"
+        ipython_folder = folder / "ipython"
+        startup = ipython_folder / "profile_default" / "startup" / "00-image.py"
         startup.parent.mkdir(parents=True)
         # For the session only: the process that runs the notebook keeps this machine's packages.
         image = None if self.image is None else str(self.image.resolve())
         startup.write_text(STARTUP.format(image=image), encoding="utf-8")
         return Sandbox(
             host="system",
-            mounts={IPYTHON_FOLDER: (str(ipython.resolve()), True)},
+            mounts={IPYTHON_FOLDER: (str(ipython_folder.resolve()), True)},
             visible=() if image is None else (image,),
             home=HOME,
             own_tmp=True,
@@ -333,7 +335,7 @@ del contextlib, importlib, name, sys
 
 
 def _datasets(bundle: Path, folder: Path) -> dict[str, Path]:
-    """Lay out the bundle as the datasets that a first `push` creates."""
+    """Lay out the bundle as the datasets that a first `push` creates; return the folder of each, by layer."""
     folder_by_name = {}
     for name, files in layers(packed_files(bundle), {}).items():
         folder_by_name[name] = (folder / name).resolve()
@@ -369,62 +371,62 @@ def _bundle(built: BuiltKernel, notes: list[str]) -> Iterator[Path]:
         f"rehearsed with Python {local_python} and the packages of this machine; the kernel has Python {python}"
     )
     with tempfile.TemporaryDirectory(prefix="wb-bundle-") as folder:
-        repacked = Path(folder) / "bundle"
-        shutil.copytree(built.bundle, repacked)
-        for wheel in (repacked / "wheels").glob("*.whl"):
+        repacked_bundle = Path(folder) / "bundle"
+        shutil.copytree(built.bundle, repacked_bundle)
+        for wheel in (repacked_bundle / "wheels").glob("*.whl"):
             if not is_own_wheel(wheel.name):
                 wheel.unlink()
-        manifest["files"] = {n: h for n, h in manifest["files"].items() if (repacked / n).is_file()}
-        (repacked / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
-        yield repacked
+        manifest["files"] = {n: h for n, h in manifest["files"].items() if (repacked_bundle / n).is_file()}
+        (repacked_bundle / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
+        yield repacked_bundle
 
 
-def check_hidden_submission(path: Path, n_rows: int, ids: tuple[str, ...]) -> None:
-    """Check a kernel's submission for a hidden test set with `n_rows` rows, identified by the columns `ids`.
+def check_hidden_submission(submission: Path, n_rows: int, id_columns: tuple[str, ...]) -> None:
+    """Check a kernel's submission for a hidden test set with `n_rows` rows, identified by `id_columns`.
 
     Raises
     ------
     DataError
         When the number of rows differs, or predictions are missing or infinite.
     """
-    frame = read_submission(path, ids)
+    frame = read_submission(submission, id_columns)
     if frame.height != n_rows:
         raise DataError(
-            f"of the hidden test set the kernel's submission has {counted(frame.height, 'row')}; expected {n_rows:,}"
+            f"the kernel's submission for the hidden test set has {counted(frame.height, 'row')}; expected {n_rows:,}"
         )
     n_invalid = sum(
         int((~column.is_finite()).sum() + column.null_count()) for column in frame if column.dtype.is_float()
     )
     if n_invalid:
-        raise DataError(f"of the hidden test set {n_invalid:,} predictions are missing or infinite")
+        raise DataError(f"{n_invalid:,} predictions for the hidden test set are missing or infinite")
 
 
-def lay_out_data(raw: Path, slug: str, folder: Path) -> None:
+def lay_out_data(raw_folder: Path, slug: str, folder: Path) -> None:
     """Lay out a competition's files as Kaggle shows them to a notebook.
 
     The archive of all files, which exists only for the download, is unpacked. Other archives are ordinary files, and
     what was unpacked from them is not shown.
     """
-    archive = raw / f"{slug}.zip"
+    archive = raw_folder / f"{slug}.zip"
     if archive.is_file():
-        unpack(archive, folder, wanted=lambda name: not link(raw / name, folder / name))
+        unpack(archive, folder, wanted=lambda name: not link(raw_folder / name, folder / name))
         return
-    for path in raw.rglob("*"):
+    for path in raw_folder.rglob("*"):
         if not path.name.startswith("."):
-            link(path, folder / path.relative_to(raw))
+            link(path, folder / path.relative_to(raw_folder))
 
 
-def compare_public_rows(submission: Path, public: pl.DataFrame, ids: tuple[str, ...]) -> tuple[float, int]:
-    """Return how much the predictions of public rows differ in a larger test set, as `compared` does.
+def compare_public_rows(submission: Path, public: pl.DataFrame, id_columns: tuple[str, ...]) -> tuple[float, int]:
+    """Return the largest difference of the public rows' predictions in a larger test set, and the number that differ.
 
     Raises
     ------
     DataError
-        When some of them are missing there.
+        When some of the public rows are missing there.
     """
-    predictions = read_submission(submission, ids)
-    public_rows = predictions.join(public.select(pl.col(ids).cast(pl.String)), on=list(ids), how="semi")
+    predictions = read_submission(submission, id_columns)
+    public_rows = predictions.join(public.select(pl.col(id_columns).cast(pl.String)), on=list(id_columns), how="semi")
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "public.csv"
-        write_csv(public_rows, file)
-        return compared(file, public, ids)
+        public_file = Path(folder) / "public.csv"
+        write_csv(public_rows, public_file)
+        return compared(public_file, public, id_columns)

@@ -39,9 +39,9 @@ def check_no_secrets(files: Mapping[str, Path], exp: int) -> None:
         line_numbers = masks.lines_with_secrets(path.read_bytes().decode("utf-8", errors="replace"))
         places += [f"{name.removeprefix('competition/')}, line {number}" for number in line_numbers[:MAX_SHOWN]]
     if places:
-        remainder = f" and {len(places) - MAX_SHOWN} more places" if len(places) > MAX_SHOWN else ""
+        remainder_text = f" and {len(places) - MAX_SHOWN} more places" if len(places) > MAX_SHOWN else ""
         raise ConfigError(
-            f"a password or token would be uploaded; it is in {'; '.join(places[:MAX_SHOWN])}{remainder}",
+            f"a password or token would be uploaded; it is in {'; '.join(places[:MAX_SHOWN])}{remainder_text}",
             hint="remove it, read it from the environment instead, and revoke it if it was shared; then "
             f"`wb run {exp} --force` stores the code without it",
         )

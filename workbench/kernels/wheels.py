@@ -107,7 +107,7 @@ def _record_digest(data: bytes) -> str:
     return base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
 
 
-def needed_packages(imported: Iterable[str] = ()) -> dict[str, str]:
+def needed_packages(imported_modules: Iterable[str] = ()) -> dict[str, str]:
     """Return the packages that a kernel needs, with their requirements: the versions installed here, by name.
 
     Parameters
@@ -115,19 +115,21 @@ def needed_packages(imported: Iterable[str] = ()) -> dict[str, str]:
     imported : iterable of str
         Modules that the competition's code imports.
     """
-    distributions_by_module = distributions_of_modules() if imported else {}
-    packed_modules = [name for name in imported if name not in IMAGE_MODULES and name in distributions_by_module]
-    queue = [*NEEDED, *(distributions_by_module[name][0] for name in packed_modules)]
+    distributions_by_module = distributions_of_modules() if imported_modules else {}
+    packed_modules = [
+        name for name in imported_modules if name not in IMAGE_MODULES and name in distributions_by_module
+    ]
+    package_queue = [*NEEDED, *(distributions_by_module[name][0] for name in packed_modules)]
     versions: dict[str, str] = {}
-    while queue:
-        name = normalised(queue.pop())
+    while package_queue:
+        name = normalised(package_queue.pop())
         if name in versions or name in OWN_DISTRIBUTIONS:
             continue
         try:
-            versions[name], requirements = _installed(name)
+            versions[name], required_names = _installed(name)
         except importlib.metadata.PackageNotFoundError:
             continue  # a requirement for another Python or system: those of this one are installed
-        queue += requirements
+        package_queue += required_names
     return dict(sorted(versions.items()))
 
 
@@ -141,11 +143,11 @@ def _installed(name: str) -> tuple[str, tuple[str, ...]]:
 
 def modules_of(packages: Iterable[str]) -> list[str]:
     """Return the names under which packages are imported."""
-    wanted = set(packages)
+    package_names = set(packages)
     return sorted(
         module
         for module, distributions in distributions_of_modules().items()
-        if module.isidentifier() and wanted & {normalised(name) for name in distributions}
+        if module.isidentifier() and package_names & {normalised(name) for name in distributions}
     )
 
 
@@ -156,8 +158,8 @@ def normalised(name: str) -> str:
 
 def has_wheels_of(wheels: Sequence[Path], packages: Mapping[str, str]) -> bool:
     """Tell whether there is a wheel of each package in its version."""
-    available = {(normalised(name), version) for name, version, *_ in (p.name.split("-") for p in wheels)}
-    return set(packages.items()) <= available
+    available_versions = {(normalised(name), version) for name, version, *_ in (p.name.split("-") for p in wheels)}
+    return set(packages.items()) <= available_versions
 
 
 def download(folder: Path, python: str, packages: Mapping[str, str]) -> list[Path]:
@@ -176,13 +178,13 @@ def download(folder: Path, python: str, packages: Mapping[str, str]) -> list[Pat
         When a package has no wheel for that Python, or nothing can be downloaded.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    pinned = [f"{name}=={version}" for name, version in packages.items()]
+    pinned_requirements = [f"{name}=={version}" for name, version in packages.items()]
     command = [sys.executable, "-P", "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
     command += ["--dest", str(folder)]
     command += ["--only-binary", ":all:", "--python-version", python, "--implementation", "cp"]
     for platform in PLATFORMS:
         command += ["--platform", platform]
-    pip_run = subprocess.run([*command, *pinned], capture_output=True, text=True, check=False)
+    pip_run = subprocess.run([*command, *pinned_requirements], capture_output=True, text=True, check=False)
     if pip_run.returncode:
         reason = next(
             (line for line in reversed(pip_run.stderr.splitlines()) if line.startswith("ERROR")), pip_run.stderr[-200:]
@@ -209,11 +211,11 @@ def check_wheels(paths: Sequence[Path], python: str) -> None:
         if len(parts) < 5:
             raise ConfigError(f"{path.name} is not a wheel's name", hint="NAME-VERSION-PYTHON-ABI-PLATFORM.whl")
         pythons, abi, platform = parts[-3:]
-        fits = any(
+        is_installable = any(
             tag in (python_tag, "py3") or (abi == "abi3" and _is_not_newer(tag, python_tag))
             for tag in pythons.split(".")
         )
-        if not fits:
+        if not is_installable:
             raise ConfigError(
                 f"{path.name} is a wheel for {pythons}, and the kernel has Python {python}",
                 hint=f"`wb kernel build --python {python}` downloads the right ones",

@@ -172,7 +172,7 @@ def kernel_findings(
 ) -> list[SubmissionFinding]:
     """Compare a kernel's output with the run's own file: the score is of the former, the CV of the latter.
 
-    `newer` describes a later version of the kernel; "" if there is none.
+    `newer_version` describes a later version of the kernel; "" if there is none.
     """
     findings = (
         [_warning("older_version", f"this is not the kernel's newest version: {newer_version}")]

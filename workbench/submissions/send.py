@@ -60,12 +60,12 @@ Agree = Callable[[tuple[SubmissionFinding, ...]], bool]
 class KernelOutput:
     """A kernel version and the file that it wrote: the version is submitted, and the file is logged.
 
-    `newer` describes the state of a version that was pushed later; "" if there is none.
+    `newer_version` describes the state of a version that was pushed later; "" if there is none.
     """
 
     version: KernelVersion
     file: Path
-    newer: str = ""
+    newer_version: str = ""
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ def prepare(
         record_on_disk, details = read_run(run_folder)
         check_files(run_folder, record_on_disk, details)
         if kernel is not None:
-            findings += kernel_findings(competition, kernel.file, file, kernel.newer)
+            findings += kernel_findings(competition, kernel.file, file, kernel.newer_version)
             file = kernel.file
         elif competition.definition.submission.is_parquet:
             # The run's own file stays as it is; a Parquet copy of it is sent.
