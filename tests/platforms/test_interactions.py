@@ -98,8 +98,11 @@ def test_other_tasks_have_no_log(read) -> None:
         (HEAD + LOG + 'id = "{usr}"\n', "interactions.id: '{usr}' must contain {user} once"),
         (HEAD + LOG + 'id = "7"\n', "interactions.id: '7' must contain {user} once"),
         (HEAD + LOG + 'id = "{user}_{kind}"\n', "interactions.id: .* no column of types is named\nadd kind"),
-        (HEAD + KINDS.replace("weights", "# weights"), "interactions.weights: missing: ids have a type"),
-        (HEAD + KINDS.replace('id = "{user}_{kind}"', ""), "interactions.weights: they are for ids that have a type"),
+        (HEAD + KINDS.replace("weights", "# weights"), "interactions.weights: missing: ids contain the type"),
+        (
+            HEAD + KINDS.replace('id = "{user}_{kind}"', ""),
+            "interactions.weights: they are for ids that contain the type",
+        ),
         *(
             (HEAD + KINDS.replace("0.1", weight), f"interactions.weights: clicks = {weight}: expected a number above 0")
             for weight in ("-0.1", "0.0", "inf", "nan")

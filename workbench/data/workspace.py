@@ -70,7 +70,7 @@ class Workspace:
 
     @property
     def id(self) -> str:
-        """The id among the workspaces that share a ledger, created on first use; "" where it can't be written."""
+        """The id among the workspaces that share a ledger, created on first use; "" if it can't be written."""
         path = self.submissions / ID_FILE
         try:
             if not path.exists():
@@ -107,8 +107,9 @@ class Workspace:
         Parameters
         ----------
         slug : str or None
-            A name, an unambiguous prefix of one, or an address (see `workbench.platforms.protocol.competition_slug`).
-            An unknown name is returned unchanged. None for the competition of the folder `inside`, else the only one.
+            A name, the beginning of exactly one name, or an address (see
+            `workbench.platforms.protocol.competition_slug`). An unknown name is returned unchanged. With None, the
+            competition is that of the folder `inside`, else the only one of the workspace.
         inside : Path, optional
             Usually the current folder.
 
@@ -135,13 +136,14 @@ class Workspace:
         )
 
     def _full_name(self, slug: str) -> str:
+        """Return the only name that begins with `slug`; `slug` itself if it is a name, or if no name begins with it."""
         slugs = self.slugs()
         if slug in slugs or (self.competitions / slug).is_dir():
             return slug
         matching = [s for s in slugs if s.startswith(slug)]
         if len(matching) > 1:
             raise ConfigError(
-                f"several competitions begin with {slug!r}: {', '.join(matching)}", hint="give more of the name"
+                f"several competitions begin with {slug!r}: {', '.join(matching)}", hint="write more of the name"
             )
         return matching[0] if matching else slug
 
@@ -191,13 +193,13 @@ def find_workspace(
             if not is_trusted:
                 _check_owner(folder)
             return Workspace(folder, ledger_url, cache_limit=cache_limit)
-    on_drive = sorted(p.parent for p in DRIVE.glob("*/competitions") if p.is_dir())
-    if len(on_drive) > 1:
+    drive_folders = sorted(p.parent for p in DRIVE.glob("*/competitions") if p.is_dir())
+    if len(drive_folders) > 1:
         raise ConfigError(
-            f"several workspaces in {DRIVE}: {', '.join(p.name for p in on_drive)}", hint="set WB_WORKSPACE to one"
+            f"several workspaces in {DRIVE}: {', '.join(p.name for p in drive_folders)}", hint="set WB_WORKSPACE to one"
         )
-    if on_drive:
-        return Workspace(on_drive[0], ledger_url, cache_limit=cache_limit)
+    if drive_folders:
+        return Workspace(drive_folders[0], ledger_url, cache_limit=cache_limit)
     raise NotFoundError(
         f"no workspace at {start} or above it (a folder that has competitions/)",
         hint="`wb init DIR` makes one; or set WB_WORKSPACE",
@@ -207,22 +209,22 @@ def find_workspace(
 def _check_owner(root: Path) -> None:
     """Refuse a workspace that belongs to another user: its code would run with the caller's rights.
 
-    Files of root are trusted, who could change the caller's files anyway. Root trusts the user who called sudo, and
-    everybody in a container, where mounted files belong to the user who started it.
+    Files of root are trusted, because root could change the caller's files anyway. If the caller is root, the user who
+    called sudo is trusted, and in a container everybody: mounted files belong to the user who started it.
 
     Raises
     ------
     ConfigError
-        Names the owner, and how to use the workspace nevertheless.
+        If a folder belongs to somebody else; the message names the owner, the hint how to use the workspace anyway.
     """
     user = user_id()
     if user is None:
         return
     if user == 0 and _in_container():
         return
-    trusted = {0, user, *([int(os.environ["SUDO_UID"])] if user == 0 and _is_number("SUDO_UID") else [])}
+    trusted_ids = {0, user, *([int(os.environ["SUDO_UID"])] if user == 0 and _is_whole_number("SUDO_UID") else [])}
     for path in (root, *(root / name for name in ("competitions", "notebooks", "submissions"))):
-        owner = next((o for o in _owners(path) if o not in trusted), None)
+        owner = next((o for o in _owner_ids(path) if o not in trusted_ids), None)
         if owner is not None:
             raise ConfigError(
                 f"{root} is a workspace of another user: {path} belongs to {user_name(owner)}, and you are "
@@ -231,19 +233,20 @@ def _check_owner(root: Path) -> None:
             )
 
 
-def _owners(path: Path) -> list[int]:
+def _owner_ids(path: Path) -> list[int]:
     """Return the user ids of the owners of a path and, for a link, of its target.
 
-    The owner of the target alone proves nothing: in ``/tmp`` anybody can link to a folder of root's.
+    Both are needed: in ``/tmp`` anybody can make a link to a folder that belongs to root.
     """
-    owners = []
+    owner_ids = []
     for read_status in (path.lstat, path.stat):
         with suppress(OSError):
-            owners.append(read_status().st_uid)
-    return owners
+            owner_ids.append(read_status().st_uid)
+    return owner_ids
 
 
-def _is_number(variable: str) -> bool:
+def _is_whole_number(variable: str) -> bool:
+    """Tell whether an environment variable is set to a whole number."""
     return os.environ.get(variable, "").isascii() and os.environ.get(variable, "").isdecimal()
 
 

@@ -21,10 +21,10 @@ __all__ = [
 ]
 
 UNITS = {"s": 1_000_000, "ms": 1_000, "us": 1, "ns": 0.001}
-"""The microseconds in a unit of times that are whole numbers."""
+"""The number of microseconds in each unit of times that are whole numbers."""
 
 CUTS = ("last", "session")
-"""The ways to split a log into what is known and what is to be predicted; see `InteractionsSpec`."""
+"""The ways to split a log into known events and events to predict; see `InteractionsSpec`."""
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
@@ -52,7 +52,7 @@ class InteractionsSpec:
     weights : dict
         The weight of each predicted type in the score, which is the weighted sum; empty if `id` has no type.
     first : tuple of str
-        The types of which only the next event is predicted; of the others all are.
+        The types of which only the next event is predicted; of the other types, all events in the horizon are.
     weight : str, optional
         The column with the weight of an event, such as a rating or a quantity.
     users, items : str, optional
@@ -75,9 +75,9 @@ class InteractionsSpec:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The columns of the log: user, item, time, and if there are any, type and weight."""
-        optional = (self.kind, self.weight)
-        return (self.user, self.item, self.time, *(column for column in optional if column is not None))
+        """The columns of the log: user, item and time; type and weight if there are such columns."""
+        optional_columns = (self.kind, self.weight)
+        return (self.user, self.item, self.time, *(column for column in optional_columns if column is not None))
 
     @property
     def predicts_each_type(self) -> bool:
@@ -85,7 +85,7 @@ class InteractionsSpec:
         return "{kind}" in self.id
 
     def id_of(self, user: str, kind: str = "") -> str:
-        """Return the sample's id for a user, and for a type if ids have one.
+        """Return the sample's id for a user, and for the event type `kind` if ids contain it.
 
         Examples
         --------
@@ -117,9 +117,10 @@ def invalid_values(spec: InteractionsSpec) -> Iterator[InvalidValue]:
             yield InvalidValue(
                 key, f"{column!r} is named twice among user, item, time, kind and weight", "name another column"
             )
-    for key, value, valid in (("unit", spec.unit, tuple(UNITS)), ("cut", spec.cut, CUTS)):
-        if value not in valid:
-            yield InvalidValue(key, f"{value!r} is none of {', '.join(valid)}", did_you_mean(value, valid, kind=key))
+    for key, value, valid_values in (("unit", spec.unit, tuple(UNITS)), ("cut", spec.cut, CUTS)):
+        if value not in valid_values:
+            hint = did_you_mean(value, valid_values, kind=key)
+            yield InvalidValue(key, f"{value!r} is none of {', '.join(valid_values)}", hint)
     if spec.horizon_s <= 0:
         yield InvalidValue(
             "horizon", f"{spec.horizon_s} s is not a valid horizon", 'write a duration such as "28d" or "12h"'
@@ -130,24 +131,28 @@ def invalid_values(spec: InteractionsSpec) -> Iterator[InvalidValue]:
 
 def _invalid_ids(spec: InteractionsSpec) -> Iterator[InvalidValue]:
     placeholders = re.findall(r"\{([^{}]*)\}", spec.id)
-    unknown = [p for p in placeholders if p not in ("user", "kind")]
+    unknown_placeholders = [p for p in placeholders if p not in ("user", "kind")]
     hint = 'write "{user}", or "{user}_{kind}" if each type is predicted separately'
-    if placeholders.count("user") != 1 or placeholders.count("kind") > 1 or unknown:
+    if placeholders.count("user") != 1 or placeholders.count("kind") > 1 or unknown_placeholders:
         yield InvalidValue(
             "id", f"{spec.id!r} must contain {{user}} once, may contain {{kind}} once, and nothing else in braces", hint
         )
     elif spec.predicts_each_type and spec.kind is None:
-        yield InvalidValue("id", f"{spec.id!r} has a type, but no column of types is named", 'add kind = "COLUMN"')
+        yield InvalidValue(
+            "id", f"{spec.id!r} contains the type of event, but no column of types is named", 'add kind = "COLUMN"'
+        )
 
 
 def _invalid_weights(spec: InteractionsSpec) -> Iterator[InvalidValue]:
     if spec.predicts_each_type and not spec.weights:
         yield InvalidValue(
-            "weights", "missing: ids have a type, and the weights name the types to predict", "{ clicks = 0.1, … }"
+            "weights",
+            "missing: ids contain the type of event, and the weights name the types to predict",
+            "{ clicks = 0.1, … }",
         )
     if spec.weights and not spec.predicts_each_type:
         yield InvalidValue(
-            "weights", f"they are for ids that have a type, got id = {spec.id!r}", 'id = "{user}_{kind}"'
+            "weights", f"they are for ids that contain the type of event, got id = {spec.id!r}", 'id = "{user}_{kind}"'
         )
     for kind, weight in spec.weights.items():
         if not 0 < weight < float("inf"):
@@ -205,5 +210,5 @@ def parse_weights(text: str) -> dict[str, float]:
     pairs = [(name.strip(), weight) for name, _, weight in (part.partition("=") for part in text.split(","))]
     weights = dict(pairs)
     if not all(weights) or len(weights) < len(pairs):
-        raise ValueError("every type once, each with a name")
+        raise ValueError("expected every type once, each with a name")
     return {name: float(weight) for name, weight in weights.items()}

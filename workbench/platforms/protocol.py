@@ -51,7 +51,7 @@ IMPLEMENTATIONS = {"kaggle": "workbench.platforms.kaggle:Kaggle", "rehearsal": "
 
 @dataclass(frozen=True)
 class CompetitionFacts:
-    """What the platform knows about a competition; None or empty for what it does not know.
+    """What the platform knows about a competition; a field is None or empty if the platform does not know it.
 
     Attributes
     ----------
@@ -59,15 +59,15 @@ class CompetitionFacts:
         A built-in name of `workbench.metrics`, or the platform's own words.
     task : str, optional
     id_columns, target_columns : tuple of str
-        Kaggle does not know these and the task: they are inferred from the files.
+        Kaggle states neither these nor the task: they are inferred from the files.
     weight_column : str, optional
         The column with the weights of rows, or an expression of columns.
     daily_limit : int, optional
         Submissions per UTC day.
     accepts_submissions : bool
-        Whether it is open, for files or for notebooks.
+        Whether the competition is open, for files or for notebooks.
     kind : str
-        "notebook" if it accepts kernels only, "over" after the deadline, else "tabular".
+        "notebook" if only kernels can be submitted, "over" after the deadline, else "tabular".
     interactions : InteractionsSpec, optional
         The log of a competition of the task recommend.
     positive_classes : tuple of str
@@ -151,9 +151,9 @@ class PlatformSubmission:
 
 @dataclass(frozen=True)
 class SubmissionLimits:
-    """The submissions allowed per UTC day, and those left today; None if no limit is known.
+    """The number of submissions allowed per UTC day, and the number left today; None if no limit is known.
 
-    With `limited_by_total`, the limit is that of the whole competition: the next day allows no more.
+    With `limited_by_total`, the limit is that of the entire competition: the next day allows no more.
     """
 
     per_day: int | None
@@ -181,10 +181,10 @@ class Standing:
 
 @dataclass(frozen=True)
 class Leaderboard:
-    """The leaderboard: entries (team, score), the best first, and the standing of the user's best submission.
+    """The leaderboard: entries (team, score), the best first, and the standings of the user's best submission.
 
-    `public` and `private` are None if there is no such submission. `scope` is the kind of the entries' scores:
-    ``"public"`` or ``"private"``.
+    `public` and `private` are its standings by public and by private score; None if there is none. `scope` tells which
+    scores the entries have: ``"public"`` or ``"private"``.
     """
 
     entries: tuple[tuple[str, float], ...] = field(default=())
@@ -219,7 +219,7 @@ class KernelSource:
     Attributes
     ----------
     title : str
-        The platform derives the name in the address from it.
+        The platform derives the kernel's name in its address from the title.
     notebook : str
         The JSON text of the notebook.
     datasets : tuple of str
@@ -227,7 +227,7 @@ class KernelSource:
     competition : str
         The competition whose data it reads.
     accelerator : str
-        The platform's name for it; "" for none.
+        The platform's name of the accelerator; "" for none.
     docker_pin : str
         ``"original"`` (the image of the first version) or ``"latest"``.
     limit_s : float, optional
@@ -268,7 +268,7 @@ class CodeHost(Protocol):
     """
 
     delay_s: float
-    """How long it may take to list what was created."""
+    """How long it may take until a new dataset, kernel or version is listed."""
 
     @property
     def owner(self) -> str:
@@ -292,7 +292,7 @@ class CodeHost(Protocol):
         ...
 
     def kernel(self, name: str, number: int | None = None) -> KernelState | None:
-        """Return the newest version of a kernel, or that of a number; None if there is none."""
+        """Return the newest version of a kernel, or the version with a number; None if there is none."""
         ...
 
     def save_kernel(self, name: str, source: KernelSource) -> KernelVersion:
@@ -307,7 +307,7 @@ class CodeHost(Protocol):
         ...
 
     def kernel_log(self, version: KernelVersion) -> str:
-        """Return what a version's run has printed so far."""
+        """Return the text that a version's run has printed so far."""
         ...
 
     def fetch_output(self, version: KernelVersion, folder: Path) -> list[str]:
@@ -330,7 +330,7 @@ class Platform(Protocol):
 
     name: str
     is_local: bool
-    """Whether its files are on this machine, so that fetching them is only a copy."""
+    """Whether the platform's files are on this machine, so that fetching them is only a copy."""
     listing_delay_s: float
     """How long the platform usually takes to list a new submission."""
 
@@ -361,10 +361,10 @@ class Platform(Protocol):
     def download(self, slug: str, name: str, destination: Path, *, progress: Progress | None = None) -> None:
         """Download one file, or the archive, to `destination`; an existing file is replaced once it is complete.
 
-        What an interrupted download has received may stay at ``partial_of(destination)``; the next call resumes there.
+        The bytes of an interrupted download may stay at ``partial_of(destination)``; the next call resumes there.
 
-        Raises `NotFoundError` for a name that `files` does not list, `PlatformError` when what arrived is not what was
-        announced (size, checksum), and `UnavailableError` when only the archive is not available now.
+        Raises `NotFoundError` for a name that `files` does not list, `PlatformError` when size or checksum differ from
+        the announced ones, and `UnavailableError` when the archive, but not every file, is unavailable now.
         """
         ...
 
@@ -418,7 +418,7 @@ def partial_of(destination: Path) -> Path:
 
 
 def next_day_hint(now: datetime) -> str:
-    """Return a hint: when the next day of submissions begins, and what can be done until then.
+    """Return a hint that states when the next day of submissions begins, and what can be done until then.
 
     Examples
     --------
@@ -464,8 +464,8 @@ def medal(rank: int, teams: int) -> str | None:
 
 
 _ADDRESS = re.compile(r"(?:[a-z]+:)?(?://)?(?:[\w-]+\.)*kaggle\.com(?::\d+)?(?P<path>[/?#].*)?", re.IGNORECASE)
-_PATHS = ("competitions", "c")
-"""The first part of the path of a competition's page."""
+_FIRST_PATH_PARTS = ("competitions", "c")
+"""The beginnings of the paths of a competition's pages."""
 
 
 def competition_slug(text: str) -> str:
@@ -488,9 +488,11 @@ def competition_slug(text: str) -> str:
     """
     stripped = text.strip().strip("<>\"'").strip()
     address = _ADDRESS.fullmatch(stripped)
-    parts = [p for p in re.split(r"[?#]", (address["path"] or "") if address else stripped)[0].split("/") if p]
+    path = (address["path"] or "") if address else stripped
+    parts = [part for part in re.split(r"[?#]", path)[0].split("/") if part]
     if address:
-        slug = parts[1].rstrip(".,;:)") if len(parts) > 1 and parts[0].lower() in _PATHS else ""
+        is_competition = len(parts) > 1 and parts[0].lower() in _FIRST_PATH_PARTS
+        slug = parts[1].rstrip(".,;:)") if is_competition else ""
     elif "://" in stripped or "\\" in stripped:
         slug = ""
     else:
@@ -504,10 +506,13 @@ def competition_slug(text: str) -> str:
 
 
 def _slug_of_path(parts: list[str], *, is_relative: bool) -> str:
-    """Return the name in "NAME", "c/NAME", "/competitions/NAME/overview" or the path of a competition's folder."""
-    slugs = [parts[i + 1] for i, part in enumerate(parts[:-1]) if part == "competitions"]
-    if slugs:
-        return slugs[-1]
+    """Return the name in "NAME", "c/NAME", "/competitions/NAME/overview" or the path of a competition's folder.
+
+    `parts` are the parts of the path. "" if it has no such form.
+    """
+    slugs_in_path = [parts[i + 1] for i, part in enumerate(parts[:-1]) if part == "competitions"]
+    if slugs_in_path:
+        return slugs_in_path[-1]
     if len(parts) > 1:
         return parts[1] if parts[0] == "c" else ""
     return parts[0] if parts and is_relative else ""
