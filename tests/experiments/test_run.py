@@ -770,7 +770,7 @@ class TestBadInput:
             ("target", '"yy"', DataError, "target = 'yy', but table 'train' has no such column"),
             ("task", '"bnary"', ConfigError, "unknown task, did you mean 'binary'"),
             ("metric", '"acu"', NotFoundError, "no metric is called 'acu'"),
-            ("metric", '"metric.py:f"', ConfigError, "has no direction"),
+            ("metric", '"metric.py:f"', ConfigError, "needs a direction"),
             ("slug", '"smal"', ConfigError, "slug is 'smal', but its folder is 'small'"),
             ("id", '"town"', DataError, "id 'town' of table 'test' is not unique"),
         ],

@@ -508,7 +508,7 @@ def competition_slug(text: str) -> str:
 def _slug_of_path(parts: list[str], *, is_relative: bool) -> str:
     """Return the name in "NAME", "c/NAME", "/competitions/NAME/overview" or the path of a competition's folder.
 
-    `parts` are the parts of the path. "" if it has no such form.
+    `parts` are the parts of the path. For any other path, "" is returned.
     """
     slugs_in_path = [parts[i + 1] for i, part in enumerate(parts[:-1]) if part == "competitions"]
     if slugs_in_path:

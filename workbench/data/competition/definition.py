@@ -339,14 +339,15 @@ def read_definition(path: Path, slug: str) -> Definition:
         raise NotFoundError(f"{path} is missing", hint=f"`wb fetch {slug}` writes it")
     if read_file_options(path).is_draft:
         raise ConfigError(
-            f"{path} says how files are read, but not what to predict", hint=f"`wb fetch {slug}` completes it"
+            f"{path} only configures how files are read: task, id, target and metric are missing",
+            hint=f"`wb fetch {slug}` completes it",
         )
     file = validate(DefinitionFile, read_toml(path), path)
     if file.slug != slug:
         raise ConfigError(f"{path}: slug is {file.slug!r}, but its folder is {slug!r}", hint="make the two equal")
     _check_metric(file, path)
     query = _query_column(file, path)
-    interactions = _interactions(file, path)
+    interactions = _interactions_spec(file, path)
     cv = file.cv
     if query is not None and cv.scheme in ("group", "stratified_group") and cv.group is None:
         cv = cv.model_copy(update={"group": query})
@@ -432,6 +433,7 @@ def read_options(path: Path) -> tuple[dict[str, dict[str, Any]], dict[str, str]]
 
 
 def _read_table(settings: _ReadTable) -> dict[str, Any]:
+    """Return the keys of ``[read.TABLE]`` that are set, with `missing` as texts."""
     options = settings.model_dump(exclude_defaults=True)
     # -999 and "-999" are equivalent.
     return options | ({"missing": [str(m) for m in settings.missing]} if settings.missing else {})
@@ -459,10 +461,11 @@ def read_key_columns(path: Path) -> tuple[str, ...]:
 
 
 def _as_tuple(value: str | list[str], key: str, path: Path) -> tuple[str, ...]:
-    values = (value,) if isinstance(value, str) else tuple(value)
-    if not values or len(set(values)) != len(values):
-        raise ConfigError(f"{path}: {key} needs at least one column, each once; got {list(values)}")
-    return values
+    """Return the columns of `id` or `target` as a tuple; `key` is the key, for the message."""
+    columns = (value,) if isinstance(value, str) else tuple(value)
+    if not columns or len(set(columns)) != len(columns):
+        raise ConfigError(f"{path}: {key} needs at least one column, each once; got {list(columns)}")
+    return columns
 
 
 def _positive_by_target(file: DefinitionFile, path: Path) -> dict[str, str]:
@@ -502,7 +505,7 @@ def _query_column(file: DefinitionFile, path: Path) -> str | None:
     return query
 
 
-def _interactions(file: DefinitionFile, path: Path) -> InteractionsSpec | None:
+def _interactions_spec(file: DefinitionFile, path: Path) -> InteractionsSpec | None:
     """Check and return ``[interactions]``, which only the task recommend has; None for other tasks."""
     if file.task != "recommend":
         if file.interactions is not None:
@@ -540,10 +543,11 @@ def _interactions(file: DefinitionFile, path: Path) -> InteractionsSpec | None:
 
 
 def _check_metric(file: DefinitionFile, path: Path) -> None:
+    """Refuse an unknown metric, a contradiction of its direction, and a weighted metric without weights."""
     if ".py:" in file.metric:
         if file.greater_is_better is None:
             raise ConfigError(
-                f"{path}: the metric {file.metric!r} has no direction", hint="add greater_is_better = true (or false)"
+                f"{path}: the metric {file.metric!r} needs a direction", hint="add greater_is_better = true (or false)"
             )
         return
     try:
@@ -564,6 +568,7 @@ def _check_metric(file: DefinitionFile, path: Path) -> None:
 
 
 def _check_cv(cv: _Cv, path: Path) -> None:
+    """Refuse a scheme without the key that it needs."""
     key_by_scheme = {"time": "column", "group": "group", "stratified_group": "group", "custom": "function"}
     required_key = key_by_scheme.get(cv.scheme)
     if required_key is not None and getattr(cv, required_key) is None:

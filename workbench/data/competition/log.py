@@ -71,7 +71,7 @@ def read_interactions(table: InteractionsTable | None, path: Path) -> Interactio
 
 
 def refuse_interactions(task: str, path: Path) -> None:
-    """Refuse ``[interactions]`` for another task than recommend.
+    """Refuse ``[interactions]`` for a task other than recommend.
 
     Raises
     ------

@@ -90,6 +90,7 @@ class _FolderFinder:
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
+        """Return the spec of a top-level module or namespace package of the folder, or None; see `sys.meta_path`."""
         # `path` is given for a submodule, which Python finds through its package.
         if path is not None or name in RESERVED_MODULES:
             return None

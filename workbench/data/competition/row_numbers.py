@@ -95,7 +95,7 @@ def find_row_numbers(
     reasons: dict[str, str] = {}
     for column in dtypes:
         if column in candidates:
-            find_reason = _reason_of_numbers if column in numeric_columns else _reason_of_texts
+            find_reason = _reason_for_numeric if column in numeric_columns else _reason_for_text
             reason = find_reason(train, column, n_rows, column in id_columns)
             reasons |= {column: reason} if reason else {}
     return reasons
@@ -111,7 +111,7 @@ def _unique_at_both_ends(train: pl.LazyFrame, columns: list[str], n_rows: int) -
     return columns
 
 
-def _reason_of_numbers(train: pl.LazyFrame, column: str, n_rows: int, is_id: bool) -> str:
+def _reason_for_numeric(train: pl.LazyFrame, column: str, n_rows: int, is_id: bool) -> str:
     """Return why a numeric column only tells rows apart, "" where it does not; `is_id` if it is part of the id."""
     value = pl.col(column)
     are_integers = (value % 1 == 0).all()
@@ -135,21 +135,21 @@ def _reason_of_numbers(train: pl.LazyFrame, column: str, n_rows: int, is_id: boo
     return ""
 
 
-def _reason_of_texts(train: pl.LazyFrame, column: str, n_rows: int, is_id: bool) -> str:
+def _reason_for_text(train: pl.LazyFrame, column: str, n_rows: int, is_id: bool) -> str:
     """Return why a text column only tells rows apart, "" where it does not; `is_id` if it is part of the id."""
-    sample = train.select(column).head(SAMPLE_ROWS).collect()[column]
-    if sample.str.contains(r"\s").any():
+    first_texts = train.select(column).head(SAMPLE_ROWS).collect()[column]
+    if first_texts.str.contains(r"\s").any():
         return ""
     if (is_id or sounds_like_id(column)) and _is_unique(train, column, n_rows):
         return "every row has its own"
-    sample_parts = pl.DataFrame({"text": sample}).select(
+    first_parts = pl.DataFrame({"text": first_texts}).select(
         pl.col("text").str.extract(PREFIX_AND_NUMBER, 1).alias("prefix"),
         pl.col("text").str.extract(PREFIX_AND_NUMBER, 2).cast(pl.Int64).alias("number"),
     )
-    if n_rows < FEW_ROWS or sample_parts["number"].null_count() or sample_parts["prefix"].n_unique() > 1:
+    if n_rows < FEW_ROWS or first_parts["number"].null_count() or first_parts["prefix"].n_unique() > 1:
         return ""
     number = pl.col(column).str.extract(PREFIX_AND_NUMBER, 2).cast(pl.Int64)
-    low, high = train.select(number.min(), number.max().alias("high")).collect(engine="streaming").row(0)
+    low, high = train.select(low=number.min(), high=number.max()).collect(engine="streaming").row(0)
     is_counter = high - low + 1 == n_rows and _is_unique(train, column, n_rows)
     return "numbers the rows" if is_counter else ""
 

@@ -228,16 +228,17 @@ def scan(path: Path, row_index: str | None = None, offset: int = 0) -> pl.LazyFr
     return scan_parquet(path, row_index_name=row_index, row_index_offset=offset)
 
 
-def check_columns(names: Iterable[str], columns: Iterable[str], table: str, *, key: str) -> None:
+def check_columns(named_columns: Iterable[str], table_columns: Iterable[str], table: str, *, key: str) -> None:
     """Check that a table has the columns that competition.toml names.
 
     Parameters
     ----------
-    names : iterable of str
+    named_columns : iterable of str
         The columns that competition.toml names.
-    columns : iterable of str
-        The table's columns.
+    table_columns : iterable of str
+        The columns that the table has.
     table : str
+        The table's name.
     key : str
         The file and the key that names the columns, for the message.
 
@@ -246,12 +247,12 @@ def check_columns(names: Iterable[str], columns: Iterable[str], table: str, *, k
     DataError
         For the first column that the table lacks.
     """
-    existing = list(columns)
-    for name in names:
-        if name not in existing:
+    existing_columns = list(table_columns)
+    for column in named_columns:
+        if column not in existing_columns:
             raise DataError(
-                f"{key} = {name!r}, but table {table!r} has no such column",
-                hint=did_you_mean(name, existing, kind="column"),
+                f"{key} = {column!r}, but table {table!r} has no such column",
+                hint=did_you_mean(column, existing_columns, kind="column"),
             )
 
 

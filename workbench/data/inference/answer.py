@@ -101,7 +101,7 @@ def _ids(sample: DataTable, test: DataTable) -> tuple[tuple[str, ...], str | Non
         if texts.len() == ids.len() and texts.n_unique() == texts.len() and set(texts) == set(ids):
             why = f"{column!r} of {test.name} has the same values as {id_column!r} of {sample.name}"
             return (id_column,), column, why
-    row_template = _row_number_template(ids, test.rows)
+    row_template = _row_number_template(ids, test.n_rows)
     if row_template is not None:
         return (id_column,), row_template, f"{id_column!r} of {sample.name} numbers the rows of {test.name}"
     column_template = _column_template(ids, texts_by_column)
@@ -116,7 +116,9 @@ def _ids(sample: DataTable, test: DataTable) -> tuple[tuple[str, ...], str | Non
 def _texts_by_column(test: DataTable) -> dict[str, pl.Series]:
     """Return the columns of test that can be part of an id, with their values as the file writes them."""
     columns = [
-        c for c in test.columns if test.dtype(c).startswith(("Int", "UInt", "String", "Date")) and test.nulls[c] == 0
+        c
+        for c in test.columns
+        if test.dtype(c).startswith(("Int", "UInt", "String", "Date")) and test.null_counts[c] == 0
     ]
     frame = as_written(test.select(columns), test.info.spelled) if columns else pl.DataFrame()
     return {c: frame[c].cast(pl.String) for c in frame.columns}

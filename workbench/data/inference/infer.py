@@ -87,7 +87,7 @@ def infer(
         log_tables = [t for t in data_tables if t.name in (log.train, log.test)]
         read = _read_lines(manifest, exclude=log.explode)
         return replace(
-            log, read=read, types=_types(manifest, log_tables), large_integer_columns=_large_columns(log_tables)
+            log, read=read, types=_guessed_types(manifest, log_tables), large_integer_columns=_large_columns(log_tables)
         )
     try:
         roles = find_roles(manifest, tables, stated.tables)
@@ -119,9 +119,9 @@ def infer(
         greater_is_better=facts.greater_is_better if ".py:" in task.metric else None,
         weight=facts.weight_column,
         positives=find_positives(roles, answer, task, facts),
-        baseline=find_baseline(roles.train.rows),
+        baseline=find_baseline(roles.train.n_rows),
         read=_read_lines(manifest),
-        types=_types(manifest, [roles.train, roles.test]),
+        types=_guessed_types(manifest, [roles.train, roles.test]),
         large_integer_columns=_large_columns([roles.train, roles.test]),
     )
 
@@ -141,7 +141,7 @@ def _large_columns(tables: list[DataTable]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(c for table in tables for c in table.info.beyond_64_bits))
 
 
-def _types(manifest: Manifest, main_tables: list[DataTable]) -> dict[str, tuple[str, str]]:
+def _guessed_types(manifest: Manifest, main_tables: list[DataTable]) -> dict[str, tuple[str, str]]:
     """Return the types that were guessed from spellings, as ``[types]`` names them, each with its note.
 
     The key is the column for the main tables, train and test. It is ``table.column`` for a column of another table

@@ -186,7 +186,7 @@ def _from_tables(
         return None
     logs = [e for t in tables if t is not sample and target not in t.columns and (e := _as_events(t))]
     logs = [e for e in logs if e.count_in(e.item, listed_items) * 2 >= len(listed_items)]
-    train = max(logs, key=lambda e: (sounds_like(e.table, "train"), e.table.rows), default=None)
+    train = max(logs, key=lambda e: (sounds_like(e.table, "train"), e.table.n_rows), default=None)
     if train is None:
         return None
     logs_like_train = [e for e in logs if e is not train and e.user == train.user and e.item == train.item]

@@ -67,7 +67,7 @@ def find_roles(manifest: Manifest, folder: Path, stated: Mapping[str, str | bool
         missing = " or ".join(missing_roles or ["train and test"])
         names = ", ".join(manifest.tables) or "none"
         raise UndeterminedError(f"no table is called {missing}; the tables are {names}")
-    _, train, test = max(pairs, key=lambda pair: (pair[0], pair[1].rows))
+    _, train, test = max(pairs, key=lambda pair: (pair[0], pair[1].n_rows))
     roles = Roles(train, test, sample)
     if "test" not in stated_tables:
         roles = _settle_test(roles, tests)
@@ -194,12 +194,12 @@ def _name_words(table: DataTable) -> set[str]:
 
 def _is_subset(other: DataTable, table: DataTable) -> bool:
     """Tell whether `other` holds some of the rows of `table`, by its name and its number of rows."""
-    return bool((_name_words(other) - _name_words(table)) & SUBSET_WORDS) and other.rows <= table.rows
+    return bool((_name_words(other) - _name_words(table)) & SUBSET_WORDS) and other.n_rows <= table.n_rows
 
 
 def _has_ids_of(table: DataTable, sample: DataTable) -> bool:
     """Tell whether a table has the ids of a sample submission, each the same number of times."""
-    if table.rows != sample.rows:
+    if table.n_rows != sample.n_rows:
         return False
     shared = [c for c in sample.columns if table.has(c) and table.dtype(c) == sample.dtype(c)]
     if not shared:

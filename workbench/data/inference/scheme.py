@@ -119,7 +119,7 @@ class _TimeSplit:
         if self.has_shared_day:
             reason = f"by {self.column}, {test.name} begins where {train.name} ends, and the rest of it is later"
         undated = [
-            f"{time_range.n_nulls:,} of {table.rows:,} rows of {table.name}"
+            f"{time_range.n_nulls:,} of {table.n_rows:,} rows of {table.name}"
             for table, time_range in ((train, self.train), (test, self.test))
             if time_range.n_nulls
         ]
@@ -159,8 +159,8 @@ def _find_time_split(roles: Roles, answer: Answer) -> tuple[_TimeSplit | None, l
 def _reason_against(split: _TimeSplit, train: DataTable, test: DataTable) -> str | None:
     """Return why folds can't be cut by a column by which test is later; None where they can."""
     for table, time_range in ((train, split.train), (test, split.test)):
-        if time_range.n_nulls > (1 - MIN_DATED_SHARE) * table.rows:
-            undated = f"{time_range.n_nulls:,} of {table.rows:,} rows of {table.name} have no value"
+        if time_range.n_nulls > (1 - MIN_DATED_SHARE) * table.n_rows:
+            undated = f"{time_range.n_nulls:,} of {table.n_rows:,} rows of {table.name} have no value"
             return f"{test.name} is later than {train.name} by {split.column}, but {undated}"
     n_times = train.n_unique(split.column)
     if n_times < MIN_TIMES:
@@ -201,7 +201,7 @@ class _TimeColumn:
         low, high = min(train_range.low, test_range.low), max(train_range.high, test_range.high)
         if self.has_time_name and not self.is_id:
             return 2
-        if (self.is_id and not self.has_time_name) or _is_amount_or_number(self.name, train_range, roles.train.rows):
+        if (self.is_id and not self.has_time_name) or _is_amount_or_number(self.name, train_range, roles.train.n_rows):
             return None
         return 3 if self.is_in_calendar(roles, low, high) else None
 
@@ -372,18 +372,18 @@ def _group_column(roles: Roles, answer: Answer) -> str | None:
         if c not in id_columns
         and train.dtype(c).startswith(("Int", "UInt", "String"))
         and test.dtype(c) == train.dtype(c)
-        and not train.nulls[c]
-        and not test.nulls[c]
+        and not train.null_counts[c]
+        and not test.null_counts[c]
     ]
     n_groups_by_column: dict[str, int] = {}
     for column in _without_common_values(train, test, candidates):
         group_sizes = train.scan.group_by(column).len().collect(engine="streaming")
         n_test_groups = test.n_unique(column)
-        if group_sizes.height < MIN_GROUPS or n_test_groups < 2 or n_test_groups > 0.5 * test.rows:
+        if group_sizes.height < MIN_GROUPS or n_test_groups < 2 or n_test_groups > 0.5 * test.n_rows:
             continue
-        share_in_groups = group_sizes.filter(pl.col("len") > 1)["len"].sum() / train.rows
+        share_in_groups = group_sizes.filter(pl.col("len") > 1)["len"].sum() / train.n_rows
         n_test_rows_in_train_groups = test.select([column]).join(group_sizes, on=column, how="semi").height
-        n_expected = share_in_groups * test.rows
+        n_expected = share_in_groups * test.n_rows
         if not n_test_rows_in_train_groups and share_in_groups >= 0.3 and n_expected >= MIN_CROSSINGS:
             n_groups_by_column[column] = group_sizes.height
     # Where groups are nested, as towns in states, the split was by the larger ones, of which there are fewer.
@@ -395,7 +395,7 @@ def _without_common_values(train: DataTable, test: DataTable, columns: list[str]
 
     Each pass over the tables reads as many columns as have `VALUES_PER_PASS` values together.
     """
-    columns_per_pass = max(1, VALUES_PER_PASS // max(1, train.rows, test.rows))
+    columns_per_pass = max(1, VALUES_PER_PASS // max(1, train.n_rows, test.n_rows))
     without_common: list[str] = []
     for start in range(0, len(columns), columns_per_pass):
         batch = columns[start : start + columns_per_pass]

@@ -142,13 +142,16 @@ class _Columns:
     def expression_example(self) -> _Example:
         """Return an example of expressions: a value of each row by itself, or the rank of a number."""
         if len(self.numbers) > 1:
-            a, b = self.numbers[:2]
-            code = f"(pl.col({a!r}) / pl.col({b!r})).alias({_joined(a, 'per', b)!r})"
-            return _Example("ratio", f"{a!r} over {b!r}", code)
+            numerator, denominator = self.numbers[:2]
+            name = _joined(numerator, "per", denominator)
+            code = f"(pl.col({numerator!r}) / pl.col({denominator!r})).alias({name!r})"
+            return _Example("ratio", f"{numerator!r} over {denominator!r}", code)
         if self.numbers:
-            (a,) = self.numbers
+            (number,) = self.numbers
             return _Example(
-                "rank", f"The rank of {a!r} among all rows", f"pl.col({a!r}).rank().alias({_joined(a, 'rank')!r})"
+                "rank",
+                f"The rank of {number!r} among all rows",
+                f"pl.col({number!r}).rank().alias({_joined(number, 'rank')!r})",
             )
         if self.times:
             time = self.times[0]
@@ -163,17 +166,17 @@ class _Columns:
     def frame_example(self) -> _Example:
         """Return an example of a frame with the row key, where possible with a statistic over several rows."""
         if self.groups and self.numbers:
-            group, a = self.groups[0], self.numbers[0]
-            code = f"pl.col({a!r}).mean().over({group!r}).alias({_joined(a, 'by', group)!r})"
-            return _Example("group_mean", f"The mean of {a!r} in each {group!r}", code)
+            group, number = self.groups[0], self.numbers[0]
+            code = f"pl.col({number!r}).mean().over({group!r}).alias({_joined(number, 'by', group)!r})"
+            return _Example("group_mean", f"The mean of {number!r} in each {group!r}", code)
         if self.groups:
             group = self.groups[0]
             code = f"pl.len().over({group!r}).alias({_joined(group, 'count')!r})"
             return _Example("group_count", f"How many rows have the same {group!r}", code)
         if self.numbers:
-            a = self.numbers[-1]
-            code = f"(pl.col({a!r}) - pl.col({a!r}).mean()).alias({_joined(a, 'centered')!r})"
-            return _Example("centered", f"{a!r} less its mean", code)
+            number = self.numbers[-1]
+            code = f"(pl.col({number!r}) - pl.col({number!r}).mean()).alias({_joined(number, 'centered')!r})"
+            return _Example("centered", f"{number!r} less its mean", code)
         if self.times:
             time = self.times[0]
             return _Example(

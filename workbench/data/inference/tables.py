@@ -50,7 +50,7 @@ class DataTable:
         return self.info.name
 
     @property
-    def rows(self) -> int:
+    def n_rows(self) -> int:
         """The number of rows."""
         return self.info.rows
 
@@ -81,14 +81,14 @@ class DataTable:
         return self.scan.select(list(columns)).collect()
 
     @cached_property
-    def nulls(self) -> dict[str, int]:
+    def null_counts(self) -> dict[str, int]:
         """The number of missing values, by column."""
         counts = self.scan.select(pl.all().null_count()).collect(engine="streaming")
         return dict(zip(counts.columns, map(int, counts.row(0)), strict=True)) if counts.width else {}
 
     def is_empty(self, column: str) -> bool:
         """Tell whether a column has no value."""
-        return self.nulls[column] == self.rows
+        return self.null_counts[column] == self.n_rows
 
     def n_unique(self, column: str) -> int:
         """Return the number of distinct values of a column, without null."""
@@ -96,7 +96,7 @@ class DataTable:
 
     def is_key(self, column: str) -> bool:
         """Tell whether a column has a different value in every row."""
-        return self.nulls[column] == 0 and self.n_unique(column) == self.rows
+        return self.null_counts[column] == 0 and self.n_unique(column) == self.n_rows
 
 
 @dataclass(frozen=True)
@@ -133,13 +133,14 @@ def sounds_like(table: DataTable, role: str) -> float:
     return name_sounds_like(table.name, role)
 
 
-def name_sounds_like(table: str, role: str) -> float:
+def name_sounds_like(table_name: str, role: str) -> float:
     """Return how much a name sounds like the role "train" or "test".
 
     2 if the name is the role, or a synonym; 1 if the role is one of its words; 0.5 if another word, such as "labels",
     marks a table that only accompanies the role's table; 0.25 if the role is part of a word; else 0.
     """
-    name, pattern = table.lower(), _TRAIN if role == "train" else _TEST
+    name = table_name.lower()
+    pattern = _TRAIN if role == "train" else _TEST
     if re.fullmatch(pattern, name):
         return 2.0
     words = re.split(r"[\W_\d]+", name)
@@ -153,9 +154,9 @@ def overlap(a: DataTable, b: DataTable) -> float:
     return 2 * len(set(a.columns) & set(b.columns)) / len(b.columns) + (len(a.columns) > len(b.columns))
 
 
-def sample_score(table: str) -> float:
+def sample_score(table_name: str) -> float:
     """Return how much a table's name sounds like a sample submission, from 0 to 4."""
-    name = normalized(table)
+    name = normalized(table_name)
     if name in ("samplesubmission", "sampleentry", "samplesub"):
         return 4
     if "sample" in name and ("sub" in name or "entry" in name):
@@ -176,7 +177,7 @@ def best_samples(tables: Iterable[DataTable]) -> list[DataTable]:
     """Return the tables with the highest `sample_score`, those with fewer columns first; empty where it is 0."""
 
     def rank(table: DataTable) -> tuple[float, int, int, int]:
-        return sample_score(table.name), -len(table.columns), table.rows, -len(table.name)
+        return sample_score(table.name), -len(table.columns), table.n_rows, -len(table.name)
 
     likely = sorted((t for t in tables if sample_score(t.name) > 0), key=rank, reverse=True)
     return [t for t in likely if sample_score(t.name) == sample_score(likely[0].name)]

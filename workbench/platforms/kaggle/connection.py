@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 from workbench.core.errors import UnansweredError, WorkbenchError
 from workbench.platforms.kaggle.failures import (
     explain,
-    is_definite,
     login_failure,
     reason,
     retry_after_s,
     status_of,
+    was_not_executed,
 )
 from workbench.platforms.kaggle.login import log_in, renew_login
 
@@ -172,7 +172,7 @@ class Connection:
         """Return the workbench's error for a failed call; `kind` as in `_call_with_kind`."""
         if isinstance(exc, WorkbenchError):
             return exc
-        if kind == "once" and not is_definite(exc):
+        if kind == "once" and not was_not_executed(exc):
             return UnansweredError(f"Kaggle's response was lost while {action}: {reason(exc)}")
         if status_of(exc) == 401:
             return login_failure(action, has_expired=self._login_was_accepted)

@@ -21,13 +21,13 @@ __all__ = [
     "OR_NO_SUCH",
     "WEB",
     "explain",
-    "is_definite",
     "login_failure",
     "quoted",
     "reason",
     "refusal",
     "retry_after_s",
     "status_of",
+    "was_not_executed",
 ]
 
 WEB = "https://www.kaggle.com/competitions"
@@ -43,7 +43,7 @@ def status_of(exc: BaseException | None) -> int | None:
     return None if response is None else int(response.status_code)
 
 
-def is_definite(exc: BaseException) -> bool:
+def was_not_executed(exc: BaseException) -> bool:
     """Tell whether a call was certainly not executed: refused by Kaggle, or never sent."""
     import requests
 

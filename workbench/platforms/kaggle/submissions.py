@@ -50,8 +50,8 @@ class KaggleSubmissions:
         if not file.is_file():
             raise NotFoundError(f"there is no file {file} to submit")
         self._calls.competition(slug)
-        token = self._upload(slug, file)
-        fields = {"competition_name": slug, "blob_file_tokens": token, "submission_description": message}
+        upload_token = self._upload(slug, file)
+        fields = {"competition_name": slug, "blob_file_tokens": upload_token, "submission_description": message}
         before_create()
         return self._create(slug, message, f"submitting to {slug!r}", "create_submission", fields)
 
@@ -121,13 +121,15 @@ class KaggleSubmissions:
         UnansweredError
             When it is not listed within the listing delay, or the list can't be read.
         """
-        deadline, token = time.monotonic() + self._listing_delay_s, message.partition(" ")[0]
+        deadline, message_token = time.monotonic() + self._listing_delay_s, message.partition(" ")[0]
         while True:
             requested_at = time.monotonic()
             try:
                 # The message's token suffices: Kaggle may store a long message truncated or changed.
                 matching = [
-                    s for s in self.list_all(slug) if s.message == message or _has_token_of_workbench(s.message, token)
+                    s
+                    for s in self.list_all(slug)
+                    if s.message == message or _has_token_of_workbench(s.message, message_token)
                 ]
             except PlatformError as exc:
                 raise UnansweredError(
