@@ -212,7 +212,7 @@ def test_a_draft_is_no_definition_yet(tmp_path: Path) -> None:
     folder = tmp_path / "competitions" / "c"
     folder.mkdir(parents=True)
     (folder / "competition.toml").write_text('[tables]\ntrain = "train_a"\n')
-    with pytest.raises(ConfigError, match="says how files are read") as caught:
+    with pytest.raises(ConfigError, match="only configures how files are read") as caught:
         load_competition(Workspace(tmp_path), "c")
     assert "wb fetch c" in (caught.value.hint or "")
 

@@ -222,7 +222,7 @@ def _check_owner(root: Path) -> None:
         return
     if user == 0 and _in_container():
         return
-    trusted_ids = {0, user, *([int(os.environ["SUDO_UID"])] if user == 0 and _is_whole_number("SUDO_UID") else [])}
+    trusted_ids = {0, user, *([int(os.environ["SUDO_UID"])] if user == 0 and _is_integer_variable("SUDO_UID") else [])}
     for path in (root, *(root / name for name in ("competitions", "notebooks", "submissions"))):
         owner = next((o for o in _owner_ids(path) if o not in trusted_ids), None)
         if owner is not None:
@@ -245,7 +245,7 @@ def _owner_ids(path: Path) -> list[int]:
     return owner_ids
 
 
-def _is_whole_number(variable: str) -> bool:
+def _is_integer_variable(variable: str) -> bool:
     """Tell whether an environment variable is set to a whole number."""
     return os.environ.get(variable, "").isascii() and os.environ.get(variable, "").isdecimal()
 
