@@ -922,7 +922,10 @@ class TestSelect:
     def test_a_search_says_how_it_ended(self, made: Small) -> None:
         found = made.open.features.select(1, SelectOptions("rfe", trials=1, step=0.4, name="search", threads=1))
         steps = json.loads((made.folder / "selections" / "search.steps.json").read_text())["steps"]
-        assert "the number of trials is reached after 1 smaller lists: more of it may find a smaller one" in found.notes
+        assert (
+            "the number of trials is reached after 1 smaller lists: with more, a smaller one may be found"
+            in found.notes
+        )
         assert not any(n.startswith("went on from") for n in found.notes)
         assert [len(s["groups"]) for s in steps] == [11, len(steps[1]["groups"])]
         assert len(steps[1]["groups"]) < 8

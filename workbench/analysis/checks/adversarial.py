@@ -41,40 +41,47 @@ def adversarial(data: CheckedData, *, by_time: bool) -> Adversarial | None:
     Returns None without columns, or with too few rows or units.
     """
     units = data.row_units
-    groups = [units.column] if units is not None and units.kind == "groups" else []
-    excluded = [c for c in data.columns if c in (*data.ids, *groups) or (by_time and tells_time(data, c))]
-    columns = [c for c in data.columns if c not in excluded]
+    group_columns = [units.column] if units is not None and units.kind == "groups" else []
+    excluded_columns = [
+        c for c in data.columns if c in (*data.ids, *group_columns) or (by_time and tells_time(data, c))
+    ]
+    columns = [c for c in data.columns if c not in excluded_columns]
     if not columns or min(data.train.height, data.test.height) < 10 * FOLDS:
         return None
     rng = np.random.default_rng(SEED)
     sampled_rows = [_sample(frame.height, rng) for frame in (data.train, data.test)]
     frames = [frame.select(columns)[rows] for frame, rows in zip((data.train, data.test), sampled_rows, strict=True)]
-    matrix, categorical = model_columns(pl.concat(frames))
+    matrix, categorical_indices = model_columns(pl.concat(frames))
     is_test = np.repeat([0.0, 1.0], [frame.height for frame in frames])
     units = None if units is None else _sampled_units(units, sampled_rows)
     if units is not None and min(len(np.unique(codes)) for codes in (units.train, units.test)) < FOLDS:
         return None
-    scores, gains = _out_of_fold(matrix, is_test, categorical, _folds(is_test, units))
+    scores, gains = _out_of_fold(matrix, is_test, categorical_indices, _folds(is_test, units))
     auc = float(get("auc").compute(is_test, scores, None))
     gain_shares = gains / max(1e-12, gains.sum())
     order = np.argsort(-gain_shares, kind="stable")
-    ranked = tuple((columns[i], float(gain_shares[i])) for i in order if gain_shares[i] > 0)
-    noise = NOISE_ERRORS * _standard_error(scores, [len(rows) for rows in sampled_rows], units)
+    ranked_gain_shares = tuple((columns[i], float(gain_shares[i])) for i in order if gain_shares[i] > 0)
+    auc_noise = NOISE_ERRORS * _standard_error(scores, [len(rows) for rows in sampled_rows], units)
     grouped_by = "" if units is None else units.column
-    return Adversarial(auc, _roc(is_test, scores), ranked, tuple(excluded), len(is_test), grouped_by, noise)
+    return Adversarial(
+        auc, _roc(is_test, scores), ranked_gain_shares, tuple(excluded_columns), len(is_test), grouped_by, auc_noise
+    )
 
 
 def _sample(n_rows: int, rng: np.random.Generator) -> Ints:
+    """Return the positions of at most `MAX_ROWS` of `n_rows` rows, ascending."""
     if n_rows <= MAX_ROWS:
         return np.arange(n_rows)
     return np.sort(rng.choice(n_rows, MAX_ROWS, replace=False))
 
 
 def _sampled_units(units: RowUnits, sampled_rows: list[Ints]) -> RowUnits:
+    """Restrict units to the sampled positions of train and of test."""
     return replace(units, train=units.train[sampled_rows[0]], test=units.test[sampled_rows[1]])
 
 
 def _folds(label: Floats, units: RowUnits | None) -> Folds:
+    """Return folds stratified by the label (0 train, 1 test) that do not split units."""
     if units is None:
         return stratified_folds(label, FOLDS, SEED)
     # The codes are the same in train and test: a unit with rows in both is one group.
@@ -82,7 +89,13 @@ def _folds(label: Floats, units: RowUnits | None) -> Folds:
 
 
 def _standard_error(scores: Floats, sizes: list[int], units: RowUnits | None) -> float:
-    """Return the standard error of the AUC under the null, for the effective numbers of independent rows."""
+    """Return the standard error of the AUC under the null, for the effective numbers of independent rows.
+
+    Parameters
+    ----------
+    sizes : list of int
+        The numbers of train and of test rows in `scores`, train first.
+    """
     n_train, n_test = (float(size) for size in sizes)
     if units is not None:
         codes = np.unique(scores, return_inverse=True)[1]
@@ -92,14 +105,14 @@ def _standard_error(scores: Floats, sizes: list[int], units: RowUnits | None) ->
 
 def model_columns(frame: pl.DataFrame) -> tuple[npt.NDArray[np.float32], list[int]]:
     """Return a numeric matrix and the indices of its categorical columns, with rare categories merged."""
-    columns, categorical = [], []
+    numeric_columns, categorical_indices = [], []
     for i, column in enumerate(frame.get_columns()):
         if column.dtype in (pl.String, pl.Categorical, pl.Enum):
-            columns.append(_frequency_ranks(as_codes(column)[0]))
-            categorical.append(i)
+            numeric_columns.append(_frequency_ranks(as_codes(column)[0]))
+            categorical_indices.append(i)
         else:
-            columns.append(as_number(column))
-    return np.column_stack(columns).astype(np.float32), categorical
+            numeric_columns.append(as_number(column))
+    return np.column_stack(numeric_columns).astype(np.float32), categorical_indices
 
 
 def _frequency_ranks(codes: Ints) -> Floats:
@@ -111,7 +124,7 @@ def _frequency_ranks(codes: Ints) -> Floats:
 
 
 def _out_of_fold(
-    matrix: npt.NDArray[np.float32], label: Floats, categorical: list[int], folds: Folds
+    matrix: npt.NDArray[np.float32], label: Floats, categorical_indices: list[int], folds: Folds
 ) -> tuple[Floats, Floats]:
     """Return the out-of-fold predictions, and the gain of each column summed over the folds."""
     import lightgbm as lgb
@@ -129,12 +142,14 @@ def _out_of_fold(
         "num_threads": boosting_threads(*matrix.shape),
     }
     scores, gains = np.zeros(len(label)), np.zeros(matrix.shape[1])
-    dataset = lgb.Dataset(matrix, label, categorical_feature=categorical, params=parameters, free_raw_data=False)
+    dataset = lgb.Dataset(
+        matrix, label, categorical_feature=categorical_indices, params=parameters, free_raw_data=False
+    )
     dataset.construct()
     for fold in range(FOLDS):
         model = train_booster(parameters, dataset.subset(folds.train_rows(fold).tolist()), ROUNDS)
-        valid = folds.valid_rows(fold)
-        scores[valid] = model.predict(matrix[valid])
+        valid_rows = folds.valid_rows(fold)
+        scores[valid_rows] = model.predict(matrix[valid_rows])
         gains += model.feature_importance("gain")
     return scores, gains
 
@@ -154,8 +169,8 @@ def adversarial_findings(result: Adversarial | None, *, by_time: bool, goes_forw
         return []
     if result.auc < NOTABLE_AUC or result.auc - 0.5 < result.noise:
         return []
-    top = ", ".join(f"{column} ({gain_share:.0%})" for column, gain_share in result.gains[:3])
-    why = "; test lies after train in time, so some of this is to be expected" if by_time else ""
+    top_columns = ", ".join(f"{column} ({gain_share:.0%})" for column, gain_share in result.gains[:3])
+    time_note = "; test lies after train in time, so some of this is to be expected" if by_time else ""
     todo = "validate on the train rows that look most like test, or leave these columns out"
     if by_time:
         todo = 'validate forward in time, as the split does ([cv] scheme = "time")'
@@ -163,5 +178,5 @@ def adversarial_findings(result: Adversarial | None, *, by_time: bool, goes_forw
             todo = "the folds go forward in time, too; a column that only encodes the time does not generalise to test"
     severity = "serious" if result.auc >= SERIOUS_AUC and not by_time else "notable"
     on_new_rows = f" on rows of a {result.grouped_by} that it has not seen" if result.grouped_by and not by_time else ""
-    text = f"a model tells train from test with AUC {result.auc:.3f}{on_new_rows}, by {top}{why}"
+    text = f"a model tells train from test with AUC {result.auc:.3f}{on_new_rows}, by {top_columns}{time_note}"
     return [DataFinding(severity, "adversarial", "", text, todo, 2 * result.auc - 1, {"auc": result.auc})]

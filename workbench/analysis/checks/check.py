@@ -59,17 +59,17 @@ def check_data(
     drifts = drift(data, null_shares)
     findings = [*value_findings(data, counts), *alike_findings(data), *drift_findings(data, drifts, by_time=by_time)]
     context.stage("adversarial validation")
-    separability = adversarial(data, by_time=by_time)
-    findings += adversarial_findings(separability, by_time=by_time, goes_forward=data.goes_forward)
+    adversarial_result = adversarial(data, by_time=by_time)
+    findings += adversarial_findings(adversarial_result, by_time=by_time, goes_forward=data.goes_forward)
     nulls = null_patterns(data, counts)
     findings += null_findings(nulls)
     context.stage("looking for repeated rows")
-    repeats, repeat_facts = repeat_findings(data)
+    repeat_issues, repeat_facts = repeat_findings(data)
     context.stage("comparing single columns with the target")
-    issues, power, plots = _target_issues(data, by_time=by_time)
+    target_issues, column_scores, order_plots = _target_issues(data, by_time=by_time)
     periods_by_target = (by_period(data, name) for name in data.target.columns)
     periods = next((p for p in periods_by_target if p is not None), None)
-    findings += [*repeats, *issues, *trend_findings(data, periods)]
+    findings += [*repeat_issues, *target_issues, *trend_findings(data, periods)]
     return CheckReport(
         slug=data.competition.slug,
         title=data.competition.definition.title,
@@ -87,9 +87,9 @@ def check_data(
         ),
         not_checked=data.not_checked,
         drift=drifts,
-        adversarial=separability,
-        power=tuple(power),
-        order=tuple(plots),
+        adversarial=adversarial_result,
+        power=tuple(column_scores),
+        order=tuple(order_plots),
         target=tuple((name, distribution(data, name)) for name in data.target.columns),
         periods=periods,
         nulls=nulls,
@@ -102,19 +102,19 @@ def _target_issues(
 ) -> tuple[list[DataFinding], list[tuple[str, float, str]], list[OrderPlot]]:
     """Return the findings about all targets, and the scores of single columns and order plots of the first target."""
     findings: list[DataFinding] = []
-    power: list[tuple[str, float, str]] = []
-    plots: list[OrderPlot] = []
+    first_scores: list[tuple[str, float, str]] = []
+    first_plots: list[OrderPlot] = []
     for name in data.target.columns:
         findings += target_findings(data, name)
         outcome = outcome_of(data, name)
         if outcome is None:
             continue
-        leaks, scores = leak_findings(data, outcome)
-        ordered, order_plots = order(data, outcome, by_time=by_time)
-        findings += [*leaks, *ordered]
-        # The page shows the first target, findings are of all.
-        power, plots = power or scores, plots or order_plots
-    return findings, power, plots
+        leak_issues, scores = leak_findings(data, outcome)
+        order_issues, order_plots = order(data, outcome, by_time=by_time)
+        findings += [*leak_issues, *order_issues]
+        # The page shows the first target with scores; findings are about all targets.
+        first_scores, first_plots = first_scores or scores, first_plots or order_plots
+    return findings, first_scores, first_plots
 
 
 def _without_duplicates(findings: Sequence[DataFinding]) -> list[DataFinding]:
@@ -123,6 +123,7 @@ def _without_duplicates(findings: Sequence[DataFinding]) -> list[DataFinding]:
 
 
 def _time_facts(data: CheckedData, *, by_time: bool) -> list[tuple[str, str]]:
+    """Return a fact on how test lies in time relative to train; `by_time` tells whether it is later."""
     if data.times is None:
         return []
     position = "after train" if by_time else "in the same time as train"
@@ -142,7 +143,7 @@ def _unit_facts(data: CheckedData) -> list[tuple[str, str]]:
     split = "the folds keep them together" if units.declared else "the folds do not keep them together (cv.group)"
     n_train, n_test = len(np.unique(units.train)), len(np.unique(units.test))
     text = f"{n_train:,} in train, {n_test:,} in test, {overlap}; {split}"
-    return [(f"groups ({units.column})", f"{text}. Their rows were judged together")]
+    return [(f"groups ({units.column})", f"{text}. Their rows are not counted as independent")]
 
 
 def _train_only_facts(data: CheckedData) -> list[tuple[str, str]]:

@@ -46,8 +46,8 @@ def count_columns(data: CheckedData) -> dict[str, tuple[ColumnCounts, ColumnCoun
     for frame, names in data.frames:
         schema = frame.collect_schema()
         aggregates = [e for name in names.values() for e in _aggregates(name, schema[name])]
-        side = (pl.col(ROW) < data.competition.n_train).alias("train")
-        totals = frame.group_by(side).agg(pl.len().alias("rows"), *aggregates).collect(engine="streaming")
+        is_train_row = (pl.col(ROW) < data.competition.n_train).alias("train")
+        totals = frame.group_by(is_train_row).agg(pl.len().alias("rows"), *aggregates).collect(engine="streaming")
         totals_by_side = {bool(row["train"]): row for row in totals.to_dicts()}
         for column, name in names.items():
             train, test = (_column_counts(totals_by_side.get(is_train), name) for is_train in (True, False))
@@ -56,6 +56,7 @@ def count_columns(data: CheckedData) -> dict[str, tuple[ColumnCounts, ColumnCoun
 
 
 def _aggregates(name: str, dtype: pl.DataType) -> list[pl.Expr]:
+    """Return expressions of the statistics of a column, called "NAME nulls", "NAME low" and so on."""
     column = pl.col(name)
     nulls = column.null_count()
     infinite = pl.lit(0)
@@ -64,11 +65,12 @@ def _aggregates(name: str, dtype: pl.DataType) -> list[pl.Expr]:
         column = column.fill_nan(None)
     if kind_of(dtype) == "category":
         column = column.cast(pl.String)
-    parts = {"nulls": nulls, "infinite": infinite, "low": column.min(), "high": column.max()}
-    return [e.alias(f"{name} {statistic}") for statistic, e in parts.items()]
+    statistics = {"nulls": nulls, "infinite": infinite, "low": column.min(), "high": column.max()}
+    return [e.alias(f"{name} {statistic}") for statistic, e in statistics.items()]
 
 
 def _column_counts(totals: dict[str, Any] | None, name: str) -> ColumnCounts:
+    """Return the counts of a column from a row of `_aggregates`; None stands for no rows."""
     if totals is None:
         return ColumnCounts(0, 0, 0, None, None)
     return ColumnCounts(
@@ -85,14 +87,16 @@ def value_findings(data: CheckedData, counts: dict[str, tuple[ColumnCounts, Colu
             share = (train.infinite + test.infinite) / max(1, train.rows + test.rows)
             findings.append(DataFinding("notable", "columns", column, text, "look for a division by 0", share))
         if train.is_constant:
-            findings.append(_constant(column, train, test))
-        elif (top := _top_share(data.train[column])) >= NEARLY_CONSTANT:
-            text = f"has the same value in {top:.2%} of the train rows"
-            findings.append(DataFinding("minor", "columns", column, text, "it can hardly help: leave it out", top))
+            findings.append(_constant_finding(column, train, test))
+        elif (top_share := _top_share(data.train[column])) >= NEARLY_CONSTANT:
+            text = f"has the same value in {top_share:.2%} of the train rows"
+            findings.append(
+                DataFinding("minor", "columns", column, text, "it can hardly help: leave it out", top_share)
+            )
     return findings
 
 
-def _constant(column: str, train: ColumnCounts, test: ColumnCounts) -> DataFinding:
+def _constant_finding(column: str, train: ColumnCounts, test: ColumnCounts) -> DataFinding:
     content = "is empty" if train.nulls == train.rows else f"is {train.low!r} in every row"
     is_same_in_test = test.rows == 0 or (
         test.is_constant and test.low == train.low and test.nulls == test.rows * (train.nulls > 0)
@@ -103,6 +107,7 @@ def _constant(column: str, train: ColumnCounts, test: ColumnCounts) -> DataFindi
 
 
 def _top_share(column: pl.Series) -> float:
+    """Return the share of rows with the most frequent value."""
     if not len(column):
         return 0.0
     return int(column.alias("v").value_counts(name="n")["n"].max()) / len(column)  # type: ignore[arg-type]
@@ -114,24 +119,24 @@ def _top_share(column: pl.Series) -> float:
 def null_patterns(data: CheckedData, counts: dict[str, tuple[ColumnCounts, ColumnCounts]]) -> Nulls:
     """Return the shares of nulls over all rows and, in the sample, columns that are null together and row patterns."""
     shares = {column: (train.null_share, test.null_share) for column, (train, test) in counts.items()}
-    with_nulls = [
+    columns_with_nulls = [
         column for column, (train, test) in counts.items() if 0 < train.nulls + test.nulls < train.rows + test.rows
     ]
-    if not with_nulls:
+    if not columns_with_nulls:
         return Nulls(shares, (), ())
-    stacked = pl.concat([data.train.select(with_nulls), data.test.select(with_nulls)])
-    masks = stacked.select([_is_missing(stacked[c]).alias(c) for c in with_nulls])
+    stacked = pl.concat([data.train.select(columns_with_nulls), data.test.select(columns_with_nulls)])
+    masks = stacked.select([_is_missing(stacked[c]).alias(c) for c in columns_with_nulls])
     columns_by_mask: dict[bytes, list[str]] = {}
-    for c in with_nulls:
+    for c in columns_with_nulls:
         columns_by_mask.setdefault(np.packbits(masks[c].to_numpy()).tobytes(), []).append(c)
     groups = tuple(tuple(g) for g in columns_by_mask.values() if len(g) > 1 and masks[g[0]].sum() >= 10)
     # The count is named ROW, which is never the name of a column.
-    patterns = masks.group_by(with_nulls).agg(pl.len().alias(ROW))
-    patterns = patterns.sort(ROW, *with_nulls, descending=[True, *[False] * len(with_nulls)]).head(12)
-    patterns_of_rows = tuple(
-        (tuple(c for c in with_nulls if row[c]), row[ROW] / stacked.height) for row in patterns.to_dicts()
+    patterns = masks.group_by(columns_with_nulls).agg(pl.len().alias(ROW))
+    patterns = patterns.sort(ROW, *columns_with_nulls, descending=[True, *[False] * len(columns_with_nulls)]).head(12)
+    shares_of_patterns = tuple(
+        (tuple(c for c in columns_with_nulls if row[c]), row[ROW] / stacked.height) for row in patterns.to_dicts()
     )
-    return Nulls(shares, groups, patterns_of_rows)
+    return Nulls(shares, groups, shares_of_patterns)
 
 
 def _is_missing(column: pl.Series) -> pl.Series:
@@ -180,19 +185,19 @@ def repeat_findings(data: CheckedData) -> tuple[list[DataFinding], list[tuple[st
     train_contents = train.group_by("content_hash").agg(
         pl.len(), pl.col("target_hash").n_unique().alias("n_targets"), pl.col(ROW).sort().head(2).alias("first_rows")
     )
-    repeated = train_contents.filter(pl.col("len") > 1)
+    repeated_contents = train_contents.filter(pl.col("len") > 1)
     test_copies = test.join(train_contents.select("content_hash", "first_rows"), on="content_hash").sort(ROW)
-    conflicts = repeated.filter(pl.col("n_targets") > 1)
+    conflicting_contents = repeated_contents.filter(pl.col("n_targets") > 1)
     shares = _RepeatShares(
-        in_train=float(repeated["len"].sum()) / max(1, train.height),
+        in_train=float(repeated_contents["len"].sum()) / max(1, train.height),
         in_test=test_copies.height / max(1, test.height),
-        conflicting=float(conflicts["len"].sum()) / max(1, train.height),
+        conflicting=float(conflicting_contents["len"].sum()) / max(1, train.height),
     )
     sampling_note = "" if modulus == 1 else f" (one row in {modulus}, chosen by content)"
     text = f"{shares.in_train:.2%} of train repeat, {shares.in_test:.2%} of test are in train{sampling_note}"
-    findings = [_in_both(test_copies, shares, competition.n_train)] if test_copies.height else []
-    findings += [_conflicting(conflicts, train, shares)] if conflicts.height else []
-    if shares.in_train >= 0.01 and not conflicts.height:
+    findings = [_test_copies_finding(test_copies, shares, competition.n_train)] if test_copies.height else []
+    findings += [_conflict_finding(conflicting_contents, train, shares)] if conflicting_contents.height else []
+    if shares.in_train >= 0.01 and not conflicting_contents.height:
         findings.append(
             DataFinding(
                 "minor",
@@ -215,12 +220,13 @@ class _RepeatShares(NamedTuple):
 
 
 def _hashes(rows: pl.LazyFrame, columns: list[str], modulus: int) -> pl.DataFrame:
+    """Return ROW and a hash of the columns, of rows whose hash is divisible by `modulus`."""
     hashed = rows.select(pl.col(ROW).cast(pl.Int64), pl.struct(columns).hash(seed=SEED).alias("content_hash"))
     return hashed.filter(pl.col("content_hash") % modulus == 0).collect(engine="streaming")
 
 
 def _target_hashes(data: CheckedData, modulus: int) -> pl.DataFrame:
-    """Return ROW and a hash of the targets of train rows: of those whose columns' hash is divisible by `modulus`."""
+    """Return ROW and a hash of the targets, of train rows whose content hash is divisible by `modulus`."""
     competition = data.competition
     columns = [n for n in competition.rows.columns if n not in data.ids]
     train = competition.table(competition.definition.tables.train).with_row_index(ROW)
@@ -231,7 +237,8 @@ def _target_hashes(data: CheckedData, modulus: int) -> pl.DataFrame:
     return train.filter(is_sampled).select(pl.col(ROW).cast(pl.Int64), targets).collect(engine="streaming")
 
 
-def _in_both(test_copies: pl.DataFrame, shares: _RepeatShares, n_train: int) -> DataFinding:
+def _test_copies_finding(test_copies: pl.DataFrame, shares: _RepeatShares, n_train: int) -> DataFinding:
+    """Return the finding that test rows are also train rows."""
     row = test_copies.row(0, named=True)
     in_train, in_test, _ = shares
     example = f"test {row[ROW] - n_train} is train {row['first_rows'][0]}"
@@ -251,9 +258,12 @@ def _in_both(test_copies: pl.DataFrame, shares: _RepeatShares, n_train: int) -> 
     return DataFinding(severity, "repeats", "", text, todo, in_test, {"share": in_test, "example": example})
 
 
-def _conflicting(conflicts: pl.DataFrame, train: pl.DataFrame, shares: _RepeatShares) -> DataFinding:
+def _conflict_finding(conflicting_contents: pl.DataFrame, train: pl.DataFrame, shares: _RepeatShares) -> DataFinding:
+    """Return the finding that copies of train rows have different targets."""
     # The example: of the content that conflicts first, the first row and the first one with another target.
-    copies = train.filter(pl.col("content_hash") == conflicts.sort("first_rows")["content_hash"][0]).sort(ROW)
+    copies = train.filter(pl.col("content_hash") == conflicting_contents.sort("first_rows")["content_hash"][0]).sort(
+        ROW
+    )
     rows = copies.unique("target_hash", keep="first", maintain_order=True)[ROW].head(2).to_list()
     share = shares.conflicting
     text = f"{share:.1%} of the train rows have a copy with another target ({' and '.join(f'train {r}' for r in rows)})"

@@ -110,9 +110,9 @@ class CheckedData:
     @cached_property
     def row_units(self) -> RowUnits | None:
         """Units of dependent rows: groups of the folds, time blocks if test is later, or groups on one side only."""
-        cv, c = self.competition.definition.cv, self.competition
-        if cv.scheme in ("group", "stratified_group") and cv.group is not None and cv.group in c.rows.columns:
-            frames = [(c.rows.scan(), {cv.group: cv.group})]
+        cv, competition = self.competition.definition.cv, self.competition
+        if cv.scheme in ("group", "stratified_group") and cv.group is not None and cv.group in competition.rows.columns:
+            frames = [(competition.rows.scan(), {cv.group: cv.group})]
             return by_group(
                 cv.group, *(_select_rows(frames, side[ROW].to_numpy())[cv.group] for side in (self.train, self.test))
             )
@@ -213,13 +213,13 @@ def read_data(
     columns = tuple(name for _, names_of_frame in frames for name in names_of_frame)
     n_columns = len(columns) + len(competition.definition.targets)
     max_rows = max(1_000, blocks.limit_bytes // (4 * BYTES_PER_VALUE * max(1, n_columns)))
-    size = min(sample or SAMPLE_ROWS, max_rows)
+    sample_size = min(sample or SAMPLE_ROWS, max_rows)
     train_rows, test_rows = (
-        _sampled(competition.n_train, size),
-        _sampled(competition.n_test, size) + competition.n_train,
+        _sample_rows(competition.n_train, sample_size),
+        _sample_rows(competition.n_test, sample_size) + competition.n_train,
     )
     context.stage("reading a sample of the rows" if len(train_rows) < competition.n_train else "reading the rows")
-    extra = [
+    train_only_columns = [
         n
         for n in _train_columns(competition)
         if n not in competition.rows.columns and n not in competition.definition.targets
@@ -229,7 +229,9 @@ def read_data(
         _select_rows(frames, train_rows),
         _select_rows(frames, test_rows),
         _train_rows_of(competition, competition.definition.targets, train_rows),
-        _train_rows_of(competition, [n for n in extra if n not in competition.weights.columns], train_rows),
+        _train_rows_of(
+            competition, [n for n in train_only_columns if n not in competition.weights.columns], train_rows
+        ),
         columns,
         ids,
         time_name,
@@ -255,23 +257,26 @@ def _frames(blocks: Blocks, names: Sequence[str]) -> tuple[list[tuple[pl.LazyFra
         else:
             frame, prefix = blocks.lines(name), f"{name}."
         schema = frame.collect_schema()
-        available = [n for n in schema if n != ROW]
-        if column and column not in available:
+        available_columns = [n for n in schema if n != ROW]
+        if column and column not in available_columns:
             raise NotFoundError(
-                f"{name!r} has no column {column!r}", hint=did_you_mean(column, available, kind="column")
+                f"{name!r} has no column {column!r}", hint=did_you_mean(column, available_columns, kind="column")
             )
-        wanted = [column] if column else available
-        usable = {f"{prefix}{n}": n for n in wanted if kind_of(schema[n]) != "other"}
-        not_checked |= {f"{prefix}{n}: a {schema[n]}": None for n in wanted if f"{prefix}{n}" not in usable}
-        # "rows" and "rows.x" list a column twice; a column of the rows may also be named like that of a feature.
-        clashing = [label for label in usable if feature_of_label.get(label, name) != name]
+        requested_columns = [column] if column else available_columns
+        column_by_label = {f"{prefix}{n}": n for n in requested_columns if kind_of(schema[n]) != "other"}
         not_checked |= {
-            f"{label} of {name}: {feature_of_label[label]} has a column of this name, too": None for label in clashing
+            f"{prefix}{n}: a {schema[n]}": None for n in requested_columns if f"{prefix}{n}" not in column_by_label
         }
-        added = {label: n for label, n in usable.items() if label not in feature_of_label}
-        feature_of_label |= dict.fromkeys(added, name)
-        if added:
-            frames.append((frame, added))
+        # "rows" and "rows.x" list a column twice; a column of the rows may also be named like that of a feature.
+        clashing_labels = [label for label in column_by_label if feature_of_label.get(label, name) != name]
+        not_checked |= {
+            f"{label} of {name}: {feature_of_label[label]} has a column of this name, too": None
+            for label in clashing_labels
+        }
+        added_columns = {label: n for label, n in column_by_label.items() if label not in feature_of_label}
+        feature_of_label |= dict.fromkeys(added_columns, name)
+        if added_columns:
+            frames.append((frame, added_columns))
     return frames, list(not_checked)
 
 
@@ -280,14 +285,15 @@ def _train_columns(competition: Competition) -> list[str]:
 
 
 def _time_of(competition: Competition) -> str | None:
+    """Return the time column of the rows: that of a "time" scheme, else the first date or timestamp; None without."""
     cv, schema = competition.definition.cv, competition.rows.scan().collect_schema()
     # The time column of the folds may be in train only.
-    first = (
+    fold_time_columns = (
         [cv.column]
         if cv.scheme == "time" and cv.column in competition.rows.columns and is_time(schema[cv.column])
         else []
     )
-    times = [*first, *(n for n in competition.rows.columns if schema[n] in (pl.Date, pl.Datetime))]
+    times = [*fold_time_columns, *(n for n in competition.rows.columns if schema[n] in (pl.Date, pl.Datetime))]
     return times[0] if times else None
 
 
@@ -344,23 +350,26 @@ def time_columns(competition: Competition, names: Sequence[str]) -> tuple[str | 
         else:
             table_columns[table] = column
     if len(row_columns) > 1:
-        listed = " and ".join(repr(n) for n in row_columns)
-        raise ConfigError(f"--time-column names more than one column of rows: {listed}", hint="name one")
+        column_list = " and ".join(repr(n) for n in row_columns)
+        raise ConfigError(f"--time-column names more than one column of rows: {column_list}", hint="name one")
     return row_columns[0] if row_columns else None, table_columns
 
 
 def _times(competition: Competition, column: str, rows: Ints) -> pl.Series:
+    """Return the values of the time column in the rows with these numbers."""
     return _select_rows([(competition.rows.scan(), {column: column})], rows)[column]
 
 
-def _sampled(n_rows: int, size: int) -> Ints:
-    if size >= n_rows:
+def _sample_rows(n_rows: int, sample_size: int) -> Ints:
+    """Return the numbers of a seeded sample of `n_rows` rows, ascending; all if there are no more than the sample."""
+    if sample_size >= n_rows:
         return np.arange(n_rows, dtype=np.int64)
-    chosen = np.random.default_rng(SEED).choice(n_rows, size, replace=False, shuffle=False)
-    return np.sort(chosen).astype(np.int64)
+    chosen_rows = np.random.default_rng(SEED).choice(n_rows, sample_size, replace=False, shuffle=False)
+    return np.sort(chosen_rows).astype(np.int64)
 
 
 def _select_rows(frames: Sequence[tuple[pl.LazyFrame, dict[str, str]]], rows: Ints) -> pl.DataFrame:
+    """Return ROW and the columns of all frames, by their names in the report, for the rows with these numbers."""
     keys = pl.LazyFrame({ROW: rows})
     parts = [pl.DataFrame({ROW: rows})]
     for frame, names in frames:
@@ -372,6 +381,7 @@ def _select_rows(frames: Sequence[tuple[pl.LazyFrame, dict[str, str]]], rows: In
 
 
 def _train_rows_of(competition: Competition, columns: Sequence[str], rows: Ints) -> pl.DataFrame:
+    """Return columns of the train table for the train rows with these numbers."""
     if not columns:
         return pl.DataFrame()
     frame = competition.table(competition.definition.tables.train).select(columns).with_row_index(ROW)

@@ -69,24 +69,27 @@ def total_variation(one: Ints, other: Ints, effective_rows: tuple[float, float] 
     share = (one + other) / (n + m)
     n_effective = (float(n), float(m)) if effective_rows is None else effective_rows
     variance = sum(1 / max(1.0, size) for size in n_effective)
-    by_chance = np.minimum(np.sqrt(2 / np.pi * share * variance), 2 * share)
-    return max(0.0, float((np.abs(one / n - other / m) - by_chance).sum() / 2))
+    expected_differences = np.minimum(np.sqrt(2 / np.pi * share * variance), 2 * share)
+    return max(0.0, float((np.abs(one / n - other / m) - expected_differences).sum() / 2))
 
 
-def drift(data: CheckedData, nulls: dict[str, tuple[float, float]]) -> tuple[ColumnDrift, ...]:
+def drift(data: CheckedData, null_shares: dict[str, tuple[float, float]]) -> tuple[ColumnDrift, ...]:
     """Measure every column but ids, the largest difference first.
 
     Parameters
     ----------
-    nulls : dict
+    null_shares : dict
         The shares of nulls in train and test, by column.
     """
     if not data.test.height:
         return ()
     drifts = [
-        _category(data, c, nulls[c]) if data.kind(c) == "category" else _number(data, c, nulls[c]) for c in data.content
+        _category_drift(data, c, null_shares[c])
+        if data.kind(c) == "category"
+        else _number_drift(data, c, null_shares[c])
+        for c in data.content
     ]
-    return tuple(sorted(drifts, key=lambda d: -_largest(d)))
+    return tuple(sorted(drifts, key=lambda d: -_largest_difference(d)))
 
 
 def tells_time(data: CheckedData, column: str) -> bool:
@@ -99,22 +102,25 @@ def _is_group(data: CheckedData, column: str) -> bool:
     return data.row_units is not None and data.row_units.is_by_group and data.row_units.column == column
 
 
-def _largest(column_drift: ColumnDrift) -> float:
+def _largest_difference(column_drift: ColumnDrift) -> float:
     return max(column_drift.effect, column_drift.unseen or 0.0, abs(column_drift.nulls_train - column_drift.nulls_test))
 
 
-def _number(data: CheckedData, column: str, nulls: tuple[float, float]) -> ColumnDrift:
+def _number_drift(data: CheckedData, column: str, null_shares: tuple[float, float]) -> ColumnDrift:
     train, test = (as_number(f[column]) for f in (data.train, data.test))
     train, test = train[np.isfinite(train)], test[np.isfinite(test)]
     effect = ks_statistic(train, test)
-    tenths = np.unique(np.quantile(train, np.arange(1, 10) / 10)) if len(train) else np.zeros(0)
-    index = psi(_shares(train, tenths), _shares(test, tenths)) if len(train) and len(test) else 0.0
+    decile_edges = np.unique(np.quantile(train, np.arange(1, 10) / 10)) if len(train) else np.zeros(0)
+    stability_index = (
+        psi(_shares(train, decile_edges), _shares(test, decile_edges)) if len(train) and len(test) else 0.0
+    )
     bars = _histogram(data, column, train, test)
-    return ColumnDrift(column, data.kind(column), effect, index, None, *nulls, bars)
+    return ColumnDrift(column, data.kind(column), effect, stability_index, None, *null_shares, bars)
 
 
-def _shares(values: Floats, cuts: Floats) -> Floats:
-    counts = np.bincount(np.searchsorted(cuts, values, side="left"), minlength=len(cuts) + 1)
+def _shares(values: Floats, edges: Floats) -> Floats:
+    """Return the share of the values in each bin between the edges, below the first and above the last."""
+    counts = np.bincount(np.searchsorted(edges, values, side="left"), minlength=len(edges) + 1)
     return np.asarray(counts / max(1, len(values)))
 
 
@@ -132,39 +138,43 @@ def _histogram(data: CheckedData, column: str, train: Floats, test: Floats) -> t
     else:
         edges = np.append(np.linspace(low, high, BINS + 1)[1:-1], np.inf)
         starts = np.linspace(low, high, BINS + 1)[:-1]
-        labels = _times(starts) if data.train[column].dtype in (pl.Date, pl.Datetime) else [brief(v) for v in starts]
+        labels = (
+            _time_labels(starts) if data.train[column].dtype in (pl.Date, pl.Datetime) else [brief(v) for v in starts]
+        )
     shares = [_shares(v, edges[:-1]) for v in (train, test)]
     return tuple(zip(labels, *[s.tolist() for s in shares], strict=True))
 
 
-def _times(seconds: Floats) -> list[str]:
+def _time_labels(seconds: Floats) -> list[str]:
+    """Format times in seconds since 1970, as dates if they span more than five days."""
     stamps = pl.Series(seconds.astype(np.int64) * 1_000_000).cast(pl.Datetime("us"))
     span = float(seconds[-1] - seconds[0]) if len(seconds) else 0.0
     return stamps.dt.strftime("%Y-%m-%d" if span > 5 * 86400 else "%m-%d %H:%M").to_list()
 
 
-def _category(data: CheckedData, column: str, nulls: tuple[float, float]) -> ColumnDrift:
+def _category_drift(data: CheckedData, column: str, null_shares: tuple[float, float]) -> ColumnDrift:
     train, test = data.train[column].cast(pl.String), data.test[column].cast(pl.String)
     codes = as_codes(train, test)
-    filled = [c[c >= 0] for c in codes]
-    size = max((int(c.max()) + 1 for c in filled if len(c)), default=1)
-    counts = [np.bincount(c, minlength=size) for c in filled]
+    non_null_codes = [c[c >= 0] for c in codes]
+    n_categories = max((int(c.max()) + 1 for c in non_null_codes if len(c)), default=1)
+    counts = [np.bincount(c, minlength=n_categories) for c in non_null_codes]
     shares = [c / max(1, c.sum()) for c in counts]
     # Rare categories are merged into one for the index.
-    rare = np.maximum(*shares) < 0.005
-    grouped = [np.append(s[~rare], s[rare].sum()) for s in shares]
+    is_rare = np.maximum(*shares) < 0.005
+    merged_shares = [np.append(s[~is_rare], s[is_rare].sum()) for s in shares]
     return ColumnDrift(
         column,
         "category",
         total_variation(counts[0], counts[1], data.effective_rows(column)),
-        psi(*grouped),
-        _unseen(data, column, codes, counts, test),
-        *nulls,
-        _top(train, test),
+        psi(*merged_shares),
+        _unseen_share(data, column, codes, counts, test),
+        *null_shares,
+        _top_categories(train, test),
     )
 
 
-def _top(train: pl.Series, test: pl.Series) -> tuple[tuple[str, float, float], ...]:
+def _top_categories(train: pl.Series, test: pl.Series) -> tuple[tuple[str, float, float], ...]:
+    """Return the most frequent categories: value, share of train, share of test."""
     frames = [s.drop_nulls().alias("v").value_counts(name=f"n{i}").lazy() for i, s in enumerate((train, test))]
     joined = frames[0].join(frames[1], on="v", how="full", coalesce=True).fill_null(0)
     totals = [max(1, len(s.drop_nulls())) for s in (train, test)]
@@ -173,32 +183,36 @@ def _top(train: pl.Series, test: pl.Series) -> tuple[tuple[str, float, float], .
     return tuple((str(v), float(a), float(b)) for v, a, b in top.rows())
 
 
-def _unseen(data: CheckedData, column: str, codes: Sequence[Ints], counts: Sequence[Ints], test: pl.Series) -> float:
+def _unseen_share(
+    data: CheckedData, column: str, codes: Sequence[Ints], counts: Sequence[Ints], test: pl.Series
+) -> float:
     """Return the share of test rows with a value that train lacks, minus the share expected by chance.
 
     By Good (1953), the probability that the next row has a new value is the share of train rows whose value occurs
     once; with units of rows, in one unit.
     """
-    in_train, in_test = counts
-    n_test = max(1, int(in_test.sum()))
-    new = float(in_test[in_train == 0].sum()) / n_test
-    by_chance = _unique_share(data, column, codes[0], in_train)
-    if new <= by_chance or not data.is_sampled:
-        return max(0.0, new - by_chance)
+    train_counts, test_counts = counts
+    n_test = max(1, int(test_counts.sum()))
+    new_share = float(test_counts[train_counts == 0].sum()) / n_test
+    chance_share = _unique_share(data, column, codes[0], train_counts)
+    if new_share <= chance_share or not data.is_sampled:
+        return max(0.0, new_share - chance_share)
     values = pl.LazyFrame({column: test.unique().drop_nulls()})
-    of_train = data.scan(column).filter(pl.col(ROW) < data.competition.n_train).select(pl.col(column).cast(pl.String))
-    values_of_train = of_train.join(values, on=column, how="semi").unique().collect(engine="streaming")[column]
-    exact = float((~test.drop_nulls().is_in(values_of_train.implode())).sum()) / n_test
-    return max(0.0, min(exact, new - by_chance))
+    train_column = (
+        data.scan(column).filter(pl.col(ROW) < data.competition.n_train).select(pl.col(column).cast(pl.String))
+    )
+    values_of_train = train_column.join(values, on=column, how="semi").unique().collect(engine="streaming")[column]
+    exact_share = float((~test.drop_nulls().is_in(values_of_train.implode())).sum()) / n_test
+    return max(0.0, min(exact_share, new_share - chance_share))
 
 
 def _unique_share(data: CheckedData, column: str, codes: Ints, counts: Ints) -> float:
     """Return the share of train rows whose value occurs in no other row, or no other unit."""
-    units, filled = data.row_units, codes >= 0
+    units, has_value = data.row_units, codes >= 0
     # New values of groups that the folds do not keep together are a finding, whatever the units.
     if units is None or (units.column == column and not units.declared):
         return float((counts == 1).sum()) / max(1, int(counts.sum()))
-    pairs = np.unique(np.stack([codes[filled], units.train[filled]]), axis=1)
+    pairs = np.unique(np.stack([codes[has_value], units.train[has_value]]), axis=1)
     n_units = np.bincount(pairs[0], minlength=len(counts))
     return float(counts[n_units == 1].sum()) / max(1, int(counts.sum()))
 
@@ -212,51 +226,51 @@ def drift_findings(data: CheckedData, drifts: Sequence[ColumnDrift], *, by_time:
         n_train, n_test = data.effective_rows(column_drift.column)
         chance = Z_SCORE * np.sqrt(1 / max(1, n_train) + 1 / max(1, n_test)) / 2
         if column_drift.effect >= NOTABLE and column_drift.effect > chance:
-            findings.append(_distribution(column_drift))
+            findings.append(_distribution_finding(column_drift))
         if column_drift.unseen is not None and column_drift.unseen >= UNSEEN_NOTABLE and column_drift.unseen > chance:
-            findings.append(_new_values(column_drift))
+            findings.append(_unseen_values_finding(column_drift))
         if (
             abs(column_drift.nulls_train - column_drift.nulls_test) >= NULLS_NOTABLE
             and abs(column_drift.nulls_train - column_drift.nulls_test) > chance
         ):
-            findings.append(_null_shift(column_drift))
+            findings.append(_null_shift_finding(column_drift))
     return findings
 
 
-def _distribution(column_drift: ColumnDrift) -> DataFinding:
-    name = "total variation" if column_drift.kind == "category" else "KS"
+def _distribution_finding(column_drift: ColumnDrift) -> DataFinding:
+    measure = "total variation" if column_drift.kind == "category" else "KS"
     return DataFinding(
         "serious" if column_drift.effect >= SERIOUS else "notable",
         "drift",
         column_drift.column,
-        f"differs between train and test: {name} {column_drift.effect:.2f}, PSI {column_drift.psi:.2f}",
+        f"differs between train and test: {measure} {column_drift.effect:.2f}, PSI {column_drift.psi:.2f}",
         "try without it; take ranks, ratios or differences that mean the same in both",
         column_drift.effect,
-        {"effect": column_drift.effect, "measure": name, "psi": column_drift.psi},
+        {"effect": column_drift.effect, "measure": measure, "psi": column_drift.psi},
     )
 
 
-def _new_values(column_drift: ColumnDrift) -> DataFinding:
-    unseen = column_drift.unseen or 0.0
+def _unseen_values_finding(column_drift: ColumnDrift) -> DataFinding:
+    unseen_share = column_drift.unseen or 0.0
     return DataFinding(
-        "serious" if unseen >= UNSEEN_SERIOUS else "notable",
+        "serious" if unseen_share >= UNSEEN_SERIOUS else "notable",
         "drift",
         column_drift.column,
-        f"{unseen:.0%} of the test rows have a value that train lacks, beyond chance",
+        f"{unseen_share:.0%} of the test rows have a value that train lacks, beyond chance",
         "group by it for validation (cv.group), or use properties that the values share",
-        unseen,
-        {"unseen": unseen},
+        unseen_share,
+        {"unseen": unseen_share},
     )
 
 
-def _null_shift(column_drift: ColumnDrift) -> DataFinding:
+def _null_shift_finding(column_drift: ColumnDrift) -> DataFinding:
     gap = abs(column_drift.nulls_train - column_drift.nulls_test)
     return DataFinding(
         "serious" if gap >= NULLS_SERIOUS else "notable",
         "drift",
         column_drift.column,
         f"missing in {column_drift.nulls_train:.1%} of train and {column_drift.nulls_test:.1%} of test",
-        "find out why; don't let the model read whether it is missing",
+        "find out why; don't use whether the value is missing as a feature",
         gap,
         {"nulls_train": column_drift.nulls_train, "nulls_test": column_drift.nulls_test},
     )

@@ -132,37 +132,41 @@ def check_time(
         When a feature fails, on all data or on less.
     """
     times = _find_time_columns(blocks.competition, columns)
-    custom = [
+    custom_names = [
         n for n, feature in blocks.features.items() if not (isinstance(feature, Feature) and is_built_in(feature))
     ]
-    requested = _columns_to_check(blocks, names or custom)
-    _check_allowed(blocks, allow, requested)
+    columns_by_feature = _columns_to_check(blocks, names or custom_names)
+    _check_allowed(blocks, allow, columns_by_feature)
     cuts = times.cuts(shares)
-    return [_check_feature(blocks, name, times, cuts, _LeakRule(only, allow)) for name, only in requested.items()]
+    return [
+        _check_feature(blocks, name, times, cuts, _LeakRule(checked_columns, allow))
+        for name, checked_columns in columns_by_feature.items()
+    ]
 
 
 def leak_error(checks: Sequence[TimeCheck]) -> FeatureError | None:
     """Return the error for the features that read the future; None where none does."""
-    leaking = [check for check in checks if check.verdict == "reads the future"]
-    if not leaking:
+    leaking_checks = [check for check in checks if check.verdict == "reads the future"]
+    if not leaking_checks:
         return None
-    differences = [difference for check in leaking for difference in check.differences]
-    worst = max(differences, key=lambda d: d.n_differing / max(1, d.n_compared))
-    (row, full_value, truncated_value), *more_examples = worst.examples
-    examples = f"{row}: {full_value} with all data, {truncated_value} with data before {worst.cut}"
+    differences = [difference for check in leaking_checks for difference in check.differences]
+    worst_difference = max(differences, key=lambda d: d.n_differing / max(1, d.n_compared))
+    (row, full_value, truncated_value), *more_examples = worst_difference.examples
+    examples = f"{row}: {full_value} with all data, {truncated_value} with data before {worst_difference.cut}"
     examples += "".join(f"; {row}: {full}, {truncated}" for row, full, truncated in more_examples)
-    other_columns = [f"{d.feature}.{d.column}" for d in differences if d is not worst]
+    other_columns = [f"{d.feature}.{d.column}" for d in differences if d is not worst_difference]
     others_text = f"; the same with {', '.join(dict.fromkeys(other_columns))}" if other_columns else ""
     return FeatureError(
-        f"feature {worst.feature!r} ({worst.where}) reads the future: column {worst.column!r} of "
-        f"{worst.n_differing:,} of the {worst.n_compared:,} rows before {worst.cut} depends on what comes later "
+        f"feature {worst_difference.feature!r} ({worst_difference.where}) reads the future: column "
+        f"{worst_difference.column!r} of {worst_difference.n_differing:,} of the {worst_difference.n_compared:,} rows "
+        f"before {worst_difference.cut} depends on what comes later "
         f"({examples}){others_text}",
-        hint=_advice(worst),
+        hint=_advice(worst_difference),
     )
 
 
 def _advice(difference: Difference) -> str:
-    """Return a hint on likely causes of a leak."""
+    """Return a hint on likely causes of a leak, and on how to allow it."""
     allow_hint = f"where it is known in advance, as a timetable is: --allow {difference.feature}"
     if difference.n_differing > 0.3 * difference.n_compared:
         return (
@@ -189,13 +193,15 @@ class _TimeColumns:
         return self.competition.n_train + self.competition.n_test
 
     def cuts(self, shares: Sequence[float]) -> list[Any]:
-        """Return the times before which about these shares of the rows are, ascending, without the first time."""
+        """Return the cut times, ascending: before each lies about one of these shares of the rows."""
         rows = self.competition.rows.scan().select(pl.col(self.column).drop_nulls())
         quantiles = [
             pl.col(self.column).quantile(s, interpolation="lower").cast(self.dtype).alias(str(s)) for s in shares
         ]
-        limits = rows.select(pl.col(self.column).min().alias("first"), *quantiles).collect(engine="streaming").row(0)
-        return sorted({cut for cut in limits[1:] if cut is not None and cut > limits[0]})
+        first_and_quantiles = (
+            rows.select(pl.col(self.column).min().alias("first"), *quantiles).collect(engine="streaming").row(0)
+        )
+        return sorted({cut for cut in first_and_quantiles[1:] if cut is not None and cut > first_and_quantiles[0]})
 
     def before(self, frame: pl.LazyFrame, column: str, cut: Any) -> pl.LazyFrame:
         """Return the rows of a table before the cut, and those without a time."""
@@ -217,19 +223,20 @@ def _find_time_columns(competition: Competition, columns: Sequence[str]) -> _Tim
 
 
 def _time_columns_of_tables(
-    competition: Competition, column: str, dtype: pl.DataType, named: dict[str, str]
+    competition: Competition, column: str, dtype: pl.DataType, named_columns: dict[str, str]
 ) -> dict[str, str]:
+    """Return table -> its time column: the one in `named_columns`, else the one called `column` if it is comparable."""
     column_of_table = {}
     for table in competition.manifest.tables:
         schema = competition.rows.feature_table(table).collect_schema()
-        name = named.get(table, column)
-        if table in named and name not in schema:
+        name = named_columns.get(table, column)
+        if table in named_columns and name not in schema:
             raise NotFoundError(
                 f"table {table!r} has no column {name!r}", hint=did_you_mean(name, schema, kind="column")
             )
         if name in schema and _comparable(schema[name], dtype):
             column_of_table[table] = name
-        elif table in named:
+        elif table in named_columns:
             raise ConfigError(f"{table}.{name} is a {schema[name]}, which can't be compared with {column!r}, a {dtype}")
     return column_of_table
 
@@ -249,7 +256,7 @@ def _columns_to_check(blocks: Blocks, references: Sequence[str]) -> dict[str, se
     references : sequence of str
         ``feature`` or ``feature.column``.
     """
-    columns_of: dict[str, list[str]] = {}
+    columns_by_feature: dict[str, list[str]] = {}
     for reference in references:
         _check_exists(blocks, reference)
         name, _, column = reference.partition(".")
@@ -258,9 +265,9 @@ def _columns_to_check(blocks: Blocks, references: Sequence[str]) -> dict[str, se
         for group_column in group_columns:
             source, _, source_column = group_column.partition(".")
             if isinstance(blocks.features.get(source), Feature):
-                columns_of.setdefault(source, []).append(source_column)
-        columns_of.setdefault(name, []).append(column)
-    return {name: set() if "" in columns else set(columns) for name, columns in columns_of.items()}
+                columns_by_feature.setdefault(source, []).append(source_column)
+        columns_by_feature.setdefault(name, []).append(column)
+    return {name: set() if "" in columns else set(columns) for name, columns in columns_by_feature.items()}
 
 
 def _check_exists(blocks: Blocks, reference: str, *, option: str = "", columns: bool = True) -> None:
@@ -273,8 +280,8 @@ def _check_exists(blocks: Blocks, reference: str, *, option: str = "", columns: 
     """
     name, _, column = reference.partition(".")
     if name != "rows" and name not in blocks.features:
-        where, available = blocks.competition.paths.features, [*blocks.features, "rows"]
-        hint = did_you_mean(name, available, kind="feature")
+        where, available_names = blocks.competition.paths.features, [*blocks.features, "rows"]
+        hint = did_you_mean(name, available_names, kind="feature")
         raise NotFoundError(f"{option}no feature is called {name!r} in {where}", hint=hint)
     if not column or not columns:
         return
@@ -282,10 +289,10 @@ def _check_exists(blocks: Blocks, reference: str, *, option: str = "", columns: 
         raise NotFoundError(
             f"{option}{name!r} depends on the fold, so that its columns can't be named", hint=f"name it as {name!r}"
         )
-    available = list(blocks.competition.rows.columns if name == "rows" else blocks.block(name).note["columns"])
-    if column not in available:
+    available_names = list(blocks.competition.rows.columns if name == "rows" else blocks.block(name).note["columns"])
+    if column not in available_names:
         raise NotFoundError(
-            f"{option}{name!r} has no column {column!r}", hint=did_you_mean(column, available, kind="column")
+            f"{option}{name!r} has no column {column!r}", hint=did_you_mean(column, available_names, kind="column")
         )
 
 
@@ -319,6 +326,7 @@ class _LeakRule:
 
 
 def _check_feature(blocks: Blocks, name: str, times: _TimeColumns, cuts: Sequence[Any], rule: _LeakRule) -> TimeCheck:
+    """Compute a feature again before each cut, until a leak is found."""
     if name == "rows":
         return TimeCheck(name, "not checked", "the columns of the tables themselves: nothing is computed")
     feature = blocks.get(name)
@@ -334,11 +342,13 @@ def _check_feature(blocks: Blocks, name: str, times: _TimeColumns, cuts: Sequenc
         if any(map(rule.is_leak, differences.values())):
             # A leak shows at every cut, and later cuts take longer.
             break
-    untruncated = tuple(sorted(_tables(blocks, feature) - set(times.column_of_table)))
+    untruncated_tables = tuple(sorted(_tables(blocks, feature) - set(times.column_of_table)))
     leaks = tuple(filter(rule.is_leak, differences.values()))
-    shown = ", ".join(_formatted(c) for c in cuts)
+    cut_times = ", ".join(_formatted(c) for c in cuts)
     verdict = "reads the future" if leaks else "allowed" if differences else "passes"
-    return TimeCheck(name, verdict, f"computed again before {shown}", leaks or tuple(differences.values()), untruncated)
+    return TimeCheck(
+        name, verdict, f"computed again before {cut_times}", leaks or tuple(differences.values()), untruncated_tables
+    )
 
 
 def _tables(blocks: Blocks, feature: Feature) -> set[str]:
@@ -425,8 +435,10 @@ class _Truncated:
         )
         # Data takes about four times as much in memory as in Parquet.
         n_parts = math.ceil(4 * stored_bytes * PARTS_PER_LIMIT / self.blocks.limit_bytes)
-        key = key_hash(feature.partition_by, competition.rows.scan().collect_schema()[feature.partition_by]) % n_parts
-        return [key == i for i in range(n_parts)] if n_parts > 1 else [None]
+        part_number = (
+            key_hash(feature.partition_by, competition.rows.scan().collect_schema()[feature.partition_by]) % n_parts
+        )
+        return [part_number == i for i in range(n_parts)] if n_parts > 1 else [None]
 
     @staticmethod
     def _part(frame: pl.LazyFrame, rows: pl.LazyFrame, feature: Feature, part: pl.Expr | None) -> pl.LazyFrame:
@@ -443,22 +455,24 @@ class _Truncated:
         columns = [c for c in schema if c != ROW]
         time = pl.col(self.times.column)
         rows = self.blocks.competition.rows.scan().filter(time < pl.lit(self.cut, self.times.dtype)).select(ROW)
-        missing = [pl.lit(None, schema[c]).alias(c) for c in columns if c not in truncated_schema]
+        missing_columns = [pl.lit(None, schema[c]).alias(c) for c in columns if c not in truncated_schema]
         # The joined columns are named by position, as names could clash with other columns.
         all_data = full.select(ROW, *[pl.col(c).alias(f"{i} all") for i, c in enumerate(columns)])
-        truncated_data = truncated.with_columns(missing).select(
+        truncated_data = truncated.with_columns(missing_columns).select(
             ROW, *[pl.col(c).alias(f"{i} less") for i, c in enumerate(columns)]
         )
         pairs = rows.join(all_data, on=ROW, how="left").join(truncated_data, on=ROW, how="left")
         largest_by_column = self._largest(full, columns, schema)
-        differs = [
+        differs_expressions = [
             _differs(i, schema[c], truncated_schema.get(c, schema[c]), largest_by_column.get(c, 0.0))
             for i, c in enumerate(columns)
         ]
-        n_differing = [expression.sum().alias(str(i)) for i, expression in enumerate(differs)]
-        n_compared, *counts = pairs.select(pl.len().alias(ROW), *n_differing).collect(engine="streaming").row(0)
+        differing_counts = [expression.sum().alias(str(i)) for i, expression in enumerate(differs_expressions)]
+        n_compared, *counts = pairs.select(pl.len().alias(ROW), *differing_counts).collect(engine="streaming").row(0)
         return [
-            self._difference(feature, c, (n, n_compared), pairs.filter(differs[i]).select(ROW, f"{i} all", f"{i} less"))
+            self._difference(
+                feature, c, (n, n_compared), pairs.filter(differs_expressions[i]).select(ROW, f"{i} all", f"{i} less")
+            )
             for i, (c, n) in enumerate(zip(columns, counts, strict=True))
             if n
         ]
@@ -470,13 +484,13 @@ class _Truncated:
         if not floats:
             return {}
         finite = [pl.when(pl.col(c).is_finite()).then(pl.col(c).abs()).max().alias(c) for c in floats]
-        largest = full.select(finite).collect(engine="streaming").row(0, named=True)
-        return {c: float(v or 0.0) for c, v in largest.items()}
+        largest_values = full.select(finite).collect(engine="streaming").row(0, named=True)
+        return {c: float(v or 0.0) for c, v in largest_values.items()}
 
     def _difference(
-        self, feature: Feature, column: str, counts: tuple[int, int], differing: pl.LazyFrame
+        self, feature: Feature, column: str, counts: tuple[int, int], differing_rows: pl.LazyFrame
     ) -> Difference:
-        examples = differing.bottom_k(N_EXAMPLES, by=ROW).collect(engine="streaming").sort(ROW).rows()
+        examples = differing_rows.bottom_k(N_EXAMPLES, by=ROW).collect(engine="streaming").sort(ROW).rows()
         n_train = self.blocks.competition.n_train
         return Difference(
             feature.name,
@@ -488,16 +502,19 @@ class _Truncated:
         )
 
 
-def _differs(position: int, dtype: pl.DataType, other: pl.DataType, largest: float) -> pl.Expr:
-    """Return an expression of whether the column differs in a row by more than rounding."""
+def _differs(position: int, dtype: pl.DataType, truncated_dtype: pl.DataType, largest_value: float) -> pl.Expr:
+    """Return an expression of whether column number `position` differs in a row by more than rounding.
+
+    The types are those on all data and on the truncated data; `largest_value` is the column's largest absolute value.
+    """
     full, truncated = pl.col(f"{position} all"), pl.col(f"{position} less")
-    if dtype != other and not (dtype.is_numeric() and other.is_numeric()):
+    if dtype != truncated_dtype and not (dtype.is_numeric() and truncated_dtype.is_numeric()):
         full, truncated = full.cast(pl.String), truncated.cast(pl.String)
-    if not (dtype.is_float() and other.is_numeric()):
+    if not (dtype.is_float() and truncated_dtype.is_numeric()):
         return full.ne_missing(truncated)
-    relative = RELATIVE_FLOAT32 if pl.Float32 in (dtype, other) else RELATIVE
+    relative = RELATIVE_FLOAT32 if pl.Float32 in (dtype, truncated_dtype) else RELATIVE
     full, truncated = full.cast(pl.Float64), truncated.cast(pl.Float64)
-    tolerance = relative * pl.max_horizontal(full.abs(), truncated.abs()) + ABSOLUTE * largest
+    tolerance = relative * pl.max_horizontal(full.abs(), truncated.abs()) + ABSOLUTE * largest_value
     is_close = ((full - truncated).abs() <= tolerance).fill_null(value=False) & full.is_finite()
     return full.ne_missing(truncated) & ~is_close.fill_null(value=False)
 
@@ -543,32 +560,36 @@ def _check_fold_feature(blocks: Blocks, feature: FoldFeature, times: _TimeColumn
     folds, time = load_folds(competition), fold_times(competition)[0]
     fold = folds.n_folds - 1
     split = Split(folds.valid, folds.train, time, horizon=time_horizon(competition))
-    visible = split.in_training(fold)
-    cut = np.quantile(time[visible], 0.5, method="lower")
-    later = time >= cut
-    changed_target = [replace(t, values=np.where(later, t.values.max() - t.values, t.values)) for t in target]
-    before = np.flatnonzero(time < cut)
-    groups = [(one, group_codes(blocks.columns(one.columns))) for one in feature.each()]
+    is_train_row = split.in_training(fold)
+    cut = np.quantile(time[is_train_row], 0.5, method="lower")
+    is_later = time >= cut
+    changed_target = [replace(t, values=np.where(is_later, t.values.max() - t.values, t.values)) for t in target]
+    earlier_rows = np.flatnonzero(time < cut)
+    encoders_and_codes = [(one, group_codes(blocks.columns(one.columns))) for one in feature.each()]
 
     def encoded(targets: Sequence[TargetColumn]) -> npt.NDArray[np.float64]:
-        learned = (one.learn(codes, targets, 0, split).columns(fold) for one, codes in groups)
-        return np.column_stack([column[before] for columns in learned for column in columns])
+        learned = (one.learn(codes, targets, 0, split).columns(fold) for one, codes in encoders_and_codes)
+        return np.column_stack([column[earlier_rows] for columns in learned for column in columns])
 
     original, changed = encoded(target), encoded(changed_target)
-    differs = ~np.isclose(original, changed, rtol=1e-4, atol=1e-6, equal_nan=True).reshape(len(before), -1).all(axis=1)
+    differs = ~np.isclose(original, changed, rtol=1e-4, atol=1e-6, equal_nan=True).reshape(len(earlier_rows), -1).all(
+        axis=1
+    )
     note = "labels from some time on were changed, and earlier rows encoded again"
     if not differs.any():
         return TimeCheck(feature.name, "passes", note)
     rows = np.flatnonzero(differs)[:N_EXAMPLES]
     examples = tuple(
         (
-            _row_name(int(before[r]), competition.n_train),
+            _row_name(int(earlier_rows[r]), competition.n_train),
             _formatted(float(original[r].flat[0])),
             _formatted(float(changed[r].flat[0])),
         )
         for r in rows
     )
     where = competition.paths.features.name
-    shown = _formatted(competition.train_columns(times.column)[times.column].filter(pl.Series(time == cut))[0])
-    difference = Difference(feature.name, where, feature.name, shown, int(differs.sum()), len(before), examples)
+    cut_text = _formatted(competition.train_columns(times.column)[times.column].filter(pl.Series(time == cut))[0])
+    difference = Difference(
+        feature.name, where, feature.name, cut_text, int(differs.sum()), len(earlier_rows), examples
+    )
     return TimeCheck(feature.name, "reads the future", note, (difference,))

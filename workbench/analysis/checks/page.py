@@ -26,14 +26,15 @@ def as_page(report: CheckReport) -> str:
 
 
 def _texts(report: CheckReport) -> dict[str, Any]:
+    """Return the values of the template, except the plots."""
     counts, result, periods = report.counts(), report.adversarial, report.periods
     sizes = (report.n_train, report.n_test)
-    tiles = [(f"{counts[s]}", s, s) for s in SEVERITIES]
-    tiles += [(f"{report.n_train:,}", "train rows", ""), (f"{report.n_test:,}", "test rows", "")]
-    nulls = sorted(((c, s) for c, s in report.nulls.shares.items() if max(s) > 0), key=lambda item: -max(item[1]))
+    tile_rows = [(f"{counts[s]}", s, s) for s in SEVERITIES]
+    tile_rows += [(f"{report.n_train:,}", "train rows", ""), (f"{report.n_test:,}", "test rows", "")]
+    null_shares = sorted(((c, s) for c, s in report.nulls.shares.items() if max(s) > 0), key=lambda item: -max(item[1]))
     return {
         "report": report,
-        "tiles": [*tiles, (f"{len(report.columns):,}", "columns", "")],
+        "tiles": [*tile_rows, (f"{len(report.columns):,}", "columns", "")],
         "sample": {
             side: f"{taken:,} of {n_rows:,}"
             for side, taken, n_rows in zip(("train", "test"), report.sampled, sizes, strict=True)
@@ -55,20 +56,21 @@ def _texts(report: CheckReport) -> dict[str, Any]:
         "target_rows": [(name, [(value, f"{n:,}") for value, n in bars]) for name, bars in report.target],
         "period_rows": [(p, f"{n:,}", f"{mean:.4g}") for p, n, mean in (periods.lines if periods else ())],
         "order_rows": [(o.column, f"{o.measure} {o.score:.3f}") for o in report.order],
-        "null_rows": [(column, f"{a:.2%}", f"{b:.2%}") for column, (a, b) in nulls[:SHOWN_ROWS]],
+        "null_rows": [(column, f"{a:.2%}", f"{b:.2%}") for column, (a, b) in null_shares[:SHOWN_ROWS]],
     }
 
 
 def _pictures(report: CheckReport) -> dict[str, str | list[str]]:
+    """Return the SVG plots of the template, by name; "" or [] for those without data."""
     result, periods = report.adversarial, report.periods
     target = report.target[0][0] if report.target else ""
-    adversarial = [] if result is None else [plots.roc_plot(result)]
+    adversarial_plots = [] if result is None else [plots.roc_plot(result)]
     if result is not None and result.gains:
-        adversarial.append(plots.gains_plot(result))
+        adversarial_plots.append(plots.gains_plot(result))
     has_nulls = any(max(shares) > 0 for shares in report.nulls.shares.values())
     return {
         "drift_plots": [plots.drift_plot(d) for d in report.drift[:SHOWN_DRIFTS] if d.bars],
-        "adversarial_plots": adversarial,
+        "adversarial_plots": adversarial_plots,
         "power_plots": [plots.power_plot(report.power, target)] if report.power else [],
         "target_plots": [plots.target_plot(name, bars) for name, bars in report.target if bars],
         "periods_plot": plots.periods_plot(periods) if periods else "",

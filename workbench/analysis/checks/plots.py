@@ -40,10 +40,10 @@ SMALL = {
 """Styles of these plots, which are only two inches high."""
 
 DRIFT_SIZE, HALF_WIDTH, FULL_WIDTH = (3.5, 2.4), 4.7, 8.6
-"""Inches. Plots that stand in one row of the page have the same height, so that their cards have it, too."""
+"""Inches. Plots in one row of the page have the same height, and so have the cards around them."""
 
 MIN_SLOTS = 6
-"""Places for bars in a plot of categories: with fewer categories the bars would be as thick as blocks."""
+"""A plot of fewer categories leaves space for this many bars, so that the bars do not become too thick."""
 
 
 def can_plot() -> bool:
@@ -73,11 +73,13 @@ def _drawn(name: str, size: tuple[float, float], draw: Callable[[Axes], None]) -
 
 
 def _short(text: str, max_length: int = MAX_LABEL_LENGTH) -> str:
+    """Return a text in one line, truncated to `max_length` characters."""
     text = one_line(text)
     return text if len(text) <= max_length else f"{text[: max_length - 1]}…"
 
 
 def _percent(axis: Any) -> None:
+    """Label an axis of shares in percent."""
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
     axis.set_major_locator(MaxNLocator(4))
@@ -130,6 +132,7 @@ def roc_plot(result: Adversarial) -> str:
 
 
 def _ranked_height(bars: Sequence[object]) -> float:
+    """Return the height in inches of a plot of ranked bars."""
     return 0.75 + 0.21 * max(8, len(bars))
 
 
@@ -158,6 +161,7 @@ def _ranked(name: str, title: str, bars: Sequence[tuple[str, float]], label: str
 
 
 def _shown_gains(result: Adversarial) -> Sequence[tuple[str, float]]:
+    """Return the columns with the largest shares of the gain."""
     return result.gains[:12]
 
 
@@ -192,14 +196,14 @@ def target_plot(name: str, bars: Sequence[tuple[str, int]]) -> str:
 def periods_plot(periods: Periods) -> str:
     """Draw the target by period, over bars of the number of rows."""
     labels = [label for label, _, _ in periods.lines]
-    at = range(len(labels))
+    positions = range(len(labels))
 
     def draw(ax: Axes) -> None:
         counts_axes = ax.twinx()
-        counts_axes.bar(at, [n for _, n, _ in periods.lines], color=QUIET, alpha=0.25, width=0.9)
+        counts_axes.bar(positions, [n for _, n, _ in periods.lines], color=QUIET, alpha=0.25, width=0.9)
         counts_axes.set_ylabel("train rows", color=QUIET)
         counts_axes.spines["right"].set_visible(True)
-        ax.plot(at, [m for _, _, m in periods.lines], color=TRAIN, linewidth=1.6, marker="o", markersize=2.5)
+        ax.plot(positions, [m for _, _, m in periods.lines], color=TRAIN, linewidth=1.6, marker="o", markersize=2.5)
         ax.yaxis.set_major_formatter(lambda v, _: brief(v))
         ax.set_zorder(counts_axes.get_zorder() + 1)
         ax.patch.set_visible(False)
@@ -216,8 +220,8 @@ def order_plot(order: OrderPlot, target: str) -> str:
     """Draw the target by row number or id."""
 
     def draw(ax: Axes) -> None:
-        share = [100 * (i + 0.5) / len(order.means) for i in range(len(order.means))]
-        ax.plot(share, order.means, color=TRAIN, linewidth=1.5, marker="o", markersize=2.5)
+        percentages = [100 * (i + 0.5) / len(order.means) for i in range(len(order.means))]
+        ax.plot(percentages, order.means, color=TRAIN, linewidth=1.5, marker="o", markersize=2.5)
         spread = max(order.means) - min(order.means)
         if spread < 0.05:
             middle = sum(order.means) / len(order.means)
@@ -233,8 +237,8 @@ def order_plot(order: OrderPlot, target: str) -> str:
 
 def nulls_plot(nulls: Nulls) -> str:
     """Draw the patterns of missing values: a row per pattern, dark where the column is missing."""
-    with_nulls = [c for c in nulls.shares if any(c in pattern for pattern, _ in nulls.patterns)]
-    columns = sorted(with_nulls, key=lambda c: -max(nulls.shares[c]))[:24]
+    columns_with_nulls = [c for c in nulls.shares if any(c in pattern for pattern, _ in nulls.patterns)]
+    columns = sorted(columns_with_nulls, key=lambda c: -max(nulls.shares[c]))[:24]
     patterns = [(pattern, share) for pattern, share in nulls.patterns if not pattern or set(pattern) & set(columns)]
 
     def draw(ax: Axes) -> None:

@@ -80,12 +80,12 @@ class Outcome:
         """The name of the score: "AUC", or "R2" of the ranks."""
         return "R2" if self.is_number else "AUC"
 
-    def score(self, predicted: Floats) -> float:
+    def score(self, predictions: Floats) -> float:
         """Score predictions (n, width) by the mean AUC over the classes, or R2 of the ranks."""
         if self.is_number:
-            residual = ((self.values - predicted) ** 2).sum()
+            residual = ((self.values - predictions) ** 2).sum()
             return float(1 - residual / max(1e-12, ((self.values - self.values.mean()) ** 2).sum()))
-        pairs = zip(self.values.T, predicted.T, strict=True)
+        pairs = zip(self.values.T, predictions.T, strict=True)
         return float(np.mean([get("auc").compute(y, p, None) for y, p in pairs]))
 
     @property
@@ -93,8 +93,8 @@ class Outcome:
         """How far a score may exceed that of no relation by chance: four standard errors."""
         if self.is_number:
             return float(4 / np.sqrt(max(1.0, len(self.values) * self._independent_share)))
-        rarest = np.minimum(self.values.sum(axis=0), (1 - self.values).sum(axis=0)).min()
-        return float(4 * np.sqrt(1 / (12 * max(1.0, float(rarest) * self._independent_share))))
+        rarest_count = np.minimum(self.values.sum(axis=0), (1 - self.values).sum(axis=0)).min()
+        return float(4 * np.sqrt(1 / (12 * max(1.0, float(rarest_count) * self._independent_share))))
 
 
 def outcome_of(data: CheckedData, name: str) -> Outcome | None:
@@ -129,15 +129,15 @@ def power(column: pl.Series, outcome: Outcome) -> float:
     """
     cells = _cells(column)[outcome.rows]
     n_cells = int(cells.max(initial=0)) + 1
-    predicted = np.empty_like(outcome.values)
+    predictions = np.empty_like(outcome.values)
     for fold in range(FOLDS):
         train, valid = outcome.folds.train_rows(fold), outcome.folds.valid_rows(fold)
         counts = np.bincount(cells[train], minlength=n_cells)
         for j, y in enumerate(outcome.values.T):
             prior = y[train].mean()
             sums = np.bincount(cells[train], weights=y[train], minlength=n_cells)
-            predicted[valid, j] = ((sums + SMOOTHING * prior) / (counts + SMOOTHING))[cells[valid]]
-    return outcome.score(predicted)
+            predictions[valid, j] = ((sums + SMOOTHING * prior) / (counts + SMOOTHING))[cells[valid]]
+    return outcome.score(predictions)
 
 
 def _cells(column: pl.Series) -> Ints:
@@ -145,15 +145,15 @@ def _cells(column: pl.Series) -> Ints:
     if kind_of(column.dtype) == "category":
         return as_codes(column)[0] + 1
     values = as_number(column)
-    finite = np.isfinite(values)
-    if not finite.any():
+    is_finite = np.isfinite(values)
+    if not is_finite.any():
         return np.zeros(len(values), np.int64)
     # A bin for each value if they are few, else bins of equal numbers of rows.
-    cuts = np.unique(values[finite])
+    edges = np.unique(values[is_finite])
     max_bins = max(2, min(MAX_BINS, len(values) // ROWS_PER_BIN))
-    if len(cuts) > max_bins:
-        cuts = np.unique(np.quantile(values[finite], np.linspace(0, 1, max_bins + 1)[1:-1]))
-    return np.where(finite, np.searchsorted(cuts, values, side="left") + 1, 0).astype(np.int64)
+    if len(edges) > max_bins:
+        edges = np.unique(np.quantile(values[is_finite], np.linspace(0, 1, max_bins + 1)[1:-1]))
+    return np.where(is_finite, np.searchsorted(edges, values, side="left") + 1, 0).astype(np.int64)
 
 
 def leak_findings(data: CheckedData, outcome: Outcome) -> tuple[list[DataFinding], list[tuple[str, float, str]]]:
@@ -166,13 +166,14 @@ def leak_findings(data: CheckedData, outcome: Outcome) -> tuple[list[DataFinding
             findings.append(_leak_finding(data.train[column], outcome, score))
         elif (finding := _null_finding(data.train[column], outcome)) is not None:
             findings.append(finding)
-    for extra in data.extra.get_columns():
-        if kind_of(extra.dtype) != "other":
-            findings += _train_only_findings(extra, power(extra, outcome), outcome)
+    for train_only_column in data.extra.get_columns():
+        if kind_of(train_only_column.dtype) != "other":
+            findings += _train_only_findings(train_only_column, power(train_only_column, outcome), outcome)
     return findings, sorted(scores, key=lambda s: -s[1])
 
 
 def _leak_finding(column: pl.Series, outcome: Outcome, score: float) -> DataFinding:
+    """Return the finding that a column alone predicts the target with a high score."""
     figures = {"score": score, "measure": outcome.measure, "target": outcome.name}
     if _is_renamed_target(column, outcome):
         text = f"is the target {outcome.name!r} under another name: each of its values has one of the target's"
@@ -195,22 +196,23 @@ def _is_renamed_target(column: pl.Series, outcome: Outcome) -> bool:
 
 def _null_finding(column: pl.Series, outcome: Outcome) -> DataFinding | None:
     """Return a finding if whether the column is missing predicts the target."""
-    missing = column.is_null() | column.is_nan() if column.dtype.is_float() else column.is_null()
-    if not missing.any() or missing.all():
+    is_missing = column.is_null() | column.is_nan() if column.dtype.is_float() else column.is_null()
+    if not is_missing.any() or is_missing.all():
         return None
-    score = power(missing.cast(pl.Int8), outcome)
-    excess = score if outcome.is_number else score - 0.5
+    score = power(is_missing.cast(pl.Int8), outcome)
+    score_above_none = score if outcome.is_number else score - 0.5
     threshold = NULLS_R2 if outcome.is_number else NULLS_AUC_EXCESS
-    if excess < max(threshold, outcome.noise):
+    if score_above_none < max(threshold, outcome.noise):
         return None
     text = f"whether it is missing predicts {outcome.name!r} with {outcome.measure} {score:.3f}"
     todo = "find out whether it was filled in after the target was known"
     return DataFinding(
-        "notable", "nulls", column.name, text, todo, excess, {"score": score, "measure": outcome.measure}
+        "notable", "nulls", column.name, text, todo, score_above_none, {"score": score, "measure": outcome.measure}
     )
 
 
 def _train_only_findings(column: pl.Series, score: float, outcome: Outcome) -> list[DataFinding]:
+    """Return a finding if a column that only train has predicts the target with a high score."""
     if score < NOTABLE_SCORE:
         return []
     text = f"is in train only and predicts {outcome.name!r} ({outcome.measure} {score:.3f})"
@@ -224,22 +226,28 @@ def _train_only_findings(column: pl.Series, score: float, outcome: Outcome) -> l
 def alike_findings(data: CheckedData) -> list[DataFinding]:
     """Return findings of columns with the same content: equal, of the same order of rows, or with renamed values."""
     findings: list[DataFinding] = []
-    reported: set[str] = set()
+    reported_columns: set[str] = set()
     for template, content_key in (
         ("has the same content as {}", _equal_key),
         ("orders the rows exactly as {} does: trees can't tell them apart", _order_key),
         ("has the values of {} under other names", _renamed_key),
     ):
-        groups: dict[bytes, list[str]] = {}
+        columns_by_key: dict[bytes, list[str]] = {}
         for column in data.content:
-            key = content_key(data.train[column]) if column not in reported else b""
+            key = content_key(data.train[column]) if column not in reported_columns else b""
             if key:
-                groups.setdefault(key, []).append(column)
-        for first, *duplicates in groups.values():
-            reported |= set(duplicates)
+                columns_by_key.setdefault(key, []).append(column)
+        for first_column, *duplicates in columns_by_key.values():
+            reported_columns |= set(duplicates)
             findings += [
                 DataFinding(
-                    "minor", "columns", c, template.format(first), "leave one of them out", 0.9, {"same_as": first}
+                    "minor",
+                    "columns",
+                    c,
+                    template.format(first_column),
+                    "leave one of them out",
+                    0.9,
+                    {"same_as": first_column},
                 )
                 for c in duplicates
             ]
@@ -315,17 +323,21 @@ def order(data: CheckedData, outcome: Outcome, *, by_time: bool) -> tuple[list[D
 
 def _predicts(plot: OrderPlot, outcome: Outcome) -> bool:
     """Return whether the order predicts the target, well enough to matter and beyond chance."""
-    floor = 0.0 if outcome.is_number else 0.5
-    return plot.score >= (ORDER_R2 if outcome.is_number else ORDER_AUC) and plot.score - floor > outcome.noise
+    score_of_no_relation = 0.0 if outcome.is_number else 0.5
+    return (
+        plot.score >= (ORDER_R2 if outcome.is_number else ORDER_AUC)
+        and plot.score - score_of_no_relation > outcome.noise
+    )
 
 
-def _plot(name: str, position: pl.Series, outcome: Outcome) -> OrderPlot:
-    values = as_number(position)[outcome.rows]
-    order = np.argsort(values, kind="stable")
-    target_values = outcome.values[order, 0]
+def _plot(name: str, positions: pl.Series, outcome: Outcome) -> OrderPlot:
+    """Return the means of the (first) outcome by position, and how well the position predicts it."""
+    values = as_number(positions)[outcome.rows]
+    row_order = np.argsort(values, kind="stable")
+    target_values = outcome.values[row_order, 0]
     n_groups = int(min(40, max(1, len(target_values) // 20)))
     means = [float(part.mean()) for part in np.array_split(target_values, n_groups)]
-    return OrderPlot(name, tuple(means), power(position, outcome), outcome.measure)
+    return OrderPlot(name, tuple(means), power(positions, outcome), outcome.measure)
 
 
 def _order_finding(plot: OrderPlot, outcome: Outcome, *, in_time_order: bool) -> DataFinding:
@@ -343,11 +355,12 @@ def _order_finding(plot: OrderPlot, outcome: Outcome, *, in_time_order: bool) ->
 
 
 def _rank_correlation(one: pl.Series, other: pl.Series) -> float:
+    """Return the rank correlation of the finite values of two columns; 0 for fewer than 10 rows or a constant."""
     a, b = as_number(one), as_number(other)
-    finite = np.isfinite(a) & np.isfinite(b)
-    if finite.sum() < 10:
+    is_finite = np.isfinite(a) & np.isfinite(b)
+    if is_finite.sum() < 10:
         return 0.0
-    ranks = [pl.Series(v[finite]).rank().to_numpy() for v in (a, b)]
+    ranks = [pl.Series(v[is_finite]).rank().to_numpy() for v in (a, b)]
     if min(r.std() for r in ranks) == 0:
         return 0.0
     return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
@@ -360,7 +373,9 @@ def id_facts(data: CheckedData) -> list[tuple[str, str]]:
         train, test = (numeric_part(f[name]).drop_nulls().to_numpy() for f in (data.train, data.test))
         if not len(train) or not len(test):
             continue
-        inside = float(((test >= train.min()) & (test <= train.max())).mean())
-        where = "mixed with" if inside > 0.05 else "above" if test.min() > train.max() else "apart from"
-        facts.append((f"ids ({name})", f"test's are {where} train's: {inside:.0%} lie between train's first and last"))
+        inside_share = float(((test >= train.min()) & (test <= train.max())).mean())
+        position = "mixed with" if inside_share > 0.05 else "above" if test.min() > train.max() else "apart from"
+        facts.append(
+            (f"ids ({name})", f"test's are {position} train's: {inside_share:.0%} lie between train's first and last")
+        )
     return facts

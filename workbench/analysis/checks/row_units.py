@@ -20,7 +20,7 @@ N_BLOCKS = 30
 """The number of time blocks of train, and of test."""
 
 MIN_GROUPS = 10
-"""The fewest groups in train and in test for a column that is not declared as groups to be taken as such."""
+"""The fewest groups in train and in test for a column to count as a group column without being declared as one."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,7 @@ class RowUnits:
 
 
 def _with_common_codes(column: str, kind: str, train: pl.Series, test: pl.Series, *, declared: bool) -> RowUnits:
+    """Return units by the values of a column; equal values have the same code in train and test."""
     ranks = pl.concat([train, test]).rank("dense").fill_null(0).to_numpy().astype(np.int64)
     return RowUnits(column, kind, ranks[: len(train)], ranks[len(train) :], declared)
 
@@ -80,19 +81,23 @@ def disjoint_groups(train: pl.DataFrame, test: pl.DataFrame, columns: Sequence[s
     """
     candidates: list[tuple[int, str]] = []
     for name in columns:
-        one, other = train[name], test[name]
-        if not (one.dtype in (pl.String, pl.Categorical, pl.Enum) or one.dtype.is_integer()):
+        train_column, test_column = train[name], test[name]
+        if not (train_column.dtype in (pl.String, pl.Categorical, pl.Enum) or train_column.dtype.is_integer()):
             continue
-        sizes = one.n_unique(), other.n_unique()
-        if min(sizes) < MIN_GROUPS or sizes[0] > len(one) / 2 or sizes[1] > len(other) / 2:
+        group_counts = train_column.n_unique(), test_column.n_unique()
+        if (
+            min(group_counts) < MIN_GROUPS
+            or group_counts[0] > len(train_column) / 2
+            or group_counts[1] > len(test_column) / 2
+        ):
             continue
-        if not _overlap(one, other):
-            candidates.append((sum(sizes), name))
+        if not _overlap(train_column, test_column):
+            candidates.append((sum(group_counts), name))
     if not candidates:
         return None
     name = min(candidates)[1]
-    text = [f[name].cast(pl.String) for f in (train, test)]
-    return _with_common_codes(name, "groups", *text, declared=False)
+    text_columns = [f[name].cast(pl.String) for f in (train, test)]
+    return _with_common_codes(name, "groups", *text_columns, declared=False)
 
 
 def _overlap(one: pl.Series, other: pl.Series) -> bool:

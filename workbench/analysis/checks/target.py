@@ -43,11 +43,11 @@ def target_findings(data: CheckedData, name: str) -> list[DataFinding]:
     series = data.target[name]
     findings = []
     values = as_number(series) if kind_of(series.dtype) in ("number", "time") else np.zeros(0)
-    missing = series.null_count() + int(np.isnan(values).sum()) - (series.null_count() if len(values) else 0)
-    infinite = int(np.isinf(values).sum())
-    if missing or infinite:
-        share = (missing + infinite) / max(1, len(series))
-        text = f"{missing:,} missing and {infinite:,} infinite targets among {len(series):,} rows"
+    n_missing = series.null_count() + int(np.isnan(values).sum()) - (series.null_count() if len(values) else 0)
+    n_infinite = int(np.isinf(values).sum())
+    if n_missing or n_infinite:
+        share = (n_missing + n_infinite) / max(1, len(series))
+        text = f"{n_missing:,} missing and {n_infinite:,} infinite targets among {len(series):,} rows"
         findings.append(DataFinding("serious", "target", name, text, "remove these rows from train", share))
     if data.competition.definition.task in ("binary", "multiclass"):
         return findings + _rare_class_findings(series, name)
@@ -56,6 +56,7 @@ def target_findings(data: CheckedData, name: str) -> list[DataFinding]:
 
 
 def _rare_class_findings(series: pl.Series, name: str) -> list[DataFinding]:
+    """Return a finding if the rarest class of the target `name` has few rows."""
     counts = series.drop_nulls().alias("v").value_counts(name="n").sort("n", "v")
     if not counts.height:
         return []  # only nulls, which are reported already
@@ -68,26 +69,29 @@ def _rare_class_findings(series: pl.Series, name: str) -> list[DataFinding]:
 
 
 def _distribution_findings(values: Floats, name: str) -> list[DataFinding]:
+    """Return findings of outliers, skewness and a dominant value among the finite values of the target `name`."""
     findings = []
     q1, median, q3 = np.quantile(values, [0.25, 0.5, 0.75])
-    outliers = np.abs(values - median) > 10 * max(q3 - q1, 1e-12)
-    if q3 > q1 and outliers.any():
+    is_outlier = np.abs(values - median) > 10 * max(q3 - q1, 1e-12)
+    if q3 > q1 and is_outlier.any():
         furthest = values[np.abs(values - median).argmax()]
         text = (
-            f"{int(outliers.sum()):,} of {len(values):,} targets lie more than 10 interquartile ranges from the median "
-            f"({median:.4g}), the furthest at {furthest:.6g}"
+            f"{int(is_outlier.sum()):,} of {len(values):,} targets lie more than 10 interquartile ranges from the "
+            f"median ({median:.4g}), the furthest at {furthest:.6g}"
         )
         todo = "are they errors? They dominate a squared loss: try the logarithm, or an absolute loss"
         findings.append(
-            DataFinding("notable", "target", name, text, todo, float(outliers.mean()), {"wild": int(outliers.sum())})
+            DataFinding(
+                "notable", "target", name, text, todo, float(is_outlier.mean()), {"wild": int(is_outlier.sum())}
+            )
         )
     elif values.min() >= 0 and q3 > q1 and _skewness(values) > 2:
         text = f"is skewed to the right (skewness {_skewness(values):.1f})"
         findings.append(DataFinding("minor", "target", name, text, 'try target_transform = "log1p"', 0.2))
-    unique, counts = np.unique(values, return_counts=True)
-    top = counts.argmax()
-    if counts[top] >= 0.5 * len(values) and len(unique) > 20:
-        text = f"is {unique[top]:g} in {counts[top] / len(values):.0%} of the rows"
+    distinct_values, counts = np.unique(values, return_counts=True)
+    top_index = counts.argmax()
+    if counts[top_index] >= 0.5 * len(values) and len(distinct_values) > 20:
+        text = f"is {distinct_values[top_index]:g} in {counts[top_index] / len(values):.0%} of the rows"
         findings.append(
             DataFinding("minor", "target", name, text, "model in two steps: whether it is that, then how much", 0.3)
         )
@@ -113,25 +117,25 @@ def by_period(data: CheckedData, name: str) -> Periods | None:
     dtype = train.collect_schema()[data.time]
     if dtype not in (pl.Date, pl.Datetime) and not dtype.is_numeric():
         return None
-    value, statistic = _statistic(data, name)
+    target_value, statistic = _statistic(data, name)
     period, period_name = _period(train, data.time, dtype)
-    values = (
-        train.select(period.alias("p"), value.alias("y"))
+    period_values = (
+        train.select(period.alias("p"), target_value.alias("y"))
         .drop_nulls()
         .group_by("p")
         .agg(pl.len(), pl.col("y").mean() if statistic.startswith("share") else pl.col("y").median())
         .collect(engine="streaming")
         .sort("p")
     )
-    if values.height < 2:
+    if period_values.height < 2:
         return None
-    shown = [_period_text(p, period_name) for p in values["p"]]
+    period_labels = [_period_text(p, period_name) for p in period_values["p"]]
     return Periods(
         data.time,
         name,
         statistic,
         period_name,
-        tuple(zip(shown, values["len"].to_list(), values["y"].to_list(), strict=True)),
+        tuple(zip(period_labels, period_values["len"].to_list(), period_values["y"].to_list(), strict=True)),
     )
 
 
@@ -161,7 +165,7 @@ def _period(train: pl.LazyFrame, time: str, dtype: pl.DataType) -> tuple[pl.Expr
 
 
 def _period_text(period: object, unit: str) -> str:
-    """Return the start of a period, which `unit` is the length of, as a short text: "2024-03" for a month."""
+    """Return the start of a period of length `unit` as a short text: "2024-03" for a month."""
     text = str(period)
     if unit == "hour":
         return text[:13]
@@ -182,20 +186,20 @@ def trend_findings(data: CheckedData, periods: Periods | None) -> list[DataFindi
     correlation = weighted_correlation(period_numbers, means, weights)
     if trend_p(means, weights, correlation) > MAX_TREND_P:
         return []
-    third = max(1, len(means) // 3)
-    first = np.average(means[:third], weights=weights[:third])
-    last = np.average(means[-third:], weights=weights[-third:])
+    n_in_third = max(1, len(means) // 3)
+    first_level = np.average(means[:n_in_third], weights=weights[:n_in_third])
+    last_level = np.average(means[-n_in_third:], weights=weights[-n_in_third:])
     spread = _spread(data, periods, float(np.average(means, weights=weights)))
-    chance = 4 * spread * math.sqrt(1 / weights[:third].sum() + 1 / weights[-third:].sum())
-    change = abs(last - first)
-    if abs(correlation) < MIN_TREND_CORRELATION or change < max(chance, 0.1 * spread):
+    chance_change = 4 * spread * math.sqrt(1 / weights[:n_in_third].sum() + 1 / weights[-n_in_third:].sum())
+    change = abs(last_level - first_level)
+    if abs(correlation) < MIN_TREND_CORRELATION or change < max(chance_change, 0.1 * spread):
         return []
-    thirds = f"first to last third, by {periods.every} of {periods.column}"
-    text = f"the {periods.what} goes from {first:.4g} to {last:.4g} ({thirds})"
-    todo = "predict a ratio to, or a difference from, the recent level"
-    todo = todo if data.goes_forward else f"validate forward in time; {todo}"
-    figures = {"first": float(first), "last": float(last), "correlation": correlation}
-    return [DataFinding("notable", "time", periods.target, text, todo, min(1.0, change / spread), figures)]
+    compared_periods = f"first to last third, by {periods.every} of {periods.column}"
+    text = f"the {periods.what} goes from {first_level:.4g} to {last_level:.4g} ({compared_periods})"
+    advice = "predict a ratio to, or a difference from, the recent level"
+    advice = advice if data.goes_forward else f"validate forward in time; {advice}"
+    figures = {"first": float(first_level), "last": float(last_level), "correlation": correlation}
+    return [DataFinding("notable", "time", periods.target, text, advice, min(1.0, change / spread), figures)]
 
 
 def trend_p(means: Floats, weights: Floats, correlation: float) -> float:
@@ -204,18 +208,23 @@ def trend_p(means: Floats, weights: Floats, correlation: float) -> float:
     If the residuals have an autocorrelation a, the effective number of periods is n (1 - a) / (1 + a) (Bayley and
     Hammersley 1946).
     """
-    n_periods, at = len(means), np.arange(len(means), dtype=float)
-    slope, start = np.polyfit(at, means, 1, w=np.sqrt(weights))
-    residuals = means - slope * at - start
-    total = float((residuals**2).sum())
-    autocorrelation = min(0.99, max(0.0, float((residuals[1:] * residuals[:-1]).sum()) / total)) if total > 0 else 0.0
-    degrees = n_periods * (1 - autocorrelation) / (1 + autocorrelation) - 2
-    if degrees <= 0:
+    n_periods, period_numbers = len(means), np.arange(len(means), dtype=float)
+    slope, intercept = np.polyfit(period_numbers, means, 1, w=np.sqrt(weights))
+    residuals = means - slope * period_numbers - intercept
+    total_squares = float((residuals**2).sum())
+    autocorrelation = (
+        min(0.99, max(0.0, float((residuals[1:] * residuals[:-1]).sum()) / total_squares)) if total_squares > 0 else 0.0
+    )
+    degrees_of_freedom = n_periods * (1 - autocorrelation) / (1 + autocorrelation) - 2
+    if degrees_of_freedom <= 0:
         return 1.0
-    return two_sided_p(correlation * math.sqrt(degrees / max(1e-12, 1 - correlation * correlation)), degrees)
+    return two_sided_p(
+        correlation * math.sqrt(degrees_of_freedom / max(1e-12, 1 - correlation * correlation)), degrees_of_freedom
+    )
 
 
 def _spread(data: CheckedData, periods: Periods, mean: float) -> float:
+    """Return the standard deviation of the target in single rows; for a class, from its share `mean`."""
     if periods.what.startswith("share"):
         return max(1e-9, math.sqrt(mean * (1 - mean)))
     values = as_number(data.target[periods.target])

@@ -264,13 +264,13 @@ def _smaller_step(
 ) -> EliminationStep:
     started_at = time.perf_counter()
     context.check_stop()
-    chosen = [group for group in groups if group.name in names]
-    problem = with_columns(experiment.problem, [c for group in chosen for c in group.columns])
+    remaining_groups = [group for group in groups if group.name in names]
+    problem = with_columns(experiment.problem, [c for group in remaining_groups for c in group.columns])
     result, score = scored(
         experiment,
         problem,
         experiment.model,
-        context=counting_models(context, f"{len(chosen)} of {len(groups)}"),
+        context=counting_models(context, f"{len(remaining_groups)} of {len(groups)}"),
     )
     importance: dict[tuple[int, int], dict[str, tuple[float, float]]] = {}
     for part in result.parts:
@@ -278,10 +278,11 @@ def _smaller_step(
         for name, (gain, splits) in part.importance.items():
             total_gain, total_splits = totals.get(name, (0.0, 0.0))
             totals[name] = (total_gain + gain, total_splits + splits)
-    return _step(chosen, Models({}, {}, importance, score), score, time.perf_counter() - started_at)
+    return _step(remaining_groups, Models({}, {}, importance, score), score, time.perf_counter() - started_at)
 
 
 def _step(groups: Sequence[Group], models: Models, score: SelectionScore, seconds: float) -> EliminationStep:
+    """Return a finished step, with the mean and standard deviation of each group's gain over the models."""
     gains_by_model = [
         by_group(groups, {column: gain for column, (gain, _) in importance.items()})
         for importance in models.importance.values()
@@ -305,27 +306,27 @@ def next_groups(
     size_ratio : float, optional
         Validation rows over train rows, for the standard errors; see `difference`.
     """
-    start, n_dropped = steps[0], 0  # the list to drop groups from; how many the latest, worse list dropped from it
+    start_step, n_dropped = steps[0], 0  # the list to drop groups from; how many the latest, worse list dropped from it
     share_factor = 1.0
     for i, step in enumerate(steps[1:], 1):
         best = _best(steps[:i], greater_is_better)
-        n_dropped = len(start.groups) - len(step.groups)
+        n_dropped = len(start_step.groups) - len(step.groups)
         if _is_worse(best, step, greater_is_better, MAX_STANDARD_ERRORS, size_ratio):
             if n_dropped == 1:
                 return None
             share_factor /= 2
         else:
-            start, n_dropped = step, 0
-    if len(start.groups) == 1:
+            start_step, n_dropped = step, 0
+    if len(start_step.groups) == 1:
         return None
-    n_to_drop = max(1, int(share * share_factor * len(start.groups)))
+    n_to_drop = max(1, int(share * share_factor * len(start_step.groups)))
     # After a worse list drop at most half as many; else also all groups without any gain.
-    n_without_gain = sum(start.gains[group] <= 0 for group in start.groups)
+    n_without_gain = sum(start_step.gains[group] <= 0 for group in start_step.groups)
     n_to_drop = min(n_to_drop, n_dropped // 2) if n_dropped else max(n_to_drop, n_without_gain)
-    n_to_drop = min(n_to_drop, len(start.groups) - 1)
-    ascending, scored_lists = sorted(start.groups, key=lambda g: start.gains[g]), {s.groups for s in steps}
+    n_to_drop = min(n_to_drop, len(start_step.groups) - 1)
+    ascending, scored_lists = sorted(start_step.groups, key=lambda g: start_step.gains[g]), {s.groups for s in steps}
     while n_to_drop:
-        names = tuple(group for group in start.groups if group not in ascending[:n_to_drop])
+        names = tuple(group for group in start_step.groups if group not in ascending[:n_to_drop])
         if names not in scored_lists:
             return names
         n_to_drop //= 2  # this list was scored before, from another start, and was worse
@@ -352,5 +353,5 @@ def smallest_good(
     The standard error is that of the difference, paired by fold. Of lists of the same size the better is returned.
     """
     best = _best(steps, greater_is_better)
-    good = [s for s in steps if not _is_worse(best, s, greater_is_better, 1.0, size_ratio)]
-    return min(good, key=lambda s: (len(s.groups), -s.mean if greater_is_better else s.mean)), best
+    good_steps = [s for s in steps if not _is_worse(best, s, greater_is_better, 1.0, size_ratio)]
+    return min(good_steps, key=lambda s: (len(s.groups), -s.mean if greater_is_better else s.mean)), best

@@ -44,42 +44,44 @@ def column_groups(experiment: ReadyExperiment, by: str = "column") -> tuple[Grou
         columns_by_feature: dict[str, list[str]] = {}
         for entry, columns in _columns_by_entry(experiment):
             columns_by_feature.setdefault(entry.partition(".")[0], []).extend(columns)
-        joint = [
+        joint_groups = [
             Group(name, tuple(columns)) for name, columns in columns_by_feature.items() if columns and name != "rows"
         ]
-        grouped = {column for group in joint for column in group.columns}
-        singles = [Group(c, (c,)) for c in matrix.columns if c not in grouped]
+        grouped_columns = {column for group in joint_groups for column in group.columns}
+        single_groups = [Group(c, (c,)) for c in matrix.columns if c not in grouped_columns]
     elif by == "correlated":
         components = _correlated(matrix)
-        joint = [group for group in components if len(group.columns) > 1]
-        singles = [group for group in components if len(group.columns) == 1]
+        joint_groups = [group for group in components if len(group.columns) > 1]
+        single_groups = [group for group in components if len(group.columns) == 1]
     else:
-        joint, singles = [], [Group(c, (c,)) for c in matrix.columns]
+        joint_groups, single_groups = [], [Group(c, (c,)) for c in matrix.columns]
     position = {column: i for i, column in enumerate(matrix.columns)}
     fold_groups = _fold_groups(experiment.problem)
-    singles = _with_unique_names(
-        singles, {group.name for group in (*joint, *fold_groups)}, feature_by_column(experiment)
+    single_groups = _with_unique_names(
+        single_groups, {group.name for group in (*joint_groups, *fold_groups)}, feature_by_column(experiment)
     )
-    ordered = sorted([*joint, *singles], key=lambda group: position[group.columns[0]])
+    ordered = sorted([*joint_groups, *single_groups], key=lambda group: position[group.columns[0]])
     return (*ordered, *fold_groups)
 
 
-def _with_unique_names(singles: list[Group], used_names: set[str], features: dict[str, str]) -> list[Group]:
+def _with_unique_names(
+    single_groups: list[Group], used_names: set[str], feature_by_column: dict[str, str]
+) -> list[Group]:
     """Rename single columns such as "town" to "rows.town" if another group has the name.
 
     Parameters
     ----------
-    features : dict
+    feature_by_column : dict
         Column -> feature.
     """
-    renamed = []
-    for group in singles:
+    renamed_groups = []
+    for group in single_groups:
         name = group.name
         while name in used_names:
-            name = f"{features[group.columns[0]]}.{name}"
+            name = f"{feature_by_column[group.columns[0]]}.{name}"
         used_names.add(name)
-        renamed.append(replace(group, name=name))
-    return renamed
+        renamed_groups.append(replace(group, name=name))
+    return renamed_groups
 
 
 def _fold_groups(problem: Problem) -> list[Group]:
@@ -148,14 +150,14 @@ def features_with_columns(experiment: ReadyExperiment, columns: Iterable[str]) -
     A feature with all its columns is listed by its name, else each column is listed. A fold feature is listed if any of
     its columns is requested.
     """
-    requested = set(columns)
+    requested_columns = set(columns)
     fold_groups = {group.name: group for group in _fold_groups(experiment.problem)}
     features: list[str] = []
     for entry, columns_of_entry in _columns_by_entry(experiment):
         if isinstance(experiment.blocks.features.get(entry), FoldFeature):
-            features += [entry] if requested & set(fold_groups[entry].columns) else []
+            features += [entry] if requested_columns & set(fold_groups[entry].columns) else []
             continue
-        entry_columns = [c for c in columns_of_entry if c in requested]
+        entry_columns = [c for c in columns_of_entry if c in requested_columns]
         is_complete = bool(entry_columns) and entry_columns == columns_of(experiment.blocks, entry)
         features += [entry] if is_complete else [f"{entry.partition('.')[0]}.{c}" for c in entry_columns]
     return tuple(features)
@@ -166,8 +168,8 @@ def with_columns(problem: Problem, columns: Iterable[str]) -> Problem:
 
     Test rows are dropped, too, as no test predictions are needed, unless there are fold features, which use them.
     """
-    requested, matrix = set(columns), problem.matrix
-    fold_features = {group.name for group in _fold_groups(problem) if requested & set(group.columns)}
+    requested_columns, matrix = set(columns), problem.matrix
+    fold_features = {group.name for group in _fold_groups(problem) if requested_columns & set(group.columns)}
     fold_columns = tuple(c for c in matrix.fold_columns if c.feature_name in fold_features)
-    reduced = replace(matrix.only_columns(requested), fold_columns=fold_columns)
-    return replace(problem, matrix=reduced if fold_columns else reduced.without_test())
+    reduced_matrix = replace(matrix.only_columns(requested_columns), fold_columns=fold_columns)
+    return replace(problem, matrix=reduced_matrix if fold_columns else reduced_matrix.without_test())

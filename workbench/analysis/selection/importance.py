@@ -138,37 +138,40 @@ def selection_model(experiment: ReadyExperiment) -> LightGBMSpec:
 
 
 def _target_fold_seed(name: str) -> tuple[int, int, int]:
+    """Parse a model's name such as "0-3-1"."""
     target, fold, seed = name.split("-", 2)
     return int(target), int(fold), int(seed)
 
 
-def _models(experiment: ReadyExperiment, texts: dict[tuple[int, int, int], str], score: SelectionScore) -> Models:
+def _models(
+    experiment: ReadyExperiment, text_by_model: dict[tuple[int, int, int], str], score: SelectionScore
+) -> Models:
     """Read rounds and importances from the models' texts."""
     import lightgbm as lgb
 
     problem = experiment.problem
     rounds: dict[tuple[int, int], list[int]] = {}
-    importance: dict[tuple[int, int], dict[str, tuple[float, float]]] = {}
-    for (target, fold, seed), text in texts.items():
+    importance_by_model: dict[tuple[int, int], dict[str, tuple[float, float]]] = {}
+    for (target, fold, seed), text in text_by_model.items():
         # Gains have fewer digits in the text: it is also read for models trained now, so that both give the same.
         booster = lgb.Booster(model_str=text)
         matrix = problem.matrix
         fold_names = (n for c in matrix.fold_columns for n in c.names(problem.target.columns, target))
         names = [*matrix.columns, *fold_names]
         gains, splits = booster.feature_importance("gain"), booster.feature_importance("split")
-        model_importance = importance.setdefault((fold, seed), {})
+        model_importance = importance_by_model.setdefault((fold, seed), {})
         for name, gain, n_splits in zip(names, gains, splits, strict=True):
             total_gain, total_splits = model_importance.get(name, (0.0, 0.0))
             model_importance[name] = (total_gain + float(gain), total_splits + float(n_splits))
         rounds.setdefault((target, fold), []).append(booster.current_iteration())
-    if not any(n_splits for columns in importance.values() for _, n_splits in columns.values()):
+    if not any(n_splits for columns in importance_by_model.values() for _, n_splits in columns.values()):
         raise FeatureError(
             f"no model of {experiment.spec.path} has a split, so its columns have no importance",
             hint=no_split_reason(problem, experiment.model),
         )
     fold_rounds = {key: max(1, round(sum(n) / len(n))) for key, n in rounds.items()}
     target_rounds = mean_rounds((target, n) for (target, _), n in fold_rounds.items())
-    return Models(texts, fold_rounds, importance, replace(score, rounds=target_rounds))
+    return Models(text_by_model, fold_rounds, importance_by_model, replace(score, rounds=target_rounds))
 
 
 def counting_models(context: RunContext, text: str) -> RunContext:
@@ -205,10 +208,10 @@ def scored(
     return result, SelectionScore(folds, sum(p.seconds for p in result.parts), rounds)
 
 
-def mean_rounds(models: Iterable[tuple[int, int]]) -> tuple[int, ...]:
-    """Return the mean rounds of each target's models, at least 1; `models` yields each model's target and rounds."""
+def mean_rounds(targets_and_rounds: Iterable[tuple[int, int]]) -> tuple[int, ...]:
+    """Return the mean rounds of each target's models, at least 1; the argument yields both for each model."""
     rounds_by_target: dict[int, list[int]] = {}
-    for target, rounds in models:
+    for target, rounds in targets_and_rounds:
         rounds_by_target.setdefault(target, []).append(rounds)
     return tuple(max(1, round(float(np.mean(rounds)))) for _, rounds in sorted(rounds_by_target.items()))
 

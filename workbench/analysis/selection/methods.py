@@ -40,13 +40,13 @@ def importance_by_gain(
     The columns with the most gain are kept, up to the share `options.share` of the total. Columns without a split are
     always dropped.
     """
-    gain, spread, splits = _gains(models, groups)
-    order = np.argsort(-gain, kind="stable")
-    gain_before = np.concatenate([[0.0], np.cumsum(gain[order])[:-1]])
-    retained = set(order[gain_before < options.share * gain.sum()].tolist())
+    gains, spreads, n_splits = _gains(models, groups)
+    order = np.argsort(-gains, kind="stable")
+    gain_before = np.concatenate([[0.0], np.cumsum(gains[order])[:-1]])
+    kept_indices = set(order[gain_before < options.share * gains.sum()].tolist())
     return tuple(
         GroupImportance(
-            g, float(gain[i]), float(spread[i]), i in retained and gain[i] > 0, {"splits": float(splits[i])}
+            g, float(gains[i]), float(spreads[i]), i in kept_indices and gains[i] > 0, {"splits": float(n_splits[i])}
         )
         for i, g in enumerate(groups)
     )
@@ -55,9 +55,9 @@ def importance_by_gain(
 def _gains(models: Models, groups: Sequence[Group]) -> tuple[Floats, Floats, Floats]:
     """Return, for each group, the mean gain, its standard deviation over the folds, and the mean splits."""
     folds = sorted({fold for fold, _ in models.importance})
-    gain = np.stack([_fold_importance(models, groups, fold, 0) for fold in folds])
-    splits = np.stack([_fold_importance(models, groups, fold, 1) for fold in folds])
-    return gain.mean(axis=0), gain.std(axis=0), splits.mean(axis=0)
+    gains_by_fold = np.stack([_fold_importance(models, groups, fold, 0) for fold in folds])
+    splits_by_fold = np.stack([_fold_importance(models, groups, fold, 1) for fold in folds])
+    return gains_by_fold.mean(axis=0), gains_by_fold.std(axis=0), splits_by_fold.mean(axis=0)
 
 
 def _fold_importance(models: Models, groups: Sequence[Group], fold: int, figure: int) -> Floats:
@@ -115,14 +115,14 @@ def _losses(
     split_columns = models.split_columns()
     full_score = score(problem.target, models.rows, models.predict(), problem.metric)
     losses = np.zeros((options.repeats, len(groups)))
-    total = problem.folds.n_folds * len(groups)
+    n_steps = problem.folds.n_folds * len(groups)
     for i, group in enumerate(groups):
         # If no model splits on any of the columns, the loss is exactly 0.
-        columns = [models.values_of(c) for c in group.columns if c in split_columns]
-        for repeat in range(options.repeats if columns else 0):
-            shuffled = models.predict(group.columns, orders.order(columns, repeat))
-            losses[repeat, i] = sign * (full_score - score(problem.target, models.rows, shuffled, problem.metric))
-        context.progress(fold * len(groups) + i + 1, total, f"fold {fold}, {group.name}")
+        shuffled_columns = [models.values_of(c) for c in group.columns if c in split_columns]
+        for repeat in range(options.repeats if shuffled_columns else 0):
+            predictions = models.predict(group.columns, orders.order(shuffled_columns, repeat))
+            losses[repeat, i] = sign * (full_score - score(problem.target, models.rows, predictions, problem.metric))
+        context.progress(fold * len(groups) + i + 1, n_steps, f"fold {fold}, {group.name}")
     return losses
 
 
@@ -151,15 +151,15 @@ MAX_COMBINATIONS = 50_000
 def _share_as_good(losses: Floats) -> tuple[float, float]:
     """Return the share of combinations that score at least as well as the column's own orders, and its lowest value."""
     n_folds, n_repeats = losses.shape
-    with_original = np.concatenate([np.zeros((n_folds, 1)), losses], axis=1)
+    losses_with_own_order = np.concatenate([np.zeros((n_folds, 1)), losses], axis=1)
     tolerance = 1e-12 * float(np.abs(losses).sum())
     if (n_repeats + 1) ** n_folds <= MAX_COMBINATIONS:
-        loss_sums = with_original[0]
-        for fold in with_original[1:]:
+        loss_sums = losses_with_own_order[0]
+        for fold in losses_with_own_order[1:]:
             loss_sums = np.add.outer(loss_sums, fold).ravel()
         return float((loss_sums <= tolerance).mean()), float(n_repeats + 1) ** -n_folds
-    drawn = np.random.default_rng(0).integers(0, n_repeats + 1, (MAX_COMBINATIONS - 1, n_folds))
-    loss_sums = with_original[np.arange(n_folds), drawn].sum(axis=1)
+    drawn_orders = np.random.default_rng(0).integers(0, n_repeats + 1, (MAX_COMBINATIONS - 1, n_folds))
+    loss_sums = losses_with_own_order[np.arange(n_folds), drawn_orders].sum(axis=1)
     return float(1 + (loss_sums <= tolerance).sum()) / MAX_COMBINATIONS, 1 / MAX_COMBINATIONS
 
 
@@ -169,11 +169,11 @@ def _p_by_t(losses: Floats) -> float | None:
 
     n_folds, n_repeats = losses.shape
     variances = losses.var(axis=1, ddof=1)
-    error = float(np.sqrt(2 * variances.mean() * (1 + 1 / n_repeats) / n_folds))
-    if error <= ROUNDING * float(np.abs(losses).max()):
+    standard_error = float(np.sqrt(2 * variances.mean() * (1 + 1 / n_repeats) / n_folds))
+    if standard_error <= ROUNDING * float(np.abs(losses).max()):
         return None
-    degrees = float(variances.sum() ** 2 / (variances**2).sum()) * (n_repeats - 1)
-    return float(stdtr(degrees, -float(losses.mean()) / error))
+    degrees_of_freedom = float(variances.sum() ** 2 / (variances**2).sum()) * (n_repeats - 1)
+    return float(stdtr(degrees_of_freedom, -float(losses.mean()) / standard_error))
 
 
 # ------------------------------------------------------------------------------------------------- shuffled targets
@@ -209,23 +209,23 @@ def importance_by_shuffled_target(
         on_finished=lambda n: context.progress(n, len(jobs), "target shuffled"),
     )
     gains_by_fold = np.stack([_fold_importance(models, groups, fold, 0) for fold in range(n_folds)])
-    total_gain = np.maximum(gains_by_fold.sum(axis=1), 1e-300)
-    shuffled = np.stack([[by_group(groups, gains)[g.name] for g in groups] for gains in job_gains])
-    shuffled_shares = shuffled / total_gain[[fold for _, fold, _ in jobs]][:, None]
-    observed_shares = (gains_by_fold / total_gain[:, None]).mean(axis=0)
+    total_gains = np.maximum(gains_by_fold.sum(axis=1), 1e-300)
+    shuffled_gains_by_job = np.stack([[by_group(groups, gains)[g.name] for g in groups] for gains in job_gains])
+    shuffled_shares = shuffled_gains_by_job / total_gains[[fold for _, fold, _ in jobs]][:, None]
+    observed_shares = (gains_by_fold / total_gains[:, None]).mean(axis=0)
     # Not interpolated: with few shuffles the limit is the largest of the shuffled gains.
-    limit = np.percentile(shuffled_shares, options.percentile, axis=0, method="higher")
-    p = (1 + (shuffled_shares >= observed_shares).sum(axis=0)) / (1 + len(jobs))
+    limits = np.percentile(shuffled_shares, options.percentile, axis=0, method="higher")
+    p_values = (1 + (shuffled_shares >= observed_shares).sum(axis=0)) / (1 + len(jobs))
     medians = np.median(shuffled_shares, axis=0) + 1e-12
     is_certain = bool((observed_shares / medians).max() > (shuffled_shares / medians).max())
-    mean_gain = float(total_gain.mean())
+    mean_gain = float(total_gains.mean())
     importances = tuple(
         GroupImportance(
             g,
             float(observed_shares[i] * mean_gain),
             float(gains_by_fold[:, i].std()),
-            bool(observed_shares[i] > limit[i]),
-            {"shuffled": float(limit[i] * mean_gain), "p": float(p[i])},
+            bool(observed_shares[i] > limits[i]),
+            {"shuffled": float(limits[i] * mean_gain), "p": float(p_values[i])},
         )
         for i, g in enumerate(groups)
     )

@@ -90,8 +90,10 @@ class SelectionOptions:
 
     def parameters(self) -> dict[str, Any]:
         """Return the parameters that determine the result of the method."""
-        used = {name: getattr(self, name) for name, methods in _METHODS_OF_OPTION.items() if self.method in methods}
-        return {"seed": self.seed, **{name: value for name, value in used.items() if value is not None}}
+        used_options = {
+            name: getattr(self, name) for name, methods in _METHODS_OF_OPTION.items() if self.method in methods
+        }
+        return {"seed": self.seed, **{name: value for name, value in used_options.items() if value is not None}}
 
     def identity(self) -> dict[str, Any]:
         """Return the parameters in the list's key; without the limits of a search, so that it can be resumed."""
@@ -139,7 +141,7 @@ def _checked(name: str, value: Any) -> Any:
         raise ConfigError(f"--holdout {value!r}: expected True or False")
     if name not in _VALID_VALUES:
         return value
-    kind, is_valid, expected = _VALID_VALUES[name]
-    if not isinstance(value, kind) or isinstance(value, bool) or not is_valid(value):
+    number_type, is_valid, expected = _VALID_VALUES[name]
+    if not isinstance(value, number_type) or isinstance(value, bool) or not is_valid(value):
         raise ConfigError(f"--{name.replace('_', '-')} {value}: expected {expected}")
-    return int(value) if kind is Integral else value if isinstance(value, int) else float(value)
+    return int(value) if number_type is Integral else value if isinstance(value, int) else float(value)

@@ -78,13 +78,14 @@ class ColumnOrders:
         """Return the row from which each row gets its values, for columns that are shuffled together."""
         length = 1
         if self._target_length > 1:
-            length = min(self._target_length, max(correlation_length(_numbers(c), self.codes) for c in columns))
+            length = min(self._target_length, max(correlation_length(_as_numbers(c), self.codes) for c in columns))
         if (repeat, length) not in self._orders:
             rng = np.random.default_rng([self.seed, self.fold, repeat])
             self._orders[repeat, length] = self._draw(length, rng)
         return self._orders[repeat, length]
 
     def _draw(self, length: int, rng: np.random.Generator) -> Ints:
+        """Draw an order; `length` is that of the blocks of times, if there are any."""
         if self.kind == "rows":
             return rng.permutation(len(self.codes))
         return moved_units(self.codes, rng) if self.kind == "groups" else moved_blocks(self.codes, length, rng)
@@ -95,7 +96,7 @@ def _block_length(length: int, times: npt.NDArray[np.generic]) -> int:
     return min(length, max(1, len(np.unique(times)) // MIN_BLOCKS))
 
 
-def _numbers(column: pl.Series) -> Floats:
+def _as_numbers(column: pl.Series) -> Floats:
     """Return a column as numbers; of a category its codes."""
     physical = column.to_physical() if column.dtype in (pl.Categorical, pl.Enum) else column
     return physical.cast(pl.Float64, strict=False).to_numpy().astype(float)
@@ -109,18 +110,18 @@ def shuffled_order(experiment: ReadyExperiment, seed: int) -> Callable[[int], In
     forward in time, blocks as long as the target's autocorrelation do.
     """
     problem, units = experiment.problem, shuffle_units(experiment)
-    valid = problem.folds.valid
-    rows_by_fold = [np.flatnonzero(valid == fold) for fold in np.unique(valid)]
+    fold_of_row = problem.folds.valid
+    rows_by_fold = [np.flatnonzero(fold_of_row == fold) for fold in np.unique(fold_of_row)]
     block_lengths = [1] * len(rows_by_fold)
     if units.kind == "times":
         for i, rows in enumerate(rows_by_fold):
             values = (np.asarray(c.values, float)[rows] for c in problem.target.columns)
-            longest = max(correlation_length(v, units.codes[rows]) for v in values)
-            block_lengths[i] = _block_length(longest, units.codes[rows])
+            longest_correlation = max(correlation_length(v, units.codes[rows]) for v in values)
+            block_lengths[i] = _block_length(longest_correlation, units.codes[rows])
 
     def order_of_shuffle(shuffle: int) -> Ints:
         rng = np.random.default_rng([seed, shuffle])
-        order = np.arange(len(valid))
+        order = np.arange(len(fold_of_row))
         for rows, length in zip(rows_by_fold, block_lengths, strict=True):
             if units.kind == "rows":
                 order[rows] = rng.permutation(rows)

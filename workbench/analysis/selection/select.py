@@ -164,13 +164,15 @@ def select(
         groups = column_groups(experiment, options.by)
         _check_groups(experiment, groups)
         time_limit = TimeLimit(None if options.minutes is None else started_at + _work_seconds(60 * options.minutes))
-        training, no_holdout = _without_holdout(experiment, options)
-        selection = _SelectionRun(training, groups, options, context, time_limit)
+        training_experiment, no_holdout_reason = _without_holdout(experiment, options)
+        selection_run = _SelectionRun(training_experiment, groups, options, context, time_limit)
         path = competition.paths.selection(name)
-        outcome = selection.eliminate(path) if options.method == "rfe" else selection.score_importance()
-        held_out, problems = (None, []) if no_holdout else selection.score_held_out(outcome, experiment.problem)
+        outcome = selection_run.eliminate(path) if options.method == "rfe" else selection_run.score_importance()
+        held_out, problems = (
+            (None, []) if no_holdout_reason else selection_run.score_held_out(outcome, experiment.problem)
+        )
         optimistic = None if outcome.keeps_all else SELECTED
-        caveats = [f"{SELECTED}: the list's score is optimistic; {p}" for p in (no_holdout, *problems) if p]
+        caveats = [f"{SELECTED}: the list's score is optimistic; {p}" for p in (no_holdout_reason, *problems) if p]
         notes = (*outcome.notes, *(caveats if optimistic else []))
         seconds = time.perf_counter() - started_at
         feature_list = _feature_list(experiment, options, outcome, held_out, key)
@@ -225,9 +227,9 @@ def _check_name(competition: Competition, name: str, key: str, *, force: bool) -
 
 def _check_groups(experiment: ReadyExperiment, groups: Sequence[Group]) -> None:
     if len(groups) < 2:
-        only_one = groups[0].name if groups else "none"
+        group_name = groups[0].name if groups else "none"
         raise ConfigError(
-            f"{experiment.spec.path} has {len(groups)} column to choose from ({only_one}); expected two or more",
+            f"{experiment.spec.path} has {len(groups)} column to choose from ({group_name}); expected two or more",
             hint="give the experiment more features, or choose by single columns: --by column",
         )
 
@@ -276,8 +278,8 @@ class _SelectionRun:
             importances, is_certain = importance_by_shuffled_target(experiment, models, self.groups, options, context)
         notes = () if is_certain else _chance_notes(importances, options)
         if options.top is not None:
-            top = sorted(importances, key=lambda i: -i.importance)[: options.top]
-            importances = tuple(replace(i, keep=i in top) for i in importances)
+            top_importances = sorted(importances, key=lambda i: -i.importance)[: options.top]
+            importances = tuple(replace(i, keep=i in top_importances) for i in importances)
         outcome = _Outcome(importances, models.score, models.score, notes)
         if not outcome.columns():
             raise FeatureError(
@@ -306,13 +308,15 @@ class _SelectionRun:
             reasons = {"time": "the time is over", "memory": "the memory limit is reached"}
             reason = reasons.get(elimination.stop_reason, "the number of trials is reached")
             notes.append(
-                f"{reason} after {len(elimination.steps) - 1} smaller lists: more of it may find a smaller one"
+                f"{reason} after {len(elimination.steps) - 1} smaller lists: with more, a smaller one may be found"
             )
         if elimination.best.groups != elimination.chosen.groups:
             n_best = len(elimination.best.groups)
-            notes.append(f"the best list, {elimination.best.mean:.6g}, has {n_best}: [best] in the file has it")
-        first, chosen = elimination.steps[0], elimination.chosen
-        before, after = (SelectionScore(step.folds, step.seconds, step.rounds) for step in (first, chosen))
+            notes.append(
+                f"the best list, {elimination.best.mean:.6g}, has {n_best} groups: it is under [best] in the file"
+            )
+        first_step, chosen_step = elimination.steps[0], elimination.chosen
+        before, after = (SelectionScore(step.folds, step.seconds, step.rounds) for step in (first_step, chosen_step))
         return _Outcome(elimination.importances, before, after, tuple(notes), elimination)
 
     def score_held_out(
@@ -331,12 +335,12 @@ class _SelectionRun:
         if outcome.keeps_all:
             return None, []
         self.context.stage("rows held out")
-        only_last = only_fold(problem, last_fold(problem))
+        last_fold_problem = only_fold(problem, last_fold(problem))
         all_columns = [column for group in self.groups for column in group.columns]
         try:
             scores = (
-                self._score(only_last, all_columns, "rows held out, all columns", outcome.before.rounds),
-                self._score(only_last, outcome.columns(), "rows held out, the list", outcome.after.rounds),
+                self._score(last_fold_problem, all_columns, "rows held out, all columns", outcome.before.rounds),
+                self._score(last_fold_problem, outcome.columns(), "rows held out, the list", outcome.after.rounds),
             )
         except TimeLimitError:
             return None, ["there was no time left for the rows held out"]
@@ -347,6 +351,7 @@ class _SelectionRun:
     def _score(
         self, problem: Problem, columns: Sequence[str], label: str, rounds: tuple[int, ...] = ()
     ) -> SelectionScore:
+        """Score columns by CV; with `rounds`, models that would stop early have this many rounds for each target."""
         experiment, lightgbm = self.experiment, selection_model(self.experiment)
         model: ModelSpec = FixedRounds(lightgbm, rounds) if rounds and lightgbm.patience else lightgbm
         _, score = scored(
@@ -394,16 +399,16 @@ def _feature_list(
         scores["optimistic"] = SELECTED
     if held_out is not None:
         scores |= {"held_out_before": held_out[0].as_dict(), "held_out_after": held_out[1].as_dict()}
-    ordered = sorted(outcome.importances, key=lambda i: -i.importance)
+    ordered_importances = sorted(outcome.importances, key=lambda i: -i.importance)
     feature_of_column = feature_by_column(experiment)
     return FeatureList(
         features,
         title=f"{experiment.spec.number:03d} by {options.method}: {n_selected} of {len(outcome.importances)}",
         made=_provenance(experiment, options, key),
         scores=scores,
-        kept=_table((i for i in ordered if i.keep), feature_of_column),
-        dropped=_table((i for i in ordered if not i.keep), feature_of_column),
-        best=_best(experiment, outcome, ordered),
+        kept=_table((i for i in ordered_importances if i.keep), feature_of_column),
+        dropped=_table((i for i in ordered_importances if not i.keep), feature_of_column),
+        best=_best(experiment, outcome, ordered_importances),
     )
 
 
@@ -427,22 +432,24 @@ def _table(importances: Iterable[GroupImportance], feature_of_column: dict[str, 
     table: dict[str, Any] = {}
     for i in importances:
         figures = {"importance": i.importance, "spread": i.spread, **i.more}
-        rounded: dict[str, Any] = {name: float(f"{value:.6g}") for name, value in figures.items()}
+        rounded_figures: dict[str, Any] = {name: float(f"{value:.6g}") for name, value in figures.items()}
         if len(i.group.columns) > 1:
-            rounded["with"] = i.group.name
-        table |= {column: rounded | {"of": feature_of_column[column]} for column in i.group.columns}
+            rounded_figures["with"] = i.group.name
+        table |= {column: rounded_figures | {"of": feature_of_column[column]} for column in i.group.columns}
     return table
 
 
-def _best(experiment: ReadyExperiment, outcome: _Outcome, ordered: Sequence[GroupImportance]) -> dict[str, Any]:
+def _best(
+    experiment: ReadyExperiment, outcome: _Outcome, ordered_importances: Sequence[GroupImportance]
+) -> dict[str, Any]:
     """Return the best list for the list's file, if it is not the chosen one."""
     elimination = outcome.elimination
     if elimination is None or elimination.best.groups == elimination.chosen.groups:
         return {}
-    best = elimination.best
-    columns = [column for i in ordered if i.group.name in best.groups for column in i.group.columns]
+    best_step = elimination.best
+    columns = [column for i in ordered_importances if i.group.name in best_step.groups for column in i.group.columns]
     return {
         "features": list(features_with_columns(experiment, columns)),
-        "mean": best.mean,
-        "folds": list(best.folds),
+        "mean": best_step.mean,
+        "folds": list(best_step.folds),
     }
