@@ -481,7 +481,9 @@ class TestWrong:
             s.open.data.explore,
             lambda: s.open.feature("x"),
         ):
-            with pytest.raises(ConfigError, match="looks at rows of train and test, and competition 'shop' has a log"):
+            with pytest.raises(
+                ConfigError, match="needs train and test rows, but competition 'shop' has an interaction log"
+            ):
                 ask()
         assert not list(s.folder.glob("eda*")) + list(s.folder.glob("log.txt"))
 

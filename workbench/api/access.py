@@ -135,6 +135,6 @@ class CompetitionAccess:
         """
         if self.competition.definition.interactions is not None:
             raise ConfigError(
-                f"{operation} looks at rows of train and test, and competition {self.slug!r} has a log",
-                hint="its experiments are [recommend]; `wb show N` has what each source finds",
+                f"{operation} needs train and test rows, but competition {self.slug!r} has an interaction log",
+                hint="its experiments have a table [recommend]; `wb show N` lists what each source finds",
             )

@@ -92,22 +92,22 @@ class Experiments(Mapping[int, "ExperimentSpec"]):
         competition = self._access.competition
         numbers = competition.paths.experiment_numbers()
         base = source if source is not None else (numbers[-1] if numbers else None)
-        quoted = in_toml(title)
+        quoted_title = in_toml(title)
         if base is None and tuned:
             raise NotFoundError(
                 f"{self._access.slug!r} has no experiment that could have been tuned",
                 hint="`wb new` writes the first one, `wb tune N` tunes it",
             )
         if base is None:
-            text = f'title = {quoted}\nfeatures = ["auto"]\n\n[model]\nlearning_rate = 0.05\n'
+            text = f'title = {quoted_title}\nfeatures = ["auto"]\n\n[model]\nlearning_rate = 0.05\n'
             if competition.definition.interactions is not None:
-                text = f"title = {quoted}\n\n[recommend]\n[recommend.history]\n"
+                text = f"title = {quoted_title}\n\n[recommend]\n[recommend.history]\n"
         else:
             spec = read_spec(competition, base)
-            names = "[" + ", ".join(f'"{f}"' for f in spec.features) + "]"
-            features = f'"{spec.feature_list}"' if spec.feature_list else names
-            text = f"title = {quoted}\nbase = {base}\n"
-            text += f"features = {features}\n" if capabilities_of(spec.kind).predicts_rows else ""
+            names_as_toml = "[" + ", ".join(f'"{f}"' for f in spec.features) + "]"
+            features_value = f'"{spec.feature_list}"' if spec.feature_list else names_as_toml
+            text = f"title = {quoted_title}\nbase = {base}\n"
+            text += f"features = {features_value}\n" if capabilities_of(spec.kind).predicts_rows else ""
             parameters = best_parameters(self._access.workspace, competition, base) if tuned else {}
             if tuned and not as_toml_lines(parameters, without=spec.model):
                 remark = f"tuning found no better parameters than those of experiment {base}, which are kept"
@@ -158,13 +158,13 @@ class Experiments(Mapping[int, "ExperimentSpec"]):
         from workbench.data.competition import create_notebook, in_toml
         from workbench.data.inference import write_starter
 
-        quoted = in_toml(title)
+        quoted_title = in_toml(title)
         paths = create_notebook(
             self._access.workspace,
             self._access.slug,
             notebook_text,
             suffix,
-            lambda path: f"title = {quoted}\n{head}\n[notebook]\nfile = {in_toml(path.name)}\n{options}",
+            lambda path: f"title = {quoted_title}\n{head}\n[notebook]\nfile = {in_toml(path.name)}\n{options}",
         )
         write_starter(self._access.competition)
         return paths

@@ -163,10 +163,10 @@ class Features(Sequence[str]):
         from workbench.core.cache import write_text
         from workbench.features import as_mermaid, as_svg
 
-        defined = [s for s in self.summaries() if s.where]
+        user_summaries = [s for s in self.summaries() if s.where]
         path = self._access.competition.folder / "features.svg"
-        write_text(path, as_svg(defined))
-        return as_mermaid(defined), path
+        write_text(path, as_svg(user_summaries))
+        return as_mermaid(user_summaries), path
 
     def cached(self) -> list[CachedBlock]:
         """Return the feature blocks on disk, the most recently used first."""
@@ -192,14 +192,14 @@ class Features(Sequence[str]):
         from workbench.features import cached_blocks
 
         blocks = self._access.blocks()
-        removed, total = [], 0
+        removed_blocks, total_bytes = [], 0
         for block in cached_blocks(blocks):
-            total += block.size_bytes
-            is_removable = not block.current or (limit is not None and total > limit)
+            total_bytes += block.size_bytes
+            is_removable = not block.current or (limit is not None and total_bytes > limit)
             if is_removable and blocks.store.remove(block.key):
-                total -= block.size_bytes
-                removed.append(block)
-        return removed
+                total_bytes -= block.size_bytes
+                removed_blocks.append(block)
+        return removed_blocks
 
     def select(
         self,
@@ -219,10 +219,10 @@ class Features(Sequence[str]):
         """
         from workbench.analysis.selection import ListRequest, options_of, select
 
-        values = asdict(options)
-        threads = values.pop("threads")
-        request = ListRequest(**{name: values.pop(name) for name in ("name", "force", "sample")})
-        chosen = options_of(values.pop("method"), values)
-        place, competition = self._access.workspace, self._access.competition
+        option_values = asdict(options)
+        threads = option_values.pop("threads")
+        request = ListRequest(**{name: option_values.pop(name) for name in ("name", "force", "sample")})
+        selection_options = options_of(option_values.pop("method"), option_values)
+        workspace, competition = self._access.workspace, self._access.competition
         context = call_context(listen, threads=threads, report=report, progress=progress)
-        return select(place, competition, number, chosen, request=request, context=context)
+        return select(workspace, competition, number, selection_options, request=request, context=context)

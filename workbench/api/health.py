@@ -50,6 +50,7 @@ def run_checks(workspace: Workspace | None, problem: WorkbenchError | None = Non
 
 
 def _check(name: str, level: str, detail: str) -> dict[str, Any]:
+    """Return the result of a check, as `run_checks` describes it."""
     return {"name": name, "level": level, "ok": level != "bad", "detail": detail}
 
 
@@ -71,8 +72,8 @@ def _versions() -> dict[str, Any]:
 
 
 def _other_workbench() -> list[dict[str, Any]]:
-    other = other_workbench()
-    return [_check("installation", "bad", other)] if other else []
+    problem = other_workbench()
+    return [_check("installation", "bad", problem)] if problem else []
 
 
 def _login() -> dict[str, Any]:
@@ -161,7 +162,7 @@ def _competition(workspace: Workspace, slug: str) -> dict[str, Any]:
         _ = competition.rows.columns, competition.metric
     except WorkbenchError as exc:
         return _check(name, "bad", _error_text(exc))
-    size = sum(i.size_bytes for i in competition.manifest.tables.values())
+    total_bytes = sum(i.size_bytes for i in competition.manifest.tables.values())
     return _check(
-        name, "ok", f"{counted(len(competition.manifest.tables), 'table')}, {size / 2**20:,.1f} MB, undamaged"
+        name, "ok", f"{counted(len(competition.manifest.tables), 'table')}, {total_bytes / 2**20:,.1f} MB, undamaged"
     )

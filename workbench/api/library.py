@@ -50,13 +50,13 @@ def workspace(start: str | Path | None = None) -> Workspace:
         If there is none, or the current folder's workspace belongs to another user.
     """
     environment = os.environ
-    cache = environment.get("WB_CACHE_LIMIT")
+    cache_limit = environment.get("WB_CACHE_LIMIT")
     return find_workspace(
         Path("." if start is None else start),
         wb_workspace=environment.get("WB_WORKSPACE") if start is None else None,
         is_trusted=start is not None,
         ledger_url=environment.get("WB_LEDGER_URL") or None,
-        cache_limit=parse_bytes(cache, where="WB_CACHE_LIMIT") if cache else None,
+        cache_limit=parse_bytes(cache_limit, where="WB_CACHE_LIMIT") if cache_limit else None,
     )
 
 
@@ -174,8 +174,8 @@ def competition(
         For an unknown name, or an invalid definition.
     """
     opened_workspace = where or workspace()
-    bounded = replace(opened_workspace, memory_limit=memory_limit) if memory_limit else opened_workspace
-    return OpenCompetition(bounded, choose_slug(opened_workspace, slug))
+    limited_workspace = replace(opened_workspace, memory_limit=memory_limit) if memory_limit else opened_workspace
+    return OpenCompetition(limited_workspace, choose_slug(opened_workspace, slug))
 
 
 def choose_slug(opened_workspace: Workspace, slug: str | None = None) -> str:

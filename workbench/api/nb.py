@@ -133,6 +133,7 @@ def _context() -> NotebookContext:
 
 @functools.cache
 def _competition() -> OpenCompetition:
+    """Return the handle of the notebook's competition: that of `wb run`, of a kernel's bundle, or of the folder."""
     from workbench.api import library
     from workbench.data.workspace import Workspace
     from workbench.models.serving import bundle_competition, find_bundle, find_data, read_bundle
@@ -182,6 +183,7 @@ def _folds() -> list[Fold]:
 
 @functools.cache
 def _fold_data(names: tuple[str, ...]) -> Any:
+    """Return the columns of features; without names, of the experiment's features."""
     from workbench.experiments.plan import fold_data
 
     context = _context()
@@ -197,12 +199,13 @@ def _fold_data(names: tuple[str, ...]) -> Any:
 
 
 def _target_values() -> npt.NDArray[Any]:
+    """Return the target of the train rows, (n_train,) or (n_train, n_targets): numbers, or codes of classes."""
     columns = _target().columns
     arrays = [c.values if c.task == "regression" else c.values.astype(np.int64) for c in columns]
     return arrays[0] if len(arrays) == 1 else np.column_stack(arrays)
 
 
-_LAZY: dict[str, Callable[[], Any]] = {
+_READ_WHEN_USED: dict[str, Callable[[], Any]] = {
     "competition": _competition,
     "folds": _folds,
     "target": _target_values,
@@ -213,9 +216,9 @@ _LAZY: dict[str, Callable[[], Any]] = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
+    if name not in _READ_WHEN_USED:
         raise AttributeError(f"module 'workbench.nb' has no attribute {name!r}; it has {', '.join(__all__)}")
-    return _LAZY[name]()
+    return _READ_WHEN_USED[name]()
 
 
 if TYPE_CHECKING:
@@ -286,6 +289,7 @@ def fit(exp: int, fold: int, *, seed: int = 1, **changes: Any) -> FoldResult:
 
 @functools.cache
 def _learner(exp: int, changes: str) -> Any:
+    """Return the learner of an experiment's first target; `changes` are parameters as JSON text, which is hashable."""
     from workbench.experiments.ready import ready
     from workbench.experiments.spec import read_spec
 
@@ -364,7 +368,7 @@ def record(*, oof: Any, test: Any, metrics: Mapping[str, float] | None = None) -
     record_path = _context().record
     if record_path is not None:
         write_recorded(Path(record_path), recorded)
-    shown = " ".join(f"{s:.5f}" for s in scores)
+    scores_text = " ".join(f"{s:.5f}" for s in scores)
     remark = "" if record_path is not None else "  (not saved: only `wb run` saves it)"
-    print(f"{competition.metric.name} {np.mean(scores):.5f}  ({shown}){remark}")  # noqa: T201 the output of the notebook's cell
+    print(f"{competition.metric.name} {np.mean(scores):.5f}  ({scores_text}){remark}")  # noqa: T201 the output of the notebook's cell
     return scores

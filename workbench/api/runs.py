@@ -72,8 +72,8 @@ class Runs:
             See `workbench.experiments.run`.
         """
         outcomes = self.execute_all(number, **options)
-        better = max if self.access.competition.metric.greater_is_better else min
-        return better(outcomes, key=lambda o: o.run.record.cv_mean or 0.0)
+        pick_best = max if self.access.competition.metric.greater_is_better else min
+        return pick_best(outcomes, key=lambda o: o.run.record.cv_mean or 0.0)
 
     def execute_all(self, number: int, **options: Unpack[RunOptions]) -> list[RunOutcome]:
         """Run an experiment; return its outcome, or one for each combination of a notebook's grid."""
@@ -117,7 +117,7 @@ class Runs:
         return check_files(folder, *read_run(folder))
 
     def _records(self, ledger: Ledger) -> list[RunRecord]:
-        """Return the competition's runs, after adding to the ledger what it lacks of their folders."""
+        """Return the competition's runs, after adding runs that are only in the run folders to the ledger."""
         workspace, slug = self.access.workspace, self.access.slug
         runs = ledger.runs(slug)
         ledger_ids, folders = {r.run_id for r in runs}, list_run_folders(workspace.competitions / slug / "runs")
@@ -141,11 +141,13 @@ class Runs:
         current = current_runs(workspace, slug, runs)
         rows = summarise(with_marks(workspace, runs), submissions, current, self.fold_size_ratios())
         # Only if there are any, since the metric is in the definition, which most calls need not read.
-        elsewhere = [s for s in submissions if not s.run_id]
-        if elsewhere:
+        submissions_without_run = [s for s in submissions if not s.run_id]
+        if submissions_without_run:
             metric = self.access.competition.metric
-            better = metric.greater_is_better
-            rows += [from_elsewhere(s, metric.name, greater_is_better=better) for s in elsewhere]
+            greater_is_better = metric.greater_is_better
+            rows += [
+                from_elsewhere(s, metric.name, greater_is_better=greater_is_better) for s in submissions_without_run
+            ]
         return select(rows, filters=filters, sort=sort)
 
     def row(self, number: int) -> Row:
@@ -173,8 +175,8 @@ class Runs:
         from workbench.models.fold_sizes import read_size_ratios
 
         folder = self.access.folder / "data" / "folds"
-        ratios, missing = read_size_ratios(folder)
-        if not missing:
+        ratios, is_incomplete = read_size_ratios(folder)
+        if not is_incomplete:
             return ratios
         from workbench.models.folds import size_ratios
 

@@ -58,7 +58,7 @@ class Submissions:
         agree: Agree | None = None,
         report: Report = lambda _: None,
     ) -> SubmissionRecord:
-        """Send a prepared submission; its warnings are taken as accepted, except about an earlier attempt in doubt.
+        """Send a prepared submission; its warnings count as confirmed, except that an earlier attempt may have arrived.
 
         Parameters
         ----------
@@ -87,7 +87,7 @@ class Submissions:
     def wait_for_score(
         self, record: SubmissionRecord, *, limit_s: float = 3600.0, report: Report = lambda _: None
     ) -> SubmissionRecord:
-        """Poll the platform for the score of a sent submission until it is there, or the time is over."""
+        """Poll the platform for the score of a sent submission until it is scored or `limit_s` seconds have passed."""
         from workbench.submissions import wait_for_score
 
         with self.access.submission_channel() as channel:
@@ -101,7 +101,7 @@ class Submissions:
             return sync(channel)
 
     def limits(self) -> SubmissionLimits:
-        """Return the number of submissions that are left today."""
+        """Return the daily limit of submissions and how many remain today."""
         return self.access.platform.limits(self.access.slug)
 
     def leaderboard(self) -> Leaderboard:

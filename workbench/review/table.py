@@ -44,7 +44,7 @@ TUNED = "tuned on these folds"
 """The record's `optimistic` text if only a parameter search has used the folds."""
 
 BIASED_MARK = "^"
-"""Marks optimistic scores, and changes in which either score is."""
+"""Marks optimistic scores, and changes that compare an optimistic score."""
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,8 @@ class Change:
 class Family:
     """The changes that are compared on the same folds by the same metric, to correct for multiple comparisons.
 
-    It has each definition of every experiment whose base has a finished run; repeated runs of a definition count once.
-    Filters of the table do not change it.
+    It contains one change for each definition of every experiment whose base has a finished run; repeated runs of a
+    definition count once. Filters of the table do not affect it.
 
     Parameters
     ----------
@@ -113,10 +113,10 @@ class Family:
 
     def change(self, run: RunRecord, base: RunRecord) -> Change | None:
         """Return a run's change against its base, with its p-value in the family."""
-        change, pair = change_against(run, base, self.size_ratio), (run.exp, run.key)
-        if change is None or pair not in self._pairs:
+        change, definition_key = change_against(run, base, self.size_ratio), (run.exp, run.key)
+        if change is None or definition_key not in self._pairs:
             return change
-        return replace(change, p=self._p_values[pair], compared=len(self))
+        return replace(change, p=self._p_values[definition_key], compared=len(self))
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,8 @@ class Row:
     def is_biased(self) -> bool:
         """Whether the change is biased, as the run or its base was selected on the same folds.
 
-        It is not if both have tuned parameters and differ only in their features, as both are equally optimistic.
+        A change is not biased if both runs have tuned parameters and differ only in features: both are then equally
+        optimistic.
         """
         optimistic = (self.run.optimistic, None if self.base is None else self.base.optimistic)
         return any(optimistic) and not (optimistic == (TUNED, TUNED) and all(map(_is_feature_change, self.run.changes)))
@@ -176,7 +177,7 @@ class Row:
 
 
 def _is_feature_change(change: str) -> bool:
-    """Return whether a change in a definition is of columns, features or the number of seeds, not of a parameter."""
+    """Return whether an entry of `RunRecord.changes` is about columns, features or seeds, and not about a parameter."""
     is_column = change.startswith(("+", "-")) and change not in ("+tune", "-tune")
     return is_column or change.startswith(("features ", "seeds ", "refit "))
 
@@ -202,8 +203,8 @@ def change_against(run: RunRecord, base: RunRecord, size_ratio: float | None = N
     mean = math.fsum(differences) / len(differences)
     if len(differences) < 2:
         return Change(mean, None, None)
-    half = half_width(differences, 0.0 if run.cv_windows else size_ratio)
-    return Change(mean, mean - half, mean + half)
+    margin = half_width(differences, 0.0 if run.cv_windows else size_ratio)
+    return Change(mean, mean - margin, mean + margin)
 
 
 def _differences(run: RunRecord, base: RunRecord) -> list[float] | None:
@@ -225,8 +226,8 @@ def cv_interval(run: RunRecord, size_ratio: float | None = None) -> tuple[float,
     """Return the 95 % interval of a run's CV, computed as for a change; None for fewer than two folds."""
     if run.cv_mean is None or run.cv_std is None or len(run.fold_scores) < 2:
         return None
-    half = half_width(*_interval_arguments(run, size_ratio))
-    return run.cv_mean - half, run.cv_mean + half
+    margin = half_width(*_interval_arguments(run, size_ratio))
+    return run.cv_mean - margin, run.cv_mean + margin
 
 
 def _interval_arguments(run: RunRecord, size_ratio: float | None) -> tuple[Sequence[float], float | None]:
@@ -304,34 +305,34 @@ def summarise(
     size_ratios : mapping, optional
         Validated rows over train rows, by the folds' hash; see `workbench.models.folds.size_ratios`.
     """
-    comparable: dict[tuple[int, float | None, str], RunRecord] = {}
+    run_by_comparison_key: dict[tuple[int, float | None, str], RunRecord] = {}
     for run in runs:
         if run.status == "finished":
-            comparable[run.exp, run.sample, run.folds_hash] = run
+            run_by_comparison_key[run.exp, run.sample, run.folds_hash] = run
     for current_of_exp in current.values():
         record = current_of_exp.record
         if record.status == "finished":
-            comparable[record.exp, record.sample, record.folds_hash] = record
-    definitions = {run.run_id: (run.exp, run.key) for run in runs}
-    # By run and by definition.
+            run_by_comparison_key[record.exp, record.sample, record.folds_hash] = record
+    definition_by_run_id = {run.run_id: (run.exp, run.key) for run in runs}
+    # By run id, and by (experiment, key) for all runs of a definition.
     submissions_by_key: dict[Any, list[SubmissionRecord]] = {}
     for submission in submissions:
         submissions_by_key.setdefault(submission.run_id, []).append(submission)
-        submissions_by_key.setdefault(definitions.get(submission.run_id), []).append(submission)
+        submissions_by_key.setdefault(definition_by_run_id.get(submission.run_id), []).append(submission)
     rows = []
     families: dict[tuple[Any, ...], Family] = {}
     for run in runs:
-        base = None if run.base is None else comparable.get((run.base, run.sample, run.folds_hash))
+        base = None if run.base is None else run_by_comparison_key.get((run.base, run.sample, run.folds_hash))
         current_of_exp = current[run.exp]
-        latest = current_of_exp.record.run_id == run.run_id
+        is_latest = current_of_exp.record.run_id == run.run_id
         # A repeated run has the same predictions, so submissions of earlier runs of the definition are its own, too.
-        run_submissions = submissions_by_key.get((run.exp, run.key) if latest else run.run_id, ())
-        outdated = current_of_exp.outdated if latest else _other_folds(run, current_of_exp)
+        run_submissions = submissions_by_key.get((run.exp, run.key) if is_latest else run.run_id, ())
+        outdated = current_of_exp.outdated if is_latest else _other_folds(run, current_of_exp)
         comparison_key = (run.folds_hash, run.sample, run.metric, run.greater_is_better)
         family = families.setdefault(comparison_key, Family((size_ratios or {}).get(run.folds_hash)))
         if base is not None:
             family.add(run, base)
-        rows.append(Row(run, base, tuple(run_submissions), latest, outdated, family))
+        rows.append(Row(run, base, tuple(run_submissions), is_latest, outdated, family))
     return rows
 
 
@@ -376,19 +377,21 @@ def select(rows: Sequence[Row], *, filters: Sequence[str] = (), sort: str = "exp
     ConfigError
         For an unknown column.
     """
-    name = sort.removeprefix("-")
-    if name not in SORTS:
-        raise ConfigError(f"can't sort by {name!r}", hint=did_you_mean(name, SORTS, kind="column"))
+    sort_column = sort.removeprefix("-")
+    if sort_column not in SORTS:
+        raise ConfigError(f"can't sort by {sort_column!r}", hint=did_you_mean(sort_column, SORTS, kind="column"))
     selected = [row for row in rows if all(_matches(row, f) for f in filters)]
-    sort_value = SORTS[name]
+    sort_value = SORTS[sort_column]
     with_value = [row for row in selected if sort_value(row) is not None]
-    is_descending = name in ("cv", "public", "private") and bool(with_value) and with_value[0].run.greater_is_better
-    with_value.sort(key=sort_value, reverse=(is_descending or name == "change") != sort.startswith("-"))
+    is_descending = (
+        sort_column in ("cv", "public", "private") and bool(with_value) and with_value[0].run.greater_is_better
+    )
+    with_value.sort(key=sort_value, reverse=(is_descending or sort_column == "change") != sort.startswith("-"))
     return RunTable([*with_value, *(row for row in selected if sort_value(row) is None)])
 
 
-def _matches(row: Row, text: str) -> bool:
-    """Return whether a row passes a filter."""
+def _matches(row: Row, filter_text: str) -> bool:
+    """Return whether a row passes a filter: a comparison such as "cv>0.78", or a text to search for."""
     for operator, compare in (
         (">=", lambda a, b: a >= b),
         ("<=", lambda a, b: a <= b),
@@ -396,28 +399,29 @@ def _matches(row: Row, text: str) -> bool:
         ("<", lambda a, b: a < b),
         ("=", lambda a, b: a == b),
     ):
-        name, matched, limit = text.partition(operator)
+        name, matched, bound = filter_text.partition(operator)
         if matched:
-            return _satisfies(row, name.strip(), limit.strip(), compare)
-    words = " ".join([row.run.title, row.run.status, *row.run.changes]).lower()
-    return text.lower() in words
+            return _satisfies(row, name.strip(), bound.strip(), compare)
+    searched_text = " ".join([row.run.title, row.run.status, *row.run.changes]).lower()
+    return filter_text.lower() in searched_text
 
 
-def _satisfies(row: Row, name: str, limit: str, compare: Callable[[Any, Any], bool]) -> bool:
-    if name not in SORTS:
-        raise ConfigError(f"can't filter by {name!r}", hint=did_you_mean(name, SORTS, kind="column"))
-    value = SORTS[name](row)
-    value = value[0] if name == "exp" else value
+def _satisfies(row: Row, column: str, bound: str, compare: Callable[[Any, Any], bool]) -> bool:
+    """Return whether a row's value in a column of `SORTS` compares as required with a bound, given as text."""
+    if column not in SORTS:
+        raise ConfigError(f"can't filter by {column!r}", hint=did_you_mean(column, SORTS, kind="column"))
+    value = SORTS[column](row)
+    value = value[0] if column == "exp" else value
     if value is None:
         return False
     if isinstance(value, datetime):
-        return compare(value.isoformat(), limit)
+        return compare(value.isoformat(), bound)
     if isinstance(value, str):
-        return compare(value, limit)
+        return compare(value, bound)
     try:
-        return compare(value, float(limit))
+        return compare(value, float(bound))
     except ValueError as exc:
-        raise ConfigError(f"can't compare {name} with {limit!r}: expected a number") from exc
+        raise ConfigError(f"can't compare {column} with {bound!r}: expected a number") from exc
 
 
 def as_dicts(rows: Sequence[Row]) -> list[dict[str, Any]]:
@@ -512,7 +516,7 @@ class RunTable(list[Row]):
         """Return the entries of `as_dicts` as a frame; `created_at` is a time (UTC)."""
         import polars as pl
 
-        kinds: dict[str, pl.DataType | type[pl.DataType]] = {
+        type_by_kind: dict[str, pl.DataType | type[pl.DataType]] = {
             "text": pl.String,
             "whole": pl.Int64,
             "number": pl.Float64,
@@ -522,7 +526,7 @@ class RunTable(list[Row]):
             "numbers": pl.List(pl.Float64),
         }
         rows = [_as_dict(row) | {"created_at": row.run.created_at} for row in self]
-        schema = {name: kinds[kind] for kind, names in COLUMNS.items() for name in names.split()}
+        schema = {name: type_by_kind[kind] for kind, names in COLUMNS.items() for name in names.split()}
         return pl.DataFrame(rows, schema_overrides=schema) if rows else pl.DataFrame(schema=schema)
 
 
@@ -543,9 +547,10 @@ _HEAD = (
 )
 _MIN_TEXT_WIDTH = 24
 _DROP_ORDER = (2, 9, 7, 4, 6, 8, 10)
-"""The columns that are dropped in a narrow terminal, the first ones first."""
+"""Positions in `_HEAD` of the columns that are dropped in a narrow terminal, in this order."""
 
 _RIGHT_ALIGNED = {0, 3, 4, 5, 7, 8, 9, 10, 11, 12}
+"""Positions in `_HEAD` of the right-aligned columns."""
 
 
 def as_text(rows: Sequence[Row], *, width: int = 160, paint: Callable[[str, str], str] = lambda text, _: text) -> str:
@@ -563,10 +568,10 @@ def as_text(rows: Sequence[Row], *, width: int = 160, paint: Callable[[str, str]
     columns = list(widths)
     header = "  ".join(fit_text(_HEAD[i], widths[i], right=i in _RIGHT_ALIGNED) for i in columns).rstrip()
     lines = [paint(header, "head")]
-    shown = [(i, widths[i], i in _RIGHT_ALIGNED) for i in columns]
-    for row, line in zip(rows, cells, strict=True):
-        parts = [fit_text(line[i], size, right=right) for i, size, right in shown]
-        lines.append(paint("  ".join(parts).rstrip(), _role(row)))
+    column_layouts = [(i, widths[i], i in _RIGHT_ALIGNED) for i in columns]
+    for row, row_cells in zip(rows, cells, strict=True):
+        padded_cells = [fit_text(row_cells[i], size, right=right) for i, size, right in column_layouts]
+        lines.append(paint("  ".join(padded_cells).rstrip(), _role(row)))
     return "\n".join(lines)
 
 
@@ -577,13 +582,13 @@ def _widths(cells: Sequence[Sequence[str]], width: int) -> dict[int, int]:
     droppable = [i for i in _DROP_ORDER if i in full_widths]
     while True:
         widths = dict(full_widths)
-        spare = width - sum(widths.values()) - 2 * (len(widths) - 1)
+        spare_width = width - sum(widths.values()) - 2 * (len(widths) - 1)
         for i in (2, 1):
             if i in widths:
-                shrunk = min(widths[i], max(_MIN_TEXT_WIDTH, widths[i] + spare))
-                spare += widths[i] - shrunk
-                widths[i] = shrunk
-        if spare >= 0 or not droppable:
+                shrunk_width = min(widths[i], max(_MIN_TEXT_WIDTH, widths[i] + spare_width))
+                spare_width += widths[i] - shrunk_width
+                widths[i] = shrunk_width
+        if spare_width >= 0 or not droppable:
             return widths
         del full_widths[droppable.pop(0)]
 
@@ -599,6 +604,7 @@ def _role(row: Row) -> str:
 
 
 def _cells(row: Row) -> tuple[str, ...]:
+    """Return the texts of a row, in the order of `_HEAD`."""
     run, change = row.run, row.change
     title = run.title
     if run.sample is not None:
