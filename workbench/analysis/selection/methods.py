@@ -43,10 +43,10 @@ def importance_by_gain(
     gains, spreads, n_splits = _gains(models, groups)
     order = np.argsort(-gains, kind="stable")
     gain_before = np.concatenate([[0.0], np.cumsum(gains[order])[:-1]])
-    kept_indices = set(order[gain_before < options.share * gains.sum()].tolist())
+    top_indices = set(order[gain_before < options.share * gains.sum()].tolist())
     return tuple(
         GroupImportance(
-            g, float(gains[i]), float(spreads[i]), i in kept_indices and gains[i] > 0, {"splits": float(n_splits[i])}
+            g, float(gains[i]), float(spreads[i]), i in top_indices and gains[i] > 0, {"splits": float(n_splits[i])}
         )
         for i, g in enumerate(groups)
     )
