@@ -306,9 +306,9 @@ def told_apart(split: str) -> Callable[[int], tuple[int, int]]:
         alarms = 0
         for repeat in range(repeats):
             data = _checked(split, repeat)
-            by_time = data.test_is_later
-            result = adversarial(data, by_time=by_time)
-            alarms += bool(adversarial_findings(result, by_time=by_time, goes_forward=data.goes_forward))
+            test_is_later = data.test_is_later
+            result = adversarial(data, test_is_later=test_is_later)
+            alarms += bool(adversarial_findings(result, test_is_later=test_is_later, goes_forward=data.goes_forward))
         return alarms, repeats
 
     return measure
@@ -321,9 +321,9 @@ def drifting(split: str) -> Callable[[int], tuple[int, int]]:
         alarms = trials = 0
         for repeat in range(repeats):
             data = _checked(split, repeat)
-            by_time = data.test_is_later
+            test_is_later = data.test_is_later
             no_nulls = dict.fromkeys(data.content, (0.0, 0.0))
-            found = drift_findings(data, drift(data, no_nulls), by_time=by_time)
+            found = drift_findings(data, drift(data, no_nulls), test_is_later=test_is_later)
             columns = [c for c in data.content if c not in ("user", "day")]
             alarms += len({f.column for f in found} & set(columns))
             trials += len(columns)

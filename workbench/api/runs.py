@@ -175,8 +175,8 @@ class Runs:
         from workbench.models.fold_sizes import read_size_ratios
 
         folder = self.access.folder / "data" / "folds"
-        ratios, is_incomplete = read_size_ratios(folder)
-        if not is_incomplete:
+        ratios, splits_without_ratio = read_size_ratios(folder)
+        if not splits_without_ratio:
             return ratios
         from workbench.models.folds import size_ratios
 

@@ -137,20 +137,20 @@ class DatasetPush:
     def _check_complete(self, name: str, new_state: DatasetState, files: list[PackedFile]) -> None:
         """Check that every file is listed: a file whose upload failed is missing without an error."""
         size_by_name = self.code_host.dataset_files(name, new_state.version) if new_state.status == "ready" else {}
-        missing = [f.flat_name for f in files if f.flat_name not in size_by_name]
-        if missing:
+        missing_names = [f.flat_name for f in files if f.flat_name not in size_by_name]
+        if missing_names:
             self.session.record.datasets[name] = DatasetRecord()
             self.session.write_record()
             raise PlatformError(
                 f"version {new_state.version} of the dataset {name!r} is {new_state.status} with {len(size_by_name)} "
-                f"files, expected {len(files)}; missing: {', '.join(missing[:5])}",
+                f"files, expected {len(files)}; missing: {', '.join(missing_names[:5])}",
                 hint="`wb kernel push` uploads them again",
             )
         # Only a note: the listed sizes may not always be those of the files. The kernel compares digests itself.
-        resized = [
+        size_differences = [
             f"{f.flat_name} ({size_by_name[f.flat_name]:,} bytes; {f.size:,} here)"
             for f in files
             if size_by_name[f.flat_name] != f.size
         ]
-        if resized:
-            self.session.notes.append(f"of another size in the dataset {name!r}: {', '.join(resized[:3])}")
+        if size_differences:
+            self.session.notes.append(f"of another size in the dataset {name!r}: {', '.join(size_differences[:3])}")

@@ -194,23 +194,23 @@ class KernelPush:
         # Since when the platform has shown a finished run that may be another version's.
         ambiguous_since: float | None = None
         while True:
-            status_and_failure, now = self.code_host.kernel_status(kernel.version), time.monotonic()
+            status_and_failure, checked_at = self.code_host.kernel_status(kernel.version), time.monotonic()
             # The status can't be read for some time after a push.
             if status_and_failure is not None:
-                readable_at = now
-            elif now - readable_at > self.code_host.delay_s:
+                readable_at = checked_at
+            elif checked_at - readable_at > self.code_host.delay_s:
                 raise PlatformError(
                     f"the platform returns no status for the kernel {kernel.name!r}", hint="`wb kernel push` asks again"
                 )
             if status_and_failure is not None and status_and_failure[0] in FINAL_STATUSES:
                 log = self.code_host.kernel_log(kernel.version)
-                ambiguous_since = now if ambiguous_since is None else ambiguous_since
+                ambiguous_since = checked_at if ambiguous_since is None else ambiguous_since
                 if f"push {kernel.push_id}" in log or (
-                    now - ambiguous_since > self.code_host.delay_s
+                    checked_at - ambiguous_since > self.code_host.delay_s
                     and self._is_of_this_version(kernel, status_and_failure, log)
                 ):
                     return *status_and_failure, log
-                if now - ambiguous_since > MAX_QUEUE_S:
+                if checked_at - ambiguous_since > MAX_QUEUE_S:
                     raise PlatformError(
                         f"the platform shows a run of the kernel {kernel.name!r} that ended with "
                         f"{status_and_failure[0]}, but it is not the run of version {kernel.number}",
@@ -219,7 +219,7 @@ class KernelPush:
             elif status_and_failure is not None and status_and_failure[0] != shown_status:
                 shown_status, ambiguous_since = status_and_failure[0], None
                 self.session.context.stage(f"kernel {shown_status}")
-            if now - started_at > limit_s:
+            if checked_at - started_at > limit_s:
                 raise PlatformError(
                     f"the kernel {kernel.name!r} has not ended after {limit_s / 60:.0f} minutes",
                     hint="`wb kernel push` waits for it again",

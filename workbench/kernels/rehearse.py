@@ -122,10 +122,10 @@ def rehearse(
 ) -> RehearsalResult:
     """Run a built kernel without network, with read-only inputs, and check what it writes.
 
-    It can read the system's programs, Python and its inputs, and no other file of this machine; home and temporary
-    folders are empty, the environment reveals nothing about the user, and processes that it starts end with it. If the
-    system has no namespaces, the notes list what is not isolated. Before its first cell the session has imported numpy,
-    as Kaggle's has.
+    The kernel can read the system's programs, Python and its inputs, and no other file of this machine; home and
+    temporary folders are empty, the environment reveals nothing about the user, and processes that it starts end with
+    it. If the system has no namespaces, the notes list what is not isolated. Before its first cell the session has
+    imported numpy, as Kaggle's has.
 
     Parameters
     ----------
@@ -137,7 +137,7 @@ def rehearse(
     Raises
     ------
     NotebookError
-        When it fails or exceeds a limit.
+        When the kernel fails or exceeds a limit.
     DataError
         When the rows of its submission are not the test rows.
     ConfigError

@@ -59,7 +59,7 @@ class _Record:
 
 
 def check_version(version: Any, supported: int, path: Path) -> None:
-    """Raise for a file of records with another version than this workbench can read.
+    """Raise if this workbench can't read files of records with this version.
 
     It is called before the content is read: a newer format would look damaged.
 

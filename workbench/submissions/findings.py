@@ -317,12 +317,12 @@ def _spelling_findings(
 ) -> list[SubmissionFinding]:
     """Find ids that equal the sample's as numbers but not as text: 2025.1 where the sample has 2025.10."""
     sent_ids, sample_ids = (f.select(pl.col(c).cast(pl.String) for c in id_columns) for f in (submission, sample))
-    missing = sample_ids.join(sent_ids, on=id_columns, how="anti", nulls_equal=True)
-    extra = sent_ids.join(sample_ids, on=id_columns, how="anti", nulls_equal=True)
+    missing_ids = sample_ids.join(sent_ids, on=id_columns, how="anti", nulls_equal=True)
+    extra_ids = sent_ids.join(sample_ids, on=id_columns, how="anti", nulls_equal=True)
     # A NUL ends the added names, so that they differ from the file's.
     id_numbers = {f"{c}\0": pl.col(c).cast(pl.Float64, strict=False) for c in id_columns}
-    respelled_ids = missing.with_columns(**id_numbers).join(
-        extra.with_columns(**id_numbers), on=list(id_numbers), suffix="\0sent"
+    respelled_ids = missing_ids.with_columns(**id_numbers).join(
+        extra_ids.with_columns(**id_numbers), on=list(id_numbers), suffix="\0sent"
     )
     if not respelled_ids.height:
         return []
@@ -345,24 +345,29 @@ def _id_findings(submission: pl.DataFrame, sample: pl.DataFrame, id_columns: lis
     if submission.height != sample.height:
         findings.append(_error("row_count", f"{counted(submission.height, 'row')}, expected {sample.height:,}"))
     sent_ids, sample_ids = (f.select(pl.col(c).cast(pl.String) for c in id_columns) for f in (submission, sample))
-    repeated = sent_ids.filter(sent_ids.is_duplicated())
-    if repeated.height:
+    repeated_ids = sent_ids.filter(sent_ids.is_duplicated())
+    if repeated_ids.height:
         findings.append(
             _error(
                 "repeated_ids",
-                f"{counted(repeated.height, 'row repeats an id', 'rows repeat an id')}: "
-                f"{_first_ids(repeated.unique())}",
+                f"{counted(repeated_ids.height, 'row repeats an id', 'rows repeat an id')}: "
+                f"{_first_ids(repeated_ids.unique())}",
             )
         )
-    missing = sample_ids.join(sent_ids, on=id_columns, how="anti", nulls_equal=True)
-    if missing.height:
+    missing_ids = sample_ids.join(sent_ids, on=id_columns, how="anti", nulls_equal=True)
+    if missing_ids.height:
         findings.append(
-            _error("missing_ids", f"{counted(missing.height, 'id is', 'ids are')} missing: {_first_ids(missing)}")
+            _error(
+                "missing_ids", f"{counted(missing_ids.height, 'id is', 'ids are')} missing: {_first_ids(missing_ids)}"
+            )
         )
-    extra = sent_ids.join(sample_ids, on=id_columns, how="anti", nulls_equal=True)
-    if extra.height:
+    extra_ids = sent_ids.join(sample_ids, on=id_columns, how="anti", nulls_equal=True)
+    if extra_ids.height:
         findings.append(
-            _error("extra_ids", f"{counted(extra.height, 'id is', 'ids are')} not in the sample: {_first_ids(extra)}")
+            _error(
+                "extra_ids",
+                f"{counted(extra_ids.height, 'id is', 'ids are')} not in the sample: {_first_ids(extra_ids)}",
+            )
         )
     if not findings and not sent_ids.equals(sample_ids):
         findings.append(_warning("row_order", "the rows are in another order than the sample's"))

@@ -88,14 +88,14 @@ def _count_items(
     return counts | {"empty": len(predictions) - lists.height}, unknown_items.collect(engine="streaming")
 
 
-def _unknown_item_findings(unknown_items: pl.DataFrame, name: str, n_items: int) -> list[SubmissionFinding]:
+def _unknown_item_findings(unknown_items: pl.DataFrame, column: str, n_items: int) -> list[SubmissionFinding]:
     """Report items that are neither in the log nor in the table of items."""
     if not unknown_items.height:
         return []
     n_unknown = int(unknown_items["len"].sum())
     example = unknown_items.sort("len", "items", descending=[True, False])["items"][0]
     message = (
-        f"{name}: {n_unknown:,} of {n_items:,} items are neither in the log nor in a table of items, "
+        f"{column}: {n_unknown:,} of {n_items:,} items are neither in the log nor in a table of items, "
         f"for example {example!r}"
     )
     return [(warning if n_unknown < MAX_UNKNOWN_SHARE * n_items else error)("labels", message)]

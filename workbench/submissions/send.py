@@ -175,7 +175,7 @@ def prepare(
         findings += positive_class_findings(competition, details)
         findings += optimistic_findings(*with_marks(workspace, [record]))
     version = None if kernel is None else kernel.version
-    checked_file = PreparedSubmission(
+    prepared = PreparedSubmission(
         record,
         file,
         sha256,
@@ -186,7 +186,7 @@ def prepare(
         compared_with=_best_submission(channel.logged(), record, competition),
         named=bool(run_id) and kernel is None,
     )
-    return _with_changing_findings(channel, checked_file, current)
+    return _with_changing_findings(channel, prepared, current)
 
 
 def _with_changing_findings(
@@ -200,11 +200,11 @@ def _with_changing_findings(
     submissions = [s for s in channel.logged() if (s.file, s.status) != (file, "sending")]
     if prepared.sha256:
         # Doubtful submissions of this very file have a finding of their own, `possibly_sent_findings`.
-        earlier = [
+        settled_submissions = [
             s for s in submissions if s.status not in DOUBTFUL_STATUSES or (s.file, s.sha256) != (file, prepared.sha256)
         ]
         findings += possibly_sent_findings(file, prepared.sha256, submissions)
-        findings += history_findings(record, prepared.sha256, earlier)
+        findings += history_findings(record, prepared.sha256, settled_submissions)
         if not prepared.named:
             findings += newer_run_findings(record, current.record)
         if record.run_id == current.record.run_id:

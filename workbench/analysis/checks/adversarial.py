@@ -31,7 +31,7 @@ MAX_CATEGORIES = 120
 """The most frequent categories of a column; the others are merged into one."""
 
 
-def adversarial(data: CheckedData, *, by_time: bool) -> Adversarial | None:
+def adversarial(data: CheckedData, *, test_is_later: bool) -> Adversarial | None:
     """Train LightGBM to tell train from test and predict out of fold, on at most 20,000 rows of each.
 
     Ids are excluded, the group column and, if test is later than train, dates and times, which separate the two
@@ -43,7 +43,7 @@ def adversarial(data: CheckedData, *, by_time: bool) -> Adversarial | None:
     units = data.row_units
     group_columns = [units.column] if units is not None and units.kind == "groups" else []
     excluded_columns = [
-        c for c in data.columns if c in (*data.ids, *group_columns) or (by_time and tells_time(data, c))
+        c for c in data.columns if c in (*data.ids, *group_columns) or (test_is_later and tells_time(data, c))
     ]
     columns = [c for c in data.columns if c not in excluded_columns]
     if not columns or min(data.train.height, data.test.height) < 10 * FOLDS:
@@ -163,20 +163,22 @@ def _roc(label: Floats, scores: Floats) -> tuple[tuple[float, float], ...]:
     return ((0.0, 0.0), *((round(float(false_positives[i]), 4), round(float(true_positives[i]), 4)) for i in points))
 
 
-def adversarial_findings(result: Adversarial | None, *, by_time: bool, goes_forward: bool) -> list[DataFinding]:
+def adversarial_findings(result: Adversarial | None, *, test_is_later: bool, goes_forward: bool) -> list[DataFinding]:
     """Return a finding if train and test can be told apart."""
     if result is None:
         return []
     if result.auc < NOTABLE_AUC or result.auc - 0.5 < result.noise:
         return []
     top_columns = ", ".join(f"{column} ({gain_share:.0%})" for column, gain_share in result.gains[:3])
-    time_note = "; test lies after train in time, so some of this is to be expected" if by_time else ""
+    time_note = "; test lies after train in time, so some of this is to be expected" if test_is_later else ""
     todo = "validate on the train rows that look most like test, or leave these columns out"
-    if by_time:
+    if test_is_later:
         todo = 'validate forward in time, as the split does ([cv] scheme = "time")'
         if goes_forward:
             todo = "the folds go forward in time, too; a column that only encodes the time does not generalise to test"
-    severity = "serious" if result.auc >= SERIOUS_AUC and not by_time else "notable"
-    on_new_rows = f" on rows of a {result.grouped_by} that it has not seen" if result.grouped_by and not by_time else ""
+    severity = "serious" if result.auc >= SERIOUS_AUC and not test_is_later else "notable"
+    on_new_rows = (
+        f" on rows of a {result.grouped_by} that it has not seen" if result.grouped_by and not test_is_later else ""
+    )
     text = f"a model tells train from test with AUC {result.auc:.3f}{on_new_rows}, by {top_columns}{time_note}"
     return [DataFinding(severity, "adversarial", "", text, todo, 2 * result.auc - 1, {"auc": result.auc})]

@@ -53,20 +53,24 @@ def check_data(
     data = read_data(blocks, names, sample=sample, time=time, context=context)
     context.stage("counting over all rows")
     counts = count_columns(data)
-    by_time = data.test_is_later
+    test_is_later = data.test_is_later
     null_shares = {column: (train.null_share, test.null_share) for column, (train, test) in counts.items()}
     context.stage("comparing train with test")
     drifts = drift(data, null_shares)
-    findings = [*value_findings(data, counts), *alike_findings(data), *drift_findings(data, drifts, by_time=by_time)]
+    findings = [
+        *value_findings(data, counts),
+        *alike_findings(data),
+        *drift_findings(data, drifts, test_is_later=test_is_later),
+    ]
     context.stage("adversarial validation")
-    adversarial_result = adversarial(data, by_time=by_time)
-    findings += adversarial_findings(adversarial_result, by_time=by_time, goes_forward=data.goes_forward)
+    adversarial_result = adversarial(data, test_is_later=test_is_later)
+    findings += adversarial_findings(adversarial_result, test_is_later=test_is_later, goes_forward=data.goes_forward)
     nulls = null_patterns(data, counts)
     findings += null_findings(nulls)
     context.stage("looking for repeated rows")
     repeat_issues, repeat_facts = repeat_findings(data)
     context.stage("comparing single columns with the target")
-    target_issues, column_scores, order_plots = _target_issues(data, by_time=by_time)
+    target_issues, column_scores, order_plots = _target_issues(data, test_is_later=test_is_later)
     periods_by_target = (by_period(data, name) for name in data.target.columns)
     periods = next((p for p in periods_by_target if p is not None), None)
     findings += [*repeat_issues, *target_issues, *trend_findings(data, periods)]
@@ -79,7 +83,7 @@ def check_data(
         sampled=(data.train.height, data.test.height),
         findings=worst_first(_without_duplicates(findings)),
         facts=(
-            *_time_facts(data, by_time=by_time),
+            *_time_facts(data, test_is_later=test_is_later),
             *_unit_facts(data),
             *id_facts(data),
             *repeat_facts,
@@ -98,7 +102,7 @@ def check_data(
 
 
 def _target_issues(
-    data: CheckedData, *, by_time: bool
+    data: CheckedData, *, test_is_later: bool
 ) -> tuple[list[DataFinding], list[tuple[str, float, str]], list[OrderPlot]]:
     """Return the findings about all targets, and the scores of single columns and order plots of the first target."""
     findings: list[DataFinding] = []
@@ -110,7 +114,7 @@ def _target_issues(
         if outcome is None:
             continue
         leak_issues, scores = leak_findings(data, outcome)
-        order_issues, order_plots = order(data, outcome, by_time=by_time)
+        order_issues, order_plots = order(data, outcome, test_is_later=test_is_later)
         findings += [*leak_issues, *order_issues]
         # The page shows the first target with scores; findings are about all targets.
         first_scores, first_plots = first_scores or scores, first_plots or order_plots
@@ -122,14 +126,14 @@ def _without_duplicates(findings: Sequence[DataFinding]) -> list[DataFinding]:
     return list({(f.check, f.column, f.text): f for f in findings}.values())
 
 
-def _time_facts(data: CheckedData, *, by_time: bool) -> list[tuple[str, str]]:
-    """Return a fact on how test lies in time relative to train; `by_time` tells whether it is later."""
+def _time_facts(data: CheckedData, *, test_is_later: bool) -> list[tuple[str, str]]:
+    """Return a fact on how test lies in time relative to train; `test_is_later` is that of `data`."""
     if data.times is None:
         return []
-    position = "after train" if by_time else "in the same time as train"
+    position = "after train" if test_is_later else "in the same time as train"
     ranges = [f"{t.min()!s} to {t.max()!s}" for t in data.times if len(t)]
     scheme = data.competition.definition.cv.scheme
-    note = "" if by_time == data.goes_forward else f"; but the folds are {scheme!r}"
+    note = "" if test_is_later == data.goes_forward else f"; but the folds are {scheme!r}"
     return [("time", f"by {data.time}, test lies {position}: {', then '.join(ranges)}{note}")]
 
 

@@ -58,14 +58,14 @@ def count_columns(data: CheckedData) -> dict[str, tuple[ColumnCounts, ColumnCoun
 def _aggregates(name: str, dtype: pl.DataType) -> list[pl.Expr]:
     """Return expressions of the statistics of a column, called "NAME nulls", "NAME low" and so on."""
     column = pl.col(name)
-    nulls = column.null_count()
-    infinite = pl.lit(0)
+    null_count = column.null_count()
+    infinite_count = pl.lit(0)
     if dtype.is_float():
-        nulls, infinite = nulls + column.is_nan().sum(), column.is_infinite().sum()
+        null_count, infinite_count = null_count + column.is_nan().sum(), column.is_infinite().sum()
         column = column.fill_nan(None)
     if kind_of(dtype) == "category":
         column = column.cast(pl.String)
-    statistics = {"nulls": nulls, "infinite": infinite, "low": column.min(), "high": column.max()}
+    statistics = {"nulls": null_count, "infinite": infinite_count, "low": column.min(), "high": column.max()}
     return [e.alias(f"{name} {statistic}") for statistic, e in statistics.items()]
 
 

@@ -217,11 +217,11 @@ def _unique_share(data: CheckedData, column: str, codes: Ints, counts: Ints) -> 
     return float(counts[n_units == 1].sum()) / max(1, int(counts.sum()))
 
 
-def drift_findings(data: CheckedData, drifts: Sequence[ColumnDrift], *, by_time: bool) -> list[DataFinding]:
+def drift_findings(data: CheckedData, drifts: Sequence[ColumnDrift], *, test_is_later: bool) -> list[DataFinding]:
     """Return findings about columns whose distributions differ between train and test by more than chance."""
     findings = []
     for column_drift in drifts:
-        if (by_time and tells_time(data, column_drift.column)) or _is_group(data, column_drift.column):
+        if (test_is_later and tells_time(data, column_drift.column)) or _is_group(data, column_drift.column):
             continue
         n_train, n_test = data.effective_rows(column_drift.column)
         chance = Z_SCORE * np.sqrt(1 / max(1, n_train) + 1 / max(1, n_test)) / 2

@@ -200,14 +200,14 @@ def _null_finding(column: pl.Series, outcome: Outcome) -> DataFinding | None:
     if not is_missing.any() or is_missing.all():
         return None
     score = power(is_missing.cast(pl.Int8), outcome)
-    score_above_none = score if outcome.is_number else score - 0.5
+    score_excess = score if outcome.is_number else score - 0.5
     threshold = NULLS_R2 if outcome.is_number else NULLS_AUC_EXCESS
-    if score_above_none < max(threshold, outcome.noise):
+    if score_excess < max(threshold, outcome.noise):
         return None
     text = f"whether it is missing predicts {outcome.name!r} with {outcome.measure} {score:.3f}"
     todo = "find out whether it was filled in after the target was known"
     return DataFinding(
-        "notable", "nulls", column.name, text, todo, score_above_none, {"score": score, "measure": outcome.measure}
+        "notable", "nulls", column.name, text, todo, score_excess, {"score": score, "measure": outcome.measure}
     )
 
 
@@ -290,7 +290,7 @@ def _renamed_key(column: pl.Series) -> bytes:
 # ------------------------------------------------------------------------------------------------------------- order
 
 
-def order(data: CheckedData, outcome: Outcome, *, by_time: bool) -> tuple[list[DataFinding], list[OrderPlot]]:
+def order(data: CheckedData, outcome: Outcome, *, test_is_later: bool) -> tuple[list[DataFinding], list[OrderPlot]]:
     """Check whether the target, or a column, depends on the row number or an id."""
     if data.row_units is not None and not data.row_units.is_by_group:
         # Neighbouring rows of these units may be in train and in test, so that folds may split them here.
@@ -298,7 +298,7 @@ def order(data: CheckedData, outcome: Outcome, *, by_time: bool) -> tuple[list[D
     rows = data.train[ROW]
     plots, findings = [_plot("row number", rows, outcome)], []
     in_time_order = data.times is not None and _rank_correlation(rows, data.times[0]) > 0.99
-    if _predicts(plots[0], outcome) and not (by_time and in_time_order):
+    if _predicts(plots[0], outcome) and not (test_is_later and in_time_order):
         findings.append(_order_finding(plots[0], outcome, in_time_order=in_time_order))
     for name in (n for n in data.ids if n in data.columns):
         number = numeric_part(data.train[name])
@@ -323,11 +323,8 @@ def order(data: CheckedData, outcome: Outcome, *, by_time: bool) -> tuple[list[D
 
 def _predicts(plot: OrderPlot, outcome: Outcome) -> bool:
     """Return whether the order predicts the target, well enough to matter and beyond chance."""
-    score_of_no_relation = 0.0 if outcome.is_number else 0.5
-    return (
-        plot.score >= (ORDER_R2 if outcome.is_number else ORDER_AUC)
-        and plot.score - score_of_no_relation > outcome.noise
-    )
+    baseline_score = 0.0 if outcome.is_number else 0.5
+    return plot.score >= (ORDER_R2 if outcome.is_number else ORDER_AUC) and plot.score - baseline_score > outcome.noise
 
 
 def _plot(name: str, positions: pl.Series, outcome: Outcome) -> OrderPlot:
