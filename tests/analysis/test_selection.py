@@ -418,7 +418,7 @@ class TestElimination:
         case.experiment(25, 'features = ["rows.a", "rows.n0", "rows.n1", "rows.n2", "rows.n3", "te_town"]\n' + MODEL)
         for trials in (1, 2):
             found = case.open.features.select(25, SelectOptions("rfe", trials=trials, name="rfe-more", holdout=False))
-            assert f"the number of trials is reached after {trials} smaller lists: more of it" in " ".join(found.notes)
+            assert f"the number of trials is reached after {trials} smaller lists: with more" in " ".join(found.notes)
         assert found.notes[0] == "resumed from 2 finished steps in rfe-more.steps.json"
         with pytest.raises(ConfigError, match="was made from something else"):
             case.open.features.select(25, SelectOptions("rfe", trials=2, step=0.5, name="rfe-more", holdout=False))

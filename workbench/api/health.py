@@ -143,6 +143,7 @@ def _ledger(workspace: Workspace) -> dict[str, Any]:
 
 
 def _competition(workspace: Workspace, slug: str) -> dict[str, Any]:
+    """Check a competition's definition and tables."""
     from workbench.data.competition import check_table, has_manifest, load_competition, read_file_options
 
     name, folder = f"competition {slug}", workspace.competitions / slug

@@ -151,6 +151,7 @@ def _competition() -> OpenCompetition:
 
 
 def _open_competition(slug: str | None) -> OpenCompetition:
+    """Open a competition of the workspace; the errors say what a notebook can do."""
     from workbench.api import library
     from workbench.experiments.notebooks.mounts import has_kaggle_environment
 

@@ -75,6 +75,7 @@ def _sidecar_path(workspace: Workspace, record: SubmissionRecord) -> Path:
 
 
 def _read_sidecar(path: Path) -> dict[str, Any]:
+    """Return the content of a sidecar file, after checking its version and form."""
     data = read_json(path)
     if isinstance(data, dict):
         check_version(data.get("version", 1), VERSION, path)
@@ -87,6 +88,7 @@ def _read_sidecar(path: Path) -> dict[str, Any]:
 
 
 def _read_records(path: Path) -> tuple[SubmissionRecord, list[SubmissionEvent]]:
+    """Return the submission and its events in a sidecar file."""
     data = _read_sidecar(path)
     try:
         record = SubmissionRecord.from_dict(data["record"])

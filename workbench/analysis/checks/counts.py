@@ -97,6 +97,7 @@ def value_findings(data: CheckedData, counts: dict[str, tuple[ColumnCounts, Colu
 
 
 def _constant_finding(column: str, train: ColumnCounts, test: ColumnCounts) -> DataFinding:
+    """Return the finding that a column has one value in train; its severity depends on test."""
     content = "is empty" if train.nulls == train.rows else f"is {train.low!r} in every row"
     is_same_in_test = test.rows == 0 or (
         test.is_constant and test.low == train.low and test.nulls == test.rows * (train.nulls > 0)

@@ -107,6 +107,7 @@ def _largest_difference(column_drift: ColumnDrift) -> float:
 
 
 def _number_drift(data: CheckedData, column: str, null_shares: tuple[float, float]) -> ColumnDrift:
+    """Compare a column of numbers or times; `null_shares` are those of train and test."""
     train, test = (as_number(f[column]) for f in (data.train, data.test))
     train, test = train[np.isfinite(train)], test[np.isfinite(test)]
     effect = ks_statistic(train, test)
@@ -153,6 +154,7 @@ def _time_labels(seconds: Floats) -> list[str]:
 
 
 def _category_drift(data: CheckedData, column: str, null_shares: tuple[float, float]) -> ColumnDrift:
+    """Compare a column of categories; `null_shares` are those of train and test."""
     train, test = data.train[column].cast(pl.String), data.test[column].cast(pl.String)
     codes = as_codes(train, test)
     non_null_codes = [c[c >= 0] for c in codes]

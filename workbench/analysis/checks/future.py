@@ -210,6 +210,7 @@ class _TimeColumns:
 
 
 def _find_time_columns(competition: Competition, columns: Sequence[str]) -> _TimeColumns:
+    """Return the time columns that `columns` names, and those of other tables with the same name."""
     cv = competition.definition.cv
     row_column, table_columns = time_columns(competition, columns)
     column = row_column or (cv.column if cv.scheme == "time" else None)
@@ -442,6 +443,7 @@ class _Truncated:
 
     @staticmethod
     def _part(frame: pl.LazyFrame, rows: pl.LazyFrame, feature: Feature, part: pl.Expr | None) -> pl.LazyFrame:
+        """Return the part of an input that belongs to a part of the rows: all of it for tables without a key."""
         columns = frame.collect_schema()
         if part is None:
             return frame
@@ -490,6 +492,7 @@ class _Truncated:
     def _difference(
         self, feature: Feature, column: str, counts: tuple[int, int], differing_rows: pl.LazyFrame
     ) -> Difference:
+        """Return a differing column with examples; `counts` are the differing and the compared rows."""
         examples = differing_rows.bottom_k(N_EXAMPLES, by=ROW).collect(engine="streaming").sort(ROW).rows()
         n_train = self.blocks.competition.n_train
         return Difference(

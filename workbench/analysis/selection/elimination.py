@@ -262,6 +262,7 @@ def _all_columns_step(experiment: ReadyExperiment, groups: Sequence[Group], cont
 def _smaller_step(
     experiment: ReadyExperiment, groups: Sequence[Group], names: Sequence[str], context: RunContext
 ) -> EliminationStep:
+    """Train on the groups with these names only, and return the finished step."""
     started_at = time.perf_counter()
     context.check_stop()
     remaining_groups = [group for group in groups if group.name in names]

@@ -120,6 +120,7 @@ def shuffled_order(experiment: ReadyExperiment, seed: int) -> Callable[[int], In
             block_lengths[i] = _block_length(longest_correlation, units.codes[rows])
 
     def order_of_shuffle(shuffle: int) -> Ints:
+        """Return the row whose target each train row gets in shuffle number `shuffle`."""
         rng = np.random.default_rng([seed, shuffle])
         order = np.arange(len(fold_of_row))
         for rows, length in zip(rows_by_fold, block_lengths, strict=True):

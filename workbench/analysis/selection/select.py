@@ -391,6 +391,7 @@ def _feature_list(
     held_out: tuple[SelectionScore, SelectionScore] | None,
     key: str,
 ) -> FeatureList:
+    """Return the list as it is written: the features, their provenance, scores and importances."""
     features = features_with_columns(experiment, outcome.columns())
     n_selected = sum(i.keep for i in outcome.importances)
     scores: dict[str, Any] = {"metric": experiment.problem.metric.name}
@@ -413,6 +414,7 @@ def _feature_list(
 
 
 def _provenance(experiment: ReadyExperiment, options: SelectionOptions, key: str) -> dict[str, Any]:
+    """Return what the list was made from, for the list's file."""
     finished, problem = experiment.finished, experiment.problem
     return {
         "experiment": experiment.spec.number,

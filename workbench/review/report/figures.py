@@ -50,10 +50,10 @@ def _axes(width: float = 7.0, height: float = 3.2) -> tuple[Any, Any]:
     return figure, axes
 
 
-def _bins(values: Any, tail: float, n: int) -> Any:
-    """Return `n` edges of bins; the share `tail` of the values is cut off at each end."""
-    low, high = np.quantile(values, [tail, 1 - tail])
-    return np.linspace(low, high if high > low else low + 1, n)
+def _bins(values: Any, tail_share: float, n_edges: int) -> Any:
+    """Return `n_edges` edges of bins; the share `tail_share` of the values is cut off at each end."""
+    low, high = np.quantile(values, [tail_share, 1 - tail_share])
+    return np.linspace(low, high if high > low else low + 1, n_edges)
 
 
 def scores(view: RunView) -> Any:
@@ -75,16 +75,16 @@ def distribution(view: RunView) -> Any:
     """Draw the distribution of OOF and test predictions (first column); OOF by class for binary targets."""
     figure, axes = _axes()
     column = view.target.columns[0]
-    oof, test = view.oof[view.rows, 0], view.test[:, 0]
-    bins = _bins(np.concatenate([oof, test]), 0.001, 60)
+    oof_predictions, test_predictions = view.oof[view.rows, 0], view.test[:, 0]
+    bins = _bins(np.concatenate([oof_predictions, test_predictions]), 0.001, 60)
     if column.task == "binary":
         truth = column.values[view.rows]
         for value, color in ((0, QUIET_COLOR), (1, RUN_COLOR)):
             label = f"OOF, {column.name} = {(column.classes or (0, 1))[value]}"
-            axes.hist(oof[truth == value], bins, density=True, alpha=0.6, color=color, label=label)
+            axes.hist(oof_predictions[truth == value], bins, density=True, alpha=0.6, color=color, label=label)
     else:
-        axes.hist(oof, bins, density=True, alpha=0.6, color=RUN_COLOR, label="OOF")
-    axes.hist(test, bins, density=True, histtype="step", color=BASE_COLOR, lw=1.5, label="test")
+        axes.hist(oof_predictions, bins, density=True, alpha=0.6, color=RUN_COLOR, label="OOF")
+    axes.hist(test_predictions, bins, density=True, histtype="step", color=BASE_COLOR, lw=1.5, label="test")
     axes.set(xlabel=f"prediction of {view.target.labels[0]}", ylabel="density")
     axes.legend(frameon=False)
     return figure
@@ -127,8 +127,8 @@ def residuals(view: RunView) -> Any:
     """Draw the residuals over the predictions, with their median in bins of equal size."""
     frame = view.residuals()
     figure, axes = _axes()
-    sampled = frame.gather_every(max(1, frame.height // MAX_POINTS))
-    axes.scatter(sampled["predicted"], sampled["residual"], s=4, alpha=0.25, color=QUIET_COLOR, linewidths=0)
+    drawn_rows = frame.gather_every(max(1, frame.height // MAX_POINTS))
+    axes.scatter(drawn_rows["predicted"], drawn_rows["residual"], s=4, alpha=0.25, color=QUIET_COLOR, linewidths=0)
     predicted, residual = frame["predicted"].to_numpy(), frame["residual"].to_numpy()
     row_bins = np.array_split(np.argsort(predicted, kind="stable"), min(20, frame.height))
     medians = [(float(np.median(predicted[b])), float(np.median(residual[b]))) for b in row_bins if len(b)]
@@ -233,23 +233,23 @@ def _draw_column(axes: Any, name: str, overview: Overview) -> None:
         values_by_side = {side: s.filter(s.is_finite() & (s.abs() < MAX_DRAWN)) for side, s in values_by_side.items()}
     else:
         values_by_side = {side: s.cast(pl.String) for side, s in values_by_side.items()}
-    pooled = pl.concat(values_by_side.values())
-    if not len(pooled):
+    all_values = pl.concat(values_by_side.values())
+    if not len(all_values):
         return
-    if pooled.dtype == pl.Float64:
-        low, high = pooled.quantile(0.005), pooled.quantile(0.995)
+    if all_values.dtype == pl.Float64:
+        low, high = all_values.quantile(0.005), all_values.quantile(0.995)
         bins = np.linspace(low, high if high > low else low + 1, 40)  # type: ignore[operator, arg-type]
         for (side, values), color in zip(values_by_side.items(), (RUN_COLOR, BASE_COLOR), strict=True):
             style = "stepfilled" if side == "train" else "step"
             axes.hist(values.to_numpy(), bins, density=True, histtype=style, alpha=0.7, color=color, label=side)
     else:
-        top = pooled.value_counts(sort=True)[name].head(8).to_list()
+        top_values = all_values.value_counts(sort=True)[name].head(8).to_list()
         for shift, ((side, values), color) in enumerate(
             zip(values_by_side.items(), (RUN_COLOR, BASE_COLOR), strict=True)
         ):
             texts = values.cast(pl.String)
-            shares = [float((texts == value).sum()) / max(1, len(texts)) for value in top]
-            axes.barh([i + 0.4 * shift for i in range(len(top))], shares, 0.38, color=color, label=side)
-        axes.set_yticks([i + 0.2 for i in range(len(top))], [str(t)[:14] for t in top], fontsize=7)
+            shares = [float((texts == value).sum()) / max(1, len(texts)) for value in top_values]
+            axes.barh([i + 0.4 * shift for i in range(len(top_values))], shares, 0.38, color=color, label=side)
+        axes.set_yticks([i + 0.2 for i in range(len(top_values))], [str(t)[:14] for t in top_values], fontsize=7)
         axes.invert_yaxis()
     axes.legend(frameon=False, fontsize=7)

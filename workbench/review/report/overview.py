@@ -58,15 +58,15 @@ class Overview:
         A last row says how many columns there are beyond the first `MAX_COLUMNS`. Distinct values of lists, structs and
         bytes are not counted.
         """
-        shown, n_more = self.columns[:MAX_COLUMNS], len(self.columns) - MAX_COLUMNS
-        counts_by_side = {name: self._count_values(name, shown) for name in ("train", "test")}
+        shown_columns, n_more = self.columns[:MAX_COLUMNS], len(self.columns) - MAX_COLUMNS
+        counts_by_side = {name: self._count_values(name, shown_columns) for name in ("train", "test")}
         heights = {"train": self.competition.n_train, "test": self.competition.n_test}
         rows = []
-        for column, values in zip(shown, self.sample["train"].select(shown).get_columns(), strict=True):
+        for column, values in zip(shown_columns, self.sample["train"].select(shown_columns).get_columns(), strict=True):
             row = {"column": column, "kind": str(values.dtype)}
-            for name, (missing, distinct) in counts_by_side.items():
-                row[f"missing, {name}"] = f"{missing[column] / max(1, heights[name]):.1%}"
-                row[f"distinct, {name}"] = f"{distinct[column]:,}" if column in distinct else ""
+            for name, (null_counts, distinct_counts) in counts_by_side.items():
+                row[f"missing, {name}"] = f"{null_counts[column] / max(1, heights[name]):.1%}"
+                row[f"distinct, {name}"] = f"{distinct_counts[column]:,}" if column in distinct_counts else ""
             rows.append(row | {"values": _describe(values)})
         if n_more > 0:
             rows.append(dict.fromkeys(rows[0], "") | {"column": f"… and {n_more:,} more of {len(self.columns):,}"})
@@ -77,9 +77,11 @@ class Overview:
         frame = self.side(side)
         types = frame.collect_schema()
         scalar_columns = [c for c in columns if not is_unsupported(types[c])]
-        nulls = frame.select(pl.col(columns).null_count()).collect().row(0)
-        distinct = frame.select(pl.col(scalar_columns).approx_n_unique()).collect().row(0) if scalar_columns else ()
-        return dict(zip(columns, nulls, strict=True)), dict(zip(scalar_columns, distinct, strict=True))
+        null_counts = frame.select(pl.col(columns).null_count()).collect().row(0)
+        distinct_counts = (
+            frame.select(pl.col(scalar_columns).approx_n_unique()).collect().row(0) if scalar_columns else ()
+        )
+        return dict(zip(columns, null_counts, strict=True)), dict(zip(scalar_columns, distinct_counts, strict=True))
 
     def target_summary(self) -> pl.DataFrame:
         """Return the distribution of the target: the number of rows of each class, or quantiles."""
@@ -102,5 +104,5 @@ def _describe(values: pl.Series) -> str:
     if values.dtype.is_numeric() or values.dtype.is_temporal():
         low, middle, high = non_null.min(), non_null.median(), non_null.max()
         return " … ".join(f"{v:.4g}" if isinstance(v, int | float) else str(v) for v in (low, middle, high))
-    top = non_null.value_counts(sort=True).head(3)
-    return ", ".join(f"{row[0]} ({row[1] / len(non_null):.0%})" for row in top.iter_rows())
+    top_counts = non_null.value_counts(sort=True).head(3)
+    return ", ".join(f"{row[0]} ({row[1] / len(non_null):.0%})" for row in top_counts.iter_rows())

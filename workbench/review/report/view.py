@@ -184,10 +184,10 @@ class RunView:
     def importance(self, n: int = 25) -> pl.DataFrame:
         """Return the `n` columns with the largest gain and their shares of it; empty if the run has no importances."""
         frame = self.run.importance
-        total = float(frame["gain"].sum() or 0.0)
-        if not total:
+        total_gain = float(frame["gain"].sum() or 0.0)
+        if not total_gain:
             return frame.head(0).with_columns(share=pl.lit(0.0))
-        return frame.with_columns(share=pl.col("gain") / total).sort("gain", descending=True).head(n)
+        return frame.with_columns(share=pl.col("gain") / total_gain).sort("gain", descending=True).head(n)
 
     def curves(self) -> pl.DataFrame:
         """Return the stopping metric by fold, seed and round, of validated rows and, if recorded, of train rows."""
@@ -236,9 +236,9 @@ class RunView:
         )
 
 
-def _mean_by(models: Sequence[Mapping[str, Any]], key: str, value: str) -> dict[int, float]:
-    """Return the mean value of models by a key, without negative keys, which are models of all rows."""
+def _mean_by(models: Sequence[Mapping[str, Any]], key: str, value_key: str) -> dict[int, float]:
+    """Return the mean of an entry of models by the entry `key`, without negative keys (models of all rows)."""
     values_by_key: dict[int, list[float]] = {}
     for model in models:
-        values_by_key.setdefault(model[key], []).append(model[value])
+        values_by_key.setdefault(model[key], []).append(model[value_key])
     return {k: float(np.mean(values)) for k, values in values_by_key.items() if k >= 0}
