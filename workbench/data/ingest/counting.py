@@ -14,7 +14,7 @@ from typing import Any
 import polars as pl
 
 from workbench.core.times import has_time_of_day
-from workbench.data.ingest.dates import COMPACT, DAYS, MAX_DAYS, are_times_of_day, days_read, split_times
+from workbench.data.ingest.dates import COMPACT, DAYS, MAX_DAYS, are_times_of_day, parsed_days, split_times
 from workbench.data.ingest.keys import KeyKind
 from workbench.data.ingest.missing import is_token
 from workbench.data.ingest.types import (
@@ -64,13 +64,13 @@ def column_stats(
     """
     if not frame.height:
         return dict.fromkeys(frame.columns, NO_STATS)
-    stats_by_column = _all_stats(frame, formats, missing)
+    stats_by_column = _stats_by_column(frame, formats, missing)
     for column, kind in (keys or {}).items():
         if kind and column in stats_by_column:
             stats = stats_by_column[column]
             time_format = next(iter(stats.time_formats)) if len(stats.time_formats) == 1 else None
             full_formats = [] if time_format is None else [day_format + time_format for day_format in stats.times or ()]
-            exact = _exact(frame[column].drop_nulls(), full_formats, missing, kind)
+            exact = _spelling_preserving_types(frame[column].drop_nulls(), full_formats, missing, kind)
             stats_by_column[column] = replace(stats, exact=exact)
     return stats_by_column
 
@@ -84,7 +84,7 @@ def is_present(text: pl.Expr, missing: Sequence[str]) -> pl.Expr:
 # ------------------------------------------------------------------------------------------------------------- keys
 
 
-def _exact(
+def _spelling_preserving_types(
     values: pl.Series, time_formats: Iterable[str], missing: Sequence[str], kind: KeyKind
 ) -> frozenset[str] | None:
     """Return the types that keep the spelling of all texts, see `ColumnStats.exact`; None where there is no value."""
@@ -92,7 +92,7 @@ def _exact(
     text = present_texts(values, missing, tokens=MISSING if kind == "code" else ())
     if not text.len():
         return None
-    exact = {
+    preserving_types = {
         f"{f}|{loose}"
         for f in time_formats
         for loose in ("", "d", "h", "dh")
@@ -100,8 +100,8 @@ def _exact(
     }
     for name, dtype in (("whole", pl.Int64()), ("fraction", pl.Float64())):
         if _keeps_spelling(text, ColumnType(dtype, key=kind)):
-            exact.add(name)
-    return frozenset(exact)
+            preserving_types.add(name)
+    return frozenset(preserving_types)
 
 
 def _time_type(time_format: str, loose: str) -> ColumnType:
@@ -119,7 +119,17 @@ def _keeps_spelling(text: pl.Series, column_type: ColumnType) -> bool:
 
 
 class _Texts:
-    """The values of a frame of texts, without the spaces around them and with null for missing ones."""
+    """The values of a frame of texts, stripped of surrounding spaces, with missing values as null.
+
+    Attributes
+    ----------
+    frame : DataFrame
+        The stripped texts.
+    n_filled, n_present : dict
+        By column, the number of non-null texts before and after missing values became null.
+    filled : list of str
+        The columns with at least one present value.
+    """
 
     def __init__(self, frame: pl.DataFrame, missing: Sequence[str]) -> None:
         text = pl.all()
@@ -146,7 +156,7 @@ class _Texts:
 
 @dataclass(frozen=True)
 class _NumberCounts:
-    """Counts by column of the values that may be numbers; their names are those of `ColumnStats`.
+    """Counts by column of the values that may be numbers, in fields named as in `ColumnStats`.
 
     A count that would be 0 for a column, or the same as another, is left out of the dict.
     """
@@ -173,42 +183,44 @@ def _count_numbers(frame: pl.DataFrame, texts: _Texts) -> _NumberCounts:
     # Integers of 64 bits consist of digits: no need to match them.
     digits = {c: n for c, n in integers.items() if n == n_present[c]}
     digits |= texts.count_matching([c for c in filled if c not in digits], f"^{INTEGER}$")
-    not_digits = [c for c in filled if digits[c] < n_present[c]]
-    with_words = [c for c in not_digits if floats[c] < n_present[c]]
-    fractions = [c for c in not_digits if floats[c] == n_present[c]]
-    all_digits = [c for c in filled if digits[c] == n_present[c]]
+    columns_beyond_digits = [c for c in filled if digits[c] < n_present[c]]
+    columns_with_words = [c for c in columns_beyond_digits if floats[c] < n_present[c]]
+    columns_of_decimals = [c for c in columns_beyond_digits if floats[c] == n_present[c]]
+    columns_of_digits = [c for c in filled if digits[c] == n_present[c]]
     first_values = rf"{POINT_GROUPS}|^[+-]?\d{{1,3}}$"
     may_be_grouped = texts.select(
-        fractions, lambda text: text.drop_nulls().head(HEAD_VALUES).str.contains(first_values).all()
+        columns_of_decimals, lambda text: text.drop_nulls().head(HEAD_VALUES).str.contains(first_values).all()
     )
     return _NumberCounts(
         floats=floats,
         integers=integers,
         digits=digits,
         padded=texts.count_matching([c for c in filled if digits[c]], r"^[+-]?0\d+$"),
-        decimals=texts.count_matching(not_digits, DECIMAL_COMMA),
-        thousands=texts.count_matching(not_digits, THOUSANDS_COMMA),
-        commas=texts.count(with_words, lambda text: text.str.contains(",", literal=True)),
-        points=texts.count(fractions, lambda text: text.str.contains(".", literal=True)),
+        decimals=texts.count_matching(columns_beyond_digits, DECIMAL_COMMA),
+        thousands=texts.count_matching(columns_beyond_digits, THOUSANDS_COMMA),
+        commas=texts.count(columns_with_words, lambda text: text.str.contains(",", literal=True)),
+        points=texts.count(columns_of_decimals, lambda text: text.str.contains(".", literal=True)),
         grouped=texts.count_matching([c for c, flag in may_be_grouped.items() if flag], POINT_GROUPS),
-        long=texts.count_matching([*with_words, *all_digits], FOUR_DIGITS),
+        long=texts.count_matching([*columns_with_words, *columns_of_digits], FOUR_DIGITS),
         plain=_plain_columns(frame, texts, numeric),
     )
 
 
 def _plain_columns(frame: pl.DataFrame, texts: _Texts, numeric: list[str]) -> set[str]:
     """Return the columns of numbers without spaces around them and without missing texts, as the CSV reader needs."""
-    complete = [c for c in numeric if texts.n_present[c] == texts.n_filled[c]]
-    if not complete:
+    columns_without_missing = [c for c in numeric if texts.n_present[c] == texts.n_filled[c]]
+    if not columns_without_missing:
         return set()
-    stripped, original = (_row(f.select(pl.col(complete).str.len_bytes().sum())) for f in (texts.frame, frame))
-    return {c for c in complete if stripped[c] == original[c]}
+    stripped_bytes, original_bytes = (
+        _row(f.select(pl.col(columns_without_missing).str.len_bytes().sum())) for f in (texts.frame, frame)
+    )
+    return {c for c in columns_without_missing if stripped_bytes[c] == original_bytes[c]}
 
 
-def _few_values(texts: _Texts) -> dict[str, frozenset[str]]:
+def _distinct_values_if_few(texts: _Texts) -> dict[str, frozenset[str]]:
     """Return the distinct values of the columns that have at most `MAX_FEW_VALUES`."""
-    n_first = texts.select(texts.filled, lambda text: text.drop_nulls().head(HEAD_FOR_FEW).n_unique())
-    possible = [c for c, n in n_first.items() if n <= MAX_FEW_VALUES]
+    n_unique_in_head = texts.select(texts.filled, lambda text: text.drop_nulls().head(HEAD_FOR_FEW).n_unique())
+    possible = [c for c, n in n_unique_in_head.items() if n <= MAX_FEW_VALUES]
     # One value more than allowed shows that there are too many.
     values = texts.select(possible, lambda text: text.drop_nulls().unique().head(MAX_FEW_VALUES + 1).implode())
     return {c: frozenset(v) for c, v in values.items() if len(v) <= MAX_FEW_VALUES}
@@ -217,33 +229,36 @@ def _few_values(texts: _Texts) -> dict[str, frozenset[str]]:
 def _time_candidates(texts: _Texts, numbers: _NumberCounts) -> set[str]:
     """Return the columns whose first value may be a date or a time."""
     n_present = texts.n_present
-    possible = [c for c in texts.filled if numbers.floats[c] < n_present[c] or numbers.digits[c] == n_present[c]]
-    first_values = texts.select(possible, lambda text: text.drop_nulls().first())
+    candidates = [c for c in texts.filled if numbers.floats[c] < n_present[c] or numbers.digits[c] == n_present[c]]
+    first_values = texts.select(candidates, lambda text: text.drop_nulls().first())
     return {c for c, value in first_values.items() if _may_be_time(str(value), c)}
 
 
-def _all_stats(
-    frame: pl.DataFrame, formats: Mapping[str, Iterable[str]] | None, missing: Sequence[str]
+def _stats_by_column(
+    frame: pl.DataFrame, formats_by_column: Mapping[str, Iterable[str]] | None, missing: Sequence[str]
 ) -> dict[str, ColumnStats]:
+    """Return the statistics by column, without those of keys; for the parameters see `column_stats`."""
     texts = _Texts(frame, missing)
     numbers = _count_numbers(frame, texts)
-    few, time_candidates = _few_values(texts), _time_candidates(texts, numbers)
+    distinct_values, time_candidates = _distinct_values_if_few(texts), _time_candidates(texts, numbers)
     stats: dict[str, ColumnStats] = {}
     for column in frame.columns:
-        present = texts.n_present[column]
-        if not present:
+        n_present = texts.n_present[column]
+        if not n_present:
             stats[column] = ColumnStats(plain=not texts.n_filled[column], times=None)
             continue
         times, values = NO_TIMES, texts.frame[column]
         if column in time_candidates:
-            times = _times(values.drop_nulls(), column, None if formats is None else formats.get(column, ()))
+            times = _time_stats(
+                values.drop_nulls(), column, None if formats_by_column is None else formats_by_column.get(column, ())
+            )
         stats[column] = ColumnStats(
-            present=present,
+            present=n_present,
             integers=numbers.integers.get(column, 0),
             digits=numbers.digits.get(column, 0),
             floats=numbers.floats[column],
-            decimals=numbers.decimals.get(column, present),
-            thousands=numbers.thousands.get(column, present),
+            decimals=numbers.decimals.get(column, n_present),
+            thousands=numbers.thousands.get(column, n_present),
             padded=numbers.padded.get(column, 0),
             plain=column in numbers.plain,
             times=times.formats,
@@ -253,8 +268,8 @@ def _all_stats(
             points=numbers.points.get(column, 0),
             grouped=numbers.grouped.get(column, 0),
             long=numbers.long.get(column, 0),
-            few=few.get(column),
-            loose=_loose(values.drop_nulls()) if times.formats else "",
+            few=distinct_values.get(column),
+            loose=_parts_without_leading_zeros(values.drop_nulls()) if times.formats else "",
         )
     return stats
 
@@ -264,7 +279,7 @@ def _row(frame: pl.DataFrame) -> dict[str, Any]:
     return dict(zip(frame.columns, frame.row(0), strict=True)) if frame.width else {}
 
 
-def _loose(text: pl.Series) -> str:
+def _parts_without_leading_zeros(text: pl.Series) -> str:
     """Return which parts of dates have no leading zeros, see `ColumnStats.loose`."""
     values = text.head(LOOSE_ROWS)
     days = values.str.slice(0, 10).str.contains(r"(^|[/.\-])\d([/.\- ]|$)").any()
@@ -284,37 +299,41 @@ class _Times:
 NO_TIMES = _Times({})
 
 
-def _times(text: pl.Series, name: str, formats: Iterable[str] | None) -> _Times:
+def _time_stats(text: pl.Series, name: str, formats: Iterable[str] | None) -> _Times:
     """Return the formats that read all values of a column.
 
     Most formats fail on a handful of values, so a few values are tried before all distinct ones.
     """
-    possible = list(DAYS if formats is None else formats)
-    if (formats is None or COMPACT in formats) and _is_compact(text, name) and not days_read(text, COMPACT).has_nulls():
+    possible_formats = list(DAYS if formats is None else formats)
+    if (
+        (formats is None or COMPACT in formats)
+        and _is_compact(text, name)
+        and not parsed_days(text, COMPACT).has_nulls()
+    ):
         return _Times({COMPACT: text.len()}, frozenset({""}))
     days = pl.Series(dtype=pl.String)
     times_by_format: dict[str, pl.Series] = {}
     for values in (text.head(5), text.sample(min(200, text.len()), seed=0), text.unique()):
-        parts = split_times(values)
-        if parts is None:
+        split = split_times(values)
+        if split is None:
             return NO_TIMES
-        days, times_by_format = parts
-        possible = [f for f in possible if not days_read(days, f).has_nulls()]
-        if not possible or not all(
+        days, times_by_format = split
+        possible_formats = [f for f in possible_formats if not parsed_days(days, f).has_nulls()]
+        if not possible_formats or not all(
             are_times_of_day(times, time_format) for time_format, times in times_by_format.items()
         ):
             return NO_TIMES
-    needs_choice = len(possible) > 1 or "%y" in possible[0]
+    needs_choice = len(possible_formats) > 1 or "%y" in possible_formats[0]
     distinct_days = frozenset() if not needs_choice else frozenset(days.to_list()) if days.len() <= MAX_DAYS else None
-    return _Times(dict.fromkeys(possible, text.len()), frozenset(times_by_format), distinct_days)
+    return _Times(dict.fromkeys(possible_formats, text.len()), frozenset(times_by_format), distinct_days)
 
 
 def _may_be_time(first_value: str, name: str) -> bool:
     """Tell whether a column may hold dates or times, by its first value; True for all dates and for little else."""
     if not 6 <= len(first_value) <= 40:
         return False
-    parts = NUMBERS_AND_WORDS.findall(first_value)
-    if len(parts) >= 3 and sum(p[0].isdigit() for p in parts) >= 2:
+    tokens = NUMBERS_AND_WORDS.findall(first_value)
+    if len(tokens) >= 3 and sum(p[0].isdigit() for p in tokens) >= 2:
         return True
     return _is_day_name(name) and re.match(r"(19|20)\d{6}", first_value) is not None
 

@@ -21,12 +21,12 @@ __all__ = [
     "choose_day",
     "choose_max_year",
     "day_order",
-    "days_read",
     "has_short_years",
     "needed_time_formats",
+    "parsed_days",
     "read_times",
     "split_times",
-    "zones_of",
+    "zone_of",
 ]
 
 DAYS = (
@@ -154,26 +154,30 @@ def needed_time_formats(formats: Collection[str]) -> tuple[str, ...]:
     return tuple(sorted(needed, key=lambda f: (f == "", f)))
 
 
-def are_times_of_day(values: pl.Series, form: str) -> bool:
+def are_times_of_day(values: pl.Series, time_format: str) -> bool:
     """Tell whether all values are valid times of day in a format."""
-    return form == "" or bool(_read(pl.Series(["2000-01-01"]) + values, "%Y-%m-%d" + _bare(form)).is_not_null().all())
+    return time_format == "" or bool(
+        _parsed_times(pl.Series(["2000-01-01"]) + values, "%Y-%m-%d" + _without_zone(time_format)).is_not_null().all()
+    )
 
 
-def zones_of(form: str) -> str:
+def zone_of(time_format: str) -> str:
     """Return the offset from UTC at the end of a format, "" where it has none."""
-    zone = re.search(r" ?(Z|UTC|GMT|[+-]\d{2}(:?\d{2})?)$", form)
+    zone = re.search(r" ?(Z|UTC|GMT|[+-]\d{2}(:?\d{2})?)$", time_format)
     return zone[0] if zone else ""
 
 
-def _bare(form: str) -> str:
-    return form.removesuffix(zones_of(form))
+def _without_zone(time_format: str) -> str:
+    return time_format.removesuffix(zone_of(time_format))
 
 
-def _read(values: pl.Series, form: str) -> pl.Series:
-    return values.str.replace(",", ".", literal=True).str.strptime(pl.Datetime("us"), form, strict=False, cache=False)
+def _parsed_times(values: pl.Series, time_format: str) -> pl.Series:
+    return values.str.replace(",", ".", literal=True).str.strptime(
+        pl.Datetime("us"), time_format, strict=False, cache=False
+    )
 
 
-def days_read(values: pl.Series, day_format: str) -> pl.Series:
+def parsed_days(values: pl.Series, day_format: str) -> pl.Series:
     """Parse days by a format; others become null."""
     days = values.str.strptime(pl.Date, day_format, strict=False, cache=False)
     if "%Y" in day_format and days.null_count() == 0 and has_short_years(values, day_format):
@@ -208,21 +212,25 @@ def read_times(text: pl.Expr, formats: Iterable[str], dtype: pl.DataType, max_ye
         Two-digit years that would be later than this are moved back by 100 years.
     """
     # polars' cache makes this four times slower where most values differ.
-    read: list[pl.Expr] = []
-    for form in formats:
+    parsed_by_format: list[pl.Expr] = []
+    for time_format in formats:
         if dtype == pl.Date:
-            read.append(text.str.strptime(pl.Date(), form, strict=False, cache=False))
-        elif "%z" in form:
-            zoned = text.str.strptime(pl.Datetime("us", "UTC"), form, strict=False, cache=False)
-            read.append(zoned.dt.replace_time_zone(None))
-        elif not has_time_of_day(form):
-            read.append(text.str.strptime(pl.Date(), form, strict=False, cache=False).cast(pl.Datetime("us")))
+            parsed_by_format.append(text.str.strptime(pl.Date(), time_format, strict=False, cache=False))
+        elif "%z" in time_format:
+            zoned = text.str.strptime(pl.Datetime("us", "UTC"), time_format, strict=False, cache=False)
+            parsed_by_format.append(zoned.dt.replace_time_zone(None))
+        elif not has_time_of_day(time_format):
+            parsed_by_format.append(
+                text.str.strptime(pl.Date(), time_format, strict=False, cache=False).cast(pl.Datetime("us"))
+            )
         else:
-            with_point = text.str.replace(",", ".", literal=True) if "%.f" in form and ", " not in form else text
-            local_time = with_point.str.strptime(pl.Datetime("us"), form, strict=False, cache=False)
-            minutes = offset_minutes(form)
-            read.append(local_time - pl.duration(minutes=minutes) if minutes else local_time)
-    times = read[0] if len(read) == 1 else pl.coalesce(read)
+            with_point = (
+                text.str.replace(",", ".", literal=True) if "%.f" in time_format and ", " not in time_format else text
+            )
+            local_time = with_point.str.strptime(pl.Datetime("us"), time_format, strict=False, cache=False)
+            minutes = offset_minutes(time_format)
+            parsed_by_format.append(local_time - pl.duration(minutes=minutes) if minutes else local_time)
+    times = parsed_by_format[0] if len(parsed_by_format) == 1 else pl.coalesce(parsed_by_format)
     if max_year is None:
         return times
     return pl.when(times.dt.year() > max_year).then(times.dt.offset_by("-100y")).otherwise(times)
@@ -262,26 +270,28 @@ def choose_day(  # noqa: PLR0911 one per kind of evidence
     >>> choose_day(["%m/%d/%Y", "%d/%m/%Y"], months).day_format
     '%d/%m/%Y'
     """
-    possible = [f for f in DAYS if f in formats]
-    if len(possible) < 2 or not days:
-        return DayChoice(possible[0] if possible else None, certain=len(possible) == 1)
-    days_by_format = _distinct_readings(days, possible)
+    possible_formats = [f for f in DAYS if f in formats]
+    if len(possible_formats) < 2 or not days:
+        return DayChoice(possible_formats[0] if possible_formats else None, certain=len(possible_formats) == 1)
+    days_by_format = _distinct_readings(days, possible_formats)
     if len(days_by_format) == 1:
         # Days such as 01/01 are the same in either order, which other days will not be.
-        return DayChoice(possible[0], certain=all(day_order(f) is None for f in possible))
-    by_year = _by_position_of_year(days_by_format, order)
-    if by_year is not None:
-        days_by_format = {f: days_by_format[f] for f in by_year[0]}
+        return DayChoice(possible_formats[0], certain=all(day_order(f) is None for f in possible_formats))
+    year_choice = _choose_position_of_year(days_by_format, order)
+    if year_choice is not None:
+        days_by_format = {f: days_by_format[f] for f in year_choice[0]}
     if len({(day_order(f) or f)[-1:] == "d" for f in days_by_format}) > 1:
         return DayChoice(None, certain=False, why="the year may come first or last")
     if len(days_by_format) == 1:
-        return DayChoice(next(iter(days_by_format)), certain=False, why=by_year[1] if by_year else "", strong=True)
-    by_steps, why, is_strong = _by_steps(days, days_by_format)
-    in_order = next((f for f in days_by_format if day_order(f) == order), None)
-    if in_order is not None and not is_strong:
-        return DayChoice(in_order, certain=False, why="as other columns of the competition have it")
-    if by_steps is not None:
-        return DayChoice(by_steps, certain=False, why=why, strong=is_strong)
+        return DayChoice(
+            next(iter(days_by_format)), certain=False, why=year_choice[1] if year_choice else "", strong=True
+        )
+    stepwise_format, reason, is_strong = _choose_by_steps(days, days_by_format)
+    format_in_order = next((f for f in days_by_format if day_order(f) == order), None)
+    if format_in_order is not None and not is_strong:
+        return DayChoice(format_in_order, certain=False, why="as other columns of the competition have it")
+    if stepwise_format is not None:
+        return DayChoice(stepwise_format, certain=False, why=reason, strong=is_strong)
     first = next(iter(days_by_format))
     first_unit = "day" if first.startswith("%d") else "month"
     return DayChoice(
@@ -289,7 +299,7 @@ def choose_day(  # noqa: PLR0911 one per kind of evidence
     )
 
 
-def _days(days: Collection[str], day_format: str) -> list[date]:
+def _sorted_dates(days: Collection[str], day_format: str) -> list[date]:
     values = pl.Series(list(days), dtype=pl.String)
     return sorted(values.str.strptime(pl.Date, day_format, strict=False).drop_nulls().to_list())
 
@@ -298,14 +308,14 @@ def _distinct_readings(days: Collection[str], formats: list[str]) -> dict[str, l
     """Return the sorted days by format; of formats that give the same days ("May" is %b and %B) only the first."""
     texts = pl.Series(list(days), dtype=pl.String)
     readings: dict[str, pl.Series] = {}
-    for form in formats:
-        values = texts.str.strptime(pl.Date, form, strict=False)
+    for day_format in formats:
+        values = texts.str.strptime(pl.Date, day_format, strict=False)
         if not any(values.equals(other) for other in readings.values()):
-            readings[form] = values
-    return {form: sorted(values.drop_nulls().to_list()) for form, values in readings.items()}
+            readings[day_format] = values
+    return {day_format: sorted(values.drop_nulls().to_list()) for day_format, values in readings.items()}
 
 
-def _by_position_of_year(days_by_format: dict[str, list[date]], order: str) -> tuple[list[str], str] | None:
+def _choose_position_of_year(days_by_format: dict[str, list[date]], order: str) -> tuple[list[str], str] | None:
     """Choose between formats with the year first and formats with the year last; return those, and the reason.
 
     None where nothing decides, or all have the year in the same position.
@@ -324,11 +334,11 @@ def _by_position_of_year(days_by_format: dict[str, list[date]], order: str) -> t
     longer, shorter = max(span_first, span_last), min(span_first, span_last)
     if len(next(iter(days_by_format.values()))) > 1 and longer >= MIN_SPAN_RATIO * shorter:
         return (year_first if span_first < span_last else year_last), "read otherwise, the days would lie far apart"
-    in_order = [f for f in days_by_format if day_order(f) == order]
-    return (in_order, "as other columns of the competition have it") if in_order else None
+    formats_in_order = [f for f in days_by_format if day_order(f) == order]
+    return (formats_in_order, "as other columns of the competition have it") if formats_in_order else None
 
 
-def _by_steps(days: Collection[str], days_by_format: dict[str, list[date]]) -> tuple[str | None, str, bool]:
+def _choose_by_steps(days: Collection[str], days_by_format: dict[str, list[date]]) -> tuple[str | None, str, bool]:
     """Choose the format by which the days are regular: the same day of each month, or whole weeks apart.
 
     Returns the format (None for neither), the reason, and whether the evidence is strong.
@@ -337,16 +347,23 @@ def _by_steps(days: Collection[str], days_by_format: dict[str, list[date]]) -> t
     if dmy is None or mdy is None or len(set(days)) < 3:
         return None, "", False
     fields = [re.findall(r"\d+", day) for day in days]
-    first, second = ({int(f[i]) for f in fields} for i in (0, 1))
+    first_numbers, second_numbers = ({int(f[i]) for f in fields} for i in (0, 1))
     years = {f[2] for f in fields}
-    for constant, other, day_format, position in ((first, second, dmy, "first"), (second, first, mdy, "second")):
-        if len(constant) == 1 and len(other) > 1 and (constant == {1} or (len(years) > 1 and len(other) > 2)):
-            is_strong = len(years) > 1 or len(other) >= 6
-            why = f"the {position} number is always {min(constant)}: the day, in steps of months"
-            return day_format, why, is_strong
-    weekly = [f for f in (dmy, mdy) if _are_full_weeks_apart(days_by_format[f])]
-    if len(weekly) == 1 and len(set(days)) >= MIN_WEEKLY_DAYS:
-        return weekly[0], "so the days lie whole weeks apart", True
+    for constant_numbers, varying_numbers, day_format, position in (
+        (first_numbers, second_numbers, dmy, "first"),
+        (second_numbers, first_numbers, mdy, "second"),
+    ):
+        if (
+            len(constant_numbers) == 1
+            and len(varying_numbers) > 1
+            and (constant_numbers == {1} or (len(years) > 1 and len(varying_numbers) > 2))
+        ):
+            is_strong = len(years) > 1 or len(varying_numbers) >= 6
+            reason = f"the {position} number is always {min(constant_numbers)}: the day, in steps of months"
+            return day_format, reason, is_strong
+    weekly_formats = [f for f in (dmy, mdy) if _are_full_weeks_apart(days_by_format[f])]
+    if len(weekly_formats) == 1 and len(set(days)) >= MIN_WEEKLY_DAYS:
+        return weekly_formats[0], "so the days lie whole weeks apart", True
     return None, "", False
 
 
@@ -373,10 +390,10 @@ def choose_max_year(days: Collection[str], day_format: str, name: str) -> int | 
     """
     if "%y" not in day_format:
         return None
-    dates, now = _days(days, day_format), datetime.now(UTC).year
+    dates, now = _sorted_dates(days, day_format), datetime.now(UTC).year
     if not dates or dates[-1].year <= now:
         return None
-    is_in_past = re.search(r"birth|born|dob|death|died|geb|naiss|nacim", name.lower())
+    must_be_past = re.search(r"birth|born|dob|death|died|geb|naiss|nacim", name.lower())
     years_ahead, span_years = dates[-1].year - now, dates[-1].year - dates[0].year
     may_be_plans = years_ahead <= MAX_YEARS_AHEAD and span_years <= MAX_PLANNED_SPAN_YEARS
-    return now if is_in_past or not may_be_plans else None
+    return now if must_be_past or not may_be_plans else None

@@ -68,7 +68,7 @@ GREEK = {"el": "αοιεστνηυρπκμλτωςίγόάδέήχύώθφβξζ
 HEBREW = {"he": "יוהלאתרבםשמנחדקןעפטגזצכסךףץ"}
 ARABIC = {"ar": "اليمونرتبةعدسفحكقجأهشطصخإىضذزثءئغآظؤ", "fa": "اینرمدهتوبشسلکزفگخقعچجپحطصغضآژذثظئ"}
 THAI = {"th": "านรกอเมงยลวดทสตะปบคัีหแจพช่้ไขใโผูิธซุ์็ศถำึฟณญษฝืภฐฉฮฏฆฎๆฬฌ฿ฒฺฯ๐๑๒๓๔๕๖๗๘๙"}
-NUMERO = "’“”–—…«»№°€£§©®·„‘±½²³µ×ºª\u00a0•™"
+COMMON_SIGNS = "’“”–—…«»№°€£§©®·„‘±½²³µ×ºª\u00a0•™"
 """Signs that occur in any language, most frequent first. The letters of the languages above have the same order."""
 
 HANZI = (
@@ -182,9 +182,9 @@ def lines_beyond_ascii(data: bytes, *, is_cut: bool = False, begins_cut: bool = 
     if begins_cut and len(lines) > 1:
         lines.pop(0)
     # With the line end: an encoding in which it is a part of a character does not decode the lines.
-    beyond = b"".join(line + b"\n" * (not is_one_incomplete_line) for line in lines if not line.isascii())
+    non_ascii_lines = b"".join(line + b"\n" * (not is_one_incomplete_line) for line in lines if not line.isascii())
     # An incomplete line is better than none.
-    return beyond or (last_line if not last_line.isascii() else b"")
+    return non_ascii_lines or (last_line if not last_line.isascii() else b"")
 
 
 def is_broken_utf8(sample: bytes) -> bool:
@@ -246,19 +246,19 @@ def guess_encoding(sample: bytes, *, prefer: str | None = None) -> Guess:
     if prefer in (None, "cp1252") and _has_signs_only(sample):
         return Guess(_usual_name("cp1252", sample, prefer))
     scored: list[tuple[float, str, str]] = []
-    part = _first_lines(sample)
+    scored_bytes = _first_lines(sample)
     for script in SCRIPTS:
         for encoding in script.encodings:
             if not _decodes(sample, encoding):
                 continue
-            text = codecs.getincrementaldecoder(encoding)().decode(part)
-            score = _likelihood(text, script) + script.prior - PENALTIES.get(encoding, 0.0)
+            text = codecs.getincrementaldecoder(encoding)().decode(scored_bytes)
+            score = _log_likelihood(text, script) + script.prior - PENALTIES.get(encoding, 0.0)
             scored.append((score + (6.0 if encoding == prefer else 0.0), encoding, text))
     if not scored:
         return Guess("latin-1")
     scored.sort(key=lambda s: -s[0])
-    best, encoding, text = scored[0]
-    alternatives = tuple(e for s, e, t in scored[1:] if best - s < MAX_DIFFERENCE and t != text)
+    best_score, encoding, text = scored[0]
+    alternatives = tuple(e for s, e, t in scored[1:] if best_score - s < MAX_DIFFERENCE and t != text)
     return Guess(_usual_name(encoding, sample, prefer), alternatives[:2])
 
 
@@ -282,8 +282,8 @@ def _has_signs_only(sample: bytes) -> bool:
         text = _first_lines(sample).decode("cp1252")
     except UnicodeDecodeError:
         return False
-    beyond = len(re.findall(r"[^\x00-\x7f]", text))
-    return 0 < beyond == len(_SIGNS.findall(text))
+    n_non_ascii = len(re.findall(r"[^\x00-\x7f]", text))
+    return 0 < n_non_ascii == len(_SIGNS.findall(text))
 
 
 def _usual_name(encoding: str, sample: bytes, prefer: str | None) -> str:
@@ -297,8 +297,8 @@ def _usual_name(encoding: str, sample: bytes, prefer: str | None) -> str:
 def _first_lines(sample: bytes) -> bytes:
     if len(sample) <= SAMPLE_BYTES:
         return sample
-    cut = sample.rfind(b"\n", 0, SAMPLE_BYTES)
-    return sample[: cut if cut > 0 else SAMPLE_BYTES]
+    end = sample.rfind(b"\n", 0, SAMPLE_BYTES)
+    return sample[: end if end > 0 else SAMPLE_BYTES]
 
 
 def _decodes(sample: bytes, encoding: str) -> bool:
@@ -313,7 +313,8 @@ def _decodes(sample: bytes, encoding: str) -> bool:
 # ---------------------------------------------------------------------------------------------------------- likelihood
 
 
-def _likelihood(text: str, script: _Script) -> float:
+def _log_likelihood(text: str, script: _Script) -> float:
+    """Return the log-likelihood of a text in the language of a script that fits it best."""
     letters = Counter(c for c in text if c > "\x7f")
     all_capitals = script.kind == "cased" and not any(c.islower() for c in letters)
     if all_capitals:
@@ -321,15 +322,17 @@ def _likelihood(text: str, script: _Script) -> float:
         letters = Counter(c.lower() for c in text if c > "\x7f")
     if script.kind in ("japanese", "korean", "chinese", "traditional"):
         # Half-width katakana hardly occur alone.
-        alone = len(re.findall(r"(?<![\uff61-\uff9f])[\uff61-\uff9f](?![\uff61-\uff9f])", text))
-        return _of_east_asian(letters, script.kind, alone) + _mixed(text)
+        n_alone = len(re.findall(r"(?<![\uff61-\uff9f])[\uff61-\uff9f](?![\uff61-\uff9f])", text))
+        return _east_asian_log_likelihood(letters, script.kind, n_alone) + _mixing_penalty(text)
     pairs = Counter(zip(f"\n{text}", text, strict=False))
-    best = max(
-        _of_letters(letters, _frequencies(alphabet, script.kind)) + LANGUAGE_PRIORS.get(language, 0.0)
+    log_likelihood = max(
+        _letters_log_likelihood(letters, _frequencies(alphabet, script.kind)) + LANGUAGE_PRIORS.get(language, 0.0)
         for language, alphabet in script.languages.items()
     )
-    best -= 2.5 * all_capitals
-    return best + sum(n * _of_pair(a, b, script.kind) for (a, b), n in pairs.items() if a > "\x7f" or b > "\x7f")
+    log_likelihood -= 2.5 * all_capitals
+    return log_likelihood + sum(
+        n * _pair_log_likelihood(a, b, script.kind) for (a, b), n in pairs.items() if a > "\x7f" or b > "\x7f"
+    )
 
 
 @cache
@@ -338,30 +341,34 @@ def _frequencies(alphabet: str, kind: str) -> dict[str, float]:
     scale = max(1.5, len(alphabet) / 4.0)
     weights = {c: math.exp(-i / scale) for i, c in enumerate(dict.fromkeys(alphabet))}
     total = sum(weights.values())
-    shares = {c: math.log(0.93 * max(w / total, 4e-4)) for c, w in weights.items()}
+    log_shares = {c: math.log(0.93 * max(w / total, 4e-4)) for c, w in weights.items()}
     if kind == "cased":
         # Capitals are half as frequent; their position is scored by the pairs.
-        capitals = {c.upper(): v - 0.7 for c, v in shares.items() if len(c.upper()) == 1 and c.upper() not in shares}
-        shares |= {c: v for c, v in capitals.items() if c > "\x7f"}
-        shares |= {c: math.log(5e-3) for c in "ΆΈΉΊΌΎΏ"} if "α" in alphabet else {}
-    signs = {c: math.log(0.02) - 0.12 * i for i, c in enumerate(NUMERO) if c not in shares}
-    return shares | signs
+        capitals = {
+            c.upper(): v - 0.7 for c, v in log_shares.items() if len(c.upper()) == 1 and c.upper() not in log_shares
+        }
+        log_shares |= {c: v for c, v in capitals.items() if c > "\x7f"}
+        log_shares |= {c: math.log(5e-3) for c in "ΆΈΉΊΌΎΏ"} if "α" in alphabet else {}
+    signs = {c: math.log(0.02) - 0.12 * i for i, c in enumerate(COMMON_SIGNS) if c not in log_shares}
+    return log_shares | signs
 
 
-def _of_letters(letters: Counter[str], frequencies: dict[str, float]) -> float:
-    return sum(n * frequencies.get(c, _UNUSUAL_LETTER if c.isalpha() else _of_sign(c)) for c, n in letters.items())
+def _letters_log_likelihood(letters: Counter[str], frequencies: dict[str, float]) -> float:
+    return sum(
+        n * frequencies.get(c, _UNUSUAL_LETTER if c.isalpha() else _sign_log_probability(c)) for c, n in letters.items()
+    )
 
 
 _UNUSUAL_LETTER = math.log(3e-4)
 
 
-def _of_sign(char: str) -> float:
+def _sign_log_probability(char: str) -> float:
     if "\x80" <= char <= "\x9f":
         return math.log(1e-7)
     return math.log(2e-5) if "\u2500" <= char <= "\u25ff" else math.log(1e-4)
 
 
-def _of_pair(a: str, b: str, kind: str) -> float:  # noqa: PLR0911 one per fault
+def _pair_log_likelihood(a: str, b: str, kind: str) -> float:  # noqa: PLR0911 one per fault
     """Return the log-likelihood of two neighbouring characters, given each of them: 0 or a penalty."""
     a_is, b_is = a.isalpha(), b.isalpha()
     if kind == "vietnamese":
@@ -371,10 +378,16 @@ def _of_pair(a: str, b: str, kind: str) -> float:  # noqa: PLR0911 one per fault
             if kind != "latin" and b_is and a in "’”»…°·":
                 return -3.0
             # Only quotes and similar signs are usually next to a letter.
-            return -0.5 if a in NUMERO or b in NUMERO or not (a_is or b_is) else 0.0 if kind == "plain" else -2.0
+            return (
+                -0.5
+                if a in COMMON_SIGNS or b in COMMON_SIGNS or not (a_is or b_is)
+                else 0.0
+                if kind == "plain"
+                else -2.0
+            )
         if kind == "latin" and (a.isdigit() or b.isdigit()) and (a_is or b_is):
             return -2.0
-        return -1.5 if a.isalpha() and a.isascii() and not b_is and b not in NUMERO and kind != "plain" else 0.0
+        return -1.5 if a.isalpha() and a.isascii() and not b_is and b not in COMMON_SIGNS and kind != "plain" else 0.0
     if kind == "latin":
         if a > "\x7f" and b > "\x7f":
             return -4.0 if a.islower() and b.isupper() else -2.5
@@ -386,7 +399,7 @@ def _of_pair(a: str, b: str, kind: str) -> float:  # noqa: PLR0911 one per fault
     return 0.0
 
 
-def _mixed(text: str) -> float:
+def _mixing_penalty(text: str) -> float:
     """Return the penalty for East Asian characters next to Latin letters, or between two of them."""
     n_between = len(re.findall(r"(?<=[A-Za-z])[^\x00-\x7f](?=[A-Za-z])", text))
     letter = r"[^\x00-\x7f\u3000-\u303f\uff00-\uff0f]"
@@ -395,27 +408,34 @@ def _mixed(text: str) -> float:
 
 
 @cache
-def _rank(common: str) -> dict[str, int]:
+def _rank_by_char(common: str) -> dict[str, int]:
     return {c: i for i, c in enumerate(dict.fromkeys(common))}
 
 
-def _of_east_asian(letters: Counter[str], kind: str, alone: int) -> float:
-    score = {"japanese": _japanese, "korean": _korean, "chinese": _chinese, "traditional": _traditional}[kind]
-    total = sum(n * score(c) for c, n in letters.items())
+def _east_asian_log_likelihood(letters: Counter[str], kind: str, n_alone: int) -> float:
+    char_score = {
+        "japanese": _japanese_log_probability,
+        "korean": _korean_log_probability,
+        "chinese": _chinese_log_probability,
+        "traditional": _traditional_log_probability,
+    }[kind]
+    log_likelihood = sum(n * char_score(c) for c, n in letters.items())
     if kind != "japanese":
-        return total
+        return log_likelihood
     # Texts that only have half-width katakana, a byte each, come from old systems such as those of banks.
-    return max(total, sum(n * _half_width(c) for c, n in letters.items()) - 1.0) - 3.0 * alone
+    return (
+        max(log_likelihood, sum(n * _half_width_log_probability(c) for c, n in letters.items()) - 1.0) - 3.0 * n_alone
+    )
 
 
-def _half_width(char: str) -> float:
+def _half_width_log_probability(char: str) -> float:
     if not "\uff61" <= char <= "\uff9f":
-        return _japanese(char) - 1.5
-    return _HALF_RARE if char in "ｧｨｩｪｫｬｭｮｯ｡｢｣､･" else _HALF
+        return _japanese_log_probability(char) - 1.5
+    return _HALF_WIDTH_RARE if char in "ｧｨｩｪｫｬｭｮｯ｡｢｣､･" else _HALF_WIDTH
 
 
-_HALF = math.log(0.9 / 48)
-_HALF_RARE = math.log(2e-3)
+_HALF_WIDTH = math.log(0.9 / 48)
+_HALF_WIDTH_RARE = math.log(2e-3)
 
 
 def _encodes(char: str, encoding: str) -> bytes:
@@ -425,22 +445,26 @@ def _encodes(char: str, encoding: str) -> bytes:
         return b""
 
 
-def _common(char: str, common: str, share: float) -> float | None:
-    rank = _rank(common).get(char)
+def _common_log_probability(char: str, common: str, total_share: float) -> float | None:
+    """Return the log-probability of a character by its rank in `common`, None where it is not among these.
+
+    `total_share` is the share of a text that the characters of `common` make up.
+    """
+    rank = _rank_by_char(common).get(char)
     if rank is None:
         return None
-    size = len(_rank(common))
-    return math.log(share * math.exp(-rank / (size * 0.8)) / (size * 0.57))
+    n_common = len(_rank_by_char(common))
+    return math.log(total_share * math.exp(-rank / (n_common * 0.8)) / (n_common * 0.57))
 
 
-def _sign_or_latin(char: str) -> float:
+def _sign_or_latin_log_probability(char: str) -> float:
     if char in CJK_SIGNS:
         return math.log(0.006)
     return math.log(1e-4) if "\uff01" <= char <= "\uff5e" else math.log(2e-5)
 
 
 @cache
-def _japanese(char: str) -> float:  # noqa: PLR0911 one per kind of letter
+def _japanese_log_probability(char: str) -> float:  # noqa: PLR0911 one per kind of letter
     """Return the log probability of a character in Japanese text."""
     if "\u3041" <= char <= "\u3096" or char in "ーっ":
         return math.log(0.4 / 75) if char not in KANA_RARE else math.log(2e-4)
@@ -449,21 +473,21 @@ def _japanese(char: str) -> float:  # noqa: PLR0911 one per kind of letter
     if "\uff66" <= char <= "\uff9f":
         # One byte each, while other characters have two.
         return math.log(0.35 / 63)
-    common = _common(char, KANJI, 0.28)
+    common = _common_log_probability(char, KANJI, 0.28)
     if common is not None:
         return common
     code = _encodes(char, "euc_jp")
     if not code:
         return math.log(1e-7)
     if not "\u4e00" <= char <= "\u9fff":
-        return _sign_or_latin(char)
+        return _sign_or_latin_log_probability(char)
     return math.log(0.1 / 2600) if len(code) == 2 and code[0] < 0xD0 else math.log(2e-6)
 
 
 @cache
-def _korean(char: str) -> float:
+def _korean_log_probability(char: str) -> float:
     """Return the log probability of a character in Korean text."""
-    common = _common(char, HANGUL, 0.75)
+    common = _common_log_probability(char, HANGUL, 0.75)
     if common is not None:
         return common
     if "\uac00" <= char <= "\ud7a3":
@@ -472,40 +496,40 @@ def _korean(char: str) -> float:
         return math.log(2e-4) if char in "ㅋㅎㅠㅜㅇㄱㄴㄷㄹㅁㅂㅅㅡㅏ" else math.log(1e-6)
     if "\u4e00" <= char <= "\u9fff" or "\uf900" <= char <= "\ufaff":
         return math.log(6e-7)
-    return _sign_or_latin(char)
+    return _sign_or_latin_log_probability(char)
 
 
-def _of_kana(char: str) -> bool:
+def _is_kana(char: str) -> bool:
     return "\u3041" <= char <= "\u30fe"
 
 
 @cache
-def _chinese(char: str) -> float:
+def _chinese_log_probability(char: str) -> float:
     """Return the log probability of a character in simplified Chinese text."""
-    common = _common(char, HANZI, 0.68)
+    common = _common_log_probability(char, HANZI, 0.68)
     if common is not None:
         return common
     code = _encodes(char, "gb2312")
-    if _of_kana(char):
+    if _is_kana(char):
         return math.log(1e-6)
     if not "\u4e00" <= char <= "\u9fff":
-        return _sign_or_latin(char) if code else math.log(1e-7)
+        return _sign_or_latin_log_probability(char) if code else math.log(1e-7)
     if code:
         return math.log(0.22 / 3300) if code[0] < 0xD8 else math.log(0.03 / 3008)
     return math.log(2e-6)
 
 
 @cache
-def _traditional(char: str) -> float:
+def _traditional_log_probability(char: str) -> float:
     """Return the log probability of a character in traditional Chinese text."""
-    common = _common(char, HANZI_TRADITIONAL, 0.66)
+    common = _common_log_probability(char, HANZI_TRADITIONAL, 0.66)
     if common is not None:
         return common
     code = _encodes(char, "big5")
-    if _of_kana(char):
+    if _is_kana(char):
         return math.log(1e-6)
     if not "\u4e00" <= char <= "\u9fff":
-        return _sign_or_latin(char) if code else math.log(1e-8)
+        return _sign_or_latin_log_probability(char) if code else math.log(1e-8)
     if code:
         return math.log(0.22 / 4800) if code[0] < 0xC9 else math.log(0.01 / 7652)
     return math.log(1e-7)
@@ -514,5 +538,7 @@ def _traditional(char: str) -> float:
 def joined_sample(samples: Iterable[bytes]) -> bytes:
     """Join samples of several files, shortened to equal shares of `SAMPLE_BYTES`."""
     all_samples = list(samples)
-    share = max(4096, SAMPLE_BYTES // max(1, len(all_samples)))
-    return b"\n".join(s if len(s) <= share else s[: max(s.rfind(b"\n", 0, share), 0) or share] for s in all_samples)
+    max_bytes = max(4096, SAMPLE_BYTES // max(1, len(all_samples)))
+    return b"\n".join(
+        s if len(s) <= max_bytes else s[: max(s.rfind(b"\n", 0, max_bytes), 0) or max_bytes] for s in all_samples
+    )

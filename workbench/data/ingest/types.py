@@ -22,7 +22,7 @@ from workbench.data.ingest.dates import (
     has_short_years,
     needed_time_formats,
     read_times,
-    zones_of,
+    zone_of,
 )
 from workbench.data.ingest.keys import SHORT_INTEGER, KeyKind
 from workbench.data.ingest.missing import is_token, token_numbers
@@ -114,7 +114,7 @@ class ColumnStats:
 
     def __add__(self, other: ColumnStats) -> ColumnStats:
         """Return the statistics of two parts of a column together."""
-        few = None if self.few is None or other.few is None else self.few | other.few
+        distinct_values = None if self.few is None or other.few is None else self.few | other.few
         days = None if self.days is None or other.days is None else self.days | other.days
         return ColumnStats(
             present=self.present + other.present,
@@ -132,7 +132,7 @@ class ColumnStats:
             points=self.points + other.points,
             grouped=self.grouped + other.grouped,
             long=self.long + other.long,
-            few=few if few is not None and len(few) <= MAX_FEW_VALUES else None,
+            few=distinct_values if distinct_values is not None and len(distinct_values) <= MAX_FEW_VALUES else None,
             loose="".join(sorted({*self.loose, *other.loose})),
             exact=other.exact
             if self.exact is None
@@ -144,13 +144,13 @@ NO_STATS = ColumnStats(times=None)
 """Those of a column without rows."""
 
 
-def _common_times(a: ColumnStats, b: ColumnStats) -> dict[str, int] | None:
+def _common_times(one: ColumnStats, other: ColumnStats) -> dict[str, int] | None:
     """Add the counts of the formats that read the values of both."""
-    if not a.present or a.times is None:
-        return b.times if not a.present else None
-    if not b.present or b.times is None:
-        return a.times if not b.present else None
-    return {f: a.times[f] + b.times[f] for f in a.times if f in b.times}
+    if not one.present or one.times is None:
+        return other.times if not one.present else None
+    if not other.present or other.times is None:
+        return one.times if not other.present else None
+    return {f: one.times[f] + other.times[f] for f in one.times if f in other.times}
 
 
 @dataclass(frozen=True)
@@ -287,15 +287,17 @@ class ColumnType:
         if self.time_format:
             dtype = pl.Date() if self.dtype == pl.Date else pl.Datetime("us")
             return read_times(present, self.time_format.split("|"), dtype, self.max_year).alias(name)
-        number = present
+        number_text = present
         if self.decimal == ",":
             # Only numbers with a decimal comma: otherwise the point of "1.5" would be removed.
-            number = pl.when(number.str.contains(DECIMAL_COMMA)).then(
-                number.str.replace_all(".", "", literal=True).str.replace(",", ".", literal=True)
+            number_text = pl.when(number_text.str.contains(DECIMAL_COMMA)).then(
+                number_text.str.replace_all(".", "", literal=True).str.replace(",", ".", literal=True)
             )
         elif self.decimal == "1,000":
-            number = pl.when(number.str.contains(THOUSANDS_COMMA)).then(number.str.replace_all(",", "", literal=True))
-        parsed = number.cast(self.dtype, strict=False)
+            number_text = pl.when(number_text.str.contains(THOUSANDS_COMMA)).then(
+                number_text.str.replace_all(",", "", literal=True)
+            )
+        parsed = number_text.cast(self.dtype, strict=False)
         tokens = token_numbers(missing)
         if tokens:
             parsed = pl.when(~parsed.cast(pl.Float64).is_in(tokens)).then(parsed)
@@ -325,14 +327,14 @@ def from_name(text: str, column: str) -> ColumnType:
     if name == "Boolean":
         false, _, true = detail.partition("/")
         return ColumnType(pl.Boolean(), words=(false, true) if true else ("False", "True"), is_stated=True)
-    plain = {"String": pl.String(), "Int64": pl.Int64(), "Float64": pl.Float64()}
-    if name not in plain or detail not in ("", *(MARKS if name == "Float64" else ())):
-        valid_types = [*plain, "Boolean", "Date", "Datetime", *(f"Float64 {m}" for m in MARKS)]
+    plain_types = {"String": pl.String(), "Int64": pl.Int64(), "Float64": pl.Float64()}
+    if name not in plain_types or detail not in ("", *(MARKS if name == "Float64" else ())):
+        valid_types = [*plain_types, "Boolean", "Date", "Datetime", *(f"Float64 {m}" for m in MARKS)]
         valid_types += ["Date %d.%m.%Y", "Date %d/%m/%y until 2024", "Boolean no/yes"]
         raise DataError(
             f"[types]: {column} = {text!r} is not a type", hint=did_you_mean(text, valid_types, kind="type")
         )
-    return ColumnType(plain[name], decimal=detail or ".", is_stated=True)
+    return ColumnType(plain_types[name], decimal=detail or ".", is_stated=True)
 
 
 # ---------------------------------------------------------------------------------------------------------- comparing
@@ -401,26 +403,28 @@ def decide(
     String
     """
     total = reduce(lambda a, b: a + b, stats)
-    decided = _decided(total, decimal, separator, evidence, name)
-    if not key or decided.dtype == pl.String:
-        return decided
-    if _keeps_spelling(decided, total, key):
-        return replace(decided, key=key)
-    return ColumnType(pl.String(), looks_numeric=decided.dtype.is_numeric())
+    column_type = _type_without_key(total, decimal, separator, evidence, name)
+    if not key or column_type.dtype == pl.String:
+        return column_type
+    if _keeps_spelling(column_type, total, key):
+        return replace(column_type, key=key)
+    return ColumnType(pl.String(), looks_numeric=column_type.dtype.is_numeric())
 
 
 def _keeps_spelling(decided: ColumnType, total: ColumnStats, key: KeyKind) -> bool:
-    exact = total.exact or frozenset()
+    """Tell whether a type keeps the spelling of all values, as far as a key or a code needs it."""
+    preserving_types = total.exact or frozenset()
     if decided.dtype == pl.Float64:
-        return decided.decimal == "." and "fraction" in exact
+        return decided.decimal == "." and "fraction" in preserving_types
     if key == "code":
         return True
     if decided.dtype == pl.Int64:
-        return "whole" in exact
-    return f"{decided.time_format}|{decided.loose}" in exact
+        return "whole" in preserving_types
+    return f"{decided.time_format}|{decided.loose}" in preserving_types
 
 
-def _decided(total: ColumnStats, decimal: str, separator: str, evidence: Evidence, name: str) -> ColumnType:
+def _type_without_key(total: ColumnStats, decimal: str, separator: str, evidence: Evidence, name: str) -> ColumnType:
+    """Return the type by the values alone, whether or not it keeps the spelling that a key needs."""
     if not total.present:
         return ColumnType(pl.String(), like="")
     if total.times and COMPACT in total.times:
@@ -428,12 +432,12 @@ def _decided(total: ColumnStats, decimal: str, separator: str, evidence: Evidenc
     if total.padded:
         # A leading zero is part of a code ("007"): as a number it would be lost.
         return ColumnType(pl.String())
-    decided = (
+    column_type = (
         _numeric_type(total, decimal, separator, evidence)
         or _boolean_type(total)
         or _time_type(total, evidence.order, name)
     )
-    return decided or ColumnType(pl.String(), like=_pattern_of_single_word(total.few))
+    return column_type or ColumnType(pl.String(), like=_pattern_of_single_word(total.few))
 
 
 def _numeric_type(  # noqa: PLR0911 one per way to write numbers
@@ -455,18 +459,18 @@ def _numeric_type(  # noqa: PLR0911 one per way to write numbers
         return ColumnType(pl.Float64(), is_parsed_by_reader=total.plain, is_choice=may_be_grouped, plainest="Float64")
     if not (is_decimal or is_thousands) or (decimal and not is_thousands):
         return None
-    plainest = _marks(decimal, separator)[0]
+    plainest = _comma_meanings(decimal, separator)[0]
     if decimal or not (is_decimal and is_thousands):
         mark = "1,000" if decimal or is_thousands else ","
         return ColumnType(pl.Float64(), decimal=mark, plainest=f"Float64 {mark}")
-    mark, why = _mark(total, separator, evidence)
+    mark, why = _comma_meaning(total, separator, evidence)
     if not mark:
         offered = " or ".join(f"Float64 {m}" for m in MARKS)
         return ColumnType(pl.String(), is_choice=True, why=why, offered=offered)
     return ColumnType(pl.Float64(), decimal=mark, is_choice=True, why=why, plainest=f"Float64 {plainest}")
 
 
-def _mark(total: ColumnStats, separator: str, evidence: Evidence) -> tuple[str, str]:
+def _comma_meaning(total: ColumnStats, separator: str, evidence: Evidence) -> tuple[str, str]:
     """Return the meaning of commas that are all followed by three digits, and the reason; "" where it is undecided."""
     if evidence.decimal:
         mark = "," if evidence.decimal == "," else "1,000"
@@ -480,7 +484,7 @@ def _mark(total: ColumnStats, separator: str, evidence: Evidence) -> tuple[str, 
     return "", "a comma before three digits may be the decimal mark or stand between thousands"
 
 
-def _marks(decimal: str, separator: str) -> tuple[str, ...]:
+def _comma_meanings(decimal: str, separator: str) -> tuple[str, ...]:
     """Return the possible meanings of a comma in a number, the likelier first."""
     if decimal:
         return (",",) if decimal == "," else ("1,000",)
@@ -488,7 +492,7 @@ def _marks(decimal: str, separator: str) -> tuple[str, ...]:
 
 
 def _boolean_type(total: ColumnStats) -> ColumnType | None:
-    words = _words(total.few)
+    words = _boolean_words(total.few)
     any_case = not (total.few or frozenset()) <= set(words or ())
     if not words:
         return None
@@ -500,9 +504,9 @@ def _time_type(total: ColumnStats, order: str, name: str) -> ColumnType | None:
     if not total.times:
         return None
     time_formats = needed_time_formats(total.time_formats)
-    if len({bool(zones_of(f)) for f in time_formats if f}) > 1:
-        why = "some times have an offset from UTC and others none"
-        return ColumnType(pl.String(), is_choice=True, why=why)
+    if len({bool(zone_of(f)) for f in time_formats if f}) > 1:
+        reason = "some times have an offset from UTC and others none"
+        return ColumnType(pl.String(), is_choice=True, why=reason)
     choice = choose_day(total.times, total.days, order)
     dtype = pl.Date() if time_formats == ("",) else pl.Datetime("us")
     plainest = next(f for f in DAYS if f in total.times)
@@ -550,29 +554,29 @@ def facts_of(total: ColumnStats) -> list[Fact]:
 def evidence_from(facts: Collection[Fact]) -> Evidence:
     """Return the order of dates and the decimal mark that columns prove, where none contradicts another."""
     # Dates with points mostly begin with the day, which proves little for dates with slashes.
-    orders = {o for kind, o in facts if kind == "order"} or {o for kind, o in facts if kind == "order with points"}
+    date_orders = {o for kind, o in facts if kind == "order"} or {o for kind, o in facts if kind == "order with points"}
     marks = {mark for kind, mark in facts if kind == "mark"}
-    return Evidence(orders.pop() if len(orders) == 1 else "", marks.pop() if len(marks) == 1 else "")
+    return Evidence(date_orders.pop() if len(date_orders) == 1 else "", marks.pop() if len(marks) == 1 else "")
 
 
 def _pattern_of_single_word(few: frozenset[str] | None) -> str | None:
     """Return a pattern of a column's only value if it is a word of a boolean, else None."""
     if few is None or len(few) != 1:
         return None
-    (only,) = few
-    return re.escape(only) if any(only.lower() in pair for pair in BOOLEAN_WORDS) else None
+    (single_value,) = few
+    return re.escape(single_value) if any(single_value.lower() in pair for pair in BOOLEAN_WORDS) else None
 
 
-def _words(few: frozenset[str] | None) -> tuple[str, str] | None:
+def _boolean_words(few: frozenset[str] | None) -> tuple[str, str] | None:
     """Return the words for false and true if the values are such, spelled as in the file; else None."""
     if not few:
         return None
-    lower = {v.lower() for v in few}
+    lower_values = {v.lower() for v in few}
     for false, true in BOOLEAN_WORDS:
         # A single letter may also be a code: then both must occur, each in one spelling.
-        if lower <= {false, true} and (false == "false" or len(few) == len(lower) == 2):
-            spelled = {v.lower(): v for v in sorted(few, reverse=True)}
-            style = next(iter(spelled.values()))
-            cased = str.title if style.istitle() else str.upper if style.isupper() else str.lower
-            return spelled.get(false, cased(false)), spelled.get(true, cased(true))
+        if lower_values <= {false, true} and (false == "false" or len(few) == len(lower_values) == 2):
+            spelling_by_lower = {v.lower(): v for v in sorted(few, reverse=True)}
+            first_spelling = next(iter(spelling_by_lower.values()))
+            to_case = str.title if first_spelling.istitle() else str.upper if first_spelling.isupper() else str.lower
+            return spelling_by_lower.get(false, to_case(false)), spelling_by_lower.get(true, to_case(true))
     return None
