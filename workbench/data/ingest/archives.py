@@ -81,7 +81,7 @@ def check_members(archive: Path, folder: Path) -> list[zipfile.ZipInfo]:
         When the archive is incomplete.
     """
     with damage_errors(str(archive)):
-        _check_contents(archive)
+        _check_directory_size(archive)
         with zipfile.ZipFile(archive) as opened:
             members = [
                 m
@@ -104,7 +104,7 @@ def check_members(archive: Path, folder: Path) -> list[zipfile.ZipInfo]:
     return members
 
 
-def _check_contents(archive: Path) -> None:
+def _check_directory_size(archive: Path) -> None:
     """Refuse a central directory that would exhaust the memory: `zipfile` reads it at once."""
     with archive.open("rb") as file:
         file.seek(max(0, archive.stat().st_size - MAX_END_RECORD_BYTES))
@@ -245,6 +245,7 @@ def _zip_files(
 
 
 def _zip_chunks(opened: zipfile.ZipFile, member: zipfile.ZipInfo, archive: Path) -> Iterator[bytes]:
+    """Yield the unpacked bytes of a member in chunks; raise if it has fewer or more bytes than the archive states."""
     remaining_bytes = member.file_size
     where = f"{archive}: {member.filename}"
     with damage_errors(where, "complete"), opened.open(member) as source:
@@ -413,6 +414,7 @@ def _write_files(
 
 
 def _move(temporary_folder: Path, folder: Path, names: Iterable[str]) -> None:
+    """Flush files to the disk, then move them from the temporary folder into `folder`, keeping their names."""
     _flush([temporary_folder / name for name in names])
     for name in names:
         target = folder / name
@@ -422,17 +424,20 @@ def _move(temporary_folder: Path, folder: Path, names: Iterable[str]) -> None:
 
 
 def _record_content(archive: Path, size_by_name: dict[str, int]) -> dict[str, Any]:
+    """Return the record as JSON: hash, size and time of the archive, and the sizes of its files by name."""
     stat = archive.stat()
     stamp = {"sha256": file_sha256(archive), "size_bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns}
     return stamp | {"files": size_by_name}
 
 
 def _write(target: Path, chunks: Iterator[bytes], archive: Path) -> None:
+    """Write chunks to `target`; raise if the archive uses one name for a file and a folder."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
         raise DataError(
-            f"{archive}: {target.name!r} is in what is both a file and a folder; nothing is unpacked", hint=UNTRUSTED
+            f"{archive}: {target.name!r} has the name of another file as its folder; nothing is unpacked",
+            hint=UNTRUSTED,
         ) from None
     if target.is_dir():
         raise DataError(

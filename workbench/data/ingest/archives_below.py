@@ -49,14 +49,15 @@ def unpack_below(
     downloaded_bytes = _downloaded_bytes(raw, downloaded)
 
     def attempt(archive: Path, unpack_archive: Callable[[], object]) -> None:
+        """Unpack an archive; record it in `unreadable` if it is damaged or encrypted, unless that must raise."""
         name = archive.relative_to(raw).as_posix()
         try:
             unpack_archive()
             unreadable.pop(name, None)
-        except (DamagedError, EncryptedError) as exc:
-            if name == main or (name in arrived and isinstance(exc, DamagedError)):
+        except (DamagedError, EncryptedError) as error:
+            if name == main or (name in arrived and isinstance(error, DamagedError)):
                 raise
-            unreadable[name] = exc
+            unreadable[name] = error
 
     # Twice, because archives inside of archives exist only after the first pass.
     for _ in range(2):

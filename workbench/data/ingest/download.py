@@ -23,9 +23,10 @@ MAX_SINGLE_FILES = 20
 
 
 def _listing_entry(file: RemoteFile) -> dict[str, Any]:
+    """Return a file of the platform's listing as it is stored in the record."""
     modified_at = file.modified_at.isoformat() if file.modified_at else None
-    size = {"name": file.name, "size_bytes": file.size_bytes, "modified_at": modified_at}
-    return size | {"sha256": file.sha256, "md5": file.md5}
+    entry = {"name": file.name, "size_bytes": file.size_bytes, "modified_at": modified_at}
+    return entry | {"sha256": file.sha256, "md5": file.md5}
 
 
 def read_state(raw: Path) -> dict[str, Any]:
@@ -48,19 +49,20 @@ def read_state(raw: Path) -> dict[str, Any]:
 def changed_files(raw: Path, listing: Listing) -> list[str]:
     """Return the names of the files that changed on the platform since they were fetched, appeared or disappeared."""
     state = read_state(raw)
-    before = state["listed"]
-    if not before:
+    listed_before = state["listed"]
+    if not listed_before:
         return []
-    now = {f.name: _listing_entry(f) for f in listing.files}
-    names = before.keys() & now.keys()
+    listed_now = {f.name: _listing_entry(f) for f in listing.files}
+    names = listed_before.keys() & listed_now.keys()
     if listing.is_complete:
-        names |= before.keys() if state["complete"] else state["arrived"].keys() & before.keys()
+        names |= listed_before.keys() if state["complete"] else state["arrived"].keys() & listed_before.keys()
     if state["complete"] and listing.is_complete:
-        names |= now.keys()
-    return sorted(n for n in names if not _is_same(before.get(n), now.get(n)))
+        names |= listed_now.keys()
+    return sorted(n for n in names if not _is_same(listed_before.get(n), listed_now.get(n)))
 
 
 def _is_same(before: dict[str, Any] | None, now: dict[str, Any] | None) -> bool:
+    """Tell whether two listing entries are of the same version of a file; None stands for a file that is not listed."""
     if before is None or now is None:
         return False
     # A hash decides where there is one: the time of an unchanged file may be newer.
@@ -157,19 +159,21 @@ class Downloader:
                 write_json(self.raw / LISTING, state)
         return [f.name for f in missing]
 
-    def _remove(self, names: Iterable[str], state: dict[str, Any]) -> None:
+    def _remove(self, file_names: Iterable[str], state: dict[str, Any]) -> None:
         """Remove files of an earlier download that are replaced by others."""
-        for name in names:
+        for name in file_names:
             if state["arrived"].pop(name, None) is not None:
                 (self.raw / name).unlink(missing_ok=True)
 
     def _is_complete(self, name: str, state: dict[str, Any]) -> bool:
+        """Tell whether a downloaded file is on disk as it arrived, by size and time, else by hash."""
         path, arrived = self.raw / name, state["arrived"].get(name)
         if arrived is None or not path.is_file() or path.stat().st_size != arrived["size_bytes"]:
             return False
         return bool(path.stat().st_mtime_ns == arrived["mtime_ns"]) or file_sha256(path) == arrived["sha256"]
 
     def _has_arrived(self, file: RemoteFile, state: dict[str, Any]) -> bool:
+        """Tell whether a file is on disk as the platform lists it; without a listed hash, as it arrived."""
         if file.sha256 is None:
             return self._is_complete(file.name, state)
         path = self.raw / file.name

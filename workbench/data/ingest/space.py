@@ -132,27 +132,30 @@ def check_space(download: Download, folder: Path, slug: str, *, approval: Approv
     ConfigError
         When it is above the limit and was not approved.
     """
-    free = shutil.disk_usage(_existing(folder)).free
-    text = f"the data of {slug!r} are {download}"
-    if download.at_least_bytes > free:
+    free_bytes = shutil.disk_usage(_existing(folder)).free
+    description = f"the data of {slug!r} are {download}"
+    if download.at_least_bytes > free_bytes:
         raise StorageError(
-            f"{text}; the disk has {format_bytes(free)} free: nothing was downloaded",
+            f"{description}; the disk has {format_bytes(free_bytes)} free: nothing was downloaded",
             hint="free some space, or fetch less with --only FILE",
         )
     if approval.given:
         return
-    need, converted = download.size_bytes + download.converted_bytes, format_bytes(download.converted_bytes)
-    if need > free:
-        text += f", and about {converted} more when converted; "
-        text += f"the disk has {format_bytes(free)} free, which may be too little"
-        if not approval.ask(text):
+    needed_bytes, converted_size = (
+        download.size_bytes + download.converted_bytes,
+        format_bytes(download.converted_bytes),
+    )
+    if needed_bytes > free_bytes:
+        description += f", and about {converted_size} more when converted; "
+        description += f"the disk has {format_bytes(free_bytes)} free, which may be too little"
+        if not approval.ask(description):
             hint = "free some space, fetch less with --only FILE, or try it all the same with --yes"
-            raise StorageError(f"{text}; nothing was downloaded", hint=hint)
+            raise StorageError(f"{description}; nothing was downloaded", hint=hint)
     elif not is_local and download.size_bytes > approval.ask_above_bytes:
-        text += f", more than {format_bytes(approval.ask_above_bytes)}"
-        if not approval.ask(text):
+        description += f", more than {format_bytes(approval.ask_above_bytes)}"
+        if not approval.ask(description):
             raise ConfigError(
-                f"{text}: nothing was downloaded",
+                f"{description}: nothing was downloaded",
                 hint="--yes downloads it all the same, --only FILE less of it; "
                 "--ask-above SIZE (or WB_ASK_ABOVE) moves the limit",
             )

@@ -16,12 +16,12 @@ def swap(data: Path) -> Path:
     A plan is written first, so that `finish_swap` can complete an interrupted swap.
     """
     try:
-        old_name = read_manifest(data / "tables", slug=data.parent.name).content[:12]
+        folder_name = read_manifest(data / "tables", slug=data.parent.name).content[:12]
     except (NotFoundError, DamagedError):
         # The old data was never converted completely.
-        old_name = "unused"
-    write_json(data / "incoming" / "swap.json", {"earlier": old_name})
-    return finish_swap(data) or data / "earlier" / old_name
+        folder_name = "unused"
+    write_json(data / "incoming" / "swap.json", {"earlier": folder_name})
+    return finish_swap(data) or data / "earlier" / folder_name
 
 
 def finish_swap(data: Path) -> Path | None:

@@ -71,21 +71,21 @@ def tar_members(archive: Path) -> Iterator[TarMember]:
     """
     where = str(archive)
     with _opened(archive) as file:
-        long_name, extended, is_first = "", dict[str, bytes](), True
-        while block := _block(file, where, is_first=is_first):
+        long_name, extended_fields, is_first = "", dict[str, bytes](), True
+        while block := _next_header(file, where, is_first=is_first):
             is_first = False
-            kind, size = block[156:157], _number(block[124:136], where)
+            kind, size = block[156:157], _header_number(block[124:136], where)
             if kind in (b"x", b"X", b"g", b"L", b"K"):
-                content = _extended(file, size, where)
+                content = _extended_header(file, size, where)
                 if kind in (b"x", b"X"):
-                    extended |= _records(content, where)
+                    extended_fields |= _records(content, where)
                 elif kind == b"L":
-                    long_name = _text(content.partition(b"\0")[0])
+                    long_name = _decoded_name(content.partition(b"\0")[0])
                 continue
-            name = _text(extended["path"]) if "path" in extended else long_name or _name_of(block)
-            size = _decimal(extended["size"], where) if "size" in extended else size
-            is_sparse = any(key.startswith("GNU.sparse") for key in extended)
-            long_name, extended = "", {}
+            name = _decoded_name(extended_fields["path"]) if "path" in extended_fields else long_name or _name_of(block)
+            size = _decimal_size(extended_fields["size"], where) if "size" in extended_fields else size
+            is_sparse = any(key.startswith("GNU.sparse") for key in extended_fields)
+            long_name, extended_fields = "", {}
             if kind == b"5" or (kind == b"\0" and name.endswith("/")):
                 continue
             fault = "no regular file" if is_sparse or kind not in REGULAR else ""
@@ -114,7 +114,7 @@ def _opened(archive: Path) -> Iterator[IO[bytes]]:
             yield checked_stream(plain, str(archive), EXPECTED)
 
 
-def _block(file: IO[bytes], where: str, *, is_first: bool) -> bytes:
+def _next_header(file: IO[bytes], where: str, *, is_first: bool) -> bytes:
     """Return the next header; empty at the end of the archive, which is a block of zeros or the end of the file."""
     block = file.read(HEADER_BYTES)
     if not block and not is_first:
@@ -125,38 +125,39 @@ def _block(file: IO[bytes], where: str, *, is_first: bool) -> bytes:
         if is_first:
             raise _damaged(where, "it is empty")
         return b""
-    expected = _number(block[148:156], where)
-    signed = sum(b - 256 * (b > 127) for b in block[:148] + block[156:]) + 8 * 32
-    if expected not in (sum(block[:148]) + sum(block[156:]) + 8 * 32, signed):
+    stated_checksum = _header_number(block[148:156], where)
+    signed_checksum = sum(b - 256 * (b > 127) for b in block[:148] + block[156:]) + 8 * 32
+    if stated_checksum not in (sum(block[:148]) + sum(block[156:]) + 8 * 32, signed_checksum):
         raise _damaged(where, "the checksum of a header is wrong")
     return block
 
 
-def _number(field: bytes, where: str) -> int:
+def _header_number(field: bytes, where: str) -> int:
     """Parse a number of a header: octal digits, or GNU's binary form for larger numbers."""
     if field[0] == 0xFF:  # GNU's negative numbers
         raise _damaged(where, NO_SIZE)
     if field[0] == 0x80:
-        return _size(int.from_bytes(field[1:], "big"), where)
+        return _checked_size(int.from_bytes(field[1:], "big"), where)
     digits = field.split(b"\0")[0].strip()
     if digits.strip(b"01234567"):
-        raise _damaged(where, "a header has no number where it should")
+        raise _damaged(where, "a field of a header is not a number")
     return int(digits or b"0", 8)
 
 
-def _decimal(digits: bytes, where: str) -> int:
+def _decimal_size(digits: bytes, where: str) -> int:
     if not digits.isdigit() or len(digits) > 20:
-        raise _damaged(where, "a header gives no size where it should")
-    return _size(int(digits), where)
+        raise _damaged(where, "the size in an extended header is not a number")
+    return _checked_size(int(digits), where)
 
 
-def _size(value: int, where: str) -> int:
+def _checked_size(value: int, where: str) -> int:
     if value >= 1 << 63:
         raise _damaged(where, NO_SIZE)
     return value
 
 
-def _extended(file: IO[bytes], size: int, where: str) -> bytes:
+def _extended_header(file: IO[bytes], size: int, where: str) -> bytes:
+    """Read the content of an extended header, and skip the padding after it."""
     if size > MAX_EXTENDED_HEADER_BYTES:
         raise _damaged(where, f"a header would have {size:,} bytes")
     content = file.read(size)
@@ -180,13 +181,14 @@ def _records(content: bytes, where: str) -> dict[str, bytes]:
 
 
 def _name_of(block: bytes) -> str:
+    """Return the name in a header, with its folders."""
     name = block[:100].partition(b"\0")[0]
     # Only ustar has the folders there; GNU's format has other fields.
     folders = block[345:500].partition(b"\0")[0] if block[257:263] == b"ustar\0" else b""
-    return _text(folders + b"/" + name if folders else name)
+    return _decoded_name(folders + b"/" + name if folders else name)
 
 
-def _text(name: bytes) -> str:
+def _decoded_name(name: bytes) -> str:
     try:
         return name.decode()
     except UnicodeDecodeError:

@@ -98,7 +98,7 @@ def unpacked_files(
     digests = _ArchiveDigests(raw)
     with lock(folder.with_name(f".{folder.name}.lock"), str(folder), wait=True), storage_errors(folder):
         packed_by_name = {p.name: p for p in _packed_files(raw)}
-        stamps = {
+        stamp_by_name = {
             name: stamp
             for name, stamp in _read_stamps(record, digests).items()
             if name in packed_by_name
@@ -106,25 +106,25 @@ def unpacked_files(
             and _stamp(packed_by_name[name], folder, digests) == stamp
         }
         folder.mkdir(parents=True, exist_ok=True)
-        _link(raw, folder, "", archive, _with_parents(stamps))
-        in_main = [p for p in packed_by_name.values() if p.source.path == raw / archive and not p.is_compressed]
-        missing = [p for p in packed_by_name.values() if p.name not in stamps]
+        _link(raw, folder, "", archive, _with_parents(stamp_by_name))
+        in_full_archive = [p for p in packed_by_name.values() if p.source.path == raw / archive and not p.is_compressed]
+        missing = [p for p in packed_by_name.values() if p.name not in stamp_by_name]
         needed = [p for p in missing if is_read(p.name)]
-        if sum(p.unpacked_bytes for p in in_main) <= min(UNPACK_ALL_BYTES, shutil.disk_usage(folder).free // 2):
-            needed += [p for p in in_main if p not in needed and p.name not in stamps]
+        if sum(p.unpacked_bytes for p in in_full_archive) <= min(UNPACK_ALL_BYTES, shutil.disk_usage(folder).free // 2):
+            needed += [p for p in in_full_archive if p not in needed and p.name not in stamp_by_name]
         _check_space(folder, needed)
         try:
             for file in _unpack_files(needed, folder, is_read, report):
-                stamps[file.name] = _stamp(file, folder, digests)
+                stamp_by_name[file.name] = _stamp(file, folder, digests)
         finally:
-            write_json(record, {"files": stamps, "archives": digests.by_name})
-    return sorted(p.name for p in in_main if p.name not in stamps)
+            write_json(record, {"files": stamp_by_name, "archives": digests.by_name})
+    return sorted(p.name for p in in_full_archive if p.name not in stamp_by_name)
 
 
 def names_at_top(raw: Path, archive: str) -> set[str]:
     """Return the files and folders that `unpacked_files` may create at the top level of its folder."""
-    on_disk = {p.name for p in raw.glob("*") if not p.name.startswith(".") and p.name != archive}
-    return on_disk | {PurePosixPath(p.name).parts[0] for p in _packed_files(raw)}
+    names_on_disk = {p.name for p in raw.glob("*") if not p.name.startswith(".") and p.name != archive}
+    return names_on_disk | {PurePosixPath(p.name).parts[0] for p in _packed_files(raw)}
 
 
 def _packed_files(raw: Path) -> Iterator[_PackedFile]:
@@ -141,9 +141,9 @@ def _packed_files(raw: Path) -> Iterator[_PackedFile]:
             else:
                 continue
             for source in sources:
-                plain = PurePosixPath(source.name)
-                if plain.suffix.lower() in PACKED and not (raw / plain.with_suffix("")).exists():
-                    yield _PackedFile(str(plain.with_suffix("")), source, is_compressed=True)
+                packed_path = PurePosixPath(source.name)
+                if packed_path.suffix.lower() in PACKED and not (raw / packed_path.with_suffix("")).exists():
+                    yield _PackedFile(str(packed_path.with_suffix("")), source, is_compressed=True)
 
 
 def _members(archive: Path, raw: Path) -> list[SourceFile]:
@@ -204,14 +204,14 @@ def _link(source: Path, target: Path, below: str, archive: str, unpacked: set[st
             name = f"{below}{entry.name}"
             if entry.name.startswith(".") or name == archive:
                 continue
-            old = old_entries.pop(entry.name, None)
+            old_entry = old_entries.pop(entry.name, None)
             if entry.is_dir():
-                if old is None or not old.is_dir(follow_symlinks=False):
-                    _remove(old)
+                if old_entry is None or not old_entry.is_dir(follow_symlinks=False):
+                    _remove(old_entry)
                     (target / entry.name).mkdir()
                 _link(Path(entry.path), target / entry.name, f"{name}/", archive, unpacked)
-            elif old is None or not _is_same(old, entry):
-                _remove(old)
+            elif old_entry is None or not _is_same(old_entry, entry):
+                _remove(old_entry)
                 _link_file(entry, target / entry.name)
     for name, entry in old_entries.items():
         if f"{below}{name}" not in unpacked:
@@ -302,8 +302,8 @@ def _opener(path: Path) -> Iterator[Callable[[_PackedFile], AbstractContextManag
                     file = checked_stream(stack.enter_context(archive.open(member)), where, "complete")
             if packed.is_compressed:
                 with damage_errors(where, "complete"):
-                    plain = decompressed(file, PurePosixPath(packed.source.name).suffix.lower(), where)
-                file = checked_stream(stack.enter_context(plain), where, "complete", packed_bytes=packed_bytes)
+                    unpacked_file = decompressed(file, PurePosixPath(packed.source.name).suffix.lower(), where)
+                file = checked_stream(stack.enter_context(unpacked_file), where, "complete", packed_bytes=packed_bytes)
             yield file
 
     try:
