@@ -133,7 +133,7 @@ def test_a_broken_letter_does_not_make_another_encoding_of_utf8(name: str, rows:
     assert result.train["name"].to_list() == expected
     assert any(f"invalid bytes, the first in line {rows - 5:,};" in line for line in result.said)
     assert result.infos["train"].read[0].startswith('encoding = "utf-8"')
-    with pytest.raises(DataError, match="not all of it is written in the encoding"):
+    with pytest.raises(DataError, match="some bytes are invalid in the encoding"):
         convert_files({"train.csv": broken}, read={"encoding": "utf-8"})
 
 

@@ -113,6 +113,6 @@ def _rewrite(converted: _ConvertedTable, types: Types, info: TableInfo, options:
     with atomic(converted.path) as temporary:
         scan.with_columns(columns).sink_parquet(temporary, row_group_size=ROWS_PER_GROUP, compression=COMPRESSION)
     written = WrittenTable(converted.path, file_sha256(converted.path))
-    new = info_of(converted.table, written, info.source_sha256, options)
+    rewritten_info = info_of(converted.table, written, info.source_sha256, options)
     # The guesses about the files stay, except the spelling of columns whose type has changed.
-    return replace(new, read=info.read, spelled={c: s for c, s in info.spelled.items() if c not in types})
+    return replace(rewritten_info, read=info.read, spelled={c: s for c, s in info.spelled.items() if c not in types})

@@ -98,15 +98,17 @@ class Conversion:
             converter = GroupConverter(job, needed, excluded, self.slug)
             infos |= _convert_stale(planned, infos, converter)
             planned = [t for t in planned if t.name not in excluded.files]
-            mixed = _columns_of_mixed_types(infos, options.keys)
-            if not mixed:
+            mixed_columns = _columns_of_mixed_types(infos, options.keys)
+            if not mixed_columns:
                 break
-            self.context.say(f"{', '.join(sorted(mixed))}: not a number everywhere, so that it is text in all tables")
-            options = replace(options, keys=options.keys.with_text(mixed))
+            self.context.say(
+                f"{', '.join(sorted(mixed_columns))}: not a number in every table; read as text in all of them"
+            )
+            options = replace(options, keys=options.keys.with_text(mixed_columns))
             infos = {
                 name: info
                 for name, info in infos.items()
-                if not any(column in mixed and is_numeric(dtype) for column, dtype in info.dtypes.items())
+                if not any(column in mixed_columns and is_numeric(dtype) for column, dtype in info.dtypes.items())
             }
         self._check_train(infos, converter)
         infos |= agree_on_types([t for t in planned if t.is_train_or_test], infos, job)
@@ -197,8 +199,8 @@ def _convert_stale(
     """Convert the groups in which a table has no entry yet, format by format."""
     groups = _groups(planned)
     converted: dict[str, TableInfo] = {}
-    for name, file_format in FORMATS.items():
-        format_groups = [group for group in groups if group[0].kind == name]
+    for format_name, file_format in FORMATS.items():
+        format_groups = [group for group in groups if group[0].kind == format_name]
         stale = [group for group in format_groups if not all(t.name in infos for t in group)]
         converted |= file_format.convert(format_groups, stale, converter)
     return converted
@@ -206,10 +208,10 @@ def _convert_stale(
 
 def _groups(tables: list[TableSource]) -> list[list[TableSource]]:
     """Group the tables that share their types: those of train and test in some formats; others are alone."""
-    sharing = [name for name, file_format in FORMATS.items() if file_format.shares_types]
-    shared = [[t for t in tables if t.is_train_or_test and t.kind == name] for name in sharing]
-    together = [group for group in shared if group]
-    return together + [[t] for t in tables if not any(t in group for group in together)]
+    type_sharing_formats = [name for name, file_format in FORMATS.items() if file_format.shares_types]
+    shared_groups = [[t for t in tables if t.is_train_or_test and t.kind == name] for name in type_sharing_formats]
+    nonempty_groups = [group for group in shared_groups if group]
+    return nonempty_groups + [[t] for t in tables if not any(t in group for group in nonempty_groups)]
 
 
 def _columns_of_mixed_types(infos: dict[str, TableInfo], keys: Keys) -> set[str]:
@@ -219,15 +221,17 @@ def _columns_of_mixed_types(infos: dict[str, TableInfo], keys: Keys) -> set[str]
         for column, dtype in info.dtypes.items():
             types_by_name.setdefault(name_of(column), set()).add("number" if is_numeric(dtype) else dtype)
     mixed_names = {name for name, types in types_by_name.items() if {"number", "String"} <= types}
-    numeric = {
+    numeric_columns = {
         (column, dtype)
         for info in infos.values()
         for column, dtype in info.dtypes.items()
         if is_numeric(dtype) and name_of(column) in mixed_names
     }
     # Codes that are integers throughout a table keep their spelling there.
-    respelled = {c for c, t in numeric if keys.kind(c) == "key" or (keys.kind(c) == "code" and t.startswith("Float"))}
-    return {c for c in respelled if not keys.is_text(c)}
+    columns_losing_spelling = {
+        c for c, t in numeric_columns if keys.kind(c) == "key" or (keys.kind(c) == "code" and t.startswith("Float"))
+    }
+    return {c for c in columns_losing_spelling if not keys.is_text(c)}
 
 
 def _has_lost_spelling(info: TableInfo, options: ReadOptions) -> bool:
@@ -241,14 +245,14 @@ def _has_lost_spelling(info: TableInfo, options: ReadOptions) -> bool:
 
 
 def _report_joined(tables: list[TableSource], context: RunContext) -> None:
-    """Report the tables whose parts are named by words, or get a column of their own."""
+    """Report the tables whose parts are named by words, or get a column that identifies the part."""
     for table in tables:
         # The values of Hive folders are in the files' names.
-        columns = dict.fromkeys(k for p in table.parts for k, _ in p.keys if f"{k}=" not in p.name)
-        if table.by_words or columns:
-            which = f"; column {', '.join(columns)!r} says which" if columns else ""
+        part_columns = dict.fromkeys(k for p in table.parts for k, _ in p.keys if f"{k}=" not in p.name)
+        if table.by_words or part_columns:
+            column_note = f"; column {', '.join(part_columns)!r} says which" if part_columns else ""
             files = ", ".join(p.name for p in table.parts[:20]) + " and more" * (len(table.parts) > 20)
-            context.say(f"{table.name} is {len(table.parts)} files, one after the other: {files}{which}")
+            context.say(f"{table.name} is {len(table.parts)} files, one after the other: {files}{column_note}")
 
 
 def _report_fixed(tables: list[TableSource], options: ReadOptions, context: RunContext) -> None:

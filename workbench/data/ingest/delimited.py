@@ -289,8 +289,8 @@ class _TextConversion:
         if not converted.is_valid(options, self.column_evidence.evidence):
             raise _MismatchError
         _report_keys_as_text(self.plans, options.keys, context)
-        large = {c: None for plan in self.plans.values() for c, t in plan.items() if t.beyond_64_bits}
-        report_beyond_64_bits(context, [t.name for t in self.group], list(large))
+        large_columns = {c: None for plan in self.plans.values() for c, t in plan.items() if t.beyond_64_bits}
+        report_beyond_64_bits(context, [t.name for t in self.group], list(large_columns))
         return converted
 
     def guess_encodings_again(self) -> None:
@@ -304,9 +304,9 @@ class _TextConversion:
         stated = {t.name for t in self.group if self.job.read_options(t).get("encoding")}
         layouts = reencoded_layouts(self.group, self.layouts, stated)
         if layouts == self.layouts:
-            at_fault = [t.where for t in self.group if t.name in stated] or [t.where for t in self.group]
+            faulty_places = [t.where for t in self.group if t.name in stated] or [t.where for t in self.group]
             raise DataError(
-                f"{', '.join(at_fault)}: not all of it is written in the encoding that competition.toml names",
+                f"{', '.join(faulty_places)}: some bytes are invalid in the encoding that competition.toml names",
                 hint='name the encoding in competition.toml: [read.TABLE] encoding = "…"',
             ) from None
         self.layouts, self.plans = layouts, None
@@ -317,11 +317,11 @@ class _TextConversion:
         self.stats = {t.name: _full_stats(t, self.layouts[t.name], options.keys) for t in self.group}
         self.column_evidence.add(self.stats)
         self.basis = dict(self.stats), self.column_evidence.evidence
-        plans = plan_types(self.stats, forms_of(self.layouts), options, self.basis[1])
+        full_plans = plan_types(self.stats, forms_of(self.layouts), options, self.basis[1])
         # No further value can change a type.
         self.plans = {
             name: {c: t if t.like is None else replace(t, like=None) for c, t in plan.items()}
-            for name, plan in plans.items()
+            for name, plan in full_plans.items()
         }
 
 
@@ -345,7 +345,7 @@ def plan_types(
         form = forms[name]
         plans[name] = {}
         for column in table_stats:
-            decided = decide(
+            column_type = decide(
                 [s[column] for s in stats.values() if column in s],
                 decimal=form.decimal,
                 separator=form.separator,
@@ -355,14 +355,14 @@ def plan_types(
             )
             stated_type = options.stated_type(name, column)
             if stated_type:
-                plans[name][column] = replace(from_name(stated_type, column), plainest=decided.plainest)
+                plans[name][column] = replace(from_name(stated_type, column), plainest=column_type.plainest)
                 continue
-            if options.keys.is_text(column) and is_numeric(decided.dtype):
-                decided = ColumnType(pl.String(), looks_numeric=True)
+            if options.keys.is_text(column) and is_numeric(column_type.dtype):
+                column_type = ColumnType(pl.String(), looks_numeric=True)
             # Where the text has to be compared or searched for missing values, the CSV reader must not parse it.
-            if form.missing or (decided.key and decided.dtype == pl.Float64):
-                decided = replace(decided, is_parsed_by_reader=False)
-            plans[name][column] = decided
+            if form.missing or (column_type.key and column_type.dtype == pl.Float64):
+                column_type = replace(column_type, is_parsed_by_reader=False)
+            plans[name][column] = column_type
     return plans
 
 
@@ -428,11 +428,11 @@ def _has_invalid_utf8(block: bytes, form: TextForm) -> bool:
     return False
 
 
-def _explained(
-    exc: pl.exceptions.PolarsError, table: TableSource, block: bytes, layout: Layout, part: int
+def _parse_error(
+    exc: pl.exceptions.PolarsError, table: TableSource, block: bytes, layout: Layout, number: int
 ) -> Exception:
     """Return the exception to raise for a block that polars can't parse."""
-    if _has_invalid_utf8(block, layout.forms[part]):
+    if _has_invalid_utf8(block, layout.forms[number]):
         return _EncodingError()
     for source, form, header in zip(table.parts, layout.forms, layout.headers, strict=True):
         fault = first_fault(source, form, len(header))
@@ -474,14 +474,16 @@ def _no_stats(layout: Layout) -> dict[str, ColumnStats]:
 def _stats(
     table: TableSource, layout: Layout, number: int, block: bytes, keys: Keys, formats: dict[str, Any] | None = None
 ) -> dict[str, ColumnStats]:
+    """Return the statistics by column of a block of part `number`; for `formats` see `column_stats`."""
     form, header = layout.forms[number], layout.headers[number]
     try:
         return column_stats(as_text(block, form, header), formats, form.missing, {c: keys.kind(c) for c in header})
     except pl.exceptions.PolarsError as exc:
-        raise _explained(exc, table, block, layout, number) from exc
+        raise _parse_error(exc, table, block, layout, number) from exc
 
 
 def _possible_formats(stats: ColumnStats) -> Any:
+    """Return the formats of a day that fit all values so far; None for all formats, if there was no value."""
     return None if not stats.present else stats.times or ()
 
 
@@ -489,9 +491,9 @@ def _summed(stats_of_blocks: list[dict[str, ColumnStats]]) -> dict[str, ColumnSt
     """Add statistics by column, the columns in the order of their first occurrence."""
     total: dict[str, ColumnStats] = {}
     for stats in stats_of_blocks:
-        for column, added in stats.items():
-            before = total.get(column, NO_STATS)
-            total[column] = added if before is NO_STATS else before + added
+        for column, block_stats in stats.items():
+            earlier = total.get(column, NO_STATS)
+            total[column] = block_stats if earlier is NO_STATS else earlier + block_stats
     return total
 
 
@@ -590,7 +592,7 @@ class _PartReader:
         except pl.exceptions.PolarsError as exc:
             if not _has_invalid_utf8(block, self.form) and self._is_table(block):
                 raise _MismatchError from exc
-            raise _explained(exc, self.table, block, self.layout, self.number) from exc
+            raise _parse_error(exc, self.table, block, self.layout, self.number) from exc
         typed = text.with_columns(self.expressions)
         if self.floats_of_reader and any(text.select(pl.col(self.floats_of_reader).is_nan().any()).row(0)):
             typed = typed.with_columns(pl.col(self.floats_of_reader).fill_nan(None))
@@ -640,9 +642,9 @@ class _PartReader:
         for column in self.times:
             is_early = typed[column].dt.year() < 1000
             if is_early.any():
-                early = text[column].filter(is_early)
-                if has_short_years(early, (self.plan[column].time_format or "").partition("|")[0]):
-                    raise self._mismatch(column, early)
+                early_texts = text[column].filter(is_early)
+                if has_short_years(early_texts, (self.plan[column].time_format or "").partition("|")[0]):
+                    raise self._mismatch(column, early_texts)
 
     def _mismatch(self, column: str, values: pl.Series) -> Exception:
         """Return the exception to raise: a guessed type is decided again, a stated one is the user's error."""
@@ -669,7 +671,7 @@ class _PartReader:
         try:
             text = as_text(block, self.form, self.header)
         except pl.exceptions.PolarsError as exc:
-            raise _explained(exc, self.table, block, self.layout, self.number) from exc
+            raise _parse_error(exc, self.table, block, self.layout, self.number) from exc
         if any(text.select(pl.col(self.numbers).str.contains(r"^\s*[+-]?0\d+\s*$").any()).row(0)):
             raise _MismatchError
         for column in self.integer_keys:

@@ -50,7 +50,7 @@ def shared_orient(tables: Sequence[TableSource], options: ReadOptions) -> str | 
     str, optional
         "index" or "columns", as in `pandas.DataFrame.to_json`.
     """
-    sized: list[tuple[int, str]] = []
+    sized_orients: list[tuple[int, str]] = []
     for table in tables:
         stated = options.read.get(table.name, {}).get("orient")
         if stated is not None:
@@ -61,8 +61,8 @@ def shared_orient(tables: Sequence[TableSource], options: ReadOptions) -> str | 
             continue
         if isinstance(data, dict) and data and all(isinstance(v, dict) for v in data.values()):
             keys = list(dict.fromkeys(k for values in data.values() for k in values))
-            sized.append((max(len(data), len(keys)), _orient(data, keys)))
-    return max(sized)[1] if sized else None
+            sized_orients.append((max(len(data), len(keys)), _orient(data, keys)))
+    return max(sized_orients)[1] if sized_orients else None
 
 
 def document_table(table: TableSource, job: ConversionJob, orient: str | None = None) -> TableInfo:
@@ -87,17 +87,19 @@ def document_table(table: TableSource, job: ConversionJob, orient: str | None = 
         frame = reader.read(job.context)
         if not frame.columns:
             raise NoTableError
-        texts = [c for c, t in frame.schema.items() if is_numeric(t) and t != pl.Boolean and _is_text(c, t, keys)]
-        if texts:
+        text_columns = [
+            c for c, t in frame.schema.items() if is_numeric(t) and t != pl.Boolean and _is_text(c, t, keys)
+        ]
+        if text_columns:
             # polars would change the spelling of numbers.
-            spelled = reader.read(SILENT, as_text=texts)
-            frame = frame.with_columns(spelled[c].cast(pl.String) for c in texts)
+            spelled = reader.read(SILENT, as_text=text_columns)
+            frame = frame.with_columns(spelled[c].cast(pl.String) for c in text_columns)
         explode = read_options.get("explode")
         if explode is not None:
             exploded_schema(frame.schema, explode, table.name)
             frame, n_empty = exploded(frame, explode)
             report_empty_lists(job.context, table.name, explode, n_empty)
-        frame, large = _narrow(frame, table, keys, job.context)
+        frame, columns_beyond_64_bits = _narrow(frame, table, keys, job.context)
         frame = without_tokens(frame, read_options.get("missing") or ())
         with atomic(path) as temporary:
             frame.lazy().sink_parquet(temporary, row_group_size=ROWS_PER_GROUP, compression=COMPRESSION)
@@ -109,15 +111,15 @@ def document_table(table: TableSource, job: ConversionJob, orient: str | None = 
             f"{table.where} can't be converted to a table: {fault}", hint="if the file is truncated, fetch it again"
         ) from exc
     written = WrittenTable(path, file_sha256(path))
-    return info_of(table, written, sha256_of(source), job.options, beyond_64_bits=large)
+    return info_of(table, written, sha256_of(source), job.options, beyond_64_bits=columns_beyond_64_bits)
 
 
 def _narrow(frame: pl.DataFrame, table: TableSource, keys: Keys, context: RunContext) -> tuple[pl.DataFrame, list[str]]:
     """Return the frame without types wider than 64 bits, and the columns that became floats for that."""
     types = narrowed_types([(frame.schema, frame.lazy())], lambda c: keys.kind(c) != "", ())
-    large = [c for c, t in types.items() if t.beyond_64_bits]
-    report_beyond_64_bits(context, [table.name], large)
-    return frame.with_columns(pl.col(c).cast(t.dtype) for c, t in types.items()), large
+    columns_beyond_64_bits = [c for c, t in types.items() if t.beyond_64_bits]
+    report_beyond_64_bits(context, [table.name], columns_beyond_64_bits)
+    return frame.with_columns(pl.col(c).cast(t.dtype) for c, t in types.items()), columns_beyond_64_bits
 
 
 def _is_text(column: str, dtype: pl.DataType, keys: Keys) -> bool:
@@ -132,11 +134,11 @@ class _NumberText(str):
 
 def _fault(source: SourceFile) -> str | None:
     """Return where and why a file is not valid JSON; None where it is."""
-    content = _content(source)
+    document = _content(source)
     try:
-        json.loads(content, parse_constant=_refuse_constant)
+        json.loads(document, parse_constant=_refuse_constant)
     except UnicodeDecodeError as exc:
-        return f"line {1 + content[: exc.start].count(10):,} is not written in UTF-8"
+        return f"line {1 + document[: exc.start].count(10):,} is not written in UTF-8"
     except json.JSONDecodeError as exc:
         return f"line {exc.lineno:,}, column {exc.colno:,}: {exc.msg}"
     except ValueError as exc:
@@ -160,7 +162,9 @@ def _content(source: SourceFile) -> bytes:
             hint="write it as one object a line, and call it .jsonl",
         )
     if depth_of(content) > MAX_DEPTH:
-        raise DataError(f"{place_of(source)} can't be converted to a table: {TOO_DEEP}", hint="is it a table?")
+        raise DataError(
+            f"{place_of(source)} can't be converted to a table: {TOO_DEEP}", hint="check whether the file is a table"
+        )
     return content.removeprefix(codecs.BOM_UTF8)
 
 
@@ -190,12 +194,12 @@ class _DocumentReader:
 
     def read(self, context: RunContext, as_text: Collection[str] = ()) -> pl.DataFrame:
         """Return the rows; with `as_text` only these columns, as text in the file's spelling."""
-        parsers: dict[str, Any] = {"parse_float": _NumberText, "parse_int": _NumberText} if as_text else {}
+        number_parsers: dict[str, Any] = {"parse_float": _NumberText, "parse_int": _NumberText} if as_text else {}
         content = _content(self.source)
         if first_byte(self.source) == b"[":
             _check_names(content)
             if as_text:
-                return _text_frame(json.loads(content, **parsers), as_text)
+                return _text_frame(json.loads(content, **number_parsers), as_text)
             try:
                 return pl.read_json(io.BytesIO(content), infer_schema_length=None)
             except pl.exceptions.PolarsError as exc:
@@ -203,7 +207,7 @@ class _DocumentReader:
                 if records and all(isinstance(r, dict) for r in records):
                     raise
                 raise NoTableError from exc
-        data = json.loads(content, **parsers)
+        data = json.loads(content, **number_parsers)
         records = _records_in(data)
         if records is not None:
             _check_names(content)
@@ -246,6 +250,7 @@ class _DocumentReader:
 
 
 def _text_frame(records: list[dict[str, Any]], columns: Collection[str]) -> pl.DataFrame:
+    """Return these columns of the records as text."""
     return pl.DataFrame({c: [None if (v := record.get(c)) is None else str(v) for record in records] for c in columns})
 
 
@@ -300,8 +305,8 @@ def _orient(data: dict[str, dict[str, Any]], keys: list[str], default: str | Non
         return "index" if outer_are_digits else "columns"
     if any(len(values) < len(keys) for values in data.values()):
         return "index"  # programs write columns completely, with null, but may omit fields of rows
-    kinds_by_object = [_kinds(values.values()) for values in data.values()]
-    kinds_by_key = [_kinds(values[k] for values in data.values() if k in values) for k in keys]
+    kinds_by_object = [_type_names(values.values()) for values in data.values()]
+    kinds_by_key = [_type_names(values[k] for values in data.values() if k in values) for k in keys]
     n_mixed_objects, n_mixed_keys = (
         sum(len(kinds) > 1 for kinds in kind_sets) for kind_sets in (kinds_by_object, kinds_by_key)
     )
@@ -310,9 +315,10 @@ def _orient(data: dict[str, dict[str, Any]], keys: list[str], default: str | Non
     return default or ("index" if len(data) > len(keys) else "columns")
 
 
-def _kinds(values: Iterable[Any]) -> set[str]:
-    names = {int: "number", float: "number", _NumberText: "number"}
-    return {names.get(type(v), type(v).__name__) for v in values if v is not None}
+def _type_names(values: Iterable[Any]) -> set[str]:
+    """Return the names of the values' types, "number" for all numbers; null does not count."""
+    json_types = {int: "number", float: "number", _NumberText: "number"}
+    return {json_types.get(type(v), type(v).__name__) for v in values if v is not None}
 
 
 def _with_index(columns: dict[str, list[Any]], index: list[str]) -> dict[str, list[Any]]:

@@ -82,15 +82,17 @@ def evaluation_server(names: Iterable[str]) -> str | None:
 
 
 def _is_of_server(name: str) -> bool:
-    plain = name.replace("\\", "/").lower()
-    if plain.endswith(API_FILES):
+    normalized_name = name.replace("\\", "/").lower()
+    if normalized_name.endswith(API_FILES):
         return True
-    if "kaggle_" in plain:
-        parts = PurePosixPath(plain).parts
-        if any(part in SERVERS for part in parts) or parts[-1] in (f"{f}{e}" for f in SERVERS for e in PACKAGES):
+    if "kaggle_" in normalized_name:
+        path_parts = PurePosixPath(normalized_name).parts
+        if any(part in SERVERS for part in path_parts) or path_parts[-1] in (
+            f"{f}{e}" for f in SERVERS for e in PACKAGES
+        ):
             return True
-    if plain.endswith(".py"):
-        path = PurePosixPath(plain)
+    if normalized_name.endswith(".py"):
+        path = PurePosixPath(normalized_name)
         return path.parent.name in MODULES or path.stem in MODULES
     return False
 
@@ -109,12 +111,12 @@ def evaluation_server_in(raw: Path, listed: Iterable[str] = ()) -> str | None:
     listed_server = evaluation_server(listed)
     if listed_server is not None or not raw.is_dir():
         return listed_server
-    on_disk = list(_names_at_top(raw) if listed else _names_below(raw))
-    names = dict.fromkeys([*on_disk, *(name for name in listed if name.lower().endswith((".py", *ARCHIVES)))])
+    names_on_disk = list(_names_at_top(raw) if listed else _names_below(raw))
+    names = dict.fromkeys([*names_on_disk, *(name for name in listed if name.lower().endswith((".py", *ARCHIVES)))])
     code = (name for name in names if name.endswith(".py") and _is_api(raw / name))
     archives = (name for name in names if name.lower().endswith(ARCHIVES) and (raw / name).is_file())
     return (
-        evaluation_server(on_disk)
+        evaluation_server(names_on_disk)
         or next(code, None)
         or next((server for name in archives if (server := _in_archive(raw / name)) is not None), None)
     )

@@ -47,8 +47,8 @@ def needed_tables(names: Iterable[str], options: ReadOptions) -> set[str]:
         if isinstance(stated, str):
             needed.add(stated)
         elif stated is not False:
-            best = max(map(score, all_names), default=0)
-            needed |= {name for name in all_names if best > 0 and score(name) == best}
+            best_score = max(map(score, all_names), default=0)
+            needed |= {name for name in all_names if best_score > 0 and score(name) == best_score}
     return needed
 
 
@@ -63,8 +63,10 @@ def lacking_roles(names: Iterable[str], options: ReadOptions) -> list[str]:
     []
     """
     all_names = list(names)
-    stated = {role: options.roles.get(role) for role in ("train", "test")}
-    return [r for r, name in stated.items() if not (name in all_names if name else any(map(ROLES[r], all_names)))]
+    stated_by_role = {role: options.roles.get(role) for role in ("train", "test")}
+    return [
+        r for r, name in stated_by_role.items() if not (name in all_names if name else any(map(ROLES[r], all_names)))
+    ]
 
 
 DECOMPRESS_COMMANDS = {".gz": "gzip", ".xz": "xz", ".bz2": "bzip2"}
@@ -104,9 +106,9 @@ class Exclusions:
         message = message.removeprefix("can't be converted to a table: ").removeprefix(f"{self.raw / name} ")
         reason = " ".join(message.replace(f"{self.raw}/", "").split())
         reason = f"it {reason}" if reason.startswith(("is ", "has ", "needs ")) else reason
-        stamp = "" if table is None else stamp_of(table)
-        options = "" if table is None else options_key(table, self.options)
-        self.files[name] = ExcludedFile(file, reason, stamp, options)
+        source_stamp = "" if table is None else stamp_of(table)
+        options_digest = "" if table is None else options_key(table, self.options)
+        self.files[name] = ExcludedFile(file, reason, source_stamp, options_digest)
         if table is not None:
             self.failed[name] = exc, table
 
@@ -141,18 +143,18 @@ class Exclusions:
 def with_fixed_hint(exc: DataError, tables: Iterable[TableSource], options: ReadOptions, slug: str) -> DataError:
     """Add a hint to the error of a needed table: how to replace the file by a corrected copy."""
     parts = [p for t in tables for p in t.parts]
-    at_fault = next((p for p in parts if _is_named(p, exc.message)), parts[0] if len(parts) == 1 else None)
-    if options.fixed is None or at_fault is None or "competition.toml asks for" in exc.hint:
+    faulty_part = next((p for p in parts if _is_named(p, exc.message)), parts[0] if len(parts) == 1 else None)
+    if options.fixed is None or faulty_part is None or "competition.toml asks for" in exc.hint:
         return exc
-    name = Path(at_fault.name)
+    name = Path(faulty_part.name)
     # With its folders, because other folders may have a file of this name.
     target = options.fixed / (name.with_suffix("") if name.suffix in DECOMPRESS_COMMANDS else name)
-    if at_fault.path.is_relative_to(options.fixed):
+    if faulty_part.path.is_relative_to(options.fixed):
         hint = f"it is your fixed copy: fix it there, then `wb fetch {slug}` again"
     else:
         hint = (
             f"a fixed copy in {options.fixed} replaces it, even after another download: "
-            f"`mkdir -p {quote(str(target.parent))} && {_copy_command(at_fault, target)}`, fix it there, then "
+            f"`mkdir -p {quote(str(target.parent))} && {_copy_command(faulty_part, target)}`, fix it there, then "
             f"`wb fetch {slug}` again"
         )
     return type(exc)(exc.message, hint=f"{exc.hint}; {hint}" if exc.hint else hint)

@@ -317,9 +317,11 @@ class _Fetch:
             text = definition_text(inferred, stated) + submission_text(facts, inferred, manifest, stated)
             write_text(definition, text + _excluded_text(manifest))
             written.append(definition)
-            for guess in inferred.positives if isinstance(inferred, Inferred) else ():
-                if guess.label is None:
-                    self.context.say(f"to be decided in {definition}: {question(guess)} It is asked again by `wb run`")
+            for positive_label in inferred.positives if isinstance(inferred, Inferred) else ():
+                if positive_label.label is None:
+                    self.context.say(
+                        f"to be decided in {definition}: {question(positive_label)} It is asked again by `wb run`"
+                    )
         if not experiments:
             # Usually 001, but a higher number where experiments were run whose files no longer exist.
             written.append(create_experiment(self.workspace, self.slug, baseline_text(inferred))[1])

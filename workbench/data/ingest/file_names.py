@@ -82,8 +82,8 @@ def clashing_names(names: Iterable[str], folder: Path) -> tuple[str, str] | None
             return parent, name
     first_by_folded: dict[str, str] = {}
     pairs = [(first_by_folded.setdefault(n.casefold(), n), n) for n in normalized]
-    differing = [pair for pair in pairs if pair[0] != pair[1]]
-    return differing[0] if differing and _is_case_insensitive(folder) else None
+    differing_pairs = [pair for pair in pairs if pair[0] != pair[1]]
+    return differing_pairs[0] if differing_pairs and _is_case_insensitive(folder) else None
 
 
 def _is_case_insensitive(folder: Path) -> bool:

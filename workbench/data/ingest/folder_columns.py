@@ -40,14 +40,14 @@ def folder_columns(table: TableSource, present: Collection[str], keys: Keys = NO
 
 
 def _typed_column(name: str, texts: list[str | None]) -> pl.Series:
-    present = [t for t in texts if t is not None]
-    if present and all(re.fullmatch(r"0|-?[1-9]\d{0,17}", t) for t in present):
+    present_texts = [t for t in texts if t is not None]
+    if present_texts and all(re.fullmatch(r"0|-?[1-9]\d{0,17}", t) for t in present_texts):
         return pl.Series(name, [None if t is None else int(t) for t in texts], dtype=pl.Int64)
     try:
         days = [None if t is None else date.fromisoformat(t) for t in texts]
     except ValueError:
         days = []
-    if present and days and all(len(t) == 10 for t in present):
+    if present_texts and days and all(len(t) == 10 for t in present_texts):
         return pl.Series(name, days, dtype=pl.Date)
     return pl.Series(name, texts, dtype=pl.String)
 

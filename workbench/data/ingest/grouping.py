@@ -82,9 +82,9 @@ def tables_in(
     top_folders = {PurePosixPath(s.name).parts[0] for s in sources if len(PurePosixPath(s.name).parts) > 1}
     root = f"{top_folders.pop()}/" if len(top_folders) == 1 and all("/" in s.name for s in sources) else ""
     names = [source.name.removeprefix(root) for source in sources]
-    mixed = _mixed_hive_folders(names)
+    mixed_folders = _mixed_hive_folders(names)
     parts = [
-        _part(source, name, root, keeps_stem=_folders_and_kind(name) in mixed)
+        _part(source, name, root, keeps_stem=_folders_and_kind(name) in mixed_folders)
         for source, name in zip(sources, names, strict=True)
     ]
     if unreadable is not None:
@@ -106,9 +106,9 @@ def tables_in(
         else:
             tables += [TableSource(p.single_name, (p.source,), kind) for p in group]
     _check_unique([((t.name, ()), p) for t in tables for p in t.parts[:1]], options.fixed)
-    stated = stated_tables(sorted(tables, key=lambda t: t.name), options.read)
+    tables_with_stated = stated_tables(sorted(tables, key=lambda t: t.name), options.read)
     with_stated_parts = (name for name, read_options in options.read.items() if read_options.get("parts"))
-    return join_named(stated, root, {*options.named, *with_stated_parts})
+    return join_named(tables_with_stated, root, {*options.named, *with_stated_parts})
 
 
 def _is_named_separately(group: list[_Part], options: ReadOptions) -> bool:
@@ -135,8 +135,8 @@ def _mixed_hive_folders(names: Collection[str]) -> set[tuple[str, ...]]:
         if any(HIVE_FOLDER.fullmatch(f) for f in path.parent.parts):
             stems = stems_by_folder.setdefault((str(path.parent), kind_of(name)), set())
             stems.add(_stem_without_part(without_endings(path.name)))
-    mixed = {folder for folder, stems in stems_by_folder.items() if len(stems) > 1}
-    return {_folders_and_kind(n) for n in names if (str(PurePosixPath(n).parent), kind_of(n)) in mixed}
+    mixed_folders = {folder for folder, stems in stems_by_folder.items() if len(stems) > 1}
+    return {_folders_and_kind(n) for n in names if (str(PurePosixPath(n).parent), kind_of(n)) in mixed_folders}
 
 
 def _stem_without_part(stem: str) -> str:

@@ -74,12 +74,14 @@ def find_keys(tables: Iterable[TableSource], options: ReadOptions) -> Keys:
     sample = max(
         (h for h in heads if sample_score(h.name)), key=lambda h: (sample_score(h.name), -len(h.columns)), default=None
     )
-    names = {name_of(c) for c in (_ids_without_sample(heads) if sample is None else _ids(sample, heads))}
+    key_names = {
+        name_of(c) for c in (_id_columns_without_sample(heads) if sample is None else _id_columns(sample, heads))
+    }
     if sample is not None and _has_lists(sample):
-        names |= {*USER_NAMES, *ITEM_NAMES, *EVENT_TYPE_NAMES} & {name_of(c) for h in heads for c in h.columns}
+        key_names |= {*USER_NAMES, *ITEM_NAMES, *EVENT_TYPE_NAMES} & {name_of(c) for h in heads for c in h.columns}
     test_columns = {c for h in heads if h.is_test for c in h.columns}
-    codes = frozenset(c for h in heads for c in (*_codes(h, test_columns), *_names_of_rows(h, heads)))
-    keys = Keys(options.keys.names | names, options.keys.codes | codes, options.keys.as_text)
+    codes = frozenset(c for h in heads for c in (*_code_columns(h, test_columns), *_row_name_columns(h, heads)))
+    keys = Keys(options.keys.names | key_names, options.keys.codes | codes, options.keys.as_text)
     return keys.with_text(_respelled_columns(keys, heads))
 
 
@@ -98,12 +100,12 @@ def _head(table: TableSource, options: ReadOptions) -> _Head | None:
 # ---------------------------------------------------------------------------------------------------------------- ids
 
 
-def _ids(sample: _Head, heads: list[_Head]) -> set[str]:
+def _id_columns(sample: _Head, heads: list[_Head]) -> set[str]:
     """Return the ids of the sample, and the columns of test that have their values or parts of these."""
     tests = [h for h in heads if h.is_test and h is not sample]
-    shared = {c for c in sample.columns if any(c in t.columns for t in tests)}
-    ids = shared if shared and len(shared) < len(sample.columns) else set(sample.columns[:1])
-    if shared or not sample.rows.width:
+    shared_columns = {c for c in sample.columns if any(c in t.columns for t in tests)}
+    ids = shared_columns if shared_columns and len(shared_columns) < len(sample.columns) else set(sample.columns[:1])
+    if shared_columns or not sample.rows.width:
         return ids
     values = sample.rows.to_series(0).drop_nulls()
     id_parts = {*values, *(part for value in values.head(HEAD_ROWS // 10) for part in re.split(SEPARATORS, value))}
@@ -124,7 +126,7 @@ def _share_in(values: pl.Series, other_values: Iterable[str]) -> float:
     return float(values.drop_nulls().head(HEAD_ROWS).is_in(list(other_values)).mean() or 0.0)  # type: ignore[arg-type]
 
 
-def _ids_without_sample(heads: list[_Head]) -> set[str]:
+def _id_columns_without_sample(heads: list[_Head]) -> set[str]:
     id_names = ("id", "rowid", "key", "index", "uuid", "guid", "testid")
     return {c for h in heads if h.is_test for c in h.columns if name_of(c) in id_names}
 
@@ -153,7 +155,7 @@ def _is_respelled(values: pl.Series) -> bool:
 _CODE = ColumnType(pl.Float64(), key="code")
 
 
-def _codes(head: _Head, test_columns: set[str]) -> list[str]:
+def _code_columns(head: _Head, test_columns: set[str]) -> list[str]:
     """Return the columns whose numbers are codes: 10.1 and 10.10 in one column, or 303e2 among integers.
 
     The former does not count for columns of train that test lacks: a target may be an amount that people typed.
@@ -161,18 +163,18 @@ def _codes(head: _Head, test_columns: set[str]) -> list[str]:
     if not head.rows.width:
         return []
     text = pl.all().str
-    end_in_zero = head.rows.select(text.contains(r"\.\d*[1-9]0+$").any()).row(0)
-    have_e = head.rows.select(text.contains(CODE_WITH_E).any()).row(0)
+    column_ends_in_zero = head.rows.select(text.contains(r"\.\d*[1-9]0+$").any()).row(0)
+    column_has_e = head.rows.select(text.contains(CODE_WITH_E).any()).row(0)
     codes = []
-    for column, ends_in_zero, has_e in zip(head.rows.columns, end_in_zero, have_e, strict=True):
+    for column, ends_in_zero, has_e in zip(head.rows.columns, column_ends_in_zero, column_has_e, strict=True):
         is_only_in_train = head.is_train and column not in test_columns
-        may_be_numbered = ends_in_zero and not is_only_in_train and not AMOUNT_NAME.search(column)
-        if not (may_be_numbered or has_e):
+        may_be_numbered_parts = ends_in_zero and not is_only_in_train and not AMOUNT_NAME.search(column)
+        if not (may_be_numbered_parts or has_e):
             continue
         values = head.rows[column].drop_nulls()
         values = values.filter(~values.str.strip_chars().is_in(MISSING))
         is_code_with_e = has_e and values.str.contains(rf"{CODE_WITH_E}|^\d+$").all()
-        if is_code_with_e or (may_be_numbered and _are_numbered_parts(values)):
+        if is_code_with_e or (may_be_numbered_parts and _are_numbered_parts(values)):
             codes.append(column)
     return codes
 
@@ -188,7 +190,7 @@ def _are_numbered_parts(values: pl.Series) -> bool:
     return with_point.cast(pl.Float64, strict=False).n_unique() < with_point.len()
 
 
-def _names_of_rows(head: _Head, heads: list[_Head]) -> list[str]:
+def _row_name_columns(head: _Head, heads: list[_Head]) -> list[str]:
     """Return the first column of a side table if it is unique and train or test has it, too."""
     if head.is_train or head.is_test or sample_score(head.name) or not head.rows.height:
         return []
@@ -200,18 +202,18 @@ def _names_of_rows(head: _Head, heads: list[_Head]) -> list[str]:
 
 def _respelled_columns(keys: Keys, heads: list[_Head]) -> set[str]:
     """Return the keys and codes with a value in the heads whose spelling a number would change."""
-    names = set()
+    columns = set()
     for head in heads:
         for column in head.rows.get_columns():
             kind = keys.kind(column.name)
-            if not kind or column.name in names:
+            if not kind or column.name in columns:
                 continue
             text = column.drop_nulls()
             if (kind == "key" and text.len() and not _keeps_spelling(text)) or (
                 kind == "code" and _is_respelled(column)
             ):
-                names.add(column.name)
-    return names
+                columns.add(column.name)
+    return columns
 
 
 def _keeps_spelling(text: pl.Series) -> bool:

@@ -37,19 +37,23 @@ def narrowed_types(
     exclude : iterable of str
         Columns that stay unchanged.
     """
-    pairs = list(frames)
+    schemas_and_frames = list(frames)
     types_by_column: dict[str, list[pl.DataType]] = {}
-    for schema, _ in pairs:
+    for schema, _ in schemas_and_frames:
         for column, dtype in schema.items():
             types_by_column.setdefault(column, []).append(dtype)
     excluded = set(exclude)
-    wide = [
+    wide_columns = [
         column
         for column, types in types_by_column.items()
         if column not in excluded and _is_wide_together(types) and all(_is_integer(t) for t in types)
     ]
-    large = {c for schema, frame in pairs for c in _beyond_64_bits(frame, [c for c in wide if c in schema])}
-    return {c: _narrowed_type(c in large, is_key(c)) for c in wide}
+    columns_beyond_64_bits = {
+        c
+        for schema, frame in schemas_and_frames
+        for c in _beyond_64_bits(frame, [c for c in wide_columns if c in schema])
+    }
+    return {c: _narrowed_type(c in columns_beyond_64_bits, is_key(c)) for c in wide_columns}
 
 
 def _is_wide_together(types: list[pl.DataType]) -> bool:

@@ -66,10 +66,12 @@ def report_missing_columns(table: TableSource, layout: Layout, context: RunConte
     """Report the columns that some parts lack."""
     headers = [frozenset(header) for header in layout.headers]
     for column in layout.header:
-        lacking = [p for p, h in zip(table.parts, headers, strict=True) if column not in h]
-        if lacking:
-            more = f" and {len(lacking) - 1} more of {len(table.parts)} parts" if len(lacking) > 1 else ""
-            context.say(f"{table.name}: column {column!r} is missing in {place_of(lacking[0])}{more}; it is null there")
+        lacking_parts = [p for p, h in zip(table.parts, headers, strict=True) if column not in h]
+        if lacking_parts:
+            more = f" and {len(lacking_parts) - 1} more of {len(table.parts)} parts" if len(lacking_parts) > 1 else ""
+            context.say(
+                f"{table.name}: column {column!r} is missing in {place_of(lacking_parts[0])}{more}; it is null there"
+            )
 
 
 def reencoded_layouts(group: list[TableSource], layouts: dict[str, Layout], exclude: set[str]) -> dict[str, Layout]:
@@ -85,12 +87,12 @@ def reencoded_layouts(group: list[TableSource], layouts: dict[str, Layout], excl
     return agreed_layouts(group, layouts | reencoded)
 
 
-def _guess_completely(table: TableSource, layout: Layout, prefer: str | None) -> Layout:
+def _guess_completely(table: TableSource, layout: Layout, preferred_encoding: str | None) -> Layout:
     """Return a layout in which the encodings of parts that seemed to be UTF-8 are guessed from complete files."""
     forms = []
     for part, form in zip(table.parts, layout.forms, strict=True):
         is_plain_utf8 = form.encoding == "utf-8" and not form.broken_line
-        guess = full_encoding(part, prefer) if is_plain_utf8 else Guess("utf-8")
+        guess = full_encoding(part, preferred_encoding) if is_plain_utf8 else Guess("utf-8")
         is_utf8 = guess.encoding == "utf-8" and not guess.broken_line
         forms.append(form if is_utf8 else _reencoded(form, guess))
     return layout if tuple(forms) == layout.forms else Layout(tuple(forms), tuple(_headers(table, tuple(forms))))
@@ -98,12 +100,12 @@ def _guess_completely(table: TableSource, layout: Layout, prefer: str | None) ->
 
 def agreed_layouts(group: list[TableSource], layouts: dict[str, Layout]) -> dict[str, Layout]:
     """Return the layouts with one encoding for all files whose encoding was guessed, as far as it decodes them."""
-    guessed = [(t, n) for t in group for n, form in enumerate(layouts[t.name].forms) if _is_guessed(form)]
-    if len({layouts[t.name].forms[n].encoding for t, n in guessed}) < 2:
+    guessed_parts = [(t, n) for t in group for n, form in enumerate(layouts[t.name].forms) if _is_guessed(form)]
+    if len({layouts[t.name].forms[n].encoding for t, n in guessed_parts}) < 2:
         return layouts
-    samples = {(t.name, n): encoding_sample(t.parts[n]) for t, n in guessed}
+    samples = {(t.name, n): encoding_sample(t.parts[n]) for t, n in guessed_parts}
     common_encoding = guess_encoding(joined_sample(samples.values())).encoding
-    agreed = dict(layouts)
+    agreed_layout_by_table = dict(layouts)
     for table in group:
         forms = tuple(
             _reencoded(form, guess_encoding(samples[table.name, n], prefer=common_encoding))
@@ -112,8 +114,8 @@ def agreed_layouts(group: list[TableSource], layouts: dict[str, Layout]) -> dict
             for n, form in enumerate(layouts[table.name].forms)
         )
         if forms != layouts[table.name].forms:
-            agreed[table.name] = Layout(forms, tuple(_headers(table, forms)))
-    return agreed
+            agreed_layout_by_table[table.name] = Layout(forms, tuple(_headers(table, forms)))
+    return agreed_layout_by_table
 
 
 def _is_guessed(form: TextForm) -> bool:

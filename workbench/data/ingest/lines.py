@@ -101,9 +101,9 @@ class _LinesConversion:
         first = next(frames, None)
         row_bytes = 1.0 if first is None else first.estimated_size() / max(1, first.height)
         group_rows = self.group_rows or rows_per_group(row_bytes, self.options)
-        bounded = self._bounded(first, frames, group_rows, is_last=is_last)
+        bounded_frames = self._bounded(first, frames, group_rows, is_last=is_last)
         path = self.job.parquet_path(self.table)
-        written = write_frames(self.table, path, bounded, self.schema, group_rows)
+        written = write_frames(self.table, path, bounded_frames, self.schema, group_rows)
         report_empty_lists(self.job.context, self.table.name, self.explode or "", self.n_empty)
         report_beyond_64_bits(self.job.context, [self.table.name], self._beyond_64_bits())
         sha256 = joined_sha([d.hexdigest() for d in digests])
@@ -126,10 +126,10 @@ class _LinesConversion:
     def _reader(self) -> ShapedReader:
         """Return a reader for the types that are known; sets `stated`, `folder_columns` and `schema` of the table."""
         paths = self._paths()
-        stated = {c: name for c in paths if (name := self.options.stated_type(self.table.name, c))}
-        self.stated: dict[str, ColumnType] = {c: from_name(name, c) for c, name in stated.items()}
+        stated_names = {c: name for c in paths if (name := self.options.stated_type(self.table.name, c))}
+        self.stated: dict[str, ColumnType] = {c: from_name(name, c) for c, name in stated_names.items()}
         unquoted = set(self._keys_as_text("", self.shape))
-        as_text = {paths[c] for c in stated} | unquoted
+        as_text = {paths[c] for c in stated_names} | unquoted
         record_schema = schema_of(self.shape, as_text, self.table.name, self.places)
         schema = dict(record_schema)
         if self.explode is not None:
@@ -157,29 +157,29 @@ class _LinesConversion:
     def _beyond_64_bits(self) -> list[str]:
         """Return the columns of floats that have integers beyond 64 bits."""
         shapes = dict(self.shape.fields)
-        lists = shapes.get(self.explode or "")
-        shapes |= lists.element.fields if lists is not None and lists.element is not None else {}
+        list_shape = shapes.get(self.explode or "")
+        shapes |= list_shape.element.fields if list_shape is not None and list_shape.element is not None else {}
         return [c for c, s in shapes.items() if "large" in s.kinds and self.schema.get(c) == pl.Float64]
 
     def _paths(self) -> dict[str, str]:
         """Return the paths of the columns in the records."""
         paths = {name: name for name in self.shape.fields}
-        lists = self.shape.fields.get(self.explode or "")
-        if lists is not None and lists.element is not None and lists.element.fields:
+        list_shape = self.shape.fields.get(self.explode or "")
+        if list_shape is not None and list_shape.element is not None and list_shape.element.fields:
             del paths[self.explode or ""]
-            paths |= {name: f"{self.explode}[].{name}" for name in lists.element.fields if name not in paths}
+            paths |= {name: f"{self.explode}[].{name}" for name in list_shape.element.fields if name not in paths}
         return paths
 
     def _typed(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Parse the columns with stated types, and replace missing values by null."""
         typed = frame.with_columns(t.read(c, self.missing).alias(c) for c, t in self.stated.items())
-        for column, stated in self.stated.items():
-            lost = frame[column].filter(typed[column].is_null() & frame[column].is_not_null())
-            bad = present_texts(lost, self.missing, stated.decimal)
-            if bad.len():
+        for column, stated_type in self.stated.items():
+            lost_texts = frame[column].filter(typed[column].is_null() & frame[column].is_not_null())
+            invalid_texts = present_texts(lost_texts, self.missing, stated_type.decimal)
+            if invalid_texts.len():
                 raise DataError(
-                    f"{self.table.where}: column {column!r} has {bad[0]!r}, "
-                    f"which is not of type {stated.dtype.base_type()}",
+                    f"{self.table.where}: column {column!r} has {invalid_texts[0]!r}, "
+                    f"which is not of type {stated_type.dtype.base_type()}",
                     hint=f"[types] of competition.toml sets that type; fix {column!r} there",
                 )
         return without_tokens(typed, self.missing)
@@ -188,18 +188,18 @@ class _LinesConversion:
 
     def _frames(self, reader: ShapedReader, digests: list[Any]) -> Iterator[pl.DataFrame]:
         """Yield the rows block by block; after a block that does not fit, only check the following ones."""
-        latest = reader
+        latest_reader = reader
         for place, block, rows in self._read_blocks(reader, digests):
-            block_rows = rows if latest is reader else _try_read(latest, block)
+            block_rows = rows if latest_reader is reader else _try_read(latest_reader, block)
             if block_rows is None:
                 if self._add_lines(block, place):
-                    latest = self._reader()
-                block_rows = self._read_checked(latest, block, place[0])
-            if latest is reader:
+                    latest_reader = self._reader()
+                block_rows = self._read_checked(latest_reader, block, place[0])
+            if latest_reader is reader:
                 frame, n_empty = block_rows
                 self.n_empty += n_empty
                 yield with_folder_columns(self._typed(frame), self.folder_columns, place[0])
-        if latest is not reader:
+        if latest_reader is not reader:
             raise _WrongGuessError("lines further down have other types, or fields of their own")
 
     def _read_blocks(
@@ -227,12 +227,12 @@ class _LinesConversion:
 
     def _add_lines(self, block: bytes, place: Place) -> bool:
         """Add the lines of a block to the shape; return whether it changed."""
-        before = self.shape.summary
+        summary_before = self.shape.summary
         try:
             add_lines(self.shape, block, place)
         except FaultError as exc:
             raise self._fault(str(exc), place[0]) from None
-        return bool(self.shape.summary != before)
+        return bool(self.shape.summary != summary_before)
 
     def _read_checked(self, reader: ShapedReader, block: bytes, part: int) -> _BlockRows:
         """Return the rows of a block whose lines were added to the shape."""
@@ -284,10 +284,10 @@ def _complete_lines(source: SourceFile, size: int, digest: Any) -> Iterator[byte
     """Yield blocks of complete lines, without a byte order mark; `digest`, if not None, is updated with all bytes."""
     incomplete, is_first = b"", True
     with source.opened() as file:
-        while raw := file.read(size):
+        while received := file.read(size):
             if digest is not None:
-                digest.update(raw)
-            data = incomplete + raw
+                digest.update(received)
+            data = incomplete + received
             if is_first:
                 data, is_first = data.removeprefix(codecs.BOM_UTF8), False
             end = data.rfind(b"\n") + 1

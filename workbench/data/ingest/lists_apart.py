@@ -48,9 +48,13 @@ def lists_apart(block: bytes) -> ListsApart | None:
     if len(brackets) % 2 or not ((codes[opening] == ord("[")).all() and (codes[closing] == ord("]")).all()):
         return None
     starts, ends = opening.tolist(), closing.tolist()
-    numbered = (b"%d" % i for i in range(len(starts)))
-    outside = [block[start:end] for start, end in zip([0, *(e + 1 for e in ends)], [*starts, len(block)], strict=True)]
-    lines = b"".join(chain.from_iterable(zip(outside, numbered, strict=False))) + outside[-1]
+    running_numbers = (b"%d" % i for i in range(len(starts)))
+    texts_outside_lists = [
+        block[start:end] for start, end in zip([0, *(e + 1 for e in ends)], [*starts, len(block)], strict=True)
+    ]
+    lines = (
+        b"".join(chain.from_iterable(zip(texts_outside_lists, running_numbers, strict=False))) + texts_outside_lists[-1]
+    )
     if lines.count(b"\n") != block.count(b"\n"):
         return None
     braces = np.flatnonzero(codes == ord("{"))

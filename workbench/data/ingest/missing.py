@@ -64,8 +64,8 @@ def is_token(text: pl.Expr, tokens: Sequence[str], decimal: str = "") -> pl.Expr
             has_decimal_comma = with_point.str.contains(DECIMAL_COMMA)
             if decimal != ",":
                 has_decimal_comma &= ~with_point.str.contains(AMBIGUOUS_COMMA)
-            replaced = with_point.str.replace(",", ".", literal=True)
-            with_point = pl.when(has_decimal_comma).then(replaced).otherwise(with_point)
+            with_decimal_point = with_point.str.replace(",", ".", literal=True)
+            with_point = pl.when(has_decimal_comma).then(with_decimal_point).otherwise(with_point)
         is_equal |= with_point.cast(pl.Float64, strict=False).is_in(numbers).fill_null(value=False)
     return is_equal.fill_null(value=False)
 

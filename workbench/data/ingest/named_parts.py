@@ -122,10 +122,13 @@ def join_named(tables: Sequence[TableSource], root: str, exclude: Iterable[str])
                 joined[base] = members
     joined_names = {n.table.name for group in joined.values() for n in group}
     other_tables = [t for t in tables if t.name not in joined_names]
-    new = [_join(base, group) for base, group in joined.items()]
+    new_tables = [_join(base, group) for base, group in joined.items()]
     numbered = [(t, w) for t in other_tables if _has_role(t.name, TRAIN) and (w := _words_of_parts(t, root))]
-    keyed = {t.name: t for t in _with_part_columns([*new, *numbered], other_tables)}
-    return sorted([*(t for t in other_tables if t.name not in keyed), *keyed.values()], key=lambda t: t.name)
+    tables_with_part_column = {t.name: t for t in _with_part_columns([*new_tables, *numbered], other_tables)}
+    return sorted(
+        [*(t for t in other_tables if t.name not in tables_with_part_column), *tables_with_part_column.values()],
+        key=lambda t: t.name,
+    )
 
 
 def _named_table(table: TableSource, root: str) -> _NamedTable | None:
@@ -143,21 +146,21 @@ def _named_table(table: TableSource, root: str) -> _NamedTable | None:
         return None
     position = roles[0]
     role = _role(words[position])
-    label = "first" if position == 0 else "last" if position == len(words) - 1 else f"{position}"
+    position_label = "first" if position == 0 else "last" if position == len(words) - 1 else f"{position}"
     if role == SAMPLE_ROLE:
-        label = f"{label} {position}"
-    return None if role is None else _NamedTable(table, words, role, label)
+        position_label = f"{position_label} {position}"
+    return None if role is None else _NamedTable(table, words, role, position_label)
 
 
 def _groups_of_equal_columns(group: list[_NamedTable]) -> list[list[_NamedTable]]:
     if len(group) < 2:
         return []
-    by_columns: dict[frozenset[str], list[_NamedTable]] = {}
+    tables_by_columns: dict[frozenset[str], list[_NamedTable]] = {}
     for named in group:
         columns = columns_of(named.table)
         if columns is not None:
-            by_columns.setdefault(columns, []).append(named)
-    return [g for g in by_columns.values() if len(g) > 1]
+            tables_by_columns.setdefault(columns, []).append(named)
+    return [g for g in tables_by_columns.values() if len(g) > 1]
 
 
 def columns_of(table: TableSource) -> frozenset[str] | None:
@@ -172,10 +175,10 @@ def _joined_name(group: list[_NamedTable]) -> str | None:
     """Return the name of the joined table; None if the differing words do not look like names of parts."""
     words_by_table = [n.words for n in group]
     start, end = _common_ends(words_by_table)
-    differing = [w[start : len(w) - end] for w in words_by_table]
-    if not all(differing) or len(set(differing)) < len(differing):
+    differing_words = [w[start : len(w) - end] for w in words_by_table]
+    if not all(differing_words) or len(set(differing_words)) < len(differing_words):
         return None
-    if any(_name_another_table(words) for words in differing):
+    if any(_name_another_table(words) for words in differing_words):
         return None
     tables = [n.table for n in group]
     if _share_ids(tables) if group[0].role == SAMPLE_ROLE else _have_same_rows(tables):
@@ -252,13 +255,15 @@ def _is_another_view(head: pl.DataFrame, views: dict[Any, list[set[tuple[str, in
     Then the files are two views of the same rows rather than parts. Columns are compared by hashes, kept in `views`.
     """
     n_unique = {c: n for c in head.columns if (n := head[c].n_unique()) > 1}
-    key = next((c for c, n in n_unique.items() if n == head.height), None)
-    if key is None:
+    key_column = next((c for c, n in n_unique.items() if n == head.height), None)
+    if key_column is None:
         return False
     row = pl.int_range(pl.len())
-    sums = head.select(pl.struct(c, row.alias("")).hash().sum().alias(c) for c in n_unique if c).row(0, named=True)
-    column_hashes = set(sums.items())
-    earlier_views = views.setdefault((head.height, key, sums[key]), [])
+    hash_by_column = head.select(pl.struct(c, row.alias("")).hash().sum().alias(c) for c in n_unique if c).row(
+        0, named=True
+    )
+    column_hashes = set(hash_by_column.items())
+    earlier_views = views.setdefault((head.height, key_column, hash_by_column[key_column]), [])
     is_another_view = any(len(column_hashes & earlier) > 1 for earlier in earlier_views)
     earlier_views.append(column_hashes)
     return is_another_view
@@ -267,12 +272,12 @@ def _is_another_view(head: pl.DataFrame, views: dict[Any, list[set[tuple[str, in
 def _share_ids(tables: Sequence[TableSource]) -> bool:
     """Tell whether two sample submissions have ids in common, so that they are not parts of one."""
     heads = [head_rows(t.parts[0], t.kind) for t in tables]
-    key = next((h.columns[0] for h in heads if h is not None and h.width), None)
+    id_column = next((h.columns[0] for h in heads if h is not None and h.width), None)
     earlier_ids: set[Any] = set()
     for head in heads:
-        if head is None or key is None or key not in head.columns:
+        if head is None or id_column is None or id_column not in head.columns:
             return True
-        ids = set(head[key].to_list())
+        ids = set(head[id_column].to_list())
         if ids & earlier_ids:
             return True
         earlier_ids |= ids
@@ -328,44 +333,46 @@ def _with_part_columns(
     """
     tests = [t for t in other_tables if _has_role(t.name, TEST)]
     tests_in_parts = [(t, w) for t, w in joined if _has_role(t.name, TEST)]
-    results: dict[str, TableSource] = {t.name: t for t, _ in joined}
+    table_by_name: dict[str, TableSource] = {t.name: t for t, _ in joined}
     for train, words in joined:
         if not _has_role(train.name, TRAIN):
             continue
         for test in [*tests, *(t for t, _ in tests_in_parts)]:
             with_column = _with_column_of(train, words, test)
-            results[train.name] = with_column or results[train.name]
+            table_by_name[train.name] = with_column or table_by_name[train.name]
         for test, test_words in tests_in_parts:
-            if results[train.name].parts[0].keys or not _folded(words) & _folded(test_words):
+            if table_by_name[train.name].parts[0].keys or not _casefolded_values(words) & _casefolded_values(
+                test_words
+            ):
                 continue
             name = _column_name(words, columns_of(train) or frozenset())
             if name is not None and not _has_part_column(train, words):
-                results[train.name] = _with_values(train, name, [_value_of(w, words) for w in words])
-                results[test.name] = _with_values(test, name, [_value_of(w, words) for w in test_words])
+                table_by_name[train.name] = _with_values(train, name, [_value_of(w, words) for w in words])
+                table_by_name[test.name] = _with_values(test, name, [_value_of(w, words) for w in test_words])
     for table, words in joined:
-        if table.by_words and not results[table.name].parts[0].keys:
+        if table.by_words and not table_by_name[table.name].parts[0].keys:
             role = TRAIN if _has_role(table.name, TRAIN) else TEST
             related = [t for t in other_tables if _has_role(t.name, role) or _has_role(t.name, SAMPLE)]
             candidates = (_with_ids_of(table, words, other) for other in related)
-            results[table.name] = next((t for t in candidates if t is not None), results[table.name])
-    return list(results.values())
+            table_by_name[table.name] = next((t for t in candidates if t is not None), table_by_name[table.name])
+    return list(table_by_name.values())
 
 
 def _with_ids_of(table: TableSource, words: list[tuple[str, ...]], other: TableSource) -> TableSource | None:
     """Return a table with the ids of another one (a sample, or labels) as a column, if each part is named by an id."""
-    keyed = _with_column_of(table, words, other)
-    rows = head_rows(other.parts[0], other.kind) if keyed is not None else None
-    if keyed is None or rows is None:
+    table_with_ids = _with_column_of(table, words, other)
+    rows = head_rows(other.parts[0], other.kind) if table_with_ids is not None else None
+    if table_with_ids is None or rows is None:
         return None
-    ids = rows[keyed.parts[0].keys[0][0]]
-    return keyed if ids.n_unique() == ids.len() == min(len(set(words)), HEAD_ROWS) > 1 else None
+    ids = rows[table_with_ids.parts[0].keys[0][0]]
+    return table_with_ids if ids.n_unique() == ids.len() == min(len(set(words)), HEAD_ROWS) > 1 else None
 
 
 def _has_role(name: str, role: tuple[str, ...]) -> bool:
     return any(w.lower() in role for w in words_of(name))
 
 
-def _folded(words: Iterable[tuple[str, ...]]) -> set[str]:
+def _casefolded_values(words: Iterable[tuple[str, ...]]) -> set[str]:
     return {"_".join(w).casefold() for w in words}
 
 
@@ -394,7 +401,7 @@ def _with_column_of(train: TableSource, words: list[tuple[str, ...]], test: Tabl
     return None
 
 
-def _prefix(words: Sequence[tuple[str, ...]]) -> str:
+def _common_prefix(words: Sequence[tuple[str, ...]]) -> str:
     """Return the common beginning of the parts' names, up to a capital or a digit: "store" of storeA and storeB."""
     texts = sorted({"_".join(w) for w in words})
     length = next((i for i, (a, b) in enumerate(zip(texts[0], texts[-1], strict=False)) if a != b), len(texts[0]))
@@ -406,11 +413,11 @@ def _prefix(words: Sequence[tuple[str, ...]]) -> str:
 def _value_of(part_words: tuple[str, ...], words: Sequence[tuple[str, ...]]) -> str:
     """Return the words of a part without the prefix that all parts have in common."""
     text = "_".join(part_words)
-    return text.removeprefix(_prefix(words)) or text
+    return text.removeprefix(_common_prefix(words)) or text
 
 
 def _column_name(words: Sequence[tuple[str, ...]], columns: frozenset[str]) -> str | None:
-    name = _prefix(words).rstrip("_").lower() or "part"
+    name = _common_prefix(words).rstrip("_").lower() or "part"
     return next((n for n in (name, "part", "part_of_file") if n not in columns), None)
 
 
@@ -446,18 +453,19 @@ def stated_tables(tables: list[TableSource], read: Mapping[str, Mapping[str, Any
         When a name is that of no file, the files have several formats, or the table is also that of another file.
     """
     for name, table_options in read.items():
-        wanted = list(table_options.get("parts") or ())
-        if not wanted:
+        stated_parts = list(table_options.get("parts") or ())
+        if not stated_parts:
             continue
-        by_name = {p.name: t for t in tables if len(t.parts) == 1 for p in t.parts} | {t.name: t for t in tables}
-        unknown = [w for w in wanted if w not in by_name]
-        if unknown:
+        table_by_name = {p.name: t for t in tables if len(t.parts) == 1 for p in t.parts} | {t.name: t for t in tables}
+        unknown_parts = [w for w in stated_parts if w not in table_by_name]
+        if unknown_parts:
             files = ", ".join(sorted(p.name for t in tables for p in t.parts)[:20])
             raise DataError(
-                f"[read.{name}] parts in competition.toml: there is no file {unknown[0]!r}; the files are {files}",
+                f"[read.{name}] parts in competition.toml: there is no file {unknown_parts[0]!r}; "
+                f"the files are {files}",
                 hint="name the files as they lie in data/raw",
             )
-        members = [by_name[w] for w in dict.fromkeys(wanted)]
+        members = [table_by_name[w] for w in dict.fromkeys(stated_parts)]
         if len({t.kind for t in members}) > 1:
             places = ", ".join(place_of(p) for t in members for p in t.parts[:1])
             raise DataError(

@@ -21,8 +21,10 @@ def exploded(frame: pl.DataFrame, column: str) -> tuple[pl.DataFrame, int]:
     """
     lists = frame[column]
     n_empty = int((lists.is_null() | (lists.list.len() == 0)).sum())
-    long = frame.explode(column, empty_as_null=True, keep_nulls=True)
-    return (long.unnest(column) if isinstance(long.schema[column], pl.Struct) else long), n_empty
+    exploded_frame = frame.explode(column, empty_as_null=True, keep_nulls=True)
+    return (
+        exploded_frame.unnest(column) if isinstance(exploded_frame.schema[column], pl.Struct) else exploded_frame
+    ), n_empty
 
 
 def report_empty_lists(context: RunContext, table: str, column: str, n_empty: int) -> None:
@@ -56,18 +58,18 @@ def exploded_schema(schema: Mapping[str, pl.DataType], column: str, table: str) 
             if list_columns
             else "remove it: no column holds lists",
         )
-    result: dict[str, pl.DataType] = {}
+    new_schema: dict[str, pl.DataType] = {}
     for name, dtype in schema.items():
         new_columns = {name: dtype} if name != column else _item_schema(lists, name)
         for new_name, new_type in new_columns.items():
-            if new_name in result or (name == column and new_name in schema and new_name != column):
+            if new_name in new_schema or (name == column and new_name in schema and new_name != column):
                 raise DataError(
                     f"{where}: two columns of table {table!r} would be called {new_name!r}: the column {new_name!r} "
                     f"of the lines and the field {new_name!r} of {column!r}",
                     hint="remove explode, and rename one of them in features.py",
                 )
-            result[new_name] = new_type
-    return result
+            new_schema[new_name] = new_type
+    return new_schema
 
 
 def _item_schema(lists: pl.List, name: str) -> dict[str, pl.DataType]:

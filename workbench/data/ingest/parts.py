@@ -120,14 +120,14 @@ def _narrowed_types(
     group: list[TableSource], paths: dict[str, list[Path]], schemas: dict[str, list[Schema]], options: ReadOptions
 ) -> dict[str, ColumnType]:
     """Return the new types, in all tables of a group, of integer columns beyond 64 bits."""
-    stated = {c for t in group for s in schemas[t.name] for c in s if options.stated_type(t.name, c)}
+    stated_columns = {c for t in group for s in schemas[t.name] for c in s if options.stated_type(t.name, c)}
     frames = [
         (schema, scan_parquet(path, hive_partitioning=False))
         for table in group
         for path, schema in zip(paths[table.name], schemas[table.name], strict=True)
     ]
     try:
-        return narrowed_types(frames, lambda c: options.keys.kind(c) != "", stated)
+        return narrowed_types(frames, lambda c: options.keys.kind(c) != "", stated_columns)
     except (pl.exceptions.PolarsError, OSError):
         return {}  # the conversion reports the file that can't be read
 
@@ -137,21 +137,23 @@ def _plan(
 ) -> _PartsPlan:
     read_options = options.read.get(table.name, {})
     explode = read_options.get("explode")
-    texts = {c for s in schemas for c, t in s.items() if c != explode and options.keys.is_text(c) and is_numeric(t)}
-    stated = {c: narrowed[c] for s in schemas for c in s if c in narrowed and c != explode}
-    stated |= {c: from_name("String", c) for c in texts}
-    stated |= {
+    text_columns = {
+        c for s in schemas for c, t in s.items() if c != explode and options.keys.is_text(c) and is_numeric(t)
+    }
+    stated_types = {c: narrowed[c] for s in schemas for c in s if c in narrowed and c != explode}
+    stated_types |= {c: from_name("String", c) for c in text_columns}
+    stated_types |= {
         c: from_name(name, c)
         for s in schemas
         for c in s
         if c != explode and (name := options.stated_type(table.name, c))
     }
     try:
-        common = common_schema([{c: t for c, t in s.items() if c not in stated} for s in schemas])
+        common_types = common_schema([{c: t for c, t in s.items() if c not in stated_types} for s in schemas])
     except IrreconcilableError as exc:
         raise _irreconcilable_error(table, paths, schemas, exc) from None
-    ordered = {c: stated[c].dtype if c in stated else common[c] for s in schemas for c in s}
-    return _PartsPlan(schemas, ordered, stated, tuple(read_options.get("missing") or ()))
+    ordered_schema = {c: stated_types[c].dtype if c in stated_types else common_types[c] for s in schemas for c in s}
+    return _PartsPlan(schemas, ordered_schema, stated_types, tuple(read_options.get("missing") or ()))
 
 
 def _irreconcilable_error(
@@ -178,12 +180,14 @@ def _shown(value: Any) -> str:
 def _report_differences(table: TableSource, plan: _PartsPlan, context: RunContext) -> None:
     """Report columns that some parts lack or have in another type."""
     for column, dtype in plan.common.items():
-        lacking = [
+        lacking_parts = [
             p for p, s in zip(table.parts, plan.schemas, strict=True) if column not in s and column not in dict(p.keys)
         ]
-        if lacking:
-            more = f" and {len(lacking) - 1} more of {len(table.parts)} parts" if len(lacking) > 1 else ""
-            context.say(f"{table.name}: column {column!r} is missing in {place_of(lacking[0])}{more}; it is null there")
+        if lacking_parts:
+            more = f" and {len(lacking_parts) - 1} more of {len(table.parts)} parts" if len(lacking_parts) > 1 else ""
+            context.say(
+                f"{table.name}: column {column!r} is missing in {place_of(lacking_parts[0])}{more}; it is null there"
+            )
         type_names = dict.fromkeys(str(_without_categories(s[column])) for s in plan.schemas if column in s)
         if any(s[column] != dtype for s in plan.schemas if column in s) and column not in plan.stated:
             types_text = (
@@ -210,32 +214,38 @@ def _share_types(
     # Created once: a scan caches the metadata of its file.
     scans = {n: [scan_parquet(p, hive_partitioning=False) for p in paths[n]] for n in plans}
     for column in dict.fromkeys(c for p in plans.values() for c in p.common):
-        tables = [n for n, plan in plans.items() if column in plan.common and column not in plan.stated]
-        types = {n: plans[n].common[column] for n in tables}
-        if len(tables) < 2 or all(t == types[tables[0]] for t in types.values()):
+        table_names = [n for n, plan in plans.items() if column in plan.common and column not in plan.stated]
+        types = {n: plans[n].common[column] for n in table_names}
+        if len(table_names) < 2 or all(t == types[table_names[0]] for t in types.values()):
             continue
-        shared: pl.DataType | None = types[tables[0]]
-        for other in tables[1:]:
-            shared = None if shared is None else common_type(shared, types[other])
+        shared_type: pl.DataType | None = types[table_names[0]]
+        for other in table_names[1:]:
+            shared_type = None if shared_type is None else common_type(shared_type, types[other])
         types_by_table = ", ".join(f"{_without_categories(t)} in {n}" for n, t in types.items())
-        names = " and ".join(tables)
+        names = " and ".join(table_names)
         # Integers and decimals stay different types.
-        if shared is None and not all(t.is_numeric() for t in types.values()):
-            parsed = {n: _type_of_texts(column, t, scans[n], plans[n], options) for n, t in types.items()}
-            shared = _common_kind([parsed_type.dtype if parsed_type else types[n] for n, parsed_type in parsed.items()])
-            if shared is not None and shared.is_numeric() and not _holds_integers(column, shared, types, scans, plans):
-                shared = pl.String()
-            if shared is not None:
-                context.say(f"{names}: column {column!r} is {types_by_table}; taken as {shared} in all")
-                _set_type(column, shared, parsed, plans)
+        if shared_type is None and not all(t.is_numeric() for t in types.values()):
+            parsed_types = {n: _type_of_texts(column, t, scans[n], plans[n], options) for n, t in types.items()}
+            shared_type = _common_kind(
+                [parsed_type.dtype if parsed_type else types[n] for n, parsed_type in parsed_types.items()]
+            )
+            if (
+                shared_type is not None
+                and shared_type.is_numeric()
+                and not _holds_integers(column, shared_type, types, scans, plans)
+            ):
+                shared_type = pl.String()
+            if shared_type is not None:
+                context.say(f"{names}: column {column!r} is {types_by_table}; taken as {shared_type} in all")
+                _set_type(column, shared_type, parsed_types, plans)
                 continue
-        if shared is None or not all(is_lossless(t, shared) for t in types.values()):
+        if shared_type is None or not all(is_lossless(t, shared_type) for t in types.values()):
             context.say(f"{names}: column {column!r} is {types_by_table}; left as they are")
             continue
-        common = f"{_without_categories(shared)} in all{zone_note(types.values())}"
-        context.say(f"{names}: column {column!r} is {types_by_table}; taken as {common}")
-        for name in tables:
-            plans[name].common[column] = shared
+        common_text = f"{_without_categories(shared_type)} in all{zone_note(types.values())}"
+        context.say(f"{names}: column {column!r} is {types_by_table}; taken as {common_text}")
+        for name in table_names:
+            plans[name].common[column] = shared_type
 
 
 def _type_of_texts(
@@ -244,13 +254,13 @@ def _type_of_texts(
     """Return the type that texts would have in a delimited file; None if they stay text, or the column has no texts."""
     if not isinstance(dtype, pl.String | pl.Categorical | pl.Enum):
         return None
-    with_column = [scan for scan, schema in zip(scans, plan.schemas, strict=True) if column in schema]
-    texts = pl.concat(scan.select(pl.col(column).cast(pl.String).unique()) for scan in with_column)
+    scans_with_column = [scan for scan, schema in zip(scans, plan.schemas, strict=True) if column in schema]
+    texts = pl.concat(scan.select(pl.col(column).cast(pl.String).unique()) for scan in scans_with_column)
     unique_texts = texts.unique().collect(engine="streaming")
     key = options.keys.kind(column)
     stats = column_stats(unique_texts, missing=plan.missing, keys={column: key})[column]
-    decided = replace(decide([stats], separator="\t", name=column, key=key), is_parsed_by_reader=False)
-    return None if decided.dtype == pl.String or not stats.present else decided
+    column_type = replace(decide([stats], separator="\t", name=column, key=key), is_parsed_by_reader=False)
+    return None if column_type.dtype == pl.String or not stats.present else column_type
 
 
 def _common_kind(types: Sequence[pl.DataType]) -> pl.DataType | None:
@@ -263,17 +273,17 @@ def _common_kind(types: Sequence[pl.DataType]) -> pl.DataType | None:
     >>> _common_kind([pl.List(pl.Int64()), pl.Int64()]) is None
     True
     """
-    shared: pl.DataType | None = types[0]
+    shared_type: pl.DataType | None = types[0]
     for other in types[1:]:
-        one = shared
-        shared = None if one is None else common_type(one, other)
-        if shared is None and one is not None and pl.Boolean in (one, other):
+        one = shared_type
+        shared_type = None if one is None else common_type(one, other)
+        if shared_type is None and one is not None and pl.Boolean in (one, other):
             number = other if one == pl.Boolean else one
-            shared = None if not number.is_numeric() else pl.Float64() if number.is_decimal() else number
-    if shared is None and all(t.is_numeric() for t in types):
+            shared_type = None if not number.is_numeric() else pl.Float64() if number.is_decimal() else number
+    if shared_type is None and all(t.is_numeric() for t in types):
         return pl.Float64()
-    plain = all(t.is_numeric() or t.is_temporal() or t in PLAIN for t in types)
-    return shared if shared is not None else pl.String() if plain and pl.Duration not in types else None
+    are_plain = all(t.is_numeric() or t.is_temporal() or t in PLAIN for t in types)
+    return shared_type if shared_type is not None else pl.String() if are_plain and pl.Duration not in types else None
 
 
 def _holds_integers(
@@ -424,21 +434,23 @@ def _with_stated_types(
 ) -> pl.DataFrame:
     """Cast or parse the columns of a frame that have a stated type."""
     schema = frame.schema
-    present = [c for c in stated if c in schema]
+    present_columns = [c for c in stated if c in schema]
     try:
         return (
-            frame.with_columns(_read_as(frame[c], stated[c], missing).alias(c) for c in present) if present else frame
+            frame.with_columns(_read_as(frame[c], stated[c], missing).alias(c) for c in present_columns)
+            if present_columns
+            else frame
         )
     except pl.exceptions.PolarsError as exc:
-        raise _misfit(part, table, exc, nested=any(schema[c].is_nested() for c in present)) from exc
+        raise _misfit(part, table, exc, nested=any(schema[c].is_nested() for c in present_columns)) from exc
 
 
 def _misfit(part: SourceFile, table: str, exc: Exception, *, nested: bool) -> DataError:
     first = str(exc).strip().splitlines()[0]
-    fits = f'name a type that fits in competition.toml: [types] "{table}.COLUMN" = "String"'
+    hint = f'name a type that fits in competition.toml: [types] "{table}.COLUMN" = "String"'
     return DataError(
         f"table {table!r}: a value in {place_of(part)} does not fit the type that its column has in all: {first}",
-        hint=f"{fits}; lists and structs can't be named one: rewrite the file" if nested else fits,
+        hint=f"{hint}; lists and structs can't be named one: rewrite the file" if nested else hint,
     )
 
 
@@ -453,17 +465,17 @@ def _read_as(values: pl.Series, stated: ColumnType, missing: tuple[str, ...]) ->
         typed = values.cast(stated.dtype)
         if not stated.dtype.is_float() and stated.dtype != pl.String:
             # A cast truncates floats, and times to days.
-            changed = values.filter(typed.cast(values.dtype, strict=False).ne_missing(values))
-            if changed.len():
+            changed_values = values.filter(typed.cast(values.dtype, strict=False).ne_missing(values))
+            if changed_values.len():
                 raise pl.exceptions.InvalidOperationError(
-                    f"{values.name!r} has {changed[0]!r}, not of type {stated.dtype.base_type()}"
+                    f"{values.name!r} has {changed_values[0]!r}, not of type {stated.dtype.base_type()}"
                 )
         return typed
     typed = pl.DataFrame(values).select(stated.read(values.name, missing)).to_series()
-    bad = present_texts(values.filter(typed.is_null() & values.is_not_null()), missing, stated.decimal)
-    if bad.len():
+    invalid_texts = present_texts(values.filter(typed.is_null() & values.is_not_null()), missing, stated.decimal)
+    if invalid_texts.len():
         raise pl.exceptions.InvalidOperationError(
-            f"{values.name!r} has {bad[0]!r}, not of type {stated.dtype.base_type()}"
+            f"{values.name!r} has {invalid_texts[0]!r}, not of type {stated.dtype.base_type()}"
         )
     return typed.alias(values.name)
 

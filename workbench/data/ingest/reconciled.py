@@ -159,13 +159,15 @@ def fitted(frame: pl.DataFrame, schema: Mapping[str, pl.DataType]) -> pl.DataFra
         When a value does not fit: an integer beyond 64 bits, or one beyond 2**53 that would become a float.
     """
     series_by_name = {s.name: s for s in frame.get_columns()}
-    changed = [
+    changed_columns = [
         _fitted(series_by_name[name], dtype).alias(name)
         for name, dtype in schema.items()
         if name in series_by_name and series_by_name[name].dtype != dtype
     ]
-    missing = [pl.lit(None, dtype=dtype).alias(name) for name, dtype in schema.items() if name not in series_by_name]
-    result = frame.with_columns(*changed, *missing) if changed or missing else frame
+    missing_columns = [
+        pl.lit(None, dtype=dtype).alias(name) for name, dtype in schema.items() if name not in series_by_name
+    ]
+    result = frame.with_columns(*changed_columns, *missing_columns) if changed_columns or missing_columns else frame
     names = list(schema)
     return result if result.columns == names else result.select(names)
 
@@ -175,9 +177,9 @@ def _fitted(values: pl.Series, dtype: pl.DataType) -> pl.Series:
         return values
     if values.dtype.is_integer() and dtype.is_float() and values.len():
         low, high = values.min(), values.max()
-        beyond = next((v for v in (low, high) if isinstance(v, int) and abs(v) > MAX_EXACT), None)
-        if beyond is not None:
-            raise pl.exceptions.InvalidOperationError(f"{beyond} does not fit Float64 without loss")
+        inexact_integer = next((v for v in (low, high) if isinstance(v, int) and abs(v) > MAX_EXACT), None)
+        if inexact_integer is not None:
+            raise pl.exceptions.InvalidOperationError(f"{inexact_integer} does not fit Float64 without loss")
     if isinstance(dtype, pl.Struct) and isinstance(values.dtype, pl.Struct):
         structs = fitted(values.struct.unnest(), pl.Schema(dtype.to_schema())).to_struct(values.name)
         return pl.select(pl.when(values.is_not_null()).then(structs)).to_series()
@@ -189,11 +191,13 @@ def _fitted(values: pl.Series, dtype: pl.DataType) -> pl.Series:
 
 def _fitted_lists(values: pl.Series, dtype: pl.List) -> pl.Series:
     """Cast the items of lists by `_fitted`; empty lists stay empty, and nulls null."""
-    numbered = pl.DataFrame({"row": range(values.len()), "items": values})
-    long = numbered.filter(pl.col("items").list.len() > 0).explode("items")
-    items = _fitted(long["items"], inner_type(dtype))
-    grouped = long.select("row").with_columns(items.alias("items")).group_by("row", maintain_order=True).agg("items")
-    joined = numbered.join(grouped, on="row", how="left", maintain_order="left", suffix="_new")
+    numbered_lists = pl.DataFrame({"row": range(values.len()), "items": values})
+    item_rows = numbered_lists.filter(pl.col("items").list.len() > 0).explode("items")
+    items = _fitted(item_rows["items"], inner_type(dtype))
+    grouped = (
+        item_rows.select("row").with_columns(items.alias("items")).group_by("row", maintain_order=True).agg("items")
+    )
+    joined = numbered_lists.join(grouped, on="row", how="left", maintain_order="left", suffix="_new")
     empty_list = pl.lit(pl.Series([[]], dtype=dtype)).first()
     is_empty = pl.col("items").is_not_null() & pl.col("items_new").is_null()
     return joined.select(pl.when(is_empty).then(empty_list).otherwise(pl.col("items_new"))).to_series()

@@ -47,7 +47,7 @@ def renamed_notes(columns: Iterable[str]) -> dict[str, str]:
     """
     notes = {}
     for column in columns:
-        renamed = re.fullmatch(r"(__.*[^_]__)_+", column)
-        if renamed and RESERVED.fullmatch(renamed[1]):
-            notes[column] = f"what the file calls {renamed[1]!r}, a name that the workbench uses itself"
+        match = re.fullmatch(r"(__.*[^_]__)_+", column)
+        if match and RESERVED.fullmatch(match[1]):
+            notes[column] = f"what the file calls {match[1]!r}, a name that the workbench uses itself"
     return notes

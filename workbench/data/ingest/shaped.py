@@ -123,8 +123,8 @@ class ShapedReader:
         """
         if self.unquoted_pattern is not None:
             block = self.unquoted_pattern.sub(rb'\1"\2"', block)
-        result = None if self.flat_list is None else self._read_lists_apart(block, self.flat_list, is_checked)
-        return self._read_at_once(block, is_checked) if result is None else result
+        rows_and_n_empty = None if self.flat_list is None else self._read_lists_apart(block, self.flat_list, is_checked)
+        return self._read_at_once(block, is_checked) if rows_and_n_empty is None else rows_and_n_empty
 
     def _read_at_once(self, block: bytes, is_checked: bool) -> tuple[pl.DataFrame, int]:
         """Return the rows of a block, and the number of rows whose list to explode is empty."""
@@ -191,8 +191,8 @@ class ShapedReader:
         n_empty = int((counts == 0).sum())
         line_of_item = np.repeat(np.arange(len(counts)), counts)
         if self.explode is not None and not n_empty:
-            repeated = lines[line_of_item]
-            columns = [s for c in lines.columns for s in (items if c == column else [repeated[c]])]
+            repeated_lines = lines[line_of_item]
+            columns = [s for c in lines.columns for s in (items if c == column else [repeated_lines[c]])]
             return pl.DataFrame(columns), 0
         grouped = (
             items.select(pl.struct(pl.all()).alias(column))
@@ -204,10 +204,10 @@ class ShapedReader:
             return lines.with_columns(grouped[column]), 0
         row_of_line = np.full(len(counts), -1, np.int64)
         row_of_line[counts > 0] = np.arange(grouped.height)
-        rows = pl.Series(row_of_line, dtype=pl.Int64)
+        list_indices = pl.Series(row_of_line, dtype=pl.Int64)
         # The last one is the empty list, for the lines without items.
         lists = pl.concat([grouped[column], pl.Series(column, [[]], dtype=self.schema[column])])
-        frame = lines.with_columns(lists.gather(rows.replace(-1, grouped.height)).alias(column))
+        frame = lines.with_columns(lists.gather(list_indices.replace(-1, grouped.height)).alias(column))
         return exploded(frame, self.explode) if self.explode is not None else (frame, 0)
 
     # ----------------------------------------------------------------------------------------------------- checking
@@ -217,16 +217,16 @@ class ShapedReader:
         paths = list(self._walk(fields, frame, prefix))
         if not all(self._was_text(p, text) for p in paths if p.shape.is_text):
             return False
-        with_nulls = self._paths_with_nulls(paths, text)
-        if with_nulls is None:
+        paths_with_nulls = self._paths_with_nulls(paths, text)
+        if paths_with_nulls is None:
             return False
-        if not with_nulls or not any(t.is_nested() for t in frame.schema.values()):
+        if not paths_with_nulls or not any(t.is_nested() for t in frame.schema.values()):
             return True
         # A null may belong to an unknown field of the same name elsewhere. If nulls are replaced by values, it is
         # counted.
-        filled = _fill_nulls(text, with_nulls)
-        filled_paths = list(self._walk(fields, _read(filled, frame.schema), prefix))
-        return self._paths_with_nulls(filled_paths, filled) == []
+        filled_text = _fill_nulls(text, paths_with_nulls)
+        filled_paths = list(self._walk(fields, _read(filled_text, frame.schema), prefix))
+        return self._paths_with_nulls(filled_paths, filled_text) == []
 
     def _walk(self, fields: Mapping[str, Shape], frame: pl.DataFrame, prefix: str) -> Iterator[_PathValues]:
         for name, shape in fields.items():

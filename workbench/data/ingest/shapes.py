@@ -128,8 +128,8 @@ class Shape:
         examples = list(self.examples.items())
         first = examples[0]
         for other in examples[1:]:
-            pair = {first[0], other[0]}
-            if not pair <= {"whole", "large", "text"} and not pair <= {"whole", "large", "number"}:
+            kind_pair = {first[0], other[0]}
+            if not kind_pair <= {"whole", "large", "text"} and not kind_pair <= {"whole", "large", "number"}:
                 return [first[1], other[1]]
         return [examples[1][1], examples[2][1]]
 

@@ -175,25 +175,25 @@ def sources_in(
     unreadable : dict, optional
         Gets the errors of archives that can't be read and of members that need a password; by default these raise.
     """
-    on_disk: dict[str, SourceFile] = {}
-    in_archives: dict[str, SourceFile] = {}
+    disk_sources: dict[str, SourceFile] = {}
+    archived_sources: dict[str, SourceFile] = {}
     for path in sorted(files_below(raw)):
         name = path.relative_to(raw).as_posix()
         if _becomes_table(name, path):
-            on_disk[name] = SourceFile(name, path, size_bytes=path.stat().st_size)
+            disk_sources[name] = SourceFile(name, path, size_bytes=path.stat().st_size)
         elif path.suffix.lower() == ".zip":
             try:
                 for source in members_of(path, raw, unreadable):
-                    in_archives[source.name] = source
+                    archived_sources[source.name] = source
             except DataError as exc:
                 if unreadable is None:
                     raise
                 unreadable[name] = exc
-    sources = in_archives | on_disk
+    sources = archived_sources | disk_sources
     for fixed_file in [] if fixed is None else _sources_below(fixed):
-        replaced = _names_replaced_by(fixed_file.name, sources)
-        folder = PurePosixPath(replaced[0]).parent if replaced else PurePosixPath()
-        for name in replaced:
+        replaced_names = _names_replaced_by(fixed_file.name, sources)
+        folder = PurePosixPath(replaced_names[0]).parent if replaced_names else PurePosixPath()
+        for name in replaced_names:
             del sources[name]
         name = fixed_file.name if "/" in fixed_file.name else (folder / fixed_file.name).as_posix()
         sources[name] = replace(fixed_file, name=name)
@@ -246,14 +246,14 @@ def members_of(archive: Path, raw: Path, unreadable: dict[str, WorkbenchError] |
     folder = archive.parent.relative_to(raw)
     # "train.csv.zip" with a single file is train.csv, whatever the name of that file.
     is_packed_file = len(members) == 1 and is_table(archive.stem)
-    shared = SharedArchive(archive)
+    shared_archive = SharedArchive(archive)
     return [
         SourceFile(
             (folder / (archive.stem if is_packed_file else m.filename)).as_posix(),
             archive,
             m.filename,
             m.file_size,
-            archive=shared,
+            archive=shared_archive,
         )
         for m in members
         if "__MACOSX" not in m.filename
@@ -276,11 +276,11 @@ def _looks_like_a_table(path: Path) -> bool:
 def options_key(table: TableSource, options: ReadOptions) -> str:
     """Return the settings of competition.toml for a table as JSON, for the manifest; "" where there are none."""
     types = {k: v for k, v in options.types.items() if "." not in k or k.startswith(f"{table.name}.")}
-    read = options.read.get(table.name, {})
+    read_settings = options.read.get(table.name, {})
     # Columns for the parts' words exist because of the columns of test; those of Hive folders are in the files' names.
-    words = [p.keys for p in table.parts if p.keys and not all(f"{k}=" in p.name for k, _ in p.keys)]
-    settings = [read, types, *([words] if words else [])]
-    return json.dumps(settings, sort_keys=True) if read or types or words else ""
+    part_values = [p.keys for p in table.parts if p.keys and not all(f"{k}=" in p.name for k, _ in p.keys)]
+    settings = [read_settings, types, *([part_values] if part_values else [])]
+    return json.dumps(settings, sort_keys=True) if read_settings or types or part_values else ""
 
 
 def same_source(table: TableSource, info: TableInfo) -> bool:
@@ -314,13 +314,13 @@ def reading_options(folder: Path, memory_limit: int | None) -> ReadOptions:
     path = folder / "competition.toml"
     options = NO_OPTIONS
     if path.exists():
-        stated = read_file_options(path)
-        named = tuple(name for name in stated.tables.values() if name)
+        file_options = read_file_options(path)
+        role_tables = tuple(name for name in file_options.tables.values() if name)
         default_roles: dict[str, str | bool] = {}
-        if not stated.is_draft:
+        if not file_options.is_draft:
             default_roles = {role: role for role in ("train", "test", "sample_submission")}
         keys = NO_KEYS.naming(read_key_columns(path))
-        roles = {**default_roles, **stated.tables}
-        options = ReadOptions(stated.read, stated.types, keys=keys, named=named, roles=roles)
+        roles = {**default_roles, **file_options.tables}
+        options = ReadOptions(file_options.read, file_options.types, keys=keys, named=role_tables, roles=roles)
     options = replace(options, fixed=folder / "data" / "fixed")
     return options if memory_limit is None else replace(options, block_bytes=block_bytes(memory_limit))

@@ -242,10 +242,10 @@ def form_of(source: SourceFile, options: dict[str, Any]) -> TextForm:
     """
     if not options:
         # Cached, because it is needed several times for each of many parts; the stamp changes with the file.
-        guessed = _guessed_forms(replace(source, keys=(), archive=None), source.stamp)
-        if not guessed:
-            guessed.append(_form_of(source, {}))
-        return guessed[0]
+        cached_forms = _guessed_forms(replace(source, keys=(), archive=None), source.stamp)
+        if not cached_forms:
+            cached_forms.append(_form_of(source, {}))
+        return cached_forms[0]
     return _form_of(source, options)
 
 
@@ -257,12 +257,12 @@ def _guessed_forms(source: SourceFile, stamp: str) -> list[TextForm]:  # noqa: A
 
 def _form_of(source: SourceFile, options: dict[str, Any]) -> TextForm:
     head = head_of(source)
-    encoding, guessed, broken_line = str(options.get("encoding") or ""), [], 0
+    encoding, guessed_settings, broken_line = str(options.get("encoding") or ""), [], 0
     if not encoding:
         guess = _encoding(head, is_cut=len(head) >= HEAD_BYTES)
         encoding, broken_line = guess.encoding, guess.broken_line
         if broken_line or encoding not in ("utf-8", "utf-8-sig"):
-            guessed.append(encoding_line(guess))
+            guessed_settings.append(encoding_line(guess))
     try:
         # This also rejects codecs of Python that are not text encodings, such as "base64".
         head[:2].decode(encoding, "replace")
@@ -281,26 +281,27 @@ def _form_of(source: SourceFile, options: dict[str, Any]) -> TextForm:
     if not separator:
         separator = _separator(text.replace("\r", "\n"), source.name)
         if separator != ("\t" if ".tsv" in source.name.lower() else ","):
-            guessed.append(f"separator = {separator!r}".replace("'", '"'))
+            guessed_settings.append(f"separator = {separator!r}".replace("'", '"'))
     return TextForm(
         encoding=encoding,
         separator=separator,
         line_end=line_end,
         decimal=str(options.get("decimal") or ""),
         missing=tuple(options.get("missing") or ()),
-        guessed=tuple(guessed),
+        guessed=tuple(guessed_settings),
         broken_line=broken_line,
     )
 
 
 def _encoding(head: bytes, *, is_cut: bool) -> Guess:
+    """Guess the encoding from the beginning of a text; `is_cut` tells that the text goes on after it."""
     if head.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
         return Guess("utf-32")
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return Guess("utf-16")
-    other = utf16_without_mark(head) or seven_bit(head)
-    if other is not None:
-        return Guess(other)
+    special_encoding = utf16_without_mark(head) or seven_bit(head)
+    if special_encoding is not None:
+        return Guess(special_encoding)
     has_bom = head.startswith(codecs.BOM_UTF8)
     try:
         codecs.getincrementaldecoder("utf-8")().decode(head, not is_cut)
@@ -308,8 +309,8 @@ def _encoding(head: bytes, *, is_cut: bool) -> Guess:
         sample = lines_beyond_ascii(head, is_cut=is_cut)
         if not has_bom and not is_broken_utf8(sample):
             return guess_encoding(sample)
-        before = head[: exc.start]
-        line = 1 + (before.count(b"\n") or before.count(b"\r"))
+        valid_bytes = head[: exc.start]
+        line = 1 + (valid_bytes.count(b"\n") or valid_bytes.count(b"\r"))
         return Guess("utf-8-sig" if has_bom else "utf-8", broken_line=line)
     return Guess("utf-8-sig" if has_bom else "utf-8")
 
@@ -339,8 +340,8 @@ def full_encoding(source: SourceFile, prefer: str | None = None) -> Guess:
     if evidence is None:
         return Guess("utf-8")
     sample, line = evidence
-    before = lines_beyond_ascii(head_of(source), is_cut=True)
-    if is_broken_utf8(before + sample):
+    head_lines = lines_beyond_ascii(head_of(source), is_cut=True)
+    if is_broken_utf8(head_lines + sample):
         return Guess("utf-8", broken_line=line)
     return guess_encoding(sample, prefer=prefer)
 
@@ -370,18 +371,18 @@ def _separator(text: str, name: str) -> str:
     data = text[: text.rfind("\n") + 1].encode(errors="replace")
     end = end_of_header(data, "".join(SEPARATORS))
     records = (r.decode() for r in (data[:end].strip(b"\n"), *islice(_split(data[end:]), 50)))
-    lines = [r for r in records if r.strip()] or text.split("\n")[:1]
+    records_of_head = [r for r in records if r.strip()] or text.split("\n")[:1]
     default = "\t" if ".tsv" in name.lower() else ","
-    best, best_count = default, 0
+    best_separator, best_n_fields = default, 0
     for separator in (default, *(s for s in SEPARATORS if s != default)):
         # A decimal comma occurs in rows but not in the header, so that these differ in their numbers of fields.
-        counts = [_count_fields(line, separator) for line in lines]
-        is_consistent = sum(c == counts[0] for c in counts) > 0.9 * len(counts)
-        if counts[0] > 1 and counts[0] > best_count and is_consistent:
-            best, best_count = separator, counts[0]
+        field_counts = [_count_fields(line, separator) for line in records_of_head]
+        is_consistent = sum(c == field_counts[0] for c in field_counts) > 0.9 * len(field_counts)
+        if field_counts[0] > 1 and field_counts[0] > best_n_fields and is_consistent:
+            best_separator, best_n_fields = separator, field_counts[0]
             if separator == default:
-                return best
-    return best
+                return best_separator
+    return best_separator
 
 
 def _count_fields(line: str, separator: str) -> int:
@@ -403,19 +404,19 @@ def header_of(source: SourceFile, form: TextForm) -> list[str]:
     DataError
         When the text has no valid header.
     """
-    first = next(_records(source, form, 1 << 20, None), b"").strip(b"\r\n").removeprefix(codecs.BOM_UTF8)
-    if first and not end_of_header(first + b"\n", form.separator):
+    first_record = next(_records(source, form, 1 << 20, None), b"").strip(b"\r\n").removeprefix(codecs.BOM_UTF8)
+    if first_record and not end_of_header(first_record + b"\n", form.separator):
         raise _unclosed_header(source)
-    if first.count(form.separator.encode()) >= MAX_COLUMNS:
+    if first_record.count(form.separator.encode()) >= MAX_COLUMNS:
         raise DataError(
             f"{source.path}: {source.name} has a header of more than {MAX_COLUMNS:,} columns",
             hint="is it a table? its first line has too many separators",
         )
     try:
-        names = header_names(first.decode(), form.separator)
+        names = header_names(first_record.decode(), form.separator)
     except (csv.Error, UnicodeDecodeError):
         names = []
-    if not first.strip():
+    if not first_record.strip():
         raise DataError(f"{source.path}: {source.name} has no header: the file is empty")
     if any("\0" in name for name in names):
         raise DataError(f"{source.path}: {source.name} has NUL bytes in its header", hint="is it a table?")
@@ -535,10 +536,10 @@ def _utf8(file: IO[bytes], form: TextForm, size: int, digest: Any, source: Sourc
     errors = "replace" if form.broken_line else "strict"
     decoder = None if is_utf8 else codecs.getincrementaldecoder(SUPERSETS.get(form.encoding, form.encoding))(errors)
     try:
-        while raw := file.read(size):
+        while received := file.read(size):
             if digest is not None:
-                digest.update(raw)
-            data = raw if decoder is None else decoder.decode(raw).encode()
+                digest.update(received)
+            data = received if decoder is None else decoder.decode(received).encode()
             yield data if form.line_end == "\n" else data.replace(b"\r", b"\n")
         if decoder is not None:
             yield decoder.decode(b"", True).encode()
@@ -577,13 +578,13 @@ def _last_record_end(data: bytes, *, is_quoted: bool = False) -> int:
 def _split(data: bytes) -> Iterator[bytes]:
     """Yield the records one by one, without their line ends; the last one may end inside of quotes."""
     pending: list[bytes] = []
-    quotes = 0
+    n_quotes = 0
     for line in data.removesuffix(b"\n").split(b"\n"):
         pending.append(line)
-        quotes += line.count(b'"')
-        if quotes % 2 == 0:
+        n_quotes += line.count(b'"')
+        if n_quotes % 2 == 0:
             yield b"\n".join(pending)
-            pending, quotes = [], 0
+            pending, n_quotes = [], 0
     if pending:
         yield b"\n".join(pending)
 
@@ -618,6 +619,7 @@ def first_fault(source: SourceFile, form: TextForm, width: int) -> str | None:
 
 
 def _fault(record: str, form: TextForm, width: int) -> str | None:
+    """Describe the fault of a record, as a clause after "line N"; None if it has `width` fields."""
     if record.count('"') % 2:
         return "opens a quote that is never closed"
     separator = re.escape(form.separator)

@@ -103,7 +103,7 @@ def write_frames(
     StorageError
         When the disk is full.
     """
-    failure: list[BaseException] = []
+    failures: list[BaseException] = []
 
     def source(
         with_columns: list[str] | None, predicate: Any, n_rows: int | None, batch_size: int | None
@@ -112,20 +112,20 @@ def write_frames(
         try:
             yield from frames
         except BaseException as exc:
-            failure.append(exc)
+            failures.append(exc)
             raise
 
     try:
         with atomic(path) as temporary, followed(temporary) as file:
-            scanned = register_io_source(source, schema=dict(schema))
-            names = safe_names(table.name, schema)
-            scanned = scanned.rename(names) if names else scanned
-            scanned.sink_parquet(temporary, row_group_size=group_rows or ROWS_PER_GROUP, compression=COMPRESSION)
+            scan = register_io_source(source, schema=dict(schema))
+            new_names = safe_names(table.name, schema)
+            scan = scan.rename(new_names) if new_names else scan
+            scan.sink_parquet(temporary, row_group_size=group_rows or ROWS_PER_GROUP, compression=COMPRESSION)
     except Exception as exc:
-        if failure:
+        if failures:
             # polars wraps the exceptions of the source.
             with storage_errors(path):
-                raise failure[0] from None
+                raise failures[0] from None
         if isinstance(exc, pl.exceptions.PolarsError):
             raise DataError(f"{table.where} can't be converted to a table: {exc}") from exc
         raise
@@ -165,8 +165,8 @@ def info_of(
     beyond_64_bits : iterable of str
         The columns of floats that were integers too large for 64 bits, if there is no `reading`.
     """
-    scanned = scan_parquet(written.path)
-    stat, dtypes = written.path.stat(), scanned.collect_schema()
+    scan = scan_parquet(written.path)
+    stat, dtypes = written.path.stat(), scan.collect_schema()
     types = {} if reading is None else reading.types
     new_names = safe_names(table.name, types)
     types = {new_names.get(c, c): t for c, t in types.items()}
@@ -176,7 +176,7 @@ def info_of(
         source=", ".join(p.name for p in table.parts),
         source_sha256=sha256,
         source_bytes=sum(p.size_bytes for p in table.parts),
-        rows=int(scanned.select(pl.len()).collect().item()),
+        rows=int(scan.select(pl.len()).collect().item()),
         dtypes={c: str(t) for c, t in dtypes.items()},
         sha256=written.sha256,
         size_bytes=stat.st_size,
