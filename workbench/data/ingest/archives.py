@@ -436,7 +436,7 @@ def _write(target: Path, chunks: Iterator[bytes], archive: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
         raise DataError(
-            f"{archive}: {target.name!r} has the name of another file as its folder; nothing is unpacked",
+            f"{archive}: the parent of {target.name!r} is both a file and a folder; nothing is unpacked",
             hint=UNTRUSTED,
         ) from None
     if target.is_dir():
