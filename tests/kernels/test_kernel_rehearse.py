@@ -338,9 +338,9 @@ class TestSubmissions:
             ([0.1, 0.2, 0.3], ""),
             ([0.1, 0.2], "has 2 rows; expected 3"),
             ([0.1, 0.2, 0.3, 0.4], "has 4 rows; expected 3"),
-            ([0.1, None, None], "2 predictions are missing or infinite"),
-            ([0.1, float("inf"), None], "2 predictions are missing or infinite"),
-            ([0.1, 0.2, float("nan")], "1 predictions are missing or infinite"),
+            ([0.1, None, None], "2 predictions for the hidden test set are missing or infinite"),
+            ([0.1, float("inf"), None], "2 predictions for the hidden test set are missing or infinite"),
+            ([0.1, 0.2, float("nan")], "1 predictions for the hidden test set are missing or infinite"),
         ],
     )
     def test_of_a_hidden_test_set(self, tmp_path: Path, y: list[Any], text: str) -> None:
