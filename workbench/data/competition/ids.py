@@ -110,6 +110,7 @@ class RowIds:
         return ids
 
     def _check_unique(self, ids: pl.DataFrame) -> None:
+        """Refuse ids of the test rows that are null or repeated."""
         d = self._competition.definition
         name = " + ".join(d.id_columns)
         n_nulls = int(ids.null_count().sum_horizontal()[0])

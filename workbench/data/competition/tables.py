@@ -98,9 +98,9 @@ class TableInfo:
         True for floats and booleans from text that were not converted as a key. Integers are assumed to be unchanged,
         so that tables of earlier versions stay valid; the check of a submission compares with the file itself.
         """
-        from_text = not self.source.lower().endswith(".parquet")
+        is_from_text = not self.source.lower().endswith(".parquet")
         is_key = self.keys is not None and column in self.keys
-        return from_text and not is_key and self.dtypes.get(column, "").startswith(("Float", "Boolean"))
+        return is_from_text and not is_key and self.dtypes.get(column, "").startswith(("Float", "Boolean"))
 
     @property
     def content(self) -> str:

@@ -62,7 +62,7 @@ class InferredLog:
         Columns of the sample.
     metric_of_platform : str, optional
         The platform's name for its metric, where `metric` only approximates it.
-    log : InteractionsSpec
+    interactions : InteractionsSpec
         The settings of ``[interactions]``.
     why : dict
         The reasons, by key of the definition.
@@ -83,7 +83,7 @@ class InferredLog:
     target: str
     metric: str
     metric_of_platform: str | None
-    log: InteractionsSpec
+    interactions: InteractionsSpec
     why: dict[str, str]
     explode: dict[str, str] = field(default_factory=dict)
     read: dict[str, list[str]] = field(default_factory=dict)
@@ -133,9 +133,13 @@ def find_log(tables: Sequence[DataTable], facts: CompetitionFacts, platform: str
     if inferred is None:
         return None
     other_tables = [t for t in tables if t.name not in (inferred.train, inferred.test, inferred.sample)]
-    users_table = _table_with_key(other_tables, key=inferred.log.user, excluded_column=inferred.log.item)
-    items_table = _table_with_key(other_tables, key=inferred.log.item, excluded_column=inferred.log.user)
-    return replace(inferred, log=replace(inferred.log, users=users_table, items=items_table))
+    users_table = _table_with_key(
+        other_tables, key=inferred.interactions.user, excluded_column=inferred.interactions.item
+    )
+    items_table = _table_with_key(
+        other_tables, key=inferred.interactions.item, excluded_column=inferred.interactions.user
+    )
+    return replace(inferred, interactions=replace(inferred.interactions, users=users_table, items=items_table))
 
 
 def _table_with_key(tables: Iterable[DataTable], *, key: str, excluded_column: str) -> str | None:
@@ -164,7 +168,7 @@ def _from_facts(
         target=facts.target_columns[0],
         metric=facts.metric or "",
         metric_of_platform=None,
-        log=facts.interactions,
+        interactions=facts.interactions,
         why={"task": "stated by the platform"},
     )
 
@@ -191,15 +195,15 @@ def _from_tables(
         return None
     logs_like_train = [e for e in logs if e is not train and e.user == train.user and e.item == train.item]
     test = next((e for e in logs_like_train if sounds_like(e.table, "test")), None)
-    ids = sample.scan.select(pl.col(id_column).cast(pl.String)).head(SAMPLE_CELLS).collect().to_series().to_list()
-    event_types = _event_types_of_ids(test or train, ids)
+    first_ids = sample.scan.select(pl.col(id_column).cast(pl.String)).head(SAMPLE_CELLS).collect().to_series().to_list()
+    event_types = _event_types_of_ids(test or train, first_ids)
     if event_types is None:
         return None
-    has_new_users = test is not None and not train.count_in(train.user, _users_of_ids(ids, event_types))
-    log, why = _interactions_spec(train, event_types, has_new_users=has_new_users)
+    has_new_users = test is not None and not train.count_in(train.user, _users_of_ids(first_ids, event_types))
+    interactions, why = _interactions_spec(train, event_types, has_new_users=has_new_users)
     list_length = _list_length(sample, target)
     metric, metric_of_platform, why["metric"] = _metric(facts, list_length, has_event_types=bool(event_types))
-    why["task"] = f"{target!r} of {sample.name} holds lists, and {train.table.name} is a log whose items they are"
+    why["task"] = f"{target!r} of {sample.name} holds lists of items of {train.table.name}, which is a log"
     return InferredLog(
         slug=facts.slug,
         title=facts.title,
@@ -211,7 +215,7 @@ def _from_tables(
         target=target,
         metric=metric,
         metric_of_platform=metric_of_platform,
-        log=log,
+        interactions=interactions,
         why=why,
         explode={e.table.name: e.list_column for e in (train, test) if e is not None and e.list_column},
     )

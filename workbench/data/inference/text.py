@@ -175,7 +175,7 @@ def _log_text(inferred: InferredLog, stated: FileOptions) -> str:
 
 def _interactions_lines(inferred: InferredLog, comments: dict[str, str]) -> list[str]:
     """Return the lines of ``[interactions]``, without defaults; `comments` are the ends of lines, by key."""
-    log = inferred.log
+    log = inferred.interactions
     weights = ", ".join(f"{toml_key(kind)} = {weight}" for kind, weight in log.weights.items())
     value_by_key = {"user": log.user, "item": log.item, "time": log.time, "kind": log.kind, "cut": log.cut}
     value_by_key |= {"horizon": duration_text(log.horizon_s), "id": log.id, "users": log.users, "items": log.items}

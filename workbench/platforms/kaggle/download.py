@@ -275,8 +275,8 @@ class _Transfer:
 
     def _is_complete(self) -> bool:
         """Tell whether all bytes have arrived; discard them if there are too many."""
-        stored, size_bytes = self.partial.object, self.partial.size_bytes
-        expected_bytes = stored.size_bytes if stored else None
+        partial_object, size_bytes = self.partial.object, self.partial.size_bytes
+        expected_bytes = partial_object.size_bytes if partial_object else None
         if expected_bytes is not None and size_bytes != expected_bytes:
             self.received_instead = f"{size_bytes:,} bytes where {expected_bytes:,} were announced"
         if expected_bytes is not None and size_bytes > expected_bytes:
