@@ -70,7 +70,7 @@ def lines_table(table: TableSource, job: ConversionJob) -> TableInfo:
 
 
 class _LinesConversion:
-    """The conversion of one table; `shape` has what is known of its lines so far."""
+    """The conversion of one table; `shape` holds the fields and kinds of values of all lines parsed so far."""
 
     def __init__(self, table: TableSource, job: ConversionJob) -> None:
         self.table, self.job, self.options = table, job, job.options

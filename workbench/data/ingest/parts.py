@@ -135,6 +135,7 @@ def _narrowed_types(
 def _plan(
     table: TableSource, paths: list[Path], schemas: list[Schema], options: ReadOptions, narrowed: dict[str, ColumnType]
 ) -> _PartsPlan:
+    """Return the types of a table; `narrowed` holds those of integer columns wider than 64 bits, by column."""
     read_options = options.read.get(table.name, {})
     explode = read_options.get("explode")
     text_columns = {
@@ -455,6 +456,7 @@ def _misfit(part: SourceFile, table: str, exc: Exception, *, nested: bool) -> Da
 
 
 def _read_as(values: pl.Series, stated: ColumnType, missing: tuple[str, ...]) -> pl.Series:
+    """Cast values to a stated type, or parse texts as it; raise if one would become null or change."""
     if values.dtype.is_nested():
         raise pl.exceptions.InvalidOperationError(
             f"{values.name!r} holds {values.dtype}, which [types] can't make {stated.dtype.base_type()}"

@@ -173,6 +173,7 @@ def fitted(frame: pl.DataFrame, schema: Mapping[str, pl.DataType]) -> pl.DataFra
 
 
 def _fitted(values: pl.Series, dtype: pl.DataType) -> pl.Series:
+    """Cast values to a type, also within lists and structs; raise if an integer would lose digits as a float."""
     if values.dtype == dtype:
         return values
     if values.dtype.is_integer() and dtype.is_float() and values.len():
