@@ -287,11 +287,11 @@ def _storage(folder: Path, url: str | None) -> BaseStorage:
     try:
         database = storages.RDBStorage(url)
     except ImportError as exc:
-        raise ConfigError(f"the driver of {_shown(url)} is not installed: {exc}") from exc
+        raise ConfigError(f"the driver of {_without_password(url)} is not installed: {exc}") from exc
     except Exception as exc:  # noqa: BLE001 each driver has its own errors
         # The messages of SQLAlchemy contain the URL with its password.
         raise StorageError(
-            f"the studies' database {_shown(url)} can't be used: {type(exc).__name__}",
+            f"the studies' database {_without_password(url)} can't be used: {type(exc).__name__}",
             hint="check that it runs and that the user exists; its URL is in WB_STUDY_URL or --storage",
         ) from None
     # Optuna would leave its connections open until the process ends.
@@ -313,12 +313,12 @@ def _study_errors(folder: Path, url: str | None) -> Iterator[None]:
     except (optuna().exceptions.StorageInternalError, SQLAlchemyError) as exc:
         cause = type(exc.__cause__ or exc).__name__
         raise StorageError(
-            f"the studies' database {_shown(url)} can't be used any more: {cause}",
+            f"the studies' database {_without_password(url)} can't be used any more: {cause}",
             hint="its trials are kept: once it runs again, the same command continues the study",
         ) from None
 
 
-def _shown(url: str) -> str:
+def _without_password(url: str) -> str:
     """Return the URL without its password."""
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError
