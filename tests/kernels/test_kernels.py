@@ -30,7 +30,7 @@ from workbench.core.isolation import IsolationSupport
 from workbench.kernels.layers import PackedFile, kernel_name, layers, packed_files
 from workbench.kernels.rehearse import check_hidden_submission, compare_public_rows, hidden_data, lay_out_data
 from workbench.kernels.wheels import check_wheels, modules_of, needed_packages, own_wheel
-from workbench.models.serving import compared, predict, read_bundle, read_submission
+from workbench.models.serving import compare_submissions, predict, read_bundle, read_submission
 
 EXPERIMENT = 'features = ["ratio", "te_town", "town_size", "rows.town", "rows.x", "rows.z"]\n[model]\nnum_iterations = 20\nlearning_rate = 0.2\n'
 
@@ -477,18 +477,18 @@ def test_predictions_that_differ_are_counted(tmp_path: Path) -> None:
     own = pl.DataFrame({"id": [1, 2, 3, 4], "y": [0.1, 0.2, 0.3, 0.4]})
     path = tmp_path / "submission.csv"
     own.reverse().write_csv(path)
-    assert compared(path, own, ["id"]) == (0.0, 0)
+    assert compare_submissions(path, own, ["id"]) == (0.0, 0)
     own.with_columns(y=pl.Series([0.1, 0.2, 0.3, 0.5])).write_csv(path)
-    largest, differing = compared(path, own, ["id"])
+    largest, differing = compare_submissions(path, own, ["id"])
     assert (largest, differing) == (pytest.approx(0.1 / float(own["y"].std())), 1)
     own.with_columns(y=pl.Series([0.1, 0.2, None, 0.4])).write_csv(path)
-    assert compared(path, own, ["id"]) == (float("inf"), 1)
+    assert compare_submissions(path, own, ["id"]) == (float("inf"), 1)
     own.head(3).write_csv(path)
     with pytest.raises(DataError, match="has 3 rows and the columns"):
-        compared(path, own, ["id"])
+        compare_submissions(path, own, ["id"])
     own.with_columns(id=pl.Series([1, 2, 3, 9])).write_csv(path)
     with pytest.raises(DataError, match="has other ids than the run's own: 1 of 4"):
-        compared(path, own, ["id"])
+        compare_submissions(path, own, ["id"])
 
 
 def test_submissions_are_read_by_all_their_rows(tmp_path: Path) -> None:
@@ -504,7 +504,7 @@ def test_submissions_are_read_by_all_their_rows(tmp_path: Path) -> None:
     assert public["id"].to_list() == first["id"].to_list()
     assert compare_public_rows(hidden, public, ("id",)) == (0.0, 0)
     other.with_columns(id=first["id"].head(100)).vstack(first.tail(200)).write_csv(alone)
-    assert compared(alone, public, ["id"])[1] == 100
+    assert compare_submissions(alone, public, ["id"])[1] == 100
 
 
 def with_cell(kernel: Any, source: str) -> None:

@@ -15,7 +15,7 @@ from workbench.data.competition import Competition, load_competition
 from workbench.data.ingest import convert
 from workbench.data.workspace import create_workspace
 from workbench.models.serving import (
-    compared,
+    compare_submissions,
     foreign_labels,
     positive_labels,
     read_submission,
@@ -132,7 +132,11 @@ class TestColumns:
     def test_classes_are_told_from_targets(self, competition) -> None:
         made = competition(["no", "yes"] * 2, {"id": ["a"], "yes": [0], "no": [0]}, task="binary", metric="auc")
         form = submission_form(made, read_target(made))
-        assert (form.by_class, form.index_by_column, form.texts) == (True, {"yes": 1, "no": 0}, {})
+        assert (form.has_column_per_class, form.index_by_column, form.labels_by_column) == (
+            True,
+            {"yes": 1, "no": 0},
+            {},
+        )
         assert form.columns == ("id", "yes", "no")
         assert positive_labels(made, read_target(made)) == {"y": "yes"}
 
@@ -170,7 +174,7 @@ class TestUndecided:
         more = 'positive = "cat"\n'
         made = competition(["cat", "dog"] * 2, {"id": ["a"], "y": [0.5]}, task="binary", metric="auc", more=more)
         assert positive_labels(made, read_target(made)) == {"y": "cat"}
-        assert not submission_form(made, read_target(made)).by_class
+        assert not submission_form(made, read_target(made)).has_column_per_class
 
     def test_of_several_targets_the_key_names_it(self, competition) -> None:
         made = competition(
@@ -363,7 +367,7 @@ class TestCompared:
     ) -> None:
         path = tmp_path / "s.parquet"
         self.table(y=other).reverse().write_parquet(path)
-        found = compared(path, self.table(y=own), ["id"])
+        found = compare_submissions(path, self.table(y=own), ["id"])
         assert found == (pytest.approx(largest), differing)
 
     def test_a_row_counts_once_and_the_largest_of_all_columns(self, tmp_path: Path) -> None:
@@ -372,12 +376,12 @@ class TestCompared:
             self.table(y=[5.5, 5.0], z=[7.0, 7.25], t=["b", "a"]),
         )
         other.write_parquet(tmp_path / "s.parquet")
-        assert compared(tmp_path / "s.parquet", own, ["id"]) == (0.5, 2)
+        assert compare_submissions(tmp_path / "s.parquet", own, ["id"]) == (0.5, 2)
 
     def test_of_none_nothing_differs(self, tmp_path: Path) -> None:
         none = self.table(y=[1.0]).head(0)
         none.write_parquet(tmp_path / "s.parquet")
-        assert compared(tmp_path / "s.parquet", none, ["id"]) == (0.0, 0)
+        assert compare_submissions(tmp_path / "s.parquet", none, ["id"]) == (0.0, 0)
 
     @pytest.mark.parametrize(
         "other", [{"z": [1.0, 2.0]}, {"y": [1.0]}, {"y": [1.0, 2.0, 3.0]}, {"y": [1.0, 2.0], "z": [1.0, 2.0]}]
@@ -387,12 +391,12 @@ class TestCompared:
         with pytest.raises(
             DataError, match=r"the kernel's submission has \d rows and the columns .*; the run's own has 2"
         ):
-            compared(tmp_path / "s.parquet", self.table(y=[1.0, 2.0]), ["id"])
+            compare_submissions(tmp_path / "s.parquet", self.table(y=[1.0, 2.0]), ["id"])
 
     def test_other_ids_are_counted(self, tmp_path: Path) -> None:
         self.table(y=[1.0, 2.0, 3.0]).with_columns(id=pl.Series(["a", "x", "z"])).write_parquet(tmp_path / "s.parquet")
         with pytest.raises(DataError, match="has other ids than the run's own: 2 of 3"):
-            compared(tmp_path / "s.parquet", self.table(y=[1.0, 2.0, 3.0]), ["id"])
+            compare_submissions(tmp_path / "s.parquet", self.table(y=[1.0, 2.0, 3.0]), ["id"])
 
 
 @pytest.mark.parametrize("is_turned", [False, True])

@@ -195,7 +195,7 @@ class TestFamily:
         rows = newest([base, tried, again, other, sampled, elsewhere, failed], [])
         (shown,) = select(rows, filters=["edited"])
         assert shown.change is not None
-        assert shown.change.compared == 2
+        assert shown.change.n_compared == 2
         assert as_dicts([shown])[0]["compared"] == 2
 
     def test_one_change_alone_is_judged_by_its_interval(self) -> None:
@@ -337,7 +337,7 @@ def test_the_change_of_folds_and_its_interval_in_numbers() -> None:
         change = change_against(new, base, ratio)
         assert change is not None
         assert (change.mean, change.low, change.high) == pytest.approx((0.02, 0.02 - half, 0.02 + half))
-        assert (change.p, change.compared) == (None, 1)
+        assert (change.p, change.n_compared) == (None, 1)
 
 
 @pytest.mark.parametrize(
@@ -432,11 +432,11 @@ def test_a_family_counts_the_definitions_that_can_be_compared() -> None:
     change = family.change(tried, base)
     assert change is not None
     expected = family_p([[0.01, 0.02, 0.05], [0.01, 0.02, 0.02]], 0.25)
-    assert (change.p, change.compared) == (pytest.approx(expected[0]), 2)
+    assert (change.p, change.n_compared) == (pytest.approx(expected[0]), 2)
     # What it has not counted is compared by itself.
     alone = family.change(run(6, [0.71, 0.73, 0.74]), base)
     assert alone is not None
-    assert (alone.p, alone.compared) == (None, 1)
+    assert (alone.p, alone.n_compared) == (None, 1)
     assert family.change(run(4, [0.71, 0.73]), base) is None
     assert Family().size_ratio is None
     two = Family()
@@ -451,7 +451,7 @@ def test_folds_have_their_own_ratio_and_metrics_their_own_family() -> None:
     current = {n: CurrentRun(runs[n - 1]) for n in (1, 2)}
     rows = summarise(runs, [], current, {"f": 1.5})
     changes = [row.change for row in rows if row.run.exp == 2 and row.change is not None]
-    assert [c.compared for c in changes] == [1, 1, 1]  # the last two have a base of the first metric on their folds
+    assert [c.n_compared for c in changes] == [1, 1, 1]  # the last two have a base of the first metric on their folds
     width = {
         row.run.folds_hash: row.change.high - row.change.low
         for row in rows

@@ -259,10 +259,10 @@ def _rounds(models: list[dict[str, Any]]) -> list[tuple[str, str]]:
 
 def _verdict(row: Row, change: Change) -> str:
     """Describe the significance of a change, alone and as one of those compared on the same folds."""
-    among = f"one of {change.compared} changes compared on these folds"
+    among = f"one of {change.n_compared} changes compared on these folds"
     if row.is_biased:
         return f"{'' if row.run.optimistic else 'its base was '}selected on these folds, so not comparable"
-    if change.compared < 2:
+    if change.n_compared < 2:
         return "beyond noise" if change.clear else "may be noise"
     if change.clear:
         return f"beyond noise, also as {among}"

@@ -53,7 +53,7 @@ __all__ = ["RecommendPlan", "RecommendRunner", "RunModels", "make_recommend_plan
 SPLIT_RULE = "windows-v1"
 """The version of the validation split in the keys of runs."""
 
-RANKER_KNEW_WINDOW = "ranker knew the window"
+RANKER_TRAINED_ON_WINDOW = "ranker knew the window"
 """The reason why a CV is optimistic: the ranker learned from other users' interactions in the scored window, which the
 test window lacks."""
 
@@ -420,7 +420,7 @@ def make_lists(plan: RecommendPlan, folder: Path, record: RunRecord, context: Ru
         fold_scores=scores,
         seed_scores=(scores,),
         n_features=len(result.features) or None,
-        optimistic=RANKER_KNEW_WINDOW if result.is_optimistic else None,
+        optimistic=RANKER_TRAINED_ON_WINDOW if result.is_optimistic else None,
         cv_windows=result.cv_windows,
     )
     return RunArtifacts(final, files, {"recommend": result.details()}, tuple(_notes(result, data)))

@@ -115,6 +115,9 @@ def _update(workspace: Workspace, folder: Path, record: RunRecord | None, ledger
 def recover(workspace: Workspace) -> tuple[list[RunRecord], dict[str, str]]:
     """Read the records of all run folders of a workspace, for `wb ledger rebuild`.
 
+    A run of this workspace that is "running", though no process has the lock of its experiment, is returned as
+    "interrupted".
+
     Returns
     -------
     records : list of RunRecord
@@ -129,6 +132,8 @@ def recover(workspace: Workspace) -> tuple[list[RunRecord], dict[str, str]]:
             except (DamagedError, NewerError) as exc:
                 problems[folder.name] = exc.message
                 continue
-            is_dead = record.status == "running" and not is_locked(lock_path(folder.parent, record.exp))
-            records.append(replace(record, status="interrupted") if is_dead and is_own(workspace, record) else record)
+            has_no_process = record.status == "running" and not is_locked(lock_path(folder.parent, record.exp))
+            records.append(
+                replace(record, status="interrupted") if has_no_process and is_own(workspace, record) else record
+            )
     return records, problems

@@ -202,7 +202,7 @@ class _ParsedFile:
         bound = {name for s in statements for name in _bound_names(s.node)}
         defined = bound - {i.bound for s in statements for i in s.imports}
         aliases = dict(_alias_of(s.node) for s in statements)
-        self.names_changed_by_call = _names_changed_by_call(statements, defined)
+        self.names_changed_by_call = _names_mutated_by_calls(statements, defined)
         self.calls: list[tuple[_Statement, str, Chain]] = []
         for statement in statements:
             calls = list(_calls_at_load(statement.node))
@@ -500,8 +500,8 @@ def _calls_at_load(node: ast.AST) -> Iterator[tuple[str, Chain]]:
         yield from _calls_at_load(child)
 
 
-def _names_changed_by_call(statements: list[_Statement], defined: set[str]) -> dict[str, set[str]]:
-    """Return function or class -> the names of the file that a call of it may change.
+def _names_mutated_by_calls(statements: list[_Statement], defined: set[str]) -> dict[str, set[str]]:
+    """Return, for each function or class, the names of the file whose objects a call of it may mutate.
 
     Parameters
     ----------
@@ -522,7 +522,7 @@ def _names_changed_by_call(statements: list[_Statement], defined: set[str]) -> d
                 used = set(statement.names) & defined - {node.name}
                 changed_by.setdefault(node.name, set()).update((assigned | _method_owners(nodes)) & used)
                 used_by.setdefault(node.name, set()).update(used)
-    # A function also changes what the functions change that it uses: repeat until nothing is added.
+    # A call also mutates what the functions that it uses mutate: repeat until nothing is added.
     while True:
         n_changed = sum(map(len, changed_by.values()))
         for name, used in used_by.items():

@@ -33,7 +33,7 @@ from workbench.kernels.build import BuiltKernel
 from workbench.kernels.evaluation_server import check_no_server
 from workbench.kernels.hidden_test_sets import HIDDEN_TIMES, emptied_data, hidden_data, link
 from workbench.kernels.layers import layers, packed_files
-from workbench.models.serving import MANIFEST, NOTES, compared, read_submission
+from workbench.models.serving import MANIFEST, NOTES, compare_submissions, read_submission
 
 __all__ = ["HIDDEN_TIMES", "RehearsalResult", "check_hidden_submission", "hidden_data", "rehearse"]
 
@@ -157,7 +157,7 @@ def rehearse(
         context.stage("the public test set")
         lay_out_data(raw_folder, competition.slug, public_folder)
         public = session.run(public_folder, results_folder / "public")
-        max_difference, n_differing = compared(public.path, run_predictions, id_columns)
+        max_difference, n_differing = compare_submissions(public.path, run_predictions, id_columns)
         hidden = _rehearse_hidden(session, public_folder, results_folder, run_predictions)
     return RehearsalResult(
         public_submission=public.path,
@@ -429,4 +429,4 @@ def compare_public_rows(submission: Path, public: pl.DataFrame, id_columns: tupl
     with tempfile.TemporaryDirectory() as folder:
         public_file = Path(folder) / "public.csv"
         write_csv(public_rows, public_file)
-        return compared(public_file, public, id_columns)
+        return compare_submissions(public_file, public, id_columns)

@@ -348,16 +348,19 @@ def size_ratios(folder: Path) -> dict[str, float]:
 
 
 def _folds_key(competition: Competition) -> str:
+    """Return the file name of the folds: the scheme and a hash of all that determines the split."""
     definition = competition.definition
     cv = definition.cv
     # Windows are for recommender competitions, which have no folds of rows.
     cv_fields = {name: getattr(cv, name) for name in cv.__dataclass_fields__ if name != "windows"}
-    code = ""
+    function_code = ""
     if cv.function:
         where = f"{competition.folder / 'competition.toml'}: [cv] function = {cv.function!r}"
-        code = own_file(competition.folder, cv.function.partition(":")[0], where=where).read_text(encoding="utf-8")
-    train = competition.manifest.table(definition.tables.train, slug=definition.slug).content
-    return f"{cv.scheme}-{content_key('folds-v1', cv_fields, list(definition.targets), train, code)[:12]}"
+        function_code = own_file(competition.folder, cv.function.partition(":")[0], where=where).read_text(
+            encoding="utf-8"
+        )
+    train_hash = competition.manifest.table(definition.tables.train, slug=definition.slug).content
+    return f"{cv.scheme}-{content_key('folds-v1', cv_fields, list(definition.targets), train_hash, function_code)[:12]}"
 
 
 def _write(path: Path, folds: Folds) -> None:

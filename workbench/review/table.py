@@ -66,7 +66,7 @@ class Change:
     low: float | None
     high: float | None
     p: float | None = None
-    compared: int = 1
+    n_compared: int = 1
 
     @property
     def clear(self) -> bool:
@@ -116,7 +116,7 @@ class Family:
         change, definition_key = change_against(run, base, self.size_ratio), (run.exp, run.key)
         if change is None or definition_key not in self._pairs:
             return change
-        return replace(change, p=self._p_values[definition_key], compared=len(self))
+        return replace(change, p=self._p_values[definition_key], n_compared=len(self))
 
 
 @dataclass(frozen=True)
@@ -456,7 +456,7 @@ def _as_dict(row: Row) -> dict[str, Any]:
         "change_low": None if change is None else change.low,
         "change_high": None if change is None else change.high,
         "change_p": None if change is None else change.p,
-        "compared": None if change is None else change.compared,
+        "compared": None if change is None else change.n_compared,
         "beyond_noise": row.beyond_noise,
         "fold_scores": [None if math.isnan(s) else s for s in run.fold_scores],
         "cv_standard_error": None

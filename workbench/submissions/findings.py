@@ -19,7 +19,7 @@ from workbench.ledger import RunRecord, SubmissionRecord
 from workbench.metrics import match_label
 from workbench.models.serving import (
     class_texts,
-    compared,
+    compare_submissions,
     foreign_labels,
     read_submission,
     submission_form,
@@ -181,7 +181,7 @@ def kernel_findings(
     )
     try:
         id_columns = competition.definition.id_columns
-        largest_difference, n_differing = compared(kernel_file, read_submission(run_file, id_columns), id_columns)
+        largest_difference, n_differing = compare_submissions(kernel_file, read_submission(run_file, id_columns), id_columns)
     except (DataError, OSError, pl.exceptions.PolarsError):
         return findings  # `file_findings` reports why the kernel's file can't be read
     if not n_differing:
@@ -470,7 +470,7 @@ def positive_class_findings(competition: Competition, details: Mapping[str, Any]
         form = submission_form(competition, target)
     except ConfigError as exc:
         return [_error("positive", f"{exc.message}; {exc.hint}")]
-    if form.by_class:
+    if form.has_column_per_class:
         return []  # each class has a column of its own
     findings = []
     for column in target.columns:

@@ -71,7 +71,7 @@ def is_token(text: pl.Expr, tokens: Sequence[str], decimal: str = "") -> pl.Expr
 
 
 def without_tokens(frame: pl.DataFrame, tokens: Sequence[str]) -> pl.DataFrame:
-    """Replace the tokens by null in the columns of texts and of numbers."""
+    """Return a frame with null in place of the tokens, in columns of texts and of numbers."""
     if not tokens:
         return frame
     return frame.with_columns(

@@ -199,15 +199,20 @@ def holiday_distances(
 
 
 def _distance(holidays: pl.Series, kind: str) -> Callable[[pl.Series], pl.Series]:
-    def distances(days: pl.Series) -> pl.Series:
-        filled_days = days.fill_null(0)
-        previous = holidays.search_sorted(filled_days, side="right").cast(pl.Int64) - 1
-        following = holidays.search_sorted(filled_days, side="left").cast(pl.Int64)
-        since = days - holidays.gather(previous.clip(0)).set(previous < 0, None)
-        until = holidays.gather(following.clip(0, len(holidays) - 1)).set(following >= len(holidays), None) - days
+    """Return a function from dates to the number of days "since" or "until" a holiday, or to the "nearest" one.
+
+    Dates are integers, days since 1970; `holidays` are sorted.
+    """
+
+    def days_to_holiday(dates: pl.Series) -> pl.Series:
+        filled_dates = dates.fill_null(0)
+        previous = holidays.search_sorted(filled_dates, side="right").cast(pl.Int64) - 1
+        following = holidays.search_sorted(filled_dates, side="left").cast(pl.Int64)
+        since = dates - holidays.gather(previous.clip(0)).set(previous < 0, None)
+        until = holidays.gather(following.clip(0, len(holidays) - 1)).set(following >= len(holidays), None) - dates
         if kind == "nearest":
             nearest = pl.select(pl.min_horizontal(since, until)).to_series()
             return nearest.cast(pl.Int32)
         return (since if kind == "since" else until).cast(pl.Int32)
 
-    return distances
+    return days_to_holiday

@@ -17,7 +17,7 @@ from workbench.models.serving.predict import NOTES, bundle_competition, predict
 from workbench.models.serving.submission_file import (
     SubmissionForm,
     class_texts,
-    compared,
+    compare_submissions,
     foreign_labels,
     positive_labels,
     read_submission,
@@ -39,7 +39,7 @@ __all__ = [
     "SubmissionForm",
     "bundle_competition",
     "class_texts",
-    "compared",
+    "compare_submissions",
     "find_bundle",
     "find_data",
     "flat_name",

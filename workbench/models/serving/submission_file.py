@@ -33,7 +33,7 @@ from workbench.models.target import Target, TargetColumn
 __all__ = [
     "SubmissionForm",
     "class_texts",
-    "compared",
+    "compare_submissions",
     "foreign_labels",
     "positive_labels",
     "read_submission",
@@ -66,18 +66,18 @@ class SubmissionForm:
     columns : tuple of str
         All columns in the file's order.
     index_by_column : dict
-        For each column other than the ids, the index of its target, or with `by_class` of its class.
-    by_class : bool
+        For each column other than the ids, the index of its target, or of its class if `has_column_per_class`.
+    has_column_per_class : bool
         Whether the file has a column of probabilities for each class; otherwise it has a column for each target.
-    texts : dict
-        For each column of labels, the text of each class, as the sample spells it.
+    labels_by_column : dict
+        For each column of labels, the label of each class, as the sample spells it.
     """
 
     ids: tuple[str, ...]
     columns: tuple[str, ...]
     index_by_column: dict[str, int]
-    by_class: bool
-    texts: dict[str, list[str]] = field(default_factory=dict)
+    has_column_per_class: bool
+    labels_by_column: dict[str, list[str]] = field(default_factory=dict)
 
 
 def submission_form(competition: Competition, target: Target) -> SubmissionForm:
@@ -109,15 +109,21 @@ def submission_form(competition: Competition, target: Target) -> SubmissionForm:
             definition.id_columns,
             tuple(file_columns),
             dict(zip(value_columns, classes or (), strict=True)),
-            by_class=True,
+            has_column_per_class=True,
         )
     else:
         index_by_column = {c: names.index(t) for c, t in matched.items()}
-        texts = {}
+        labels_by_column = {}
         for column_name, index in index_by_column.items():
             if _holds_labels(competition, target.columns[index]):
-                texts[column_name] = class_texts(competition, column_name, target.columns[index])
-        form = SubmissionForm(definition.id_columns, tuple(file_columns), index_by_column, by_class=False, texts=texts)
+                labels_by_column[column_name] = class_texts(competition, column_name, target.columns[index])
+        form = SubmissionForm(
+            definition.id_columns,
+            tuple(file_columns),
+            index_by_column,
+            has_column_per_class=False,
+            labels_by_column=labels_by_column,
+        )
     for column in target.columns:
         _check_positive(competition, column, form)
     return form
@@ -149,14 +155,14 @@ def _check_positive(competition: Competition, column: TargetColumn, form: Submis
     positive = positive_class(competition, column.name, column.classes)
     labels = class_labels(competition, column.name, column.classes)
     file_column, metric = sample_column(competition, column.name), competition.metric
-    if metric.prediction_type == "proba" and form.by_class:
+    if metric.prediction_type == "proba" and form.has_column_per_class:
         return
     question = f"whether {file_column!r} is the probability of the one or of the other"
     if metric.prediction_type in ("label", "ranked"):
         question = f"which of the two is the positive class of {metric.name}"
-        texts = form.texts.get(file_column, labels)
-        if [metrics.match_label(text, labels) for text in texts] != [0, 1]:
-            question = f"which of the two stands for {texts[1]!r} in {file_column!r}"
+        file_labels = form.labels_by_column.get(file_column, labels)
+        if [metrics.match_label(label, labels) for label in file_labels] != [0, 1]:
+            question = f"which of the two stands for {file_labels[1]!r} in {file_column!r}"
         elif not metrics.depends_on_positive(metric):
             return
     if positive.index is not None:
@@ -176,18 +182,20 @@ def positive_labels(competition: Competition, target: Target) -> dict[str, str]:
     return {c.name: class_labels(competition, c.name, c.classes or ())[-1] for c in binary}
 
 
-def write_submission(competition: Competition, form: SubmissionForm, target: Target, test: Any, path: Path) -> None:
+def write_submission(
+    competition: Competition, form: SubmissionForm, target: Target, test_predictions: Any, path: Path
+) -> None:
     """Write a submission file, with the rows in the sample's order if it has the same ids, else in that of test.
 
     Ids are written as in the sample, whatever their type in test.
 
     Parameters
     ----------
-    test : float array (n_test, width)
+    test_predictions : float array (n_test, width)
     path : Path
         With the suffix of CSV or Parquet.
     """
-    values = [_column(competition, form, target, test, name).alias(name) for name in form.index_by_column]
+    values = [_column(competition, form, target, test_predictions, name).alias(name) for name in form.index_by_column]
     frame = _in_sample_order(competition, form, competition.ids.test_frame().hstack(values))
     # The ids are texts already; this formats the predictions.
     frame = as_written(frame, {}).select(form.columns)
@@ -227,23 +235,24 @@ def _in_type(values: pl.Series, dtype: pl.DataType | None) -> pl.Series:
 
 
 def _column(
-    competition: Competition, form: SubmissionForm, target: Target, test: npt.NDArray[np.float64], name: str
+    competition: Competition, form: SubmissionForm, target: Target, test_predictions: npt.NDArray[np.float64], name: str
 ) -> pl.Series:
-    if form.by_class:
+    """Return the values of a column of the submission, other than the ids: labels, numbers or probabilities."""
+    if form.has_column_per_class:
         class_index = form.index_by_column[name]
         if target.width == 1:  # the probability of the second of two classes
-            return pl.Series(test[:, 0] if class_index == 1 else 1.0 - test[:, 0])
-        return pl.Series(test[:, class_index])
+            return pl.Series(test_predictions[:, 0] if class_index == 1 else 1.0 - test_predictions[:, 0])
+        return pl.Series(test_predictions[:, class_index])
     column = target.columns[form.index_by_column[name]]
-    predictions = test[:, target.slices[form.index_by_column[name]]]
+    predictions = test_predictions[:, target.slices[form.index_by_column[name]]]
     metric = competition.metric
     predicted = metric_input(predictions, column, metric)
-    if name in form.texts:
+    labels = form.labels_by_column.get(name)
+    if labels is not None:
         if metric.prediction_type == "ranked":
-            classes = np.array(form.texts[name], dtype=object)
-            return pl.Series([" ".join(row) for row in classes[predicted]])
+            return pl.Series([" ".join(row) for row in np.array(labels, dtype=object)[predicted]])
         codes = predicted if metric.prediction_type == "label" else predictions.argmax(axis=1)
-        return pl.Series(form.texts[name]).gather(codes)
+        return pl.Series(labels).gather(codes)
     values = pl.Series(predicted)
     if values.dtype.is_integer() and _is_written_as_float(competition, name):
         return values.cast(pl.Float64)
@@ -264,8 +273,8 @@ def class_texts(competition: Competition, column: str, target: TargetColumn) -> 
     """
     classes = target.classes or ()
     labels = class_labels(competition, target.name, classes)
-    shown = _sample_texts(competition, column)
-    return respelled(labels, shown) if shown else labels
+    sample_texts = _sample_texts(competition, column)
+    return respelled(labels, sample_texts) if sample_texts else labels
 
 
 def foreign_labels(competition: Competition, column: str, labels: Sequence[str]) -> list[str]:
@@ -273,64 +282,71 @@ def foreign_labels(competition: Competition, column: str, labels: Sequence[str])
 
     Columns with a single value and lists of labels are ignored, as samples often have placeholders there.
     """
-    shown = [] if competition.metric.prediction_type == "ranked" else _sample_texts(competition, column)
-    return shown if len(shown) > 1 and not set(shown) & set(labels) else []
+    sample_texts = [] if competition.metric.prediction_type == "ranked" else _sample_texts(competition, column)
+    return sample_texts if len(sample_texts) > 1 and not set(sample_texts) & set(labels) else []
 
 
-def respelled(labels: Sequence[str], shown: Sequence[str]) -> list[str]:
+def respelled(labels: Sequence[str], sample_texts: Sequence[str]) -> list[str]:
     """Return labels spelled like the sample's values; unchanged if these have another meaning.
 
     Parameters
     ----------
     labels : sequence of str
         Of two labels the second is the positive one.
-    shown : sequence of str
-        The values of a column of the sample, which need not have all labels.
+    sample_texts : sequence of str
+        The distinct values of a column of the sample, which need not have all labels.
 
     Examples
     --------
     >>> respelled(["1.0", "2.0"], ["1"]), respelled(["no", "yes"], ["False"]), respelled(["0", "1"], ["0.5"])
     (['1', '2'], ['False', 'True'], ['0', '1'])
     """
-    if set(shown) <= set(labels):
+    if set(sample_texts) <= set(labels):
         return list(labels)
-    for respell in (_as_number, _in_case, _in_words):
-        spelled = respell(labels, shown)
+    for respell in (_in_number_format, _in_case, _in_words):
+        spelled = respell(labels, sample_texts)
         if spelled is not None and len(set(spelled)) == len(spelled):
             return spelled
     return list(labels)
 
 
-def _as_number(labels: Sequence[str], shown: Sequence[str]) -> list[str] | None:
-    if len(labels) == 2 and len(shown) == 2 and any(metrics.match_label(text, labels) is None for text in shown):
+def _in_number_format(labels: Sequence[str], sample_texts: Sequence[str]) -> list[str] | None:
+    """Return labels that are whole numbers in the sample's format: 1 or 1.0."""
+    if (
+        len(labels) == 2
+        and len(sample_texts) == 2
+        and any(metrics.match_label(text, labels) is None for text in sample_texts)
+    ):
         return None  # other numbers for the same two classes, such as 0 and 1 instead of 1 and 2
     for pattern, template in ((INTEGER, "{}"), (INTEGER_AS_FLOAT, "{}.0")):
-        if all(map(pattern.fullmatch, shown)):
+        if all(map(pattern.fullmatch, sample_texts)):
             matches = [re.fullmatch(r"\s*([-+]?\d+)(?:\.0*)?\s*", label) for label in labels]
             if all(matches):
                 return [template.format(int(match[1])) for match in matches if match]
     return None
 
 
-def _in_case(labels: Sequence[str], shown: Sequence[str]) -> list[str] | None:
+def _in_case(labels: Sequence[str], sample_texts: Sequence[str]) -> list[str] | None:
     """Return the labels in the sample's upper or lower case."""
-    folded = [label.casefold() for label in labels]
-    shown_by_folded = {text.casefold(): text for text in shown}
-    if len(set(folded)) < len(folded) or not set(shown_by_folded) <= set(folded):
+    folded_labels = [label.casefold() for label in labels]
+    sample_text_by_folded = {text.casefold(): text for text in sample_texts}
+    if len(set(folded_labels)) < len(folded_labels) or not set(sample_text_by_folded) <= set(folded_labels):
         return None
-    cased = [text for text in shown if text.upper() != text.lower()]
-    cases = [c for c in (str.upper, str.lower, str.title, str.capitalize) if cased and all(c(t) == t for t in cased)]
+    with_letters = [text for text in sample_texts if text.upper() != text.lower()]
+    cases = (str.upper, str.lower, str.title, str.capitalize)
+    sample_case = next((case for case in cases if with_letters and all(case(t) == t for t in with_letters)), str)
     return [
-        shown_by_folded.get(f, cases[0](label) if cases else label) for f, label in zip(folded, labels, strict=True)
+        sample_text_by_folded.get(folded, sample_case(label))
+        for folded, label in zip(folded_labels, labels, strict=True)
     ]
 
 
-def _in_words(labels: Sequence[str], shown: Sequence[str]) -> list[str] | None:
+def _in_words(labels: Sequence[str], sample_texts: Sequence[str]) -> list[str] | None:
     """Return the sample's words for no and yes, such as 0 and 1, or False and TRUE."""
     if len(labels) != 2:
         return None
-    are_floats = all(INTEGER_AS_FLOAT.fullmatch(text) for text in shown)
-    plain = [text[:-2] if are_floats else text for text in shown]
+    are_floats = all(INTEGER_AS_FLOAT.fullmatch(text) for text in sample_texts)
+    plain = [text[:-2] if are_floats else text for text in sample_texts]
     for pair in (("0", "1"), ("-1", "1"), ("False", "True"), ("No", "Yes"), ("N", "Y"), ("F", "T")):
         for case in (str, str.upper, str.lower):
             words = [case(word) for word in pair]
@@ -415,7 +431,7 @@ def read_submission(path: Path, ids: Sequence[str]) -> pl.DataFrame:
     return frame
 
 
-def compared(path: Path, run_frame: pl.DataFrame, ids: Sequence[str]) -> tuple[float, int]:
+def compare_submissions(path: Path, run_frame: pl.DataFrame, ids: Sequence[str]) -> tuple[float, int]:
     """Compare a kernel's submission with the run's, row by row.
 
     Returns
