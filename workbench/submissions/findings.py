@@ -181,7 +181,9 @@ def kernel_findings(
     )
     try:
         id_columns = competition.definition.id_columns
-        largest_difference, n_differing = compare_submissions(kernel_file, read_submission(run_file, id_columns), id_columns)
+        largest_difference, n_differing = compare_submissions(
+            kernel_file, read_submission(run_file, id_columns), id_columns
+        )
     except (DataError, OSError, pl.exceptions.PolarsError):
         return findings  # `file_findings` reports why the kernel's file can't be read
     if not n_differing:
