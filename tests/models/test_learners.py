@@ -701,7 +701,7 @@ BAD = [
     ("xgboost", '[xgboost]\nobjective = 3\n', ConfigError, "does not fit task 'binary'"),
     ("xgboost", '[xgboost]\nbooster = "dart"\nearly_stopping_rounds = 5\n', ConfigError, "the model of the best round is lost"),
     ("xgboost", '[xgboost]\neval_metric = "auc"\n', ConfigError, "can't set 'eval_metric': the competition's metric"),
-    ("xgboost", "[xgboost]\nn_estimators = 0\n", ConfigError, "num_boost_round = 0: expected a whole number from 1"),
+    ("xgboost", "[xgboost]\nn_estimators = 0\n", ConfigError, "num_boost_round = 0: expected a whole number of at least 1"),
     ("xgboost", "[xgboost]\neta = 2024-01-01\n", ConfigError, r"\[xgboost\] eta = 2024-01-01: expected a text, a number"),
     ("catboost", "[catboost]\nlerning_rate = 0.1\n", ConfigError, "unknown key 'lerning_rate'.*did you mean 'learning_rate'"),
     ("catboost", "[catboost]\ndepth = 3\nmax_depth = 4\n", ConfigError, "sets 'depth' twice, also as 'max_depth'"),
