@@ -12,11 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedGroupKFold
 
+from tests.plain_rows import competition_of, with_cv
 from tests.small import make_small
 from workbench.core.errors import ConfigError, DamagedError, DataError
-from workbench.data.competition import Competition, load_competition
-from workbench.data.ingest.convert import convert
-from workbench.data.workspace import Workspace
+from workbench.data.competition import Competition
 from workbench.models.folds import (
     Folds,
     group_column,
@@ -302,35 +301,6 @@ def test_groups_are_spread_by_tenths_of_a_number_whole_or_not(tmp_path: Path, mo
 
 
 # ------------------------------------------------------------------------------------------------- of a few plain rows
-
-
-def competition_of(
-    root: Path, columns: dict[str, Any], cv: str, *, task: str = "regression", targets: tuple[str, ...] = ("y",)
-) -> Competition:
-    """Write a competition whose train table has these columns, and an id."""
-    folder = root / "competitions" / "c"
-    raw = folder / "data" / "raw"
-    raw.mkdir(parents=True)
-    train = pl.DataFrame(columns).with_row_index("id")
-    train.write_parquet(raw / "train.parquet")
-    train.drop(targets).write_parquet(raw / "test.parquet")
-    train.select("id", *(pl.lit(0).alias(t) for t in targets)).write_csv(raw / "sample_submission.csv")
-    convert(raw, folder / "data" / "tables", "c")
-    metric = {"regression": "rmse", "binary": "auc", "ranking": "rmse"}[task]
-    names = ", ".join(f'"{t}"' for t in targets)
-    tables = "".join(f'{name} = "{name}"\n' for name in ("train", "test", "sample_submission"))
-    (folder / "competition.toml").write_text(
-        f'slug = "c"\nplatform = "kaggle"\ntask = "{task}"\nid = "id"\ntarget = [{names}]\n'
-        f'metric = "{metric}"\n[tables]\n{tables}[cv]\n{cv}\n'
-    )
-    return load_competition(Workspace(root), "c")
-
-
-def with_cv(competition: Competition, cv: str) -> Competition:
-    """Write another ``[cv]`` table."""
-    path = competition.folder / "competition.toml"
-    path.write_text(f"{path.read_text().partition('[cv]')[0]}[cv]\n{cv}\n")
-    return load_competition(Workspace(competition.folder.parents[1]), "c")
 
 
 STRATIFIED = 'scheme = "stratified"\nfolds = 4\nseed = 3'
@@ -624,4 +594,4 @@ def test_a_split_that_is_none(valid: list[int], train: list[list[bool]] | None, 
 def test_a_purge_that_leaves_no_rows_to_train_on_is_named() -> None:
     with pytest.raises(DataError, match="fold 0 has no rows to train on") as caught:
         time_folds(np.arange(12.0), 3, purge=4).check()
-    assert "a shorter gap and purge" in str(caught.value.hint)
+    assert "a shorter horizon, gap or purge" in str(caught.value.hint)

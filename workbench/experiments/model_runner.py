@@ -66,6 +66,7 @@ def train_models(plan: Plan, model: ModelSpec, folder: Path, context: RunContext
         *limit_notes(result.parts, getattr(model, "rounds", 0), getattr(model, "patience", 0)),
         *excluded_column_lines(matrix.left_out),
         *_row_number_notes(plan),
+        *_test_prediction_notes(plan, len(result.full_fits)),
         *(
             f"{name}: {plan.spec.kind}, which has only 32 bits, receives it minus {center:.15g}, also when predicting"
             for name, center in (matrix.centers.items() if has_capability(plan.spec.kind, "is_float32") else ())
@@ -105,6 +106,16 @@ def _row_number_notes(plan: Plan) -> list[str]:
     if not columns:
         return []
     return [f'left out, only numbers the rows: {", ".join(columns)}; to use one, add "rows.COLUMN"']
+
+
+def _test_prediction_notes(plan: Plan, n_full_fits: int) -> list[str]:
+    """Return a note on the models that predict test: those of all rows, or of folds that lack the latest rows."""
+    if n_full_fits:
+        return [f"test is predicted by {counted(n_full_fits, 'model')} of all rows"]
+    if plan.competition.definition.cv.scheme != "time":
+        return []
+    advice = "; refit = true trains on all rows" if has_capability(plan.spec.kind, "refit") else ""
+    return [f"test is predicted by the folds' models, of which none has seen the latest rows{advice}"]
 
 
 def _model_details(result: TrainResult) -> list[dict[str, Any]]:

@@ -16,6 +16,10 @@ SEEDED_SCHEMES = ("kfold", "stratified", "group", "stratified_group")
 """Schemes that assign rows to folds by a seed."""
 
 
+WINDOW_SHIFT = 0.5
+"""Other windows of time lie half their length earlier."""
+
+
 def on_other_folds(experiment: ReadyExperiment, seed: int | None = None) -> Problem | None:
     """Return the problem on folds of another seed, or with other boundaries for folds in time; None if none exist.
 
@@ -33,10 +37,13 @@ def on_other_folds(experiment: ReadyExperiment, seed: int | None = None) -> Prob
         return None
     if cv.scheme in SEEDED_SCHEMES:
         changed_cv = replace(cv, seed=cv.seed + 1 if seed is None else seed)
+    elif cv.horizon is not None:
+        changed_cv = cv
     else:
         # An additional fold moves all boundaries.
         changed_cv = replace(cv, folds=cv.folds + 1)
-    folds = make_folds(replace(competition, definition=replace(competition.definition, cv=changed_cv)))
+    changed = replace(competition, definition=replace(competition.definition, cv=changed_cv))
+    folds = make_folds(changed, shift=0 if cv.horizon is None else WINDOW_SHIFT)
     if experiment.sampled_rows is not None:
         folds = folds.take(experiment.sampled_rows)
     if _validated_row_sets(folds) == _validated_row_sets(problem.folds):

@@ -410,8 +410,13 @@ def _notes(
                 f"the time was too short to finish training {name}: "
                 f"the score is of {scored.rounds_at_time_limit} rounds"
             )
-    if tuned.best is not None and experiment.competition.definition.cv.scheme == "time":
-        notes.append("repeated CV has one fold more, with folds that are cut at other times")
+    cv = experiment.competition.definition.cv
+    if tuned.best is not None and cv.scheme == "time":
+        notes.append(
+            "repeated CV has one fold more, with folds that are cut at other times"
+            if cv.horizon is None
+            else "repeated CV is of windows that lie half their length earlier"
+        )
     if experiment.spec.pseudo is not None:
         notes.append("[pseudo] is not used while tuning: all scores are without it")
     return notes

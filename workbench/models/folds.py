@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,7 @@ __all__ = [
     "stratified_group_folds",
     "time_folds",
     "time_horizon",
+    "window_folds",
 ]
 
 Ints = npt.NDArray[np.int64]
@@ -119,7 +121,9 @@ class Folds:
             train, valid = self.train_rows(fold), self.valid_rows(fold)
             if not len(train) or not len(valid):
                 side = "train" if not len(train) else "validate"
-                other = "a shorter gap and purge" if self.scheme == "time" and side == "train" else "another scheme"
+                other = (
+                    "a shorter horizon, gap or purge" if self.scheme == "time" and side == "train" else "another scheme"
+                )
                 raise DataError(
                     f"fold {fold} has no rows to {side} on ({self.n_rows:,} rows, {n_folds} folds)",
                     hint=f"fewer folds, or {other}, under [cv] in competition.toml",
@@ -264,6 +268,75 @@ def time_folds(times: npt.ArrayLike, folds: int, *, gap: float = 0, purge: float
     return Folds(valid, train, "time")
 
 
+def window_folds(
+    times: npt.ArrayLike,
+    windows: int,
+    horizon: float,
+    *,
+    season: float | None = None,
+    gap: float = 0,
+    shift: float = 0,
+) -> Folds:
+    """Split forward in time: each fold validates a window as long as test, and trains on the rows before it.
+
+    The windows lie next to each other and end at the latest time; with `season`, one more ends that long before. They
+    are numbered in their order in time. A window begins after its lower limit and includes its upper one. A row at time
+    t is trained on if ``t + gap`` is not after the first row of the window (without a gap, if t is before it). Rows in
+    no window are validated by no fold, and trained on by the folds after them; rows without a time (NaN) by none.
+
+    Parameters
+    ----------
+    times : array (n,) of numbers
+        In any order.
+    windows : int
+        The number of windows, without that of `season`.
+    horizon : float
+        The length of a window.
+    season : float, optional
+    gap : float
+        The sum of the gap and the purge of `time_folds`.
+    shift : float
+        The last window ends this many lengths before the latest time.
+
+    Raises
+    ------
+    DataError
+        When a window has no rows, or that of `season` overlaps the others.
+
+    Examples
+    --------
+    >>> split = window_folds(range(1, 11), windows=2, horizon=2, season=5)
+    >>> split.valid.tolist(), split.train_rows(1).tolist()
+    ([-1, -1, -1, 0, 0, -1, 1, 1, 2, 2], [0, 1, 2, 3, 4, 5])
+    """
+    time = np.asarray(times).astype(np.float64)
+    latest = float(np.nanmax(time))
+    # Neighbours share the same limit, so that no row is lost between two windows by rounding.
+    limits = [latest - (windows - i + shift) * horizon for i in range(windows + 1)]
+    window_limits = list(pairwise(limits))
+    if season is not None:
+        end = latest - shift * horizon - season
+        if end > limits[0]:
+            raise DataError(
+                f"cv.season lies {season:g} before the last of {windows} windows of {horizon:g} each: they overlap",
+                hint="a longer season, or fewer windows (folds), under [cv] in competition.toml",
+            )
+        window_limits.insert(0, (end - horizon, end))
+    valid = np.full(len(time), -1, np.int16)
+    train = np.zeros((len(window_limits), len(time)), np.bool_)
+    for fold, (low, high) in enumerate(window_limits):
+        in_window = (time > low) & (time <= high)
+        if not in_window.any():
+            raise DataError(
+                f"fold {fold} of {len(window_limits)} has no rows: the time column has none in its window",
+                hint="fewer folds, or a longer horizon, under [cv] in competition.toml",
+            )
+        valid[in_window] = fold
+        start = time[in_window].min()
+        train[fold] = time + gap <= start if gap else time < start
+    return Folds(valid, train, "time")
+
+
 def _block_starts(time: npt.NDArray[Any], folds: int) -> npt.NDArray[Any]:
     values, counts = np.unique(time, return_counts=True)
     # The first block is only trained on, so every other one starts at a later time than the first.
@@ -353,6 +426,10 @@ def _folds_key(competition: Competition) -> str:
     cv = definition.cv
     # Windows are for recommender competitions, which have no folds of rows.
     cv_fields = {name: getattr(cv, name) for name in cv.__dataclass_fields__ if name != "windows"}
+    # Options of later versions: folds that were saved without them keep their key.
+    for name in ("horizon", "season"):
+        if cv_fields[name] is None:
+            del cv_fields[name]
     function_code = ""
     if cv.function:
         where = f"{competition.folder / 'competition.toml'}: [cv] function = {cv.function!r}"
@@ -396,8 +473,14 @@ def _damaged(path: Path, slug: str) -> DamagedError:
     )
 
 
-def make_folds(competition: Competition) -> Folds:
+def make_folds(competition: Competition, *, shift: float = 0) -> Folds:
     """Make the split of the competition's ``[cv]`` table, and check it.
+
+    Parameters
+    ----------
+    competition : Competition
+    shift : float
+        For windows of a fixed length: by how many lengths they lie earlier.
 
     Raises
     ------
@@ -405,12 +488,12 @@ def make_folds(competition: Competition) -> Folds:
         When the table does not fit the data: too few groups or times, an empty fold, nulls in the group column, or a
         time column without times.
     """
-    folds = _split(competition, competition.definition.cv)
+    folds = _split(competition, competition.definition.cv, shift)
     folds.check()
     return folds
 
 
-def _split(competition: Competition, cv: CvSpec) -> Folds:
+def _split(competition: Competition, cv: CvSpec, shift: float) -> Folds:
     if cv.scheme == "kfold":
         return kfold(competition.n_train, cv.folds, cv.seed)
     if cv.scheme == "stratified":
@@ -421,10 +504,22 @@ def _split(competition: Competition, cv: CvSpec) -> Folds:
         strata = _strata(competition, bin_integers=competition.definition.task in ("regression", "ranking"))
         return stratified_group_folds(strata, _groups(competition, cv), cv.folds, cv.seed)
     if cv.scheme == "time":
-        times, unit = time_column(competition)
-        gap, purge = _gap_and_purge(competition, unit)
-        return time_folds(times, cv.folds, gap=gap, purge=purge)
+        return _folds_in_time(competition, cv, shift)
     return _custom(competition, cv)
+
+
+def _folds_in_time(competition: Competition, cv: CvSpec, shift: float) -> Folds:
+    times, unit = time_column(competition)
+    gap, purge = _gap_and_purge(competition, unit)
+    if cv.horizon is None:
+        return time_folds(times, cv.folds, gap=gap, purge=purge)
+    is_number = competition.train_columns(str(cv.column)).dtypes[0].is_numeric()
+    horizon = _duration(cv.horizon, unit, "horizon", is_number=is_number)
+    season = None if cv.season is None else _duration(cv.season, unit, "season", is_number=is_number)
+    for key, value in (("horizon", horizon), ("season", season)):
+        if value is not None and value <= 0:
+            raise ConfigError(f"cv.{key} = {getattr(cv, key)!r}: expected more than 0")
+    return window_folds(times, cv.folds, horizon, season=season, gap=gap + purge, shift=shift)
 
 
 def _strata(competition: Competition, *, bin_integers: bool = False) -> Ints:

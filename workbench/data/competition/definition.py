@@ -64,6 +64,10 @@ class _Cv(StrictModel):
     """The time between training and validation rows: "7d", or a number."""
     purge: str | int | float = 0
     """How far a label looks ahead: training rows closer to the validation rows are left out."""
+    horizon: str | int | float | None = None
+    """The length of each validation window of the scheme `time`: "28d", or a number. Default: blocks of equal rows."""
+    season: str | int | float | None = None
+    """How long before the last window one more is validated: "364d" for the same weeks of the year before."""
     function: str | None = None
     """The function of the scheme `custom`: "split.py:split"."""
     windows: int | None = Field(default=None, ge=1, le=100)
@@ -226,6 +230,8 @@ class CvSpec:
         Numbers in the time column's unit, or durations such as ``"7d"`` where it holds dates or times.
     function : str, optional
         ``file.py:name`` of the scheme "custom".
+    horizon, season : str, int or float, optional
+        Of the scheme "time": the length of the validation windows, and the distance of one more from the last of them.
     windows : int, optional
         The number of windows that are scored, for the task recommend.
     """
@@ -238,6 +244,8 @@ class CvSpec:
     gap: str | int | float
     purge: str | int | float
     function: str | None
+    horizon: str | int | float | None = None
+    season: str | int | float | None = None
     windows: int | None = None
 
 
@@ -574,4 +582,15 @@ def _check_cv(cv: _Cv, path: Path) -> None:
     if required_key is not None and getattr(cv, required_key) is None:
         raise ConfigError(
             f"{path}: cv.scheme = {cv.scheme!r} needs cv.{required_key}", hint=f'add {required_key} = "…" under [cv]'
+        )
+    for option in ("horizon", "season"):
+        if getattr(cv, option) is not None and cv.scheme != "time":
+            raise ConfigError(
+                f"{path}: cv.{option} is an option of the scheme 'time', and cv.scheme = {cv.scheme!r}",
+                hint=f"remove {option}",
+            )
+    if cv.season is not None and cv.horizon is None:
+        raise ConfigError(
+            f"{path}: cv.season = {cv.season!r} needs cv.horizon, the length of the windows",
+            hint='add horizon = "…" under [cv], such as "28d"',
         )

@@ -105,6 +105,7 @@ def infer(
             f"[tables]), then `wb fetch {facts.slug}` again",
         ) from exc
     task = find_task(roles, answer, facts)
+    scheme = find_scheme(roles, answer, task.task)
     return Inferred(
         slug=facts.slug,
         title=facts.title,
@@ -115,11 +116,11 @@ def infer(
         why_tables=roles.why,
         answer=answer,
         task=task,
-        scheme=find_scheme(roles, answer, task.task),
+        scheme=scheme,
         greater_is_better=facts.greater_is_better if ".py:" in task.metric else None,
         weight=facts.weight_column,
         positives=find_positives(roles, answer, task, facts),
-        baseline=find_baseline(roles.train.n_rows),
+        baseline=find_baseline(roles.train.n_rows, by_time=scheme.scheme == "time"),
         read=_read_lines(manifest),
         types=_guessed_types(manifest, [roles.train, roles.test]),
         large_integer_columns=_large_columns([roles.train, roles.test]),

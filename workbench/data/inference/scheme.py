@@ -11,6 +11,7 @@ from workbench.core.times import UNITS_PER_SECOND, epoch_unit, has_time_unit, is
 from workbench.data.competition.row_numbers import sounds_like_id
 from workbench.data.inference.answer import Answer
 from workbench.data.inference.tables import DataTable, Roles
+from workbench.data.inference.windows import TimeRange, TimeWindows, find_windows
 from workbench.metrics import name_words
 
 __all__ = ["Scheme", "find_scheme"]
@@ -52,12 +53,13 @@ NUMBER_WORDS = frozenset({"number", "num", "no", "nr", "phone", "code", "key", "
 
 @dataclass(frozen=True)
 class Scheme:
-    """The scheme of ``[cv]``, its time column or group column, and the reason."""
+    """The scheme of ``[cv]``, its time column or group column, the reason, and the windows of a scheme by time."""
 
     scheme: str
     column: str | None
     group: str | None
     why: str
+    windows: TimeWindows | None = None
 
 
 def find_scheme(roles: Roles, answer: Answer, task: str) -> Scheme:
@@ -65,7 +67,7 @@ def find_scheme(roles: Roles, answer: Answer, task: str) -> Scheme:
     train, test = roles.train, roles.test
     time_split, reasons_against = _find_time_split(roles, answer)
     if time_split:
-        return Scheme("time", time_split.column, None, time_split.reason(train, test))
+        return Scheme("time", time_split.column, None, time_split.reason(train, test), time_split.windows(train))
     is_stratified = task != "regression" and len(answer.targets) == 1
     group = _group_column(roles, answer)
     time_note = "".join(f"; {reason}" for reason in reasons_against)
@@ -87,30 +89,24 @@ def _shared_columns(roles: Roles, answer: Answer) -> list[str]:
 
 
 @dataclass(frozen=True)
-class _TimeRange:
-    """The earliest and the latest time of a column in one table, as numbers, and its number of nulls."""
-
-    low: float
-    high: float
-    n_nulls: int
-
-
-@dataclass(frozen=True)
 class _TimeSplit:
     """A column by which test is later than train.
 
     Attributes
     ----------
     column : str
-    train, test : _TimeRange
+    times : _TimeColumn
+        The column's times as numbers.
+    train, test : TimeRange
         The column's times in each table.
     has_shared_day : bool
         Whether the last day of train, or its last time, is the first of test.
     """
 
     column: str
-    train: _TimeRange
-    test: _TimeRange
+    times: _TimeColumn
+    train: TimeRange
+    test: TimeRange
     has_shared_day: bool
 
     def reason(self, train: DataTable, test: DataTable) -> str:
@@ -125,6 +121,14 @@ class _TimeSplit:
         ]
         reason += f"; {' and '.join(undated)} have no {self.column}" if undated else ""
         return reason + (": no fold trains or validates on them" if self.train.n_nulls else "")
+
+    def windows(self, train: DataTable) -> TimeWindows | None:
+        """Return windows that imitate test; None where the numbers are not proportional to time, or do not suffice."""
+        units_per_day = self.times.units_per_day(self.train, self.test)
+        is_calendar_number = units_per_day is None and _is_in_range_of_days(self.train.low, self.test.high)
+        if is_calendar_number or isinstance(self.times.dtype, pl.Duration):
+            return None
+        return find_windows(train, self.times.moments[0], self.train, self.test, units_per_day)
 
 
 def _find_time_split(roles: Roles, answer: Answer) -> tuple[_TimeSplit | None, list[str]]:
@@ -146,7 +150,7 @@ def _find_time_split(roles: Roles, answer: Answer) -> tuple[_TimeSplit | None, l
         rank = time_column.rank(roles, train_range, test_range)
         has_shared_day = None if rank is None else _has_shared_day(roles, time_column, train_range, test_range)
         if rank is not None and has_shared_day is not None:
-            splits.append((rank, _TimeSplit(time_column.name, train_range, test_range, has_shared_day)))
+            splits.append((rank, _TimeSplit(time_column.name, time_column, train_range, test_range, has_shared_day)))
     reasons_against: list[str] = []
     for _, split in sorted(splits, key=lambda pair: (pair[0], pair[1].train.n_nulls + pair[1].test.n_nulls > 0)):
         reason = _reason_against(split, train, test)
@@ -194,7 +198,7 @@ class _TimeColumn:
     has_time_name: bool
     is_id: bool
 
-    def rank(self, roles: Roles, train_range: _TimeRange, test_range: _TimeRange) -> int | None:
+    def rank(self, roles: Roles, train_range: TimeRange, test_range: TimeRange) -> int | None:
         """Return how certain it is that the column holds times: 0 is the most certain; None if it is unlikely."""
         if has_time_unit(self.dtype):
             return 0 if self.dtype != pl.String else 1
@@ -214,7 +218,7 @@ class _TimeColumn:
         tables = zip((roles.train, roles.test), self.moments, strict=True)
         return all(bool(t.scan.select(_all_are_days(m)).collect(engine="streaming").item()) for t, m in tables)
 
-    def units_per_day(self, train_range: _TimeRange, test_range: _TimeRange) -> float | None:
+    def units_per_day(self, train_range: TimeRange, test_range: TimeRange) -> float | None:
         """Return the length of a day in the unit of the column's numbers; None where the unit is unknown."""
         has_unit = has_time_unit(self.dtype)
         unit = (
@@ -289,7 +293,7 @@ def _last_word(column: str) -> str:
     return words[-1].rstrip("0123456789") if words else ""
 
 
-def _is_amount_or_number(column: str, train_range: _TimeRange, n_rows: int) -> bool:
+def _is_amount_or_number(column: str, train_range: TimeRange, n_rows: int) -> bool:
     """Tell whether a column without a time's name holds amounts, or serial numbers such as 1000000001.
 
     `train_range` is the range of its numbers in train, which has `n_rows` rows.
@@ -319,7 +323,7 @@ def _all_are_days(numbers: pl.Expr) -> pl.Expr:
     return text.str.strptime(pl.Date(), "%Y%m%d", strict=False).is_not_null().all()
 
 
-def _time_ranges(table: DataTable, time_columns: list[_TimeColumn], table_index: int) -> dict[str, _TimeRange]:
+def _time_ranges(table: DataTable, time_columns: list[_TimeColumn], table_index: int) -> dict[str, TimeRange]:
     """Return the ranges of times by column, without empty columns; `table_index` is 0 for train and 1 for test."""
     statistics: list[pl.Expr] = []
     for i, time_column in enumerate(time_columns):
@@ -331,14 +335,14 @@ def _time_ranges(table: DataTable, time_columns: list[_TimeColumn], table_index:
         ]
     row = table.scan.select(statistics).collect(engine="streaming").row(0, named=True)
     return {
-        time_column.name: _TimeRange(row[f"low{i}"], row[f"high{i}"], row[f"null{i}"])
+        time_column.name: TimeRange(row[f"low{i}"], row[f"high{i}"], row[f"null{i}"])
         for i, time_column in enumerate(time_columns)
         if row[f"low{i}"] is not None
     }
 
 
 def _has_shared_day(
-    roles: Roles, time_column: _TimeColumn, train_range: _TimeRange, test_range: _TimeRange
+    roles: Roles, time_column: _TimeColumn, train_range: TimeRange, test_range: TimeRange
 ) -> bool | None:
     """Tell whether test begins on the day, or at the time, at which train ends.
 

@@ -9,6 +9,7 @@ from workbench.data.competition import FileOptions, Manifest, in_toml, toml_key
 from workbench.data.inference.infer import NO_FILE_OPTIONS, Inferred
 from workbench.data.inference.log import InferredLog
 from workbench.data.inference.positive import PositiveGuess
+from workbench.data.inference.windows import TimeWindows
 from workbench.platforms.interactions import duration_text
 from workbench.platforms.protocol import CompetitionFacts
 
@@ -70,8 +71,20 @@ def definition_text(inferred: Inferred | InferredLog, stated: FileOptions = NO_F
     lines += ["", "[cv]", f"scheme = {in_toml(scheme.scheme)}{_comment(scheme.why)}"]
     lines += [f"column = {in_toml(scheme.column)}"] * (scheme.column is not None)
     lines += [f"group = {in_toml(scheme.group)}"] * (scheme.group is not None)
-    lines += ["folds = 5", "seed = 42"]
+    lines += ["folds = 5"] if scheme.windows is None else _window_lines(scheme.windows)
+    lines.append("seed = 42")
     return "\n".join([*lines, *_stated_lines(stated), *_guessed_lines(inferred), ""])
+
+
+def _window_lines(windows: TimeWindows) -> list[str]:
+    """Return the lines of ``[cv]`` for windows in time."""
+    length = "shorter than test, as train is not long enough" if windows.is_shortened else "as long as test"
+    lines = [f"folds = {windows.folds}", f"horizon = {in_toml(windows.horizon)}{_comment(f'of each fold, {length}')}"]
+    if windows.gap is not None:
+        lines.append(f"gap = {in_toml(windows.gap)}{_comment('test begins this long after the end of train')}")
+    if windows.season is not None:
+        lines.append(f"season = {in_toml(windows.season)}{_comment('one more fold, this long before the last')}")
+    return lines
 
 
 def submission_text(
@@ -217,10 +230,12 @@ def baseline_text(inferred: Inferred | InferredLog) -> str:
         return 'title = "items of the user\'s history"\n\n[recommend]\n[recommend.history]\n'
     baseline = inferred.baseline
     model = "".join(f"{name} = {in_toml(value)}\n" for name, value in baseline.model.items())
+    refit = "refit = true  # models of all rows predict test, as those of the folds lack the latest\n" * baseline.refit
     return (
         'title = "baseline: automatic features"\n'
         'features = ["auto"]  # parts of dates, encoded categories, counts, lengths of texts\n'
         f"seeds = {in_toml(baseline.seeds)}\n"
+        f"{refit}"
         "\n"
         f"[model]  # LightGBM's own parameter names{baseline.why}\n"
         f"{model}"
