@@ -18,6 +18,7 @@ NAMES = (
     "encode",
     "features",
     "fetch",
+    "forward",
     "ingest",
     "kernel-predict",
     "matrix",

@@ -8,8 +8,9 @@ finds by itself). Ours sees the files and the platform's words for the metric.
 
 from __future__ import annotations
 
+import math
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,10 +29,17 @@ from workbench.experiments.run import run
 from workbench.platforms.protocol import CompetitionFacts
 
 Floats = npt.NDArray[np.float64]
+Edit = Callable[[str], str]
+
+
+def unchanged(text: str) -> str:
+    return text
 
 
 @dataclass(frozen=True)
-class _Case:
+class Case:
+    """A table whose first rows are train; `words` is the platform's name of the metric."""
+
     name: str
     frame: pl.DataFrame
     n_train: int
@@ -50,8 +58,8 @@ class _Case:
 def cases(scale: float) -> list[dict[str, Any]]:
     rows = []
     for case in _cases(scale):
-        metric, ours = _ours(case)
-        theirs = {name: metric(_truth(case, metric), p) for name, p in _theirs(case, metric)}
+        metric, ours, _ = baseline_score(case)
+        theirs = {name: metric(truth(case, metric), p) for name, p in their_predictions(case, metric)}
         sign = 1 if metric.greater_is_better else -1
         ratio = {name: (ours / value) ** sign for name, value in theirs.items()}
         rows.append(
@@ -60,7 +68,7 @@ def cases(scale: float) -> list[dict[str, Any]]:
     return rows
 
 
-def _cases(scale: float) -> Iterator[_Case]:
+def _cases(scale: float) -> Iterator[Case]:
     """Give tables of scikit-learn and flights, from 300 to 200,000 train rows."""
     auc, flown = shapes.AUC, shapes.flown_flights()
     names = shapes.nyc_table("airports").select(dest="faa", place=pl.format("{}, {}", "name", "tzone"))
@@ -75,30 +83,33 @@ def _cases(scale: float) -> Iterator[_Case]:
     def drawn(frame: pl.DataFrame, rows: int) -> pl.DataFrame:
         return shapes.some_rows(frame, int(rows * scale))
 
-    yield _Case(
+    yield Case(
         "diabetes", drawn(shapes.diabetes_table(), 442), int(300 * scale), "progression", "Root Mean Squared Error"
     )
-    yield _Case(
+    yield Case(
         "breast cancer", drawn(shapes.sklearn_table("breast_cancer", "y"), 569), int(350 * scale), "y", "Log Loss"
     )
-    yield _Case("digits", drawn(shapes.sklearn_table("digits", "y"), 1797), int(900 * scale), "y", "Multiclass Loss")
+    yield Case("digits", drawn(shapes.sklearn_table("digits", "y"), 1797), int(900 * scale), "y", "Multiclass Loss")
     for n, test in ((3_000, 5_000), (30_000, 20_000), (200_000, 60_000)):
         frame = drawn(rich, n + test).select(*known, "late")
-        yield _Case(f"late flights, {n:,}", frame, int(n * scale), "late", auc)
+        yield Case(f"late flights, {n:,}", frame, int(n * scale), "late", auc)
     delays = drawn(rich.filter(pl.col("dep_delay") > 0), 40_000).select(*known, "dep_delay")
-    yield _Case("delays, 20,000", delays, int(20_000 * scale), "dep_delay", "Root Mean Squared Logarithmic Error")
-    yield _Case(
+    yield Case("delays, 20,000", delays, int(20_000 * scale), "dep_delay", "Root Mean Squared Logarithmic Error")
+    yield Case(
         "air time, 20,000", drawn(rich, 40_000).select(*known, "air_time"), int(20_000 * scale), "air_time", "RMSE"
     )
-    yield _Case("codes only, 20,000", drawn(rich, 40_000).select(*codes, "late"), int(20_000 * scale), "late", auc)
+    yield Case("codes only, 20,000", drawn(rich, 40_000).select(*codes, "late"), int(20_000 * scale), "late", auc)
 
 
-def _truth(case: _Case, metric: metrics.Metric) -> npt.NDArray[Any]:
+def truth(case: Case, metric: metrics.Metric) -> npt.NDArray[Any]:
     values = case.test[case.target].to_numpy()
     return values.astype(np.float64) if metric.prediction_type == "value" else values.astype(np.int64)
 
 
-def _ours(case: _Case) -> tuple[metrics.Metric, float]:
+def baseline_score(
+    case: Case, edit_definition: Edit = unchanged, edit_experiment: Edit = unchanged
+) -> tuple[metrics.Metric, float, float]:
+    """Return the metric, and the score on test and the CV of the first experiment, after edits of its files."""
     with tempfile.TemporaryDirectory() as folder:
         workspace = Workspace(Path(folder))
         place = workspace.competitions / "case"
@@ -111,16 +122,17 @@ def _ours(case: _Case) -> tuple[metrics.Metric, float]:
         numbered.slice(case.n_train).drop(case.target).write_csv(raw / "test.csv")
         facts = CompetitionFacts("case", case.name, metric=case.words)
         inferred = infer(convert(raw, tables, "case"), tables, facts, "kaggle")
-        (place / "competition.toml").write_text(definition_text(inferred), encoding="utf-8")
-        (place / "experiments" / "001.toml").write_text(baseline_text(inferred), encoding="utf-8")
+        (place / "competition.toml").write_text(edit_definition(definition_text(inferred)), encoding="utf-8")
+        (place / "experiments" / "001.toml").write_text(edit_experiment(baseline_text(inferred)), encoding="utf-8")
         competition = load_competition(workspace, "case")
         done = run(workspace, competition, 1).run
         predicted = pl.read_parquet(done.folder / "test.parquet").drop("id").to_numpy()
         metric = competition.metric
-        return metric, metric(_truth(case, metric), predicted if predicted.shape[1] > 1 else predicted[:, 0])
+        score = metric(truth(case, metric), predicted if predicted.shape[1] > 1 else predicted[:, 0])
+        return metric, score, float(done.record.cv_mean or math.nan)
 
 
-def _theirs(case: _Case, metric: metrics.Metric) -> Iterator[tuple[str, Floats]]:
+def their_predictions(case: Case, metric: metrics.Metric) -> Iterator[tuple[str, Floats]]:
     from lightgbm import LGBMClassifier, LGBMRegressor
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
@@ -140,7 +152,7 @@ def _theirs(case: _Case, metric: metrics.Metric) -> Iterator[tuple[str, Floats]]
         yield name, predicted[:, 1] if predicted.ndim == 2 and predicted.shape[1] == 2 else predicted
 
 
-def _as_numbers(case: _Case) -> tuple[Floats, Floats]:
+def _as_numbers(case: Case) -> tuple[Floats, Floats]:
     from sklearn.preprocessing import OrdinalEncoder
 
     features = case.frame.drop(case.target).with_columns(pl.selectors.temporal().dt.epoch("s"))
