@@ -696,7 +696,7 @@ class TestPseudo:
         booster, rounds, _, (rows, classes) = sure[0]
         # The first model is the plain experiment's; its rows are those that the fold trains on.
         text = plain.models["t0-f2-s1"]
-        assert with_feature_names(booster.model_to_string(num_iteration=rounds), learner.column_names) == text
+        assert with_feature_names(booster.model_to_string(num_iteration=rounds), learner.feature_names) == text
         folds = found.problem.folds
         assert np.array_equal(first.rows, folds.train_rows(2))
         assert np.array_equal(second.rows, np.concatenate([first.rows, rows]))

@@ -109,13 +109,15 @@ def _bytes_of(path: Path) -> bytes:
     Raises
     ------
     DataError
-        When a data file was changed since.
+        When a data file has changed since its digest was computed.
     """
     if path.suffix in CODE:
         return read_once(path)
     data, digest = path.read_bytes(), digest_once(path)
     if hashlib.sha256(data).hexdigest() != digest:
-        raise DataError(f"{path} was changed while the run began", hint="run it again, now that the file is saved")
+        raise DataError(
+            f"{path} was changed while the run was starting", hint="run it again, now that the file is saved"
+        )
     return data
 
 

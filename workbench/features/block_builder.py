@@ -78,8 +78,8 @@ class BlockBuilder:
     def build_shared(self, features: Iterable[Feature]) -> None:
         """Compute features without `partition_by` in common passes, in which they share group-bys and joins.
 
-        Features that can't be computed in a common pass are computed alone, as their functions have been called. Those
-        that another process computes are left out.
+        Features that can't be computed in a common pass are computed alone here, because their functions have already
+        been called. Built-in features, and those that another process computes, are left out.
 
         Raises
         ------

@@ -486,9 +486,9 @@ def _memory_estimate(problem: Problem, spec: SklearnSpec, seeds: Sequence[int]) 
     value_bytes = 4 if spec.keeps_codes and matrix.number_type is np.float32 else 8
     n_train_rows = max(len(problem.folds.train_rows(k)) for k in range(problem.folds.n_folds))
     # Estimators that accept NaN copy the array in 64 bits.
-    column_bytes = n_columns * (4 + 2 * value_bytes + 8 * spec.accepts_nan) + n_preprocessed * 2 * value_bytes
+    bytes_per_train_row = n_columns * (4 + 2 * value_bytes + 8 * spec.accepts_nan) + n_preprocessed * 2 * value_bytes
     library = LibraryMemory(
-        fold_bytes=n_train_rows * column_bytes,
+        fold_bytes=n_train_rows * bytes_per_train_row,
         temporary_bytes=min(CHUNK_ROWS, matrix.n_rows) * (n_columns + n_preprocessed) * value_bytes * 2,
         bytes_per_row=32,
         bytes_per_prediction=16,

@@ -89,19 +89,19 @@ class SkipGram:
 def train_embeddings(
     log: Interactions, spec: SkipGram, *, progress: Callable[[float], None] = lambda _: None
 ) -> npt.NDArray[np.float32]:
-    """Train vectors of items on one thread: the same seed gives the same vectors on the same kind of processor.
+    """Train item vectors on one thread: the same seed gives the same vectors on the same kind of processor.
 
     Parameters
     ----------
     log : Interactions
     spec : SkipGram
     progress : callable
-        Called with the completed share.
+        Called with the share that is completed.
 
     Returns
     -------
     array of shape (n, spec.size), float32
-        By code, for the first `n` of the log's items; all zeros for one that was never in a pair.
+        Row i is the vector of the item with code i; zeros for an item that is too rare or was never in a pair.
 
     Raises
     ------
@@ -116,7 +116,7 @@ def train_embeddings(
     is_rare = counts < spec.min_count
     n_vectors = min(spec.most_items, int(np.flatnonzero(~is_rare).max(initial=-1)) + 1)
     starts, items = _training_lists(kernels, log, spec, n_vectors)
-    counts = np.bincount(items, minlength=n_vectors)
+    training_counts = np.bincount(items, minlength=n_vectors)
     if not _has_pair(starts, items):
         raise DataError(
             f"no list has two different items of {spec.min_count} or more events each: there is nothing to learn from"
@@ -125,7 +125,7 @@ def train_embeddings(
     # As in word2vec: small random contexts, and targets of zeros.
     contexts = ((rng.random((n_vectors, spec.size), np.float32) - 0.5) / spec.size).astype(np.float32)
     vectors = kernels.Vectors(contexts, np.zeros_like(contexts), np.zeros(n_vectors, np.uint8))
-    parameters = _parameters(kernels, spec, counts)
+    parameters = _parameters(kernels, spec, training_counts)
     longest = int(np.diff(starts).max())
     buffers = (
         np.empty(longest, np.int32),

@@ -22,13 +22,13 @@ __all__ = ["grade_lists"]
 def grade_lists(file: Path, solution: pl.DataFrame, hosted: HostedCompetition, metric: Metric) -> Scores:
     """Score a file of lists on the public and on the private users.
 
-    The first k items of each row count; rows without a true item do not count. If each row is about one type of event,
-    the score is the sum over types of the type's weight times the metric.
+    The first k items of each row count, by the k of the metric; rows without a true item do not count. If each row is
+    about one type of event, the score is the sum over types of the type's weight times the metric.
 
     Raises
     ------
     RejectedError
-        When its columns or ids do not fit the sample.
+        When its columns or ids do not match the solution, or the metric is undefined for its lists.
     """
     target = hosted.target_columns[0]
     lists = read_submitted(file, [*hosted.id_columns, target], may_be_empty=target)

@@ -32,9 +32,10 @@ class ListsApart:
 
 
 def lists_apart(block: bytes) -> ListsApart | None:
-    r"""Split a block of JSON lines at its brackets; None if they are nested, or a list has a line end.
+    r"""Split the lists out of a block of JSON lines; None if brackets are nested, or a list contains a newline.
 
-    Brackets, braces and commas inside of texts count as well, which the reader of the parts notices by their numbers.
+    Brackets, braces and commas inside strings are counted, too; the caller notices by running numbers, or numbers of
+    records, that do not match.
 
     Examples
     --------

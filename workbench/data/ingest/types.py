@@ -531,23 +531,23 @@ def _time_type(total: ColumnStats, order: str, name: str) -> ColumnType | None:
     )
 
 
-Fact = tuple[Literal["order", "order with points", "mark"], str]
+Fact = tuple[Literal["order", "order with points", "decimal mark"], str]
 """What a column proves: the order of its dates, which may be written with points, or its decimal mark."""
 
 
 def facts_of(total: ColumnStats) -> list[Fact]:
-    """Return what a column proves by its statistics in all files that share it."""
+    """Return what a column's statistics over all its files prove about the order of dates and the decimal mark."""
     facts: list[Fact] = []
     if total.times and total.present and COMPACT not in total.times:
         choice = choose_day(total.times, total.days)
-        day = choice.day_format or ""
-        order = day_order(day) if choice.certain or choice.strong else None
-        if order is not None and (order != "ymd" or "%y" in day):
-            facts.append(("order with points" if "." in day else "order", order))
+        day_format = choice.day_format or ""
+        order = day_order(day_format) if choice.certain or choice.strong else None
+        if order is not None and (order != "ymd" or "%y" in day_format):
+            facts.append(("order with points" if "." in day_format else "order", order))
     if total.commas and (total.decimals == total.present) != (total.thousands == total.present):
-        facts.append(("mark", "," if total.decimals == total.present else "."))
+        facts.append(("decimal mark", "," if total.decimals == total.present else "."))
     elif total.floats == total.present and total.points > total.grouped:
-        facts.append(("mark", "."))
+        facts.append(("decimal mark", "."))
     return facts
 
 
@@ -555,7 +555,7 @@ def evidence_from(facts: Collection[Fact]) -> Evidence:
     """Return the order of dates and the decimal mark that columns prove, where none contradicts another."""
     # Dates with points mostly begin with the day, which proves little for dates with slashes.
     date_orders = {o for kind, o in facts if kind == "order"} or {o for kind, o in facts if kind == "order with points"}
-    marks = {mark for kind, mark in facts if kind == "mark"}
+    marks = {mark for kind, mark in facts if kind == "decimal mark"}
     return Evidence(date_orders.pop() if len(date_orders) == 1 else "", marks.pop() if len(marks) == 1 else "")
 
 

@@ -285,7 +285,7 @@ class FoldScorer:
             n_sampled = max(1, round(row_share * len(rows)))
             sampled_rows = np.sort(np.random.default_rng(fold).choice(rows, n_sampled, replace=False))
         splits = learner.datasets.split(fold, sampled_rows)
-        n_bytes = sum(len(split.rows) for split in splits) * (len(learner.column_names) + 16)
+        n_bytes = sum(len(split.rows) for split in splits) * (len(learner.feature_names) + 16)
         if sum(self._bytes_by_learner.values()) + n_bytes <= self.max_bytes:
             self._bytes_by_learner[key] += n_bytes
             self._splits[(*key, fold, row_share)] = splits
@@ -306,7 +306,7 @@ class FoldScorer:
         rows = splits[1].rows
         predictions = learner.output.to_target_scale(learner.output.linked(training.predictions), trial.fold)
         try:
-            value = score_column(self.problem.target, learner.column, rows, predictions, self.problem.metric)
+            value = score_column(self.problem.target, learner.target_column, rows, predictions, self.problem.metric)
         except DataError as exc:
             raise TrainingError(f"fold {trial.fold}, seed {trial.seed}: {exc.message}", hint=exc.hint) from exc
         # The dataset's rows may be sorted by query; the OOF is in the order of the fold's ascending validation rows.
@@ -330,7 +330,7 @@ class _TrialTraining:
             None if learner.metric_name else learner.output.stopping_metric((splits[1],), trial.fold, trial.seed)
         )
         # The values of a proxy metric are not scores: the predictions of the best round are scored afterwards.
-        self.has_proxy = proxy_metric(learner.problem.metric, learner.column.task) is not None
+        self.has_proxy = proxy_metric(learner.problem.metric, learner.target_column.task) is not None
         self.keeps_predictions = trial.keep_oof or self.has_proxy
         self.best_value, self.best_round = float("nan"), 0
         self.rounds_at_time_limit: int | None = None

@@ -223,9 +223,9 @@ class LightGBMLearner(EarlyStoppingLearner[LightGBMSpec]):
                 library_weights_classes=weights_classes(spec.parameters),
             )
         )
-        self.column = self.data.target.column
-        self.column_names = self.data.columns.names
-        self.metric_name = lightgbm_metric(spec, self.column.task, problem.metric)
+        self.target_column = self.data.target.column
+        self.feature_names = self.data.columns.names
+        self.metric_name = lightgbm_metric(spec, self.target_column.task, problem.metric)
         if spec.train_curve and not isinstance(problem.target.metric_weight, str):
             # LightGBM would score the train rows with their training weights.
             self.metric_name = None
@@ -236,17 +236,19 @@ class LightGBMLearner(EarlyStoppingLearner[LightGBMSpec]):
         self.each_round: Callable[[], None] = lambda: None
 
     def _parameters(self) -> dict[str, Any]:
-        defaults = objective_for(self.column.task, self.problem.metric)
-        extra: dict[str, Any] = {"num_class": self.column.width} if self.column.width > 1 else {}
-        if self.column.task == "ranking" and "label_gain" not in self.spec.parameters:
+        defaults = objective_for(self.target_column.task, self.problem.metric)
+        extra: dict[str, Any] = {"num_class": self.target_column.width} if self.target_column.width > 1 else {}
+        if self.target_column.task == "ranking" and "label_gain" not in self.spec.parameters:
             # The gain of a relevance is the relevance itself, as in our metric; LightGBM's default is 2**relevance - 1.
-            extra["label_gain"] = list(range(max(2, int(self.column.values.max()) + 1)))
+            extra["label_gain"] = list(range(max(2, int(self.target_column.values.max()) + 1)))
         if self.spec.custom_objective is not None:
             defaults = {"objective": self.spec.custom_objective}
         if self.spec.parameters.get("objective", defaults["objective"]) != defaults["objective"]:
             defaults = {}  # the parameters of the default objective do not apply to another
         where = f"{self.spec.where}: [model]"
-        resolved = resolve_columns(self.spec.parameters, self.column_names, self.problem.matrix.categories, where=where)
+        resolved = resolve_columns(
+            self.spec.parameters, self.feature_names, self.problem.matrix.categories, where=where
+        )
         files = {key: str(path) for key, path in self.spec.files.items()}
         return {**defaults, **extra, **resolved, **files, "metric": self.metric_name or "None"}
 
@@ -307,7 +309,7 @@ class LightGBMLearner(EarlyStoppingLearner[LightGBMSpec]):
         rounds = min(rounds, booster.current_iteration())  # fewer if no leaf could be split any more
         notes = self.data.target.notes(fold)
         if labels is not None and self.spec.pseudo is not None:
-            notes["labelled"] = self.spec.pseudo.note(labels.classes, self.column)
+            notes["labelled"] = self.spec.pseudo.note(labels.classes, self.target_column)
         gain, splits = (booster.feature_importance(kind, iteration=rounds) for kind in ("gain", "split"))
         return FoldResult(
             target=self.target_index,
@@ -320,18 +322,18 @@ class LightGBMLearner(EarlyStoppingLearner[LightGBMSpec]):
             seconds=0.0,
             importance={
                 name: (float(column_gain), float(n_splits))
-                for name, column_gain, n_splits in zip(self.column_names, gain, splits, strict=True)
+                for name, column_gain, n_splits in zip(self.feature_names, gain, splits, strict=True)
             },
             notes=notes,
         )
 
     def _as_text(self, booster: lgb.Booster, rounds: int) -> str:
-        text = with_feature_names(booster.model_to_string(num_iteration=rounds), self.column_names)
-        links = {"binary": "binary sigmoid:1", "multiclass": f"multiclass num_class:{self.column.width}"}
-        if self.spec.custom_objective is None or self.column.task not in links:
+        text = with_feature_names(booster.model_to_string(num_iteration=rounds), self.feature_names)
+        links = {"binary": "binary sigmoid:1", "multiclass": f"multiclass num_class:{self.target_column.width}"}
+        if self.spec.custom_objective is None or self.target_column.task not in links:
             return text
         # With this line the loaded model predicts probabilities, as with LightGBM's own objectives.
-        line = f"objective={links[self.column.task]}\n"
+        line = f"objective={links[self.target_column.task]}\n"
         return re.sub(r"(?m)^feature_names=", lambda m: line + m[0], text, count=1)
 
     # -------------------------------------------------------------------------------------------------- predictions
@@ -347,7 +349,7 @@ class LightGBMLearner(EarlyStoppingLearner[LightGBMSpec]):
         """
         with lightgbm_errors(f"fold {fold}"):
             booster = booster_from_text(text)
-            _check_names(booster.feature_name(), self.column_names)
+            _check_names(booster.feature_name(), self.feature_names)
             # The text includes the link to probabilities, for custom objectives, too.
             output = self._raw_output(booster, booster.current_iteration(), self.data.test_rows, fold)
             return self.output.to_target_scale(output, fold)
@@ -361,7 +363,7 @@ class LightGBMLearner(EarlyStoppingLearner[LightGBMSpec]):
 
         def predict(frame: pl.DataFrame) -> npt.NDArray[Any]:
             values = booster.predict(frame, num_iteration=rounds, num_threads=self.parameters["num_threads"])
-            return np.asarray(values).reshape(len(frame), self.column.width)
+            return np.asarray(values).reshape(len(frame), self.target_column.width)
 
         return self.data.raw_predictions(fold, rows, predict)
 

@@ -72,7 +72,7 @@ class FoldModels:
         names: set[str] = set()
         for (target, _), booster in self._boosters.items():
             splits = booster.feature_importance("split")
-            names |= {name for name, n in zip(self._learners[target].column_names, splits, strict=True) if n}
+            names |= {name for name, n in zip(self._learners[target].feature_names, splits, strict=True) if n}
         return names
 
     def values_of(self, column: str) -> pl.Series:
@@ -106,7 +106,7 @@ class FoldModels:
     def _predict(self, booster: Any, target_index: int, values: npt.NDArray[Any]) -> Floats:
         learner = self._learners[target_index]
         output = np.asarray(booster.predict(values, num_threads=learner.parameters["num_threads"]))
-        return learner.output.to_target_scale(output.reshape(-1, learner.column.width), self.fold)
+        return learner.output.to_target_scale(output.reshape(-1, learner.target_column.width), self.fold)
 
     def _chunks(
         self, target_index: int, columns: Sequence[str], order: Ints | None
@@ -190,7 +190,7 @@ def shuffled_gains(
                 learner.datasets.label_train(split.dataset, fold, split.rows)  # weights are not shuffled
                 split.dataset.set_label(learner.data.target.labels(fold, order[split.rows]))
                 booster = train_booster(learner.with_seed(seed), split.dataset, rounds(target_index, fold))
-            for name, gain in zip(learner.column_names, booster.feature_importance("gain"), strict=True):
+            for name, gain in zip(learner.feature_names, booster.feature_importance("gain"), strict=True):
                 totals[job][name] = totals[job].get(name, 0.0) + float(gain)
             if target_index == n_targets - 1:
                 n_finished += 1
