@@ -195,7 +195,10 @@ def write_submission(
     path : Path
         With the suffix of CSV or Parquet.
     """
-    values = [_column(competition, form, target, test_predictions, name).alias(name) for name in form.index_by_column]
+    values = [
+        _submission_column(competition, form, target, test_predictions, name).alias(name)
+        for name in form.index_by_column
+    ]
     frame = _in_sample_order(competition, form, competition.ids.test_frame().hstack(values))
     # The ids are texts already; this formats the predictions.
     frame = as_written(frame, {}).select(form.columns)
@@ -234,27 +237,31 @@ def _in_type(values: pl.Series, dtype: pl.DataType | None) -> pl.Series:
     return cast if cast.null_count() == values.null_count() else values
 
 
-def _column(
-    competition: Competition, form: SubmissionForm, target: Target, test_predictions: npt.NDArray[np.float64], name: str
+def _submission_column(
+    competition: Competition,
+    form: SubmissionForm,
+    target: Target,
+    test_predictions: npt.NDArray[np.float64],
+    column: str,
 ) -> pl.Series:
-    """Return the values of a column of the submission, other than the ids: labels, numbers or probabilities."""
+    """Return the values of one column of the submission, not an id: labels, numbers or probabilities."""
     if form.has_column_per_class:
-        class_index = form.index_by_column[name]
+        class_index = form.index_by_column[column]
         if target.width == 1:  # the probability of the second of two classes
             return pl.Series(test_predictions[:, 0] if class_index == 1 else 1.0 - test_predictions[:, 0])
         return pl.Series(test_predictions[:, class_index])
-    column = target.columns[form.index_by_column[name]]
-    predictions = test_predictions[:, target.slices[form.index_by_column[name]]]
+    target_column = target.columns[form.index_by_column[column]]
+    predictions = test_predictions[:, target.slices[form.index_by_column[column]]]
     metric = competition.metric
-    predicted = metric_input(predictions, column, metric)
-    labels = form.labels_by_column.get(name)
+    metric_values = metric_input(predictions, target_column, metric)
+    labels = form.labels_by_column.get(column)
     if labels is not None:
         if metric.prediction_type == "ranked":
-            return pl.Series([" ".join(row) for row in np.array(labels, dtype=object)[predicted]])
-        codes = predicted if metric.prediction_type == "label" else predictions.argmax(axis=1)
+            return pl.Series([" ".join(row) for row in np.array(labels, dtype=object)[metric_values]])
+        codes = metric_values if metric.prediction_type == "label" else predictions.argmax(axis=1)
         return pl.Series(labels).gather(codes)
-    values = pl.Series(predicted)
-    if values.dtype.is_integer() and _is_written_as_float(competition, name):
+    values = pl.Series(metric_values)
+    if values.dtype.is_integer() and _is_written_as_float(competition, column):
         return values.cast(pl.Float64)
     return values
 
