@@ -94,6 +94,16 @@ CASES: dict[str, tuple[pl.Series, pl.Series, dict[str, Any]]] = {
         pl.Series([START + timedelta(days=375, hours=5), START + timedelta(days=375, hours=16.9)]),
         {"horizon": "13h"},
     ),
+    "continuous times, and a month without any": (
+        pl.Series([START + timedelta(seconds=977.7 * i) for i in range(9000)]),
+        pl.Series([START + timedelta(seconds=977.7 * i + 977.7 * 9000 + 30 * 86_400) for i in range(600)]),
+        {"horizon": "7d", "gap": "30d"},
+    ),
+    "continuous times without a gap": (
+        pl.Series([START + timedelta(seconds=977.7 * i) for i in range(9000)]),
+        pl.Series([START + timedelta(seconds=977.7 * i + 977.7 * 9000 + 20_000) for i in range(600)]),
+        {"horizon": "7d", "gap": 0},
+    ),
     "test is longer than half of train": (
         days(0, 100, rows_per_day=30),
         days(100, 80),

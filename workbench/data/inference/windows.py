@@ -31,6 +31,9 @@ SEASON_DAYS = 364
 GAP_STEPS = 2
 """A gap is written if it is longer than this many steps between times: weekends and holidays are none."""
 
+CONTINUOUS_STEP = 0.01
+"""The step that counts for a gap where numbers are continuous and of an unknown unit, as a share of train's time."""
+
 MAX_DISTINCT_NUMBERS = 100_000
 """Numbers with more distinct values are taken to be continuous."""
 
@@ -84,7 +87,9 @@ def find_windows(
     step = _step(train, times, before.low, units_per_day)
     span = before.high - before.low
     gap = after.low - before.high
-    gap = _rounded(gap, units_per_day, down=True) if gap > GAP_STEPS * step > 0 else 0.0
+    # Where times are continuous, nights and quiet hours are no gap, either.
+    min_gap = GAP_STEPS * (step or units_per_day or CONTINUOUS_STEP * span)
+    gap = _rounded(gap, units_per_day, down=True) if gap > min_gap else 0.0
     horizon = _rounded(after.high - after.low + step, units_per_day)
     max_windows = int(((1 - MIN_TRAIN_SHARE) * span - gap) / horizon) if horizon > 0 else 0
     is_shortened = max_windows < 2
